@@ -1,0 +1,124 @@
+//! The 80 bytes of a block header without its AuxPoW.
+
+use std::fmt;
+
+use bitcoin::hashes::{Hash, sha256d};
+use bitcoin::{BlockHash, CompactTarget, TxMerkleNode};
+
+/// A pure header: the 80 bytes that the block hash covers, with or without AuxPoW.
+///
+/// | bytes | field | |
+/// | --- | --- | --- |
+/// | 0..4 | version | i32, little-endian: chain ID × 65536 + AuxPoW flag 0x100 + base version |
+/// | 4..36 | prev | hash of the parent header |
+/// | 36..68 | merkle root | over the txids |
+/// | 68..72 | time | u32, seconds since the Unix epoch |
+/// | 72..76 | bits | u32, the compact target |
+/// | 76..80 | nonce | u32 |
+///
+/// Kept as bytes: they are hashed, stored and sent far more often than their fields are read.
+/// Source: Namecoin Core `primitives/pureheader.h`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PureHeader([u8; Self::SIZE]);
+
+impl PureHeader {
+    /// Size in bytes.
+    pub const SIZE: usize = 80;
+
+    /// The bit of the version that says that AuxPoW follows the header.
+    pub const AUXPOW_FLAG: i32 = 0x100;
+
+    /// Takes 80 bytes as a header; every content is one.
+    pub const fn new(bytes: [u8; Self::SIZE]) -> Self {
+        Self(bytes)
+    }
+
+    /// Takes the first 80 bytes of `bytes` as a header; `None` when there are fewer.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        bytes.first_chunk().map(|chunk| Self(*chunk))
+    }
+
+    /// Returns the 80 bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::SIZE] {
+        &self.0
+    }
+
+    /// Returns the block hash: SHA-256d of the 80 bytes.
+    pub fn hash(&self) -> BlockHash {
+        BlockHash::from_raw_hash(sha256d::Hash::hash(&self.0))
+    }
+
+    /// Returns the version field whole.
+    pub const fn version(&self) -> i32 {
+        i32::from_le_bytes(self.word::<0>())
+    }
+
+    /// Returns the version without AuxPoW flag and chain ID.
+    pub const fn base_version(&self) -> i32 {
+        self.version() % Self::AUXPOW_FLAG
+    }
+
+    /// Says whether AuxPoW belongs to this header.
+    pub const fn has_auxpow(&self) -> bool {
+        self.version() & Self::AUXPOW_FLAG != 0
+    }
+
+    /// Returns the chain ID, 1 for Namecoin.
+    pub const fn chain_id(&self) -> i32 {
+        self.version() >> 16
+    }
+
+    /// Says whether this is a legacy header: version 1 exactly, without chain ID, from before merge-mining.
+    pub const fn is_legacy(&self) -> bool {
+        self.version() == 1
+    }
+
+    /// Returns the hash of the parent header on the same chain.
+    pub fn prev(&self) -> BlockHash {
+        BlockHash::from_byte_array(self.hash_at::<4>())
+    }
+
+    /// Returns the root of the merkle tree of the block's txids.
+    pub fn merkle_root(&self) -> TxMerkleNode {
+        TxMerkleNode::from_byte_array(self.hash_at::<36>())
+    }
+
+    /// Returns the block time in seconds since the Unix epoch.
+    pub const fn time(&self) -> u32 {
+        u32::from_le_bytes(self.word::<68>())
+    }
+
+    /// Returns the compact target.
+    pub fn bits(&self) -> CompactTarget {
+        CompactTarget::from_consensus(u32::from_le_bytes(self.word::<72>()))
+    }
+
+    /// Returns the nonce.
+    pub const fn nonce(&self) -> u32 {
+        u32::from_le_bytes(self.word::<76>())
+    }
+
+    const fn word<const AT: usize>(&self) -> [u8; 4] {
+        const { assert!(AT + 4 <= Self::SIZE) };
+        [self.0[AT], self.0[AT + 1], self.0[AT + 2], self.0[AT + 3]]
+    }
+
+    fn hash_at<const AT: usize>(&self) -> [u8; 32] {
+        const { assert!(AT + 32 <= Self::SIZE) };
+        let mut hash = [0; 32];
+        hash.copy_from_slice(&self.0[AT..AT + 32]);
+        hash
+    }
+}
+
+impl fmt::Debug for PureHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PureHeader")
+            .field("hash", &self.hash())
+            .field("version", &format_args!("{:#010x}", self.version()))
+            .field("prev", &self.prev())
+            .field("time", &self.time())
+            .field("bits", &self.bits())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,16 @@
+//! What a header must prove: Namecoin's merge-mined chain, its rules and its best tip.
+
+pub mod anchor;
+pub mod auxpow;
+pub mod header;
+pub mod params;
+pub mod tree;
+
+pub use anchor::Anchor;
+pub use auxpow::{AuxPow, FullHeader};
+pub use header::PureHeader;
+pub use params::{Network, Params};
+pub use tree::{HeaderTree, Tip};
+
+/// The height of a block; the genesis block has height 0.
+pub type Height = u32;

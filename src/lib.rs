@@ -1,0 +1,26 @@
+//! Isonym: a Namecoin light client and name resolver with stream isolation.
+//!
+//! A folder names only folders below it in this line; `tests/architecture.rs` checks it:
+//!
+//! ```text
+//! main, cli, config     wiring
+//! node                  the owner of state; clock, entropy and files enter here     sim (same height)
+//! net                   how connections are made and kept apart
+//! electrum              how questions and proofs look on the wire
+//! name                  what an answer must prove
+//! chain                 what a header must prove
+//! isolation, time       shared words
+//! ```
+//!
+//! Everything is pure (no sockets, files, clock or entropy) but for the files that the same test lists as
+//! the edge. Verification and policy are state machines that take events and return effects as values, so
+//! simulation, property tests and fuzzing drive the very code that the program runs.
+//!
+//! The life of a lookup: [`name::NameId`] gives a scripthash; [`name::lookup`] says what to ask;
+//! [`electrum`] turns that into requests on a connection that [`net`] opened for this isolation key alone;
+//! [`name::proof`] checks the reply against [`chain::HeaderTree`]; [`name::policy`] decides the outcome.
+
+pub mod chain;
+pub mod isolation;
+pub mod name;
+pub mod time;
