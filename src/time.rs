@@ -1,7 +1,7 @@
 //! Points in time, as values that the edge reads and hands in.
 
 use std::fmt;
-use std::ops::{Add, Sub};
+use std::ops::Add;
 use std::time::Duration;
 
 /// Seconds since the Unix epoch: block times and the wall clock that they are compared with.
@@ -30,6 +30,12 @@ impl Moment {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+
+    /// Returns the moment that lies so much earlier, at the least the start.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+    }
 }
 
 impl Add<Duration> for Moment {
@@ -40,14 +46,6 @@ impl Add<Duration> for Moment {
             self.0
                 .saturating_add(u64::try_from(rhs.as_millis()).unwrap_or(u64::MAX)),
         )
-    }
-}
-
-impl Sub for Moment {
-    type Output = Duration;
-
-    fn sub(self, rhs: Self) -> Duration {
-        self.since(rhs)
     }
 }
 

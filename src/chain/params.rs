@@ -8,6 +8,7 @@ use std::str::FromStr;
 use bitcoin::{CompactTarget, Target};
 
 use super::{Height, PureHeader};
+use crate::time::Timestamp;
 
 /// Blocks between two retargets, on every network that retargets.
 pub const RETARGET_INTERVAL: Height = 2016;
@@ -20,6 +21,9 @@ pub const MEDIAN_TIME_SPAN: usize = 11;
 
 /// How far a block time may lie ahead of the wall clock, in seconds.
 pub const MAX_FUTURE_SECONDS: u64 = 2 * 60 * 60;
+
+/// The age in seconds from which a tip counts as stale: eight hours, some fifty blocks.
+pub const MAX_TIP_AGE: u64 = 8 * 60 * 60;
 
 /// A Namecoin network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -178,6 +182,11 @@ impl Params {
             Expiration::Historic => 2 * RETARGET_INTERVAL,
             Expiration::Fixed(_) => 4,
         }
+    }
+
+    /// Says whether a tip with this block time is so old that the servers must have lost touch with the network.
+    pub fn is_stale(&self, tip_time: Timestamp, now: Timestamp) -> bool {
+        self.tip_ages && now.seconds_since(tip_time) > MAX_TIP_AGE
     }
 
     /// Returns the easiest target in its compact form.

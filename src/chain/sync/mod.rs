@@ -1,0 +1,321 @@
+//! Header sync: which headers to ask of whom, whom to believe, whom to leave. A machine without I/O.
+//!
+//! The order of work:
+//!
+//! 1. **Backwards** from the anchor, as truncated headers, each authenticated by the link of the one above it:
+//!    first what the next retarget needs, later what names may refer to.
+//! 2. **Forwards** from the best tip to the highest tip that a server claims, as full headers, in chunks that
+//!    all connections share. A slow connection's chunk is given to an idle one as well.
+//! 3. **Branches.** A server whose headers don't link to ours is traced back to the fork point, and its branch
+//!    is fetched from it alone. Work decides, not length, and not who came first with a claim.
+//!
+//! A server that breaks a rule is left with a [`Fault`] and is not dialed again. A server that is slow, closed
+//! or out of its resource budget only loses its chunk; it is dialed again, over a fresh circuit.
+
+mod chunks;
+mod machine;
+
+pub use machine::Sync;
+
+use std::time::Duration;
+
+use bitcoin::BlockHash;
+
+use super::Height;
+use super::auxpow::DecodeError;
+use super::tree::HeaderError;
+use crate::isolation::ConnId;
+
+/// A request for headers, in the words of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `count` full headers from `start` on.
+    Full {
+        /// First height.
+        start: Height,
+        /// How many.
+        count: Height,
+    },
+    /// `count` headers from `start` on, cut to 80 bytes, which a server sends when it also proves them to be under
+    /// the block at height `under`.
+    Truncated {
+        /// First height.
+        start: Height,
+        /// How many.
+        count: Height,
+        /// A height not below the last one asked for and not above the server's tip.
+        under: Height,
+    },
+}
+
+/// The number of an [`Ask`], never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AskId(pub u64);
+
+/// The place of a server in the list that the machine was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerIndex(pub usize);
+
+/// The tip that a server claims: a statement, not a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimedTip {
+    /// Its height.
+    pub height: Height,
+    /// The hash of its header.
+    pub hash: BlockHash,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A connection to a server is open and its claimed tip is known.
+    Connected {
+        /// Which server.
+        server: ServerIndex,
+        /// The connection's number.
+        conn: ConnId,
+        /// What the server says its tip is.
+        tip: ClaimedTip,
+    },
+    /// A connection could not be opened; the text says why.
+    DialFailed {
+        /// Which server.
+        server: ServerIndex,
+        /// For [`ServerReport`].
+        reason: String,
+        /// Whether the server itself is at fault (another network, a changed certificate): not dialed again.
+        permanent: bool,
+    },
+    /// A server told a new tip.
+    TipClaimed {
+        /// On which connection.
+        conn: ConnId,
+        /// What it says.
+        tip: ClaimedTip,
+    },
+    /// Headers came: `count` of them, concatenated.
+    Headers {
+        /// On which connection.
+        conn: ConnId,
+        /// In reply to what.
+        ask: AskId,
+        /// How many the server says they are.
+        count: Height,
+        /// The headers' bytes.
+        bytes: Vec<u8>,
+    },
+    /// The server can't cut headers correctly (ElectrumX 1.19 to 2.0 can't): ask it for full ones.
+    WronglyCut {
+        /// On which connection.
+        conn: ConnId,
+        /// In reply to what.
+        ask: AskId,
+    },
+    /// The server answered a request with an error, or not in time.
+    Refused {
+        /// On which connection.
+        conn: ConnId,
+        /// In reply to what.
+        ask: AskId,
+        /// For [`ServerReport`].
+        reason: String,
+    },
+    /// A connection ended.
+    Closed {
+        /// Which one.
+        conn: ConnId,
+        /// For [`ServerReport`].
+        reason: String,
+        /// Whether the server broke the protocol: not dialed again.
+        permanent: bool,
+    },
+    /// A moment asked for by [`Effect::WakeAt`] is reached.
+    Tick,
+}
+
+/// What the driver must do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Open a connection to a server.
+    Dial(ServerIndex),
+    /// Send a request.
+    Ask {
+        /// Over which connection.
+        conn: ConnId,
+        /// Its number, to come back with the reply.
+        id: AskId,
+        /// What to ask.
+        ask: Ask,
+    },
+    /// Close a connection.
+    Close(ConnId),
+    /// Write the best chain's headers from this height to the tip.
+    StoreForward {
+        /// The lowest height that changed.
+        from: Height,
+    },
+    /// Write the headers from this height (included) up to the previously lowest one.
+    StoreBackward {
+        /// The lowest known height.
+        from: Height,
+    },
+    /// Hand in [`Event::Tick`] at this moment at the latest.
+    WakeAt(crate::time::Moment),
+    /// Everything that the reachable servers know is known; told again after each new tip.
+    Synced,
+    /// No server is left to ask.
+    Exhausted,
+}
+
+/// Why a server is left for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A header breaks a rule.
+    #[error("sent an invalid header at height {height}: {error}")]
+    Header {
+        /// Where.
+        height: Height,
+        /// Which rule.
+        error: HeaderError,
+    },
+    /// The bytes are no headers.
+    #[error("sent bytes that are no header at height {height}: {error}")]
+    Decode {
+        /// Where.
+        height: Height,
+        /// What is wrong.
+        error: DecodeError,
+    },
+    /// The reply has another number of headers than was asked for, though the server claims to have them.
+    #[error("sent {got} headers of {expected} that it claims to have")]
+    Count {
+        /// How many were asked for.
+        expected: Height,
+        /// How many came.
+        got: Height,
+    },
+    /// More bytes came than the headers take.
+    #[error("sent {extra} bytes behind the last header")]
+    ExtraBytes {
+        /// How many.
+        extra: usize,
+    },
+    /// Two headers in one reply don't follow each other.
+    #[error("sent headers that don't link at height {height}")]
+    BrokenLink {
+        /// The upper one's height.
+        height: Height,
+    },
+    /// Its chain doesn't contain the trust anchor.
+    #[error("is on a chain without the trust anchor at height {anchor}")]
+    ConflictsWithAnchor {
+        /// The anchor's height.
+        anchor: Height,
+    },
+    /// Its tip is below the trust anchor.
+    #[error("knows only {claimed} blocks, fewer than the trust anchor at height {anchor}")]
+    BelowAnchor {
+        /// What it claims.
+        claimed: Height,
+        /// The anchor's height.
+        anchor: Height,
+    },
+    /// Its tip is so old that it must have lost touch.
+    #[error("has a tip that is {age} seconds old")]
+    StaleTip {
+        /// Seconds since its tip's block time.
+        age: u64,
+    },
+    /// It let requests wait.
+    #[error("did not answer in time")]
+    Stuck,
+    /// The driver says so.
+    #[error("{0}")]
+    Connection(String),
+}
+
+/// Bounds and waits of a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections to have at once.
+    pub connections: usize,
+    /// Headers per request for full headers: 252 of some 1.3 kB make a line of about 650 kB.
+    pub full_chunk: Height,
+    /// Headers per request for truncated headers, 160 hex digits each.
+    pub truncated_chunk: Height,
+    /// Requests in flight on one connection: one being sent while one is being computed.
+    pub in_flight: usize,
+    /// Chunks in flight or waiting for one below them: bounds the memory.
+    pub window: usize,
+    /// After this a request counts as not answered. Over Tor 650 kB may take half a minute.
+    pub ask_timeout: Duration,
+    /// After this an idle connection is given a waiting chunk too.
+    pub steal_after: Duration,
+    /// How long to wait for a second server once a first one is settled.
+    pub second_server_grace: Duration,
+    /// How long a connection that claims more than we know may hold up a sync that makes no progress.
+    pub stall_grace: Duration,
+    /// How often a server that failed without fault is dialed in a row.
+    pub dials: u32,
+    /// The pause before dialing a server again; doubles each time.
+    pub redial_pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 3,
+            full_chunk: 252,
+            truncated_chunk: 1008,
+            in_flight: 2,
+            window: 12,
+            ask_timeout: Duration::from_secs(45),
+            steal_after: Duration::from_secs(6),
+            second_server_grace: Duration::from_secs(5),
+            stall_grace: Duration::from_secs(20),
+            dials: 3,
+            redial_pause: Duration::from_secs(1),
+        }
+    }
+}
+
+/// How far the sync is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Headers known, of those wanted.
+    pub done: u64,
+    /// Headers wanted, by what servers claim.
+    pub total: u64,
+    /// Connections open.
+    pub connections: usize,
+}
+
+/// What is known of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerReport {
+    /// How its last connection went.
+    pub state: ServerState,
+    /// What it last claimed as its tip.
+    pub claimed: Option<ClaimedTip>,
+    /// Headers taken from it.
+    pub headers: u64,
+}
+
+/// How a server stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// Not dialed.
+    Unused,
+    /// Being dialed.
+    Dialing,
+    /// Connected.
+    Connected,
+    /// Ended without fault; the text says how.
+    Closed(String),
+    /// Left for good.
+    Faulty(Fault),
+}
+
+#[cfg(test)]
+mod tests;

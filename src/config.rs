@@ -1,0 +1,135 @@
+//! Resolved settings as values, and the only home of defaults.
+//!
+//! Precedence: command line, environment (`ISONYM_*`), configuration file, default. The first two are one to this
+//! file: the argument parser joins them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use isonym::chain::{Anchor, Network};
+use isonym::name::Encoding;
+use isonym::net::{Proxy, ServerAddr, shipped_servers};
+
+/// Largest configuration file that is read, in bytes.
+const MAX_FILE_SIZE: u64 = 1 << 20;
+
+/// Name of the configuration file in the user's configuration folder.
+const FILE_NAME: &str = "isonym.toml";
+
+/// What the user said, on the command line, in the environment or in the file: `None` where silent.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Wishes {
+    pub(crate) network: Option<String>,
+    pub(crate) datadir: Option<PathBuf>,
+    pub(crate) anchor: Option<String>,
+    #[serde(default)]
+    pub(crate) server: Vec<String>,
+    pub(crate) proxy: Option<String>,
+    pub(crate) direct: Option<bool>,
+    pub(crate) name_encoding: Option<String>,
+    pub(crate) value_encoding: Option<String>,
+    pub(crate) quorum: Option<u8>,
+}
+
+impl Wishes {
+    /// Reads a configuration file: the one named, else the user's own where there is one.
+    fn from_file(path: Option<&Path>) -> Result<Self> {
+        let own = dirs::config_dir().map(|folder| folder.join("isonym").join(FILE_NAME));
+        let path = match (path, own) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some(own)) if own.exists() => own,
+            (None, _) => return Ok(Self::default()),
+        };
+        let context = || format!("cannot read the configuration file {}", path.display());
+        let size = fs::metadata(&path).with_context(context)?.len();
+        ensure!(size <= MAX_FILE_SIZE, "{} is no configuration file: it has {size} bytes", path.display());
+        let text = fs::read_to_string(&path).with_context(context)?;
+        toml::from_str(&text).with_context(|| format!("in the configuration file {}", path.display()))
+    }
+
+    /// Fills what is silent here with what `other` says. Proxy and direct mode are one choice: whoever is heard
+    /// first on either decides both.
+    fn or(self, other: Self) -> Self {
+        let (proxy, direct) = if self.proxy.is_some() || self.direct == Some(true) {
+            (self.proxy, self.direct)
+        } else {
+            (other.proxy, other.direct)
+        };
+        Self {
+            network: self.network.or(other.network),
+            datadir: self.datadir.or(other.datadir),
+            anchor: self.anchor.or(other.anchor),
+            server: if self.server.is_empty() { other.server } else { self.server },
+            proxy,
+            direct,
+            name_encoding: self.name_encoding.or(other.name_encoding),
+            value_encoding: self.value_encoding.or(other.value_encoding),
+            quorum: self.quorum.or(other.quorum),
+        }
+    }
+}
+
+/// Everything the program needs to know before it begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) network: Network,
+    /// The network's own folder in the data folder.
+    pub(crate) folder: PathBuf,
+    pub(crate) anchor: Anchor,
+    pub(crate) servers: Vec<ServerAddr>,
+    /// Proxies to try in this order.
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) name_encoding: Encoding,
+    pub(crate) value_encoding: Encoding,
+    pub(crate) quorum: u8,
+}
+
+impl Settings {
+    /// Joins what the user said with the configuration file and the defaults.
+    pub(crate) fn resolve(wishes: Wishes, file: Option<&Path>) -> Result<Self> {
+        let wishes = wishes.or(Wishes::from_file(file)?);
+        let network: Network = wishes.network.as_deref().map_or(Ok(Network::default()), str::parse)?;
+        let datadir = match wishes.datadir.or_else(|| dirs::data_dir().map(|folder| folder.join("isonym"))) {
+            Some(datadir) => datadir,
+            None => bail!("no home folder is known to keep headers in; name one with --datadir DIR"),
+        };
+        let anchor = match wishes.anchor {
+            Some(text) => text.parse().with_context(|| format!("--anchor {text}"))?,
+            None => Anchor::shipped(network),
+        };
+        let servers = wishes
+            .server
+            .iter()
+            .map(|text| text.parse().with_context(|| format!("--server {text}")))
+            .collect::<Result<Vec<ServerAddr>>>()?;
+        let servers = if servers.is_empty() { shipped_servers(network) } else { servers };
+        ensure!(!servers.is_empty(), "no server is known for {network}; name one with --server HOST:PORT");
+        let proxies = match (wishes.direct, wishes.proxy) {
+            (Some(true), Some(_)) => bail!("--direct and --proxy exclude each other; give one of them"),
+            (Some(true), None) => vec![Proxy::Direct],
+            (_, Some(text)) => vec![text.parse().with_context(|| format!("--proxy {text}"))?],
+            (_, None) => Proxy::tor_candidates().to_vec(),
+        };
+        let encoding = |word: Option<String>, option: &str| -> Result<Encoding> {
+            word.map_or(Ok(Encoding::default()), |word| {
+                word.parse().with_context(|| format!("--{option} {word}"))
+            })
+        };
+        let quorum = wishes.quorum.unwrap_or(1);
+        ensure!((1..=8).contains(&quorum), "--quorum {quorum}: give a number from 1 to 8");
+        Ok(Self {
+            network,
+            folder: datadir.join(network.as_str()),
+            anchor,
+            servers,
+            proxies,
+            name_encoding: encoding(wishes.name_encoding, "name-encoding")?,
+            value_encoding: encoding(wishes.value_encoding, "value-encoding")?,
+            quorum,
+        })
+    }
+}

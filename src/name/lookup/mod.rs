@@ -1,0 +1,177 @@
+//! A lookup: whom to ask what, when to ask somebody else, and whom to believe. A machine without I/O.
+//!
+//! Each attempt is a question to one server over a connection of its own. A proved value is final, unless a quorum
+//! was asked for. What can't be proved (absence, expiry by a claim) or went wrong is asked again over other circuits,
+//! hedged: the next attempt starts when the last one is slow, not only when it failed.
+//!
+//! What a lookup asks depends on the name and on the replies to this lookup alone, never on our tip, on which headers
+//! we hold or on other lookups.
+
+mod machine;
+
+pub use machine::Lookup;
+
+use std::time::Duration;
+
+use bitcoin::Txid;
+
+use super::id::ScriptHash;
+use super::policy::Outcome;
+use super::proof::{ProofError, ProofLimits, ProofLink};
+use crate::chain::Height;
+use crate::time::Moment;
+
+/// Counts the attempts of one lookup, from 0.
+pub type Attempt = u8;
+
+/// A question to a server, in the words of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// All that the server has on a name: a whole proof where it can give one in one go, else the history.
+    Name(ScriptHash),
+    /// These transactions, each with its merkle branch, in this order.
+    Transactions(Vec<(Txid, Height)>),
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Begin.
+    Start,
+    /// A server gave the operations of the name with their proofs, newest first.
+    Proof {
+        /// In which attempt.
+        attempt: Attempt,
+        /// The operations; none: the name never existed, it says.
+        links: Vec<ProofLink>,
+    },
+    /// A server gave the list of confirmed operations, oldest first.
+    History {
+        /// In which attempt.
+        attempt: Attempt,
+        /// The operations; none: the name never existed, it says.
+        entries: Vec<(Txid, Height)>,
+    },
+    /// The transactions asked for, in the order asked.
+    Transactions {
+        /// In which attempt.
+        attempt: Attempt,
+        /// One for each.
+        links: Vec<ProofLink>,
+    },
+    /// The attempt failed before there was an answer; the text says why.
+    Failed {
+        /// Which attempt.
+        attempt: Attempt,
+        /// For [`LookupError`].
+        reason: String,
+    },
+    /// A moment asked for by [`Effect::WakeAt`] is reached.
+    Tick,
+}
+
+/// What the driver must do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask over the attempt's own connection; opens it when it is the attempt's first question.
+    Ask {
+        /// Which attempt.
+        attempt: Attempt,
+        /// What to ask.
+        ask: Ask,
+    },
+    /// The attempt's server broke a rule: trust it no more.
+    Blame {
+        /// Which attempt.
+        attempt: Attempt,
+        /// What it did.
+        fault: Fault,
+    },
+    /// The attempt is of no use any more.
+    Abandon(Attempt),
+    /// Hand in [`Event::Tick`] at this moment at the latest.
+    WakeAt(Moment),
+    /// The lookup is over.
+    Finished(Result<Outcome, LookupError>),
+}
+
+/// How a server broke the rules of a lookup.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Its proof is wrong.
+    #[error("gave a wrong proof: {0}")]
+    Proof(#[from] ProofError),
+    /// It answered with other transactions than were asked for.
+    #[error("gave other transactions than asked for")]
+    OtherTransactions,
+    /// It showed an older operation than another server proved.
+    #[error("hid the operation at height {newest} and showed the one at height {shown}")]
+    HidUpdate {
+        /// What it showed.
+        shown: Height,
+        /// What another server proved.
+        newest: Height,
+    },
+    /// It denied a name that another server proved.
+    #[error("denied a name that was last updated at height {newest}")]
+    DeniedName {
+        /// What another server proved.
+        newest: Height,
+    },
+}
+
+/// Why a lookup has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// No attempt came to an answer.
+    #[error("no server gave a usable answer: {}", .reasons.join("; "))]
+    NoAnswer {
+        /// Why, one for each attempt.
+        reasons: Vec<String>,
+    },
+    /// Fewer servers answered than the quorum asks for.
+    #[error("only {got} of {expected} servers gave a usable answer: {}", .reasons.join("; "))]
+    NoQuorum {
+        /// How many answered.
+        got: usize,
+        /// The quorum.
+        expected: usize,
+        /// Why the others didn't.
+        reasons: Vec<String>,
+    },
+}
+
+/// How a lookup goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookupSettings {
+    /// Most attempts, at least 1; the quorum if that is greater.
+    pub attempts: u8,
+    /// How many servers must answer: 1, or more to notice that one of them hides an update.
+    pub quorum: u8,
+    /// After this without an answer the next attempt starts beside the last one.
+    pub hedge_after: Duration,
+    /// After this an attempt counts as failed.
+    pub attempt_timeout: Duration,
+    /// How much of a name's history is checked.
+    pub limits: ProofLimits,
+    /// What is served.
+    pub policy: super::policy::Policy,
+}
+
+impl Default for LookupSettings {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            quorum: 1,
+            hedge_after: Duration::from_secs(8),
+            attempt_timeout: Duration::from_secs(45),
+            limits: ProofLimits::default(),
+            policy: super::policy::Policy::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
