@@ -138,18 +138,17 @@ pub(crate) fn required_bits(chain: &[PureHeader], time: u32, params: &Params) ->
 /// A header tree that copies the whole chain to ask anything.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelTree {
-    pub(crate) params: &'static Params,
     /// Header and total work by hash.
     known: BTreeMap<[u8; 32], (PureHeader, Number)>,
     pub(crate) tip: [u8; 32],
 }
 
 impl ModelTree {
-    pub(crate) fn new(params: &'static Params) -> Self {
+    pub(crate) fn new(params: &Params) -> Self {
         let tip = hash(&params.genesis);
         let genesis_work = work(&target(params.genesis.bits().to_consensus()).unwrap());
         let known = BTreeMap::from([(tip, (params.genesis, genesis_work))]);
-        Self { params, known, tip }
+        Self { known, tip }
     }
 
     /// Returns the chain that ends with a hash, genesis first.
