@@ -8,8 +8,12 @@
 //!
 //! Source: Namecoin Core `script/names.cpp`, `CNameScript`.
 
+use std::fmt;
+
+use bitcoin::Opcode;
+use bitcoin::hashes::{Hash, hash160};
 use bitcoin::opcodes::all::{OP_2DROP, OP_DROP, OP_NOP, OP_PUSHNUM_1, OP_PUSHNUM_2, OP_PUSHNUM_3, OP_RETURN};
-use bitcoin::script::{Builder, Instruction, PushBytesBuf, Script, ScriptBuf};
+use bitcoin::script::{Builder, PushBytesBuf, Script, ScriptBuf};
 
 use super::{NameId, NameValue};
 
@@ -17,7 +21,9 @@ use super::{NameId, NameValue};
 pub const MAX_SALT_LEN: usize = 20;
 
 /// The operation that a name output carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Debug` tells the kind alone: salts and commitments give a name away as much as the name itself.
+#[derive(Clone, PartialEq, Eq)]
 pub enum NameOp {
     /// Commits to a name without telling it.
     New {
@@ -73,6 +79,23 @@ impl NameOp {
     }
 }
 
+impl fmt::Debug for NameOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New { .. } => "New { .. }",
+            Self::FirstUpdate { .. } => "FirstUpdate { .. }",
+            Self::Update { .. } => "Update { .. }",
+        })
+    }
+}
+
+/// Returns what a NAME_NEW must commit to for a NAME_FIRSTUPDATE with this salt: hash160 of salt and name.
+///
+/// Source: Namecoin Core `names/main.cpp`, `CheckNameTransaction`.
+pub fn commitment(salt: &[u8], name: &NameId) -> [u8; 20] {
+    hash160::Hash::hash(&[salt, name.as_bytes()].concat()).to_byte_array()
+}
+
 /// Returns the script whose hash is Electrum's index key of a name: a NAME_UPDATE with an empty value that
 /// can't be spent.
 ///
@@ -101,8 +124,6 @@ fn push(bytes: &[u8]) -> PushBytesBuf {
 pub struct NameScript<'a> {
     /// What it does.
     pub op: NameOp,
-    /// The prefix: operation, pushes and drops.
-    pub prefix: &'a Script,
     /// The ordinary script that says who may spend the output.
     pub address: &'a Script,
 }
@@ -113,52 +134,92 @@ impl<'a> NameScript<'a> {
     /// The name operation first, then plain pushes (`OP_0` to `OP_PUSHDATA4`, of any length whether minimal
     /// or not), then `OP_DROP`, `OP_2DROP` and `OP_NOP` in any number; what follows is the address script.
     /// Sizes out of bounds make it no name script: such an output can't be in a valid block.
+    ///
+    /// Core finds the start of the address script by reading one operation too many and stepping one byte
+    /// back. An address script that starts with a push of data (a bare key) thus loses all of that push but its
+    /// last byte, and one that is empty is taken to be the last drop. Kept, since it decides what counts as P2SH.
     pub fn parse(script: &'a Script) -> Option<Self> {
-        let mut instructions = script.instruction_indices();
-        let (_, first) = instructions.next()?.ok()?;
-        let Instruction::Op(operation) = first else { return None };
-        let mut pushes: Vec<&[u8]> = Vec::with_capacity(3);
-        let mut dropping = false;
-        let mut end = script.len();
-        for step in instructions {
-            let (at, instruction) = step.ok()?;
-            match instruction {
-                Instruction::PushBytes(bytes) if !dropping => {
-                    if pushes.len() == 3 {
-                        return None;
-                    }
-                    pushes.push(bytes.as_bytes());
-                }
-                Instruction::Op(OP_DROP | OP_2DROP | OP_NOP) => dropping = true,
-                _ if dropping => {
-                    end = at;
-                    break;
-                }
+        let mut cursor = Cursor {
+            bytes: script.as_bytes(),
+            at: 0,
+        };
+        let (operation, _) = cursor.next()?;
+        let mut pushes = Vec::with_capacity(3);
+        loop {
+            match cursor.next()? {
+                (opcode, _) if is_drop(opcode) => break,
+                (opcode, data) if opcode <= PUSHDATA4 && pushes.len() < 3 => pushes.push(data),
                 _ => return None,
             }
         }
-        if !dropping {
-            return None;
-        }
-        let op = match (operation, pushes.as_slice()) {
-            (OP_PUSHNUM_1, [commitment]) => NameOp::New {
-                commitment: (*commitment).try_into().ok()?,
-            },
-            (OP_PUSHNUM_2, [name, salt, value]) if salt.len() <= MAX_SALT_LEN => NameOp::FirstUpdate {
-                name: NameId::new(name)?,
-                salt: salt.to_vec(),
-                value: NameValue::new(value)?,
-            },
-            (OP_PUSHNUM_3, [name, value]) => NameOp::Update {
-                name: NameId::new(name)?,
-                value: NameValue::new(value)?,
-            },
-            _ => return None,
-        };
+        while cursor.next().is_some_and(|(opcode, _)| is_drop(opcode)) {}
         Some(Self {
-            op,
-            prefix: Script::from_bytes(script.as_bytes().get(..end)?),
-            address: Script::from_bytes(script.as_bytes().get(end..)?),
+            op: operation_of(operation, &pushes)?,
+            address: Script::from_bytes(script.as_bytes().get(cursor.at.checked_sub(1)?..)?),
         })
+    }
+}
+
+fn operation_of(opcode: u8, pushes: &[&[u8]]) -> Option<NameOp> {
+    match (Opcode::from(opcode), pushes) {
+        (OP_PUSHNUM_1, [commitment]) => Some(NameOp::New {
+            commitment: (*commitment).try_into().ok()?,
+        }),
+        (OP_PUSHNUM_2, [name, salt, value]) if salt.len() <= MAX_SALT_LEN => Some(NameOp::FirstUpdate {
+            name: NameId::new(name)?,
+            salt: salt.to_vec(),
+            value: NameValue::new(value)?,
+        }),
+        (OP_PUSHNUM_3, [name, value]) => Some(NameOp::Update {
+            name: NameId::new(name)?,
+            value: NameValue::new(value)?,
+        }),
+        _ => None,
+    }
+}
+
+/// The last opcode that is a plain push. Opcodes below 0x4c push as many bytes as they say.
+const PUSHDATA4: u8 = 0x4e;
+
+fn is_drop(opcode: u8) -> bool {
+    matches!(Opcode::from(opcode), OP_DROP | OP_2DROP | OP_NOP)
+}
+
+/// Reads a script operation by operation, moving as Core's `GetScriptOp` does, also when it fails.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Reads an opcode and the data that it pushes; `None` at the end and where the data are cut short.
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let opcode = *self.take(1)?.first()?;
+        let len = match opcode {
+            0..=0x4b => usize::from(opcode),
+            0x4c => self.length(1)?,
+            0x4d => self.length(2)?,
+            PUSHDATA4 => self.length(4)?,
+            _ => 0,
+        };
+        Some((opcode, self.take(len)?))
+    }
+
+    /// Reads a little-endian length of `size` bytes.
+    fn length(&mut self, size: usize) -> Option<usize> {
+        let bytes = self.take(size)?;
+        Some(
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |length, byte| length << 8 | usize::from(*byte)),
+        )
+    }
+
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let end = self.at.checked_add(len)?;
+        let taken = self.bytes.get(self.at..end)?;
+        self.at = end;
+        Some(taken)
     }
 }
