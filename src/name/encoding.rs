@@ -124,3 +124,87 @@ fn nibble(digit: u8) -> Option<u8> {
         .to_digit(16)
         .and_then(|value| u8::try_from(value).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ascii_goes_from_space_to_delete() {
+        for byte in 0..=u8::MAX {
+            let fits = (0x20..=0x7f).contains(&byte);
+            assert_eq!(Encoding::Ascii.encode(&[b'd', byte]).is_ok(), fits, "{byte:#x}");
+            let text: String = ['d', char::from(byte)].into_iter().collect();
+            assert_eq!(Encoding::Ascii.decode(&text).is_ok(), fits, "{byte:#x}");
+        }
+        assert_eq!(Encoding::Ascii.encode(b""), Ok(String::new()));
+    }
+
+    #[test]
+    fn utf8_is_taken_strictly() {
+        assert_eq!(Encoding::Utf8.encode("d/名\n\0".as_bytes()), Ok("d/名\n\0".to_owned()));
+        let overlong: &[u8] = &[0xc0, 0x80];
+        let surrogate: &[u8] = &[0xed, 0xa0, 0x80];
+        let beyond: &[u8] = &[0xf4, 0x90, 0x80, 0x80];
+        for bytes in [overlong, surrogate, beyond, b"\xff", b"d/\xc3"] {
+            assert_eq!(Encoding::Utf8.encode(bytes), Err(EncodingError(Encoding::Utf8)));
+        }
+    }
+
+    #[test]
+    fn hex_takes_either_case_and_whole_bytes() {
+        assert_eq!(Encoding::Hex.decode("00aAfF"), Ok(vec![0x00, 0xaa, 0xff]));
+        assert_eq!(Encoding::Hex.encode(&[0x00, 0xaa, 0xff]), Ok("00aaff".to_owned()));
+        assert_eq!(Encoding::Hex.decode(""), Ok(vec![]));
+        for text in ["0", "0g", "0x00", " 00", "00 ", "+1", "\u{661}"] {
+            assert_eq!(Encoding::Hex.decode(text), Err(EncodingError(Encoding::Hex)), "{text}");
+        }
+    }
+
+    #[test]
+    fn messages_show_names_as_core_does() {
+        assert_eq!(quoted(b"d/x"), "'d/x'");
+        assert_eq!(quoted(b""), "''");
+        assert_eq!(quoted(b"it's"), "'it's'");
+        assert_eq!(quoted("d/é".as_bytes()), "0x642fc3a9");
+        assert_eq!(quoted(&[5]), "0x05");
+    }
+
+    #[test]
+    fn words_parse_back_and_errors_name_them() {
+        for encoding in Encoding::ALL {
+            assert_eq!(encoding.to_string().parse(), Ok(encoding));
+        }
+        assert!("ASCII".parse::<Encoding>().is_err());
+        assert_eq!(
+            EncodingError(Encoding::Ascii).to_string(),
+            "name/value is invalid for encoding ascii"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            for encoding in Encoding::ALL {
+                if let Ok(text) = encoding.encode(&bytes) {
+                    prop_assert_eq!(encoding.decode(&text), Ok(bytes.clone()));
+                }
+            }
+            prop_assert!(Encoding::Hex.encode(&bytes).is_ok());
+        }
+
+        #[test]
+        fn what_is_decoded_encodes_to_the_same_text(text in any::<String>()) {
+            for encoding in [Encoding::Ascii, Encoding::Utf8] {
+                if let Ok(bytes) = encoding.decode(&text) {
+                    prop_assert_eq!(encoding.encode(&bytes), Ok(text.clone()));
+                }
+            }
+            if let Ok(bytes) = Encoding::Hex.decode(&text) {
+                prop_assert_eq!(Encoding::Hex.encode(&bytes), Ok(text.to_lowercase()));
+            }
+        }
+    }
+}

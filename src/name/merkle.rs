@@ -123,3 +123,115 @@ pub fn fold(leaf: TxMerkleNode, branch: &[TxMerkleNode], pos: u32) -> Result<TxM
     }
     Ok(node)
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::absolute::LockTime;
+    use bitcoin::transaction::Version;
+    use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, TxIn, TxOut, Witness, merkle_tree};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn node(byte: u8) -> TxMerkleNode {
+        TxMerkleNode::from_byte_array([byte; 32])
+    }
+
+    /// Builds a branch the slow way: every level of the tree written out.
+    fn branch_of(leaves: &[TxMerkleNode], pos: usize) -> Vec<TxMerkleNode> {
+        let (mut level, mut at, mut branch) = (leaves.to_vec(), pos, vec![]);
+        while level.len() > 1 {
+            if level.len() % 2 == 1 {
+                level.push(*level.last().unwrap());
+            }
+            branch.push(level[at ^ 1]);
+            level = level
+                .chunks(2)
+                .map(|pair| {
+                    let bytes = [pair[0].to_byte_array(), pair[1].to_byte_array()].concat();
+                    TxMerkleNode::from_raw_hash(sha256d::Hash::hash(&bytes))
+                })
+                .collect();
+            at /= 2;
+        }
+        branch
+    }
+
+    fn tx(script_len: usize) -> Transaction {
+        Transaction {
+            version: Version(0x7100),
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output: OutPoint::null(),
+                script_sig: ScriptBuf::new(),
+                sequence: Sequence::MAX,
+                witness: Witness::new(),
+            }],
+            output: vec![TxOut {
+                value: Amount::from_sat(1),
+                script_pubkey: ScriptBuf::from_bytes(vec![0x51; script_len]),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_transaction_as_long_as_a_node_is_refused() {
+        for (len, refused) in [(3, false), (4, true), (5, false)] {
+            let tx = tx(len);
+            let root = TxMerkleNode::from_raw_hash(tx.compute_txid().to_raw_hash());
+            let checked = check_inclusion(&tx, &[], 0, root);
+            assert_eq!(checked == Err(MerkleError::LeafLikeInnerNode), refused);
+            assert_eq!(checked.is_ok(), !refused);
+        }
+    }
+
+    #[test]
+    fn a_leaf_below_a_64_byte_transaction_is_refused() {
+        let bytes = bitcoin::consensus::serialize(&tx(4));
+        let (left, right) = bytes.split_at(32);
+        let left = TxMerkleNode::from_slice(left).unwrap();
+        let right = TxMerkleNode::from_slice(right).unwrap();
+        assert_eq!(
+            fold(right, &[left], 1),
+            Err(MerkleError::InnerNodeLikeTransaction { level: 1 })
+        );
+        assert_eq!(
+            fold(left, &[right, node(1)], 2),
+            Err(MerkleError::InnerNodeLikeTransaction { level: 1 })
+        );
+        assert!(fold(left, &[right], 1).is_ok(), "the other way round it is none");
+    }
+
+    #[test]
+    fn branches_and_positions_are_bounded() {
+        let long = vec![node(1); MAX_BRANCH_LEN + 1];
+        assert_eq!(fold(node(0), &long, 0), Err(MerkleError::BranchTooLong { got: 33 }));
+        assert!(fold(node(0), &long[..MAX_BRANCH_LEN], u32::MAX).is_ok());
+        for (height, pos) in [(0, 1), (1, 2), (5, 32), (31, u32::MAX)] {
+            let error = MerkleError::PositionOutOfRange { pos, height };
+            assert_eq!(fold(node(0), &long[..height], pos), Err(error));
+            assert!(fold(node(0), &long[..height], pos.min((1 << height) - 1)).is_ok());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_leaf_folds_to_the_root_of_the_whole_tree(
+            seed in any::<[u8; 32]>(),
+            len in 1_usize..70,
+            pick in any::<prop::sample::Index>(),
+        ) {
+            let leaves: Vec<_> = (0..len)
+                .map(|at| TxMerkleNode::from_raw_hash(sha256d::Hash::hash(&[&seed[..], &at.to_le_bytes()].concat())))
+                .collect();
+            let root = merkle_tree::calculate_root(leaves.iter().copied()).unwrap();
+            let pos = pick.index(len);
+            let branch = branch_of(&leaves, pos);
+            let at = u32::try_from(pos).unwrap();
+            prop_assert_eq!(fold(leaves[pos], &branch, at), Ok(root));
+            if let Some(sibling) = branch.first() && *sibling != leaves[pos] {
+                prop_assert_ne!(fold(leaves[pos], &branch, at ^ 1), Ok(root));
+            }
+        }
+    }
+}

@@ -207,3 +207,134 @@ pub fn check_tip_age(tip: &Tip, now: Timestamp, params: &Params) -> Result<(), N
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash;
+    use bitcoin::{BlockHash, Target};
+
+    use super::*;
+    use crate::chain::Network;
+
+    const MAINNET_DEPTH: Height = 36_000;
+
+    fn judged(height: Height, oldest: Option<Height>, local: Height, claimed: Height, policy: Policy) -> Outcome {
+        let name = ProvenName::assumed(height, oldest).unwrap();
+        judge(name, Heights { local, claimed }, Network::Mainnet.params(), &policy)
+    }
+
+    fn word(outcome: &Outcome) -> &'static str {
+        match outcome {
+            Outcome::Found(_) => "found",
+            Outcome::Expired {
+                basis: Basis::Verified, ..
+            } => "expired",
+            Outcome::Expired { .. } => "expired by claim",
+            Outcome::SemiExpired {
+                basis: Basis::Verified, ..
+            } => "semi-expired",
+            Outcome::SemiExpired { .. } => "semi-expired by claim",
+            Outcome::Unconfirmed { .. } => "unconfirmed",
+            Outcome::NeverExisted => "never existed",
+        }
+    }
+
+    #[test]
+    fn age_decides_to_the_block() {
+        let updated = 800_000;
+        for (age, expected) in [
+            (0, "found"),
+            (31_967, "found"),
+            (31_968, "semi-expired"),
+            (35_999, "semi-expired"),
+            (36_000, "expired"),
+        ] {
+            let outcome = judged(updated, None, updated + age, 0, Policy::default());
+            assert_eq!(word(&outcome), expected, "{age}");
+        }
+    }
+
+    #[test]
+    fn a_claim_ages_names_but_says_so() {
+        let policy = Policy::default();
+        for (claimed_age, expected) in [
+            (20, "found"),
+            (31_968, "semi-expired by claim"),
+            (36_000, "expired by claim"),
+            (Height::MAX - 800_000, "expired by claim"),
+        ] {
+            let outcome = judged(800_000, None, 800_020, 800_000 + claimed_age, policy);
+            assert_eq!(word(&outcome), expected, "{claimed_age}");
+        }
+        let outcome = judged(800_000, None, 800_000 + MAINNET_DEPTH, Height::MAX, policy);
+        assert_eq!(word(&outcome), "expired", "what our own chain says wins");
+    }
+
+    #[test]
+    fn the_oldest_transaction_needs_twelve_confirmations() {
+        let policy = Policy::default();
+        for (oldest, expected) in [(800_010, "unconfirmed"), (800_009, "found"), (800_021, "unconfirmed")] {
+            assert_eq!(
+                word(&judged(800_015, Some(oldest), 800_020, 0, policy)),
+                expected,
+                "{oldest}"
+            );
+        }
+        let outcome = judged(800_015, Some(800_010), 800_020, 0, policy);
+        assert!(matches!(
+            outcome,
+            Outcome::Unconfirmed {
+                got: 11,
+                expected: 12,
+                ..
+            }
+        ));
+        assert_eq!(
+            word(&judged(800_020, None, 800_020, 0, policy)),
+            "found",
+            "the anchor vouches"
+        );
+    }
+
+    #[test]
+    fn expired_names_are_served_on_request_and_marked() {
+        let policy = Policy {
+            allow_expired: true,
+            ..Policy::default()
+        };
+        let Outcome::Found(status) = judged(700_000, None, 736_005, 0, policy) else {
+            panic!("not found")
+        };
+        assert!(status.expired() && status.semi_expired());
+        assert_eq!(
+            (status.expires_in, status.semi_expires_in, status.confirmations),
+            (-5, -4_037, 36_006)
+        );
+        assert_eq!(word(&judged(800_000, Some(800_000), 800_001, 0, policy)), "unconfirmed");
+    }
+
+    #[test]
+    fn a_tip_is_young_for_eight_hours() {
+        let tip = Tip {
+            height: 5,
+            hash: BlockHash::all_zeros(),
+            chainwork: Target::MAX.to_work(),
+            time: Timestamp(1_000_000),
+        };
+        let check = |age: u64, network: Network| check_tip_age(&tip, Timestamp(1_000_000 + age), network.params());
+        assert_eq!(check(28_800, Network::Mainnet), Ok(()));
+        let stale = NotSynchronized::StaleTip {
+            height: 5,
+            age: 28_801,
+            max: 28_800,
+        };
+        assert_eq!(check(28_801, Network::Mainnet), Err(stale.clone()));
+        assert_eq!(check(28_801, Network::Testnet), Err(stale));
+        assert_eq!(check(u64::MAX / 2, Network::Regtest), Ok(()));
+        assert_eq!(
+            check_tip_age(&tip, Timestamp(0), Network::Mainnet.params()),
+            Ok(()),
+            "a clock that lags"
+        );
+    }
+}

@@ -223,3 +223,144 @@ impl<'a> Cursor<'a> {
         Some(taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(hex: &str) -> Option<(NameOp, String)> {
+        let script = ScriptBuf::from_hex(hex).unwrap();
+        NameScript::parse(&script).map(|parsed| (parsed.op, parsed.address.to_hex_string()))
+    }
+
+    fn update(name: &[u8], value: &[u8]) -> NameOp {
+        NameOp::Update {
+            name: NameId::new(name).unwrap(),
+            value: NameValue::new(value).unwrap(),
+        }
+    }
+
+    #[test]
+    fn pushes_may_be_written_in_any_form() {
+        for hex in [
+            "5301640176 6d75 00",
+            "534c0164 4d010076 6d75 00",
+            "53 4e0100000064 0176 757561 00",
+        ] {
+            let hex = hex.replace(' ', "");
+            assert_eq!(parse(&hex), Some((update(b"d", b"v"), "00".to_owned())), "{hex}");
+        }
+        assert_eq!(parse("5300006d7500"), Some((update(b"", b""), "00".to_owned())));
+        assert_eq!(parse("534c004d00006d7500"), Some((update(b"", b""), "00".to_owned())));
+    }
+
+    #[test]
+    fn opcodes_that_push_numbers_are_no_plain_pushes() {
+        assert_eq!(parse("530105006d75ac"), Some((update(&[5], b""), "ac".to_owned())));
+        for opcode in (0x51..=0x60).chain([0x4f, 0x50]) {
+            assert_eq!(parse(&format!("53{opcode:02x}006d75ac")), None);
+        }
+    }
+
+    #[test]
+    fn each_operation_has_its_number_of_pushes() {
+        let commitment = "14".to_owned() + &"07".repeat(20);
+        for (operation, pushes) in [(0x51, 1), (0x52, 3), (0x53, 2)] {
+            for count in 0..5 {
+                let hex = format!("{operation:02x}{}6dac", commitment.repeat(count));
+                assert_eq!(parse(&hex).is_some(), count == pushes, "{hex}");
+            }
+        }
+        for operation in [0x00, 0x4f, 0x50, 0x54, 0x61, 0x6a, 0x75] {
+            assert_eq!(parse(&format!("{operation:02x}{commitment}{commitment}6d75ac")), None);
+        }
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        let script = |pushes: &[usize], operation| {
+            let pushes = pushes
+                .iter()
+                .fold(Builder::new().push_opcode(operation), |builder, len| {
+                    builder.push_slice(push(&vec![b'a'; *len]))
+                });
+            let script = pushes
+                .push_opcode(OP_2DROP)
+                .push_opcode(OP_2DROP)
+                .push_opcode(OP_RETURN);
+            NameScript::parse(&script.into_script()).is_some()
+        };
+        assert!(script(&[255, 1023], OP_PUSHNUM_3));
+        assert!(!script(&[256, 1023], OP_PUSHNUM_3));
+        assert!(!script(&[255, 1024], OP_PUSHNUM_3));
+        assert!(script(&[255, 20, 1023], OP_PUSHNUM_2));
+        assert!(!script(&[255, 21, 1023], OP_PUSHNUM_2));
+        assert!(script(&[20], OP_PUSHNUM_1));
+        assert!(!script(&[19], OP_PUSHNUM_1));
+        assert!(!script(&[21], OP_PUSHNUM_1));
+    }
+
+    #[test]
+    fn scripts_that_end_in_the_middle_are_no_name_scripts() {
+        let whole = "5302642f03616263";
+        for end in (0..=whole.len()).step_by(2) {
+            assert_eq!(parse(&whole[..end]), None);
+        }
+        assert_eq!(parse("5302642f4dff"), None);
+        assert_eq!(parse("534effffffff00"), None);
+    }
+
+    #[test]
+    fn the_address_script_starts_where_core_says() {
+        let op = || update(b"d", b"");
+        let hash = "11".repeat(20);
+        for (tail, address) in [
+            (
+                "6d75".to_owned() + "76a914" + &hash + "88ac",
+                "76a914".to_owned() + &hash + "88ac",
+            ),
+            ("6d75".to_owned() + "0014" + &hash, "0014".to_owned() + &hash),
+            ("6d7561616175".to_owned() + "ac", "ac".to_owned()),
+            ("6d75".to_owned(), "75".to_owned()),
+            ("6d7502aabbac".to_owned(), "bbac".to_owned()),
+            (
+                "6d754c02aaa914".to_owned() + &hash + "87",
+                "a914".to_owned() + &hash + "87",
+            ),
+            ("6d754cff".to_owned(), "ff".to_owned()),
+        ] {
+            assert_eq!(parse(&("53016400".to_owned() + &tail)), Some((op(), address)), "{tail}");
+        }
+    }
+
+    fn operations() -> impl Strategy<Value = NameOp> {
+        let bytes = |max| proptest::collection::vec(any::<u8>(), 0..=max);
+        let new = any::<[u8; 20]>().prop_map(|commitment| NameOp::New { commitment });
+        let first = (bytes(255), bytes(20), bytes(1023)).prop_map(|(name, salt, value)| NameOp::FirstUpdate {
+            name: NameId::new(&name).unwrap(),
+            salt,
+            value: NameValue::new(&value).unwrap(),
+        });
+        let later = (bytes(255), bytes(1023)).prop_map(|(name, value)| update(&name, &value));
+        prop_oneof![new, first, later]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(op in operations(), hash in any::<[u8; 20]>()) {
+            let address = ScriptBuf::new_p2pkh(&bitcoin::PubkeyHash::from_byte_array(hash));
+            let script = op.to_script(&address);
+            prop_assert_eq!(NameScript::parse(&script), Some(NameScript { op, address: &address }));
+        }
+
+        #[test]
+        fn any_bytes_can_be_parsed(bytes in proptest::collection::vec(any::<u8>(), 0..200), operation in 0x51_u8..0x54) {
+            let script = [&[operation][..], &bytes].concat();
+            if let Some(parsed) = NameScript::parse(Script::from_bytes(&script)) {
+                prop_assert!(script.ends_with(parsed.address.as_bytes()) && parsed.address.len() < script.len());
+            }
+        }
+    }
+}
