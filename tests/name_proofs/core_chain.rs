@@ -1,16 +1,14 @@
 //! Every name of a chain that Namecoin Core wrote gets Core's answer, by proof alone.
 
-
-
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::world;
 use bitcoin::consensus::{deserialize, deserialize_partial, serialize};
 use bitcoin::hex::FromHex;
 use bitcoin::{Transaction, Txid, VarInt};
 use flate2::read::GzDecoder;
-use super::world;
 use isonym::chain::{Anchor, FullHeader, HeaderTree, Height, Network, Params};
 use isonym::name::policy::{self, Heights};
 use isonym::name::proof::{ProvenEntry, Reached, links_needed, verify, verify_entry};
@@ -161,14 +159,14 @@ impl Fixture {
         })
     }
 
-    fn judge(&self, name: &NameId, policy: &Policy) -> Outcome {
+    fn judge(&self, name: &NameId, policy: Policy) -> Outcome {
         let proven = verify(name, &self.proof(name), &self.tree, &ProofLimits::default())
             .unwrap_or_else(|error| panic!("{}: {error}", encoding::quoted(name.as_bytes())));
         let heights = Heights {
             local: self.tree.tip().height,
             claimed: 0,
         };
-        policy::judge(proven, heights, self.params, policy)
+        policy::judge(proven, heights, self.params, &policy)
     }
 }
 
@@ -201,7 +199,7 @@ fn every_name_of_cores_chain_gets_cores_answer() {
     for (name, answer) in fixture.names() {
         let core = &answer["name_show_hex"];
         let what = encoding::quoted(name.as_bytes());
-        let held_back = match fixture.judge(&name, &Policy::default()) {
+        let held_back = match fixture.judge(&name, Policy::default()) {
             Outcome::Found(status) => {
                 found += 1;
                 assert_same(status.name.entry(), status.expires_in, &core["result"]);
@@ -234,7 +232,7 @@ fn expired_names_are_shown_on_request_as_core_does() {
         ..Policy::default()
     };
     for (name, answer) in fixture.names() {
-        let status = match fixture.judge(&name, &policy) {
+        let status = match fixture.judge(&name, policy) {
             Outcome::Found(status) | Outcome::Unconfirmed { status, .. } => status,
             other => panic!("{other:?}"),
         };

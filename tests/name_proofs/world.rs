@@ -19,25 +19,25 @@ use isonym::name::{NameId, NameProof, NameValue, ProofLink};
 use isonym::time::Timestamp;
 
 /// What every name output of these chains locks, in satoshis.
-pub const LOCKED: u64 = 1_000_000;
+pub(crate) const LOCKED: u64 = 1_000_000;
 
 /// How a name is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
+pub(crate) enum Holder {
     P2pkh,
     P2wpkh,
     P2shP2wpkh,
 }
 
-pub struct World {
-    pub tree: HeaderTree,
+pub(crate) struct World {
+    pub(crate) tree: HeaderTree,
     blocks: Vec<Vec<Transaction>>,
     secp: Secp256k1<All>,
     key: PrivateKey,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let params = Network::Regtest.params();
         let anchor = Anchor {
             height: 0,
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Mines a block with a coinbase and these transactions.
-    pub fn mine(&mut self, txs: Vec<Transaction>) -> Height {
+    pub(crate) fn mine(&mut self, txs: Vec<Transaction>) -> Height {
         let height = Height::try_from(self.blocks.len()).unwrap();
         let coinbase = transaction(
             vec![input(
@@ -85,14 +85,14 @@ impl World {
     }
 
     /// Mines empty blocks.
-    pub fn age(&mut self, blocks: usize) {
+    pub(crate) fn age(&mut self, blocks: usize) {
         for _ in 0..blocks {
             self.mine(vec![]);
         }
     }
 
     /// Returns the transaction at `pos` of the block at `height` with its merkle branch; position 0 is the coinbase.
-    pub fn link(&self, height: Height, pos: u32) -> ProofLink {
+    pub(crate) fn link(&self, height: Height, pos: u32) -> ProofLink {
         let txs = &self.blocks[usize::try_from(height).unwrap()];
         let at = usize::try_from(pos).unwrap();
         ProofLink {
@@ -104,7 +104,7 @@ impl World {
     }
 
     /// Returns the script that lets the world's key spend.
-    pub fn address(&self, holder: Holder) -> ScriptBuf {
+    pub(crate) fn address(&self, holder: Holder) -> ScriptBuf {
         let key = CompressedPublicKey::from_private_key(&self.secp, &self.key).unwrap();
         let program = ScriptBuf::new_p2wpkh(&key.wpubkey_hash());
         match holder {
@@ -115,7 +115,7 @@ impl World {
     }
 
     /// Returns a name output.
-    pub fn output(&self, op: &NameOp, holder: Holder) -> TxOut {
+    pub(crate) fn output(&self, op: &NameOp, holder: Holder) -> TxOut {
         TxOut {
             value: Amount::from_sat(LOCKED),
             script_pubkey: op.to_script(&self.address(holder)),
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// Spends output `vout` of `spent` into `outputs`, signed by the world's key.
-    pub fn spend(&self, spent: &Transaction, vout: u32, holder: Holder, outputs: Vec<TxOut>) -> Transaction {
+    pub(crate) fn spend(&self, spent: &Transaction, vout: u32, holder: Holder, outputs: Vec<TxOut>) -> Transaction {
         let outpoint = OutPoint::new(spent.compute_txid(), vout);
         let output = &spent.output[usize::try_from(vout).unwrap()];
         let mut tx = transaction(vec![input(outpoint, ScriptBuf::new())], outputs);
@@ -164,7 +164,7 @@ impl World {
 
     /// Registers a name: a NAME_NEW and, 12 blocks later, its NAME_FIRSTUPDATE. Returns both and the height of the
     /// latter, where it is at position 1.
-    pub fn register(&mut self, name: &str, value: &str, holder: Holder) -> Registered {
+    pub(crate) fn register(&mut self, name: &str, value: &str, holder: Holder) -> Registered {
         let salt = vec![3; 20];
         let commitment = script::commitment(&salt, &id(name));
         let anything = OutPoint::new(
@@ -190,12 +190,12 @@ impl World {
     }
 
     /// Spends the name output (at index 0) of `spent` by a NAME_UPDATE, unmined.
-    pub fn update(&self, spent: &Transaction, name: &str, value: &str, holder: Holder) -> Transaction {
+    pub(crate) fn update(&self, spent: &Transaction, name: &str, value: &str, holder: Holder) -> Transaction {
         self.spend(spent, 0, holder, vec![self.output(&update(name, value), holder)])
     }
 
     /// Returns a chain of `spends` updates over a registration, two blocks apart and 12 deep, and its whole proof.
-    pub fn chain(&mut self, name: &str, spends: usize, holder: Holder) -> NameProof {
+    pub(crate) fn chain(&mut self, name: &str, spends: usize, holder: Holder) -> NameProof {
         let registered = self.register(name, "0", holder);
         let mut heights = vec![registered.height];
         let mut last = registered.first;
@@ -209,7 +209,7 @@ impl World {
     }
 
     /// Returns the proof made of the transactions at position 1 of these heights, given oldest first.
-    pub fn proof(&self, heights: &[Height]) -> NameProof {
+    pub(crate) fn proof(&self, heights: &[Height]) -> NameProof {
         NameProof {
             links: heights.iter().rev().map(|height| self.link(*height, 1)).collect(),
             complete: true,
@@ -219,21 +219,21 @@ impl World {
 }
 
 /// What [`World::register`] made.
-pub struct Registered {
-    pub new: Transaction,
-    pub first: Transaction,
-    pub height: Height,
+pub(crate) struct Registered {
+    pub(crate) new: Transaction,
+    pub(crate) first: Transaction,
+    pub(crate) height: Height,
 }
 
-pub fn id(name: &str) -> NameId {
+pub(crate) fn id(name: &str) -> NameId {
     NameId::new(name.as_bytes()).unwrap()
 }
 
-pub fn text(value: &str) -> NameValue {
+pub(crate) fn text(value: &str) -> NameValue {
     NameValue::new(value.as_bytes()).unwrap()
 }
 
-pub fn update(name: &str, value: &str) -> NameOp {
+pub(crate) fn update(name: &str, value: &str) -> NameOp {
     NameOp::Update {
         name: id(name),
         value: text(value),
@@ -241,14 +241,14 @@ pub fn update(name: &str, value: &str) -> NameOp {
 }
 
 /// Returns an output that has nothing to do with names.
-pub fn plain_output(value: u64) -> TxOut {
+pub(crate) fn plain_output(value: u64) -> TxOut {
     TxOut {
         value: Amount::from_sat(value),
         script_pubkey: ScriptBuf::from_bytes(vec![0x51]),
     }
 }
 
-pub fn input(previous_output: OutPoint, script_sig: ScriptBuf) -> TxIn {
+pub(crate) fn input(previous_output: OutPoint, script_sig: ScriptBuf) -> TxIn {
     TxIn {
         previous_output,
         script_sig,
@@ -257,7 +257,7 @@ pub fn input(previous_output: OutPoint, script_sig: ScriptBuf) -> TxIn {
     }
 }
 
-pub fn transaction(input: Vec<TxIn>, output: Vec<TxOut>) -> Transaction {
+pub(crate) fn transaction(input: Vec<TxIn>, output: Vec<TxOut>) -> Transaction {
     Transaction {
         version: Version(NAME_TX_VERSION),
         lock_time: LockTime::ZERO,
@@ -272,14 +272,14 @@ fn push_script(script: &Script) -> ScriptBuf {
         .into_script()
 }
 
-pub fn leaves(txs: &[Transaction]) -> Vec<TxMerkleNode> {
+pub(crate) fn leaves(txs: &[Transaction]) -> Vec<TxMerkleNode> {
     txs.iter()
         .map(|tx| TxMerkleNode::from_raw_hash(tx.compute_txid().to_raw_hash()))
         .collect()
 }
 
 /// Returns the merkle branch of a leaf, from the leaf up.
-pub fn merkle_branch(leaves: &[TxMerkleNode], pos: usize) -> Vec<TxMerkleNode> {
+pub(crate) fn merkle_branch(leaves: &[TxMerkleNode], pos: usize) -> Vec<TxMerkleNode> {
     let (mut level, mut at, mut branch) = (leaves.to_vec(), pos, vec![]);
     while level.len() > 1 {
         if level.len() % 2 == 1 {

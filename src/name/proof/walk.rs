@@ -107,7 +107,7 @@ pub fn links_needed(history: &[(Txid, Height)], params: &Params, limits: &ProofL
                 older: *height,
                 older_pos: 0,
             })?;
-            if gap > params.expiration_depth(newer) {
+            if gap >= params.expiration_depth(newer) {
                 break;
             }
         }
@@ -155,7 +155,7 @@ impl<'a> Walk<'a> {
     fn step_to(&mut self, name: &NameId, older: &'a ProofLink, tree: &HeaderTree) -> Result<(), ProofError> {
         let height = self.current.link.height;
         let gap = self.gap_to(older)?;
-        if gap > tree.params().expiration_depth(height) {
+        if gap >= tree.params().expiration_depth(height) {
             return Err(ProofError::UpdateAfterExpiry { height, gap });
         }
         let older = Step::check(name, older, tree)?;
@@ -222,13 +222,13 @@ mod tests {
     fn a_short_history_is_needed_whole() {
         assert_eq!(needed(&[]), Ok(0));
         assert_eq!(needed(&[100]), Ok(1));
-        assert_eq!(needed(&[100, 130, 130, 160]), Ok(4));
+        assert_eq!(needed(&[100, 129, 129, 158]), Ok(4));
     }
 
     #[test]
     fn what_lies_before_an_expiry_is_not_needed() {
-        assert_eq!(needed(&[69, 100, 131]), Ok(1));
-        assert_eq!(needed(&[69, 100, 130]), Ok(2));
+        assert_eq!(needed(&[70, 100, 130]), Ok(1));
+        assert_eq!(needed(&[70, 100, 129]), Ok(2));
     }
 
     #[test]
@@ -257,7 +257,9 @@ mod tests {
     proptest! {
         #[test]
         fn needed_is_bounded_and_covers_what_is_young(mut heights in proptest::collection::vec(any::<u16>(), 0..200)) {
-            heights.iter_mut().for_each(|height| *height %= 900);
+            for height in &mut heights {
+                *height %= 900;
+            }
             heights.sort_unstable();
             let heights: Vec<Height> = heights.into_iter().map(Height::from).collect();
             match needed(&heights) {
