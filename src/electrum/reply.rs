@@ -288,7 +288,7 @@ fn version(result: &str, offered: VersionRange) -> Result<ServerVersion, ReplyEr
 fn headers(result: &str, asked: u32, truncated: bool) -> Result<HeaderChunk, ReplyError> {
     const LIMIT: usize = MAX_HEADERS as usize * 16;
     // Wrong cutting gives more pieces than headers; they are let in so that they can be told from nonsense.
-    let wire: wire::Headers<'_, LIMIT> = shape(result)?;
+    let wire: wire::Chunk<'_, LIMIT> = shape(result)?;
     if wire.count > asked {
         return Err(ReplyError::TooManyHeaders {
             expected: asked,

@@ -105,7 +105,7 @@ pub(super) struct Tip<'a> {
 
 /// `blockchain.block.headers`: `hex` up to protocol 1.5, `headers` from 1.6 on.
 #[derive(Debug, serde::Deserialize)]
-pub(super) struct Headers<'a, const N: usize> {
+pub(super) struct Chunk<'a, const N: usize> {
     pub(super) count: u32,
     #[serde(borrow)]
     pub(super) hex: Option<&'a str>,
