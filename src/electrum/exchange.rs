@@ -5,8 +5,9 @@
 //! Arrays of replies are understood all the same.
 //!
 //! Every flight ends with [`Request::COMPANION`], so that no small reply is held back by the server. When the
-//! companion's reply comes while others are still open, another companion follows, up to
-//! [`COMPANIONS_PER_FLIGHT`]; a late small reply would be held back again otherwise.
+//! companion's reply comes while others are still open, another companion follows a little later, up to
+//! [`COMPANIONS_PER_FLIGHT`]; a late small reply would be held back again otherwise. The pauses double, so that a
+//! reply waits about as long again as its server took to find it, at most; they depend on the server alone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,8 +23,12 @@ use crate::time::Moment;
 /// Most requests that may wait for their answers at a time. A name with 280 operations needs 560.
 pub const MAX_OPEN: usize = 1024;
 
-/// Most companions of one flight, the first one included.
-pub const COMPANIONS_PER_FLIGHT: u8 = 8;
+/// Most companions of one flight, the first one included. The pauses before the others sum to a second, after which
+/// a server holds nothing back anyway.
+pub const COMPANIONS_PER_FLIGHT: u8 = 10;
+
+/// The pause before a flight's second companion; it doubles from then on.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// Longest error text that is kept, in characters.
 pub const MAX_ERROR_TEXT: usize = 200;
@@ -153,6 +158,11 @@ pub struct TooManyOpen {
     pub open: usize,
 }
 
+/// The server has not answered a request in time: the connection is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("server did not answer in time")]
+pub struct Overdue;
+
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -190,7 +200,9 @@ struct Open {
 pub struct Exchange {
     next_id: u64,
     open: BTreeMap<u64, Open>,
-    companions_left: u8,
+    /// How many companions of the latest flight have gone out.
+    companions: u8,
+    next_companion: Option<Moment>,
     subscribed: bool,
     tips: u32,
     tips_since: Moment,
@@ -225,7 +237,8 @@ impl Exchange {
         }
         let ids = first..self.next_id;
         if !greeting && !ids.is_empty() {
-            self.companions_left = COMPANIONS_PER_FLIGHT - 1;
+            self.companions = 1;
+            self.next_companion = None;
             lines.push_str(&self.enter(Request::COMPANION, deadline, true));
         }
         Ok(Flight { ids, lines })
@@ -255,8 +268,33 @@ impl Exchange {
         Ok(effects)
     }
 
-    /// Returns the moment by which the server must have answered something; `None` when nothing is open.
-    pub fn deadline(&self) -> Option<Moment> {
+    /// Returns the moment at which [`Self::on_time`] has something to do; `None` when nothing is open.
+    pub fn wake_at(&self) -> Option<Moment> {
+        self.deadline().into_iter().chain(self.next_companion).min()
+    }
+
+    /// Takes the time; too early is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`Overdue`] when a request has not been answered by its deadline.
+    pub fn on_time(&mut self, now: Moment) -> Result<Vec<Effect>, Overdue> {
+        if self.deadline().is_some_and(|deadline| now >= deadline) {
+            return Err(Overdue);
+        }
+        if self.next_companion.is_none_or(|at| now < at) {
+            return Ok(Vec::new());
+        }
+        self.next_companion = None;
+        let waits = self.open.values().filter(|open| !open.companion);
+        let Some(deadline) = waits.map(|open| open.deadline).max() else {
+            return Ok(Vec::new());
+        };
+        self.companions = self.companions.saturating_add(1);
+        Ok(vec![Effect::Write(self.enter(Request::COMPANION, deadline, true))])
+    }
+
+    fn deadline(&self) -> Option<Moment> {
         self.open.values().map(|open| open.deadline).min()
     }
 
@@ -298,7 +336,7 @@ impl Exchange {
             }),
             (Some(id), None) => {
                 let id = id.get().parse().map_err(|_| Violation::Malformed)?;
-                self.on_response(id, envelope, effects)
+                self.on_response(now, id, envelope, effects)
             }
         }
     }
@@ -326,6 +364,7 @@ impl Exchange {
 
     fn on_response(
         &mut self,
+        now: Moment,
         id: u64,
         envelope: &wire::Envelope<'_>,
         effects: &mut Vec<Effect>,
@@ -349,17 +388,10 @@ impl Exchange {
         if let Err(AnswerError::Reply(fault)) = outcome {
             return Err(Violation::Companion(fault));
         }
-        let waits = self
-            .open
-            .values()
-            .filter(|open| !open.companion)
-            .map(|open| open.deadline)
-            .max();
-        if let (Some(deadline), Some(left)) = (waits, self.companions_left.checked_sub(1)) {
-            self.companions_left = left;
-            let line = self.enter(Request::COMPANION, deadline, true);
-            effects.push(Effect::Write(line));
-        }
+        let doublings = u32::from(self.companions).saturating_sub(1);
+        let others_wait = self.open.values().any(|open| !open.companion);
+        self.next_companion = (others_wait && self.companions < COMPANIONS_PER_FLIGHT)
+            .then(|| now + FIRST_PAUSE.saturating_mul(1 << doublings.min(10)));
         Ok(())
     }
 }

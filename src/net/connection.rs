@@ -17,7 +17,7 @@ use super::address::{ServerAddr, Transport};
 use super::dialer::{DialError, Dialed, Dialer, Duplex};
 use super::pins::{Identity, Pin};
 use crate::chain::Network;
-use crate::electrum::exchange::{Effect, TooManyOpen};
+use crate::electrum::exchange::{Effect, Overdue, TooManyOpen};
 use crate::electrum::framing::{LOOKUP_LINE, SYNC_LINE};
 use crate::electrum::{
     AnswerError, Exchange, HeaderTip, LineBuffer, Reply, Request, ServerVersion, VersionRange, Violation,
@@ -115,8 +115,8 @@ pub enum ConnectionError {
     #[error("connection failed: {0}")]
     Io(io::ErrorKind),
     /// A request was not answered in time.
-    #[error("server did not answer in time")]
-    TimedOut,
+    #[error(transparent)]
+    Overdue(#[from] Overdue),
     /// More requests at a time than allowed; the connection is fine.
     #[error(transparent)]
     TooManyOpen(#[from] TooManyOpen),
@@ -369,8 +369,8 @@ impl Task {
         let mut silent = true;
         loop {
             let state = &mut self.state;
-            let deadline = state.deadline();
-            let sleep_end = deadline.unwrap_or(state.started);
+            let wake = state.wake_at();
+            let sleep_end = wake.unwrap_or(state.started);
             tokio::select! {
                 call = queue.recv() => match call {
                     Some(call) => state.on_call(call),
@@ -396,8 +396,10 @@ impl Task {
                         return ConnectionError::Io(error.kind());
                     }
                 }
-                () = sleep_until(sleep_end), if deadline.is_some() => {
-                    return ConnectionError::TimedOut;
+                () = sleep_until(sleep_end), if wake.is_some() => {
+                    if let Err(overdue) = state.on_time() {
+                        return overdue.into();
+                    }
                 }
             }
         }
@@ -425,9 +427,16 @@ impl State {
         Moment::default() + self.started.elapsed()
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        let Moment(milliseconds) = self.exchange.deadline()?;
+    fn wake_at(&self) -> Option<Instant> {
+        let Moment(milliseconds) = self.exchange.wake_at()?;
         self.started.checked_add(Duration::from_millis(milliseconds))
+    }
+
+    fn on_time(&mut self) -> Result<(), Overdue> {
+        let now = self.now();
+        let effects = self.exchange.on_time(now)?;
+        effects.into_iter().for_each(|effect| self.follow(effect));
+        Ok(())
     }
 
     fn on_call(&mut self, call: Call) {
@@ -454,22 +463,25 @@ impl State {
         let now = self.now();
         self.lines.extend(bytes)?;
         while let Some(line) = self.lines.next_line()? {
-            for effect in self.exchange.on_line(now, line)? {
-                match effect {
-                    Effect::Write(lines) => self.to_write.push(&lines),
-                    Effect::Answer { id, outcome } => {
-                        if let Ok(Reply::Tip(tip)) = &outcome {
-                            self.tips.send_replace(Some(tip.clone()));
-                        }
-                        settle(&mut self.waiting, id, outcome);
-                    }
-                    Effect::Tip(tip) => {
-                        self.tips.send_replace(Some(tip));
-                    }
-                }
-            }
+            let effects = self.exchange.on_line(now, line)?;
+            effects.into_iter().for_each(|effect| self.follow(effect));
         }
         Ok(())
+    }
+
+    fn follow(&mut self, effect: Effect) {
+        match effect {
+            Effect::Write(lines) => self.to_write.push(&lines),
+            Effect::Answer { id, outcome } => {
+                if let Ok(Reply::Tip(tip)) = &outcome {
+                    self.tips.send_replace(Some(tip.clone()));
+                }
+                settle(&mut self.waiting, id, outcome);
+            }
+            Effect::Tip(tip) => {
+                self.tips.send_replace(Some(tip));
+            }
+        }
     }
 }
 

@@ -70,23 +70,41 @@ fn answers_come_in_any_order_and_in_batches() {
     assert_eq!(on(&mut exchange, &batch), Ok(vec![answered(1), answered(0)]));
     assert_eq!(on(&mut exchange, &companion(3)), Ok(vec![]));
     assert_eq!(exchange.open(), 0);
-    assert_eq!(exchange.deadline(), None);
+    assert_eq!(exchange.wake_at(), None);
 }
 
 #[test]
 fn companions_follow_each_other_while_others_are_open() {
     let (mut exchange, _) = exchange(vec![history()]);
+    let mut now = Moment(0);
     for id in 1..u64::from(COMPANIONS_PER_FLIGHT) {
-        let effects = on(&mut exchange, &companion(id)).unwrap();
-        assert_eq!(effects, [Effect::Write(Request::COMPANION.encode(id + 1))]);
+        assert_eq!(exchange.on_line(now, companion(id).as_bytes()), Ok(vec![]));
+        let pause = FIRST_PAUSE * (1 << (id - 1));
+        assert_eq!(exchange.wake_at(), Some((now + pause).min(Moment(1000))));
+        assert_eq!(exchange.on_time(Moment(now.0 + 1)), Ok(vec![]));
+        now = now + pause;
+        if id < 9 {
+            assert_eq!(
+                exchange.on_time(now),
+                Ok(vec![Effect::Write(Request::COMPANION.encode(id + 1))])
+            );
+        }
     }
-    let last = u64::from(COMPANIONS_PER_FLIGHT);
-    assert_eq!(on(&mut exchange, &companion(last)), Ok(vec![]));
-    assert_eq!(on(&mut exchange, &empty_history(0)), Ok(vec![answered(0)]));
-    // The next flight has its own.
-    let flight = exchange.send(Moment(0), vec![history()], SECOND).unwrap();
-    let effects = on(&mut exchange, &companion(flight.ids.end)).unwrap();
-    assert!(matches!(effects.as_slice(), [Effect::Write(_)]));
+    assert!(now >= Moment(1000));
+    assert_eq!(exchange.on_time(now), Err(Overdue));
+}
+
+#[test]
+fn no_companion_follows_when_nothing_waits_for_it() {
+    let (mut exchange, _) = exchange(vec![history()]);
+    on(&mut exchange, &companion(1)).unwrap();
+    on(&mut exchange, &empty_history(0)).unwrap();
+    assert_eq!(exchange.on_time(Moment(900)), Ok(vec![]));
+    assert_eq!(exchange.wake_at(), None);
+    let flight = exchange.send(Moment(900), vec![history()], SECOND).unwrap();
+    on(&mut exchange, &empty_history(flight.ids.start)).unwrap();
+    on(&mut exchange, &companion(flight.ids.end)).unwrap();
+    assert_eq!(exchange.wake_at(), None);
 }
 
 #[test]
@@ -214,7 +232,9 @@ fn the_earliest_deadline_counts() {
     let mut exchange = Exchange::new();
     exchange.send(Moment(5), vec![history()], 2 * SECOND).unwrap();
     exchange.send(Moment(6), vec![history()], SECOND).unwrap();
-    assert_eq!(exchange.deadline(), Some(Moment(1006)));
+    assert_eq!(exchange.wake_at(), Some(Moment(1006)));
+    assert_eq!(exchange.on_time(Moment(1005)), Ok(vec![]));
+    assert_eq!(exchange.on_time(Moment(1006)), Err(Overdue));
 }
 
 #[test]
