@@ -21,6 +21,8 @@
 //! [`name::proof`] checks the reply against [`chain::HeaderTree`]; [`name::policy`] decides the outcome.
 
 pub mod chain;
+pub mod electrum;
 pub mod isolation;
 pub mod name;
+pub mod net;
 pub mod time;

@@ -1,0 +1,238 @@
+//! Addresses of Electrum servers.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+/// Longest host name, in bytes. Source: RFC 1035, 2.3.4.
+const MAX_NAME: usize = 253;
+
+/// Longest label of a host name, in bytes. Source: RFC 1035, 2.3.4.
+const MAX_LABEL: usize = 63;
+
+/// Who is dialled: a name or a literal address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Host {
+    /// A host name in lower case, 1 to 253 bytes of letters, digits, `-`, `_` and dots.
+    Name(String),
+    /// A literal address.
+    Ip(IpAddr),
+}
+
+impl Host {
+    /// Says whether it is an onion service's name, which authenticates itself.
+    pub fn is_onion(&self) -> bool {
+        matches!(self, Self::Name(name) if name.ends_with(".onion"))
+    }
+
+    /// Says whether the host is this machine.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Name(name) => name == "localhost" || name.ends_with(".localhost"),
+            Self::Ip(ip) => ip.is_loopback(),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = AddressError;
+
+    fn from_str(word: &str) -> Result<Self, AddressError> {
+        if let Some(inner) = word.strip_prefix('[') {
+            let literal = inner.strip_suffix(']').ok_or(AddressError::InvalidHost)?;
+            let ip: Ipv6Addr = literal.parse().map_err(|_| AddressError::InvalidHost)?;
+            return Ok(Self::Ip(ip.into()));
+        }
+        if word.contains(':') {
+            return Err(AddressError::BareIpv6);
+        }
+        if let Ok(ip) = word.parse() {
+            return Ok(Self::Ip(ip));
+        }
+        let name = word.strip_suffix('.').unwrap_or(word).to_ascii_lowercase();
+        let label_is_valid = |label: &str| {
+            (1..=MAX_LABEL).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        // A last label of digits only is a mistyped IPv4 address, never a name; RFC 1123, 2.1.
+        let numeric = name
+            .rsplit('.')
+            .next()
+            .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+        if name.len() > MAX_NAME || numeric || !name.split('.').all(label_is_valid) {
+            return Err(AddressError::InvalidHost);
+        }
+        Ok(Self::Name(name))
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Ip(IpAddr::V4(ip)) => ip.fmt(f),
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+        }
+    }
+}
+
+/// How bytes travel to a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Plain TCP, written `t`.
+    Tcp,
+    /// TLS, written `s`.
+    #[default]
+    Tls,
+}
+
+/// Where an Electrum server listens: `HOST:PORT`, `HOST:PORT:t` or `HOST:PORT:s` (TLS, also when left out).
+///
+/// IPv6 addresses stand in brackets. Host names are compared without regard to case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerAddr {
+    /// Who.
+    pub host: Host,
+    /// Which port, not 0.
+    pub port: u16,
+    /// How.
+    pub transport: Transport,
+}
+
+impl ServerAddr {
+    /// Says whether it is an onion service.
+    pub fn is_onion(&self) -> bool {
+        self.host.is_onion()
+    }
+}
+
+/// Why a text is no server address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// No port.
+    #[error("server address needs a port: expected HOST:PORT, HOST:PORT:t or HOST:PORT:s")]
+    MissingPort,
+    /// The port is none.
+    #[error("invalid port in server address: expected 1 to 65535")]
+    InvalidPort,
+    /// The host is none.
+    #[error("invalid host in server address: expected a host name, an IPv4 address or an IPv6 address in brackets")]
+    InvalidHost,
+    /// An IPv6 address without brackets, which can't be told from its port.
+    #[error("an IPv6 address in a server address must stand in brackets, as in [::1]:50001:t")]
+    BareIpv6,
+}
+
+impl FromStr for ServerAddr {
+    type Err = AddressError;
+
+    fn from_str(word: &str) -> Result<Self, AddressError> {
+        let (rest, transport) = match word.rsplit_once(':') {
+            Some((rest, "t")) => (rest, Transport::Tcp),
+            Some((rest, "s")) => (rest, Transport::Tls),
+            _ => (word, Transport::default()),
+        };
+        let (host, port) = rest.rsplit_once(':').ok_or(AddressError::MissingPort)?;
+        if host.starts_with('[') && !host.ends_with(']') {
+            return Err(AddressError::MissingPort);
+        }
+        let host = host.parse()?;
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(AddressError::InvalidPort);
+        }
+        match port.parse() {
+            Ok(0) | Err(_) => Err(AddressError::InvalidPort),
+            Ok(port) => Ok(Self { host, port, transport }),
+        }
+    }
+}
+
+impl fmt::Display for ServerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            Transport::Tcp => 't',
+            Transport::Tls => 's',
+        };
+        write!(f, "{}:{}:{transport}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn addresses_parse_and_show_back() {
+        for (word, shown) in [
+            ("example.org:50002", "example.org:50002:s"),
+            ("Example.ORG.:50002:s", "example.org:50002:s"),
+            ("example.org:50001:t", "example.org:50001:t"),
+            ("127.0.0.1:50001:t", "127.0.0.1:50001:t"),
+            ("[::1]:50001:t", "[::1]:50001:t"),
+            ("localhost:1", "localhost:1:s"),
+            ("a_b.example:65535", "a_b.example:65535:s"),
+        ] {
+            let address: ServerAddr = word.parse().unwrap();
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(address));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_by_name() {
+        use AddressError::{BareIpv6, InvalidHost, InvalidPort, MissingPort};
+        let long = format!("{}:1", "a".repeat(64));
+        let longer = format!("{}a:1", "a.".repeat(127));
+        for (word, error) in [
+            ("example.org", MissingPort),
+            ("[::1]", MissingPort),
+            ("example.org:t", MissingPort),
+            ("example.org:0", InvalidPort),
+            ("example.org:65536", InvalidPort),
+            ("example.org:+1", InvalidPort),
+            ("example.org:", InvalidPort),
+            (":50001", InvalidHost),
+            ("exa mple.org:1", InvalidHost),
+            ("b\u{fc}cher.example:1", InvalidHost),
+            ("-a.example:1", InvalidHost),
+            ("a..b:1", InvalidHost),
+            ("1.2.3.256:1", InvalidHost),
+            ("[1.2.3.4]:1", InvalidHost),
+            ("::1:50001:t", BareIpv6),
+            (long.as_str(), InvalidHost),
+            (longer.as_str(), InvalidHost),
+        ] {
+            assert_eq!(word.parse::<ServerAddr>(), Err(error), "{word}");
+        }
+    }
+
+    #[test]
+    fn onions_and_loopback_are_recognised() {
+        assert!("ABC.onion:1".parse::<ServerAddr>().unwrap().is_onion());
+        assert!(!"onion.example:1".parse::<ServerAddr>().unwrap().is_onion());
+        for (host, loopback) in [
+            ("localhost", true),
+            ("127.9.9.9", true),
+            ("[::1]", true),
+            ("8.8.8.8", false),
+        ] {
+            assert_eq!(host.parse::<Host>().unwrap().is_loopback(), loopback);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_parses_or_is_refused_and_what_parses_shows_back(word in ".{0,80}") {
+            if let Ok(address) = word.parse::<ServerAddr>() {
+                prop_assert_eq!(address.to_string().parse(), Ok(address));
+            }
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Opens streams to servers: through a SOCKS5 proxy with credentials that no other stream has, or directly
+//! where that was asked for.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin as StdPin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_socks::TargetAddr;
+use tokio_socks::tcp::Socks5Stream;
+
+use super::address::{Host, ServerAddr, Transport};
+use super::pins::{Identity, Pin};
+use super::proxy::Proxy;
+use super::tls::{Tls, TlsError};
+
+/// Why no stream to a server could be opened.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Nothing listens where the proxy should be.
+    #[error(
+        "no proxy at {proxy}: start Tor, or name another proxy with --proxy socks5://HOST:PORT, or use --direct \
+         to go without one and be linkable"
+    )]
+    ProxyUnreachable {
+        /// What was tried.
+        proxy: Proxy,
+    },
+    /// The proxy goes on without credentials, so that it can't tell one stream from another.
+    #[error("proxy takes no credentials, so it does not isolate streams: use Tor, or --direct if you can do without")]
+    ProxyDoesNotIsolate,
+    /// The proxy insists on credentials of its own, or on none that we know.
+    #[error("proxy refuses made-up credentials, so it can't be used to isolate streams")]
+    ProxyRefusedCredentials,
+    /// What listens there speaks no SOCKS5.
+    #[error("proxy does not speak SOCKS5")]
+    ProxyNotSocks,
+    /// The proxy closed, or its stream failed, before the server was reached.
+    #[error("connection to the proxy failed: {0}")]
+    ProxyFailed(io::ErrorKind),
+    /// The proxy doesn't connect to the server.
+    #[error("proxy could not connect: {0}")]
+    ProxyRefused(SocksRefusal),
+    /// The server's machine answers, but nothing listens on the port.
+    #[error("server refuses connections on this port")]
+    ClosedPort,
+    /// The server's name is unknown or its machine can't be reached.
+    #[error("server host is unknown or unreachable")]
+    UnknownHost,
+    /// The stream failed while it was opened.
+    #[error("connection to the server failed: {0}")]
+    Io(io::ErrorKind),
+    /// It took too long.
+    #[error("server was not reached within {} seconds{}", .after.as_secs(), .stage.hint())]
+    TimedOut {
+        /// The time allowed.
+        after: Duration,
+        /// How far it got.
+        stage: Stage,
+    },
+    /// Onion services are behind Tor only.
+    #[error("an onion service can't be reached without a proxy")]
+    OnionNeedsProxy,
+    /// TLS failed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The operating system gave no random bytes, without which streams can't be kept apart.
+    #[error("operating system gives no random bytes")]
+    NoEntropy,
+}
+
+/// How far a dial got before it took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No stream yet.
+    Connect,
+    /// The TLS handshake had begun.
+    Tls,
+}
+
+impl Stage {
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::Connect => "",
+            Self::Tls => ": it does not answer in TLS; if it speaks plain TCP, use HOST:PORT:t",
+        }
+    }
+}
+
+/// What a SOCKS5 proxy says when it can't connect. Source: RFC 1928, 6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocksRefusal {
+    /// Reply 01.
+    #[error("general failure (SOCKS reply 01)")]
+    General,
+    /// Reply 02.
+    #[error("not allowed by its rules (SOCKS reply 02)")]
+    NotAllowed,
+    /// Reply 03.
+    #[error("network unreachable (SOCKS reply 03)")]
+    NetworkUnreachable,
+    /// Reply 06.
+    #[error("it took too long (SOCKS reply 06)")]
+    Expired,
+    /// Reply 07.
+    #[error("it knows no CONNECT (SOCKS reply 07)")]
+    CommandNotSupported,
+    /// Reply 08.
+    #[error("it takes no host names (SOCKS reply 08)")]
+    AddressNotSupported,
+    /// Another reply, as Tor's extended ones (F0 to F7) are.
+    #[error("reason unknown (another SOCKS reply)")]
+    Unknown,
+}
+
+/// What a stream to a server must be able to do.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// An open stream and who is at its end.
+pub struct Dialed {
+    /// The stream.
+    pub stream: Box<dyn Duplex>,
+    /// What proves the server's identity.
+    pub identity: Identity,
+}
+
+/// Opens streams. Holds no state that one stream could leave for another.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    proxy: Proxy,
+    tls: Tls,
+}
+
+impl Dialer {
+    /// Makes a dialer that trusts the public certificate authorities.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError::Tls`] when TLS can't be set up.
+    pub fn new(proxy: Proxy) -> Result<Self, DialError> {
+        Ok(Self::with_tls(proxy, Tls::with_public_authorities()?))
+    }
+
+    /// Makes a dialer with authorities of its own.
+    pub fn with_tls(proxy: Proxy, tls: Tls) -> Self {
+        Self { proxy, tls }
+    }
+
+    /// Returns the way that streams take.
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// Opens a stream to a server that must show `pin`, within `limit`.
+    ///
+    /// # Errors
+    ///
+    /// See [`DialError`]. There is no second way: what fails through the proxy is not tried without.
+    pub async fn dial(&self, server: &ServerAddr, pin: Option<Pin>, limit: Duration) -> Result<Dialed, DialError> {
+        let mut stage = Stage::Connect;
+        timeout(limit, self.open(server, pin, &mut stage))
+            .await
+            .unwrap_or(Err(DialError::TimedOut { after: limit, stage }))
+    }
+
+    async fn open(&self, server: &ServerAddr, pin: Option<Pin>, stage: &mut Stage) -> Result<Dialed, DialError> {
+        let tcp = match &self.proxy {
+            Proxy::Direct => connect_directly(server).await?,
+            Proxy::Socks5(candidates) => self.connect_through(candidates, server).await?,
+        };
+        match server.transport {
+            Transport::Tcp => Ok(Dialed {
+                stream: Box::new(tcp),
+                identity: if server.is_onion() {
+                    Identity::Onion
+                } else {
+                    Identity::Unproved
+                },
+            }),
+            Transport::Tls => {
+                *stage = Stage::Tls;
+                let (stream, identity) = self.tls.connect(tcp, &server.host, pin).await?;
+                Ok(Dialed {
+                    stream: Box::new(stream),
+                    identity,
+                })
+            }
+        }
+    }
+
+    async fn connect_through(&self, candidates: &[SocketAddr], server: &ServerAddr) -> Result<TcpStream, DialError> {
+        let mut proxy = None;
+        for candidate in candidates {
+            proxy = TcpStream::connect(candidate).await.ok();
+            if proxy.is_some() {
+                break;
+            }
+        }
+        let stream = proxy.ok_or_else(|| DialError::ProxyUnreachable {
+            proxy: self.proxy.clone(),
+        })?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| DialError::ProxyFailed(error.kind()))?;
+        let target = match &server.host {
+            Host::Name(name) => TargetAddr::Domain(name.as_str().into(), server.port),
+            Host::Ip(ip) => TargetAddr::Ip(SocketAddr::new(*ip, server.port)),
+        };
+        let Credentials { user, password } = Credentials::random()?;
+        let stream =
+            Socks5Stream::connect_with_password_and_socket(Authenticating::new(stream), target, &user, &password)
+                .await
+                .map_err(socks_error)?;
+        Ok(stream.into_inner().stream)
+    }
+}
+
+async fn connect_directly(server: &ServerAddr) -> Result<TcpStream, DialError> {
+    let outcome = match &server.host {
+        Host::Name(_) if server.is_onion() => return Err(DialError::OnionNeedsProxy),
+        Host::Name(name) => match tokio::net::lookup_host((name.as_str(), server.port)).await {
+            Ok(found) => TcpStream::connect(found.collect::<Vec<_>>().as_slice()).await,
+            Err(_) => return Err(DialError::UnknownHost),
+        },
+        Host::Ip(ip) => TcpStream::connect((*ip, server.port)).await,
+    };
+    let stream = outcome.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => DialError::ClosedPort,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => DialError::UnknownHost,
+        kind => DialError::Io(kind),
+    })?;
+    stream.set_nodelay(true).map_err(|error| DialError::Io(error.kind()))?;
+    Ok(stream)
+}
+
+/// SOCKS5 user name and password of one stream. They put it on a circuit of its own, are never used again and
+/// never shown.
+///
+/// 128 random bits each, in hex: so a user name can't begin with `<torS0X>`, which Tor reserves.
+struct Credentials {
+    user: String,
+    password: String,
+}
+
+impl Credentials {
+    fn random() -> Result<Self, DialError> {
+        Ok(Self {
+            user: random_hex()?,
+            password: random_hex()?,
+        })
+    }
+}
+
+fn random_hex() -> Result<String, DialError> {
+    let mut bytes = [0; 16];
+    OsRng.try_fill_bytes(&mut bytes).map_err(|_| DialError::NoEntropy)?;
+    Ok(bytes.iter().fold(String::with_capacity(32), |mut hex, byte| {
+        // Writing to a string can't fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    }))
+}
+
+/// The proxy chose to go on without credentials.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("proxy chose no authentication")]
+struct NoAuthentication;
+
+/// A stream to a proxy that fails as soon as the proxy chooses to go on without credentials.
+///
+/// The SOCKS client offers "no authentication" beside "user name and password" and would silently go on
+/// without. The choice is the second byte that a proxy sends (RFC 1928, 3).
+struct Authenticating {
+    stream: TcpStream,
+    seen: u8,
+}
+
+impl Authenticating {
+    const fn new(stream: TcpStream) -> Self {
+        Self { stream, seen: 0 }
+    }
+
+    fn watch(&mut self, read: &[u8]) -> io::Result<()> {
+        for byte in read {
+            if self.seen == 1 && *byte == 0 {
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, NoAuthentication));
+            }
+            self.seen = self.seen.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for Authenticating {
+    fn poll_read(mut self: StdPin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(StdPin::new(&mut self.stream).poll_read(cx, buf))?;
+        Poll::Ready(self.watch(buf.filled().get(before..).unwrap_or_default()))
+    }
+}
+
+impl AsyncWrite for Authenticating {
+    fn poll_write(mut self: StdPin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        StdPin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        StdPin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        StdPin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+fn socks_error(error: tokio_socks::Error) -> DialError {
+    use tokio_socks::Error;
+    match error {
+        Error::Io(error)
+            if error
+                .get_ref()
+                .is_some_and(<dyn std::error::Error + Send + Sync>::is::<NoAuthentication>) =>
+        {
+            DialError::ProxyDoesNotIsolate
+        }
+        Error::Io(error) => DialError::ProxyFailed(error.kind()),
+        Error::NoAcceptableAuthMethods | Error::PasswordAuthFailure(_) | Error::AuthorizationRequired => {
+            DialError::ProxyRefusedCredentials
+        }
+        Error::ConnectionRefused => DialError::ClosedPort,
+        Error::HostUnreachable => DialError::UnknownHost,
+        Error::GeneralSocksServerFailure => DialError::ProxyRefused(SocksRefusal::General),
+        Error::ConnectionNotAllowedByRuleset => DialError::ProxyRefused(SocksRefusal::NotAllowed),
+        Error::NetworkUnreachable => DialError::ProxyRefused(SocksRefusal::NetworkUnreachable),
+        Error::TtlExpired => DialError::ProxyRefused(SocksRefusal::Expired),
+        Error::CommandNotSupported => DialError::ProxyRefused(SocksRefusal::CommandNotSupported),
+        Error::AddressTypeNotSupported => DialError::ProxyRefused(SocksRefusal::AddressNotSupported),
+        // The client gives this for replies that it doesn't know.
+        Error::UnknownError | Error::UnknownAuthMethod => DialError::ProxyRefused(SocksRefusal::Unknown),
+        Error::ProxyServerUnreachable
+        | Error::ParseError(_)
+        | Error::InvalidTargetAddress(_)
+        | Error::InvalidResponseVersion
+        | Error::InvalidReservedByte
+        | Error::UnknownAddressType
+        | Error::InvalidAuthValues(_)
+        | Error::IdentdAuthFailure
+        | Error::InvalidUserIdAuthFailure => DialError::ProxyNotSocks,
+    }
+}

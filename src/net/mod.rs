@@ -1,0 +1,19 @@
+//! How connections are made and kept apart.
+//!
+//! [`address`], [`servers`], [`pins`], [`proxy`] and [`certificate`] are plain values; [`dialer`], [`tls`] and
+//! [`connection`] are the edge where sockets are.
+
+pub mod address;
+pub mod certificate;
+pub mod connection;
+pub mod dialer;
+pub mod pins;
+pub mod proxy;
+pub mod servers;
+pub mod tls;
+
+pub use address::{Host, ServerAddr, Transport};
+pub use connection::{Connection, ConnectionError, Limits, Purpose};
+pub use dialer::{DialError, Dialer};
+pub use pins::{Fingerprint, Identity, Pin, Pins};
+pub use proxy::Proxy;
