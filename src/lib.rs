@@ -23,4 +23,5 @@
 pub mod chain;
 pub mod isolation;
 pub mod name;
+pub mod sim;
 pub mod time;
