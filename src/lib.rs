@@ -25,4 +25,5 @@ pub mod electrum;
 pub mod isolation;
 pub mod name;
 pub mod net;
+pub mod sim;
 pub mod time;

@@ -1,0 +1,39 @@
+//! A world to try the program in: a merge-mined chain with names, Electrum servers that err on purpose, a proxy
+//! that takes notes.
+//!
+//! | file | |
+//! | --- | --- |
+//! | [`world`] | the whole: blocks are mined, names are registered, updated, transferred, lost, forked |
+//! | [`chain`] | the blocks and what an index over them knows |
+//! | [`parent`] | parent blocks: AuxPoW of all kinds, and with each flaw |
+//! | [`miner`] | transactions become a block with work |
+//! | [`wallet`] | keys, addresses and signatures that hold the names |
+//! | [`server`] | an Electrum server as a function from request lines to replies |
+//! | [`fault`] | what it may do wrong |
+//! | [`release`] | which ElectrumX it passes for |
+//! | [`ledger`] | who saw what |
+//!
+//! Everything is repeatable: the same seed and the same calls give the same bytes. It ships in the crate,
+//! since tests, benches and the `playground` command share it.
+
+pub mod chain;
+pub mod fault;
+pub mod ledger;
+pub mod merkle;
+mod methods;
+pub mod miner;
+pub mod parent;
+pub mod release;
+pub mod server;
+pub mod wallet;
+pub mod world;
+
+pub use chain::SimChain;
+pub use fault::Fault;
+pub use ledger::Ledger;
+pub use miner::Work;
+pub use parent::{AuxPowKind, Flaw};
+pub use release::Release;
+pub use server::{Server, Session};
+pub use wallet::AddressKind;
+pub use world::{World, WorldError};
