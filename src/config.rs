@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use isonym::chain::{Anchor, Network};
 use isonym::name::Encoding;
-use isonym::net::{Proxy, ServerAddr, shipped_servers};
+use isonym::net::{Proxy, ServerAddr, servers};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -46,7 +46,11 @@ impl Wishes {
         };
         let context = || format!("cannot read the configuration file {}", path.display());
         let size = fs::metadata(&path).with_context(context)?.len();
-        ensure!(size <= MAX_FILE_SIZE, "{} is no configuration file: it has {size} bytes", path.display());
+        ensure!(
+            size <= MAX_FILE_SIZE,
+            "{} is no configuration file: it has {size} bytes",
+            path.display()
+        );
         let text = fs::read_to_string(&path).with_context(context)?;
         toml::from_str(&text).with_context(|| format!("in the configuration file {}", path.display()))
     }
@@ -63,7 +67,11 @@ impl Wishes {
             network: self.network.or(other.network),
             datadir: self.datadir.or(other.datadir),
             anchor: self.anchor.or(other.anchor),
-            server: if self.server.is_empty() { other.server } else { self.server },
+            server: if self.server.is_empty() {
+                other.server
+            } else {
+                self.server
+            },
             proxy,
             direct,
             name_encoding: self.name_encoding.or(other.name_encoding),
@@ -81,8 +89,7 @@ pub(crate) struct Settings {
     pub(crate) folder: PathBuf,
     pub(crate) anchor: Anchor,
     pub(crate) servers: Vec<ServerAddr>,
-    /// Proxies to try in this order.
-    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) proxy: Proxy,
     pub(crate) name_encoding: Encoding,
     pub(crate) value_encoding: Encoding,
     pub(crate) quorum: u8,
@@ -93,26 +100,36 @@ impl Settings {
     pub(crate) fn resolve(wishes: Wishes, file: Option<&Path>) -> Result<Self> {
         let wishes = wishes.or(Wishes::from_file(file)?);
         let network: Network = wishes.network.as_deref().map_or(Ok(Network::default()), str::parse)?;
-        let datadir = match wishes.datadir.or_else(|| dirs::data_dir().map(|folder| folder.join("isonym"))) {
+        let datadir = match wishes
+            .datadir
+            .or_else(|| dirs::data_dir().map(|folder| folder.join("isonym")))
+        {
             Some(datadir) => datadir,
             None => bail!("no home folder is known to keep headers in; name one with --datadir DIR"),
         };
         let anchor = match wishes.anchor {
             Some(text) => text.parse().with_context(|| format!("--anchor {text}"))?,
-            None => Anchor::shipped(network),
+            None => Anchor::shipped(network)?,
         };
-        let servers = wishes
+        let named = wishes
             .server
             .iter()
             .map(|text| text.parse().with_context(|| format!("--server {text}")))
             .collect::<Result<Vec<ServerAddr>>>()?;
-        let servers = if servers.is_empty() { shipped_servers(network) } else { servers };
-        ensure!(!servers.is_empty(), "no server is known for {network}; name one with --server HOST:PORT");
-        let proxies = match (wishes.direct, wishes.proxy) {
+        let servers = if named.is_empty() {
+            servers::servers(network)
+        } else {
+            named
+        };
+        ensure!(
+            !servers.is_empty(),
+            "no server is known for {network}; name one with --server HOST:PORT"
+        );
+        let proxy = match (wishes.direct, wishes.proxy) {
             (Some(true), Some(_)) => bail!("--direct and --proxy exclude each other; give one of them"),
-            (Some(true), None) => vec![Proxy::Direct],
-            (_, Some(text)) => vec![text.parse().with_context(|| format!("--proxy {text}"))?],
-            (_, None) => Proxy::tor_candidates().to_vec(),
+            (Some(true), None) => Proxy::Direct,
+            (_, Some(text)) => text.parse().with_context(|| format!("--proxy {text}"))?,
+            (_, None) => Proxy::tor(),
         };
         let encoding = |word: Option<String>, option: &str| -> Result<Encoding> {
             word.map_or(Ok(Encoding::default()), |word| {
@@ -120,13 +137,16 @@ impl Settings {
             })
         };
         let quorum = wishes.quorum.unwrap_or(1);
-        ensure!((1..=8).contains(&quorum), "--quorum {quorum}: give a number from 1 to 8");
+        ensure!(
+            (1..=8).contains(&quorum),
+            "--quorum {quorum}: give a number from 1 to 8"
+        );
         Ok(Self {
             network,
             folder: datadir.join(network.as_str()),
             anchor,
             servers,
-            proxies,
+            proxy,
             name_encoding: encoding(wishes.name_encoding, "name-encoding")?,
             value_encoding: encoding(wishes.value_encoding, "value-encoding")?,
             quorum,

@@ -25,5 +25,6 @@ pub mod electrum;
 pub mod isolation;
 pub mod name;
 pub mod net;
+pub mod node;
 pub mod sim;
 pub mod time;

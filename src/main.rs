@@ -1,2 +1,42 @@
-//! Command line entry.
-fn main() {}
+//! The program: parses, runs, prints the chain of errors, sets the exit status.
+
+mod cli;
+mod config;
+
+use std::process::ExitCode;
+
+use tracing_subscriber::filter::LevelFilter;
+
+/// Exit status of everything that goes wrong; 2 says that a name has no value.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let status = if error.use_stderr() { FAILED } else { 0 };
+            // Nothing can be said when even this fails.
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    let level = match (cli.options.quiet, cli.options.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, _) => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(cli::run(cli)));
+    result.unwrap_or_else(|error| {
+        eprintln!("isonym: {error:#}");
+        ExitCode::from(FAILED)
+    })
+}

@@ -13,6 +13,7 @@ pub mod merkle;
 )]
 mod model;
 pub mod params;
+pub mod sync;
 pub mod tree;
 
 pub use anchor::Anchor;

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod encoding;
 pub mod id;
+pub mod lookup;
 pub mod merkle;
 pub mod policy;
 pub mod proof;

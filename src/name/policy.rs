@@ -105,8 +105,36 @@ pub enum Outcome {
         /// Confirmations that it needs.
         expected: Height,
     },
+    /// The newest operation that the server shows lies below all headers that are kept, which reach down as far as a
+    /// living name can. Purported, since nothing was verified.
+    LongExpired {
+        /// Height of that operation, by the server's word.
+        height: Height,
+    },
     /// Servers know no operation of it. Purported: absence can't be proved on Namecoin today.
     NeverExisted,
+}
+
+impl Outcome {
+    /// Returns the name's proven state, where something was proved.
+    pub fn proven(&self) -> Option<&NameStatus> {
+        match self {
+            Self::Found(status)
+            | Self::Expired { status, .. }
+            | Self::SemiExpired { status, .. }
+            | Self::Unconfirmed { status, .. } => Some(status),
+            Self::LongExpired { .. } | Self::NeverExisted => None,
+        }
+    }
+
+    /// Returns the height of the newest operation, proved or purported; `None` when there is none.
+    pub fn height(&self) -> Option<Height> {
+        match self {
+            Self::LongExpired { height } => Some(*height),
+            Self::NeverExisted => None,
+            _ => self.proven().map(|status| status.name.height()),
+        }
+    }
 }
 
 /// Decides what a proven name is worth.

@@ -122,6 +122,22 @@ pub enum ConnectionError {
     TooManyOpen(#[from] TooManyOpen),
 }
 
+impl ConnectionError {
+    /// Says whether another try, over another circuit, would end the same way.
+    pub const fn is_permanent(&self) -> bool {
+        match self {
+            Self::Dial(error) => error.is_permanent(),
+            Self::Violation(_) | Self::WrongNetwork { .. } | Self::SpeaksTls => true,
+            Self::Handshake(_)
+            | Self::ClosedAtOnce { .. }
+            | Self::Closed
+            | Self::Io(_)
+            | Self::Overdue(_)
+            | Self::TooManyOpen(_) => false,
+        }
+    }
+}
+
 /// The answers to one call, in the order of its requests.
 pub type Answers = Vec<Result<Reply, AnswerError>>;
 

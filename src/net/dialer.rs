@@ -77,6 +77,27 @@ pub enum DialError {
     NoEntropy,
 }
 
+impl DialError {
+    /// Says whether another try, over another circuit, would end the same way.
+    pub const fn is_permanent(&self) -> bool {
+        match self {
+            Self::ProxyUnreachable { .. }
+            | Self::ProxyDoesNotIsolate
+            | Self::ProxyRefusedCredentials
+            | Self::ProxyNotSocks
+            | Self::OnionNeedsProxy
+            | Self::NoEntropy => true,
+            Self::Tls(error) => error.is_permanent(),
+            Self::ProxyFailed(_)
+            | Self::ProxyRefused(_)
+            | Self::ClosedPort
+            | Self::UnknownHost
+            | Self::Io(_)
+            | Self::TimedOut { .. } => false,
+        }
+    }
+}
+
 /// How far a dial got before it took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {

@@ -69,6 +69,14 @@ pub enum TlsError {
     Setup,
 }
 
+impl TlsError {
+    /// Says whether another try, over another circuit, would end the same way. A changed certificate might be one
+    /// exit's doing.
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Self::NotTls | Self::Setup)
+    }
+}
+
 /// Makes TLS connections.
 #[derive(Clone, Debug)]
 pub struct Tls {

@@ -42,11 +42,21 @@ impl Chunks {
 
     /// Returns the first height above all ranges.
     pub(super) fn end(&self) -> Option<Height> {
-        self.0.last_key_value().map(|(start, chunk)| start.saturating_add(chunk.count))
+        self.0
+            .last_key_value()
+            .map(|(start, chunk)| start.saturating_add(chunk.count))
     }
 
     pub(super) fn insert(&mut self, start: Height, count: Height) {
-        self.0.insert(start, Chunk { count, holders: Vec::new(), since: Moment::default(), reply: None });
+        self.0.insert(
+            start,
+            Chunk {
+                count,
+                holders: Vec::new(),
+                since: Moment::default(),
+                reply: None,
+            },
+        );
     }
 
     pub(super) fn count_of(&self, start: Height) -> Option<Height> {

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::chunks::Chunks;
-use super::{
-    Ask, AskId, ClaimedTip, Effect, Event, Fault, Limits, Progress, ServerIndex, ServerReport, ServerState,
-};
+use super::{Ask, AskId, ClaimedTip, Effect, Event, Fault, Limits, Progress, ServerIndex, ServerReport, ServerState};
 use crate::chain::auxpow::FullHeader;
 use crate::chain::tree::Accepted;
 use crate::chain::{HeaderTree, Height, PureHeader};
@@ -112,7 +110,12 @@ impl Sync {
 
     /// Advances by one event. Call it once with [`Event::Tick`] to begin.
     pub fn on_event(&mut self, tree: &mut HeaderTree, now: Now, event: Event) -> Vec<Effect> {
-        let mut step = Step { sync: self, tree, now, effects: Vec::new() };
+        let mut step = Step {
+            sync: self,
+            tree,
+            now,
+            effects: Vec::new(),
+        };
         step.handle(event);
         step.advance();
         step.effects
@@ -122,9 +125,15 @@ impl Sync {
     pub fn progress(&self, tree: &HeaderTree) -> Progress {
         let low = history_low(tree);
         let tip = tree.tip().height;
-        let claimed = self.peers.values().filter(|peer| peer.mode == Mode::Following).map(|peer| peer.claimed.height);
+        let claimed = self
+            .peers
+            .values()
+            .filter(|peer| peer.mode == Mode::Following)
+            .map(|peer| peer.claimed.height);
         let target = claimed.max().unwrap_or(tip).max(tip);
-        let known = tree.lowest().map_or(0, |lowest| u64::from(tip.saturating_sub(lowest)) + 1);
+        let known = tree
+            .lowest()
+            .map_or(0, |lowest| u64::from(tip.saturating_sub(lowest)) + 1);
         Progress {
             done: known,
             total: u64::from(target.saturating_sub(low)) + 1,
@@ -170,12 +179,25 @@ impl Step<'_> {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Connected { server, conn, tip } => self.on_connected(server, conn, tip),
-            Event::DialFailed { server, reason, permanent } => self.on_dial_failed(server, reason, permanent),
+            Event::DialFailed {
+                server,
+                reason,
+                permanent,
+            } => self.on_dial_failed(server, reason, permanent),
             Event::TipClaimed { conn, tip } => self.on_tip_claimed(conn, tip),
-            Event::Headers { conn, ask, count, bytes } => self.on_headers(conn, ask, count, bytes),
+            Event::Headers {
+                conn,
+                ask,
+                count,
+                bytes,
+            } => self.on_headers(conn, ask, count, bytes),
             Event::WronglyCut { conn, ask } => self.on_wrongly_cut(conn, ask),
             Event::Refused { conn, ask, reason } => self.on_refused(conn, ask, reason),
-            Event::Closed { conn, reason, permanent } => {
+            Event::Closed {
+                conn,
+                reason,
+                permanent,
+            } => {
                 let state = if permanent {
                     ServerState::Faulty(Fault::Connection(reason))
                 } else {
@@ -188,27 +210,40 @@ impl Step<'_> {
     }
 
     fn on_connected(&mut self, server: ServerIndex, conn: ConnId, tip: ClaimedTip) {
-        let Some(entry) = self.sync.servers.get_mut(server.0) else { return };
+        let Some(entry) = self.sync.servers.get_mut(server.0) else {
+            return;
+        };
         entry.state = ServerState::Connected;
         entry.claimed = Some(tip);
-        self.sync.peers.insert(conn, Peer {
-            server,
-            claimed: tip,
-            mode: Mode::Waiting,
-            truncates: true,
-            strikes: 0,
-            in_flight: BTreeMap::new(),
-        });
+        self.sync.peers.insert(
+            conn,
+            Peer {
+                server,
+                claimed: tip,
+                mode: Mode::Waiting,
+                truncates: true,
+                strikes: 0,
+                in_flight: BTreeMap::new(),
+            },
+        );
         let anchor = self.tree.anchor().height;
         if tip.height < anchor {
-            self.blame(conn, Fault::BelowAnchor { claimed: tip.height, anchor });
+            self.blame(
+                conn,
+                Fault::BelowAnchor {
+                    claimed: tip.height,
+                    anchor,
+                },
+            );
         }
     }
 
     fn on_dial_failed(&mut self, server: ServerIndex, reason: String, permanent: bool) {
         let pause = self.sync.limits.redial_pause;
         let steady = self.now.steady;
-        let Some(entry) = self.sync.servers.get_mut(server.0) else { return };
+        let Some(entry) = self.sync.servers.get_mut(server.0) else {
+            return;
+        };
         entry.state = if permanent {
             ServerState::Faulty(Fault::Connection(reason))
         } else {
@@ -218,7 +253,9 @@ impl Step<'_> {
     }
 
     fn on_tip_claimed(&mut self, conn: ConnId, tip: ClaimedTip) {
-        let Some(peer) = self.sync.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.sync.peers.get_mut(&conn) else {
+            return;
+        };
         peer.claimed = tip;
         if matches!(peer.mode, Mode::Settled | Mode::Following) {
             peer.mode = Mode::Waiting;
@@ -229,17 +266,33 @@ impl Step<'_> {
         self.sync.reported = None;
         let anchor = self.tree.anchor().height;
         if tip.height < anchor {
-            self.blame(conn, Fault::BelowAnchor { claimed: tip.height, anchor });
+            self.blame(
+                conn,
+                Fault::BelowAnchor {
+                    claimed: tip.height,
+                    anchor,
+                },
+            );
         }
     }
 
     fn on_headers(&mut self, conn: ConnId, ask: AskId, count: Height, bytes: Vec<u8>) {
-        let Some(peer) = self.sync.peers.get_mut(&conn) else { return };
-        let Some(flight) = peer.in_flight.remove(&ask) else { return };
+        let Some(peer) = self.sync.peers.get_mut(&conn) else {
+            return;
+        };
+        let Some(flight) = peer.in_flight.remove(&ask) else {
+            return;
+        };
         if count != flight.count {
             // A reorganisation may have shortened its chain since it told its tip; then a new tip is on its way,
             // and it may come back. Without one it claimed what it doesn't have.
-            self.blame(conn, Fault::Count { expected: flight.count, got: count });
+            self.blame(
+                conn,
+                Fault::Count {
+                    expected: flight.count,
+                    got: count,
+                },
+            );
             return;
         }
         peer.strikes = 0;
@@ -270,7 +323,9 @@ impl Step<'_> {
 
     fn on_refused(&mut self, conn: ConnId, ask: AskId, reason: String) {
         self.release(conn, ask);
-        let Some(peer) = self.sync.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.sync.peers.get_mut(&conn) else {
+            return;
+        };
         peer.strikes += 1;
         if peer.strikes >= MAX_STRIKES {
             self.close(conn, ServerState::Closed(reason));
@@ -279,7 +334,9 @@ impl Step<'_> {
 
     /// Takes a request off a connection's list and gives its chunk free.
     fn release(&mut self, conn: ConnId, ask: AskId) {
-        let Some(peer) = self.sync.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.sync.peers.get_mut(&conn) else {
+            return;
+        };
         match peer.in_flight.remove(&ask).map(|flight| flight.job) {
             Some(Job::Forward { start }) => self.sync.forward.release(start, conn),
             Some(Job::Backward { start }) => self.sync.backward.release(start, conn),
@@ -300,7 +357,9 @@ impl Step<'_> {
     }
 
     fn forget(&mut self, conn: ConnId, state: ServerState) {
-        let Some(peer) = self.sync.peers.remove(&conn) else { return };
+        let Some(peer) = self.sync.peers.remove(&conn) else {
+            return;
+        };
         self.sync.forward.distrust(conn);
         self.sync.backward.distrust(conn);
         let pause = self.sync.limits.redial_pause;
@@ -314,7 +373,9 @@ impl Step<'_> {
     fn apply_backward(&mut self) {
         let before = self.tree.lowest();
         while let Some(start) = self.sync.backward.ending_at(next_backward_end(self.tree)) {
-            let Some((count, conn, bytes)) = self.sync.backward.take(start) else { break };
+            let Some((count, conn, bytes)) = self.sync.backward.take(start) else {
+                break;
+            };
             if let Err(fault) = self.backfill(start, count, &bytes) {
                 self.sync.backward.insert(start, count);
                 self.blame(conn, fault);
@@ -349,7 +410,9 @@ impl Step<'_> {
     fn apply_forward(&mut self) {
         loop {
             let start = self.tree.tip().height.saturating_add(1);
-            let Some((count, conn, bytes)) = self.sync.forward.take(start) else { break };
+            let Some((count, conn, bytes)) = self.sync.forward.take(start) else {
+                break;
+            };
             let links = FullHeader::decode(&bytes)
                 .is_ok_and(|(header, _)| self.tree.height_of(&header.pure.prev()) == start.checked_sub(1));
             if !links {
@@ -375,7 +438,9 @@ impl Step<'_> {
             let accepted = match FullHeader::decode(rest) {
                 Ok((header, behind)) => {
                     rest = behind;
-                    self.tree.accept(&header, self.now.wall).map_err(|error| Fault::Header { height, error })
+                    self.tree
+                        .accept(&header, self.now.wall)
+                        .map_err(|error| Fault::Header { height, error })
                 }
                 Err(error) => Err(Fault::Decode { height, error }),
             };
@@ -436,19 +501,25 @@ impl Step<'_> {
         };
         let known = |height: Height, header: &PureHeader| self.tree.height_of(&header.hash()) == Some(height);
         let heights = start..start.saturating_add(count);
-        let top_known = heights.zip(&headers).rev().find(|(height, header)| known(*height, header));
+        let top_known = heights
+            .zip(&headers)
+            .rev()
+            .find(|(height, header)| known(*height, header));
         let below = start.checked_sub(1);
         let mode = match (top_known, headers.first()) {
-            (Some((height, _)), _) => Mode::Branch { next: height.saturating_add(1) },
+            (Some((height, _)), _) => Mode::Branch {
+                next: height.saturating_add(1),
+            },
             (None, Some(first)) if below.is_some() && self.tree.height_of(&first.prev()) == below => {
                 Mode::Branch { next: start }
             }
             _ => {
                 let anchor = self.tree.anchor().height;
                 match below {
-                    Some(end) if end > anchor => {
-                        Mode::Tracing { end, span: count.saturating_mul(4).min(self.sync.limits.truncated_chunk) }
-                    }
+                    Some(end) if end > anchor => Mode::Tracing {
+                        end,
+                        span: count.saturating_mul(4).min(self.sync.limits.truncated_chunk),
+                    },
                     _ => return self.blame(conn, Fault::ConflictsWithAnchor { anchor }),
                 }
             }
@@ -463,7 +534,11 @@ impl Step<'_> {
             && let Some(peer) = self.sync.peers.get_mut(&conn)
         {
             let next = start.saturating_add(count);
-            peer.mode = if next > peer.claimed.height { Mode::Settled } else { Mode::Branch { next } };
+            peer.mode = if next > peer.claimed.height {
+                Mode::Settled
+            } else {
+                Mode::Branch { next }
+            };
         }
     }
 
@@ -486,7 +561,11 @@ impl Step<'_> {
             .sync
             .peers
             .iter()
-            .flat_map(|(conn, peer)| peer.in_flight.iter().map(|(ask, flight)| (*conn, *ask, flight.deadline)))
+            .flat_map(|(conn, peer)| {
+                peer.in_flight
+                    .iter()
+                    .map(|(ask, flight)| (*conn, *ask, flight.deadline))
+            })
             .filter(|(_, _, deadline)| *deadline <= now)
             .map(|(conn, ask, _)| (conn, ask))
             .collect();
@@ -512,7 +591,10 @@ impl Step<'_> {
             } else if peer.claimed.height <= lowest {
                 Mode::Settled
             } else {
-                Mode::Tracing { end: peer.claimed.height, span: FIRST_TRACE }
+                Mode::Tracing {
+                    end: peer.claimed.height,
+                    span: FIRST_TRACE,
+                }
             };
         }
         if self.sync.first_settled.is_none() && self.sync.peers.values().any(|peer| peer.mode == Mode::Settled) {
@@ -521,10 +603,18 @@ impl Step<'_> {
     }
 
     fn plan_backward(&mut self) {
-        let low = if is_ready(self.tree) { history_low(self.tree) } else { self.tree.required_low() };
+        let low = if is_ready(self.tree) {
+            history_low(self.tree)
+        } else {
+            self.tree.required_low()
+        };
         let chunk = self.sync.limits.truncated_chunk.max(1);
         while self.sync.backward.len() < self.sync.limits.window {
-            let end = self.sync.backward.lowest().unwrap_or_else(|| next_backward_end(self.tree));
+            let end = self
+                .sync
+                .backward
+                .lowest()
+                .unwrap_or_else(|| next_backward_end(self.tree));
             if end <= low {
                 break;
             }
@@ -537,21 +627,37 @@ impl Step<'_> {
         if !is_ready(self.tree) {
             return;
         }
-        let claimed = self.sync.peers.values().filter(|peer| peer.mode == Mode::Following).map(|peer| peer.claimed.height);
+        let claimed = self
+            .sync
+            .peers
+            .values()
+            .filter(|peer| peer.mode == Mode::Following)
+            .map(|peer| peer.claimed.height);
         let Some(target) = claimed.max() else {
             self.sync.forward.clear();
             return;
         };
         let chunk = self.sync.limits.full_chunk.max(1);
         while self.sync.forward.len() < self.sync.limits.window {
-            let start = self.sync.forward.end().unwrap_or_else(|| self.tree.tip().height.saturating_add(1));
+            let start = self
+                .sync
+                .forward
+                .end()
+                .unwrap_or_else(|| self.tree.tip().height.saturating_add(1));
             if start > target {
                 break;
             }
             // A chunk ends at a claimed tip, so that whoever claims it can serve it whole.
-            let tips = self.sync.peers.values().map(|peer| peer.claimed.height).filter(|height| *height >= start);
+            let tips = self
+                .sync
+                .peers
+                .values()
+                .map(|peer| peer.claimed.height)
+                .filter(|height| *height >= start);
             let end = tips.min().unwrap_or(target).min(start.saturating_add(chunk - 1));
-            self.sync.forward.insert(start, end.saturating_sub(start).saturating_add(1));
+            self.sync
+                .forward
+                .insert(start, end.saturating_sub(start).saturating_add(1));
         }
     }
 
@@ -569,7 +675,9 @@ impl Step<'_> {
 
     fn ask_one(&mut self, conn: ConnId) -> bool {
         let limits = self.sync.limits;
-        let Some(peer) = self.sync.peers.get_mut(&conn) else { return false };
+        let Some(peer) = self.sync.peers.get_mut(&conn) else {
+            return false;
+        };
         if peer.in_flight.len() >= limits.in_flight.max(1) {
             return false;
         }
@@ -582,7 +690,10 @@ impl Step<'_> {
                 if !alone {
                     return false;
                 }
-                let start = end.saturating_add(1).saturating_sub(span).max(self.tree.anchor().height);
+                let start = end
+                    .saturating_add(1)
+                    .saturating_sub(span)
+                    .max(self.tree.anchor().height);
                 (Job::Trace, start, end.saturating_add(1).saturating_sub(start))
             }
             Mode::Branch { next } => {
@@ -614,12 +725,24 @@ impl Step<'_> {
         let ask = if full {
             Ask::Full { start, count }
         } else {
-            let under = if matches!(job, Job::Trace) { highest } else { self.tree.anchor().height };
+            let under = if matches!(job, Job::Trace) {
+                highest
+            } else {
+                self.tree.anchor().height
+            };
             Ask::Truncated { start, count, under }
         };
         let id = AskId(self.sync.next_ask);
         self.sync.next_ask += 1;
-        peer.in_flight.insert(id, InFlight { job, start, count, deadline: now + limits.ask_timeout });
+        peer.in_flight.insert(
+            id,
+            InFlight {
+                job,
+                start,
+                count,
+                deadline: now + limits.ask_timeout,
+            },
+        );
         self.effects.push(Effect::Ask { conn, id, ask });
         true
     }
@@ -633,7 +756,12 @@ impl Step<'_> {
         let settled = |(conn, peer): (&ConnId, &Peer)| (peer.mode == Mode::Settled).then_some(*conn);
         let stale: Vec<ConnId> = self.sync.peers.iter().filter_map(settled).collect();
         for conn in stale {
-            self.blame(conn, Fault::StaleTip { age: self.now.wall.seconds_since(tip.time) });
+            self.blame(
+                conn,
+                Fault::StaleTip {
+                    age: self.now.wall.seconds_since(tip.time),
+                },
+            );
         }
     }
 
@@ -666,12 +794,17 @@ impl Step<'_> {
     }
 
     fn backward_done(&self) -> bool {
-        self.tree.lowest().is_some_and(|lowest| lowest <= history_low(self.tree))
+        self.tree
+            .lowest()
+            .is_some_and(|lowest| lowest <= history_low(self.tree))
     }
 
     fn has_more_servers(&self) -> bool {
         let dials = self.sync.limits.dials;
-        self.sync.servers.iter().any(|server| server.state == ServerState::Dialing || server.may_be_dialed(dials))
+        self.sync
+            .servers
+            .iter()
+            .any(|server| server.state == ServerState::Dialing || server.may_be_dialed(dials))
     }
 
     fn is_synced(&self) -> bool {
@@ -715,7 +848,11 @@ impl Step<'_> {
     fn wake(&mut self) {
         let limits = self.sync.limits;
         let sync = &*self.sync;
-        let deadlines = sync.peers.values().flat_map(|peer| peer.in_flight.values()).map(|flight| flight.deadline);
+        let deadlines = sync
+            .peers
+            .values()
+            .flat_map(|peer| peer.in_flight.values())
+            .map(|flight| flight.deadline);
         let waits = [sync.forward.oldest_wait(), sync.backward.oldest_wait()];
         let steals = waits.into_iter().flatten().map(|since| since + limits.steal_after);
         let dials = sync.servers.iter().filter_map(|server| match server.state {
@@ -747,7 +884,9 @@ fn next_backward_end(tree: &HeaderTree) -> Height {
 
 /// Takes a reply's headers as pure ones, whether they came truncated or full, and checks the links between them.
 fn pure_headers(start: Height, count: Height, bytes: &[u8]) -> Result<Vec<PureHeader>, Fault> {
-    let truncated = usize::try_from(count).ok().and_then(|count| count.checked_mul(PureHeader::SIZE));
+    let truncated = usize::try_from(count)
+        .ok()
+        .and_then(|count| count.checked_mul(PureHeader::SIZE));
     let cut = truncated == Some(bytes.len());
     let mut headers: Vec<PureHeader> = Vec::new();
     let mut rest = bytes;
@@ -755,7 +894,10 @@ fn pure_headers(start: Height, count: Height, bytes: &[u8]) -> Result<Vec<PureHe
         let header = if cut {
             let (front, behind) = rest.split_at_checked(PureHeader::SIZE).unwrap_or_default();
             rest = behind;
-            PureHeader::decode(front).ok_or(Fault::Count { expected: count, got: height - start })?
+            PureHeader::decode(front).ok_or(Fault::Count {
+                expected: count,
+                got: height - start,
+            })?
         } else {
             let (full, behind) = FullHeader::decode(rest).map_err(|error| Fault::Decode { height, error })?;
             rest = behind;

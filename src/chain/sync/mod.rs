@@ -316,6 +316,3 @@ pub enum ServerState {
     /// Left for good.
     Faulty(Fault),
 }
-
-#[cfg(test)]
-mod tests;

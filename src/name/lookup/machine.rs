@@ -15,7 +15,10 @@ enum State {
     /// Waiting for the proof or the history.
     Asked,
     /// Waiting for these transactions; `complete` says whether the history ends with them.
-    Fetching { wanted: Vec<(Txid, Height)>, complete: bool },
+    Fetching {
+        wanted: Vec<(Txid, Height)>,
+        complete: bool,
+    },
     /// It came to an outcome.
     Answered(Outcome),
     /// It failed.
@@ -43,7 +46,13 @@ pub struct Lookup {
 impl Lookup {
     /// Makes a lookup. `claimed_height` is the greatest height that servers claim, as header sync knows it.
     pub fn new(name: NameId, settings: LookupSettings, claimed_height: Height) -> Self {
-        Self { name, settings, claimed_height, tries: Vec::new(), finished: false }
+        Self {
+            name,
+            settings,
+            claimed_height,
+            tries: Vec::new(),
+            finished: false,
+        }
     }
 
     /// Advances by one event.
@@ -83,9 +92,17 @@ impl Lookup {
     }
 
     fn start(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let Ok(attempt) = Attempt::try_from(self.tries.len()) else { return };
-        self.tries.push(Try { state: State::Asked, started: now });
-        effects.push(Effect::Ask { attempt, ask: Ask::Name(self.name.scripthash()) });
+        let Ok(attempt) = Attempt::try_from(self.tries.len()) else {
+            return;
+        };
+        self.tries.push(Try {
+            state: State::Asked,
+            started: now,
+        });
+        effects.push(Effect::Ask {
+            attempt,
+            ask: Ask::Name(self.name.scripthash()),
+        });
     }
 
     fn state(&self, attempt: Attempt) -> Option<&State> {
@@ -119,8 +136,14 @@ impl Lookup {
         match proof::links_needed(entries, tree.params(), &self.settings.limits) {
             Ok(needed) => {
                 let wanted: Vec<(Txid, Height)> = entries.iter().rev().take(needed).copied().collect();
-                effects.push(Effect::Ask { attempt, ask: Ask::Transactions(wanted.clone()) });
-                State::Fetching { complete: needed == entries.len(), wanted }
+                effects.push(Effect::Ask {
+                    attempt,
+                    ask: Ask::Transactions(wanted.clone()),
+                });
+                State::Fetching {
+                    complete: needed == entries.len(),
+                    wanted,
+                }
             }
             Err(error) => Self::refuse(attempt, Fault::Proof(error), effects),
         }
@@ -133,7 +156,9 @@ impl Lookup {
         links: Vec<ProofLink>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(State::Fetching { wanted, complete }) = self.state(attempt) else { return };
+        let Some(State::Fetching { wanted, complete }) = self.state(attempt) else {
+            return;
+        };
         let complete = *complete;
         // The heights and txids asked for came from this server too, so this only keeps its replies in step.
         let same = wanted.len() == links.len()
@@ -160,10 +185,17 @@ impl Lookup {
         let Some(newest) = links.first().map(|link| link.height) else {
             return State::Answered(Outcome::NeverExisted);
         };
-        let proof = NameProof { links, complete, name_new: None };
+        let proof = NameProof {
+            links,
+            complete,
+            name_new: None,
+        };
         match proof::verify(&self.name, &proof, tree, &self.settings.limits) {
             Ok(name) => {
-                let heights = Heights { local: tree.tip().height, claimed: self.claimed_height };
+                let heights = Heights {
+                    local: tree.tip().height,
+                    claimed: self.claimed_height,
+                };
                 State::Answered(policy::judge(name, heights, tree.params(), &self.settings.policy))
             }
             // Headers are kept as far down as a living name can reach: what lies below is no server's fault.
@@ -199,32 +231,61 @@ impl Lookup {
             return;
         }
         let more = self.max_attempts().saturating_sub(self.tries.len());
-        let open = self.tries.iter().filter(|entry| matches!(entry.state, State::Asked | State::Fetching { .. }));
+        let open = self
+            .tries
+            .iter()
+            .filter(|entry| matches!(entry.state, State::Asked | State::Fetching { .. }));
         let (open, newest_start) = (open.count(), self.tries.iter().map(|entry| entry.started).max());
         let hedge_at = newest_start.map(|started| started + self.settings.hedge_after);
-        // As many as the quorum still lacks at once, and one more when they are slow.
-        let lacking = usize::from(self.settings.quorum.max(1)).saturating_sub(self.found()).max(1);
-        let wanted = lacking.saturating_sub(open).max(usize::from(hedge_at.is_some_and(|at| now >= at)));
+        // As many at once as the quorum still lacks, one more when they are slow, all when the name was denied.
+        let denied = self.found() == 0 && self.tries.iter().any(|entry| matches!(entry.state, State::Answered(_)));
+        let lacking = usize::from(self.settings.quorum.max(1))
+            .saturating_sub(self.found())
+            .max(1);
+        let hedge = usize::from(hedge_at.is_some_and(|at| now >= at));
+        let wanted = if denied {
+            more
+        } else {
+            lacking.saturating_sub(open).max(hedge)
+        };
         for _ in 0..wanted.min(more) {
             self.start(now, effects);
         }
-        let open_tries = self.tries.iter().filter(|entry| matches!(entry.state, State::Asked | State::Fetching { .. }));
+        let open_tries = self
+            .tries
+            .iter()
+            .filter(|entry| matches!(entry.state, State::Asked | State::Fetching { .. }));
         let deadline = open_tries.map(|entry| entry.started + timeout).min();
         let may_hedge = self.tries.len() < self.max_attempts();
-        let hedge = self.tries.iter().map(|entry| entry.started + self.settings.hedge_after).max();
-        if let Some(at) = [deadline, hedge.filter(|_| may_hedge)].into_iter().flatten().filter(|at| *at > now).min() {
+        let hedge = self
+            .tries
+            .iter()
+            .map(|entry| entry.started + self.settings.hedge_after)
+            .max();
+        if let Some(at) = [deadline, hedge.filter(|_| may_hedge)]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
+        {
             effects.push(Effect::WakeAt(at));
         }
     }
 
     fn found(&self) -> usize {
-        self.tries.iter().filter(|entry| matches!(entry.state, State::Answered(Outcome::Found(_)))).count()
+        self.tries
+            .iter()
+            .filter(|entry| matches!(entry.state, State::Answered(Outcome::Found(_))))
+            .count()
     }
 
     /// Returns the result once no further answer could change it, or none can be had.
     fn verdict(&self, effects: &mut Vec<Effect>) -> Option<Result<Outcome, LookupError>> {
         let quorum = usize::from(self.settings.quorum.max(1));
-        let open = self.tries.iter().any(|entry| matches!(entry.state, State::Asked | State::Fetching { .. }));
+        let open = self
+            .tries
+            .iter()
+            .any(|entry| matches!(entry.state, State::Asked | State::Fetching { .. }));
         let exhausted = !open && self.tries.len() >= self.max_attempts();
         let answers: Vec<(Attempt, &Outcome)> = (0..)
             .zip(&self.tries)
@@ -252,16 +313,23 @@ impl Lookup {
             return Some(Err(LookupError::NoAnswer { reasons: reasons() }));
         };
         if answers.len() < quorum {
-            return Some(Err(LookupError::NoQuorum { got: answers.len(), expected: quorum, reasons: reasons() }));
+            return Some(Err(LookupError::NoQuorum {
+                got: answers.len(),
+                expected: quorum,
+                reasons: reasons(),
+            }));
         }
-        if let Some(newest) = best.proven().map(super::super::proof::ProvenName::height) {
+        if let Some(newest) = best.proven().map(|status| status.name.height()) {
             for (attempt, outcome) in &answers {
                 let fault = match outcome.height() {
                     None => Fault::DeniedName { newest },
                     Some(shown) if shown < newest => Fault::HidUpdate { shown, newest },
                     Some(_) => continue,
                 };
-                effects.push(Effect::Blame { attempt: *attempt, fault });
+                effects.push(Effect::Blame {
+                    attempt: *attempt,
+                    fault,
+                });
             }
         }
         Some(Ok(best.clone()))

@@ -29,6 +29,9 @@ pub type Attempt = u8;
 pub enum Ask {
     /// All that the server has on a name: a whole proof where it can give one in one go, else the history.
     Name(ScriptHash),
+    /// The list of a name's operations, even from a server that could give a proof in one go: a proof ends where the
+    /// name expired once.
+    History(ScriptHash),
     /// These transactions, each with its merkle branch, in this order.
     Transactions(Vec<(Txid, Height)>),
 }
@@ -68,6 +71,19 @@ pub enum Event {
     },
     /// A moment asked for by [`Effect::WakeAt`] is reached.
     Tick,
+}
+
+impl Event {
+    /// Returns the attempt that the event belongs to, if to one.
+    pub fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::Start | Self::Tick => None,
+            Self::Proof { attempt, .. }
+            | Self::History { attempt, .. }
+            | Self::Transactions { attempt, .. }
+            | Self::Failed { attempt, .. } => Some(*attempt),
+        }
+    }
 }
 
 /// What the driver must do next.
@@ -172,6 +188,3 @@ impl Default for LookupSettings {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

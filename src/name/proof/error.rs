@@ -131,3 +131,11 @@ pub enum ProofError {
         max: usize,
     },
 }
+
+impl ProofError {
+    /// Says whether only a server that breaks a rule can cause the error: not so when our own headers end too early or
+    /// the name has more operations than we look at.
+    pub const fn is_server_fault(&self) -> bool {
+        !matches!(self, Self::MissingHeader { .. } | Self::TooManyLinks { .. })
+    }
+}

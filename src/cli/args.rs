@@ -1,0 +1,195 @@
+//! Arguments and help texts.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::Wishes;
+
+const EXAMPLES: &str = "\
+Examples:
+  isonym playground --once                     See it all work in a simulated world, without any network
+  isonym name_show d/bitcoin                   Look a name up on mainnet, through Tor
+  isonym name_show d/bitcoin --isolation-id a  The same; IDs are for callers that join several lookups
+  isonym sync && isonym status                 Bring headers up to date and say how things stand
+  isonym --network regtest --direct --server 127.0.0.1:50001:t name_show d/test
+
+Exit status: 0 when the answer was found, 2 when the name has no value (it never existed, expired, is about to
+expire, or is not confirmed yet), 1 for everything else.
+
+Every option can be given in the environment as ISONYM_OPTION and in the configuration file under the same
+name; the command line wins over the environment, and that over the file.";
+
+/// A Namecoin light client: proves what names are worth, and keeps who asks apart.
+#[derive(Debug, Parser)]
+#[command(name = "isonym", version, about, long_about = None, after_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Options {
+    /// Namecoin network: mainnet, testnet or regtest [default: mainnet]
+    #[arg(long, global = true, env = "ISONYM_NETWORK", value_name = "NETWORK", value_parser = ["mainnet", "testnet", "regtest"], hide_possible_values = true)]
+    network: Option<String>,
+    /// Folder for headers and known servers [default: isonym in the user's folder for data]
+    #[arg(long, global = true, env = "ISONYM_DATADIR", value_name = "DIR")]
+    datadir: Option<PathBuf>,
+    /// Configuration file in TOML [default: isonym/isonym.toml in the user's folder for configuration]
+    #[arg(long, global = true, env = "ISONYM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Block to trust, in place of the one shipped for the network; WORK is its total chain work in hex
+    #[arg(long, global = true, env = "ISONYM_ANCHOR", value_name = "HEIGHT:HASH[:WORK]")]
+    anchor: Option<String>,
+    /// Electrum server: t for plain TCP, s for TLS, which is the default. May be given several times [default: the
+    /// shipped list]
+    #[arg(
+        long,
+        global = true,
+        env = "ISONYM_SERVER",
+        value_name = "HOST:PORT[:t|:s]",
+        value_delimiter = ','
+    )]
+    server: Vec<String>,
+    /// SOCKS5 proxy, which should be Tor [default: socks5://127.0.0.1:9050, then 9150]
+    #[arg(
+        long,
+        global = true,
+        env = "ISONYM_PROXY",
+        value_name = "socks5://HOST:PORT",
+        conflicts_with = "direct"
+    )]
+    proxy: Option<String>,
+    /// Use no proxy: servers learn your address, and all your lookups can be linked
+    #[arg(long, global = true, env = "ISONYM_DIRECT")]
+    direct: bool,
+    /// Say more on standard error; twice for still more
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show a name's value, proved, as JSON
+    #[command(
+        name = "name_show",
+        visible_alias = "name-show",
+        after_help = "\
+Examples:
+  isonym name_show d/example
+  isonym name_show 642f6578616d706c65 --name-encoding hex --value-encoding utf8
+  isonym name_show d/example --quorum 2        Ask two servers, so that one alone can't hide an update"
+    )]
+    NameShow(NameArgs),
+    /// Show all operations of a name, oldest first, as JSON
+    #[command(name = "name_history", visible_alias = "name-history")]
+    NameHistory(NameArgs),
+    /// Bring the headers up to the tip, then exit
+    Sync,
+    /// Say how things stand: anchor, tip, servers with their last result
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try everything in a simulated world: a chain with names, three Electrum servers, a recording SOCKS5 proxy
+    Playground {
+        /// Exit when done instead of staying up for your own tries
+        #[arg(long)]
+        once: bool,
+        /// Seed of the simulated world
+        #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+        seed: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NameArgs {
+    /// The name, such as d/example
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// How NAME is written, here and in the answer: ascii, utf8 or hex [default: ascii]
+    #[arg(long, env = "ISONYM_NAME_ENCODING", value_name = "ENCODING")]
+    name_encoding: Option<String>,
+    /// How the value is to be written: ascii, utf8 or hex [default: ascii]
+    #[arg(long, env = "ISONYM_VALUE_ENCODING", value_name = "ENCODING")]
+    value_encoding: Option<String>,
+    /// Who asks: lookups with equal IDs may be linked with each other
+    #[arg(
+        long,
+        env = "ISONYM_ISOLATION_ID",
+        value_name = "ID",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) isolation_id: String,
+    /// How many servers must answer, each over its own circuit; the newest proved value wins [default: 1]
+    #[arg(long, env = "ISONYM_QUORUM", value_name = "NUMBER")]
+    quorum: Option<u8>,
+}
+
+/// Parses the process's arguments. Help and version texts and errors are printed by the parser.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    Cli::try_parse()
+}
+
+impl Cli {
+    /// Returns what the user said, for the configuration.
+    pub(crate) fn wishes(&self) -> Wishes {
+        let Options {
+            network,
+            datadir,
+            anchor,
+            server,
+            proxy,
+            direct,
+            ..
+        } = &self.options;
+        let name = match &self.command {
+            Command::NameShow(name) | Command::NameHistory(name) => Some(name),
+            Command::Sync | Command::Status { .. } | Command::Playground { .. } => None,
+        };
+        Wishes {
+            network: network.clone(),
+            datadir: datadir.clone(),
+            anchor: anchor.clone(),
+            server: server.clone(),
+            proxy: proxy.clone(),
+            direct: direct.then_some(true),
+            name_encoding: name.and_then(|name| name.name_encoding.clone()),
+            value_encoding: name.and_then(|name| name.value_encoding.clone()),
+            quorum: name.and_then(|name| name.quorum),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_before_and_behind_the_command() {
+        for line in [
+            "isonym --network regtest --direct name_show d/x --name-encoding hex",
+            "isonym name-show d/x --direct --name-encoding hex --network regtest",
+        ] {
+            let wishes = Cli::try_parse_from(line.split(' ')).unwrap().wishes();
+            assert_eq!(wishes.network.as_deref(), Some("regtest"));
+            assert_eq!(wishes.direct, Some(true));
+            assert_eq!(wishes.name_encoding.as_deref(), Some("hex"));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The command line: arguments, help, and what each command prints.
+
+mod args;
+mod name_json;
+mod playground;
+mod progress;
+mod show;
+
+pub(crate) use args::parse;
+pub(crate) use show::run;

@@ -1,0 +1,70 @@
+//! Progress on standard error: a bar on a terminal, plain lines otherwise.
+
+use std::io::{IsTerminal, stderr};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use isonym::chain::sync::Progress;
+
+/// Percents between two plain lines.
+const STEP: u64 = 10;
+
+/// Fewer headers than this are there before anybody wants to read of progress.
+const WORTH_TELLING: u64 = 2016;
+
+/// Shows how far a sync is.
+pub(crate) enum Meter {
+    Bar(ProgressBar),
+    Lines { told: Option<u64> },
+    Quiet,
+}
+
+impl Meter {
+    pub(crate) fn new(quiet: bool) -> Self {
+        if quiet {
+            return Self::Quiet;
+        }
+        if !stderr().is_terminal() {
+            return Self::Lines { told: None };
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let template = "{msg} {wide_bar} {human_pos}/{human_len} headers, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self::Bar(bar)
+    }
+
+    pub(crate) fn show(&mut self, progress: Progress) {
+        let Progress {
+            done,
+            total,
+            connections,
+        } = progress;
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+                bar.set_message(match connections {
+                    0 => "connecting".to_owned(),
+                    1 => "1 server".to_owned(),
+                    servers => format!("{servers} servers"),
+                });
+            }
+            Self::Lines { told } => {
+                let step = done.saturating_mul(100).checked_div(total).unwrap_or(0) / STEP;
+                if total >= WORTH_TELLING && connections > 0 && told.is_none_or(|told| told < step) {
+                    eprintln!("headers: {done} of {total}, {connections} servers");
+                    *told = Some(step);
+                }
+            }
+            Self::Quiet => {}
+        }
+    }
+
+    pub(crate) fn finish(self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}

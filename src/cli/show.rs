@@ -1,0 +1,231 @@
+//! The commands.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::{Value, json};
+
+use isonym::chain::sync::Limits;
+use isonym::isolation::IsolationId;
+use isonym::name::encoding::quoted;
+use isonym::name::lookup::LookupSettings;
+use isonym::name::policy::Basis;
+use isonym::name::{NameId, Outcome};
+use isonym::node::{Node, NodeConfig, SyncReport};
+
+use super::args::{Cli, Command, NameArgs};
+use super::name_json::{self, Encodings};
+use super::playground;
+use super::progress::Meter;
+use crate::config::Settings;
+
+/// Exit status when a name has no value.
+const ABSENT: u8 = 2;
+
+/// Runs a command and returns the process's exit status.
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
+    if let Command::Playground { once, seed } = cli.command {
+        return playground::run(once, seed).await;
+    }
+    let settings = Settings::resolve(cli.wishes(), cli.options.config.as_deref())?;
+    let quiet = cli.options.quiet;
+    match &cli.command {
+        Command::NameShow(args) => name_show(&settings, args, quiet).await,
+        Command::NameHistory(args) => name_history(&settings, args, quiet).await,
+        Command::Sync => sync(&settings, quiet).await,
+        Command::Status { json } => status(&settings, *json),
+        Command::Playground { .. } => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Opens the node; says so when headers on disk could not be trusted.
+pub(super) fn open(settings: &Settings) -> Result<Node> {
+    let config = NodeConfig {
+        network: settings.network,
+        folder: settings.folder.clone(),
+        anchor: settings.anchor,
+        servers: settings.servers.clone(),
+        proxy: settings.proxy.clone(),
+    };
+    let (node, rebuilt) = Node::open(config)?;
+    if let Some(reason) = rebuilt {
+        tracing::warn!("the headers on disk are not used: {reason}; they are fetched anew");
+    }
+    Ok(node)
+}
+
+/// Brings the headers up to date, with progress on standard error.
+pub(super) async fn bring_up_to_date(node: &mut Node, quiet: bool) -> Result<SyncReport> {
+    let mut meter = Meter::new(quiet);
+    let report = node.sync(Limits::default(), |progress| meter.show(progress)).await;
+    meter.finish();
+    Ok(report?)
+}
+
+async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    let mut node = open(settings)?;
+    let report = bring_up_to_date(&mut node, quiet).await?;
+    node.check_fresh(&report)?;
+    if !quiet {
+        eprintln!(
+            "synchronised to height {}, block {}",
+            report.tip.height, report.tip.hash
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name_id(args: &NameArgs, settings: &Settings) -> Result<NameId> {
+    let bytes = settings
+        .name_encoding
+        .decode(&args.name)
+        .context("the name can't be looked up")?;
+    NameId::new(&bytes).ok_or_else(|| {
+        anyhow!(
+            "the name has {} bytes; names have at most {}",
+            bytes.len(),
+            NameId::MAX_LEN
+        )
+    })
+}
+
+fn check_isolation_id(args: &NameArgs) -> Result<()> {
+    let length = args.isolation_id.len();
+    IsolationId::new(args.isolation_id.as_bytes()).map(drop).ok_or_else(|| {
+        anyhow!(
+            "--isolation-id has {length} bytes; at most {} are allowed",
+            IsolationId::MAX_LEN
+        )
+    })
+}
+
+fn encodings(settings: &Settings) -> Encodings {
+    Encodings {
+        name: settings.name_encoding,
+        value: settings.value_encoding,
+    }
+}
+
+async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<ExitCode> {
+    let name = name_id(args, settings)?;
+    // A process of its own has connections of its own: all that an ID could ask for.
+    check_isolation_id(args)?;
+    let mut node = open(settings)?;
+    let report = bring_up_to_date(&mut node, quiet).await?;
+    node.check_fresh(&report)?;
+    let lookup = LookupSettings {
+        quorum: settings.quorum,
+        ..LookupSettings::default()
+    };
+    let outcome = node.name_show(&name, lookup).await?;
+    if let Outcome::Found(status) = &outcome {
+        print_json(&name_json::name(status, node.tree(), encodings(settings)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("{}", absence(&outcome, &name));
+    Ok(ExitCode::from(ABSENT))
+}
+
+/// Says in words why a name has no value. Absence is what servers purport; a proved expiry is a fact.
+pub(super) fn absence(outcome: &Outcome, name: &NameId) -> String {
+    let name = quoted(name.as_bytes());
+    let purportedly = |basis: &Basis| match basis {
+        Basis::Verified => "",
+        Basis::Claimed => "purportedly ",
+    };
+    match outcome {
+        Outcome::Found(_) => format!("name found: {name}"),
+        Outcome::Expired { status, basis } => {
+            format!(
+                "name {}expired: {name} (last updated at height {})",
+                purportedly(basis),
+                status.name.height()
+            )
+        }
+        Outcome::SemiExpired { status, basis } => format!(
+            "name {}semi-expired: {name} (expires in {} blocks; its owner should have renewed it, so it is not served)",
+            purportedly(basis),
+            status.expires_in
+        ),
+        Outcome::Unconfirmed { expected, got, .. } => {
+            format!(
+                "name unconfirmed: {name} (the registration has {got} of {expected} confirmations; try again later)"
+            )
+        }
+        Outcome::LongExpired { height } => {
+            format!("name purportedly expired: {name} (last updated at height {height}, long before all headers kept)")
+        }
+        Outcome::NeverExisted => format!("name purportedly never existed: {name}"),
+    }
+}
+
+async fn name_history(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<ExitCode> {
+    let name = name_id(args, settings)?;
+    check_isolation_id(args)?;
+    let mut node = open(settings)?;
+    let report = bring_up_to_date(&mut node, quiet).await?;
+    node.check_fresh(&report)?;
+    let (entries, left_out) = node.name_history(&name, LookupSettings::default()).await?;
+    if left_out > 0 {
+        tracing::warn!("{left_out} older operations lie below all headers kept and are left out");
+    }
+    if entries.is_empty() && left_out == 0 {
+        eprintln!("{}", absence(&Outcome::NeverExisted, &name));
+        return Ok(ExitCode::from(ABSENT));
+    }
+    let entries = entries
+        .iter()
+        .map(|entry| Value::Object(name_json::entry(entry, node.tree(), encodings(settings))));
+    print_json(&Value::Array(entries.collect()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
+    let node = open(settings)?;
+    let tip = node.tree().tip();
+    let anchor = node.tree().anchor();
+    let known = node.tree().lowest().is_some();
+    let age = known.then(|| node.time().seconds_since(tip.time));
+    let last = node.last_sync()?;
+    if as_json {
+        print_json(&json!({
+            "network": settings.network.as_str(),
+            "anchor": { "height": anchor.height, "hash": anchor.hash.to_string() },
+            "height": tip.height,
+            "tip_hash": tip.hash.to_string(),
+            "tip_age": age,
+            "chainwork": format!("{:064x}", tip.chainwork),
+            "servers": last,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("network  {}", settings.network);
+    println!("anchor   {} {}", anchor.height, anchor.hash);
+    println!("tip      {} {}", tip.height, tip.hash);
+    println!(
+        "age      {}",
+        age.map_or("no headers yet; run `isonym sync`".to_owned(), |age| format!(
+            "{age} seconds"
+        ))
+    );
+    if last.is_empty() {
+        println!("servers  none asked yet");
+    }
+    for server in last {
+        let claimed = server
+            .claimed_height
+            .map_or(String::new(), |height| format!(", claims height {height}"));
+        println!(
+            "server   {}: {}{claimed}, {} headers taken",
+            server.address, server.result, server.headers
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a result. A reader that has gone away, as `head` does, is no reason to panic.
+pub(super) fn print_json(value: &Value) -> Result<()> {
+    use std::io::Write;
+    let text = serde_json::to_string_pretty(value)?;
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+}

@@ -1,0 +1,90 @@
+//! Why the node can't do what it is asked for.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::report::ServerResult;
+use super::store::StoreError;
+use crate::chain::Height;
+use crate::name::ProofError;
+use crate::name::lookup::LookupError;
+use crate::name::policy::NotSynchronized;
+use crate::net::DialError;
+
+/// Why the node can't do what it is asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The data folder, or a file in it, can't be used.
+    #[error("cannot use {}: {source}; name another data folder with --datadir DIR", .path.display())]
+    Folder {
+        /// What can't be used.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// Another process uses the data folder.
+    #[error("another isonym process uses {}; wait for it to end, or name another data folder with --datadir DIR", .path.display())]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file of known servers can't be understood.
+    #[error("{}, line {line}: not a server and its certificate; mend or remove that line", .path.display())]
+    KnownServers {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The header store failed.
+    #[error("the header store in {} failed: {source}", .path.display())]
+    Store {
+        /// Where it is.
+        path: PathBuf,
+        /// How.
+        source: StoreError,
+    },
+    /// Connections can't be opened at all.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// No server could be used for header sync.
+    #[error("no server gave headers that can be used:{}", list(.servers))]
+    NoServer {
+        /// How it went with each.
+        servers: Vec<ServerResult>,
+    },
+    /// The headers are too old to tell what names are worth today.
+    #[error("not synchronised: {reason}; the servers asked:{}", list(.servers))]
+    NotSynchronized {
+        /// How old.
+        reason: NotSynchronized,
+        /// What the servers say.
+        servers: Vec<ServerResult>,
+    },
+    /// The lookup came to no outcome.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// A history could not be had or proved.
+    #[error("no server gave a usable history: {}", .reasons.join("; "))]
+    History {
+        /// Why, one for each attempt.
+        reasons: Vec<String>,
+    },
+    /// An operation of a history can't be proved.
+    #[error("the operation at height {height} can't be proved: {source}")]
+    HistoryEntry {
+        /// Its height, by the server's word.
+        height: Height,
+        /// Why.
+        source: ProofError,
+    },
+}
+
+fn list(servers: &[ServerResult]) -> String {
+    servers
+        .iter()
+        .map(|server| format!("\n  {}: {}", server.address, server.result))
+        .collect()
+}

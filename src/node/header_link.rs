@@ -1,0 +1,190 @@
+//! A connection of header sync: carries the sync machine's questions out and its server's words back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::chain::sync::{Ask, AskId, ClaimedTip, Event, ServerIndex};
+use crate::chain::{Network, PureHeader};
+use crate::electrum::{AnswerError, HeaderTip, Reply, ReplyError, Request, VersionRange};
+use crate::isolation::ConnId;
+use crate::net::{Connection, ConnectionError, Dialer, Limits, Pin, Proxy, Purpose, ServerAddr};
+
+/// Questions that may wait for the link; the machine keeps fewer in flight.
+const QUEUE: usize = 16;
+
+/// What a link tells the driver.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// The server's certificate is to be remembered.
+    Pin(ServerIndex, Pin),
+    /// For the sync machine.
+    Event(Event),
+}
+
+/// What it takes to open a link.
+#[derive(Clone, Debug)]
+pub(super) struct Dial {
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) network: Network,
+    pub(super) index: ServerIndex,
+    pub(super) server: ServerAddr,
+    pub(super) pin: Option<Pin>,
+    pub(super) conn: ConnId,
+    /// A request takes at most this long; the machine's own deadline is shorter.
+    pub(super) timeout: Duration,
+}
+
+/// Opens a link in a task of its own. It ends, and its connection with it, when the sender is dropped.
+pub(super) fn open(dial: Dial, words: mpsc::Sender<Word>) -> mpsc::Sender<(AskId, Ask)> {
+    let (sender, asks) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let conn = dial.conn;
+        tokio::select! {
+            // Whoever waits for the words is gone, or doesn't want this link any more.
+            () = words.closed() => {}
+            end = run(dial, asks, &words) => {
+                if let Some((reason, permanent)) = end {
+                    let _ = words.send(Word::Event(Event::Closed { conn, reason, permanent })).await;
+                }
+            }
+        }
+    });
+    sender
+}
+
+/// Serves the link until it ends; returns why, unless the driver ended it or was told already.
+async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::Sender<Word>) -> Option<(String, bool)> {
+    let Dial {
+        dialer,
+        network,
+        index,
+        server,
+        pin,
+        conn,
+        timeout,
+    } = dial;
+    let purpose = Purpose::Sync {
+        versions: VersionRange::ALL,
+    };
+    let opened = Connection::open(&dialer, &server, pin, network, purpose, Limits::default()).await;
+    let connection = match opened {
+        Ok(connection) => Arc::new(connection),
+        Err(error) => {
+            // Without a proxy there is but one way, and it was tried.
+            let direct = *dialer.proxy() == Proxy::Direct && matches!(error, ConnectionError::Dial(_));
+            let permanent = direct || error.is_permanent();
+            let event = Event::DialFailed {
+                server: index,
+                permanent,
+                reason: error.to_string(),
+            };
+            let _ = words.send(Word::Event(event)).await;
+            return None;
+        }
+    };
+    if let Some(pin) = connection.identity().pin() {
+        words.send(Word::Pin(index, pin)).await.ok()?;
+    }
+    let mut tips = connection.tips();
+    let first = tips.borrow_and_update().as_ref().and_then(claimed);
+    let Some(tip) = first else {
+        let event = Event::DialFailed {
+            server: index,
+            reason: "server told no tip".to_owned(),
+            permanent: true,
+        };
+        let _ = words.send(Word::Event(event)).await;
+        return None;
+    };
+    words
+        .send(Word::Event(Event::Connected {
+            server: index,
+            conn,
+            tip,
+        }))
+        .await
+        .ok()?;
+    let mut calls = JoinSet::new();
+    loop {
+        tokio::select! {
+            ask = asks.recv() => {
+                let (id, ask) = ask?;
+                let connection = Arc::clone(&connection);
+                calls.spawn(async move { answer(&connection, conn, id, ask, timeout).await });
+            }
+            Some(answered) = calls.join_next() => {
+                match answered.ok()? {
+                    Ok(event) => words.send(Word::Event(event)).await.ok()?,
+                    Err(error) => return Some((error.to_string(), error.is_permanent())),
+                }
+            }
+            changed = tips.changed() => {
+                if changed.is_err() {
+                    let error = connection.closed().await;
+                    return Some((error.to_string(), error.is_permanent()));
+                }
+                let tip = tips.borrow_and_update().as_ref().and_then(claimed);
+                if let Some(tip) = tip {
+                    words.send(Word::Event(Event::TipClaimed { conn, tip })).await.ok()?;
+                }
+            }
+            error = connection.closed() => return Some((error.to_string(), error.is_permanent())),
+        }
+    }
+}
+
+fn claimed(tip: &HeaderTip) -> Option<ClaimedTip> {
+    let hash = PureHeader::decode(&tip.header)?.hash();
+    Some(ClaimedTip {
+        height: tip.height,
+        hash,
+    })
+}
+
+async fn answer(
+    connection: &Connection,
+    conn: ConnId,
+    id: AskId,
+    ask: Ask,
+    timeout: Duration,
+) -> Result<Event, ConnectionError> {
+    let (start, count, cp_height) = match ask {
+        Ask::Full { start, count } => (start, count, 0),
+        Ask::Truncated { .. } if !connection.version().protocol.has_truncated_headers() => {
+            return Ok(Event::WronglyCut { conn, ask: id });
+        }
+        Ask::Truncated { start, count, under } => (start, count, under),
+    };
+    let request = Request::Headers {
+        start,
+        count,
+        cp_height,
+    };
+    let answer = connection.call(vec![request], timeout).await?.into_iter().next();
+    Ok(match answer {
+        Some(Ok(Reply::Headers(chunk))) => Event::Headers {
+            conn,
+            ask: id,
+            count: chunk.count,
+            bytes: chunk.bytes,
+        },
+        Some(Err(AnswerError::Reply(ReplyError::WronglyCut { .. } | ReplyError::CountMismatch { .. })))
+            if cp_height > 0 =>
+        {
+            Event::WronglyCut { conn, ask: id }
+        }
+        Some(Err(error)) => Event::Refused {
+            conn,
+            ask: id,
+            reason: error.to_string(),
+        },
+        Some(Ok(_)) | None => Event::Refused {
+            conn,
+            ask: id,
+            reason: "server gave no headers".to_owned(),
+        },
+    })
+}

@@ -1,0 +1,22 @@
+//! The owner of state: header tree, header store, known servers. Clock, entropy and files enter here.
+//!
+//! [`Node`] opens a data folder, brings the headers up to date ([`Node::sync`]) and looks names up
+//! ([`Node::name_show`]). The decisions are made by the machines [`crate::chain::sync::Sync`] and
+//! [`crate::name::lookup::Lookup`]; this folder carries their effects out.
+
+mod clock;
+mod error;
+mod folder;
+mod header_link;
+mod header_sync;
+mod known_servers;
+mod lookup_link;
+mod lookups;
+mod report;
+mod run;
+mod store;
+
+pub use error::NodeError;
+pub use report::{ServerResult, SyncReport};
+pub use run::{Node, NodeConfig};
+pub use store::{Rebuilt, StoreError};

@@ -1,0 +1,200 @@
+//! The node itself.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rand::seq::SliceRandom;
+
+use super::NodeError;
+use super::clock::Clock;
+use super::folder::Folder;
+use super::header_sync::{End, HeaderSync};
+use super::known_servers::KnownServers;
+use super::report::{ServerResult, SyncReport};
+use super::store::{Rebuilt, Store};
+use crate::chain::sync::{Limits, Progress};
+use crate::chain::{Anchor, HeaderTree, Height, Network};
+use crate::isolation::ConnId;
+use crate::name::policy::check_tip_age;
+use crate::net::{Dialer, Pin, Proxy, ServerAddr};
+use crate::time::Timestamp;
+
+/// The header store's folder in the data folder.
+const STORE: &str = "headers";
+
+/// The file that tells how the last sync went with each server.
+const LAST_SYNC: &str = "last-sync.json";
+
+/// Largest file of the above that is read, in bytes.
+const MAX_LAST_SYNC: u64 = 1 << 20;
+
+/// How far above our tip a claimed height may count: three times the blocks that are due while a tip is not yet
+/// stale. Who claims more would make every name look expired.
+const MAX_CLAIM_AHEAD: Height = 3 * 48;
+
+/// What a node is made from.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The network.
+    pub network: Network,
+    /// The data folder for this network.
+    pub folder: PathBuf,
+    /// Where verification starts.
+    pub anchor: Anchor,
+    /// Electrum servers.
+    pub servers: Vec<ServerAddr>,
+    /// The way out.
+    pub proxy: Proxy,
+}
+
+/// A light client with its data folder.
+#[derive(Debug)]
+pub struct Node {
+    tree: HeaderTree,
+    store: Store,
+    folder: Folder,
+    known: KnownServers,
+    dialer: Arc<Dialer>,
+    servers: Vec<ServerAddr>,
+    /// Servers that lied in a lookup of this process, left out of further ones.
+    pub(super) liars: BTreeSet<ServerAddr>,
+    /// Servers that the last sync got on with.
+    pub(super) good: BTreeSet<ServerAddr>,
+    /// The greatest height that servers claim.
+    pub(super) claimed_height: Height,
+    clock: Clock,
+    connections: u64,
+}
+
+impl Node {
+    /// Opens the data folder and reads what it has. Tells also why headers on disk had to be dropped, if so.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::FolderInUse`] while another process holds the folder, [`NodeError::Folder`] and
+    /// [`NodeError::Store`] when it can't be used, [`NodeError::Dial`] when TLS can't be set up.
+    pub fn open(config: NodeConfig) -> Result<(Self, Option<Rebuilt>), NodeError> {
+        let folder = Folder::open(&config.folder)?;
+        let known = KnownServers::read(&folder, config.network)?;
+        let mut tree = HeaderTree::new(config.network.params(), config.anchor);
+        let path = folder.file(STORE);
+        let opened = Store::open(&path, &mut tree);
+        let (store, rebuilt) = opened.map_err(|source| NodeError::Store { path, source })?;
+        let mut servers = config.servers;
+        // No server is everybody's first.
+        servers.shuffle(&mut rand::rng());
+        let node = Self {
+            claimed_height: tree.tip().height,
+            tree,
+            store,
+            folder,
+            known,
+            dialer: Arc::new(Dialer::new(config.proxy)?),
+            servers,
+            liars: BTreeSet::new(),
+            good: BTreeSet::new(),
+            clock: Clock::start(),
+            connections: 0,
+        };
+        Ok((node, rebuilt))
+    }
+
+    /// Returns the servers, in the order in which they are tried.
+    pub fn servers(&self) -> &[ServerAddr] {
+        &self.servers
+    }
+
+    /// Returns the header tree.
+    pub fn tree(&self) -> &HeaderTree {
+        &self.tree
+    }
+
+    /// Returns the wall clock's time.
+    pub fn time(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
+    /// Returns how the last sync of this data folder went with each server; empty when there was none.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Folder`] when the file can't be read.
+    pub fn last_sync(&self) -> Result<Vec<ServerResult>, NodeError> {
+        let text = self.folder.read(LAST_SYNC, MAX_LAST_SYNC)?.unwrap_or_default();
+        Ok(serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// Brings the headers up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NoServer`] when no server could be used, [`NodeError::Store`] when headers can't be written.
+    pub async fn sync(&mut self, limits: Limits, on_progress: impl FnMut(Progress)) -> Result<SyncReport, NodeError> {
+        let (end, servers, claimed) = HeaderSync::run(self, limits, on_progress).await?;
+        let text = serde_json::to_string_pretty(&servers).unwrap_or_default();
+        self.folder.replace(LAST_SYNC, &text)?;
+        self.good = self
+            .servers
+            .iter()
+            .zip(&servers)
+            .filter(|(_, result)| result.is_good())
+            .map(|(server, _)| server.clone())
+            .collect();
+        let tip = self.tree.tip();
+        let ceiling = tip.height.saturating_add(MAX_CLAIM_AHEAD);
+        self.claimed_height = claimed.unwrap_or(tip.height).clamp(tip.height, ceiling);
+        match end {
+            End::Synced => Ok(SyncReport { tip, servers }),
+            End::Exhausted => Err(NodeError::NoServer { servers }),
+        }
+    }
+
+    /// Checks that the headers are recent enough to tell what names are worth today.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NotSynchronized`] when they are not.
+    pub fn check_fresh(&self, report: &SyncReport) -> Result<(), NodeError> {
+        check_tip_age(&report.tip, self.time(), self.tree.params()).map_err(|reason| NodeError::NotSynchronized {
+            reason,
+            servers: report.servers.clone(),
+        })
+    }
+
+    pub(super) fn tree_mut(&mut self) -> &mut HeaderTree {
+        &mut self.tree
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(super) fn dialer(&self) -> Arc<Dialer> {
+        Arc::clone(&self.dialer)
+    }
+
+    /// Returns what a server's certificate must be.
+    pub(super) fn pin(&self, server: &ServerAddr) -> Option<Pin> {
+        self.known.pin(server)
+    }
+
+    /// Writes the best chain's headers of these heights.
+    pub(super) fn store_headers(&mut self, from: Height, to: Height) -> Result<(), NodeError> {
+        let written = self.store.write(&self.tree, from, to);
+        written.map_err(|source| NodeError::Store {
+            path: self.folder.file(STORE),
+            source,
+        })
+    }
+
+    /// Remembers what a server showed, when it was met for the first time.
+    pub(super) fn learn_pin(&mut self, server: &ServerAddr, pin: Pin) -> Result<(), NodeError> {
+        self.known.learn(&self.folder, server, pin)
+    }
+
+    pub(super) fn next_conn(&mut self) -> ConnId {
+        self.connections += 1;
+        ConnId(self.connections)
+    }
+}
