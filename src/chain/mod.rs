@@ -2,9 +2,19 @@
 
 pub mod anchor;
 pub mod auxpow;
+#[cfg(test)]
+#[path = "../../tests/builder/mod.rs"]
+mod builder;
 pub mod difficulty;
 pub mod header;
 pub mod merkle;
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers taken apart digit by digit"
+)]
+mod model;
 pub mod params;
 pub mod tree;
 
