@@ -35,7 +35,10 @@ impl Edit {
         let link = &mut proof.links[index];
         match self.what % 12 {
             0 => drop(proof.links.remove(index)),
-            1 => proof.links.insert(0, link.clone()),
+            1 => {
+                let copy = link.clone();
+                proof.links.insert(0, copy);
+            }
             2 => proof.links.swap(0, index),
             3 => link.height = link.height.wrapping_add_signed(i32::from(with.cast_signed())),
             4 => link.pos = u32::from(with),

@@ -7,10 +7,10 @@ use bitcoin::hashes::Hash;
 use bitcoin::hex::FromHex;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxMerkleNode, TxOut, Witness};
-use isonym::chain::{Anchor, HeaderTree};
+use isonym::chain::{Anchor, HeaderTree, Height};
 use isonym::name::merkle::MerkleError;
 use isonym::name::policy::{self, Heights};
-use isonym::name::proof::{Reached, verify, verify_entry};
+use isonym::name::proof::{MAX_TX_SIZE, Reached, verify, verify_entry};
 use isonym::name::script::{NameOp, NameScript};
 use isonym::name::verify_script::{SpendError, check_spend};
 use isonym::name::{NameProof, Outcome, Policy, ProofError, ProofLimits, ProvenName};
@@ -321,6 +321,8 @@ fn merkle_branches_of_others_are_refused() {
     let mut longer = proof;
     longer.links[0].tx.push(0);
     assert_eq!(check(&world, &longer), Err(ProofError::Undecodable { height }));
+    longer.links[0].tx.resize(MAX_TX_SIZE + 1, 0);
+    assert_eq!(check(&world, &longer), Err(ProofError::Oversized { height }));
 }
 
 #[test]
@@ -426,11 +428,8 @@ fn a_young_registration_is_unconfirmed() {
     }
 }
 
-#[test]
-fn what_the_anchor_vouches_for_needs_no_owner() {
-    let mut world = World::new();
-    let proof = world.chain("d/x", 2, Holder::P2pkh);
-    let height = proof.links[1].height;
+/// Returns the world's headers up to a height, which is the anchor.
+fn anchored(world: &World, height: Height) -> HeaderTree {
     let anchor = Anchor {
         height,
         hash: world.tree.hash_at(height).unwrap(),
@@ -440,6 +439,31 @@ fn what_the_anchor_vouches_for_needs_no_owner() {
     for below in (0..=height).rev() {
         tree.backfill(world.tree.header_at(below).unwrap()).unwrap();
     }
+    tree
+}
+
+#[test]
+fn the_value_that_is_locked_matters_above_the_anchor() {
+    let mut world = World::new();
+    let mut cheap = world.output(&update("d/x", "old"), Holder::P2pkh);
+    cheap.value = Amount::from_sat(LOCKED - 1);
+    let tx = transaction(vec![input(OutPoint::null(), ScriptBuf::new())], vec![cheap]);
+    let height = world.mine(vec![tx]);
+    let proof = world.proof(&[height]);
+    let refused = ProofError::LockedValue {
+        expected: LOCKED,
+        got: LOCKED - 1,
+    };
+    assert_eq!(check(&world, &proof), Err(refused));
+    let tree = anchored(&world, height);
+    assert!(verify(&id("d/x"), &proof, &tree, &ProofLimits::default()).is_ok());
+}
+
+#[test]
+fn what_the_anchor_vouches_for_needs_no_owner() {
+    let mut world = World::new();
+    let proof = world.chain("d/x", 2, Holder::P2pkh);
+    let tree = anchored(&world, proof.links[1].height);
     let mut old = NameProof {
         links: proof.links[1..2].to_vec(),
         ..proof.clone()
@@ -458,7 +482,9 @@ proptest! {
     fn whatever_is_done_to_a_proof_it_proves_nothing_new(edits in prop::collection::vec(edit(), 1..6)) {
         let (world, honest) = example();
         let mut proof = honest.clone();
-        edits.iter().for_each(|edit| edit.apply(&mut proof));
+        for edit in edits {
+            edit.apply(&mut proof);
+        }
         if let Ok(proven) = check(world, &proof) {
             let shown = honest.links.iter().any(|link| {
                 verify_entry(&id("d/x"), link, &world.tree).as_ref() == Ok(proven.entry())

@@ -1,6 +1,6 @@
 //! Why a proof is refused.
 
-use super::NAME_TX_VERSION;
+use super::{MAX_TX_SIZE, NAME_TX_VERSION};
 use crate::chain::Height;
 use crate::name::merkle::MerkleError;
 use crate::name::verify_script::SpendError;
@@ -16,6 +16,12 @@ pub enum ProofError {
     #[error("no header is known at height {height}")]
     MissingHeader {
         /// The height.
+        height: Height,
+    },
+    /// A transaction that no block has room for.
+    #[error("the transaction at height {height} is longer than {MAX_TX_SIZE} bytes")]
+    Oversized {
+        /// Claimed height of the transaction.
         height: Height,
     },
     /// Bytes that are no transaction.

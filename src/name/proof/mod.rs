@@ -7,10 +7,10 @@
 //!            (registration)                         newest      its script verified
 //! ```
 //!
-//! Without the chain of spends a miner, or a server with one block of work, could give any name any value: the
-//! miner of an invalid block doesn't have the owner's key. What is below the newest 12 blocks, nobody would waste
-//! so much work on; hence only younger links must all be checked, and [`super::policy`] asks for 12 confirmations
-//! of the oldest.
+//! A header only proves work, not that its block is valid. Without the chain of spends whoever wastes the work of
+//! one block could give any name any value; with it the owner's key is needed as well. What twelve blocks
+//! lie upon is as good as valid, since nobody wastes that many: hence only younger links must all be checked, and
+//! [`super::policy`] asks for 12 confirmations of the oldest.
 
 mod error;
 mod evidence;
@@ -19,7 +19,7 @@ mod walk;
 
 pub use error::ProofError;
 pub use evidence::{NameProof, ProofLink, ProvenEntry, ProvenName, Reached};
-pub use step::{NAME_TX_VERSION, verify_entry};
+pub use step::{MAX_TX_SIZE, NAME_TX_VERSION, verify_entry};
 pub use walk::{ProofLimits, links_needed, verify};
 
 pub(super) use walk::confirmations;
