@@ -190,7 +190,9 @@ impl Answerer<'_> {
             full
         };
         if cuts {
-            pieces.iter_mut().for_each(|piece| *piece = cut(piece));
+            for piece in &mut pieces {
+                *piece = cut(piece);
+            }
         }
         let mut pieces: Vec<String> = pieces.into_iter().map(hex).collect();
         if self.fault == Some(&Fault::TruncatedHeaders)

@@ -239,17 +239,14 @@ impl Server {
             };
             Some((agreed, text))
         });
-        match agreed {
-            Some((agreed, text)) => {
-                session.version = Some(agreed);
-                let result = json!([self.release.software(), text]);
-                handshake(Reply::result(id, result), false)
-            }
-            None => {
-                let asked = asked.map(ToString::to_string).unwrap_or_default();
-                let error = RpcError::new(1, format!("unsupported protocol version: {asked}"));
-                handshake(Reply::refusal(id, error), true)
-            }
+        if let Some((agreed, text)) = agreed {
+            session.version = Some(agreed);
+            let result = json!([self.release.software(), text]);
+            handshake(Reply::result(id, result), false)
+        } else {
+            let asked = asked.map(ToString::to_string).unwrap_or_default();
+            let error = RpcError::new(1, format!("unsupported protocol version: {asked}"));
+            handshake(Reply::refusal(id, error), true)
         }
     }
 
@@ -356,5 +353,7 @@ fn notification(answerer: &Answerer<'_>) -> Vec<u8> {
     .into_bytes()
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;
