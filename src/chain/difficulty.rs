@@ -106,3 +106,94 @@ fn halves(work: Work) -> (u128, u128) {
     let (high, low) = bytes.split_at(16);
     (fold(high), fold(low))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chain::{Network, model};
+
+    fn number(bytes: [u8; 32]) -> model::Number {
+        let mut number = [0; 64];
+        number[..32].copy_from_slice(&bytes);
+        number
+    }
+
+    fn decode(bits: u32, network: Network) -> Result<Target, TargetError> {
+        decode_target(CompactTarget::from_consensus(bits), network.params().pow_limit)
+    }
+
+    #[test]
+    fn each_kind_of_invalid_bits_has_its_error() {
+        let on_mainnet = |bits| decode(bits, Network::Mainnet).unwrap_err();
+        for bits in [0x1d80_ffff, 0x0180_0000 | 0x01_0000, 0x0492_3456] {
+            assert_eq!(on_mainnet(bits), TargetError::Negative { bits });
+        }
+        for bits in [0, 0x0100_3456, 0x0200_0056, 0x1d00_0000, 0x1d80_0000, 0xff00_0000] {
+            assert_eq!(on_mainnet(bits), TargetError::Zero { bits });
+        }
+        for bits in [0xff12_3456, 0x2300_0001, 0x2200_0100, 0x2101_0000] {
+            assert_eq!(on_mainnet(bits), TargetError::Overflow { bits });
+        }
+        let limit = 0x1d00_ffff;
+        for bits in [0x1d01_0000, 0x207f_ffff, 0x2200_00ff] {
+            assert_eq!(on_mainnet(bits), TargetError::AboveLimit { bits, limit });
+        }
+        for network in Network::ALL {
+            let limit = network.params().pow_limit_bits();
+            assert!(decode_target(limit, network.params().pow_limit).is_ok());
+        }
+    }
+
+    #[test]
+    fn work_is_summed_over_both_halves_and_never_wraps() {
+        let of = |high: u128, low: u128| {
+            let bytes = [high.to_be_bytes(), low.to_be_bytes()].concat();
+            Work::from_be_bytes(bytes.try_into().unwrap())
+        };
+        assert_eq!(add_work(of(0, 1), of(0, 2)), of(0, 3));
+        assert_eq!(add_work(of(1, u128::MAX), of(2, 1)), of(4, 0));
+        let most = of(u128::MAX, u128::MAX);
+        assert_eq!(add_work(most, of(0, 1)), most);
+        assert_eq!(add_work(of(u128::MAX, 0), of(1, 0)), most);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn bits_are_valid_as_in_the_model(bits in any::<u32>(), size in 0..40_u32) {
+            for bits in [bits, bits & 0x00ff_ffff | size << 24] {
+                for network in Network::ALL {
+                    let limit = number(network.params().pow_limit.target().to_le_bytes());
+                    let expected = model::target(bits).filter(|target| !model::is_above(target, &limit));
+                    let got = decode(bits, network).ok().map(|target| number(target.to_le_bytes()));
+                    prop_assert_eq!(got, expected, "{:#010x}", bits);
+                }
+            }
+        }
+
+        #[test]
+        fn targets_survive_their_bits_and_give_the_models_work(size in 4..=32_u32, mantissa in 0x8000..0x80_0000_u32) {
+            let bits = size << 24 | mantissa;
+            let Ok(target) = decode(bits, Network::Regtest) else { return Ok(()) };
+            prop_assert_eq!(target.to_compact_lossy().to_consensus(), bits);
+            let expected = model::work(&number(target.to_le_bytes()));
+            prop_assert_eq!(number(target.to_work().to_le_bytes()), expected);
+        }
+
+        #[test]
+        fn retargets_are_those_of_the_model(size in 3..=0x1d_u32, mantissa in 1..0x80_0000_u32, span in -5_000_000..10_000_000_i64) {
+            let bits = size << 24 | mantissa;
+            for network in [Network::Mainnet, Network::Testnet] {
+                let limit = network.params().pow_limit;
+                if decode(bits, network).is_err() {
+                    continue;
+                }
+                let got = retarget(CompactTarget::from_consensus(bits), span, limit).to_consensus();
+                prop_assert_eq!(got, model::retarget(bits, span, &number(limit.target().to_le_bytes())));
+            }
+        }
+    }
+}

@@ -5,6 +5,13 @@ pub mod auxpow;
 pub mod difficulty;
 pub mod header;
 pub mod merkle;
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers taken apart digit by digit"
+)]
+mod model;
 pub mod params;
 pub mod tree;
 
