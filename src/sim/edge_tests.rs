@@ -135,6 +135,9 @@ fn the_proxy_refuses_as_told() {
             assert!(refused.is_err());
             assert_eq!(ledger.proxied()[0].onward, None);
         }
+        let proxy = Proxy::start(Mode::RejectingCredentials, Ledger::new()).await.unwrap();
+        let rejected = Socks5Stream::connect_with_password(proxy.addr, ("sim1.example", 1), "u", "p").await;
+        assert!(matches!(rejected, Err(tokio_socks::Error::PasswordAuthFailure(_))));
         let proxy = Proxy::start(Mode::WithoutAuthentication, Ledger::new()).await.unwrap();
         let unknown = Socks5Stream::connect(proxy.addr, ("nowhere.example", 1)).await;
         assert!(matches!(unknown, Err(tokio_socks::Error::HostUnreachable)));

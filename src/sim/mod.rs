@@ -35,6 +35,8 @@ pub use chain::SimChain;
 #[cfg(test)]
 mod edge_tests;
 #[cfg(test)]
+mod proof_tests;
+#[cfg(test)]
 mod tree_tests;
 
 pub use fault::Fault;

@@ -28,6 +28,10 @@ pub enum Mode {
     WithoutAuthentication,
     /// Refuses every request.
     Refusing(Refusal),
+    /// Says that user and password are wrong.
+    RejectingCredentials,
+    /// Accepts connections and never says anything.
+    Silent,
 }
 
 /// The reasons for a refusal that SOCKS5 has codes for.
@@ -147,7 +151,11 @@ async fn accept(listener: TcpListener, desk: Desk) {
 }
 
 impl Desk {
-    async fn serve(&self, stream: TcpStream) -> Result<(), SocksServerError> {
+    async fn serve(&self, mut stream: TcpStream) -> Result<(), SocksServerError> {
+        if self.mode == Mode::Silent {
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            return Ok(());
+        }
         let (proto, credentials) = self.authenticate(stream).await?;
         let (proto, command, target) = proto.read_command().await?;
         let (target, port) = match target {
@@ -191,7 +199,8 @@ impl Desk {
         let none = StandardAuthentication::NoAuthentication(NoAuthentication);
         let methods = match self.mode {
             Mode::WithoutAuthentication => vec![none],
-            Mode::Open | Mode::Refusing(_) => vec![password, none],
+            Mode::RejectingCredentials => vec![password],
+            Mode::Open | Mode::Refusing(_) | Mode::Silent => vec![password, none],
         };
         match Socks5ServerProtocol::start(stream).negotiate_auth(&methods).await? {
             StandardAuthenticationStarted::NoAuthentication(auth) => {
@@ -199,6 +208,10 @@ impl Desk {
             }
             StandardAuthenticationStarted::PasswordAuthentication(auth) => {
                 let (user, password, auth) = auth.read_username_password().await?;
+                if self.mode == Mode::RejectingCredentials {
+                    auth.reject().await?;
+                    return Err(SocksServerError::AuthenticationRejected);
+                }
                 let proto = Socks5ServerProtocol::finish_auth(auth.accept().await?);
                 Ok((proto, Some(Credentials { user, password })))
             }
