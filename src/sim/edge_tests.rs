@@ -46,7 +46,7 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), method: &str) -
     } else {
         json!([])
     };
-    let request = json!({"id": 1, "method": method, "params": params});
+    let request = json!({"id": 1, "jsonrpc": "2.0", "method": method, "params": params});
     stream.write_all(format!("{request}\n").as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
     read_line(stream).await
@@ -153,7 +153,7 @@ fn floods_fill_the_line_until_the_client_leaves() {
         ask(&mut stream, "server.version").await;
         host.set_fault(Some(Fault::FloodInOneLine));
         stream
-            .write_all(b"{\"id\":1,\"method\":\"server.ping\"}\n")
+            .write_all(b"{\"id\":1,\"jsonrpc\":\"2.0\",\"method\":\"server.ping\"}\n")
             .await
             .unwrap();
         let mut flood = vec![0; 1 << 20];

@@ -17,6 +17,7 @@
 //! Everything is repeatable: the same seed and the same calls give the same bytes. It ships in the crate,
 //! since tests, benches and the `playground` command share it.
 
+mod arguments;
 pub mod chain;
 pub mod fault;
 pub mod host;

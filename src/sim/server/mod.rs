@@ -5,9 +5,10 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 use serde_json::{Value, json};
 
+use super::arguments::{Arguments, RpcError};
 use super::chain::SimChain;
 use super::fault::Fault;
-use super::methods::{Answerer, Arguments, RpcError};
+use super::methods::Answerer;
 use super::release::{Release, Version};
 
 /// Longest request line that is read, in bytes.
@@ -175,8 +176,8 @@ impl Server {
     fn single(&mut self, session: &mut Session, chain: &SimChain, request: &Value) -> Option<Reply> {
         let id = request.get("id").filter(|id| !id.is_null())?;
         let method = request.get("method").and_then(Value::as_str)?;
-        if request.get("jsonrpc").is_some_and(|version| version != "2.0") {
-            let error = RpcError::new(-32600, "unsupported JSON-RPC version");
+        if request.get("jsonrpc").is_none_or(|version| version != "2.0") {
+            let error = RpcError::new(-32600, "\"jsonrpc\" is not \"2.0\"");
             return Some(Reply::refusal(id, error));
         }
         let arguments = Arguments(request.get("params"));

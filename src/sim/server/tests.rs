@@ -262,15 +262,30 @@ fn odd_input_gets_the_known_errors() {
         send(r#"{"id":1,"jsonrpc":"1.0","method":"server.ping"}"#).unwrap()["error"]["code"],
         -32600
     );
-    assert_eq!(send(r#"{"id":null,"method":"server.ping"}"#), None);
-    assert_eq!(send(r#"{"id":1}"#), None);
+    assert_eq!(send(r#"{"id":null,"jsonrpc":"2.0","method":"server.ping"}"#), None);
+    assert_eq!(send(r#"{"id":1,"jsonrpc":"2.0"}"#), None);
+    let few = send(r#"{"id":1,"jsonrpc":"2.0","method":"blockchain.block.header"}"#).unwrap();
     assert_eq!(
-        send(r#"{"id":"a","method":"nothing"}"#).unwrap()["error"]["message"],
+        few["error"]["message"],
+        "0 arguments passed to method \"blockchain.block.header\" but it requires 1"
+    );
+    let many = send(r#"{"id":1,"jsonrpc":"2.0","method":"server.ping","params":[1]}"#).unwrap();
+    assert_eq!(many["error"]["code"], -32602);
+    let odd = send(r#"{"id":1,"jsonrpc":"2.0","method":"blockchain.scripthash.get_history","params":["zz"]}"#).unwrap();
+    assert_eq!(
+        odd["error"],
+        json!({"code": 1, "message": "zz is not a valid script hash"})
+    );
+    assert_eq!(
+        send(r#"{"id":"a","jsonrpc":"2.0","method":"nothing"}"#).unwrap()["error"]["message"],
         "unknown method \"nothing\""
     );
-    let named = send(r#"{"id":1,"method":"blockchain.block.header","params":{"height":99999}}"#).unwrap();
+    let named =
+        send(r#"{"id":1,"jsonrpc":"2.0","method":"blockchain.block.header","params":{"height":99999}}"#).unwrap();
     assert_eq!(named["error"]["message"], "height 99,999 out of range");
-    let batch = send(r#"[{"id":1,"method":"server.ping"},{"id":2,"method":"server.ping"}]"#).unwrap();
+    let batch =
+        send(r#"[{"id":1,"jsonrpc":"2.0","method":"server.ping"},{"id":2,"jsonrpc":"2.0","method":"server.ping"}]"#)
+            .unwrap();
     assert_eq!((&batch[0]["id"], &batch[1]["id"]), (&json!(2), &json!(1)));
 }
 
