@@ -165,3 +165,29 @@ fn floods_fill_the_line_until_the_client_leaves() {
         }
     });
 }
+
+#[test]
+fn held_replies_go_with_a_large_one() {
+    run(async {
+        let host = Host::honest("sim1.example", world(), Ledger::new()).await.unwrap();
+        let delay = Duration::from_secs(3600);
+        host.set_fault(Some(Fault::HoldsSmallReplies { delay }));
+        let mut stream = TcpStream::connect(host.addr).await.unwrap();
+        ask(&mut stream, "server.version").await;
+        let large = r#"{"id":2,"jsonrpc":"2.0","method":"blockchain.block.headers","params":[1,10]}"#;
+        stream.write_all(format!("{large}\n").as_bytes()).await.unwrap();
+        assert_eq!(read_line(&mut stream).await["id"], 2);
+        let small = r#"{"id":3,"jsonrpc":"2.0","method":"server.ping"}"#;
+        stream
+            .write_all(format!("{small}\n{large}\n").as_bytes())
+            .await
+            .unwrap();
+        assert_eq!(read_line(&mut stream).await["id"], 3);
+        assert_eq!(read_line(&mut stream).await["id"], 2);
+        host.set_fault(Some(Fault::HoldsSmallReplies {
+            delay: Duration::from_millis(1),
+        }));
+        stream.write_all(format!("{small}\n").as_bytes()).await.unwrap();
+        assert_eq!(read_line(&mut stream).await["id"], 3);
+    });
+}

@@ -1,6 +1,7 @@
 //! The edge: a simulated server on 127.0.0.1, over TCP or TLS.
 
 use std::io;
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::ledger::Ledger;
-use super::server::{MAX_LINE, Output, Then};
+use super::server::{HOLD_BELOW, MAX_LINE, Output, Then};
 use super::{Fault, Release, Server, Session, SimChain, World};
 use crate::isolation::ConnId;
 use crate::time::Moment;
@@ -215,10 +216,11 @@ async fn serve(stream: impl AsyncRead + AsyncWrite, conn: ConnId, desk: &Desk) -
     let mut changes = desk.world.changes.subscribe();
     let mut session = Session::default();
     let mut line = Vec::new();
+    let mut waiting = Waiting::default();
     loop {
         let room = u64::try_from(MAX_LINE.saturating_sub(line.len())).unwrap_or(0);
         let mut limited = (&mut reader).take(room);
-        let output = tokio::select! {
+        let mut output = tokio::select! {
             // Cancelled, it leaves what it has read in `line`.
             read = limited.read_until(b'\n', &mut line) => {
                 if read? == 0 || line.pop_if(|last| *last == b'\n').is_none() {
@@ -235,10 +237,48 @@ async fn serve(stream: impl AsyncRead + AsyncWrite, conn: ConnId, desk: &Desk) -
                 }
                 desk.with_server(|server, chain| server.on_block(&mut session, chain))
             }
+            () = tokio::time::sleep_until(waiting.until), if !waiting.lines.is_empty() => Output::default(),
         };
+        if waiting.holds(&mut output) {
+            continue;
+        }
         if !send(&mut writer, output).await? {
             return Ok(());
         }
+        waiting.until = Instant::now();
+    }
+}
+
+/// Replies that are held back.
+struct Waiting {
+    lines: Vec<Vec<u8>>,
+    /// When they must go; while there are none, when something was last sent.
+    until: Instant,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            lines: Vec::new(),
+            until: Instant::now(),
+        }
+    }
+}
+
+impl Waiting {
+    /// Keeps the lines of `output` if they are to be held back and not too many wait, else puts those that waited in
+    /// front of them.
+    fn holds(&mut self, output: &mut Output) -> bool {
+        if self.lines.is_empty() {
+            self.until += output.hold;
+        }
+        self.lines.append(&mut output.lines);
+        let bytes: usize = self.lines.iter().map(Vec::len).sum();
+        let held = Instant::now() < self.until && bytes < HOLD_BELOW && output.then == Then::GoOn;
+        if !held {
+            output.lines = mem::take(&mut self.lines);
+        }
+        held
     }
 }
 

@@ -44,6 +44,9 @@ fn silence_and_slowness() {
     assert_eq!(raw_line(Fault::SilentAfterHandshake), Output::default());
     let delay = Duration::from_secs(3);
     assert_eq!(raw_line(Fault::Slow { delay }).delay, delay);
+    let mut client = Client::shaken(Release::V1_17, Some(Fault::HoldsSmallReplies { delay }));
+    client.ask("blockchain.block.headers", &json!([1, 10]));
+    assert_eq!(client.output("server.ping", &json!([])).hold, delay);
 }
 
 #[test]

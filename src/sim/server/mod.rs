@@ -14,6 +14,9 @@ use super::release::{Release, Version};
 /// Longest request line that is read, in bytes.
 pub const MAX_LINE: usize = 1_000_000;
 
+/// So many bytes are never held back.
+pub const HOLD_BELOW: usize = 1024;
+
 /// What a driver has to do for a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
@@ -21,6 +24,8 @@ pub struct Output {
     pub lines: Vec<Vec<u8>>,
     /// How long to wait before they are sent.
     pub delay: Duration,
+    /// How long to hold them back since something was last sent, unless [`HOLD_BELOW`] bytes wait.
+    pub hold: Duration,
     /// What to do after they are sent.
     pub then: Then,
 }
@@ -294,6 +299,11 @@ impl Server {
         session.replies = session.replies.saturating_add(1);
         output.lines.push(line);
         output.delay = self.delay();
+        if let Some(Fault::HoldsSmallReplies { delay }) = self.fault
+            && session.bytes > HOLD_BELOW
+        {
+            output.hold = delay;
+        }
         let dropped =
             matches!(self.fault, Some(Fault::DropsConnection { after_replies }) if session.replies >= after_replies);
         if reply.close || dropped {
