@@ -1,16 +1,18 @@
 //! A simulated chain: its blocks, and what an index over them knows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, Script, Transaction, Txid, VarInt};
+use bitcoin::{BlockHash, Script, Transaction, TxMerkleNode, Txid, VarInt};
 
 use super::merkle::{self, Node};
-use crate::chain::{Height, PureHeader};
-use crate::name::id::ScriptHash;
-use crate::name::script::NameScript;
+use crate::chain::auxpow::DecodeError;
+use crate::chain::{Anchor, FullHeader, HeaderError, HeaderTree, Height, Params, PureHeader};
+use crate::name::script::{NameOp, NameScript};
+use crate::name::{NameId, NameProof, ProofLink, ScriptHash};
+use crate::time::Timestamp;
 
 /// A block.
 #[derive(Clone, Debug)]
@@ -101,11 +103,34 @@ pub struct HistoryEntry {
     pub height: Height,
 }
 
+/// Why [`SimChain::header_tree`] stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("header at height {height}")]
+pub struct RefusedHeader {
+    /// Its height.
+    pub height: Height,
+    /// What is wrong with it.
+    #[source]
+    pub cause: RefusalCause,
+}
+
+/// What is wrong with a header of a simulated chain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefusalCause {
+    /// It can't be read.
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
+    /// It breaks a rule.
+    #[error(transparent)]
+    Refused(#[from] HeaderError),
+}
+
 /// A chain of blocks from the genesis block on. Blocks are shared between clones, so a clone is cheap.
 #[derive(Clone, Debug)]
 pub struct SimChain {
     blocks: Vec<Arc<SimBlock>>,
-    positions: HashMap<Txid, Position>,
+    positions: BTreeMap<Txid, Position>,
     histories: BTreeMap<ScriptHash, Vec<HistoryEntry>>,
 }
 
@@ -114,7 +139,7 @@ impl SimChain {
     pub fn new(genesis: SimBlock) -> Self {
         let mut chain = Self {
             blocks: Vec::new(),
-            positions: HashMap::new(),
+            positions: BTreeMap::new(),
             histories: BTreeMap::new(),
         };
         chain.push(genesis);
@@ -215,6 +240,68 @@ impl SimChain {
     pub fn merkle_branch(&self, position: Position) -> Option<Vec<Node>> {
         let block = self.block(position.height)?;
         Some(merkle::branch_and_root(&block.leaves(), position.pos).0)
+    }
+
+    /// Returns what an honest server shows for a name: all of its history, and the NAME_NEW that its newest
+    /// registration spends.
+    pub fn name_proof(&self, name: &NameId) -> NameProof {
+        let history = self.history(&name.scripthash());
+        let links = history.iter().rev().filter_map(|entry| {
+            let position = self.position(&entry.txid)?;
+            Some(ProofLink {
+                height: entry.height,
+                tx: self.transaction(&entry.txid)?.bytes.clone(),
+                merkle: self
+                    .merkle_branch(position)?
+                    .into_iter()
+                    .map(TxMerkleNode::from_byte_array)
+                    .collect(),
+                pos: u32::try_from(position.pos).ok()?,
+            })
+        });
+        NameProof {
+            links: links.collect(),
+            complete: true,
+            name_new: self.name_new(history),
+        }
+    }
+
+    fn name_new(&self, history: &[HistoryEntry]) -> Option<Vec<u8>> {
+        let is = |transaction: &Transaction, wanted: fn(&NameOp) -> bool| {
+            let mut scripts = transaction.output.iter().map(|output| &output.script_pubkey);
+            scripts.any(|script| NameScript::parse(script).is_some_and(|name| wanted(&name.op)))
+        };
+        let mut transactions = history.iter().rev().filter_map(|entry| self.transaction(&entry.txid));
+        let registration =
+            transactions.find(|known| is(&known.transaction, |op| matches!(op, NameOp::FirstUpdate { .. })))?;
+        let spent = registration.transaction.input.iter();
+        spent
+            .filter_map(|input| self.transaction(&input.previous_output.txid))
+            .find(|known| is(&known.transaction, |op| matches!(op, NameOp::New { .. })))
+            .map(|known| known.bytes.clone())
+    }
+
+    /// Returns a header tree that starts at the genesis block and took the whole chain.
+    ///
+    /// # Errors
+    ///
+    /// The first header that was refused.
+    pub fn header_tree(&self, params: &'static Params) -> Result<HeaderTree, RefusedHeader> {
+        let mut blocks = self.blocks.iter().zip(0..);
+        let genesis = blocks.next().map_or(params.genesis, |(block, _)| block.header);
+        let anchor = Anchor {
+            height: 0,
+            hash: genesis.hash(),
+            chainwork: None,
+        };
+        let mut tree = HeaderTree::new(params, anchor);
+        for (block, height) in blocks {
+            let now = Timestamp(block.header.time().into());
+            let refused = |cause| RefusedHeader { height, cause };
+            let (header, _) = FullHeader::decode(&block.full_header).map_err(|error| refused(error.into()))?;
+            tree.accept(&header, now).map_err(|error| refused(error.into()))?;
+        }
+        Ok(tree)
     }
 
     /// Returns branch and root of the tree over the block hashes from 0 to `cp_height` for the one at `height`;

@@ -36,6 +36,12 @@ pub enum Fault {
         /// How long; the driver waits.
         delay: Duration,
     },
+    /// It holds replies back until 1024 bytes wait to be sent or the time is over since it last sent something, but
+    /// not the first 1024 bytes: what ElectrumX does from 1.18.0 on.
+    HoldsSmallReplies {
+        /// How long; ElectrumX: one second.
+        delay: Duration,
+    },
     /// It answers the first request with notifications that never end.
     FloodOfNotifications,
     /// It answers the first request with a line that never ends.

@@ -2,12 +2,11 @@
 //!
 //! Source of shapes and messages: ElectrumX for Namecoin (`e-x`), observed on running servers.
 
-use std::str::FromStr;
-
+use bitcoin::Txid;
 use bitcoin::consensus::serialize;
-use bitcoin::{BlockHash, Txid};
 use serde_json::{Map, Value, json};
 
+use super::arguments::{Arguments, RpcError};
 use super::chain::{HistoryEntry, SimChain};
 use super::fault::{Fault, with_forged_value};
 use super::merkle::Node;
@@ -18,30 +17,6 @@ use crate::name::id::ScriptHash;
 /// Most headers in one reply.
 const MAX_HEADERS: u64 = 2016;
 
-/// An error as it goes over the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RpcError {
-    pub(super) code: i32,
-    pub(super) message: String,
-}
-
-impl RpcError {
-    pub(super) fn new(code: i32, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
-    }
-
-    fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(1, message)
-    }
-
-    fn missing(argument: &str) -> Self {
-        Self::new(-32602, format!("required argument missing: {argument}"))
-    }
-}
-
 /// Everything that an answer depends on.
 pub(super) struct Answerer<'a> {
     /// The chain as the server tells it.
@@ -51,53 +26,10 @@ pub(super) struct Answerer<'a> {
     pub(super) fault: Option<&'a Fault>,
 }
 
-/// The arguments of a request, by position or by name.
-pub(super) struct Arguments<'a>(pub(super) Option<&'a Value>);
-
-impl<'a> Arguments<'a> {
-    pub(super) fn at(&self, index: usize, name: &str) -> Option<&'a Value> {
-        match self.0? {
-            Value::Array(items) => items.get(index),
-            Value::Object(items) => items.get(name),
-            _ => None,
-        }
-    }
-
-    fn natural(&self, index: usize, name: &str) -> Result<u64, RpcError> {
-        let value = self.at(index, name).ok_or_else(|| RpcError::missing(name))?;
-        value
-            .as_u64()
-            .ok_or_else(|| RpcError::bad_request(format!("{value} should be a non-negative integer")))
-    }
-
-    fn natural_or_zero(&self, index: usize, name: &str) -> Result<u64, RpcError> {
-        self.at(index, name).map_or(Ok(0), |_| self.natural(index, name))
-    }
-
-    fn scripthash(&self) -> Result<ScriptHash, RpcError> {
-        let value = self
-            .at(0, "scripthash")
-            .ok_or_else(|| RpcError::missing("scripthash"))?;
-        // A block hash is printed as a scripthash is: 32 bytes, reversed, in hex.
-        value
-            .as_str()
-            .and_then(|hex| BlockHash::from_str(hex).ok())
-            .map(|hash| ScriptHash(*hash.as_ref()))
-            .ok_or_else(|| RpcError::bad_request(format!("{value} is not a valid script hash")))
-    }
-
-    fn txid(&self) -> Result<Txid, RpcError> {
-        let value = self.at(0, "tx_hash").ok_or_else(|| RpcError::missing("tx_hash"))?;
-        value
-            .as_str()
-            .and_then(|hex| Txid::from_str(hex).ok())
-            .ok_or_else(|| RpcError::bad_request(format!("{value} should be a transaction hash")))
-    }
-}
-
 impl Answerer<'_> {
     /// Answers one request; `server.version` is the session's.
     pub(super) fn answer(&self, method: &str, arguments: &Arguments<'_>) -> Result<Value, RpcError> {
+        arguments.check_count(method)?;
         match method {
             "server.ping" => Ok(Value::Null),
             "server.features" => Ok(self.features()),
@@ -190,7 +122,9 @@ impl Answerer<'_> {
             full
         };
         if cuts {
-            pieces.iter_mut().for_each(|piece| *piece = cut(piece));
+            for piece in &mut pieces {
+                *piece = cut(piece);
+            }
         }
         let mut pieces: Vec<String> = pieces.into_iter().map(hex).collect();
         if self.fault == Some(&Fault::TruncatedHeaders)
@@ -296,7 +230,13 @@ impl Answerer<'_> {
     fn merkle(&self, arguments: &Arguments<'_>) -> Result<Value, RpcError> {
         let txid = arguments.txid()?;
         let asked = arguments.natural(1, "height")?;
-        let height = self.height(asked)?;
+        let height = self.height(asked).map_err(|error| {
+            if self.release >= Release::V1_20 {
+                return error;
+            }
+            let (asked, tip) = (thousands(asked), thousands(self.chain.height().into()));
+            RpcError::bad_request(format!("db error: DBError('block {asked} not on disk (>{tip})')"))
+        })?;
         let there = self.chain.position(&txid).filter(|position| position.height == height);
         let (merkle, pos) = there
             .and_then(|_| self.branch(&txid))

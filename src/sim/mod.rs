@@ -12,27 +12,40 @@
 //! | [`fault`] | what it may do wrong |
 //! | [`release`] | which ElectrumX it passes for |
 //! | [`ledger`] | who saw what |
+//! | [`host`], [`proxy`] | the edge: servers and a recording SOCKS5 proxy on 127.0.0.1 |
 //!
 //! Everything is repeatable: the same seed and the same calls give the same bytes. It ships in the crate,
 //! since tests, benches and the `playground` command share it.
 
+mod arguments;
 pub mod chain;
 pub mod fault;
+pub mod host;
 pub mod ledger;
 pub mod merkle;
 mod methods;
 pub mod miner;
 pub mod parent;
+pub mod proxy;
 pub mod release;
 pub mod server;
 pub mod wallet;
 pub mod world;
 
 pub use chain::SimChain;
+#[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
+mod proof_tests;
+#[cfg(test)]
+mod tree_tests;
+
 pub use fault::Fault;
+pub use host::{Host, SharedWorld, Transport};
 pub use ledger::Ledger;
 pub use miner::Work;
 pub use parent::{AuxPowKind, Flaw};
+pub use proxy::Proxy;
 pub use release::Release;
 pub use server::{Server, Session};
 pub use wallet::AddressKind;

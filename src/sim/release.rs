@@ -47,7 +47,7 @@ impl fmt::Display for Version {
 }
 
 /// A release of ElectrumX.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
     /// 1.16.0, what most public servers run: protocol 1.4 to 1.4.2, no name proofs.
     V1_16,

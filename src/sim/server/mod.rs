@@ -5,13 +5,17 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 use serde_json::{Value, json};
 
+use super::arguments::{Arguments, RpcError};
 use super::chain::SimChain;
 use super::fault::Fault;
-use super::methods::{Answerer, Arguments, RpcError};
+use super::methods::Answerer;
 use super::release::{Release, Version};
 
 /// Longest request line that is read, in bytes.
 pub const MAX_LINE: usize = 1_000_000;
+
+/// So many bytes are never held back.
+pub const HOLD_BELOW: usize = 1024;
 
 /// What a driver has to do for a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct Output {
     pub lines: Vec<Vec<u8>>,
     /// How long to wait before they are sent.
     pub delay: Duration,
+    /// How long to hold them back since something was last sent, unless [`HOLD_BELOW`] bytes wait.
+    pub hold: Duration,
     /// What to do after they are sent.
     pub then: Then,
 }
@@ -175,8 +181,8 @@ impl Server {
     fn single(&mut self, session: &mut Session, chain: &SimChain, request: &Value) -> Option<Reply> {
         let id = request.get("id").filter(|id| !id.is_null())?;
         let method = request.get("method").and_then(Value::as_str)?;
-        if request.get("jsonrpc").is_some_and(|version| version != "2.0") {
-            let error = RpcError::new(-32600, "unsupported JSON-RPC version");
+        if request.get("jsonrpc").is_none_or(|version| version != "2.0") {
+            let error = RpcError::new(-32600, "\"jsonrpc\" is not \"2.0\"");
             return Some(Reply::refusal(id, error));
         }
         let arguments = Arguments(request.get("params"));
@@ -239,17 +245,14 @@ impl Server {
             };
             Some((agreed, text))
         });
-        match agreed {
-            Some((agreed, text)) => {
-                session.version = Some(agreed);
-                let result = json!([self.release.software(), text]);
-                handshake(Reply::result(id, result), false)
-            }
-            None => {
-                let asked = asked.map(ToString::to_string).unwrap_or_default();
-                let error = RpcError::new(1, format!("unsupported protocol version: {asked}"));
-                handshake(Reply::refusal(id, error), true)
-            }
+        if let Some((agreed, text)) = agreed {
+            session.version = Some(agreed);
+            let result = json!([self.release.software(), text]);
+            handshake(Reply::result(id, result), false)
+        } else {
+            let asked = asked.map(ToString::to_string).unwrap_or_default();
+            let error = RpcError::new(1, format!("unsupported protocol version: {asked}"));
+            handshake(Reply::refusal(id, error), true)
         }
     }
 
@@ -296,6 +299,11 @@ impl Server {
         session.replies = session.replies.saturating_add(1);
         output.lines.push(line);
         output.delay = self.delay();
+        if let Some(Fault::HoldsSmallReplies { delay }) = self.fault
+            && session.bytes > HOLD_BELOW
+        {
+            output.hold = delay;
+        }
         let dropped =
             matches!(self.fault, Some(Fault::DropsConnection { after_replies }) if session.replies >= after_replies);
         if reply.close || dropped {
@@ -356,5 +364,7 @@ fn notification(answerer: &Answerer<'_>) -> Vec<u8> {
     .into_bytes()
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! The server answers as ElectrumX does, and every fault shows in what it serves.
+//! The server answers as ElectrumX does.
 
 use std::str::FromStr;
 
@@ -8,16 +8,15 @@ use bitcoin::hex::FromHex;
 use bitcoin::{Transaction, Txid};
 
 use super::*;
-use crate::chain::{Network, PureHeader};
+use crate::chain::PureHeader;
 use crate::name::NameId;
 use crate::name::script::NameScript;
-use crate::sim::parent::{AuxPowKind, Flaw};
-use crate::sim::{AddressKind, Work, World, merkle};
+use crate::sim::{AddressKind, World, merkle};
 use crate::time::Timestamp;
 
-const NAME: &str = "d/asked";
+pub(super) const NAME: &str = "d/asked";
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new(1, Timestamp(1_700_000_000));
     world.register(NAME, "first", AddressKind::P2wpkh).unwrap();
     world.mine(12);
@@ -27,14 +26,14 @@ fn world() -> World {
 }
 
 /// A client on one connection.
-struct Client {
+pub(super) struct Client {
     server: Server,
     session: Session,
-    world: World,
+    pub(super) world: World,
 }
 
 impl Client {
-    fn new(release: Release, fault: Option<Fault>) -> Self {
+    pub(super) fn new(release: Release, fault: Option<Fault>) -> Self {
         Self {
             server: Server::new(release, fault),
             session: Session::default(),
@@ -42,7 +41,7 @@ impl Client {
         }
     }
 
-    fn shaken(release: Release, fault: Option<Fault>) -> Self {
+    pub(super) fn shaken(release: Release, fault: Option<Fault>) -> Self {
         let mut client = Self::new(release, fault);
         client.ask("server.version", &json!(["", ["1.4", "1.6"]]));
         client
@@ -54,11 +53,11 @@ impl Client {
             .on_line(&mut self.session, self.world.chain(), line.as_bytes())
     }
 
-    fn output(&mut self, method: &str, params: &Value) -> Output {
+    pub(super) fn output(&mut self, method: &str, params: &Value) -> Output {
         self.send(&json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}))
     }
 
-    fn ask(&mut self, method: &str, params: &Value) -> Value {
+    pub(super) fn ask(&mut self, method: &str, params: &Value) -> Value {
         let output = self.output(method, params);
         let reply: Value = serde_json::from_slice(&output.lines[0]).unwrap();
         assert_eq!(reply["id"], 7);
@@ -69,17 +68,17 @@ impl Client {
         }
     }
 
-    fn history(&mut self) -> Vec<Value> {
+    pub(super) fn history(&mut self) -> Vec<Value> {
         let history = self.ask("blockchain.scripthash.get_history", &json!([scripthash(NAME)]));
         history.as_array().unwrap().clone()
     }
 }
 
-fn scripthash(name: &str) -> String {
+pub(super) fn scripthash(name: &str) -> String {
     NameId::new(name.as_bytes()).unwrap().scripthash().to_string()
 }
 
-fn bytes(hex: &Value) -> Vec<u8> {
+pub(super) fn bytes(hex: &Value) -> Vec<u8> {
     Vec::from_hex(hex.as_str().unwrap()).unwrap()
 }
 
@@ -93,7 +92,7 @@ fn branch(hashes: &Value) -> Vec<merkle::Node> {
     hashes.as_array().unwrap().iter().map(node).collect()
 }
 
-fn value(transaction: &Transaction) -> Vec<u8> {
+pub(super) fn value(transaction: &Transaction) -> Vec<u8> {
     let mut names = transaction
         .output
         .iter()
@@ -102,8 +101,8 @@ fn value(transaction: &Transaction) -> Vec<u8> {
     name.op.any_update().unwrap().1.as_bytes().to_vec()
 }
 
-/// Says whether get_merkle's branch leads from a transaction to its header.
-fn proves(client: &mut Client, txid: &str, height: u64) -> bool {
+/// Says whether the branch of `get_merkle` leads from a transaction to its header.
+pub(super) fn proves(client: &mut Client, txid: &str, height: u64) -> bool {
     let proof = client.ask("blockchain.transaction.get_merkle", &json!([txid, height]));
     let header = client.ask("blockchain.block.header", &json!([height]));
     let header = PureHeader::decode(&bytes(&header)).unwrap();
@@ -263,15 +262,30 @@ fn odd_input_gets_the_known_errors() {
         send(r#"{"id":1,"jsonrpc":"1.0","method":"server.ping"}"#).unwrap()["error"]["code"],
         -32600
     );
-    assert_eq!(send(r#"{"id":null,"method":"server.ping"}"#), None);
-    assert_eq!(send(r#"{"id":1}"#), None);
+    assert_eq!(send(r#"{"id":null,"jsonrpc":"2.0","method":"server.ping"}"#), None);
+    assert_eq!(send(r#"{"id":1,"jsonrpc":"2.0"}"#), None);
+    let few = send(r#"{"id":1,"jsonrpc":"2.0","method":"blockchain.block.header"}"#).unwrap();
     assert_eq!(
-        send(r#"{"id":"a","method":"nothing"}"#).unwrap()["error"]["message"],
+        few["error"]["message"],
+        "0 arguments passed to method \"blockchain.block.header\" but it requires 1"
+    );
+    let many = send(r#"{"id":1,"jsonrpc":"2.0","method":"server.ping","params":[1]}"#).unwrap();
+    assert_eq!(many["error"]["code"], -32602);
+    let odd = send(r#"{"id":1,"jsonrpc":"2.0","method":"blockchain.scripthash.get_history","params":["zz"]}"#).unwrap();
+    assert_eq!(
+        odd["error"],
+        json!({"code": 1, "message": "zz is not a valid script hash"})
+    );
+    assert_eq!(
+        send(r#"{"id":"a","jsonrpc":"2.0","method":"nothing"}"#).unwrap()["error"]["message"],
         "unknown method \"nothing\""
     );
-    let named = send(r#"{"id":1,"method":"blockchain.block.header","params":{"height":99999}}"#).unwrap();
+    let named =
+        send(r#"{"id":1,"jsonrpc":"2.0","method":"blockchain.block.header","params":{"height":99999}}"#).unwrap();
     assert_eq!(named["error"]["message"], "height 99,999 out of range");
-    let batch = send(r#"[{"id":1,"method":"server.ping"},{"id":2,"method":"server.ping"}]"#).unwrap();
+    let batch =
+        send(r#"[{"id":1,"jsonrpc":"2.0","method":"server.ping"},{"id":2,"jsonrpc":"2.0","method":"server.ping"}]"#)
+            .unwrap();
     assert_eq!((&batch[0]["id"], &batch[1]["id"]), (&json!(2), &json!(1)));
 }
 
@@ -288,140 +302,4 @@ fn a_subscriber_hears_of_the_newest_tip_once() {
     assert_eq!(line["params"][0]["height"], client.world.chain().height());
     let again = client.server.on_block(&mut client.session, client.world.chain());
     assert_eq!(again, Output::default());
-}
-
-mod faults {
-    use super::*;
-
-    fn raw_line(fault: Fault) -> Output {
-        Client::shaken(Release::V1_17, Some(fault)).output("blockchain.headers.subscribe", &json!([]))
-    }
-
-    #[test]
-    fn stale_and_fake_tips_differ_from_the_true_one() {
-        let height = u64::from(world().chain().height());
-        let fake = |work| Fault::FakeLongerChain { extra: 5, work };
-        for (fault, claimed) in [
-            (Fault::Stale { behind: 10 }, height - 10),
-            (fake(Work::Nothing), height + 5),
-            (fake(Work::Flawed(AuxPowKind::Nested, Flaw::NotEnoughWork)), height + 5),
-        ] {
-            let mut client = Client::shaken(Release::V1_17, Some(fault));
-            assert_eq!(
-                client.ask("blockchain.headers.subscribe", &json!([]))["height"],
-                claimed
-            );
-        }
-        let mut client = Client::shaken(Release::V1_17, Some(fake(Work::Nothing)));
-        let header = bytes(&client.ask("blockchain.block.header", &json!([height + 5])));
-        let target = Network::Regtest.params().pow_limit.target();
-        assert!(!target.is_met_by(PureHeader::decode(&header).unwrap().hash()));
-    }
-
-    #[test]
-    fn silence_and_slowness() {
-        let mut client = Client::new(Release::V1_17, Some(Fault::Silent));
-        assert_eq!(client.output("server.version", &json!(["", "1.4"])), Output::default());
-        assert_eq!(raw_line(Fault::SilentAfterHandshake), Output::default());
-        let delay = Duration::from_secs(3);
-        assert_eq!(raw_line(Fault::Slow { delay }).delay, delay);
-    }
-
-    #[test]
-    fn floods_never_end() {
-        assert!(matches!(raw_line(Fault::FloodOfNotifications).then, Then::Forever(line) if line.ends_with(b"\n")));
-        assert!(matches!(raw_line(Fault::FloodInOneLine).then, Then::Forever(line) if !line.contains(&b'\n')));
-    }
-
-    #[test]
-    fn spoilt_lines() {
-        for fault in [
-            Fault::TruncatedReplies,
-            Fault::GarbageJson,
-            Fault::DeepNesting { depth: 10_000 },
-        ] {
-            assert!(
-                serde_json::from_slice::<Value>(&raw_line(fault.clone()).lines[0]).is_err(),
-                "{fault:?}"
-            );
-        }
-        let wrong: Value = serde_json::from_slice(&raw_line(Fault::WrongIds).lines[0]).unwrap();
-        assert_eq!(wrong["id"], 1_000_007);
-        let refused: Value = serde_json::from_slice(&raw_line(Fault::Errors).lines[0]).unwrap();
-        assert_eq!(refused["error"]["code"], -32603);
-        let mut client = Client::shaken(Release::V1_17, Some(Fault::TruncatedHeaders));
-        let reply = client.ask("blockchain.block.headers", &json!([1, 2]));
-        let sizes = [1, 2].map(|height| client.world.chain().full_header(height).unwrap().len());
-        assert_eq!(bytes(&reply["hex"]).len(), sizes.iter().sum::<usize>() - 40);
-    }
-
-    #[test]
-    fn service_ends() {
-        let refused = raw_line(Fault::ExcessiveResources { after_bytes: 100 });
-        let error: Value = serde_json::from_slice(&refused.lines[0]).unwrap();
-        assert_eq!((&error["error"]["code"], refused.then), (&json!(-101), Then::Close));
-        assert_eq!(raw_line(Fault::DropsConnection { after_replies: 2 }).then, Then::Close);
-        assert_eq!(raw_line(Fault::DropsConnection { after_replies: 3 }).then, Then::GoOn);
-    }
-
-    #[test]
-    fn forged_auxpow_changes_nothing_but_the_auxpow() {
-        for flaw in Flaw::ALL {
-            let fault = Fault::ForgedAuxPow { from: 20, flaw };
-            let mut client = Client::shaken(Release::V1_17, Some(fault));
-            let chain = client.world.chain().clone();
-            let height = (20..)
-                .find(|height| chain.header(*height).unwrap().has_auxpow())
-                .unwrap();
-            let forged = bytes(&client.ask("blockchain.block.header", &json!([height])));
-            assert_ne!(forged, chain.full_header(height).unwrap());
-            assert_eq!(forged[..80], *chain.header(height).unwrap().as_bytes());
-            let other = bytes(&client.ask("blockchain.block.header", &json!([height + 1])));
-            assert_eq!(other, chain.full_header(height + 1).unwrap());
-        }
-    }
-
-    #[test]
-    fn forged_branches_prove_nothing() {
-        let mut client = Client::shaken(Release::V1_17, Some(Fault::ForgedMerkleBranch));
-        let entry = client.history()[0].clone();
-        let height = entry["height"].as_u64().unwrap();
-        assert!(!proves(&mut client, entry["tx_hash"].as_str().unwrap(), height));
-    }
-
-    #[test]
-    fn forged_values_change_the_txid() {
-        let mut client = Client::shaken(Release::V1_17, Some(Fault::ForgedValue));
-        let entry = client.history()[1].clone();
-        let raw = client.ask("blockchain.transaction.get", &json!([entry["tx_hash"]]));
-        let transaction: Transaction = deserialize(&bytes(&raw)).unwrap();
-        assert_eq!(value(&transaction), b"recond");
-        assert_ne!(
-            transaction.compute_txid().to_string(),
-            entry["tx_hash"].as_str().unwrap()
-        );
-    }
-
-    #[test]
-    fn names_are_hidden_denied_and_invented() {
-        let mut client = Client::shaken(Release::V1_17, Some(Fault::HiddenUpdates { newest: 1 }));
-        assert_eq!(client.history().len(), 1);
-        let mut client = Client::shaken(Release::V1_17, Some(Fault::DeniesNames));
-        assert!(client.history().is_empty());
-        let mut client = Client::shaken(Release::V1_17, Some(Fault::InventsNames));
-        let absent = client.ask("blockchain.scripthash.get_history", &json!([scripthash("d/absent")]));
-        assert_eq!(absent.as_array().unwrap().len(), 2);
-    }
-
-    #[test]
-    fn another_network_has_another_genesis() {
-        let mut client = Client::shaken(Release::V1_17, Some(Fault::WrongNetwork));
-        let genesis = Network::Regtest.params().genesis;
-        let features = client.ask("server.features", &json!([]));
-        assert_ne!(features["genesis_hash"], genesis.hash().to_string());
-        let served = bytes(&client.ask("blockchain.block.header", &json!([0])));
-        assert_ne!(served, genesis.as_bytes());
-        let tip = client.ask("blockchain.headers.subscribe", &json!([]));
-        assert_eq!(tip["height"], client.world.chain().height());
-    }
 }

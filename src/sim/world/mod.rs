@@ -1,18 +1,19 @@
 //! The simulated world: a chain that grows on demand, and the names that its wallet holds.
 
+mod spend;
+
 use std::collections::BTreeMap;
 use std::mem;
 
-use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{Hash, hash160};
-use bitcoin::script::ScriptBuf;
-use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxIn, TxOut, Txid, Witness, transaction};
+use bitcoin::{Transaction, Txid};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use self::spend::{Coin, Holding};
 use super::chain::{SimBlock, SimChain};
 use super::miner::{self, Work};
-use super::wallet::{AddressKind, Owner, Signer, Spent, Wallet};
+use super::wallet::{AddressKind, Owner, Signer, Wallet};
 use crate::chain::{Height, Network, Params};
 use crate::name::script::NameOp;
 use crate::name::{NameId, NameValue};
@@ -29,9 +30,6 @@ pub const NAME_VERSION: i32 = 0x7100;
 
 /// Blocks until a coinbase may be spent.
 const COINBASE_MATURITY: Height = 100;
-
-/// What a name transaction leaves to the miner, in satoshis.
-const FEE: u64 = 100_000;
 
 /// The key number of the miner, who also pays for the names.
 const MINER: Owner = Owner {
@@ -76,26 +74,6 @@ pub enum WorldError {
         /// Its index.
         index: usize,
     },
-}
-
-/// A name output that the wallet holds, or held.
-#[derive(Clone, Debug)]
-struct Holding {
-    born: Height,
-    outpoint: OutPoint,
-    output: TxOut,
-    owner: Owner,
-    /// The salt of a NAME_NEW; none for later operations.
-    salt: Option<Vec<u8>>,
-}
-
-/// Money of the miner, all from one coinbase.
-#[derive(Clone, Debug)]
-struct Coin {
-    born: Height,
-    outpoint: OutPoint,
-    output: TxOut,
-    coinbase: Height,
 }
 
 /// A chain of regtest difficulty, a miner and the holder of all names on it.
@@ -200,10 +178,14 @@ impl World {
         time.max(self.chain.header(0).map_or(0, |genesis| genesis.time() + 1))
     }
 
-    /// Registers names: NAME_NEW, twelve blocks, NAME_FIRSTUPDATE, all in one block each.
+    /// Registers names: NAME_NEW, twelve blocks, NAME_FIRSTUPDATE, all in one block each; returns the latter, which
+    /// are in the last block.
     ///
     /// Mines as many blocks as it takes, about a hundred more the first time until a coinbase may be spent.
-    pub fn register_all(&mut self, names: &[(&str, &str, AddressKind)]) -> Result<Vec<Txid>, WorldError> {
+    pub fn register_all<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        names: &[(N, V, AddressKind)],
+    ) -> Result<Vec<Txid>, WorldError> {
         while self.chain.height() < COINBASE_MATURITY {
             self.mine(1);
         }
@@ -219,21 +201,15 @@ impl World {
         txids
     }
 
-    /// Registers one name, see [`Self::register_all`]; returns the NAME_FIRSTUPDATE, which is in the last block.
+    /// Registers one name, see [`Self::register_all`].
     pub fn register(
         &mut self,
         name: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
         kind: AddressKind,
     ) -> Result<Txid, WorldError> {
-        while self.chain.height() < COINBASE_MATURITY {
-            self.mine(1);
-        }
-        self.queue_commitment(&name, kind)?;
-        self.mine(FIRST_UPDATE_DEPTH);
-        let txid = self.queue_registration(name, value, kind)?;
-        self.mine(1);
-        Ok(txid)
+        let txids = self.register_all(&[(name, value, kind)])?;
+        txids.first().copied().ok_or(WorldError::NotCommitted)
     }
 
     /// Updates a name and gives it to a new address of `kind`, in one block; returns the NAME_UPDATE.
@@ -272,13 +248,13 @@ impl World {
     ) -> Result<Txid, WorldError> {
         let name = name_id(name.as_ref())?;
         let value = name_value(value.as_ref())?;
-        let (held, registered) = self.held(&name);
-        let held = held.ok_or(WorldError::NotCommitted)?;
+        let held = self.holdings.get(&name).and_then(|held| held.last());
+        let held = held.cloned().ok_or(WorldError::NotCommitted)?;
         let salt = held.salt.clone().ok_or(WorldError::NotCommitted)?;
         if held.born + FIRST_UPDATE_DEPTH > self.next_height() {
             return Err(WorldError::NotCommitted);
         }
-        if registered {
+        if self.registered(&name).is_some() {
             return Err(WorldError::StillRegistered);
         }
         let op = NameOp::FirstUpdate {
@@ -300,9 +276,7 @@ impl World {
     ) -> Result<Txid, WorldError> {
         let name = name_id(name.as_ref())?;
         let value = name_value(value.as_ref())?;
-        let (held, registered) = self.held(&name);
-        let held = held.filter(|held| registered && held.salt.is_none());
-        let held = held.ok_or(WorldError::NotRegistered)?;
+        let held = self.registered(&name).cloned().ok_or(WorldError::NotRegistered)?;
         let op = NameOp::Update {
             name: name.clone(),
             value,
@@ -310,134 +284,17 @@ impl World {
         self.queue_operation(&name, &op, kind, Some(held), signer, None)
     }
 
-    /// Returns the newest output of a name, and whether the name counts as registered in the next block.
-    fn held(&self, name: &NameId) -> (Option<Holding>, bool) {
-        let Some(held) = self.holdings.get(name) else {
-            return (None, false);
-        };
+    /// Returns the output that holds a name, unless the name will have expired in the next block.
+    fn registered(&self, name: &NameId) -> Option<&Holding> {
         let next = self.next_height();
         let depth = self.params.expiration_depth(next);
-        let registered = held
-            .iter()
-            .rev()
-            .find(|holding| holding.salt.is_none())
-            .is_some_and(|holding| holding.born + depth > next);
-        (held.last().cloned(), registered)
+        let mut held = self.holdings.get(name)?.iter().rev();
+        held.find(|holding| holding.salt.is_none())
+            .filter(|holding| holding.born + depth > next)
     }
 
     fn next_height(&self) -> Height {
         self.chain.height() + 1
-    }
-
-    fn queue_operation(
-        &mut self,
-        name: &NameId,
-        op: &NameOp,
-        kind: AddressKind,
-        held: Option<Holding>,
-        signer: Signer,
-        salt: Option<Vec<u8>>,
-    ) -> Result<Txid, WorldError> {
-        let owner = Owner {
-            kind,
-            key: self.next_key,
-        };
-        let name_output = TxOut {
-            value: Amount::from_sat(self.params.min_name_value),
-            script_pubkey: op.to_script(&self.wallet.address(owner)),
-        };
-        let locked = if held.is_some() { 0 } else { self.params.min_name_value };
-        let coin = self.coin(locked + FEE)?;
-        let change = TxOut {
-            value: coin.output.value - Amount::from_sat(locked + FEE),
-            script_pubkey: coin.output.script_pubkey.clone(),
-        };
-        let mut spent: Vec<(OutPoint, TxOut, Owner, Signer)> = Vec::new();
-        if let Some(held) = held {
-            spent.push((held.outpoint, held.output, held.owner, signer));
-        }
-        spent.push((coin.outpoint, coin.output, MINER, Signer::Owner));
-        let transaction = self.signed(&spent, vec![name_output.clone(), change.clone()])?;
-
-        let txid = transaction.compute_txid();
-        let born = self.next_height();
-        self.next_key += 1;
-        self.queue.push(transaction);
-        self.holdings.entry(name.clone()).or_default().push(Holding {
-            born,
-            outpoint: OutPoint { txid, vout: 0 },
-            output: name_output,
-            owner,
-            salt,
-        });
-        self.coins.push(Coin {
-            born,
-            outpoint: OutPoint { txid, vout: 1 },
-            output: change,
-            coinbase: coin.coinbase,
-        });
-        Ok(txid)
-    }
-
-    fn signed(
-        &self,
-        spent: &[(OutPoint, TxOut, Owner, Signer)],
-        output: Vec<TxOut>,
-    ) -> Result<Transaction, WorldError> {
-        let input = spent
-            .iter()
-            .map(|(outpoint, ..)| TxIn {
-                previous_output: *outpoint,
-                script_sig: ScriptBuf::new(),
-                sequence: Sequence::MAX,
-                witness: Witness::new(),
-            })
-            .collect();
-        let mut transaction = Transaction {
-            version: transaction::Version(NAME_VERSION),
-            lock_time: LockTime::ZERO,
-            input,
-            output,
-        };
-        for (index, (_, output, owner, signer)) in spent.iter().enumerate() {
-            let spent = Spent {
-                script: &output.script_pubkey,
-                value: output.value.to_sat(),
-                owner: *owner,
-            };
-            self.wallet
-                .sign(&mut transaction, index, spent, *signer)
-                .ok_or(WorldError::Unsignable { index })?;
-        }
-        Ok(transaction)
-    }
-
-    /// Returns what pays for the next transaction: the last change, or the next coinbase in age.
-    fn coin(&self, at_least: u64) -> Result<Coin, WorldError> {
-        if let Some(coin) = self.coins.last()
-            && coin.output.value.to_sat() >= at_least
-        {
-            return Ok(coin.clone());
-        }
-        let at = self.next_height();
-        let born = self.coins.last().map_or(1, |coin| coin.coinbase + 1);
-        let coinbase = self
-            .chain
-            .block(born)
-            .filter(|_| born + COINBASE_MATURITY <= at)
-            .and_then(|block| block.transactions.first());
-        let funds = coinbase.and_then(|coinbase| {
-            let output = coinbase.transaction.output.first()?.clone();
-            let enough = output.value.to_sat() >= at_least;
-            enough.then_some((coinbase.txid, output))
-        });
-        let (txid, output) = funds.ok_or(WorldError::NoFunds { at })?;
-        Ok(Coin {
-            born,
-            outpoint: OutPoint { txid, vout: 0 },
-            output,
-            coinbase: born,
-        })
     }
 }
 

@@ -1,0 +1,193 @@
+//! Servers and proxy on real sockets of the loopback interface.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_socks::tcp::Socks5Stream;
+
+use super::ledger::{Credentials, Target};
+use super::proxy::{Mode, Proxy, Refusal};
+use super::{Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World};
+use crate::time::Timestamp;
+
+fn world() -> SharedWorld {
+    let mut world = World::new(1, Timestamp(1_700_000_000));
+    world.mine(20);
+    SharedWorld::new(world)
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
+}
+
+async fn read_line(stream: &mut (impl AsyncRead + Unpin)) -> Value {
+    let mut line = Vec::new();
+    loop {
+        match stream.read_u8().await.unwrap() {
+            b'\n' => return serde_json::from_slice(&line).unwrap(),
+            byte => line.push(byte),
+        }
+    }
+}
+
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), method: &str) -> Value {
+    let params = if method == "server.version" {
+        json!(["", "1.4"])
+    } else {
+        json!([])
+    };
+    let request = json!({"id": 1, "jsonrpc": "2.0", "method": method, "params": params});
+    stream.write_all(format!("{request}\n").as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    read_line(stream).await
+}
+
+#[test]
+fn subscribers_hear_of_new_blocks() {
+    run(async {
+        let world = world();
+        let host = Host::honest("sim1.example", world.clone(), Ledger::new())
+            .await
+            .unwrap();
+        let mut stream = TcpStream::connect(host.addr).await.unwrap();
+        ask(&mut stream, "server.version").await;
+        let reply = ask(&mut stream, "blockchain.headers.subscribe").await;
+        assert_eq!(reply["result"]["height"], 20);
+        world.change(|world| world.mine(1));
+        assert_eq!(read_line(&mut stream).await["params"][0]["height"], 21);
+    });
+}
+
+#[test]
+fn tls_shows_the_certificate_that_the_host_tells() {
+    run(async {
+        let server = Server::new(Release::V1_16, None);
+        let host = Host::start("sim1.example", Transport::Tls, server, world(), Ledger::new())
+            .await
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(host.certificate.clone().unwrap().into()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("sim1.example").unwrap();
+        let stream = TcpStream::connect(host.addr).await.unwrap();
+        let mut stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .unwrap();
+        assert_eq!(ask(&mut stream, "server.version").await["result"][1], "1.4");
+    });
+}
+
+#[test]
+fn the_ledger_joins_credentials_and_requests() {
+    run(async {
+        let ledger = Ledger::new();
+        let host = Host::honest("sim1.example", world(), ledger.clone()).await.unwrap();
+        let proxy = Proxy::start(Mode::Open, ledger.clone()).await.unwrap();
+        proxy.route("sim1.example", host.addr);
+        for user in ["alice", "bob"] {
+            let target = ("sim1.example", 50001);
+            let mut stream = Socks5Stream::connect_with_password(proxy.addr, target, user, "secret")
+                .await
+                .unwrap();
+            ask(&mut stream, "server.version").await;
+        }
+        let users: Vec<String> = ledger
+            .circuits()
+            .into_iter()
+            .map(|(connection, way)| {
+                assert_eq!(connection.requests[0].methods, ["server.version"]);
+                let way = way.unwrap();
+                assert_eq!((way.target, way.port), (Target::Name("sim1.example".to_owned()), 50001));
+                let Credentials { user, password } = way.credentials.unwrap();
+                assert_eq!(password, "secret");
+                user
+            })
+            .collect();
+        assert_eq!(users, ["alice", "bob"]);
+        assert_eq!(ledger.connections_that_asked("server.version").len(), 2);
+        assert_eq!(ledger.requests_of("server.version").len(), 2);
+    });
+}
+
+#[test]
+fn the_proxy_refuses_as_told() {
+    run(async {
+        for refusal in Refusal::ALL {
+            let ledger = Ledger::new();
+            let proxy = Proxy::start(Mode::Refusing(refusal), ledger.clone()).await.unwrap();
+            let refused = Socks5Stream::connect_with_password(proxy.addr, ("sim1.example", 1), "u", "p").await;
+            assert!(refused.is_err());
+            assert_eq!(ledger.proxied()[0].onward, None);
+        }
+        let proxy = Proxy::start(Mode::RejectingCredentials, Ledger::new()).await.unwrap();
+        let rejected = Socks5Stream::connect_with_password(proxy.addr, ("sim1.example", 1), "u", "p").await;
+        assert!(matches!(rejected, Err(tokio_socks::Error::PasswordAuthFailure(_))));
+        let proxy = Proxy::start(Mode::WithoutAuthentication, Ledger::new()).await.unwrap();
+        let unknown = Socks5Stream::connect(proxy.addr, ("nowhere.example", 1)).await;
+        assert!(matches!(unknown, Err(tokio_socks::Error::HostUnreachable)));
+    });
+}
+
+#[test]
+fn floods_fill_the_line_until_the_client_leaves() {
+    run(async {
+        let ledger = Ledger::new();
+        let host = Host::honest("sim1.example", world(), ledger.clone()).await.unwrap();
+        let mut stream = TcpStream::connect(host.addr).await.unwrap();
+        ask(&mut stream, "server.version").await;
+        host.set_fault(Some(Fault::FloodInOneLine));
+        stream
+            .write_all(b"{\"id\":1,\"jsonrpc\":\"2.0\",\"method\":\"server.ping\"}\n")
+            .await
+            .unwrap();
+        let mut flood = vec![0; 1 << 20];
+        stream.read_exact(&mut flood).await.unwrap();
+        assert!(!flood.contains(&b'\n'));
+        drop(stream);
+        while !ledger.connections()[0].closed {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
+fn held_replies_go_with_a_large_one() {
+    run(async {
+        let host = Host::honest("sim1.example", world(), Ledger::new()).await.unwrap();
+        let delay = Duration::from_secs(3600);
+        host.set_fault(Some(Fault::HoldsSmallReplies { delay }));
+        let mut stream = TcpStream::connect(host.addr).await.unwrap();
+        ask(&mut stream, "server.version").await;
+        let large = r#"{"id":2,"jsonrpc":"2.0","method":"blockchain.block.headers","params":[1,10]}"#;
+        stream.write_all(format!("{large}\n").as_bytes()).await.unwrap();
+        assert_eq!(read_line(&mut stream).await["id"], 2);
+        let small = r#"{"id":3,"jsonrpc":"2.0","method":"server.ping"}"#;
+        stream
+            .write_all(format!("{small}\n{large}\n").as_bytes())
+            .await
+            .unwrap();
+        assert_eq!(read_line(&mut stream).await["id"], 3);
+        assert_eq!(read_line(&mut stream).await["id"], 2);
+        host.set_fault(Some(Fault::HoldsSmallReplies {
+            delay: Duration::from_millis(1),
+        }));
+        stream.write_all(format!("{small}\n").as_bytes()).await.unwrap();
+        assert_eq!(read_line(&mut stream).await["id"], 3);
+    });
+}

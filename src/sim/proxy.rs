@@ -1,0 +1,238 @@
+//! The edge: a SOCKS5 proxy on 127.0.0.1 that takes notes, and knows the way to made-up host names.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fast_socks5::server::{
+    NoAuthentication, PasswordAuthentication, Socks5ServerProtocol, SocksServerError, StandardAuthentication,
+    StandardAuthenticationStarted, states,
+};
+use fast_socks5::util::target_addr::TargetAddr;
+use fast_socks5::{ReplyError, Socks5Command};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::host::now;
+use super::ledger::{Credentials, Ledger, Proxied, Target};
+
+/// How a proxy treats its clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Takes any user and password (or none at all) and goes where it knows the way.
+    #[default]
+    Open,
+    /// Offers no authentication but "none".
+    WithoutAuthentication,
+    /// Refuses every request.
+    Refusing(Refusal),
+    /// Says that user and password are wrong.
+    RejectingCredentials,
+    /// Accepts connections and never says anything.
+    Silent,
+}
+
+/// The reasons for a refusal that SOCKS5 has codes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Code 1.
+    GeneralFailure,
+    /// Code 2.
+    NotAllowed,
+    /// Code 3.
+    NetworkUnreachable,
+    /// Code 4.
+    HostUnreachable,
+    /// Code 5.
+    ConnectionRefused,
+    /// Code 6.
+    TtlExpired,
+    /// Code 7.
+    CommandNotSupported,
+    /// Code 8.
+    AddressTypeNotSupported,
+}
+
+impl Refusal {
+    /// All refusals.
+    pub const ALL: [Self; 8] = [
+        Self::GeneralFailure,
+        Self::NotAllowed,
+        Self::NetworkUnreachable,
+        Self::HostUnreachable,
+        Self::ConnectionRefused,
+        Self::TtlExpired,
+        Self::CommandNotSupported,
+        Self::AddressTypeNotSupported,
+    ];
+
+    fn reply(self) -> ReplyError {
+        match self {
+            Self::GeneralFailure => ReplyError::GeneralFailure,
+            Self::NotAllowed => ReplyError::ConnectionNotAllowed,
+            Self::NetworkUnreachable => ReplyError::NetworkUnreachable,
+            Self::HostUnreachable => ReplyError::HostUnreachable,
+            Self::ConnectionRefused => ReplyError::ConnectionRefused,
+            Self::TtlExpired => ReplyError::TtlExpired,
+            Self::CommandNotSupported => ReplyError::CommandNotSupported,
+            Self::AddressTypeNotSupported => ReplyError::AddressTypeNotSupported,
+        }
+    }
+}
+
+/// The way from host names to local addresses.
+type Routes = Arc<Mutex<BTreeMap<String, SocketAddr>>>;
+
+/// A running proxy; it stops, and its connections end, when this is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    routes: Routes,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Proxy {
+    /// Starts a proxy on a free port of 127.0.0.1; it knows no way yet.
+    pub async fn start(mode: Mode, ledger: Ledger) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let addr = listener.local_addr()?;
+        let routes = Routes::default();
+        let desk = Desk {
+            mode,
+            ledger,
+            routes: Arc::clone(&routes),
+        };
+        let accepting = tokio::spawn(accept(listener, desk));
+        Ok(Self {
+            addr,
+            routes,
+            accepting,
+        })
+    }
+
+    /// Sends requests for a host name (or an IP address as text), at any port, to a local address.
+    pub fn route(&self, host: &str, to: SocketAddr) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.insert(host.to_owned(), to);
+    }
+}
+
+#[derive(Clone)]
+struct Desk {
+    mode: Mode,
+    ledger: Ledger,
+    routes: Routes,
+}
+
+async fn accept(listener: TcpListener, desk: Desk) {
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            stream = listener.accept() => stream,
+            Some(_) = connections.join_next() => continue,
+        };
+        let Ok((stream, _)) = stream else { continue };
+        let _ = stream.set_nodelay(true);
+        let desk = desk.clone();
+        // A client that breaks the protocol only ends its own connection.
+        connections.spawn(async move {
+            let _ = desk.serve(stream).await;
+        });
+    }
+}
+
+impl Desk {
+    async fn serve(&self, mut stream: TcpStream) -> Result<(), SocksServerError> {
+        if self.mode == Mode::Silent {
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            return Ok(());
+        }
+        let (proto, credentials) = self.authenticate(stream).await?;
+        let (proto, command, target) = proto.read_command().await?;
+        let (target, port) = match target {
+            TargetAddr::Domain(host, port) => (Target::Name(host), port),
+            TargetAddr::Ip(addr) => (Target::Address(addr.ip().to_string()), addr.port()),
+        };
+        let onward = self.connect(command, &target).await;
+        self.ledger.record_proxied(Proxied {
+            at: now(),
+            credentials,
+            target,
+            port,
+            onward: onward
+                .as_ref()
+                .ok()
+                .and_then(|stream| Some(stream.local_addr().ok()?.port())),
+        });
+        match onward {
+            Err(refusal) => proto.reply_error(&refusal.reply()).await,
+            Ok(mut onward) => {
+                let unspecified = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+                let mut stream = proto.reply_success(unspecified).await?;
+                // Either side may hang up at any time.
+                let _ = copy_bidirectional(&mut stream, &mut onward).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        stream: TcpStream,
+    ) -> Result<
+        (
+            Socks5ServerProtocol<TcpStream, states::Authenticated>,
+            Option<Credentials>,
+        ),
+        SocksServerError,
+    > {
+        let password = StandardAuthentication::PasswordAuthentication(PasswordAuthentication);
+        let none = StandardAuthentication::NoAuthentication(NoAuthentication);
+        let methods = match self.mode {
+            Mode::WithoutAuthentication => vec![none],
+            Mode::RejectingCredentials => vec![password],
+            Mode::Open | Mode::Refusing(_) | Mode::Silent => vec![password, none],
+        };
+        match Socks5ServerProtocol::start(stream).negotiate_auth(&methods).await? {
+            StandardAuthenticationStarted::NoAuthentication(auth) => {
+                Ok((Socks5ServerProtocol::finish_auth(auth), None))
+            }
+            StandardAuthenticationStarted::PasswordAuthentication(auth) => {
+                let (user, password, auth) = auth.read_username_password().await?;
+                if self.mode == Mode::RejectingCredentials {
+                    auth.reject().await?;
+                    return Err(SocksServerError::AuthenticationRejected);
+                }
+                let proto = Socks5ServerProtocol::finish_auth(auth.accept().await?);
+                Ok((proto, Some(Credentials { user, password })))
+            }
+        }
+    }
+
+    async fn connect(&self, command: Socks5Command, target: &Target) -> Result<TcpStream, Refusal> {
+        if let Mode::Refusing(refusal) = self.mode {
+            return Err(refusal);
+        }
+        if !matches!(command, Socks5Command::TCPConnect) {
+            return Err(Refusal::CommandNotSupported);
+        }
+        let (Target::Name(host) | Target::Address(host)) = target;
+        let route = {
+            let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+            routes.get(host).copied()
+        };
+        let addr = route.ok_or(Refusal::HostUnreachable)?;
+        let stream = TcpStream::connect(addr).await.map_err(|_| Refusal::ConnectionRefused)?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}

@@ -1,0 +1,108 @@
+//! The real header tree takes what the simulator mines, and refuses each flaw for its own reason.
+
+use super::parent::{AuxPowKind, Flaw};
+use super::{AddressKind, SimChain, Work, World};
+use crate::chain::auxpow::AuxPowError;
+use crate::chain::tree::{Accepted, HeaderError};
+use crate::chain::{Anchor, FullHeader, HeaderTree, Height, Network};
+use crate::time::Timestamp;
+
+const START: Timestamp = Timestamp(1_700_000_000);
+const NOW: Timestamp = Timestamp(4_000_000_000);
+
+fn tree() -> HeaderTree {
+    HeaderTree::new(Network::Regtest.params(), Anchor::shipped(Network::Regtest).unwrap())
+}
+
+fn feed(tree: &mut HeaderTree, chain: &SimChain, from: Height) -> Result<Option<Accepted>, HeaderError> {
+    let mut last = None;
+    for height in from..=chain.height() {
+        let (header, rest) = FullHeader::decode(chain.full_header(height).unwrap()).unwrap();
+        assert!(rest.is_empty());
+        last = Some(tree.accept(&header, NOW)?);
+    }
+    Ok(last)
+}
+
+#[test]
+fn long_chains_with_work_of_all_kinds_verify() {
+    let mut world = World::new(11, START);
+    world.register("d/verified", "value", AddressKind::P2wsh).unwrap();
+    world.mine(500);
+    let mut tree = tree();
+    feed(&mut tree, world.chain(), 1).unwrap();
+    assert_eq!(tree.tip().height, world.chain().height());
+    assert_eq!(tree.tip().hash, world.chain().tip_hash());
+}
+
+#[test]
+fn the_longer_fork_wins() {
+    let mut world = World::new(12, START);
+    world.mine(30);
+    let mut fork = world.fork_at(20, 13);
+    fork.mine(11);
+    let mut tree = tree();
+    feed(&mut tree, world.chain(), 1).unwrap();
+    assert_eq!(
+        feed(&mut tree, fork.chain(), 21),
+        Ok(Some(Accepted::Reorganized { fork: 20 }))
+    );
+}
+
+#[test]
+fn each_flaw_is_refused_for_its_own_reason() {
+    for kind in AuxPowKind::ALL {
+        for flaw in Flaw::ALL {
+            let mut world = World::new(14, START);
+            world.mine_with(Work::Flawed(kind, flaw));
+            let bytes = world.chain().full_header(1).unwrap();
+            let Ok((header, _)) = FullHeader::decode(bytes) else {
+                assert_eq!(flaw, Flaw::NoAuxPow);
+                continue;
+            };
+            let error = tree().accept(&header, NOW).unwrap_err();
+            let HeaderError::AuxPow(error) = error else {
+                panic!("{kind:?} {flaw:?}: {error}");
+            };
+            let expected = match flaw {
+                Flaw::ParentHasAuxPow => matches!(error, AuxPowError::NestedAuxPow { .. }),
+                Flaw::NotEnoughWork => matches!(error, AuxPowError::InsufficientWork { .. }),
+                Flaw::ParentOfOurChain => matches!(error, AuxPowError::OwnChainId { .. }),
+                Flaw::ChainBranchTooLong => matches!(error, AuxPowError::ChainBranchTooLong { .. }),
+                Flaw::CoinbaseNotInParent => matches!(error, AuxPowError::WrongMerkleRoot { .. }),
+                Flaw::CoinbaseNotFirst | Flaw::CoinbaseIndexNegative => {
+                    matches!(error, AuxPowError::CoinbaseIndex { .. })
+                }
+                Flaw::CoinbaseWithoutInput => matches!(error, AuxPowError::NoInputs),
+                Flaw::RootMissing => matches!(error, AuxPowError::RootMissing),
+                Flaw::RootTooLate => matches!(error, AuxPowError::RootTooLate { .. }),
+                Flaw::MarkerTwice => matches!(error, AuxPowError::MarkerRepeated),
+                Flaw::MarkerApart => matches!(error, AuxPowError::MarkerApart { .. }),
+                Flaw::SizeMissing => matches!(error, AuxPowError::TreeSizeMissing { .. }),
+                Flaw::WrongSize => matches!(error, AuxPowError::WrongTreeSize { .. }),
+                Flaw::WrongSlot => matches!(error, AuxPowError::WrongChainIndex { .. }),
+                Flaw::ChainIndexNegative => matches!(error, AuxPowError::NegativeChainIndex { .. }),
+                Flaw::NoAuxPow => false,
+            };
+            assert!(expected, "{kind:?} {flaw:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn blocks_without_work_are_refused() {
+    let mut world = World::new(15, START);
+    world.mine_with(Work::Nothing);
+    let (header, _) = FullHeader::decode(world.chain().full_header(1).unwrap()).unwrap();
+    assert!(matches!(
+        tree().accept(&header, NOW),
+        Err(HeaderError::InsufficientWork { .. })
+    ));
+}
+
+#[test]
+fn ten_thousand_blocks_are_a_matter_of_seconds() {
+    let mut world = World::new(16, START);
+    world.mine(10_000);
+    assert_eq!(world.chain().height(), 10_000);
+}
