@@ -434,8 +434,9 @@ impl State {
 
     fn on_time(&mut self) -> Result<(), Overdue> {
         let now = self.now();
-        let effects = self.exchange.on_time(now)?;
-        effects.into_iter().for_each(|effect| self.follow(effect));
+        for effect in self.exchange.on_time(now)? {
+            self.follow(effect);
+        }
         Ok(())
     }
 
@@ -463,8 +464,9 @@ impl State {
         let now = self.now();
         self.lines.extend(bytes)?;
         while let Some(line) = self.lines.next_line()? {
-            let effects = self.exchange.on_line(now, line)?;
-            effects.into_iter().for_each(|effect| self.follow(effect));
+            for effect in self.exchange.on_line(now, line)? {
+                self.follow(effect);
+            }
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
 use bitcoin::hashes::Hash;
+use bitcoin::hex::DisplayHex;
 use proptest::prelude::*;
 
 use super::*;
@@ -303,7 +304,7 @@ proptest! {
 
     #[test]
     fn hex_decodes_as_it_was_encoded(bytes in prop::collection::vec(any::<u8>(), 10..100)) {
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = bytes.as_hex().to_string();
         let request = Request::Transaction(Txid::from_byte_array([0; 32]));
         prop_assert_eq!(Reply::parse(&request, &format!("\"{digits}\"")), Ok(Reply::Transaction(bytes.clone())));
         let upper = digits.to_uppercase();

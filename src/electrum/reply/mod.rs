@@ -221,7 +221,7 @@ impl Reply {
             Request::Transaction(_) => Self::Transaction(transaction(shape(result)?)?),
             Request::Merkle { .. } => {
                 let wire: wire::Merkle<'_, MAX_BRANCH> = shape(result)?;
-                Self::Merkle(merkle(wire.block_height, &wire.merkle, wire.pos)?)
+                Self::Merkle(merkle(wire.block_height, &wire.branch, wire.pos)?)
             }
             Request::ValueProof(scripthash) => Self::ValueProof(value_proof(result, &scripthash.to_string())?),
             Request::Ping => Self::Pong,
@@ -363,7 +363,7 @@ fn value_proof(result: &str, scripthash: &str) -> Result<Vec<ValueLink>, ReplyEr
         .map(|link| {
             Ok(ValueLink {
                 transaction: transaction(link.tx)?,
-                merkle: merkle(link.height, &link.tx_merkle.merkle, link.tx_merkle.pos)?,
+                merkle: merkle(link.height, &link.tx_merkle.branch, link.tx_merkle.pos)?,
             })
         })
         .collect()
