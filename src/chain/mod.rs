@@ -2,7 +2,16 @@
 
 pub mod anchor;
 pub mod auxpow;
+pub mod difficulty;
 pub mod header;
+pub mod merkle;
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers taken apart digit by digit"
+)]
+mod model;
 pub mod params;
 pub mod tree;
 
@@ -10,7 +19,7 @@ pub use anchor::Anchor;
 pub use auxpow::{AuxPow, FullHeader};
 pub use header::PureHeader;
 pub use params::{Network, Params};
-pub use tree::{HeaderTree, Tip};
+pub use tree::{Accepted, HeaderError, HeaderTree, Tip};
 
 /// The height of a block; the genesis block has height 0.
 pub type Height = u32;

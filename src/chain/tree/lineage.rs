@@ -1,0 +1,126 @@
+//! A header's ancestors, whichever branch it lies on.
+
+use bitcoin::BlockHash;
+
+use super::{HeaderError, HeaderTree};
+use crate::chain::params::MEDIAN_TIME_SPAN;
+use crate::chain::{Height, PureHeader};
+
+/// How far below its parent the median time of a header looks.
+pub(super) const MEDIAN_DEPTH: Height = 10;
+const _: () = assert!(MEDIAN_DEPTH as usize + 1 == MEDIAN_TIME_SPAN);
+
+/// The ancestors of a header that may be new, its parent first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lineage<'t> {
+    tree: &'t HeaderTree,
+    parent: BlockHash,
+    parent_height: Height,
+}
+
+impl<'t> Lineage<'t> {
+    /// Makes the lineage that starts with a known header.
+    pub(super) fn new(tree: &'t HeaderTree, parent: BlockHash, parent_height: Height) -> Self {
+        Self {
+            tree,
+            parent,
+            parent_height,
+        }
+    }
+
+    /// Returns the height of the header whose ancestors these are.
+    pub(super) fn height(&self) -> Height {
+        self.parent_height.saturating_add(1)
+    }
+
+    /// Returns the parent.
+    pub(super) fn parent(&self) -> Result<&'t PureHeader, HeaderError> {
+        self.walk().next().unwrap_or(Err(self.missing(self.parent_height)))
+    }
+
+    /// Returns the ancestor at a height.
+    pub(super) fn at(&self, height: Height) -> Result<&'t PureHeader, HeaderError> {
+        let mut walk = self.walk();
+        while let Some(hash) = walk.branch {
+            if walk.next_height == Some(height) {
+                break;
+            }
+            walk.step_branch(hash);
+        }
+        if walk.branch.is_none() {
+            walk.next_height = Some(height);
+        }
+        walk.next().unwrap_or(Err(self.missing(height)))
+    }
+
+    /// Returns the ancestors, downwards to genesis. Where the known headers end before, an error is the last item.
+    pub(super) fn walk(&self) -> Walk<'t> {
+        let branch = self.tree.branches.contains_key(&self.parent);
+        Walk {
+            tree: self.tree,
+            branch: branch.then_some(self.parent),
+            next_height: Some(self.parent_height),
+        }
+    }
+
+    /// Returns the median time of the up to 11 headers before this one.
+    ///
+    /// Source: Namecoin Core `chain.h`, `GetMedianTimePast`.
+    pub(super) fn median_time_past(&self) -> Result<u32, HeaderError> {
+        let mut times = [0; MEDIAN_TIME_SPAN];
+        let mut count = 0;
+        for (slot, ancestor) in times.iter_mut().zip(self.walk()) {
+            *slot = ancestor?.time();
+            count += 1;
+        }
+        let known = times.get_mut(..count).unwrap_or_default();
+        known.sort_unstable();
+        known
+            .get(count / 2)
+            .copied()
+            .ok_or_else(|| self.missing(self.parent_height))
+    }
+
+    fn missing(&self, needed: Height) -> HeaderError {
+        HeaderError::MissingHistory { needed }
+    }
+}
+
+/// Walks down a lineage: by hash while on a branch, then by height.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk<'t> {
+    tree: &'t HeaderTree,
+    branch: Option<BlockHash>,
+    next_height: Option<Height>,
+}
+
+impl<'t> Walk<'t> {
+    /// Goes on from a header on a branch to its parent.
+    fn step_branch(&mut self, hash: BlockHash) -> Option<&'t PureHeader> {
+        let header = &self.tree.branches.get(&hash)?.link.header;
+        self.branch = Some(header.prev()).filter(|prev| self.tree.branches.contains_key(prev));
+        self.next_height = self.next_height.and_then(|height| height.checked_sub(1));
+        Some(header)
+    }
+}
+
+impl<'t> Iterator for Walk<'t> {
+    type Item = Result<&'t PureHeader, HeaderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let height = self.next_height?;
+        if let Some(hash) = self.branch {
+            return self.step_branch(hash).map(Ok);
+        }
+        match self.tree.best_link(height) {
+            Some(link) => {
+                self.next_height = height.checked_sub(1);
+                Some(Ok(&link.header))
+            }
+            None => {
+                self.next_height = None;
+                Some(Err(HeaderError::MissingHistory { needed: height }))
+            }
+        }
+    }
+}
