@@ -78,3 +78,42 @@ impl fmt::Debug for ScriptHash {
         f.write_str("ScriptHash(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_keys_are_those_of_electrumx() {
+        let script = |name: &[u8]| script::index_script(&NameId::new(name).unwrap()).to_hex_string();
+        assert_eq!(script(b"d/x"), "5303642f78006d756a");
+        assert_eq!(
+            script(&[5]),
+            "530105006d756a",
+            "one byte is pushed as data, not as a number"
+        );
+        assert_eq!(script(b""), "5300006d756a");
+        assert!(script(&[7; 75]).starts_with("534b07"));
+        assert!(script(&[7; 76]).starts_with("534c4c07"));
+        assert!(script(&[7; 255]).starts_with("534cff07"));
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        assert!(NameId::new(&[0; 255]).is_some() && NameId::new(&[0; 256]).is_none());
+        assert!(NameValue::new(&[0; 1023]).is_some() && NameValue::new(&[0; 1024]).is_none());
+    }
+
+    #[test]
+    fn nothing_that_tells_a_name_is_printed_for_debugging() {
+        let name = NameId::new(b"d/secret").unwrap();
+        let value = NameValue::new(b"secret").unwrap();
+        let op = script::NameOp::FirstUpdate {
+            name: name.clone(),
+            salt: vec![1],
+            value: value.clone(),
+        };
+        let printed = format!("{name:?} {value:?} {:?} {op:?}", name.scripthash());
+        assert_eq!(printed, "NameId(..) NameValue(..) ScriptHash(..) FirstUpdate { .. }");
+    }
+}

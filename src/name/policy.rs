@@ -1,0 +1,340 @@
+//! What is served: whether a proven value is old enough to be final and young enough to be alive.
+
+use super::proof::{ProvenName, confirmations};
+use crate::chain::{Height, Params, Tip};
+use crate::time::Timestamp;
+
+/// Confirmations that the oldest transaction of a proof must have, so that nobody rewrites it: 12.
+///
+/// Later transactions may have one, since the owner's key is checked along the chain of spends.
+/// Source: Electrum-NMC `commands.py`, `name_show`.
+pub const MIN_CONFIRMATIONS: Height = 12;
+
+/// The age of a tip from which on servers count as stale: eight hours, in seconds.
+///
+/// 48 blocks are due in that time. A longer silence means that somebody keeps blocks from us, and with them the
+/// updates that revoke old values.
+pub const MAX_TIP_AGE: u64 = 8 * 60 * 60;
+
+/// What the user wants served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Fewest confirmations of the oldest verified transaction above the anchor.
+    pub min_confirmations: Height,
+    /// Whether expired and semi-expired names are served, marked as such.
+    pub allow_expired: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            min_confirmations: MIN_CONFIRMATIONS,
+            allow_expired: false,
+        }
+    }
+}
+
+/// The heights that age is counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heights {
+    /// Height of our verified tip.
+    pub local: Height,
+    /// The greatest height that servers claim, unproved; what is below `local` has no effect.
+    pub claimed: Height,
+}
+
+/// Whose word it is that a name has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Our own verified chain says so.
+    Verified,
+    /// Only by the height that servers claim: any server could say it of any name, so others should be asked.
+    Claimed,
+}
+
+/// A proven name and how it stands on our chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameStatus {
+    /// What was proved.
+    pub name: ProvenName,
+    /// Blocks on our chain since the newest operation, its own block counted.
+    pub confirmations: Height,
+    /// Blocks left until it expires, counted from our tip; 0 or negative when it has.
+    pub expires_in: i64,
+    /// Blocks left until it is semi-expired, counted from our tip.
+    pub semi_expires_in: i64,
+}
+
+impl NameStatus {
+    /// Says whether the name has expired on our chain.
+    pub fn expired(&self) -> bool {
+        self.expires_in <= 0
+    }
+
+    /// Says whether the name is semi-expired, or expired, on our chain.
+    pub fn semi_expired(&self) -> bool {
+        self.semi_expires_in <= 0
+    }
+}
+
+/// What a lookup found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The name has a value.
+    Found(NameStatus),
+    /// The name has expired: whoever held it doesn't any more.
+    Expired {
+        /// Its last state.
+        status: NameStatus,
+        /// Whose word it is.
+        basis: Basis,
+    },
+    /// Renewal is overdue: its value may change hands before others' stale chains notice.
+    SemiExpired {
+        /// Its state.
+        status: NameStatus,
+        /// Whose word it is.
+        basis: Basis,
+    },
+    /// The registration is too young to be final.
+    Unconfirmed {
+        /// Its state.
+        status: NameStatus,
+        /// Confirmations of the oldest verified transaction.
+        got: Height,
+        /// Confirmations that it needs.
+        expected: Height,
+    },
+    /// Servers know no operation of it. Purported: absence can't be proved on Namecoin today.
+    NeverExisted,
+}
+
+/// Decides what a proven name is worth.
+///
+/// Expiry counts from the greater of our height and the claimed one, as a name that is about to expire must not be
+/// kept alive by a chain that lags; what only the claim says is marked as such ([`Basis::Claimed`]).
+pub fn judge(name: ProvenName, heights: Heights, params: &Params, policy: &Policy) -> Outcome {
+    let got = name
+        .oldest_above_anchor()
+        .map_or(Height::MAX, |oldest| confirmations(oldest, heights.local));
+    let status = status(name, heights.local, params);
+    if got < policy.min_confirmations {
+        return Outcome::Unconfirmed {
+            status,
+            got,
+            expected: policy.min_confirmations,
+        };
+    }
+    if policy.allow_expired {
+        return Outcome::Found(status);
+    }
+    let claimed = heights.claimed.max(heights.local);
+    let height = status.name.height();
+    let margin = i64::from(params.semi_expiration_margin());
+    let (verified_left, claimed_left) = (status.expires_in, expires_in(height, claimed, params));
+    if verified_left <= 0 {
+        Outcome::Expired {
+            status,
+            basis: Basis::Verified,
+        }
+    } else if claimed_left <= 0 {
+        Outcome::Expired {
+            status,
+            basis: Basis::Claimed,
+        }
+    } else if verified_left <= margin {
+        Outcome::SemiExpired {
+            status,
+            basis: Basis::Verified,
+        }
+    } else if claimed_left <= margin {
+        Outcome::SemiExpired {
+            status,
+            basis: Basis::Claimed,
+        }
+    } else {
+        Outcome::Found(status)
+    }
+}
+
+fn status(name: ProvenName, tip: Height, params: &Params) -> NameStatus {
+    let expires_in = expires_in(name.height(), tip, params);
+    NameStatus {
+        confirmations: confirmations(name.height(), tip),
+        expires_in,
+        semi_expires_in: expires_in - i64::from(params.semi_expiration_margin()),
+        name,
+    }
+}
+
+/// Returns the blocks that are left of a name last updated at `height` to a chain with this tip.
+///
+/// Source: Namecoin Core `rpc/names.cpp`, `addExpirationInfo`.
+pub fn expires_in(height: Height, tip: Height, params: &Params) -> i64 {
+    i64::from(height) + i64::from(params.expiration_depth(tip)) - i64::from(tip)
+}
+
+/// Why our headers are too far behind for any answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotSynchronized {
+    /// The newest header is too old: servers are stale, or keep new blocks from us.
+    #[error("the newest header, at height {height}, is {age} seconds old: at most {max} are allowed")]
+    StaleTip {
+        /// Height of our tip.
+        height: Height,
+        /// Its age in seconds.
+        age: u64,
+        /// The greatest age, in seconds.
+        max: u64,
+    },
+}
+
+/// Checks that our tip is young enough to tell what names are worth today. On networks where blocks are made by
+/// hand every tip is.
+///
+/// # Errors
+///
+/// [`NotSynchronized::StaleTip`] when it is older than [`MAX_TIP_AGE`].
+pub fn check_tip_age(tip: &Tip, now: Timestamp, params: &Params) -> Result<(), NotSynchronized> {
+    let age = now.seconds_since(tip.time);
+    if params.tip_ages && age > MAX_TIP_AGE {
+        return Err(NotSynchronized::StaleTip {
+            height: tip.height,
+            age,
+            max: MAX_TIP_AGE,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash;
+    use bitcoin::{BlockHash, Target};
+
+    use super::*;
+    use crate::chain::Network;
+
+    const MAINNET_DEPTH: Height = 36_000;
+
+    fn judged(height: Height, oldest: Option<Height>, local: Height, claimed: Height, policy: Policy) -> Outcome {
+        let name = ProvenName::assumed(height, oldest).unwrap();
+        judge(name, Heights { local, claimed }, Network::Mainnet.params(), &policy)
+    }
+
+    fn word(outcome: &Outcome) -> &'static str {
+        match outcome {
+            Outcome::Found(_) => "found",
+            Outcome::Expired {
+                basis: Basis::Verified, ..
+            } => "expired",
+            Outcome::Expired { .. } => "expired by claim",
+            Outcome::SemiExpired {
+                basis: Basis::Verified, ..
+            } => "semi-expired",
+            Outcome::SemiExpired { .. } => "semi-expired by claim",
+            Outcome::Unconfirmed { .. } => "unconfirmed",
+            Outcome::NeverExisted => "never existed",
+        }
+    }
+
+    #[test]
+    fn age_decides_to_the_block() {
+        let updated = 800_000;
+        for (age, expected) in [
+            (0, "found"),
+            (31_967, "found"),
+            (31_968, "semi-expired"),
+            (35_999, "semi-expired"),
+            (36_000, "expired"),
+        ] {
+            let outcome = judged(updated, None, updated + age, 0, Policy::default());
+            assert_eq!(word(&outcome), expected, "{age}");
+        }
+    }
+
+    #[test]
+    fn a_claim_ages_names_but_says_so() {
+        let policy = Policy::default();
+        for (claimed_age, expected) in [
+            (20, "found"),
+            (31_968, "semi-expired by claim"),
+            (36_000, "expired by claim"),
+            (Height::MAX - 800_000, "expired by claim"),
+        ] {
+            let outcome = judged(800_000, None, 800_020, 800_000 + claimed_age, policy);
+            assert_eq!(word(&outcome), expected, "{claimed_age}");
+        }
+        let outcome = judged(800_000, None, 800_000 + MAINNET_DEPTH, Height::MAX, policy);
+        assert_eq!(word(&outcome), "expired", "what our own chain says wins");
+    }
+
+    #[test]
+    fn the_oldest_transaction_needs_twelve_confirmations() {
+        let policy = Policy::default();
+        for (oldest, expected) in [(800_010, "unconfirmed"), (800_009, "found"), (800_021, "unconfirmed")] {
+            assert_eq!(
+                word(&judged(800_015, Some(oldest), 800_020, 0, policy)),
+                expected,
+                "{oldest}"
+            );
+        }
+        let outcome = judged(800_015, Some(800_010), 800_020, 0, policy);
+        assert!(matches!(
+            outcome,
+            Outcome::Unconfirmed {
+                got: 11,
+                expected: 12,
+                ..
+            }
+        ));
+        assert_eq!(
+            word(&judged(800_020, None, 800_020, 0, policy)),
+            "found",
+            "the anchor vouches"
+        );
+    }
+
+    #[test]
+    fn expired_names_are_served_on_request_and_marked() {
+        let policy = Policy {
+            allow_expired: true,
+            ..Policy::default()
+        };
+        let Outcome::Found(status) = judged(700_000, None, 736_005, 0, policy) else {
+            panic!("not found")
+        };
+        assert!(status.expired() && status.semi_expired());
+        assert_eq!(
+            (status.expires_in, status.semi_expires_in, status.confirmations),
+            (-5, -4_037, 36_006)
+        );
+        assert_eq!(word(&judged(800_000, Some(800_000), 800_001, 0, policy)), "unconfirmed");
+    }
+
+    #[test]
+    fn a_tip_is_young_for_eight_hours() {
+        let tip = Tip {
+            height: 5,
+            hash: BlockHash::all_zeros(),
+            chainwork: Target::MAX.to_work(),
+            time: Timestamp(1_000_000),
+        };
+        let check = |age: u64, network: Network| check_tip_age(&tip, Timestamp(1_000_000 + age), network.params());
+        assert_eq!(check(28_800, Network::Mainnet), Ok(()));
+        let stale = NotSynchronized::StaleTip {
+            height: 5,
+            age: 28_801,
+            max: 28_800,
+        };
+        assert_eq!(check(28_801, Network::Mainnet), Err(stale.clone()));
+        assert_eq!(check(28_801, Network::Testnet), Err(stale));
+        assert_eq!(check(u64::MAX / 2, Network::Regtest), Ok(()));
+        assert_eq!(
+            check_tip_age(&tip, Timestamp(0), Network::Mainnet.params()),
+            Ok(()),
+            "a clock that lags"
+        );
+    }
+}

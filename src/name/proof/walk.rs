@@ -1,0 +1,276 @@
+//! The walk from a name's newest operation back to its registration.
+
+use bitcoin::Txid;
+
+use super::step::Step;
+use super::{NameProof, ProofError, ProofLink, ProvenName, Reached};
+use crate::chain::{HeaderTree, Height, Params};
+use crate::name::{NameId, policy};
+
+/// How much of a name's history is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProofLimits {
+    /// Most spends that are verified when all younger than `min_confirmations` are: 16.
+    pub max_links: usize,
+    /// Most transactions that are looked at in any case: 128. A name with more in its newest 12 blocks has no answer.
+    pub max_entries: usize,
+    /// From how many confirmations on older links needn't be verified: 12, as [`policy::MIN_CONFIRMATIONS`].
+    pub min_confirmations: Height,
+}
+
+impl Default for ProofLimits {
+    fn default() -> Self {
+        Self {
+            max_links: 16,
+            max_entries: 128,
+            min_confirmations: policy::MIN_CONFIRMATIONS,
+        }
+    }
+}
+
+/// Verifies what a server shows for a name, against our own headers.
+///
+/// Each transaction that is looked at must be in a block of the best chain, be a name transaction with one name
+/// output of this name and enough value locked, and spend the name output of the next older one by a valid script.
+/// The walk ends at the registration, at the first transaction at or below the anchor, or after
+/// [`ProofLimits::max_links`] spends once 12 confirmations are reached.
+///
+/// # Errors
+///
+/// Any [`ProofError`]; each variant says its cause.
+pub fn verify(
+    name: &NameId,
+    proof: &NameProof,
+    tree: &HeaderTree,
+    limits: &ProofLimits,
+) -> Result<ProvenName, ProofError> {
+    let (newest, older) = proof.links.split_first().ok_or(ProofError::Empty)?;
+    let newest = Step::check(name, newest, tree)?;
+    let entry = newest.entry.clone();
+    let mut older = older.iter();
+    let mut walk = Walk {
+        current: newest,
+        links: 0,
+        oldest_above_anchor: None,
+    };
+    let reached = loop {
+        match walk.end(tree, limits) {
+            Some(reached) => break reached,
+            None if walk.links + 1 >= limits.max_entries => {
+                return Err(ProofError::TooManyLinks {
+                    max: limits.max_entries,
+                });
+            }
+            None => {}
+        }
+        let next = older.next().ok_or_else(|| walk.ended_early(proof))?;
+        walk.step_to(name, next, tree)?;
+    };
+    let mut commitment_checked = false;
+    if reached == Reached::Registration {
+        if let Some(before) = older.next() {
+            walk.check_was_free(before, tree)?;
+        }
+        if let Some(name_new) = &proof.name_new {
+            walk.current.check_commitment(name_new)?;
+            commitment_checked = true;
+        }
+    }
+    Ok(ProvenName {
+        entry,
+        links: walk.links,
+        reached,
+        oldest_height: walk.current.link.height,
+        oldest_above_anchor: walk.oldest_above_anchor,
+        commitment_checked,
+    })
+}
+
+/// Returns how many of the newest operations of a history must be fetched for [`verify`] to succeed.
+///
+/// The history is a server's claim, oldest first. Our own tip has no say in it, since what we ask for would tell
+/// it: the newest operation stands for the tip.
+///
+/// # Errors
+///
+/// [`ProofError::OutOfOrder`] when heights fall (positions are not known then, and 0), [`ProofError::TooManyLinks`]
+/// when more than [`ProofLimits::max_entries`] would be needed.
+pub fn links_needed(history: &[(Txid, Height)], params: &Params, limits: &ProofLimits) -> Result<usize, ProofError> {
+    let mut needed = 0;
+    let mut newer: Option<Height> = None;
+    let newest = history.last().map_or(0, |(_, height)| *height);
+    for (_, height) in history.iter().rev() {
+        if let Some(newer) = newer {
+            let gap = newer.checked_sub(*height).ok_or(ProofError::OutOfOrder {
+                newer,
+                newer_pos: 0,
+                older: *height,
+                older_pos: 0,
+            })?;
+            if gap >= params.expiration_depth(newer) {
+                break;
+            }
+        }
+        if needed >= limits.max_entries {
+            return Err(ProofError::TooManyLinks {
+                max: limits.max_entries,
+            });
+        }
+        needed += 1;
+        let deep = height.saturating_add(limits.min_confirmations) <= newest;
+        if needed > limits.max_links && deep {
+            break;
+        }
+        newer = Some(*height);
+    }
+    Ok(needed)
+}
+
+/// Where [`verify`] stands: at a transaction that is verified but for who was entitled to make it.
+struct Walk<'a> {
+    current: Step<'a>,
+    links: usize,
+    oldest_above_anchor: Option<Height>,
+}
+
+impl<'a> Walk<'a> {
+    /// Says whether the chain has gone far enough back.
+    fn end(&mut self, tree: &HeaderTree, limits: &ProofLimits) -> Option<Reached> {
+        let height = self.current.link.height;
+        let above_anchor = height > tree.anchor().height;
+        if above_anchor {
+            self.oldest_above_anchor = Some(height);
+        }
+        let deep = confirmations(height, tree.tip().height) >= limits.min_confirmations;
+        if self.current.entry.registers {
+            Some(Reached::Registration)
+        } else if !above_anchor {
+            Some(Reached::Anchor)
+        } else {
+            (self.links >= limits.max_links && deep).then_some(Reached::Limit)
+        }
+    }
+
+    /// Goes to the next older transaction: the one that the current one must spend.
+    fn step_to(&mut self, name: &NameId, older: &'a ProofLink, tree: &HeaderTree) -> Result<(), ProofError> {
+        let height = self.current.link.height;
+        let gap = self.gap_to(older)?;
+        if gap >= tree.params().expiration_depth(height) {
+            return Err(ProofError::UpdateAfterExpiry { height, gap });
+        }
+        let older = Step::check(name, older, tree)?;
+        self.current.check_spends(&older)?;
+        self.current = older;
+        self.links += 1;
+        Ok(())
+    }
+
+    /// Checks that the name had expired when the current transaction registered it. Below the anchor there is
+    /// nothing to check: early mainnet blocks hold registrations that broke the rule.
+    fn check_was_free(&self, before: &ProofLink, tree: &HeaderTree) -> Result<(), ProofError> {
+        let height = self.current.link.height;
+        let gap = self.gap_to(before)?;
+        if height > tree.anchor().height && gap < tree.params().expiration_depth(height) {
+            return Err(ProofError::RegisteredWhileTaken { height, gap });
+        }
+        Ok(())
+    }
+
+    fn gap_to(&self, older: &ProofLink) -> Result<Height, ProofError> {
+        let newer = self.current.link;
+        match newer.height.checked_sub(older.height) {
+            Some(gap) if gap > 0 || newer.pos > older.pos => Ok(gap),
+            _ => Err(ProofError::OutOfOrder {
+                newer: newer.height,
+                newer_pos: newer.pos,
+                older: older.height,
+                older_pos: older.pos,
+            }),
+        }
+    }
+
+    fn ended_early(&self, proof: &NameProof) -> ProofError {
+        if proof.complete {
+            ProofError::NoRegistration {
+                height: self.current.link.height,
+            }
+        } else {
+            ProofError::TooShort { got: proof.links.len() }
+        }
+    }
+}
+
+/// Returns how many blocks of a chain with this tip confirm a block at `height`, itself counted.
+pub(in crate::name) fn confirmations(height: Height, tip: Height) -> Height {
+    tip.checked_sub(height).map_or(0, |above| above.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chain::Network;
+
+    fn needed(heights: &[Height]) -> Result<usize, ProofError> {
+        let history: Vec<_> = heights.iter().map(|height| (Txid::all_zeros(), *height)).collect();
+        links_needed(&history, Network::Regtest.params(), &ProofLimits::default())
+    }
+
+    #[test]
+    fn a_short_history_is_needed_whole() {
+        assert_eq!(needed(&[]), Ok(0));
+        assert_eq!(needed(&[100]), Ok(1));
+        assert_eq!(needed(&[100, 129, 129, 158]), Ok(4));
+    }
+
+    #[test]
+    fn what_lies_before_an_expiry_is_not_needed() {
+        assert_eq!(needed(&[70, 100, 130]), Ok(1));
+        assert_eq!(needed(&[70, 100, 129]), Ok(2));
+    }
+
+    #[test]
+    fn deep_links_are_limited_and_young_ones_are_not() {
+        let deep: Vec<Height> = (0..100).map(|at| 100 + 20 * at).collect();
+        assert_eq!(needed(&deep), Ok(17));
+        let mut young = deep.clone();
+        young.extend(vec![2095; 60]);
+        assert_eq!(needed(&young), Ok(61), "the owner before the young ones is needed too");
+        young.extend(vec![2095; 68]);
+        assert_eq!(needed(&young), Err(ProofError::TooManyLinks { max: 128 }));
+    }
+
+    #[test]
+    fn falling_heights_are_refused() {
+        assert!(matches!(
+            needed(&[101, 100]),
+            Err(ProofError::OutOfOrder {
+                newer: 100,
+                older: 101,
+                ..
+            })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn needed_is_bounded_and_covers_what_is_young(mut heights in proptest::collection::vec(any::<u16>(), 0..200)) {
+            for height in &mut heights {
+                *height %= 900;
+            }
+            heights.sort_unstable();
+            let heights: Vec<Height> = heights.into_iter().map(Height::from).collect();
+            match needed(&heights) {
+                Ok(count) => {
+                    prop_assert!(count <= heights.len().min(128));
+                    prop_assert_eq!(count == 0, heights.is_empty());
+                    let young = heights.iter().filter(|height| *height + 12 > *heights.last().unwrap()).count();
+                    prop_assert!(count >= young);
+                }
+                Err(error) => prop_assert_eq!(error, ProofError::TooManyLinks { max: 128 }),
+            }
+        }
+    }
+}
