@@ -354,7 +354,7 @@ impl Exchange {
         if !self.subscribed || method != Request::SubscribeHeaders.method() {
             return Err(Violation::UnaskedNotification);
         }
-        if now - self.tips_since > TIP_WINDOW {
+        if now.since(self.tips_since) > TIP_WINDOW {
             self.tips_since = now;
             self.tips = 0;
         }
