@@ -1,6 +1,13 @@
 //! What AuxPoW costs: decoding and checking one realistic header, beside its bare SHA-256 compressions; and taking
 //! 10,000 headers into a tree.
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a bench may panic"
+)]
+
 use std::hint::black_box;
 
 use bitcoin::hashes::{Hash, HashEngine, sha256d};

@@ -1,5 +1,7 @@
 //! Whole chains and real headers: what Namecoin Core wrote is accepted, and nothing that was bent afterwards.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -111,13 +113,11 @@ fn check_on_mainnet(bytes: &[u8]) -> Result<(), AuxPowError> {
     let (full, rest) = FullHeader::decode(bytes).unwrap();
     assert!(rest.is_empty());
     let target = difficulty::decode_target(full.pure.bits(), params.pow_limit).unwrap();
-    match full.auxpow {
-        Some(auxpow) => auxpow.check(&full.pure, &full.pure.hash(), &target, params),
-        None => {
-            assert!(target.is_met_by(full.pure.hash()));
-            Ok(())
-        }
+    if let Some(auxpow) = full.auxpow {
+        return auxpow.check(&full.pure, &full.pure.hash(), &target, params);
     }
+    assert!(target.is_met_by(full.pure.hash()));
+    Ok(())
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub enum AnchorError {
         max: usize,
     },
     /// A file is no TOML of the right form.
-    #[error("anchor file: {0}")]
+    #[error("malformed anchor file")]
     Toml(#[from] toml::de::Error),
 }
 

@@ -50,7 +50,7 @@ impl PureHeader {
 
     /// Returns the version field whole.
     pub const fn version(&self) -> i32 {
-        i32::from_le_bytes(self.word::<0>())
+        i32::from_le_bytes(self.field::<0, 4>())
     }
 
     /// Returns the version without AuxPoW flag and chain ID.
@@ -75,39 +75,36 @@ impl PureHeader {
 
     /// Returns the hash of the parent header on the same chain.
     pub fn prev(&self) -> BlockHash {
-        BlockHash::from_byte_array(self.hash_at::<4>())
+        BlockHash::from_byte_array(self.field::<4, 32>())
     }
 
     /// Returns the root of the merkle tree of the block's txids.
     pub fn merkle_root(&self) -> TxMerkleNode {
-        TxMerkleNode::from_byte_array(self.hash_at::<36>())
+        TxMerkleNode::from_byte_array(self.field::<36, 32>())
     }
 
     /// Returns the block time in seconds since the Unix epoch.
     pub const fn time(&self) -> u32 {
-        u32::from_le_bytes(self.word::<68>())
+        u32::from_le_bytes(self.field::<68, 4>())
     }
 
     /// Returns the compact target.
     pub fn bits(&self) -> CompactTarget {
-        CompactTarget::from_consensus(u32::from_le_bytes(self.word::<72>()))
+        CompactTarget::from_consensus(u32::from_le_bytes(self.field::<72, 4>()))
     }
 
     /// Returns the nonce.
     pub const fn nonce(&self) -> u32 {
-        u32::from_le_bytes(self.word::<76>())
+        u32::from_le_bytes(self.field::<76, 4>())
     }
 
-    const fn word<const AT: usize>(&self) -> [u8; 4] {
-        const { assert!(AT + 4 <= Self::SIZE) };
-        [self.0[AT], self.0[AT + 1], self.0[AT + 2], self.0[AT + 3]]
-    }
-
-    fn hash_at<const AT: usize>(&self) -> [u8; 32] {
-        const { assert!(AT + 32 <= Self::SIZE) };
-        let mut hash = [0; 32];
-        hash.copy_from_slice(&self.0[AT..AT + 32]);
-        hash
+    /// Returns the `N` bytes from `AT` on, which must lie within the header: checked when compiled.
+    const fn field<const AT: usize, const N: usize>(&self) -> [u8; N] {
+        const { assert!(AT + N <= Self::SIZE) };
+        match self.0.split_at(AT).1.first_chunk() {
+            Some(field) => *field,
+            None => [0; N],
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 
 pub mod anchor;
 pub mod auxpow;
+#[cfg(test)]
+#[path = "../../tests/builder/mod.rs"]
+mod builder;
 pub mod difficulty;
 pub mod header;
 pub mod merkle;

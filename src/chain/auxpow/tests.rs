@@ -4,11 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chain::Network;
-
-#[path = "../../../tests/builder/mod.rs"]
-mod builder;
-
-use builder::{AuxPowSpec, MARKER, sha256d};
+use crate::chain::builder::{AuxPowSpec, MARKER, sha256d};
 
 const PREV: [u8; 32] = [3; 32];
 
@@ -229,8 +225,10 @@ fn coinbases_that_core_would_not_read_are_refused() {
 fn sizes_are_bounded_before_anything_is_read() {
     let lying = [&[1, 0, 0, 0, 0xff][..], &[0xff; 8], &[0; 100]].concat();
     assert!(matches!(decode_coinbase(&lying), Err(DecodeError::Truncated { .. })));
-    let mut huge = AuxPowSpec::default();
-    huge.outputs = vec![vec![0; ParentCoinbase::MAX_SIZE]];
+    let huge = AuxPowSpec {
+        outputs: vec![vec![0; ParentCoinbase::MAX_SIZE]],
+        ..AuxPowSpec::default()
+    };
     let max = ParentCoinbase::MAX_SIZE;
     assert_eq!(
         decode_coinbase(&huge.coinbase([0; 32], true)),
@@ -283,7 +281,7 @@ prop_compose! {
         parent_hash in any::<[u8; 32]>(),
     ) -> AuxPowSpec {
         AuxPowSpec {
-            coinbase_branch, chain_branch, outputs, witness, script_head, marker, nonce, parent_hash,
+            marker, script_head, nonce, outputs, witness, coinbase_branch, chain_branch, parent_hash,
             ..AuxPowSpec::default()
         }
     }

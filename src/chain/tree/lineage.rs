@@ -35,7 +35,7 @@ impl<'t> Lineage<'t> {
 
     /// Returns the parent.
     pub(super) fn parent(&self) -> Result<&'t PureHeader, HeaderError> {
-        self.walk().next().unwrap_or(Err(self.missing(self.parent_height)))
+        self.walk().next().unwrap_or(Err(missing(self.parent_height)))
     }
 
     /// Returns the ancestor at a height.
@@ -50,7 +50,7 @@ impl<'t> Lineage<'t> {
         if walk.branch.is_none() {
             walk.next_height = Some(height);
         }
-        walk.next().unwrap_or(Err(self.missing(height)))
+        walk.next().unwrap_or(Err(missing(height)))
     }
 
     /// Returns the ancestors, downwards to genesis. Where the known headers end before, an error is the last item.
@@ -75,19 +75,12 @@ impl<'t> Lineage<'t> {
         }
         let known = times.get_mut(..count).unwrap_or_default();
         known.sort_unstable();
-        known
-            .get(count / 2)
-            .copied()
-            .ok_or_else(|| self.missing(self.parent_height))
-    }
-
-    fn missing(&self, needed: Height) -> HeaderError {
-        HeaderError::MissingHistory { needed }
+        known.get(count / 2).copied().ok_or(missing(self.parent_height))
     }
 }
 
 /// Walks down a lineage: by hash while on a branch, then by height.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Walk<'t> {
     tree: &'t HeaderTree,
     branch: Option<BlockHash>,
@@ -112,15 +105,12 @@ impl<'t> Iterator for Walk<'t> {
         if let Some(hash) = self.branch {
             return self.step_branch(hash).map(Ok);
         }
-        match self.tree.best_link(height) {
-            Some(link) => {
-                self.next_height = height.checked_sub(1);
-                Some(Ok(&link.header))
-            }
-            None => {
-                self.next_height = None;
-                Some(Err(HeaderError::MissingHistory { needed: height }))
-            }
-        }
+        let link = self.tree.best_link(height);
+        self.next_height = link.and_then(|_| height.checked_sub(1));
+        Some(link.map(|link| &link.header).ok_or(missing(height)))
     }
+}
+
+fn missing(needed: Height) -> HeaderError {
+    HeaderError::MissingHistory { needed }
 }

@@ -4,13 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chain::Network;
+use crate::chain::builder::{self, AuxPowSpec, REGTEST_BITS};
 use crate::chain::difficulty::TargetError;
 use crate::chain::model::{self, ModelTree};
-
-#[path = "../../../tests/builder/mod.rs"]
-mod builder;
-
-use builder::{AuxPowSpec, REGTEST_BITS};
 
 const GENESIS_TIME: u32 = 1_296_688_602;
 const NATIVE: i32 = 0x0001_0004;
