@@ -1,7 +1,15 @@
 //! The Electrum client over loopback sockets: what it does with servers and proxies that misbehave.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
 use std::time::Duration;
 
+use bitcoin::hex::DisplayHex;
 use isonym::chain::Network;
 use isonym::electrum::exchange::{MAX_OPEN, Overdue};
 use isonym::electrum::framing::{LOOKUP_LINE, LineTooLong};
@@ -38,7 +46,7 @@ fn say(value: &Value) -> Act {
 /// Answers as an honest regtest server with nothing but the genesis block would.
 fn honest(request: &Value) -> Act {
     let genesis = Network::Regtest.params().genesis;
-    let header: String = genesis.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let header = genesis.as_bytes().as_hex().to_string();
     let result = match request["method"].as_str().unwrap() {
         "server.version" => json!(["Test 1", "1.4.2"]),
         "server.features" => json!({"genesis_hash": genesis.hash().to_string(), "hosts": {}}),
@@ -257,7 +265,7 @@ async fn a_server_that_reads_nothing_is_left() {
     let mut far_end = None;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: ServerAddr = format!("{}:t", listener.local_addr().unwrap()).parse().unwrap();
-    let (opened, _) = tokio::join!(
+    let (opened, ()) = tokio::join!(
         async {
             let limits = Limits {
                 handshake: SHORT,

@@ -1,5 +1,7 @@
 //! SOCKS5 over loopback: credentials of its own for every stream, names unresolved, and no way past the proxy.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,8 +28,8 @@ fn server(address: &str) -> ServerAddr {
 }
 
 async fn dial(dialer: &Dialer, address: &str) -> Result<Identity, DialError> {
-    let dialed = dialer.dial(&server(address), None, LONG).await?;
-    Ok(dialed.identity)
+    let open = dialer.dial(&server(address), None, LONG).await?;
+    Ok(open.identity)
 }
 
 /// What one stream told the proxy.

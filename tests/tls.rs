@@ -1,5 +1,7 @@
 //! TLS to servers over loopback: pins, authorities, old certificates, and nothing to be recognised by.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,9 +113,9 @@ async fn server(shown: &Shown, version: &'static SupportedProtocolVersion) -> (S
 
 async fn dial(dialer: &Dialer, host: &str, port: u16, pin: Option<Pin>) -> Result<Identity, DialError> {
     let server: ServerAddr = format!("{host}:{port}:s").parse().unwrap();
-    let mut dialed = dialer.dial(&server, pin, LONG).await?;
-    assert_eq!(dialed.stream.read_u8().await.unwrap(), b'x');
-    Ok(dialed.identity)
+    let mut open = dialer.dial(&server, pin, LONG).await?;
+    assert_eq!(open.stream.read_u8().await.unwrap(), b'x');
+    Ok(open.identity)
 }
 
 fn direct() -> Dialer {
