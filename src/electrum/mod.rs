@@ -12,7 +12,5 @@ mod wire;
 
 pub use exchange::{AnswerError, Exchange, ServerError, ServerErrorKind, Violation};
 pub use framing::LineBuffer;
-pub use reply::{
-    Features, HeaderChunk, HeaderTip, HistoryEntry, MerkleProof, Reply, ReplyError, ServerVersion, ValueLink,
-};
+pub use reply::{Features, HeaderChunk, HeaderTip, HistoryEntry, MerkleProof, Reply, ReplyError, ServerVersion};
 pub use request::{ProtocolVersion, Request, VersionRange};

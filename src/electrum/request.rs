@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bitcoin::Txid;
 
 use crate::chain::Height;
-use crate::name::id::ScriptHash;
+use crate::name::ScriptHash;
 
 /// The client name of every connection. Empty: no name tells less, and other clients send none either.
 pub const CLIENT_NAME: &str = "";

@@ -125,8 +125,8 @@ pub(super) struct HistoryItem<'a> {
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Merkle<'a, const N: usize> {
     pub(super) block_height: u32,
-    #[serde(borrow)]
-    pub(super) merkle: AtMost<&'a str, N>,
+    #[serde(borrow, rename = "merkle")]
+    pub(super) branch: AtMost<&'a str, N>,
     pub(super) pos: u32,
 }
 
@@ -142,8 +142,8 @@ pub(super) struct Link<'a, const N: usize> {
 /// The merkle branch of a [`Link`].
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct LinkMerkle<'a, const N: usize> {
-    #[serde(borrow)]
-    pub(super) merkle: AtMost<&'a str, N>,
+    #[serde(borrow, rename = "merkle")]
+    pub(super) branch: AtMost<&'a str, N>,
     pub(super) pos: u32,
 }
 

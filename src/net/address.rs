@@ -22,7 +22,7 @@ pub enum Host {
 impl Host {
     /// Says whether it is an onion service's name, which authenticates itself.
     pub fn is_onion(&self) -> bool {
-        matches!(self, Self::Name(name) if name.ends_with(".onion"))
+        matches!(self, Self::Name(name) if name.rsplit('.').next() == Some("onion"))
     }
 
     /// Says whether the host is this machine.

@@ -76,3 +76,54 @@ fn value(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
     let whole = bytes.get(..bytes.len() - rest.len())?;
     Some((Value { tag, content, whole }, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const VERSION_1: &[u8] = include_bytes!("../../tests/vectors/tls-v1/certificate.der");
+
+    #[test]
+    fn the_key_of_version_1_is_found() {
+        let key = PublicKey::of_certificate(VERSION_1).unwrap();
+        // An uncompressed point of P-256.
+        assert_eq!((key.key.len(), key.key[0]), (65, 4));
+        assert!(key.info.ends_with(key.key));
+        let ecdsa_p256: &[u8] = &[
+            6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7,
+        ];
+        assert_eq!(key.algorithm, ecdsa_p256);
+    }
+
+    #[test]
+    fn the_key_of_version_3_is_found() {
+        let made = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
+        let key = PublicKey::of_certificate(made.cert.der()).unwrap();
+        assert_eq!(
+            key.info,
+            rcgen::PublicKeyData::subject_public_key_info(&made.signing_key)
+        );
+    }
+
+    #[test]
+    fn a_certificate_cut_anywhere_is_none() {
+        for end in 0..VERSION_1.len() {
+            assert_eq!(PublicKey::of_certificate(&VERSION_1[..end]), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(at in 0..VERSION_1.len(), byte: u8, tail: Vec<u8>) {
+            let mut changed = VERSION_1.to_vec();
+            changed[at] = byte;
+            let _ = PublicKey::of_certificate(&changed);
+            let _ = PublicKey::of_certificate(&tail);
+            changed.truncate(at);
+            changed.extend(tail);
+            let _ = PublicKey::of_certificate(&changed);
+        }
+    }
+}

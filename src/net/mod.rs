@@ -17,3 +17,4 @@ pub use connection::{Connection, ConnectionError, Limits, Purpose};
 pub use dialer::{DialError, Dialer};
 pub use pins::{Fingerprint, Identity, Pin, Pins};
 pub use proxy::Proxy;
+pub use servers::{pins as shipped_pins, servers as shipped_servers};

@@ -108,6 +108,17 @@ fn no_companion_follows_when_nothing_waits_for_it() {
 }
 
 #[test]
+fn a_late_companion_of_an_earlier_flight_asks_for_nothing() {
+    let (mut exchange, _) = exchange(vec![history()]);
+    on(&mut exchange, &empty_history(0)).unwrap();
+    exchange.send(Moment(0), vec![history()], SECOND).unwrap();
+    on(&mut exchange, &companion(1)).unwrap();
+    assert_eq!(exchange.wake_at(), Some(Moment(1000)));
+    on(&mut exchange, &companion(3)).unwrap();
+    assert_eq!(exchange.wake_at(), Some(Moment(0) + FIRST_PAUSE));
+}
+
+#[test]
 fn a_companion_that_makes_no_sense_is_a_violation() {
     let (mut exchange, _) = exchange(vec![history()]);
     let nonsense = result(1, r#"{"count":9,"hex":"","max":2016}"#);

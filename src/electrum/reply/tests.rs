@@ -1,4 +1,5 @@
 use bitcoin::hashes::Hash;
+use bitcoin::hex::DisplayHex;
 use proptest::prelude::*;
 
 use super::*;
@@ -165,9 +166,9 @@ fn lists_are_bounded_while_they_are_read() {
         txid: Txid::from_byte_array([0; 32]),
         height: 7,
     };
-    assert!(Reply::parse(&request, &merkle(MAX_BRANCH)).is_ok());
+    assert!(Reply::parse(&request, &merkle(MAX_BRANCH_LEN)).is_ok());
     assert_eq!(
-        Reply::parse(&request, &merkle(MAX_BRANCH + 1)),
+        Reply::parse(&request, &merkle(MAX_BRANCH_LEN + 1)),
         Err(ReplyError::WrongShape)
     );
 }
@@ -183,13 +184,11 @@ fn a_value_proof_is_for_the_key_that_was_asked_for() {
     let Ok(Reply::ValueProof(links)) = Reply::parse(&Request::ValueProof(KEY), &json) else {
         panic!()
     };
-    let expected = ValueLink {
-        transaction: vec![1; 60],
-        merkle: MerkleProof {
-            block_height: 9,
-            branch: vec![TxMerkleNode::from_byte_array([2; 32])],
-            pos: 1,
-        },
+    let expected = ProofLink {
+        height: 9,
+        tx: vec![1; 60],
+        merkle: vec![TxMerkleNode::from_byte_array([2; 32])],
+        pos: 1,
     };
     assert!(links == [expected.clone(), expected]);
     assert_eq!(
@@ -220,7 +219,7 @@ fn transactions_and_tips_have_bounded_lengths() {
         Reply::parse(&request, "\"\""),
         Err(ReplyError::WrongLength { got: 0, .. })
     ));
-    let long = format!("\"{}\"", "00".repeat(MAX_TRANSACTION + 1));
+    let long = format!("\"{}\"", "00".repeat(MAX_TX_SIZE + 1));
     assert!(matches!(
         Reply::parse(&request, &long),
         Err(ReplyError::WrongLength { .. })
@@ -303,7 +302,7 @@ proptest! {
 
     #[test]
     fn hex_decodes_as_it_was_encoded(bytes in prop::collection::vec(any::<u8>(), 10..100)) {
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = bytes.as_hex().to_string();
         let request = Request::Transaction(Txid::from_byte_array([0; 32]));
         prop_assert_eq!(Reply::parse(&request, &format!("\"{digits}\"")), Ok(Reply::Transaction(bytes.clone())));
         let upper = digits.to_uppercase();

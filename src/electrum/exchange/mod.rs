@@ -203,6 +203,7 @@ pub struct Exchange {
     /// How many companions of the latest flight have gone out.
     companions: u8,
     next_companion: Option<Moment>,
+    latest_companion: u64,
     subscribed: bool,
     tips: u32,
     tips_since: Moment,
@@ -306,6 +307,9 @@ impl Exchange {
     fn enter(&mut self, request: Request, deadline: Moment, companion: bool) -> String {
         let id = self.next_id;
         self.next_id = self.next_id.saturating_add(1);
+        if companion {
+            self.latest_companion = id;
+        }
         let line = request.encode(id);
         self.open.insert(
             id,
@@ -387,6 +391,10 @@ impl Exchange {
         }
         if let Err(AnswerError::Reply(fault)) = outcome {
             return Err(Violation::Companion(fault));
+        }
+        // An earlier flight's companion may come late; the latest flight has its own.
+        if id < self.latest_companion {
+            return Ok(());
         }
         let doublings = u32::from(self.companions).saturating_sub(1);
         let others_wait = self.open.values().any(|open| !open.companion);

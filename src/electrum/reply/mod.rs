@@ -9,15 +9,12 @@ use serde::Deserialize;
 use super::request::{InvalidVersion, MAX_HEADERS, ProtocolVersion, Request, VersionRange};
 use super::wire::{self, AtMost, OnlyEntry};
 use crate::chain::{Height, PureHeader};
+use crate::name::ProofLink;
+use crate::name::merkle::MAX_BRANCH_LEN;
+use crate::name::proof::MAX_TX_SIZE;
 
 /// Most operations of one name that are read: three times what fits into one lookup line as a value proof.
 pub const MAX_HISTORY: usize = 12_000;
-
-/// Longest merkle branch: 2^32 transactions in a block would need it.
-pub const MAX_BRANCH: usize = 32;
-
-/// Longest transaction, in bytes: a block's weight limit. Source: Namecoin Core `consensus/consensus.h`.
-pub const MAX_TRANSACTION: usize = 4_000_000;
 
 /// Longest single full header, in bytes: a parent coinbase may be as long as a block, real ones have 1 or 2 kB.
 pub const MAX_HEADER: usize = 1_000_000;
@@ -77,19 +74,10 @@ pub struct HistoryEntry {
 pub struct MerkleProof {
     /// Height of the block.
     pub block_height: Height,
-    /// The hashes beside the way up from the transaction to the merkle root, at most [`MAX_BRANCH`].
+    /// The hashes beside the way up from the transaction to the merkle root, at most [`MAX_BRANCH_LEN`].
     pub branch: Vec<TxMerkleNode>,
     /// The transaction's place in the block, from 0.
     pub pos: u32,
-}
-
-/// One operation of a name with its evidence.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ValueLink {
-    /// The transaction as serialized, at most [`MAX_TRANSACTION`] bytes.
-    pub transaction: Vec<u8>,
-    /// Where it is said to be.
-    pub merkle: MerkleProof,
 }
 
 /// What a server answers to the version handshake.
@@ -128,7 +116,7 @@ pub enum Reply {
     /// To [`Request::Merkle`].
     Merkle(MerkleProof),
     /// To [`Request::ValueProof`], newest first; empty for an unknown name.
-    ValueProof(Vec<ValueLink>),
+    ValueProof(Vec<ProofLink>),
     /// To [`Request::Ping`].
     Pong,
 }
@@ -220,8 +208,12 @@ impl Reply {
             Request::History(_) => Self::History(history(result)?),
             Request::Transaction(_) => Self::Transaction(transaction(shape(result)?)?),
             Request::Merkle { .. } => {
-                let wire: wire::Merkle<'_, MAX_BRANCH> = shape(result)?;
-                Self::Merkle(merkle(wire.block_height, &wire.merkle, wire.pos)?)
+                let wire: wire::Merkle<'_, MAX_BRANCH_LEN> = shape(result)?;
+                Self::Merkle(MerkleProof {
+                    block_height: wire.block_height,
+                    branch: branch(&wire.branch)?,
+                    pos: wire.pos,
+                })
             }
             Request::ValueProof(scripthash) => Self::ValueProof(value_proof(result, &scripthash.to_string())?),
             Request::Ping => Self::Pong,
@@ -352,8 +344,8 @@ fn history(result: &str) -> Result<Vec<HistoryEntry>, ReplyError> {
         .collect()
 }
 
-fn value_proof(result: &str, scripthash: &str) -> Result<Vec<ValueLink>, ReplyError> {
-    let entry: OnlyEntry<'_, AtMost<wire::Link<'_, MAX_BRANCH>, MAX_HISTORY>> = shape(result)?;
+fn value_proof(result: &str, scripthash: &str) -> Result<Vec<ProofLink>, ReplyError> {
+    let entry: OnlyEntry<'_, AtMost<wire::Link<'_, MAX_BRANCH_LEN>, MAX_HISTORY>> = shape(result)?;
     if entry.key != scripthash {
         return Err(ReplyError::WrongKey);
     }
@@ -361,30 +353,23 @@ fn value_proof(result: &str, scripthash: &str) -> Result<Vec<ValueLink>, ReplyEr
     links
         .iter()
         .map(|link| {
-            Ok(ValueLink {
-                transaction: transaction(link.tx)?,
-                merkle: merkle(link.height, &link.tx_merkle.merkle, link.tx_merkle.pos)?,
+            Ok(ProofLink {
+                height: link.height,
+                tx: transaction(link.tx)?,
+                merkle: branch(&link.tx_merkle.branch)?,
+                pos: link.tx_merkle.pos,
             })
         })
         .collect()
 }
 
-fn merkle(block_height: Height, hashes: &AtMost<&str, MAX_BRANCH>, pos: u32) -> Result<MerkleProof, ReplyError> {
-    let branch = hashes
-        .0
-        .iter()
-        .map(|digits| hash("merkle", digits))
-        .collect::<Result<_, _>>()?;
-    Ok(MerkleProof {
-        block_height,
-        branch,
-        pos,
-    })
+fn branch(hashes: &AtMost<&str, MAX_BRANCH_LEN>) -> Result<Vec<TxMerkleNode>, ReplyError> {
+    hashes.0.iter().map(|digits| hash("merkle", digits)).collect()
 }
 
 fn transaction(digits: &str) -> Result<Vec<u8>, ReplyError> {
     // The smallest transaction with an input and an output has 60 bytes; 10 is what decoding needs at least.
-    hex("tx", digits, 10, MAX_TRANSACTION)
+    hex("tx", digits, 10, MAX_TX_SIZE)
 }
 
 fn hash<T: std::str::FromStr>(field: &'static str, digits: &str) -> Result<T, ReplyError> {

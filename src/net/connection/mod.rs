@@ -1,34 +1,28 @@
 //! One connection to one Electrum server, and the task that serves it.
 //!
-//! The task owns the stream and an [`Exchange`]; it does nothing of its own accord. What it sends depends on
+//! The task owns the stream and an [`Exchange`](crate::electrum::Exchange); it does nothing of its own accord. What it sends depends on
 //! the connection's [`Purpose`] and on the calls alone.
 
-use std::collections::BTreeMap;
+mod task;
+
 use std::io;
 use std::time::Duration;
 
 use bitcoin::BlockHash;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
 
+use self::task::{Call, Outcome, Task};
 use super::address::{ServerAddr, Transport};
-use super::dialer::{DialError, Dialed, Dialer, Duplex};
+use super::dialer::{DialError, Dialed, Dialer};
 use super::pins::{Identity, Pin};
 use crate::chain::Network;
-use crate::electrum::exchange::{Effect, Overdue, TooManyOpen};
+use crate::electrum::exchange::{Overdue, TooManyOpen};
 use crate::electrum::framing::{LOOKUP_LINE, SYNC_LINE};
-use crate::electrum::{
-    AnswerError, Exchange, HeaderTip, LineBuffer, Reply, Request, ServerVersion, VersionRange, Violation,
-};
-use crate::time::Moment;
+use crate::electrum::{AnswerError, HeaderTip, Reply, Request, ServerVersion, VersionRange, Violation};
 
 /// Calls that may wait for the task at a time.
 const QUEUE: usize = 32;
-
-/// Bytes that are read at a time.
-const CHUNK: usize = 64 << 10;
 
 /// What a connection is for; it decides on the requests of its handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,14 +134,6 @@ impl ConnectionError {
 
 /// The answers to one call, in the order of its requests.
 pub type Answers = Vec<Result<Reply, AnswerError>>;
-
-type Outcome = Result<Answers, ConnectionError>;
-
-struct Call {
-    requests: Vec<Request>,
-    timeout: Duration,
-    outcome: oneshot::Sender<Outcome>,
-}
 
 /// A connection that has done its handshake. Dropping it closes the stream at once.
 #[derive(Debug)]
@@ -298,224 +284,5 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// A call whose answers are coming in.
-struct Waiting {
-    slots: Vec<Option<Result<Reply, AnswerError>>>,
-    missing: usize,
-    outcome: oneshot::Sender<Outcome>,
-}
-
-struct Task {
-    reader: ReadHalf<Box<dyn Duplex>>,
-    writer: WriteHalf<Box<dyn Duplex>>,
-    state: State,
-    plain: bool,
-}
-
-/// All that the task knows; the stream's halves are kept apart from it so that both can be waited for.
-struct State {
-    exchange: Exchange,
-    lines: LineBuffer,
-    to_write: Outgoing,
-    /// Calls by the id of their first request.
-    waiting: BTreeMap<u64, Waiting>,
-    tips: watch::Sender<Option<HeaderTip>>,
-    started: Instant,
-}
-
-/// Bytes on their way out.
-#[derive(Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    written: usize,
-    flushed: bool,
-}
-
-impl Outgoing {
-    fn push(&mut self, lines: &str) {
-        self.bytes.drain(..self.written);
-        self.written = 0;
-        self.bytes.extend_from_slice(lines.as_bytes());
-        self.flushed = false;
-    }
-
-    fn is_done(&self) -> bool {
-        self.flushed || self.bytes.is_empty()
-    }
-
-    /// Writes and flushes what is left. May be dropped at any await and called again.
-    async fn write_to(&mut self, writer: &mut WriteHalf<Box<dyn Duplex>>) -> io::Result<()> {
-        while let Some(rest) = self.bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match writer.write(rest).await? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => self.written = self.written.saturating_add(n),
-            }
-        }
-        writer.flush().await?;
-        self.flushed = true;
-        Ok(())
-    }
-}
-
-impl Task {
-    fn new(stream: Box<dyn Duplex>, longest_line: usize, plain: bool, tips: watch::Sender<Option<HeaderTip>>) -> Self {
-        let (reader, writer) = tokio::io::split(stream);
-        Self {
-            reader,
-            writer,
-            state: State {
-                exchange: Exchange::new(),
-                lines: LineBuffer::new(longest_line),
-                to_write: Outgoing::default(),
-                waiting: BTreeMap::new(),
-                tips,
-                started: Instant::now(),
-            },
-            plain,
-        }
-    }
-
-    /// Serves calls until the connection is of no more use and returns why. Whoever waits for an answer then
-    /// learns it from the closed channel.
-    async fn run(mut self, mut queue: mpsc::Receiver<Call>) -> ConnectionError {
-        let mut chunk = vec![0; CHUNK];
-        let mut silent = true;
-        loop {
-            let state = &mut self.state;
-            let wake = state.wake_at();
-            let sleep_end = wake.unwrap_or(state.started);
-            tokio::select! {
-                call = queue.recv() => match call {
-                    Some(call) => state.on_call(call),
-                    None => return ConnectionError::Closed,
-                },
-                read = self.reader.read(&mut chunk) => {
-                    let read = match read {
-                        Ok(0) if silent => return ConnectionError::ClosedAtOnce { plain: self.plain },
-                        Ok(0) => return ConnectionError::Closed,
-                        Ok(read) => chunk.get(..read).unwrap_or_default(),
-                        Err(error) => return read_error(&error, silent, self.plain),
-                    };
-                    if silent && self.plain && is_tls_record(read) {
-                        return ConnectionError::SpeaksTls;
-                    }
-                    silent = false;
-                    if let Err(violation) = state.on_bytes(read) {
-                        return violation.into();
-                    }
-                }
-                written = state.to_write.write_to(&mut self.writer), if !state.to_write.is_done() => {
-                    if let Err(error) = written {
-                        return ConnectionError::Io(error.kind());
-                    }
-                }
-                () = sleep_until(sleep_end), if wake.is_some() => {
-                    if let Err(overdue) = state.on_time() {
-                        return overdue.into();
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn read_error(error: &io::Error, silent: bool, plain: bool) -> ConnectionError {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset if silent => {
-            ConnectionError::ClosedAtOnce { plain }
-        }
-        // TLS without a last word: many servers close so.
-        io::ErrorKind::UnexpectedEof => ConnectionError::Closed,
-        kind => ConnectionError::Io(kind),
-    }
-}
-
-/// Says whether bytes begin a TLS alert or handshake record. Source: RFC 8446, 5.1.
-fn is_tls_record(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x15 | 0x16, 0x03, ..])
-}
-
-impl State {
-    fn now(&self) -> Moment {
-        Moment::default() + self.started.elapsed()
-    }
-
-    fn wake_at(&self) -> Option<Instant> {
-        let Moment(milliseconds) = self.exchange.wake_at()?;
-        self.started.checked_add(Duration::from_millis(milliseconds))
-    }
-
-    fn on_time(&mut self) -> Result<(), Overdue> {
-        let now = self.now();
-        let effects = self.exchange.on_time(now)?;
-        effects.into_iter().for_each(|effect| self.follow(effect));
-        Ok(())
-    }
-
-    fn on_call(&mut self, call: Call) {
-        let now = self.now();
-        match self.exchange.send(now, call.requests, call.timeout) {
-            Ok(flight) => {
-                let missing = usize::try_from(flight.ids.end - flight.ids.start).unwrap_or(usize::MAX);
-                self.to_write.push(&flight.lines);
-                let waiting = Waiting {
-                    slots: vec![None; missing],
-                    missing,
-                    outcome: call.outcome,
-                };
-                self.waiting.insert(flight.ids.start, waiting);
-            }
-            Err(error) => {
-                // The caller may have gone.
-                let _ = call.outcome.send(Err(error.into()));
-            }
-        }
-    }
-
-    fn on_bytes(&mut self, bytes: &[u8]) -> Result<(), Violation> {
-        let now = self.now();
-        self.lines.extend(bytes)?;
-        while let Some(line) = self.lines.next_line()? {
-            let effects = self.exchange.on_line(now, line)?;
-            effects.into_iter().for_each(|effect| self.follow(effect));
-        }
-        Ok(())
-    }
-
-    fn follow(&mut self, effect: Effect) {
-        match effect {
-            Effect::Write(lines) => self.to_write.push(&lines),
-            Effect::Answer { id, outcome } => {
-                if let Ok(Reply::Tip(tip)) = &outcome {
-                    self.tips.send_replace(Some(tip.clone()));
-                }
-                settle(&mut self.waiting, id, outcome);
-            }
-            Effect::Tip(tip) => {
-                self.tips.send_replace(Some(tip));
-            }
-        }
-    }
-}
-
-/// Puts an answer into its place; the last one of a call ends it.
-fn settle(waiting: &mut BTreeMap<u64, Waiting>, id: u64, outcome: Result<Reply, AnswerError>) {
-    let Some((first, call)) = waiting.range_mut(..=id).next_back() else {
-        return;
-    };
-    let first = *first;
-    let slot = usize::try_from(id - first).ok().and_then(|at| call.slots.get_mut(at));
-    if let Some(slot @ None) = slot {
-        *slot = Some(outcome);
-        call.missing -= 1;
-    }
-    if call.missing == 0
-        && let Some(call) = waiting.remove(&first)
-    {
-        // The caller may have gone.
-        let _ = call.outcome.send(Ok(call.slots.into_iter().flatten().collect()));
     }
 }
