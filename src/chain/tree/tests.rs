@@ -58,6 +58,11 @@ fn grow(tree: &mut HeaderTree, from: BlockHash, count: u32, salt: u32) -> Vec<Bl
 }
 
 #[test]
+fn a_header_takes_the_memory_that_the_docs_say() {
+    assert_eq!(size_of::<Node>(), 144);
+}
+
+#[test]
 fn a_tree_starts_with_its_anchor() {
     let tree = genesis_tree(Network::Regtest);
     let genesis = Network::Regtest.params().genesis;
