@@ -119,3 +119,40 @@ impl fmt::Debug for PureHeader {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_lie_where_the_table_says() {
+        let bytes = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        let header = PureHeader::new(bytes);
+        assert_eq!(header.version(), 0x0302_0100);
+        assert_eq!(header.prev().to_byte_array(), bytes[4..36]);
+        assert_eq!(header.merkle_root().to_byte_array(), bytes[36..68]);
+        assert_eq!(header.time(), 0x4746_4544);
+        assert_eq!(header.bits().to_consensus(), 0x4b4a_4948);
+        assert_eq!(header.nonce(), 0x4f4e_4d4c);
+        assert_eq!(PureHeader::decode(&bytes[..79]), None);
+        assert_eq!(PureHeader::decode(&[&bytes[..], &[1]].concat()), Some(header));
+    }
+
+    #[test]
+    fn versions_hold_chain_id_flag_and_base() {
+        let header = |version: i32| {
+            let mut bytes = [0; PureHeader::SIZE];
+            bytes[..4].copy_from_slice(&version.to_le_bytes());
+            PureHeader::new(bytes)
+        };
+        let parts = |version| {
+            let header = header(version);
+            (header.chain_id(), header.has_auxpow(), header.base_version())
+        };
+        assert_eq!(parts(0x0001_0104), (1, true, 4));
+        assert_eq!(parts(0x0001_0004), (1, false, 4));
+        assert_eq!(parts(0x2000_0000), (0x2000, false, 0));
+        assert!(header(1).is_legacy() && !header(0x0001_0001).is_legacy() && !header(2).is_legacy());
+        assert!(header(i32::MIN).chain_id() < 0 && header(i32::MIN).base_version() <= 0);
+    }
+}

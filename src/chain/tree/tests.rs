@@ -58,6 +58,11 @@ fn grow(tree: &mut HeaderTree, from: BlockHash, count: u32, salt: u32) -> Vec<Bl
 }
 
 #[test]
+fn a_header_takes_the_memory_that_the_docs_say() {
+    assert_eq!(size_of::<Node>(), 144);
+}
+
+#[test]
 fn a_tree_starts_with_its_anchor() {
     let tree = genesis_tree(Network::Regtest);
     let genesis = Network::Regtest.params().genesis;
@@ -340,16 +345,13 @@ fn restoring_checks_all_but_auxpow() {
     assert!(matches!(tree.restore(early), Err(HeaderError::TimeTooEarly { .. })));
 }
 
-/// Builds a chain of flagged headers on a network with real retargeting and checks each step against the model:
-/// the right bits are taken, and no others.
-fn follow_the_model(network: Network, count: usize, seconds: impl Fn(usize) -> u32) -> HeaderTree {
-    let params = network.params();
-    let mut tree = genesis_tree(network);
-    let mut chain = vec![params.genesis];
-    for height in 1..=count {
+/// Lengthens a chain of flagged headers up to a height and checks each step against the model: the right bits are
+/// taken, and no others.
+fn follow_the_model(tree: &mut HeaderTree, chain: &mut Vec<PureHeader>, to: usize, seconds: impl Fn(usize) -> u32) {
+    for height in chain.len()..=to {
         let parent = &chain[height - 1];
         let time = parent.time() + seconds(height);
-        let bits = model::required_bits(&chain, time, params);
+        let bits = model::required_bits(chain, time, tree.params());
         let wrong = header(FLAGGED, parent.hash(), time, bits ^ 1, 0);
         assert!(matches!(
             tree.restore(wrong),
@@ -359,20 +361,39 @@ fn follow_the_model(network: Network, count: usize, seconds: impl Fn(usize) -> u
         assert_eq!(tree.restore(right), Ok(()), "height {height}");
         chain.push(right);
     }
-    tree
+}
+
+/// Builds a chain on testnet, whose retargeting is real, see [`follow_the_model`].
+fn testnet_chain(to: usize, seconds: impl Fn(usize) -> u32) -> (HeaderTree, Vec<PureHeader>) {
+    let mut tree = genesis_tree(Network::Testnet);
+    let mut chain = vec![Network::Testnet.params().genesis];
+    follow_the_model(&mut tree, &mut chain, to, seconds);
+    (tree, chain)
 }
 
 #[test]
 fn testnet_retargets_as_the_model_through_three_intervals() {
     // Before the exception holds: faster by half, then slower, with the time-warp fix from the second interval on.
-    let tree = follow_the_model(Network::Testnet, 6100, |height| if height < 4000 { 300 } else { 700 });
+    let (tree, _) = testnet_chain(6100, |height| if height < 4000 { 300 } else { 700 });
     let bits = [1, 2016, 4032, 6048].map(|height| tree.header_at(height).unwrap().bits().to_consensus());
     assert!(bits[1] < bits[0] && bits[2] < bits[1] && bits[3] > bits[2], "{bits:x?}");
 }
 
 #[test]
+fn a_branch_retargets_by_its_own_headers() {
+    let (mut tree, mut chain) = testnet_chain(4100, |_| 300);
+    let tip = tree.tip();
+    chain.truncate(6);
+    follow_the_model(&mut tree, &mut chain, 4100, |_| 400);
+    assert_eq!((tree.tip(), tree.branch_headers()), (tip, 4095));
+    follow_the_model(&mut tree, &mut chain, 6000, |_| 400);
+    assert_eq!(tree.tip().hash, chain[6000].hash());
+    assert_eq!(tree.branch_headers(), 4095);
+}
+
+#[test]
 fn testnets_exception_is_the_models() {
-    let tree = follow_the_model(Network::Testnet, 4100, |height| match height {
+    let (tree, _) = testnet_chain(4100, |height| match height {
         1 => EXCEPTION_TIME - GENESIS_TIME,
         _ if height % 7 == 0 => 1201,
         _ if height % 11 == 0 => 1200,
