@@ -1,0 +1,414 @@
+//! Keeps the two rules of `src/lib.rs`: a folder names only folders below it, and only the edge files touch the
+//! world. It reads the source as tokens: comments, literals and code for tests do not count.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folders, lowest first, and what each may name beside itself. `sim` and `node` are at one height.
+const MAY_NAME: [(&str, &[&str]); 11] = [
+    ("time", &[]),
+    ("isolation", &["time"]),
+    ("chain", &["time", "isolation"]),
+    ("name", &["time", "isolation", "chain"]),
+    ("electrum", &["time", "isolation", "chain", "name"]),
+    ("net", &["time", "isolation", "chain", "name", "electrum"]),
+    ("sim", &["time", "isolation", "chain", "name", "electrum", "net"]),
+    ("node", &["time", "isolation", "chain", "name", "electrum", "net"]),
+    (
+        "config",
+        &["time", "isolation", "chain", "name", "electrum", "net", "node"],
+    ),
+    (
+        "cli",
+        &[
+            "time",
+            "isolation",
+            "chain",
+            "name",
+            "electrum",
+            "net",
+            "sim",
+            "node",
+            "config",
+        ],
+    ),
+    (
+        "main",
+        &[
+            "time",
+            "isolation",
+            "chain",
+            "name",
+            "electrum",
+            "net",
+            "sim",
+            "node",
+            "config",
+            "cli",
+        ],
+    ),
+];
+
+/// Files, or folders with a slash at the end, that may touch the world, and why.
+const EDGE: [(&str, &str); 11] = [
+    ("main.rs", "starts the runtime"),
+    ("cli.rs", "reads arguments and the environment"),
+    ("cli/", "talks to the terminal"),
+    ("config.rs", "reads the configuration file"),
+    ("node/", "owns clock, entropy and files"),
+    ("net/dialer.rs", "opens connections"),
+    ("net/tls.rs", "wraps connections"),
+    ("net/connection.rs", "drives connections"),
+    ("sim/host.rs", "listens on loopback"),
+    ("sim/proxy.rs", "listens on loopback"),
+    (
+        "net/certificate.rs",
+        "speaks the TLS library's types to check certificates",
+    ),
+];
+
+/// Paths that only edge files may name, by their beginning.
+const WORLD: [&str; 16] = [
+    "tokio",
+    "tokio_rustls",
+    "tokio_socks",
+    "rustls",
+    "fast_socks5",
+    "sled",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::os",
+    "std::io::stdin",
+    "std::io::stdout",
+    "std::io::stderr",
+    "rand::rng",
+    "rand::random",
+];
+
+/// Names that only edge files may use, wherever they come from.
+const WORLD_NAMES: [&str; 8] = [
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixStream",
+    "UnixListener",
+    "ToSocketAddrs",
+    "OsRng",
+    "thread_rng",
+];
+
+/// Splits Rust source into identifiers and punctuation (`::` is one token), without comments and literals.
+fn tokens(source: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    let mut rest = source;
+    while let Some(first) = rest.chars().next() {
+        let mut length = first.len_utf8();
+        if rest.starts_with("//") {
+            length = rest.find('\n').unwrap_or(rest.len());
+        } else if rest.starts_with("/*") {
+            length = block_comment(rest);
+        } else if let Some(literal) = literal(rest) {
+            length = literal;
+        } else if first.is_alphanumeric() || first == '_' {
+            length = rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len());
+            tokens.push(rest[..length].to_owned());
+        } else if rest.starts_with("::") {
+            length = 2;
+            tokens.push("::".to_owned());
+        } else if !first.is_whitespace() {
+            tokens.push(first.to_string());
+        }
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+fn block_comment(text: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while at < text.len() {
+        if text[at..].starts_with("/*") {
+            depth += 1;
+            at += 2;
+        } else if text[at..].starts_with("*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                return at;
+            }
+        } else {
+            at += text[at..].chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    text.len()
+}
+
+/// Returns the length of the string, byte string, raw string, character or lifetime that `text` starts with.
+fn literal(text: &str) -> Option<usize> {
+    let prefix = ["br", "cr", "r", "b", "c", ""].into_iter().find(|prefix| {
+        let after = text.strip_prefix(prefix);
+        after.is_some_and(|after| after.trim_start_matches('#').starts_with('"') || after.starts_with('\''))
+    })?;
+    let after = &text[prefix.len()..];
+    let hashes = after.len() - after.trim_start_matches('#').len();
+    let body = &after[hashes..];
+    if prefix.ends_with('r') && body.starts_with('"') {
+        let end = format!("\"{}", "#".repeat(hashes));
+        return Some(prefix.len() + hashes + 1 + body[1..].find(&end).map_or(body.len() - 1, |at| at + end.len()));
+    }
+    if hashes > 0 {
+        return None;
+    }
+    let quote = body.chars().next()?;
+    let mut chars = body.char_indices().skip(1);
+    if quote == '\'' {
+        let (_, first) = chars.next()?;
+        let (end, second) = chars.next()?;
+        if first != '\\' && second != '\'' {
+            return Some(prefix.len() + 1); // a lifetime: its name is a harmless token
+        }
+        if first != '\\' {
+            return Some(prefix.len() + end + 1);
+        }
+    }
+    let mut chars = body.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' {
+            chars.next();
+        } else if c == quote {
+            return Some(prefix.len() + at + 1);
+        }
+    }
+    Some(text.len())
+}
+
+/// Leaves out every item behind `#[cfg(test)]`, and returns the names of modules of their own file among them.
+fn without_tests(tokens: &[String]) -> (Vec<String>, Vec<String>) {
+    const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let (mut kept, mut files) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < tokens.len() {
+        if !tokens[at..].iter().map(String::as_str).take(MARK.len()).eq(MARK) {
+            kept.push(tokens[at].clone());
+            at += 1;
+            continue;
+        }
+        at += MARK.len();
+        let mut depth = 0_i32;
+        while let Some(token) = tokens.get(at) {
+            if depth == 0 && token == "mod" && tokens.get(at + 2).is_some_and(|end| end == ";") {
+                files.push(tokens[at + 1].clone());
+            }
+            depth += i32::from(["{", "(", "["].contains(&token.as_str()));
+            depth -= i32::from(["}", ")", "]"].contains(&token.as_str()));
+            at += 1;
+            if depth == 0 && (token == ";" || token == "}") {
+                break;
+            }
+        }
+    }
+    (kept, files)
+}
+
+/// Returns every path in the tokens, groups of `use` written out.
+fn paths(tokens: &[String]) -> Vec<Vec<&str>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        at = path(tokens, at, &[], &mut found).max(at + 1);
+    }
+    found
+}
+
+fn path<'a>(tokens: &'a [String], mut at: usize, start: &[&'a str], found: &mut Vec<Vec<&'a str>>) -> usize {
+    let mut path = start.to_vec();
+    loop {
+        match tokens.get(at).map(String::as_str) {
+            Some("{") if path.len() > start.len() || !start.is_empty() => {
+                at += 1;
+                while tokens.get(at).is_some_and(|token| token != "}") {
+                    at = self::path(tokens, at, &path, found).max(at + 1);
+                }
+                return at + 1;
+            }
+            Some(token) if token.starts_with(|c: char| c.is_alphabetic() || c == '_') => {
+                path.push(token);
+                at += 1;
+            }
+            _ => break,
+        }
+        if tokens.get(at).is_none_or(|token| token != "::") {
+            break;
+        }
+        at += 1;
+    }
+    if path.len() > start.len() {
+        found.push(path);
+    }
+    at
+}
+
+/// Returns what a file does against the rules; `file` is relative to `src`, with slashes.
+fn faults(file: &str, source: &str) -> Vec<String> {
+    let (tokens, _) = without_tests(&tokens(source));
+    let folder = file.split(['/', '.']).next().unwrap_or_default();
+    let Some((_, below)) = MAY_NAME.iter().find(|(name, _)| *name == folder) else {
+        return if file == "lib.rs" {
+            Vec::new()
+        } else {
+            vec![format!("{file}: `{folder}` has no place in the line")]
+        };
+    };
+    let edge = EDGE
+        .iter()
+        .any(|(edge, _)| *edge == file || edge.ends_with('/') && file.starts_with(edge));
+    let mut faults = Vec::new();
+    for path in paths(&tokens) {
+        let from_root = path
+            .iter()
+            .position(|segment| !["crate", "isonym", "super", "self"].contains(segment));
+        let named = from_root.filter(|at| *at > 0 && path[0] != "self").map(|at| path[at]);
+        if let Some(named) = named.filter(|named| MAY_NAME.iter().any(|(folder, _)| folder == named)) {
+            // A module may have a child of a folder's name: `super::merkle` is such a path, `super::net` is not.
+            if named != folder && !below.contains(&named) {
+                faults.push(format!("{file}: `{folder}` names `{named}`, which is not below it"));
+            }
+        }
+        let text = path.join("::");
+        let world = WORLD
+            .iter()
+            .any(|world| text == *world || text.starts_with(&format!("{world}::")))
+            || path.iter().any(|segment| WORLD_NAMES.contains(segment))
+            || path
+                .windows(2)
+                .any(|pair| ["SystemTime", "Instant"].contains(&pair[0]) && pair[1] == "now");
+        if world && !edge {
+            faults.push(format!("{file}: names `{text}`, which only edge files may"));
+        }
+    }
+    faults
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Returns the files that hold tests alone: modules declared behind `#[cfg(test)]`, and what is below them.
+fn test_files(file: &Path, source: &str) -> Vec<PathBuf> {
+    let stem = file.file_stem().unwrap().to_str().unwrap();
+    let parent = file.parent().unwrap();
+    let home = if ["mod", "lib", "main"].contains(&stem) {
+        parent.to_owned()
+    } else {
+        parent.join(stem)
+    };
+    let (_, modules) = without_tests(&tokens(source));
+    modules
+        .iter()
+        .flat_map(|module| [home.join(format!("{module}.rs")), home.join(module)])
+        .collect()
+}
+
+#[test]
+fn source_keeps_the_line_of_dependence_and_the_edge() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let sources: Vec<_> = rust_files(&root)
+        .into_iter()
+        .map(|file| (fs::read_to_string(&file).unwrap(), file))
+        .collect();
+    assert!(sources.len() > 10, "the source was not found");
+    let tests: HashSet<PathBuf> = sources
+        .iter()
+        .flat_map(|(source, file)| test_files(file, source))
+        .collect();
+    let faults: Vec<_> = sources
+        .iter()
+        .filter(|(_, file)| !file.ancestors().any(|ancestor| tests.contains(ancestor)))
+        .flat_map(|(source, file)| {
+            let name: Vec<_> = file
+                .strip_prefix(&root)
+                .unwrap()
+                .iter()
+                .map(|part| part.to_str().unwrap())
+                .collect();
+            faults(&name.join("/"), source)
+        })
+        .collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn bad_samples_are_found() {
+    for (file, source) in [
+        ("chain/tree.rs", "use crate::name::NameId;"),
+        ("chain/tree.rs", "fn f() { crate::electrum::ask(); }"),
+        ("chain/mod.rs", "use super::net::Dialer;"),
+        (
+            "name/lookup/machine.rs",
+            "use crate::{chain::Height, electrum::{self, Ask}};",
+        ),
+        ("node/run.rs", "use crate::sim::World;"),
+        ("sim/world/mod.rs", "use crate::node::Handle;"),
+        ("electrum/reply.rs", "pub(in crate::net) struct X;"),
+        ("stranger/mod.rs", ""),
+        ("chain/tree.rs", "use std::{collections::HashMap, fs};"),
+        ("chain/tree.rs", "use std::net::{IpAddr, TcpStream};"),
+        ("name/id.rs", "let c = '\"'; let now = std::time::SystemTime::now();"),
+        ("name/id.rs", "let s = r#\"a \" b\"#; let now = Instant::now();"),
+        ("name/id.rs", "fn f<'a>(x: &'a str) { let rng = rand::rng(); }"),
+        (
+            "name/id.rs",
+            "#[cfg(test)] mod tests { use std::fs; } use rand::rngs::OsRng;",
+        ),
+        ("net/pins.rs", "async fn f() { tokio::select! {} }"),
+        ("electrum/wire.rs", "/* a /* b */ */ use std::thread;"),
+        ("sim/chain.rs", "let home = std::env::var(\"HOME\");"),
+    ] {
+        assert!(!faults(file, source).is_empty(), "nothing found in {file}: {source}");
+    }
+}
+
+#[test]
+fn good_samples_pass() {
+    for (file, source) in [
+        (
+            "chain/tree.rs",
+            "use super::{Height, params::Params}; use crate::time::Timestamp;",
+        ),
+        (
+            "chain/tree.rs",
+            "//! [`crate::net`]\n/* tokio */ const S: &str = \"std::fs \\\" tokio\";",
+        ),
+        (
+            "name/proof/mod.rs",
+            "#[cfg(test)] mod tests { use crate::sim::World; use std::fs; }",
+        ),
+        ("net/dialer.rs", "use tokio::net::TcpStream; use crate::electrum::Ask;"),
+        ("cli/playground.rs", "use isonym::sim::World; use isonym::node::Handle;"),
+        (
+            "sim/host.rs",
+            "use tokio::net::TcpListener; use crate::net::ServerAddress;",
+        ),
+        (
+            "name/id.rs",
+            "use std::net::IpAddr; use std::time::Duration; let name = rand::rngs::StdRng::seed_from_u64(1);",
+        ),
+    ] {
+        assert_eq!(faults(file, source), Vec::<String>::new(), "{file}: {source}");
+    }
+}
