@@ -79,18 +79,7 @@ async fn answer(connection: &Connection, attempt: Attempt, ask: Ask, timeout: Du
                 Request::History(scripthash)
             };
             match call(connection, vec![request], timeout).await?.into_iter().next() {
-                Some(Reply::ValueProof(links)) => {
-                    let links = links.into_iter().map(|link| ProofLink {
-                        height: link.merkle.block_height,
-                        tx: link.transaction,
-                        merkle: link.merkle.branch,
-                        pos: link.merkle.pos,
-                    });
-                    Ok(Event::Proof {
-                        attempt,
-                        links: links.collect(),
-                    })
-                }
+                Some(Reply::ValueProof(links)) => Ok(Event::Proof { attempt, links }),
                 Some(Reply::History(entries)) => {
                     let confirmed = entries
                         .into_iter()
