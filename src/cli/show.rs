@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
 use isonym::chain::sync::Limits;
@@ -39,7 +39,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 /// Opens the node; says so when headers on disk could not be trusted.
-pub(super) fn open(settings: &Settings) -> Result<Node> {
+fn open(settings: &Settings) -> Result<Node> {
     let config = NodeConfig {
         network: settings.network,
         folder: settings.folder.clone(),
@@ -55,7 +55,12 @@ pub(super) fn open(settings: &Settings) -> Result<Node> {
 }
 
 /// Brings the headers up to date, with progress on standard error.
-pub(super) async fn bring_up_to_date(node: &mut Node, quiet: bool) -> Result<SyncReport> {
+async fn bring_up_to_date(node: &mut Node, quiet: bool) -> Result<SyncReport> {
+    let network = node.tree().params().network;
+    ensure!(
+        !node.servers().is_empty(),
+        "no server is known for {network}; name one with --server HOST:PORT"
+    );
     let mut meter = Meter::new(quiet);
     let report = node.sync(Limits::default(), |progress| meter.show(progress)).await;
     meter.finish();
