@@ -55,6 +55,14 @@ pub enum NodeError {
         /// How it went with each.
         servers: Vec<ServerResult>,
     },
+    /// Header sync has not come to the tip yet.
+    #[error("headers are being synchronised: {done} of {total}")]
+    Syncing {
+        /// Headers known.
+        done: u64,
+        /// Headers wanted, by what servers claim.
+        total: u64,
+    },
     /// The headers are too old to tell what names are worth today.
     #[error("not synchronised: {reason}; the servers asked:{}", list(.servers))]
     NotSynchronized {

@@ -7,6 +7,7 @@
 mod clock;
 mod error;
 mod folder;
+mod handle;
 mod header_link;
 mod header_sync;
 mod known_servers;
@@ -17,6 +18,7 @@ mod run;
 mod store;
 
 pub use error::NodeError;
+pub use handle::{Answer, Handle, Question, Standing};
 pub use report::{ServerResult, SyncReport};
 pub use run::{Node, NodeConfig};
 pub use store::{Rebuilt, StoreError};
