@@ -11,6 +11,7 @@ use isonym::name::encoding::quoted;
 use isonym::name::lookup::LookupSettings;
 use isonym::name::policy::Basis;
 use isonym::name::{NameId, Outcome};
+use isonym::net;
 use isonym::node::{Node, NodeConfig, SyncReport};
 
 use super::args::{Cli, Command, NameArgs};
@@ -46,6 +47,7 @@ fn open(settings: &Settings) -> Result<Node> {
         anchor: settings.anchor,
         servers: settings.servers.clone(),
         proxy: settings.proxy.clone(),
+        connection_limits: net::Limits::default(),
     };
     let (node, rebuilt) = Node::open(config)?;
     if let Some(reason) = rebuilt {

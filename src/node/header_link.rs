@@ -33,6 +33,7 @@ pub(super) struct Dial {
     pub(super) server: ServerAddr,
     pub(super) pin: Option<Pin>,
     pub(super) conn: ConnId,
+    pub(super) limits: Limits,
     /// A request takes at most this long; the machine's own deadline is shorter.
     pub(super) timeout: Duration,
 }
@@ -64,12 +65,13 @@ async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::S
         server,
         pin,
         conn,
+        limits,
         timeout,
     } = dial;
     let purpose = Purpose::Sync {
         versions: VersionRange::ALL,
     };
-    let opened = Connection::open(&dialer, &server, pin, network, purpose, Limits::default()).await;
+    let opened = Connection::open(&dialer, &server, pin, network, purpose, limits).await;
     let connection = match opened {
         Ok(connection) => Arc::new(connection),
         Err(error) => {

@@ -139,6 +139,7 @@ impl<'a> HeaderSync<'a> {
             pin: self.node.pin(&server),
             server,
             conn,
+            limits: self.node.connection_limits(),
             timeout: self.limits.ask_timeout + LINK_GRACE,
         };
         let link = header_link::open(dial, self.words.clone());

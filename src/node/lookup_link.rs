@@ -22,6 +22,7 @@ pub(super) struct Dial {
     pub(super) server: ServerAddr,
     pub(super) pin: Option<Pin>,
     pub(super) attempt: Attempt,
+    pub(super) limits: Limits,
     pub(super) timeout: Duration,
 }
 
@@ -53,10 +54,11 @@ async fn run(
         server,
         pin,
         attempt,
+        limits,
         timeout,
     } = dial;
     let failed = |error: &dyn std::fmt::Display| format!("{server}: {error}");
-    let opened = Connection::open(&dialer, &server, pin, network, Purpose::Lookup, Limits::default()).await;
+    let opened = Connection::open(&dialer, &server, pin, network, Purpose::Lookup, limits).await;
     let connection = opened.map_err(|error| failed(&error))?;
     let mut pin = connection.identity().pin();
     while let Some(ask) = asks.recv().await {

@@ -29,7 +29,7 @@ impl Node {
         if servers.is_empty() {
             return Err(NodeError::NoServer { servers: Vec::new() });
         }
-        let mut lookup = Lookup::new(name.clone(), settings, self.claimed_height);
+        let mut lookup = Lookup::new(name.clone(), settings, self.claimed_height, servers.len());
         let (events, mut inbox) = mpsc::channel(usize::from(settings.attempts.max(settings.quorum)) * 4);
         let mut links: BTreeMap<Attempt, mpsc::Sender<Ask>> = BTreeMap::new();
         let mut event = Event::Start;
@@ -50,7 +50,8 @@ impl Node {
                     Effect::Blame { attempt, fault } => {
                         links.remove(&attempt);
                         if let Some(server) = choose(&servers, attempt) {
-                            tracing::warn!(%server, %fault, "a server lied");
+                            // Heights of operations would help to guess the name.
+                            tracing::warn!(%server, "a server {}", fault.summary());
                             self.liars.insert(server.clone());
                         }
                     }
@@ -73,7 +74,7 @@ impl Node {
     }
 
     /// Fetches all operations of a name, oldest first, each proved to be in a block. Tells also how many older ones
-    /// were left out, since they lie below all headers that are kept.
+    /// were left out, since they lie below all headers that are kept. Empty when no server knows any operation.
     ///
     /// # Errors
     ///
@@ -85,16 +86,21 @@ impl Node {
     ) -> Result<(Vec<ProvenEntry>, usize), NodeError> {
         let servers = self.lookup_servers();
         let mut reasons = Vec::new();
+        let mut denied = false;
         for attempt in 0..settings.attempts.max(1) {
             let Some(server) = choose(&servers, attempt) else { break };
             match self
                 .history_from(name, self.lookup_dial(server, attempt, settings))
                 .await
             {
+                Ok((entries, 0)) if entries.is_empty() => denied = true,
                 Ok(found) => return Ok(found),
                 Err(NodeError::History { reasons: why }) => reasons.extend(why),
                 Err(error) => reasons.push(error.to_string()),
             }
+        }
+        if denied {
+            return Ok((Vec::new(), 0));
         }
         Err(NodeError::History { reasons })
     }
@@ -166,6 +172,7 @@ impl Node {
             server: server.clone(),
             pin: self.pin(server),
             attempt,
+            limits: self.connection_limits(),
             timeout: settings.attempt_timeout,
         }
     }

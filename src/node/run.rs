@@ -17,7 +17,7 @@ use crate::chain::sync::{Limits, Progress};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::name::policy::check_tip_age;
-use crate::net::{Dialer, Pin, Proxy, ServerAddr};
+use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
 use crate::time::Timestamp;
 
 /// The header store's folder in the data folder.
@@ -46,6 +46,8 @@ pub struct NodeConfig {
     pub servers: Vec<ServerAddr>,
     /// The way out.
     pub proxy: Proxy,
+    /// How long it may take to open a connection.
+    pub connection_limits: net::Limits,
 }
 
 /// A light client with its data folder.
@@ -64,6 +66,7 @@ pub struct Node {
     /// The greatest height that servers claim.
     pub(super) claimed_height: Height,
     clock: Clock,
+    connection_limits: net::Limits,
     connections: u64,
 }
 
@@ -95,6 +98,7 @@ impl Node {
             liars: BTreeSet::new(),
             good: BTreeSet::new(),
             clock: Clock::start(),
+            connection_limits: config.connection_limits,
             connections: 0,
         };
         Ok((node, rebuilt))
@@ -172,6 +176,10 @@ impl Node {
 
     pub(super) fn dialer(&self) -> Arc<Dialer> {
         Arc::clone(&self.dialer)
+    }
+
+    pub(super) fn connection_limits(&self) -> net::Limits {
+        self.connection_limits
     }
 
     /// Returns what a server's certificate must be.
