@@ -55,6 +55,9 @@ pub enum NodeError {
         /// How it went with each.
         servers: Vec<ServerResult>,
     },
+    /// The node was stopped before there was an answer.
+    #[error("the node is stopping")]
+    Stopped,
     /// Header sync has not come to the tip yet.
     #[error("headers are being synchronised: {done} of {total}")]
     Syncing {

@@ -1,10 +1,13 @@
 //! A connection of header sync: carries the sync machine's questions out and its server's words back.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::chain::sync::{Ask, AskId, ClaimedTip, Event, ServerIndex};
 use crate::chain::{Network, PureHeader};
@@ -14,6 +17,9 @@ use crate::net::{Connection, ConnectionError, Dialer, Limits, Pin, Proxy, Purpos
 
 /// Questions that may wait for the link; the machine keeps fewer in flight.
 const QUEUE: usize = 16;
+
+/// Seconds of silence after which a sign of life is sent: servers end sessions after ten minutes without a request.
+const KEEP_ALIVE: RangeInclusive<u64> = 150..=450;
 
 /// What a link tells the driver.
 #[derive(Debug)]
@@ -111,15 +117,21 @@ async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::S
         .ok()?;
     let mut calls = JoinSet::new();
     loop {
+        let silence = rand::rng().random_range(KEEP_ALIVE);
         tokio::select! {
+            () = sleep(Duration::from_secs(silence)) => {
+                let connection = Arc::clone(&connection);
+                calls.spawn(async move { connection.call(vec![Request::Ping], timeout).await.map(|_| None) });
+            }
             ask = asks.recv() => {
                 let (id, ask) = ask?;
                 let connection = Arc::clone(&connection);
-                calls.spawn(async move { answer(&connection, conn, id, ask, timeout).await });
+                calls.spawn(async move { answer(&connection, conn, id, ask, timeout).await.map(Some) });
             }
             Some(answered) = calls.join_next() => {
                 match answered.ok()? {
-                    Ok(event) => words.send(Word::Event(event)).await.ok()?,
+                    Ok(Some(event)) => words.send(Word::Event(event)).await.ok()?,
+                    Ok(None) => {}
                     Err(error) => return Some((error.to_string(), error.is_permanent())),
                 }
             }

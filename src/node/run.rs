@@ -1,6 +1,7 @@
 //! The node itself.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use rand::seq::SliceRandom;
 use super::NodeError;
 use super::clock::Clock;
 use super::folder::Folder;
-use super::header_sync::{End, HeaderSync};
+use super::header_sync::{Glimpse, HeaderSync, Stage};
 use super::known_servers::KnownServers;
 use super::report::{ServerResult, SyncReport};
 use super::store::{Rebuilt, Store};
@@ -134,24 +135,59 @@ impl Node {
     /// # Errors
     ///
     /// [`NodeError::NoServer`] when no server could be used, [`NodeError::Store`] when headers can't be written.
-    pub async fn sync(&mut self, limits: Limits, on_progress: impl FnMut(Progress)) -> Result<SyncReport, NodeError> {
-        let (end, servers, claimed) = HeaderSync::run(self, limits, on_progress).await?;
-        let text = serde_json::to_string_pretty(&servers).unwrap_or_default();
+    pub async fn sync(
+        &mut self,
+        limits: Limits,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<SyncReport, NodeError> {
+        let mut last = None;
+        HeaderSync::run(&mut *self, limits, |glimpse| {
+            on_progress(glimpse.progress);
+            let over = glimpse.stage != Stage::Running;
+            last = over.then_some(glimpse);
+            if over {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await?;
+        let Some(Glimpse {
+            stage,
+            servers,
+            claimed,
+            ..
+        }) = last
+        else {
+            return Err(NodeError::NoServer { servers: Vec::new() });
+        };
+        self.note_claim(claimed);
+        self.note_sync(&servers)?;
+        match stage {
+            Stage::Synced => Ok(SyncReport {
+                tip: self.tree.tip(),
+                servers,
+            }),
+            Stage::Running | Stage::Exhausted => Err(NodeError::NoServer { servers }),
+        }
+    }
+
+    /// Remembers the greatest height that servers claim.
+    pub(super) fn note_claim(&mut self, claimed: Option<Height>) {
+        let tip = self.tree.tip().height;
+        self.claimed_height = claimed.unwrap_or(tip).clamp(tip, tip.saturating_add(MAX_CLAIM_AHEAD));
+    }
+
+    /// Remembers how a sync went: for `status` on disk, for lookups in memory.
+    pub(super) fn note_sync(&mut self, servers: &[ServerResult]) -> Result<(), NodeError> {
+        let text = serde_json::to_string_pretty(servers).unwrap_or_default();
         self.folder.replace(LAST_SYNC, &text)?;
-        self.good = self
-            .servers
-            .iter()
-            .zip(&servers)
+        let results = self.servers.iter().zip(servers);
+        self.good = results
             .filter(|(_, result)| result.is_good())
             .map(|(server, _)| server.clone())
             .collect();
-        let tip = self.tree.tip();
-        let ceiling = tip.height.saturating_add(MAX_CLAIM_AHEAD);
-        self.claimed_height = claimed.unwrap_or(tip.height).clamp(tip.height, ceiling);
-        match end {
-            End::Synced => Ok(SyncReport { tip, servers }),
-            End::Exhausted => Err(NodeError::NoServer { servers }),
-        }
+        Ok(())
     }
 
     /// Checks that the headers are recent enough to tell what names are worth today.

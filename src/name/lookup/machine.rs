@@ -35,6 +35,8 @@ enum State {
 struct Try {
     state: State,
     started: Moment,
+    /// The number of the server that it went to, once known.
+    server: Option<usize>,
 }
 
 impl Try {
@@ -45,8 +47,7 @@ impl Try {
 
 /// One lookup of one name.
 ///
-/// Feed it events, carry out its effects until [`Effect::Finished`]. The server of an attempt is the attempt's number
-/// modulo the number of servers, so that all are asked before one is asked again.
+/// Feed it events, carry out its effects until [`Effect::Finished`].
 #[derive(Debug)]
 pub struct Lookup {
     name: NameId,
@@ -105,6 +106,11 @@ impl Lookup {
                     self.set(attempt, State::Failed(reason));
                 }
             }
+            Event::Assigned { attempt, server } => {
+                if let Some(entry) = self.tries.get_mut(usize::from(attempt)) {
+                    entry.server = Some(server);
+                }
+            }
             Event::Start | Event::Proof { .. } | Event::History { .. } | Event::Tick => {}
         }
         if !self.tries.is_empty() {
@@ -128,6 +134,7 @@ impl Lookup {
         self.tries.push(Try {
             state: State::Asked,
             started: now,
+            server: None,
         });
         effects.push(Effect::Ask {
             attempt,
@@ -320,10 +327,14 @@ impl Lookup {
 
     /// Returns how many servers answered; one that answered twice has one voice.
     fn voices(&self) -> usize {
-        let servers = self
-            .answers()
-            .map(|(attempt, _)| usize::from(attempt) % self.servers.max(1));
-        servers.collect::<BTreeSet<usize>>().len()
+        let answered = self
+            .tries
+            .iter()
+            .filter(|entry| matches!(entry.state, State::Answered(_)));
+        answered
+            .filter_map(|entry| entry.server)
+            .collect::<BTreeSet<usize>>()
+            .len()
     }
 
     /// Returns the result once no further answer could change it, or none can be had.

@@ -45,6 +45,13 @@ pub enum Ask {
 pub enum Event {
     /// Begin.
     Start,
+    /// An attempt has its connection. What it answers counts towards the quorum as the voice of this server.
+    Assigned {
+        /// Which attempt.
+        attempt: Attempt,
+        /// A number that stands for the server.
+        server: usize,
+    },
     /// A server gave the operations of the name with their proofs, newest first.
     Proof {
         /// In which attempt.
@@ -82,7 +89,8 @@ impl Event {
     pub fn attempt(&self) -> Option<Attempt> {
         match self {
             Self::Start | Self::Tick => None,
-            Self::Proof { attempt, .. }
+            Self::Assigned { attempt, .. }
+            | Self::Proof { attempt, .. }
             | Self::History { attempt, .. }
             | Self::Transactions { attempt, .. }
             | Self::Failed { attempt, .. } => Some(*attempt),
