@@ -149,6 +149,21 @@ mod tests {
         TxMerkleNode::from_byte_array([byte; 32])
     }
 
+    #[test]
+    fn the_copy_that_fills_up_an_odd_level_is_no_position() {
+        let root = fold(node(5), &[node(5), node(9)], 0).unwrap();
+        assert_eq!(
+            fold(node(5), &[node(5), node(9)], 1),
+            Err(MerkleError::CopiedNode { level: 0 })
+        );
+        let pair = fold(node(1), &[node(2)], 0).unwrap();
+        assert_eq!(
+            fold(node(1), &[node(2), pair], 2),
+            Err(MerkleError::CopiedNode { level: 1 })
+        );
+        assert!(fold(node(1), &[node(2), pair], 0).is_ok_and(|top| top != root));
+    }
+
     /// Builds a branch the slow way: every level of the tree written out.
     fn branch_of(leaves: &[TxMerkleNode], pos: usize) -> Vec<TxMerkleNode> {
         let (mut level, mut at, mut branch) = (leaves.to_vec(), pos, vec![]);

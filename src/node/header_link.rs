@@ -116,7 +116,8 @@ async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::S
         .await
         .ok()?;
     let mut calls = JoinSet::new();
-    loop {
+    let mut refusal = None;
+    let error = loop {
         let silence = rand::rng().random_range(KEEP_ALIVE);
         tokio::select! {
             () = sleep(Duration::from_secs(silence)) => {
@@ -130,24 +131,39 @@ async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::S
             }
             Some(answered) = calls.join_next() => {
                 match answered.ok()? {
-                    Ok(Some(event)) => words.send(Word::Event(event)).await.ok()?,
+                    Ok(Some(event)) => {
+                        if let Event::Refused { reason, .. } = &event {
+                            refusal = Some(reason.clone());
+                        }
+                        words.send(Word::Event(event)).await.ok()?;
+                    }
                     Ok(None) => {}
-                    Err(error) => return Some((error.to_string(), error.is_permanent())),
+                    Err(error) => break error,
                 }
             }
             changed = tips.changed() => {
                 if changed.is_err() {
-                    let error = connection.closed().await;
-                    return Some((error.to_string(), error.is_permanent()));
+                    break connection.closed().await;
                 }
                 let tip = tips.borrow_and_update().as_ref().and_then(claimed);
                 if let Some(tip) = tip {
                     words.send(Word::Event(Event::TipClaimed { conn, tip })).await.ok()?;
                 }
             }
-            error = connection.closed() => return Some((error.to_string(), error.is_permanent())),
+            error = connection.closed() => break error,
+        }
+    };
+    // A server that hangs up has often said why; its last words may still wait to be taken.
+    while let Some(answered) = calls.join_next().await {
+        if let Ok(Ok(Some(Event::Refused { reason, .. }))) = answered {
+            refusal = Some(reason);
         }
     }
+    let reason = match refusal {
+        Some(reason) => format!("{error}, after: {reason}"),
+        None => error.to_string(),
+    };
+    Some((reason, error.is_permanent()))
 }
 
 fn claimed(tip: &HeaderTip) -> Option<ClaimedTip> {

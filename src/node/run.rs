@@ -34,6 +34,10 @@ const MAX_LAST_SYNC: u64 = 1 << 20;
 /// stale. Who claims more would make every name look expired.
 const MAX_CLAIM_AHEAD: Height = 3 * 48;
 
+/// How many blocks a server's tip may lie below ours for it to be asked before others: a new block takes a while to
+/// reach all.
+const MAX_LAG: Height = 1;
+
 /// What a node is made from.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -62,7 +66,7 @@ pub struct Node {
     servers: Vec<ServerAddr>,
     /// Servers that lied in a lookup of this process, left out of further ones.
     pub(super) liars: BTreeSet<ServerAddr>,
-    /// Servers that the last sync got on with.
+    /// Servers that the last sync got on with and that know the newest blocks.
     pub(super) good: BTreeSet<ServerAddr>,
     /// The greatest height that servers claim.
     pub(super) claimed_height: Height,
@@ -182,9 +186,15 @@ impl Node {
     pub(super) fn note_sync(&mut self, servers: &[ServerResult]) -> Result<(), NodeError> {
         let text = serde_json::to_string_pretty(servers).unwrap_or_default();
         self.folder.replace(LAST_SYNC, &text)?;
+        // Who lags can only answer with what once was true.
+        let tip = self.tree.tip().height;
+        let is_good = |result: &ServerResult| {
+            let claimed = result.claimed_height.map(|claimed| claimed.saturating_add(MAX_LAG));
+            result.is_good() && claimed.is_some_and(|claimed| claimed >= tip)
+        };
         let results = self.servers.iter().zip(servers);
         self.good = results
-            .filter(|(_, result)| result.is_good())
+            .filter(|(_, result)| is_good(result))
             .map(|(server, _)| server.clone())
             .collect();
         Ok(())
