@@ -174,6 +174,7 @@ impl<L: Lend> HeaderSync<L> {
                 conn: node.next_conn(),
                 limits: node.connection_limits(),
                 timeout,
+                known_servers: node.known_servers_file(),
             })
         });
         if let Some(dial) = dial {
