@@ -145,6 +145,8 @@ pub struct Params {
     pub p2sh_version: u8,
     /// Human-readable part of segwit addresses.
     pub bech32_hrp: &'static str,
+    /// Namecoin Core's port for JSON-RPC, ours too.
+    pub rpc_port: u16,
     /// Whether a tip older than eight hours means that the servers are stale: not on regtest, where blocks are
     /// made by hand.
     pub tip_ages: bool,
@@ -250,6 +252,7 @@ static MAINNET: Params = Params {
     p2pkh_version: 52,
     p2sh_version: 13,
     bech32_hrp: "nc",
+    rpc_port: 8336,
     tip_ages: true,
 };
 
@@ -268,6 +271,7 @@ static TESTNET: Params = Params {
     p2pkh_version: 111,
     p2sh_version: 196,
     bech32_hrp: "tn",
+    rpc_port: 18336,
     tip_ages: true,
 };
 
@@ -286,6 +290,7 @@ static REGTEST: Params = Params {
     p2pkh_version: 111,
     p2sh_version: 196,
     bech32_hrp: "ncrt",
+    rpc_port: 18443,
     tip_ages: false,
 };
 

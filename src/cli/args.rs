@@ -1,6 +1,7 @@
 //! Arguments and help texts.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
@@ -99,6 +100,21 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Stay up: keep headers and connections ready, answer name_show over JSON-RPC
+    #[command(after_help = "\
+Examples:
+  isonym daemon                                Cookie in the data folder, port 8336 on 127.0.0.1
+  isonym daemon --rpc-user u --rpc-password p --pool-clean 12
+  curl --user u:p --data '{\"method\":\"name_show\",\"params\":[\"d/example\"]}' http://127.0.0.1:8336/
+
+It ends on SIGTERM, SIGINT and the RPC method stop.")]
+    Daemon(DaemonArgs),
+    /// Call a running daemon, as namecoin-cli does; ARGS are JSON where they parse as JSON, else text
+    #[command(after_help = "\
+Examples:
+  isonym rpc getblockcount
+  isonym rpc name_show d/example '{\"streamID\":\"me\",\"valueEncoding\":\"hex\"}'")]
+    Rpc(RpcArgs),
     /// Try everything in a simulated world: a chain with names, three Electrum servers, a recording SOCKS5 proxy
     Playground {
         /// Exit when done instead of staying up for your own tries
@@ -133,6 +149,59 @@ pub(crate) struct NameArgs {
     /// How many servers must answer, each over its own circuit; the newest proved value wins [default: 1]
     #[arg(long, env = "ISONYM_QUORUM", value_name = "NUMBER")]
     quorum: Option<u8>,
+}
+
+/// Where a daemon listens and who may call it.
+#[derive(Debug, Args)]
+pub(crate) struct RpcAccess {
+    /// Where the daemon listens for JSON-RPC [default: 127.0.0.1 at Namecoin Core's port]
+    #[arg(long, env = "ISONYM_RPC_LISTEN", value_name = "ADDR:PORT")]
+    pub(crate) rpc_listen: Option<SocketAddr>,
+    /// Who may call, with --rpc-password, instead of the cookie file in the data folder
+    #[arg(long, env = "ISONYM_RPC_USER", value_name = "USER", requires = "rpc_password")]
+    pub(crate) rpc_user: Option<String>,
+    /// The password; other users of the machine may see it on the command line, so prefer the environment or the file
+    #[arg(long, env = "ISONYM_RPC_PASSWORD", value_name = "PASSWORD", requires = "rpc_user", hide_env_values = true)]
+    pub(crate) rpc_password: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    #[command(flatten)]
+    pub(crate) access: RpcAccess,
+    /// Connections to keep ready for lookups [default: 6]
+    #[arg(long, env = "ISONYM_POOL_CLEAN", value_name = "NUMBER")]
+    pool_clean: Option<usize>,
+    /// How many servers must answer a lookup; the newest proved value wins [default: 1]
+    #[arg(long, env = "ISONYM_QUORUM", value_name = "NUMBER")]
+    quorum: Option<u8>,
+    /// Seconds without a lookup after which an isolation ID is forgotten [default: 600]
+    #[arg(long, env = "ISONYM_ISOLATION_TTL", value_name = "SECONDS")]
+    isolation_ttl: Option<u64>,
+    /// Most isolation IDs to keep connections and results for [default: 256]
+    #[arg(long, env = "ISONYM_MAX_IDS", value_name = "NUMBER")]
+    max_ids: Option<usize>,
+    /// Seconds for which a value is remembered for its caller, at most until the next block; 0: not [default: 600]
+    #[arg(long, env = "ISONYM_CACHE_POSITIVE", value_name = "SECONDS")]
+    cache_positive: Option<u64>,
+    /// Seconds for which absence is remembered for its caller; 0: not [default: 60]
+    #[arg(long, env = "ISONYM_CACHE_NEGATIVE", value_name = "SECONDS")]
+    cache_negative: Option<u64>,
+    /// Make each request without an isolation ID an identity of its own, instead of one for all of them
+    #[arg(long, env = "ISONYM_ISOLATE_ANONYMOUS", value_parser = BoolishValueParser::new())]
+    isolate_anonymous: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RpcArgs {
+    #[command(flatten)]
+    pub(crate) access: RpcAccess,
+    /// The method, such as getblockcount
+    #[arg(value_name = "METHOD")]
+    pub(crate) method: String,
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
 }
 
 /// Parses the process's arguments. Help and version texts and errors are printed by the parser.
@@ -172,10 +241,14 @@ impl Cli {
             direct_is_said,
             ..
         } = &self.options;
-        let name = match &self.command {
-            Command::NameShow(name) | Command::NameHistory(name) => Some(name),
-            Command::Sync | Command::Status { .. } | Command::Playground { .. } => None,
-        };
+        let (mut name, mut daemon, mut access) = (None, None, None);
+        match &self.command {
+            Command::NameShow(args) | Command::NameHistory(args) => name = Some(args),
+            Command::Daemon(args) => (daemon, access) = (Some(args), Some(&args.access)),
+            Command::Rpc(args) => access = Some(&args.access),
+            Command::Sync | Command::Status { .. } | Command::Playground { .. } => {}
+        }
+        let quorum = name.map(|args| args.quorum).or(daemon.map(|args| args.quorum)).flatten();
         Wishes {
             network: network.clone(),
             datadir: datadir.clone(),
@@ -185,7 +258,16 @@ impl Cli {
             direct: direct_is_said.then_some(*direct),
             name_encoding: name.and_then(|name| name.name_encoding.clone()),
             value_encoding: name.and_then(|name| name.value_encoding.clone()),
-            quorum: name.and_then(|name| name.quorum),
+            quorum,
+            rpc_listen: access.and_then(|access| access.rpc_listen),
+            rpc_user: access.and_then(|access| access.rpc_user.clone()),
+            rpc_password: access.and_then(|access| access.rpc_password.clone()),
+            pool_clean: daemon.and_then(|args| args.pool_clean),
+            isolation_ttl: daemon.and_then(|args| args.isolation_ttl),
+            max_ids: daemon.and_then(|args| args.max_ids),
+            cache_positive: daemon.and_then(|args| args.cache_positive),
+            cache_negative: daemon.and_then(|args| args.cache_negative),
+            isolate_anonymous: daemon.filter(|args| args.isolate_anonymous).map(|_| true),
         }
     }
 }
