@@ -16,7 +16,7 @@ use isonym::chain::{Anchor, Network};
 use isonym::name::Encoding;
 use isonym::net::{Proxy, ServerAddr, servers};
 use isonym::node::DaemonSettings;
-use isonym::rpc::Credentials;
+use isonym::rpc::{self, Credentials};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -176,15 +176,14 @@ impl Settings {
         let rpc_credentials = match (&wishes.rpc_user, &wishes.rpc_password) {
             (Some(user), Some(password)) => Some(
                 Credentials::new(user, password)
-                    .context("--rpc-user and --rpc-password must not be empty, and the user has no colon")?,
+                    .context("--rpc-user: a user name has no colon")?,
             ),
             (None, None) => None,
             _ => bail!("--rpc-user and --rpc-password go together; give both or none"),
         };
-        let rpc_port = network.params().rpc_port;
         let daemon = daemon_settings(&wishes, quorum)?;
         Ok(Self {
-            rpc_listen: wishes.rpc_listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, rpc_port))),
+            rpc_listen: wishes.rpc_listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, rpc::default_port(network)))),
             rpc_credentials,
             daemon,
             network,

@@ -145,8 +145,6 @@ pub struct Params {
     pub p2sh_version: u8,
     /// Human-readable part of segwit addresses.
     pub bech32_hrp: &'static str,
-    /// Namecoin Core's port for JSON-RPC, ours too.
-    pub rpc_port: u16,
     /// Whether a tip older than eight hours means that the servers are stale: not on regtest, where blocks are
     /// made by hand.
     pub tip_ages: bool,
@@ -252,7 +250,6 @@ static MAINNET: Params = Params {
     p2pkh_version: 52,
     p2sh_version: 13,
     bech32_hrp: "nc",
-    rpc_port: 8336,
     tip_ages: true,
 };
 
@@ -271,7 +268,6 @@ static TESTNET: Params = Params {
     p2pkh_version: 111,
     p2sh_version: 196,
     bech32_hrp: "tn",
-    rpc_port: 18336,
     tip_ages: true,
 };
 
@@ -290,7 +286,6 @@ static REGTEST: Params = Params {
     p2pkh_version: 111,
     p2sh_version: 196,
     bech32_hrp: "ncrt",
-    rpc_port: 18443,
     tip_ages: false,
 };
 

@@ -36,7 +36,8 @@ pub struct DaemonSettings {
     pub anonymous_apart: bool,
 }
 
-/// Runs a node until its handle asks it to stop. The fronts get the handle before anything is synchronised.
+/// Runs a node until its fronts end. They get the handle before anything is synchronised, and end when
+/// [`Handle::stopped`] says so.
 ///
 /// # Errors
 ///
@@ -55,7 +56,6 @@ where
     let handle = Handle::new(node, settings, leases.clone());
     let connections = Connections::new(handle.clone(), servers, settings.pool, clock, leases, commands);
     tokio::select! {
-        () = handle.stopped() => Ok(()),
         end = keep_synced(handle.clone()) => end,
         end = connections.run() => end,
         end = fronts(handle.clone()) => end,

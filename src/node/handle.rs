@@ -271,8 +271,8 @@ impl Handle {
     }
 
     /// Forgets an isolation ID: its connections are closed, what is cached for it is dropped. `None` forgets all.
-    pub fn forget(&self, id: Option<&IsolationId>) {
-        let id = id.map(|id| hashed(&self.0.id_key, Some(id).filter(|id| !id.as_bytes().is_empty())));
+    pub fn forget(&self, id: Option<IsolationId>) {
+        let id = id.map(|id| hashed(&self.0.id_key, Some(&id)));
         self.0.leases.forget(id);
     }
 
