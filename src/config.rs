@@ -174,16 +174,17 @@ impl Settings {
             "--quorum {quorum}: give a number from 1 to 8"
         );
         let rpc_credentials = match (&wishes.rpc_user, &wishes.rpc_password) {
-            (Some(user), Some(password)) => Some(
-                Credentials::new(user, password)
-                    .context("--rpc-user: a user name has no colon")?,
-            ),
+            (Some(user), Some(password)) => {
+                Some(Credentials::new(user, password).context("--rpc-user: a user name has no colon")?)
+            }
             (None, None) => None,
             _ => bail!("--rpc-user and --rpc-password go together; give both or none"),
         };
         let daemon = daemon_settings(&wishes, quorum)?;
         Ok(Self {
-            rpc_listen: wishes.rpc_listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, rpc::default_port(network)))),
+            rpc_listen: wishes
+                .rpc_listen
+                .unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, rpc::default_port(network)))),
             rpc_credentials,
             daemon,
             network,
@@ -208,8 +209,18 @@ fn daemon_settings(wishes: &Wishes, quorum: u8) -> Result<DaemonSettings> {
     settings.pool.id_ttl = seconds(wishes.isolation_ttl, settings.pool.id_ttl);
     settings.pool.clean = wishes.pool_clean.unwrap_or(settings.pool.clean);
     settings.pool.max_ids = wishes.max_ids.unwrap_or(settings.pool.max_ids);
-    ensure!(settings.pool.clean <= 256, "--pool-clean {}: give at most 256", settings.pool.clean);
-    ensure!((1..=100_000).contains(&settings.pool.max_ids), "--max-ids: give a number from 1 to 100000");
-    ensure!(!settings.pool.id_ttl.is_zero(), "--isolation-ttl: give at least one second");
+    ensure!(
+        settings.pool.clean <= 256,
+        "--pool-clean {}: give at most 256",
+        settings.pool.clean
+    );
+    ensure!(
+        (1..=100_000).contains(&settings.pool.max_ids),
+        "--max-ids: give a number from 1 to 100000"
+    );
+    ensure!(
+        !settings.pool.id_ttl.is_zero(),
+        "--isolation-ttl: give at least one second"
+    );
     Ok(settings)
 }

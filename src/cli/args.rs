@@ -161,7 +161,13 @@ pub(crate) struct RpcAccess {
     #[arg(long, env = "ISONYM_RPC_USER", value_name = "USER", requires = "rpc_password")]
     pub(crate) rpc_user: Option<String>,
     /// The password; other users of the machine may see it on the command line, so prefer the environment or the file
-    #[arg(long, env = "ISONYM_RPC_PASSWORD", value_name = "PASSWORD", requires = "rpc_user", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "ISONYM_RPC_PASSWORD",
+        value_name = "PASSWORD",
+        requires = "rpc_user",
+        hide_env_values = true
+    )]
     pub(crate) rpc_password: Option<String>,
 }
 
@@ -248,7 +254,10 @@ impl Cli {
             Command::Rpc(args) => access = Some(&args.access),
             Command::Sync | Command::Status { .. } | Command::Playground { .. } => {}
         }
-        let quorum = name.map(|args| args.quorum).or(daemon.map(|args| args.quorum)).flatten();
+        let quorum = name
+            .map(|args| args.quorum)
+            .or(daemon.map(|args| args.quorum))
+            .flatten();
         Wishes {
             network: network.clone(),
             datadir: datadir.clone(),

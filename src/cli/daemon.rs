@@ -18,8 +18,8 @@ use isonym::rpc::cookie::Cookie;
 use isonym::rpc::{self, Defaults, Encodings, Guard, Methods, server};
 
 use super::args::{NameArgs, RpcArgs};
-use super::show::{ABSENT, open, print_json};
-use super::{say, stop_at};
+use super::say;
+use super::show::{ABSENT, open, print, print_json};
 use crate::config::Settings;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
@@ -63,7 +63,10 @@ impl Signs {
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let node = open(settings)?;
     let network = settings.network;
-    ensure!(!node.servers().is_empty(), "no server is known for {network}; name one with --server HOST:PORT");
+    ensure!(
+        !node.servers().is_empty(),
+        "no server is known for {network}; name one with --server HOST:PORT"
+    );
     let listen = settings.rpc_listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}; another program may use the port: choose one with --rpc-listen ADDR:PORT")
@@ -73,10 +76,19 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
     let signs = Signs::put_up(settings, address)?;
-    let allowed = settings.rpc_credentials.as_ref().or(signs.cookie.as_ref().map(Cookie::credentials));
+    let allowed = settings
+        .rpc_credentials
+        .as_ref()
+        .or(signs.cookie.as_ref().map(Cookie::credentials));
     let guard = Guard::new(allowed);
-    let encodings = Encodings { name: settings.name_encoding, value: settings.value_encoding };
-    let defaults = Defaults { encodings, ..Defaults::default() };
+    let encodings = Encodings {
+        name: settings.name_encoding,
+        value: settings.value_encoding,
+    };
+    let defaults = Defaults {
+        encodings,
+        ..Defaults::default()
+    };
     if !quiet {
         say(format_args!("listening on http://{address}/"));
     }
@@ -123,9 +135,14 @@ async fn end_signal() {
 
 /// Calls a daemon, as namecoin-cli does.
 pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode> {
-    let params: Vec<Value> =
-        args.args.iter().map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text))).collect();
-    let result = client(settings)?.call::<Value>(&args.method, &Value::Array(params)).await;
+    let params: Vec<Value> = args
+        .args
+        .iter()
+        .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
+        .collect();
+    let result = client(settings)?
+        .call::<Value>(&args.method, &Value::Array(params))
+        .await;
     finish(result)
 }
 
@@ -140,15 +157,16 @@ pub(super) async fn name_method(settings: &Settings, args: &NameArgs, method: &s
     {
         options.insert("isolation_id".to_owned(), json!(args.isolation_id));
     }
-    let result = client(settings)?.call::<Value>(method, &json!([args.name, options])).await;
+    let result = client(settings)?
+        .call::<Value>(method, &json!([args.name, options]))
+        .await;
     finish(result)
 }
 
 fn finish(result: Result<Value, ClientError>) -> Result<ExitCode> {
     match result {
         Ok(Value::String(text)) => {
-            use std::io::Write;
-            writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")?;
+            print(&text)?;
             Ok(ExitCode::SUCCESS)
         }
         Ok(value) => {
@@ -165,7 +183,9 @@ fn finish(result: Result<Value, ClientError>) -> Result<ExitCode> {
 
 fn client(settings: &Settings) -> Result<Client> {
     let file = settings.folder.join(ADDRESS_FILE);
-    let running = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<SocketAddr>().ok());
+    let running = fs::read_to_string(&file)
+        .ok()
+        .and_then(|text| text.trim().parse::<SocketAddr>().ok());
     let address = running.unwrap_or(settings.rpc_listen);
     let login = match &settings.rpc_credentials {
         Some(credentials) => Login::Password(credentials.clone()),

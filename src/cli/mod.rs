@@ -1,7 +1,7 @@
 //! The command line: arguments, help, and what each command prints.
 
 mod args;
-mod name_json;
+mod daemon;
 mod playground;
 mod progress;
 mod show;

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use isonym::chain::sync::Limits;
 use isonym::isolation::IsolationId;
@@ -13,16 +14,16 @@ use isonym::name::lookup::LookupSettings;
 use isonym::name::policy::Basis;
 use isonym::name::{NameId, Outcome};
 use isonym::net;
-use isonym::node::{Node, NodeConfig, SyncReport};
+use isonym::node::{Node, NodeConfig, NodeError, SyncReport};
+use isonym::rpc::{self, Encodings};
 
 use super::args::{Cli, Command, NameArgs};
-use super::name_json::{self, Encodings};
 use super::progress::Meter;
-use super::{playground, say};
+use super::{daemon, playground, say};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
-const ABSENT: u8 = 2;
+pub(super) const ABSENT: u8 = 2;
 
 /// Runs a command and returns the process's exit status.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
@@ -32,16 +33,29 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let settings = Settings::resolve(cli.wishes(), cli.options.config.as_deref())?;
     let quiet = cli.options.quiet;
     match &cli.command {
-        Command::NameShow(args) => name_show(&settings, args, quiet).await,
-        Command::NameHistory(args) => name_history(&settings, args, quiet).await,
+        Command::NameShow(args) => match name_show(&settings, args, quiet).await {
+            Err(error) if is_in_use(&error) => daemon::name_method(&settings, args, "name_show").await,
+            shown => shown,
+        },
+        Command::NameHistory(args) => match name_history(&settings, args, quiet).await {
+            Err(error) if is_in_use(&error) => daemon::name_method(&settings, args, "name_history").await,
+            shown => shown,
+        },
+        Command::Daemon(_) => daemon::run(&settings, quiet).await,
+        Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
         Command::Status { json } => status(&settings, *json),
         Command::Playground { .. } => Ok(ExitCode::FAILURE),
     }
 }
 
+/// Says whether a daemon, or another command, holds the data folder.
+fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(NodeError::FolderInUse { .. }))
+}
+
 /// Opens the node; says so when headers on disk could not be trusted.
-fn open(settings: &Settings) -> Result<Node> {
+pub(super) fn open(settings: &Settings) -> Result<Node> {
     let config = NodeConfig {
         network: settings.network,
         folder: settings.folder.clone(),
@@ -127,7 +141,8 @@ async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<
     };
     let outcome = node.name_show(&name, lookup).await?;
     if let Outcome::Found(status) = &outcome {
-        print_json(&name_json::name(status, node.tree(), encodings(settings)))?;
+        let tree = node.tree();
+        print_json(&rpc::name(status, &tree.tip(), tree.params(), encodings(settings)))?;
         return Ok(ExitCode::SUCCESS);
     }
     say(format_args!("{}", absence(&outcome, &name)));
@@ -181,10 +196,11 @@ async fn name_history(settings: &Settings, args: &NameArgs, quiet: bool) -> Resu
         say(format_args!("{}", absence(&Outcome::NeverExisted, &name)));
         return Ok(ExitCode::from(ABSENT));
     }
+    let tree = node.tree();
     let entries = entries
         .iter()
-        .map(|entry| Value::Object(name_json::entry(entry, node.tree(), encodings(settings))));
-    print_json(&Value::Array(entries.collect()))?;
+        .map(|entry| rpc::entry(entry, &tree.tip(), tree.params(), encodings(settings)));
+    print_json(&entries.collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -233,12 +249,12 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
 }
 
 /// Prints a result as JSON.
-pub(super) fn print_json(value: &Value) -> Result<()> {
+pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
 /// Prints a result. A reader that has gone away is no reason to complain.
-fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
