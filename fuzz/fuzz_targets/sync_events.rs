@@ -104,7 +104,7 @@ fn headers(bytes: &mut Bytes<'_>, conn: ConnId, ask: AskId, asked: Ask) -> Optio
     match bend {
         0..16 => served.push(bend),
         16..32 => served.truncate(served.len().saturating_sub(usize::from(bend))),
-        32..48 => told = told.wrapping_add(Height::from(bend) - 40),
+        32..48 => told = told.wrapping_add(Height::from(bend)).wrapping_sub(40),
         48..64 => {
             let at = usize::from(bytes.next()?);
             if let Some(byte) = served.get_mut(at) {
