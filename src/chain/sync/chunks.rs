@@ -143,10 +143,11 @@ impl Chunks {
     /// otherwise since.
     pub(super) fn deliver(&mut self, start: Height, conn: ConnId, count: Height, bytes: Vec<u8>) {
         if let Some(chunk) = self.0.get_mut(&start)
-            && chunk.reply.is_none()
             && chunk.count == count
         {
-            chunk.reply = Some((conn, bytes));
+            // It may be asked again when the reply that is kept turns out to be a lie.
+            chunk.holders.retain(|holder| *holder != conn);
+            chunk.reply.get_or_insert((conn, bytes));
         }
     }
 
@@ -184,5 +185,59 @@ impl Chunks {
             .filter(|chunk| chunk.reply.is_none() && !chunk.holders.is_empty() && chunk.holders.len() < MAX_HOLDERS)
             .map(|chunk| chunk.since)
             .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taker(conn: u64, highest: Height, now: u64) -> Taker {
+        Taker {
+            conn: ConnId(conn),
+            highest,
+            max_count: 10,
+            now: Moment(now),
+            steal_after: Duration::from_millis(100),
+        }
+    }
+
+    #[test]
+    fn a_second_delivery_frees_its_sender_to_be_asked_again() {
+        let mut chunks = Chunks::default();
+        chunks.insert(1, 10);
+        assert_eq!(chunks.assign(&taker(1, 50, 0), false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 50, 99), false), None);
+        assert_eq!(chunks.assign(&taker(2, 50, 100), false), Some((1, 10)));
+        chunks.deliver(1, ConnId(1), 10, vec![1]);
+        chunks.deliver(1, ConnId(2), 10, vec![2]);
+        chunks.distrust(ConnId(1));
+        assert_eq!(chunks.take(1), None);
+        assert_eq!(chunks.assign(&taker(2, 50, 100), false), Some((1, 10)));
+    }
+
+    #[test]
+    fn a_chunk_is_cut_to_what_can_be_served_and_old_replies_do_not_fit_it() {
+        let mut chunks = Chunks::default();
+        chunks.insert(1, 10);
+        assert_eq!(chunks.assign(&taker(1, 50, 0), false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 4, 100), false), Some((1, 4)));
+        chunks.deliver(1, ConnId(1), 10, vec![1]);
+        assert_eq!(chunks.take(1), None);
+        assert_eq!(chunks.assign(&taker(3, 50, 100), true), Some((5, 6)));
+    }
+
+    #[test]
+    fn gaps_are_found_from_below() {
+        let mut chunks = Chunks::default();
+        chunks.insert(5, 5);
+        assert_eq!(chunks.first_gap(1), (1, Some(5)));
+        assert_eq!(chunks.first_gap(5), (10, None));
+        chunks.insert(12, 1);
+        assert_eq!(chunks.first_gap(7), (10, Some(12)));
+        chunks.keep(10, 12);
+        assert_eq!(chunks.len(), 1);
+        chunks.keep(10, 11);
+        assert_eq!(chunks.len(), 0);
     }
 }

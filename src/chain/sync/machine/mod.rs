@@ -310,14 +310,8 @@ impl Step<'_> {
         }
         peer.strikes = 0;
         match flight.job {
-            Job::Forward { start } => {
-                self.sync.forward.deliver(start, conn, count, bytes);
-                self.apply_forward();
-            }
-            Job::Backward { start } => {
-                self.sync.backward.deliver(start, conn, count, bytes);
-                self.apply_backward();
-            }
+            Job::Forward { start } => self.sync.forward.deliver(start, conn, count, bytes),
+            Job::Backward { start } => self.sync.backward.deliver(start, conn, count, bytes),
             Job::Trace => self.apply_trace(conn, flight.start, count, &bytes),
             Job::Branch => self.apply_branch(conn, flight.start, count, &bytes),
         }

@@ -11,6 +11,9 @@ impl Step<'_> {
     /// Everything that follows from the state alone: time-outs, who may do what, requests, the verdict.
     pub(super) fn advance(&mut self) {
         self.expire_requests();
+        // Also when nothing was delivered just now: the chunk below may have come another way, or in part.
+        self.apply_backward();
+        self.apply_forward();
         self.classify();
         self.plan_backward();
         self.plan_forward();

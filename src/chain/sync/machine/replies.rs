@@ -22,7 +22,6 @@ impl Step<'_> {
             if let Err(fault) = result {
                 self.sync.backward.insert(start, left.saturating_sub(start));
                 self.blame(conn, fault);
-                break;
             }
         }
         let after = self.tree.lowest();
@@ -64,10 +63,10 @@ impl Step<'_> {
                 self.sync.forward.insert(start, count);
                 self.sync.forward.distrust(conn);
                 self.trace(conn, start.saturating_sub(1));
-                break;
+                continue;
             }
             if !self.accept(conn, start, count, &bytes) {
-                break;
+                continue;
             }
             let next = start.saturating_add(count);
             if next > self.tree.tip().height.saturating_add(1)
@@ -75,7 +74,6 @@ impl Step<'_> {
             {
                 // Valid, but too light so far to be the best chain: the rest of it is its own affair.
                 peer.mode = Mode::Branch { next };
-                break;
             }
         }
     }

@@ -179,3 +179,18 @@ fn a_known_block_at_another_height_is_no_tip() {
     };
     assert_eq!(world.state(1), ServerState::Faulty(fault));
 }
+
+#[test]
+fn a_chunk_that_waits_above_a_lie_is_used_once_the_lie_is_replaced() {
+    let chain = Chain::mined(HEIGHT);
+    // The liar's headers are right, its bytes are not: nothing comes after them that would move the tip again.
+    for latency in [10, 60, 110, 160, 250] {
+        let servers = vec![
+            Script::new(&chain, Habit::Extra).latency(latency),
+            Script::honest(&chain).latency(30),
+        ];
+        let mut world = World::new(chain.anchor(0), servers);
+        world.run();
+        assert_eq!(world.tree.tip().hash, chain.tip().hash, "{latency}");
+    }
+}
