@@ -81,7 +81,7 @@ async fn look_up_much(stage: &Stage) {
         for number in 0..NAMES {
             let number = (number * [1, 3, 7][round]) % NAMES;
             let name = name_id(&format!("d/many-{number}"));
-            let quorum = if number % 10 == 0 { 2 } else { 1 };
+            let quorum = if number.is_multiple_of(10) { 2 } else { 1 };
             let outcome = node.name_show(&name, lookup_settings(3, quorum)).await.unwrap();
             let Outcome::Found(status) = outcome else {
                 panic!("{outcome:?}")
@@ -153,8 +153,8 @@ async fn no_two_connections_have_anything_in_common() {
 /// Returns the scripthash that a line asks for.
 fn scripthash_in(line: &str) -> Option<&str> {
     let asks = line.contains("get_history") || line.contains("get_value_proof");
-    let words = line.split('"').filter(|word| word.len() == 64);
-    words.last().filter(|_| asks)
+    let mut words = line.split('"').filter(|word| word.len() == 64);
+    words.next_back().filter(|_| asks)
 }
 
 #[tokio::test]
