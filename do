@@ -9,7 +9,7 @@ coverage="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks"
 
 fuzz_build() { # [cargo options]: the flags are for the target alone, hence --target
-    RUSTFLAGS="$coverage" cargo build --release --manifest-path fuzz/Cargo.toml --target-dir fuzz/target --target "$(host)" "$@"
+    RUSTFLAGS="${coverage//$'\n'/ }" cargo build --release --manifest-path fuzz/Cargo.toml --target-dir fuzz/target --target "$(host)" "$@"
 }
 
 host() { rustc -vV | sed -n 's/^host: //p'; }

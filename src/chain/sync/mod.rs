@@ -14,6 +14,8 @@
 
 mod chunks;
 mod machine;
+#[cfg(test)]
+mod tests;
 
 pub use machine::Sync;
 
@@ -220,6 +222,14 @@ pub enum Fault {
         claimed: Height,
         /// The anchor's height.
         anchor: Height,
+    },
+    /// It claims a block as its tip that lies at another height.
+    #[error("claims a tip at height {claimed} that lies at height {height}")]
+    ClaimedHeight {
+        /// What it claims.
+        claimed: Height,
+        /// Where the block lies.
+        height: Height,
     },
     /// Its tip is so old that it must have lost touch.
     #[error("has a tip that is {age} seconds old")]
