@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use isonym::chain::Network;
 use isonym::name::Outcome;
-use isonym::name::lookup::LookupError;
+use isonym::name::lookup::{LookupError, LookupSettings};
 use isonym::name::policy::{NotSynchronized, check_tip_age};
 use isonym::node::{NodeError, SyncReport};
 use isonym::sim::wallet::Signer;
 use isonym::sim::{AddressKind, AuxPowKind, Fault, Flaw, Release, SharedWorld, Work};
 use isonym::time::Timestamp;
 
-use stage::{NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, sync, value, world};
+use stage::{NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, value, world};
 
 /// The server that errs, where there are others.
 const FAULTY: usize = 0;
@@ -62,7 +62,8 @@ async fn sync_alone(fault: &Fault, says: &str) {
 
 /// The fault begins after header sync; lookups go on until one meets it.
 async fn lookup_beside_honest(fault: &Fault, release: Release) {
-    let stage = Stage::open(world(), release, &[None, None, None]).await;
+    let mut stage = Stage::open(world(), release, &[None, None, None]).await;
+    stage.patience = patience(Some(fault));
     let (mut node, _folder) = stage.node();
     sync(&mut node).await.unwrap();
     stage.hosts[FAULTY].set_fault(Some(fault.clone()));
@@ -78,11 +79,16 @@ async fn lookup_beside_honest(fault: &Fault, release: Release) {
 
 /// The fault begins after header sync, and there is no other server.
 async fn lookup_result_alone(fault: &Fault, release: Release, name: &str) -> Result<Outcome, NodeError> {
-    let stage = Stage::open(world(), release, &[None]).await;
+    let mut stage = Stage::open(world(), release, &[None]).await;
+    stage.patience = patience(Some(fault));
     let (mut node, _folder) = stage.node();
     sync(&mut node).await.unwrap();
     stage.hosts[FAULTY].set_fault(Some(fault.clone()));
-    node.name_show(&name_id(name), lookup_settings(3, 1)).await
+    let settings = LookupSettings {
+        attempt_timeout: 2 * stage.patience,
+        ..lookup_settings(3, 1)
+    };
+    node.name_show(&name_id(name), settings).await
 }
 
 async fn lookup_alone(fault: &Fault, release: Release, says: &str) {

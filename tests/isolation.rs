@@ -201,7 +201,7 @@ fn node_through(proxy: net::Proxy, stage: &Stage, folder: &Path) -> Node {
         anchor: Anchor::shipped(Network::Regtest).unwrap(),
         servers: servers.collect(),
         proxy,
-        connection_limits: stage::connection_limits(),
+        connection_limits: stage.connection_limits(),
     })
     .unwrap()
     .0
@@ -259,7 +259,9 @@ async fn nothing_goes_past_a_proxy_that_dies() {
     let proxy = net::Proxy::Socks5(vec![stage.proxy.addr]);
     let mut node = node_through(proxy, &stage, folder.path());
     sync(&mut node).await.unwrap();
-    let Stage { hosts, proxy, ledger } = stage;
+    let Stage {
+        hosts, proxy, ledger, ..
+    } = stage;
     let before = ledger.connections().len();
     drop(proxy);
     // The listener closes when its task is gone.
