@@ -136,12 +136,9 @@ impl Settings {
     pub(crate) fn resolve(wishes: Wishes, file: Option<&Path>) -> Result<Self> {
         let wishes = wishes.or(Wishes::from_file(file)?);
         let network: Network = wishes.network.as_deref().map_or(Ok(Network::default()), str::parse)?;
-        let datadir = match wishes
-            .datadir
-            .or_else(|| dirs::data_dir().map(|folder| folder.join("isonym")))
-        {
-            Some(datadir) => datadir,
-            None => bail!("no home folder is known to keep headers in; name one with --datadir DIR"),
+        let own = || dirs::data_dir().map(|folder| folder.join("isonym"));
+        let Some(datadir) = wishes.datadir.or_else(own) else {
+            bail!("no home folder is known to keep headers in; name one with --datadir DIR");
         };
         let anchor = match wishes.anchor {
             Some(text) => text.parse().with_context(|| format!("--anchor {text}"))?,

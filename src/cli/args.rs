@@ -59,8 +59,13 @@ pub(crate) struct Options {
         value_delimiter = ','
     )]
     server: Vec<String>,
-    /// SOCKS5 proxy, which should be Tor [default: socks5://127.0.0.1:9050, then 9150]
-    #[arg(long, global = true, env = "ISONYM_PROXY", value_name = "socks5://HOST:PORT")]
+    #[arg(
+        long,
+        global = true,
+        env = "ISONYM_PROXY",
+        value_name = "socks5://HOST:PORT",
+        help = "SOCKS5 proxy, which should be Tor [default: socks5://127.0.0.1:9050, then 9150]"
+    )]
     proxy: Option<String>,
     /// Use no proxy: servers learn your address, and all your lookups can be linked
     #[arg(long, global = true, env = "ISONYM_DIRECT", value_parser = BoolishValueParser::new())]

@@ -44,7 +44,7 @@ impl From<sled::Error> for Trouble {
             sled::Error::Corruption { .. } | sled::Error::Unsupported(_) | sled::Error::ReportableBug(_) => {
                 Self::Damaged(error.to_string())
             }
-            other => Self::Failed(StoreError::Database(other)),
+            sled::Error::CollectionNotFound(_) => Self::Failed(StoreError::Database(error)),
         }
     }
 }
