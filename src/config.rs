@@ -137,10 +137,10 @@ impl Settings {
         let wishes = wishes.or(Wishes::from_file(file)?);
         let network: Network = wishes.network.as_deref().map_or(Ok(Network::default()), str::parse)?;
         let own = || dirs::data_dir().map(|folder| folder.join("isonym"));
-        let Some(datadir) = wishes.datadir.or_else(own) else {
+        let Some(datadir) = wishes.datadir.clone().or_else(own) else {
             bail!("no home folder is known to keep headers in; name one with --datadir DIR");
         };
-        let anchor = match wishes.anchor {
+        let anchor = match &wishes.anchor {
             Some(text) => text.parse().with_context(|| format!("--anchor {text}"))?,
             None => Anchor::shipped(network)?,
         };
@@ -154,7 +154,7 @@ impl Settings {
         } else {
             named
         };
-        let proxy = match (wishes.direct, wishes.proxy) {
+        let proxy = match (wishes.direct, &wishes.proxy) {
             (Some(true), Some(_)) => bail!("--direct and --proxy exclude each other; give one of them"),
             (Some(true), None) => Proxy::Direct,
             (_, Some(text)) => text.parse().with_context(|| format!("--proxy {text}"))?,
@@ -170,6 +170,7 @@ impl Settings {
             (1..=8).contains(&quorum),
             "--quorum {quorum}: give a number from 1 to 8"
         );
+        let daemon = daemon_settings(&wishes, quorum)?;
         let rpc_credentials = match (&wishes.rpc_user, &wishes.rpc_password) {
             (Some(user), Some(password)) => {
                 Some(Credentials::new(user, password).context("--rpc-user: a user name has no colon")?)
@@ -177,7 +178,6 @@ impl Settings {
             (None, None) => None,
             _ => bail!("--rpc-user and --rpc-password go together; give both or none"),
         };
-        let daemon = daemon_settings(&wishes, quorum)?;
         Ok(Self {
             rpc_listen: wishes
                 .rpc_listen
