@@ -229,7 +229,11 @@ impl Lines {
     /// Sends one request and returns its result; notifications that come before it are left out.
     pub fn ask(&mut self, method: &str, params: &Value) -> Option<Value> {
         let request = json!({ "jsonrpc": "2.0", "id": 0, "method": method, "params": params });
-        writeln!(self.reader.get_mut(), "{request}").ok()?;
+        // In one piece: many small ones would wait for each other's acknowledgement.
+        self.reader
+            .get_mut()
+            .write_all(format!("{request}\n").as_bytes())
+            .ok()?;
         loop {
             let mut line = String::new();
             self.reader.read_line(&mut line).ok().filter(|size| *size > 0)?;
