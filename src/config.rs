@@ -3,7 +3,8 @@
 //! Precedence: command line, environment (`ISONYM_*`), configuration file, default. The first two are one to this
 //! file: the argument parser joins them.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -45,23 +46,27 @@ impl Wishes {
             (None, _) => return Ok(Self::default()),
         };
         let context = || format!("cannot read the configuration file {}", path.display());
-        let size = fs::metadata(&path).with_context(context)?.len();
+        let mut text = String::new();
+        let file = File::open(&path).with_context(context)?;
+        // Not by its stated size: a device has none, and no end either.
+        file.take(MAX_FILE_SIZE + 1)
+            .read_to_string(&mut text)
+            .with_context(context)?;
         ensure!(
-            size <= MAX_FILE_SIZE,
-            "{} is no configuration file: it has {size} bytes",
+            text.len() as u64 <= MAX_FILE_SIZE,
+            "{} is no configuration file: it has more than {MAX_FILE_SIZE} bytes",
             path.display()
         );
-        let text = fs::read_to_string(&path).with_context(context)?;
         toml::from_str(&text).with_context(|| format!("in the configuration file {}", path.display()))
     }
 
     /// Fills what is silent here with what `other` says. Proxy and direct mode are one choice: whoever is heard
     /// first on either decides both.
     fn or(self, other: Self) -> Self {
-        let (proxy, direct) = if self.proxy.is_some() || self.direct == Some(true) {
-            (self.proxy, self.direct)
-        } else {
-            (other.proxy, other.direct)
+        let (proxy, direct) = match (self.proxy, self.direct) {
+            (None, None) => (other.proxy, other.direct),
+            (None, Some(false)) => (other.proxy, Some(false)),
+            said => said,
         };
         Self {
             network: self.network.or(other.network),
@@ -100,12 +105,9 @@ impl Settings {
     pub(crate) fn resolve(wishes: Wishes, file: Option<&Path>) -> Result<Self> {
         let wishes = wishes.or(Wishes::from_file(file)?);
         let network: Network = wishes.network.as_deref().map_or(Ok(Network::default()), str::parse)?;
-        let datadir = match wishes
-            .datadir
-            .or_else(|| dirs::data_dir().map(|folder| folder.join("isonym")))
-        {
-            Some(datadir) => datadir,
-            None => bail!("no home folder is known to keep headers in; name one with --datadir DIR"),
+        let own = || dirs::data_dir().map(|folder| folder.join("isonym"));
+        let Some(datadir) = wishes.datadir.or_else(own) else {
+            bail!("no home folder is known to keep headers in; name one with --datadir DIR");
         };
         let anchor = match wishes.anchor {
             Some(text) => text.parse().with_context(|| format!("--anchor {text}"))?,
@@ -121,10 +123,6 @@ impl Settings {
         } else {
             named
         };
-        ensure!(
-            !servers.is_empty(),
-            "no server is known for {network}; name one with --server HOST:PORT"
-        );
         let proxy = match (wishes.direct, wishes.proxy) {
             (Some(true), Some(_)) => bail!("--direct and --proxy exclude each other; give one of them"),
             (Some(true), None) => Proxy::Direct,

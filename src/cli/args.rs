@@ -1,8 +1,11 @@
 //! Arguments and help texts.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Wishes;
 
@@ -55,18 +58,20 @@ pub(crate) struct Options {
         value_delimiter = ','
     )]
     server: Vec<String>,
-    /// SOCKS5 proxy, which should be Tor [default: socks5://127.0.0.1:9050, then 9150]
     #[arg(
         long,
         global = true,
         env = "ISONYM_PROXY",
         value_name = "socks5://HOST:PORT",
-        conflicts_with = "direct"
+        help = "SOCKS5 proxy, which should be Tor [default: socks5://127.0.0.1:9050, then 9150]"
     )]
     proxy: Option<String>,
     /// Use no proxy: servers learn your address, and all your lookups can be linked
-    #[arg(long, global = true, env = "ISONYM_DIRECT")]
+    #[arg(long, global = true, env = "ISONYM_DIRECT", value_parser = BoolishValueParser::new())]
     direct: bool,
+    /// Whether the user said so, or the contrary: the environment can.
+    #[arg(skip)]
+    direct_is_said: bool,
     /// Say more on standard error; twice for still more
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
@@ -137,7 +142,26 @@ pub(crate) struct NameArgs {
 
 /// Parses the process's arguments. Help and version texts and errors are printed by the parser.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
-    Cli::try_parse()
+    parse_from(std::env::args_os())
+}
+
+fn parse_from<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let source = |option| {
+        matches
+            .value_source(option)
+            .filter(|source| *source != ValueSource::DefaultValue)
+    };
+    let (proxy, direct) = (source("proxy"), source("direct"));
+    cli.options.direct_is_said = direct.is_some();
+    // Both are one choice, and the command line's goes over the environment's. Two of one source are refused later.
+    match (proxy, direct) {
+        (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => cli.options.direct_is_said = false,
+        (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => cli.options.proxy = None,
+        _ => {}
+    }
+    Ok(cli)
 }
 
 impl Cli {
@@ -150,6 +174,7 @@ impl Cli {
             server,
             proxy,
             direct,
+            direct_is_said,
             ..
         } = &self.options;
         let name = match &self.command {
@@ -162,7 +187,7 @@ impl Cli {
             anchor: anchor.clone(),
             server: server.clone(),
             proxy: proxy.clone(),
-            direct: direct.then_some(true),
+            direct: direct_is_said.then_some(*direct),
             name_encoding: name.and_then(|name| name.name_encoding.clone()),
             value_encoding: name.and_then(|name| name.value_encoding.clone()),
             quorum: name.and_then(|name| name.quorum),
@@ -173,7 +198,6 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_holds_together() {
@@ -186,7 +210,7 @@ mod tests {
             "isonym --network regtest --direct name_show d/x --name-encoding hex",
             "isonym name-show d/x --direct --name-encoding hex --network regtest",
         ] {
-            let wishes = Cli::try_parse_from(line.split(' ')).unwrap().wishes();
+            let wishes = parse_from(line.split(' ')).unwrap().wishes();
             assert_eq!(wishes.network.as_deref(), Some("regtest"));
             assert_eq!(wishes.direct, Some(true));
             assert_eq!(wishes.name_encoding.as_deref(), Some("hex"));

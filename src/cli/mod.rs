@@ -6,5 +6,13 @@ mod playground;
 mod progress;
 mod show;
 
+use std::fmt;
+use std::io::{self, Write};
+
 pub(crate) use args::parse;
 pub(crate) use show::run;
+
+/// Writes a line to standard error; where nobody reads it, it is lost, and that is no reason to panic.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

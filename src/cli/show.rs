@@ -1,5 +1,6 @@
 //! The commands.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -15,8 +16,8 @@ use isonym::node::{Node, NodeConfig, SyncReport};
 
 use super::args::{Cli, Command, NameArgs};
 use super::name_json::{self, Encodings};
-use super::playground;
 use super::progress::Meter;
+use super::{playground, say};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
@@ -72,10 +73,10 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let report = bring_up_to_date(&mut node, quiet).await?;
     node.check_fresh(&report)?;
     if !quiet {
-        eprintln!(
+        say(format_args!(
             "synchronised to height {}, block {}",
             report.tip.height, report.tip.hash
-        );
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -127,7 +128,7 @@ async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<
         print_json(&name_json::name(status, node.tree(), encodings(settings)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("{}", absence(&outcome, &name));
+    say(format_args!("{}", absence(&outcome, &name)));
     Ok(ExitCode::from(ABSENT))
 }
 
@@ -175,7 +176,7 @@ async fn name_history(settings: &Settings, args: &NameArgs, quiet: bool) -> Resu
         tracing::warn!("{left_out} older operations lie below all headers kept and are left out");
     }
     if entries.is_empty() && left_out == 0 {
-        eprintln!("{}", absence(&Outcome::NeverExisted, &name));
+        say(format_args!("{}", absence(&Outcome::NeverExisted, &name)));
         return Ok(ExitCode::from(ABSENT));
     }
     let entries = entries
@@ -204,33 +205,41 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("network  {}", settings.network);
-    println!("anchor   {} {}", anchor.height, anchor.hash);
-    println!("tip      {} {}", tip.height, tip.hash);
-    println!(
-        "age      {}",
-        age.map_or("no headers yet; run `isonym sync`".to_owned(), |age| format!(
-            "{age} seconds"
-        ))
-    );
+    let age = age.map_or("no headers yet; run `isonym sync`".to_owned(), |age| {
+        format!("{age} seconds")
+    });
+    let mut lines = vec![
+        format!("network  {}", settings.network),
+        format!("anchor   {} {}", anchor.height, anchor.hash),
+        format!("tip      {} {}", tip.height, tip.hash),
+        format!("age      {age}"),
+    ];
     if last.is_empty() {
-        println!("servers  none asked yet");
+        lines.push("servers  none asked yet".to_owned());
     }
-    for server in last {
+    lines.extend(last.iter().map(|server| {
         let claimed = server
             .claimed_height
             .map_or(String::new(), |height| format!(", claims height {height}"));
-        println!(
+        format!(
             "server   {}: {}{claimed}, {} headers taken",
             server.address, server.result, server.headers
-        );
-    }
+        )
+    }));
+    print(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a result. A reader that has gone away, as `head` does, is no reason to panic.
+/// Prints a result as JSON.
 pub(super) fn print_json(value: &Value) -> Result<()> {
-    use std::io::Write;
-    let text = serde_json::to_string_pretty(value)?;
-    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Prints a result. A reader that has gone away is no reason to complain.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
 }

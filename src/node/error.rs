@@ -1,5 +1,6 @@
 //! Why the node can't do what it is asked for.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,8 +84,9 @@ pub enum NodeError {
 }
 
 fn list(servers: &[ServerResult]) -> String {
-    servers
-        .iter()
-        .map(|server| format!("\n  {}: {}", server.address, server.result))
-        .collect()
+    servers.iter().fold(String::new(), |mut list, server| {
+        // Writing to a string can't fail.
+        let _ = write!(list, "\n  {}: {}", server.address, server.result);
+        list
+    })
 }

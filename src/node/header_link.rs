@@ -1,5 +1,6 @@
 //! A connection of header sync: carries the sync machine's questions out and its server's words back.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::chain::sync::{Ask, AskId, ClaimedTip, Event, ServerIndex};
 use crate::chain::{Network, PureHeader};
 use crate::electrum::{AnswerError, HeaderTip, Reply, ReplyError, Request, VersionRange};
 use crate::isolation::ConnId;
-use crate::net::{Connection, ConnectionError, Dialer, Limits, Pin, Proxy, Purpose, ServerAddr};
+use crate::net::tls::TlsError;
+use crate::net::{Connection, ConnectionError, DialError, Dialer, Limits, Pin, Proxy, Purpose, ServerAddr};
 
 /// Questions that may wait for the link; the machine keeps fewer in flight.
 const QUEUE: usize = 16;
@@ -35,6 +37,8 @@ pub(super) struct Dial {
     pub(super) conn: ConnId,
     /// A request takes at most this long; the machine's own deadline is shorter.
     pub(super) timeout: Duration,
+    /// The file of pins, for the message when one does not fit.
+    pub(super) known_servers: PathBuf,
 }
 
 /// Opens a link in a task of its own. It ends, and its connection with it, when the sender is dropped.
@@ -65,6 +69,7 @@ async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::S
         pin,
         conn,
         timeout,
+        known_servers,
     } = dial;
     let purpose = Purpose::Sync {
         versions: VersionRange::ALL,
@@ -79,7 +84,14 @@ async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::S
             let event = Event::DialFailed {
                 server: index,
                 permanent,
-                reason: error.to_string(),
+                reason: match &error {
+                    ConnectionError::Dial(DialError::Tls(
+                        TlsError::PinChanged { .. } | TlsError::AuthorityLost { .. },
+                    )) => {
+                        format!("{error} ({server} in {})", known_servers.display())
+                    }
+                    _ => error.to_string(),
+                },
             };
             let _ = words.send(Word::Event(event)).await;
             return None;

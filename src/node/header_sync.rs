@@ -140,6 +140,7 @@ impl<'a> HeaderSync<'a> {
             server,
             conn,
             timeout: self.limits.ask_timeout + LINK_GRACE,
+            known_servers: self.node.known_servers_file(),
         };
         let link = header_link::open(dial, self.words.clone());
         self.links.insert(conn, link);

@@ -19,4 +19,4 @@ mod store;
 pub use error::NodeError;
 pub use report::{ServerResult, SyncReport};
 pub use run::{Node, NodeConfig};
-pub use store::{Rebuilt, StoreError};
+pub use store::{Rebuilt, StoreError, panic_is_guarded};

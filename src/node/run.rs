@@ -10,7 +10,7 @@ use super::NodeError;
 use super::clock::Clock;
 use super::folder::Folder;
 use super::header_sync::{End, HeaderSync};
-use super::known_servers::KnownServers;
+use super::known_servers::{self, KnownServers};
 use super::report::{ServerResult, SyncReport};
 use super::store::{Rebuilt, Store};
 use crate::chain::sync::{Limits, Progress};
@@ -177,6 +177,11 @@ impl Node {
     /// Returns what a server's certificate must be.
     pub(super) fn pin(&self, server: &ServerAddr) -> Option<Pin> {
         self.known.pin(server)
+    }
+
+    /// Returns where the pins are, for people.
+    pub(super) fn known_servers_file(&self) -> PathBuf {
+        self.folder.file(known_servers::FILE)
     }
 
     /// Writes the best chain's headers of these heights.
