@@ -1,6 +1,12 @@
 //! `kill -9` in the middle of a sync loses at most what was not written yet.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may panic and read the clock"
+)]
 
 #[path = "support/program.rs"]
 mod program;
