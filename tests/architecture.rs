@@ -1,6 +1,14 @@
 //! Keeps the two rules of `src/lib.rs`: a folder names only folders below it, and only the edge files touch the
 //! world. It reads the source as tokens: comments, literals and code for tests do not count.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on is to fail"
+)]
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +59,7 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
 ];
 
 /// Files that may touch the world, and why. None is listed that does not.
-const EDGE: [(&str, &str); 19] = [
+const EDGE: [(&str, &str); 20] = [
     ("main.rs", "starts the runtime"),
     ("config.rs", "reads the configuration file"),
     (
@@ -71,7 +79,7 @@ const EDGE: [(&str, &str); 19] = [
     ("node/lookup_link.rs", "carries lookup requests out"),
     ("node/lookups.rs", "carries effects out, waits, draws servers"),
     ("node/run.rs", "draws the order of servers"),
-    ("node/store.rs", "owns the database"),
+    ("node/store/database.rs", "owns the database"),
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
 ];

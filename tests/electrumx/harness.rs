@@ -7,7 +7,7 @@ use crate::support::blocks;
 use crate::support::core_rpc::CoreRpc;
 use crate::support::electrumx::{ElectrumX, Release};
 
-/// The script hash that ElectrumX indexes a name by: of an update with no value, and OP_RETURN.
+/// The script hash that `ElectrumX` indexes a name by: of an update with no value, and `OP_RETURN`.
 fn script_hash(name: &[u8]) -> String {
     use bitcoin::hashes::{Hash as _, sha256};
     let mut script = vec![0x53];
@@ -45,10 +45,11 @@ fn every_release_serves_the_recorded_chain() {
                 .iter()
                 .map(|item| (&item["tx_hash"], &item["height"]))
                 .collect();
-            let core = entry["name_history"]["result"].as_array().unwrap();
+            let recorded = entry["name_history"]["result"].as_array().unwrap();
             assert_eq!(
                 served,
-                core.iter()
+                recorded
+                    .iter()
                     .map(|update| (&update["txid"], &update["height"]))
                     .collect::<Vec<_>>()
             );

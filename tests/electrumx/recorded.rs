@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::client::Expected;
 
 /// Height of the recorded chain.
-pub const TIP: u64 = 480;
+pub(crate) const TIP: u64 = 480;
 
 /// Names that Core still serves but that are semi-expired: at most 4 blocks are left to renew them.
 const SEMI_EXPIRED: [&str; 10] = [
@@ -27,16 +27,16 @@ const SEMI_EXPIRED: [&str; 10] = [
 const UNCONFIRMED: [&str; 3] = ["d/first-conf-11", "d/first-conf-3", "d/taken-over-recently"];
 
 /// The recorded answers of Namecoin Core about one name.
-pub struct Recorded {
-    pub hex: String,
-    pub show: Expected,
+pub(crate) struct Recorded {
+    pub(crate) hex: String,
+    pub(crate) show: Expected,
     /// Heights of all operations, oldest first.
-    pub heights: Vec<u64>,
-    pub history: Expected,
+    pub(crate) heights: Vec<u64>,
+    pub(crate) history: Expected,
 }
 
 /// Returns every name of `names.json`, the unregistered ones too.
-pub fn recorded() -> Vec<Recorded> {
+pub(crate) fn recorded() -> Vec<Recorded> {
     let file: Value = serde_json::from_str(include_str!("../vectors/namecoind-regtest/names.json")).unwrap();
     assert_eq!(file["height"], TIP);
     ["names", "unregistered"]
@@ -64,7 +64,7 @@ fn heights(entry: &Value) -> Vec<u64> {
 }
 
 /// Returns which operation is the newest registration: the first one, or the first after an expiry.
-pub fn registration(heights: &[u64]) -> usize {
+pub(crate) fn registration(heights: &[u64]) -> usize {
     let lapse = heights.windows(2).rposition(|pair| pair[1] - pair[0] >= 30);
     lapse.map_or(0, |at| at + 1)
 }
@@ -109,7 +109,9 @@ fn names_that_the_policy_refuses_are_those_listed() {
         };
         refused.entry(why).or_default().push(entry["name"].as_str().unwrap());
     }
-    refused.values_mut().for_each(|names| names.sort_unstable());
+    for names in refused.values_mut() {
+        names.sort_unstable();
+    }
     assert_eq!(
         refused,
         BTreeMap::from([

@@ -186,7 +186,7 @@ fn spawn(release: Release, core: &CoreRpc, folder: &Path, tcp: u16, tls: u16) ->
         .expect("Python runs")
 }
 
-/// Where `tests/install` puts the servers: beside the build, wherever that is.
+/// Where `tests/install` puts the servers: under `target` in the checkout, also when Cargo builds elsewhere.
 fn environments() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/electrumx")
 }
