@@ -134,7 +134,7 @@ fn answers_above_an_anchor_are_those_of_core(release: Release) {
     let core = CoreRpc::start(&blocks);
     let server = ElectrumX::start(release, &core, blocks.len() - 1);
     let names = recorded();
-    for (anchor, ends) in [(300, &["registration"][..]), (465, &["anchor", "registration"])] {
+    for anchor in [300, 465] {
         let option = format!("{anchor}:{}", blocks::hash(&blocks[anchor]));
         let anchor = u64::try_from(anchor).unwrap();
         let client = Client::new([server.server(Transport::Tcp)]).with(&["--anchor", &option]);
@@ -152,7 +152,7 @@ fn answers_above_an_anchor_are_those_of_core(release: Release) {
                 newest_below += u32::from(name.heights.last().is_some_and(|newest| *newest <= anchor));
             }
         }
-        assert!(reached.iter().eq(ends), "{anchor}: {reached:?}");
+        assert_eq!(reached, BTreeSet::from(["anchor", "registration"]), "{anchor}");
         assert_eq!(newest_below > 0, anchor == 465);
     }
 }
