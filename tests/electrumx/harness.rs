@@ -39,7 +39,7 @@ fn every_release_serves_the_recorded_chain() {
             let history = lines
                 .ask("blockchain.scripthash.get_history", &json!([script_hash(&name)]))
                 .unwrap();
-            let served: Vec<_> = history
+            let listed: Vec<_> = history
                 .as_array()
                 .unwrap()
                 .iter()
@@ -47,7 +47,7 @@ fn every_release_serves_the_recorded_chain() {
                 .collect();
             let recorded = entry["name_history"]["result"].as_array().unwrap();
             assert_eq!(
-                served,
+                listed,
                 recorded
                     .iter()
                     .map(|update| (&update["txid"], &update["height"]))

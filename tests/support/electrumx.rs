@@ -20,7 +20,7 @@ use super::core_rpc::CoreRpc;
 const PATIENCE_STEPS: u32 = 600;
 const STEP: Duration = Duration::from_millis(100);
 
-/// A release of `ElectrumX` (PyPI `e-x`), and how it is run.
+/// A release of `ElectrumX` (`e-x` on `PyPI`), and how it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// 1.17.0 held to protocol 1.4.2: what 1.16.0 speaks, as most public Namecoin servers do.
