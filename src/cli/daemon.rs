@@ -94,7 +94,10 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     }
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let ended = run_daemon(node, settings.daemon, |handle| serve(handle, listener, guard, defaults)).await;
+    let ended = run_daemon(node, &settings.daemon, |handle| {
+        serve(handle, listener, guard, defaults)
+    })
+    .await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     signs.take_down()?;
     ended?;

@@ -44,7 +44,7 @@ pub struct DaemonSettings {
 /// [`NodeError::Store`] and [`NodeError::Folder`] when the data folder fails.
 pub async fn run_daemon<F>(
     node: Node,
-    settings: DaemonSettings,
+    settings: &DaemonSettings,
     fronts: impl FnOnce(Handle) -> F,
 ) -> Result<(), NodeError>
 where

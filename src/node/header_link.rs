@@ -67,66 +67,67 @@ pub(super) fn open(dial: Dial, words: mpsc::Sender<Word>) -> mpsc::Sender<(AskId
 }
 
 /// Serves the link until it ends; returns why, unless the driver ended it or was told already.
-async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::Sender<Word>) -> Option<(String, bool)> {
-    let Dial {
-        dialer,
-        network,
-        index,
-        server,
-        pin,
-        conn,
-        limits,
-        timeout,
-        known_servers,
-    } = dial;
-    let purpose = Purpose::Sync {
-        versions: VersionRange::ALL,
+async fn run(dial: Dial, asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::Sender<Word>) -> Option<(String, bool)> {
+    let (conn, timeout, index) = (dial.conn, dial.timeout, dial.index);
+    let failed = |reason: String, permanent: bool| {
+        Word::Event(Event::DialFailed {
+            server: index,
+            reason,
+            permanent,
+        })
     };
-    let opened = Connection::open(&dialer, &server, pin, network, purpose, limits).await;
-    let connection = match opened {
-        Ok(connection) => Arc::new(connection),
-        Err(error) => {
-            // Without a proxy there is but one way, and it was tried.
-            let direct = *dialer.proxy() == Proxy::Direct && matches!(error, ConnectionError::Dial(_));
-            let permanent = direct || error.is_permanent();
-            let event = Event::DialFailed {
-                server: index,
-                permanent,
-                reason: match &error {
-                    ConnectionError::Dial(DialError::Tls(
-                        TlsError::PinChanged { .. } | TlsError::AuthorityLost { .. },
-                    )) => {
-                        format!("{error} ({server} in {})", known_servers.display())
-                    }
-                    _ => error.to_string(),
-                },
-            };
-            let _ = words.send(Word::Event(event)).await;
+    let connection = match open_connection(dial).await {
+        Ok(connection) => connection,
+        Err((reason, permanent)) => {
+            let _ = words.send(failed(reason, permanent)).await;
             return None;
         }
     };
     if let Some(pin) = connection.identity().pin() {
         words.send(Word::Pin(index, pin)).await.ok()?;
     }
-    let mut tips = connection.tips();
-    let first = tips.borrow_and_update().as_ref().and_then(claimed);
+    let first = connection.tips().borrow_and_update().as_ref().and_then(claimed);
     let Some(tip) = first else {
-        let event = Event::DialFailed {
-            server: index,
-            reason: "server told no tip".to_owned(),
-            permanent: true,
-        };
-        let _ = words.send(Word::Event(event)).await;
+        let _ = words.send(failed("server told no tip".to_owned(), true)).await;
         return None;
     };
-    words
-        .send(Word::Event(Event::Connected {
-            server: index,
-            conn,
-            tip,
-        }))
-        .await
-        .ok()?;
+    let connected = Event::Connected {
+        server: index,
+        conn,
+        tip,
+    };
+    words.send(Word::Event(connected)).await.ok()?;
+    serve(Arc::new(connection), conn, timeout, asks, words).await
+}
+
+async fn open_connection(dial: Dial) -> Result<Connection, (String, bool)> {
+    let versions = VersionRange::ALL;
+    let purpose = Purpose::Sync { versions };
+    let server = &dial.server;
+    let opened = Connection::open(&dial.dialer, server, dial.pin, dial.network, purpose, dial.limits).await;
+    opened.map_err(|error| {
+        // Without a proxy there is but one way, and it was tried.
+        let direct = *dial.dialer.proxy() == Proxy::Direct && matches!(error, ConnectionError::Dial(_));
+        let reason = match &error {
+            ConnectionError::Dial(DialError::Tls(TlsError::PinChanged { .. } | TlsError::AuthorityLost { .. })) => {
+                format!("{error} ({server} in {})", dial.known_servers.display())
+            }
+            _ => error.to_string(),
+        };
+        (reason, direct || error.is_permanent())
+    })
+}
+
+/// Carries questions and tips until the connection ends; returns why, unless the driver ended it.
+async fn serve(
+    connection: Arc<Connection>,
+    conn: ConnId,
+    timeout: Duration,
+    mut asks: mpsc::Receiver<(AskId, Ask)>,
+    words: &mpsc::Sender<Word>,
+) -> Option<(String, bool)> {
+    let mut tips = connection.tips();
+    tips.mark_changed();
     let mut calls = JoinSet::new();
     let mut refusal = None;
     let error = loop {

@@ -255,14 +255,14 @@ fn look_up(truth: &Truth, manners: &[Manner], settings: LookupSettings, claimed:
                     if let Some(reply) = manner.reply(truth, attempt, &ask) {
                         queue.insert((now + delay, 10 * count + usize::from(attempt)), reply);
                     }
-                    if !ended.started.contains_key(&attempt) {
+                    ended.started.entry(attempt).or_insert_with(|| {
                         let server = usize::from(attempt) % manners.len();
                         queue.insert(
                             (now, 10 * count + usize::from(attempt)),
                             Event::Assigned { attempt, server },
                         );
-                        ended.started.insert(attempt, now);
-                    }
+                        now
+                    });
                     ended.asks.entry(attempt).or_default().push(ask);
                 }
                 Effect::Blame { attempt, fault } => ended.blamed.push((attempt, fault)),
