@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders, lowest first, and what each may name beside itself. `sim` and `node` are at one height.
-const MAY_NAME: [(&str, &[&str]); 11] = [
+const MAY_NAME: [(&str, &[&str]); 12] = [
     ("time", &[]),
     ("isolation", &["time"]),
     ("chain", &["time", "isolation"]),
@@ -16,8 +16,12 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
     ("sim", &["time", "isolation", "chain", "name", "electrum", "net"]),
     ("node", &["time", "isolation", "chain", "name", "electrum", "net"]),
     (
-        "config",
+        "rpc",
         &["time", "isolation", "chain", "name", "electrum", "net", "node"],
+    ),
+    (
+        "config",
+        &["time", "isolation", "chain", "name", "electrum", "net", "node", "rpc"],
     ),
     (
         "cli",
@@ -30,6 +34,7 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
             "net",
             "sim",
             "node",
+            "rpc",
             "config",
         ],
     ),
@@ -44,6 +49,7 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
             "net",
             "sim",
             "node",
+            "rpc",
             "config",
             "cli",
         ],
@@ -51,7 +57,7 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
 ];
 
 /// Files, or folders with a slash at the end, that may touch the world, and why.
-const EDGE: [(&str, &str); 11] = [
+const EDGE: [(&str, &str); 14] = [
     ("main.rs", "starts the runtime"),
     ("cli.rs", "reads arguments and the environment"),
     ("cli/", "talks to the terminal"),
@@ -60,6 +66,9 @@ const EDGE: [(&str, &str); 11] = [
     ("net/dialer.rs", "opens connections"),
     ("net/tls.rs", "wraps connections"),
     ("net/connection.rs", "drives connections"),
+    ("rpc/server.rs", "listens for callers"),
+    ("rpc/client.rs", "calls other nodes"),
+    ("rpc/cookie.rs", "writes and reads the cookie file"),
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
     (
@@ -69,10 +78,12 @@ const EDGE: [(&str, &str); 11] = [
 ];
 
 /// Paths that only edge files may name, by their beginning.
-const WORLD: [&str; 16] = [
+const WORLD: [&str; 18] = [
     "tokio",
     "tokio_rustls",
     "tokio_socks",
+    "hyper",
+    "hyper_util",
     "rustls",
     "fast_socks5",
     "sled",
@@ -363,6 +374,8 @@ fn bad_samples_are_found() {
             "use crate::{chain::Height, electrum::{self, Ask}};",
         ),
         ("node/run.rs", "use crate::sim::World;"),
+        ("node/run.rs", "use crate::rpc::RpcError;"),
+        ("rpc/args.rs", "use hyper::Request;"),
         ("sim/world/mod.rs", "use crate::node::Handle;"),
         ("electrum/reply.rs", "pub(in crate::net) struct X;"),
         ("stranger/mod.rs", ""),

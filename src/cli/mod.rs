@@ -1,7 +1,6 @@
 //! The command line: arguments, help, and what each command prints.
 
 mod args;
-mod name_json;
 mod playground;
 mod progress;
 mod show;

@@ -11,10 +11,10 @@ use isonym::name::lookup::LookupSettings;
 use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{Proxy, ServerAddr};
 use isonym::node::{Node, NodeConfig};
+use isonym::rpc::{self, Encodings};
 use isonym::sim::{self, AddressKind, Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World, WorldError};
 use isonym::time::Timestamp;
 
-use super::name_json::{self, Encodings};
 use super::show::{absence, print_json};
 
 /// Blocks of the world before the first name.
@@ -252,7 +252,8 @@ async fn show(node: &mut Node, text: &str, settings: LookupSettings) -> Result<(
                 name: Encoding::Ascii,
                 value: Encoding::Ascii,
             };
-            print_json(&name_json::name(&status, node.tree(), encodings))
+            let tree = node.tree();
+            print_json(&rpc::name(&status, &tree.tip(), tree.params(), encodings))
         }
         outcome => {
             println!("{}", absence(&outcome, &name));

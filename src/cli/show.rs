@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use isonym::chain::sync::Limits;
 use isonym::isolation::IsolationId;
@@ -12,9 +13,9 @@ use isonym::name::lookup::LookupSettings;
 use isonym::name::policy::Basis;
 use isonym::name::{NameId, Outcome};
 use isonym::node::{Node, NodeConfig, SyncReport};
+use isonym::rpc::{self, Encodings};
 
 use super::args::{Cli, Command, NameArgs};
-use super::name_json::{self, Encodings};
 use super::playground;
 use super::progress::Meter;
 use crate::config::Settings;
@@ -124,7 +125,8 @@ async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<
     };
     let outcome = node.name_show(&name, lookup).await?;
     if let Outcome::Found(status) = &outcome {
-        print_json(&name_json::name(status, node.tree(), encodings(settings)))?;
+        let tree = node.tree();
+        print_json(&rpc::name(status, &tree.tip(), tree.params(), encodings(settings)))?;
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("{}", absence(&outcome, &name));
@@ -178,10 +180,11 @@ async fn name_history(settings: &Settings, args: &NameArgs, quiet: bool) -> Resu
         eprintln!("{}", absence(&Outcome::NeverExisted, &name));
         return Ok(ExitCode::from(ABSENT));
     }
+    let tree = node.tree();
     let entries = entries
         .iter()
-        .map(|entry| Value::Object(name_json::entry(entry, node.tree(), encodings(settings))));
-    print_json(&Value::Array(entries.collect()))?;
+        .map(|entry| rpc::entry(entry, &tree.tip(), tree.params(), encodings(settings)));
+    print_json(&entries.collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -229,7 +232,7 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
 }
 
 /// Prints a result. A reader that has gone away, as `head` does, is no reason to panic.
-pub(super) fn print_json(value: &Value) -> Result<()> {
+pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     use std::io::Write;
     let text = serde_json::to_string_pretty(value)?;
     writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
