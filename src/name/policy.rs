@@ -263,6 +263,7 @@ mod tests {
             } => "semi-expired",
             Outcome::SemiExpired { .. } => "semi-expired by claim",
             Outcome::Unconfirmed { .. } => "unconfirmed",
+            Outcome::LongExpired { .. } => "long expired",
             Outcome::NeverExisted => "never existed",
         }
     }
