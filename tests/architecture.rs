@@ -67,7 +67,7 @@ const EDGE: [(&str, &str); 14] = [
     ("net/tls.rs", "wraps connections"),
     ("net/connection.rs", "drives connections"),
     ("rpc/server.rs", "listens for callers"),
-    ("rpc/client.rs", "calls other nodes"),
+    ("rpc/client/mod.rs", "calls other nodes"),
     ("rpc/cookie.rs", "writes and reads the cookie file"),
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
