@@ -1,21 +1,36 @@
 //! The ranges of headers that are being fetched, and those that came too early.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::chain::Height;
 use crate::isolation::ConnId;
 use crate::time::Moment;
 
-/// Most connections that fetch the same chunk: the first one, and one that steals it.
-const MAX_HOLDERS: usize = 2;
+/// Most connections that fetch the same chunk: the first one, and those that steal it. Two that never answer must
+/// not keep it from a third.
+const MAX_HOLDERS: usize = 3;
 
 /// A range of heights on its way.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    pub(super) count: Height,
+    count: Height,
     holders: Vec<ConnId>,
     since: Moment,
     reply: Option<(ConnId, Vec<u8>)>,
+}
+
+/// A connection that is free to fetch a chunk.
+#[derive(Debug)]
+pub(super) struct Taker {
+    pub(super) conn: ConnId,
+    /// The highest height that it can serve.
+    pub(super) highest: Height,
+    /// Most headers in one of its replies.
+    pub(super) max_count: Height,
+    pub(super) now: Moment,
+    /// After this a chunk that others hold is given to it too.
+    pub(super) steal_after: Duration,
 }
 
 /// Ranges of heights that don't overlap, by their first height.
@@ -27,10 +42,6 @@ impl Chunks {
         self.0.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -40,14 +51,36 @@ impl Chunks {
         self.0.first_key_value().map(|(start, _)| *start)
     }
 
-    /// Returns the first height above all ranges.
-    pub(super) fn end(&self) -> Option<Height> {
+    /// Returns the lowest height from `from` on that no range covers, and where the next range begins.
+    pub(super) fn first_gap(&self, from: Height) -> (Height, Option<Height>) {
+        let mut at = from;
+        for (start, chunk) in &self.0 {
+            if *start > at {
+                return (at, Some(*start));
+            }
+            at = at.max(start.saturating_add(chunk.count));
+        }
+        (at, None)
+    }
+
+    /// Drops what is of no use any more: ranges that end below `low`, and what lies above `high`.
+    pub(super) fn keep(&mut self, low: Height, high: Height) {
         self.0
-            .last_key_value()
-            .map(|(start, chunk)| start.saturating_add(chunk.count))
+            .retain(|start, chunk| start.saturating_add(chunk.count) > low && *start <= high);
+        if let Some(mut last) = self.0.last_entry() {
+            let fits = (high - *last.key()).saturating_add(1);
+            let chunk = last.get_mut();
+            if chunk.count > fits && chunk.reply.is_none() {
+                chunk.count = fits;
+                chunk.holders.clear();
+            }
+        }
     }
 
     pub(super) fn insert(&mut self, start: Height, count: Height) {
+        if count == 0 {
+            return;
+        }
         self.0.insert(
             start,
             Chunk {
@@ -59,44 +92,44 @@ impl Chunks {
         );
     }
 
-    pub(super) fn count_of(&self, start: Height) -> Option<Height> {
-        self.0.get(&start).map(|chunk| chunk.count)
+    /// Gives a chunk to a connection: a free one, from above or from below, or else one that others keep it waiting
+    /// for. A chunk that is more than it can serve is cut in two, and so taken away from those others.
+    pub(super) fn assign(&mut self, taker: &Taker, from_above: bool) -> Option<(Height, Height)> {
+        let servable = |(start, chunk): &(&Height, &Chunk)| {
+            chunk.reply.is_none() && !chunk.holders.contains(&taker.conn) && **start <= taker.highest
+        };
+        let free = |(_, chunk): &(&Height, &Chunk)| chunk.holders.is_empty();
+        let stuck = |(_, chunk): &(&Height, &Chunk)| {
+            chunk.holders.len() < MAX_HOLDERS && taker.now.since(chunk.since) >= taker.steal_after
+        };
+        let mut servables: Vec<(&Height, &Chunk)> = self.0.iter().filter(servable).collect();
+        if from_above {
+            servables.reverse();
+        }
+        let found = servables.iter().copied().find(free);
+        let (start, _) = found.or_else(|| servables.iter().copied().find(stuck))?;
+        let start = self.cut(*start, taker, from_above)?;
+        let chunk = self.0.get_mut(&start)?;
+        chunk.holders.push(taker.conn);
+        chunk.since = taker.now;
+        Some((start, chunk.count))
     }
 
-    /// Gives a chunk to a connection that can serve heights up to `highest`: a free one, from above or from
-    /// below, or else one that its holder keeps waiting since before `steal_before`.
-    pub(super) fn assign(
-        &mut self,
-        conn: ConnId,
-        highest: Height,
-        from_above: bool,
-        now: Moment,
-        steal_before: Moment,
-    ) -> Option<(Height, Height)> {
-        let servable = |start: Height, chunk: &Chunk| {
-            chunk.reply.is_none()
-                && !chunk.holders.contains(&conn)
-                && start.saturating_add(chunk.count).saturating_sub(1) <= highest
-        };
-        let free = |(start, chunk): &(&Height, &mut Chunk)| servable(**start, chunk) && chunk.holders.is_empty();
-        let stuck = |(start, chunk): &(&Height, &mut Chunk)| {
-            servable(**start, chunk) && chunk.holders.len() < MAX_HOLDERS && chunk.since <= steal_before
-        };
-        let found = if from_above {
-            self.0.iter_mut().rev().find(free)
-        } else {
-            self.0.iter_mut().find(free)
-        };
-        let found = match found {
-            Some(found) => Some(found),
-            None if from_above => self.0.iter_mut().rev().find(stuck),
-            None => self.0.iter_mut().find(stuck),
-        };
-        found.map(|(start, chunk)| {
-            chunk.holders.push(conn);
-            chunk.since = now;
-            (*start, chunk.count)
-        })
+    /// Cuts a chunk to what a connection can serve; returns where its part begins.
+    fn cut(&mut self, start: Height, taker: &Taker, from_above: bool) -> Option<Height> {
+        let chunk = self.0.get_mut(&start)?;
+        let whole = chunk.count;
+        let fits = taker.highest.saturating_sub(start).saturating_add(1);
+        let part = whole.min(taker.max_count).min(fits);
+        if part == whole {
+            return Some(start);
+        }
+        chunk.holders.clear();
+        chunk.count = if from_above { whole - part } else { part };
+        let rest = start.saturating_add(chunk.count);
+        let rest_count = whole - chunk.count;
+        self.insert(rest, rest_count);
+        Some(if from_above { rest } else { start })
     }
 
     /// Takes a chunk away from a connection that failed to deliver it.
@@ -106,12 +139,15 @@ impl Chunks {
         }
     }
 
-    /// Keeps a chunk's bytes until its turn; a second delivery is dropped.
-    pub(super) fn deliver(&mut self, start: Height, conn: ConnId, bytes: Vec<u8>) {
+    /// Keeps a chunk's bytes until its turn; a second delivery is dropped, and one for a chunk that has been cut
+    /// otherwise since.
+    pub(super) fn deliver(&mut self, start: Height, conn: ConnId, count: Height, bytes: Vec<u8>) {
         if let Some(chunk) = self.0.get_mut(&start)
-            && chunk.reply.is_none()
+            && chunk.count == count
         {
-            chunk.reply = Some((conn, bytes));
+            // It may be asked again when the reply that is kept turns out to be a lie.
+            chunk.holders.retain(|holder| *holder != conn);
+            chunk.reply.get_or_insert((conn, bytes));
         }
     }
 
@@ -149,5 +185,59 @@ impl Chunks {
             .filter(|chunk| chunk.reply.is_none() && !chunk.holders.is_empty() && chunk.holders.len() < MAX_HOLDERS)
             .map(|chunk| chunk.since)
             .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taker(conn: u64, highest: Height, now: u64) -> Taker {
+        Taker {
+            conn: ConnId(conn),
+            highest,
+            max_count: 10,
+            now: Moment(now),
+            steal_after: Duration::from_millis(100),
+        }
+    }
+
+    #[test]
+    fn a_second_delivery_frees_its_sender_to_be_asked_again() {
+        let mut chunks = Chunks::default();
+        chunks.insert(1, 10);
+        assert_eq!(chunks.assign(&taker(1, 50, 0), false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 50, 99), false), None);
+        assert_eq!(chunks.assign(&taker(2, 50, 100), false), Some((1, 10)));
+        chunks.deliver(1, ConnId(1), 10, vec![1]);
+        chunks.deliver(1, ConnId(2), 10, vec![2]);
+        chunks.distrust(ConnId(1));
+        assert_eq!(chunks.take(1), None);
+        assert_eq!(chunks.assign(&taker(2, 50, 100), false), Some((1, 10)));
+    }
+
+    #[test]
+    fn a_chunk_is_cut_to_what_can_be_served_and_old_replies_do_not_fit_it() {
+        let mut chunks = Chunks::default();
+        chunks.insert(1, 10);
+        assert_eq!(chunks.assign(&taker(1, 50, 0), false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 4, 100), false), Some((1, 4)));
+        chunks.deliver(1, ConnId(1), 10, vec![1]);
+        assert_eq!(chunks.take(1), None);
+        assert_eq!(chunks.assign(&taker(3, 50, 100), true), Some((5, 6)));
+    }
+
+    #[test]
+    fn gaps_are_found_from_below() {
+        let mut chunks = Chunks::default();
+        chunks.insert(5, 5);
+        assert_eq!(chunks.first_gap(1), (1, Some(5)));
+        assert_eq!(chunks.first_gap(5), (10, None));
+        chunks.insert(12, 1);
+        assert_eq!(chunks.first_gap(7), (10, Some(12)));
+        chunks.keep(10, 12);
+        assert_eq!(chunks.len(), 1);
+        chunks.keep(10, 11);
+        assert_eq!(chunks.len(), 0);
     }
 }

@@ -9,11 +9,14 @@
 //! 3. **Branches.** A server whose headers don't link to ours is traced back to the fork point, and its branch
 //!    is fetched from it alone. Work decides, not length, and not who came first with a claim.
 //!
-//! A server that breaks a rule is left with a [`Fault`] and is not dialed again. A server that is slow, closed
-//! or out of its resource budget only loses its chunk; it is dialed again, over a fresh circuit.
+//! A server that breaks a rule is left with a [`Fault`] and is not dialed again. A server that is slow, closed,
+//! out of its resource budget or in the middle of a reorganisation only loses its chunk; it is dialed again, over a
+//! fresh circuit, a few times in a row at most unless it brings new headers.
 
 mod chunks;
 mod machine;
+#[cfg(test)]
+mod tests;
 
 pub use machine::Sync;
 
@@ -187,7 +190,8 @@ pub enum Fault {
         /// What is wrong.
         error: DecodeError,
     },
-    /// The reply has another number of headers than was asked for, though the server claims to have them.
+    /// The reply has another number of headers than was asked for, though the server claims to have them: more, or
+    /// fewer again and again.
     #[error("sent {got} headers of {expected} that it claims to have")]
     Count {
         /// How many were asked for.
@@ -220,6 +224,14 @@ pub enum Fault {
         claimed: Height,
         /// The anchor's height.
         anchor: Height,
+    },
+    /// It claims a block as its tip that lies at another height.
+    #[error("claims a tip at height {claimed} that lies at height {height}")]
+    ClaimedHeight {
+        /// What it claims.
+        claimed: Height,
+        /// Where the block lies.
+        height: Height,
     },
     /// Its tip is so old that it must have lost touch.
     #[error("has a tip that is {age} seconds old")]
@@ -298,7 +310,7 @@ pub struct ServerReport {
     pub state: ServerState,
     /// What it last claimed as its tip.
     pub claimed: Option<ClaimedTip>,
-    /// Headers taken from it.
+    /// Headers from it that we didn't have.
     pub headers: u64,
 }
 

@@ -14,6 +14,9 @@ use crate::time::Moment;
 /// Connections that are opened at once for lookups that found the pool empty, beside the pool's own one.
 const MAX_URGENT: usize = 32;
 
+/// Failed attempts to open a connection after which a lookup is told that no server can be reached.
+const MAX_FAILURES: u32 = 4;
+
 #[derive(Debug)]
 enum State {
     /// Being opened, by the pool's clock or because a lookup waits.
@@ -39,6 +42,8 @@ struct Waiting {
     ticket: Ticket,
     key: IsolationKey,
     deadline: Moment,
+    /// Connections that could not be opened since it waits.
+    failures: u32,
 }
 
 #[derive(Debug)]
@@ -85,7 +90,13 @@ impl Pool {
         match event {
             Event::Tick => {}
             Event::Opened(conn) => self.on_opened(now, conn),
-            Event::OpenFailed(conn, trouble) | Event::Closed(conn, trouble) => self.on_gone(now, conn, trouble),
+            Event::OpenFailed(conn, trouble) => self.on_open_failed(now, conn, trouble, &mut effects),
+            Event::Closed(conn, trouble) => self.on_closed(now, conn, trouble),
+            Event::Used(id) => {
+                if let Some(identity) = self.identities.get_mut(&id) {
+                    identity.last_used = now;
+                }
+            }
             Event::Wanted { ticket, key } => self.on_wanted(now, ticket, key, &mut effects),
             Event::Released(ticket) => self.on_released(now, ticket),
             Event::Lied(conn) => self.on_lied(now, conn, &mut effects),
@@ -159,12 +170,37 @@ impl Pool {
         }
     }
 
-    fn on_gone(&mut self, now: Moment, conn: ConnId, trouble: Trouble) {
+    fn on_open_failed(&mut self, now: Moment, conn: ConnId, trouble: Trouble, effects: &mut Vec<Effect>) {
         let Some(connection) = self.connections.remove(&conn) else {
             return;
         };
-        self.servers
-            .failed(connection.server, trouble, now, &self.settings, &mut self.rng);
+        if trouble != Trouble::NoWayOut {
+            self.servers
+                .failed(connection.server, trouble, now, &self.settings, &mut self.rng);
+        }
+        // Who waits is told as soon as there is little hope, not at the end of its patience.
+        for waiting in &mut self.waiting {
+            waiting.failures = waiting.failures.saturating_add(1);
+        }
+        let hopeless = |waiting: &Waiting| trouble == Trouble::NoWayOut || waiting.failures >= MAX_FAILURES;
+        let (refused, kept): (VecDeque<Waiting>, _) = self.waiting.drain(..).partition(hopeless);
+        self.waiting = kept;
+        effects.extend(
+            refused
+                .into_iter()
+                .map(|waiting| Effect::Refuse(waiting.ticket, Refusal::Unreachable)),
+        );
+    }
+
+    fn on_closed(&mut self, now: Moment, conn: ConnId, trouble: Trouble) {
+        let Some(connection) = self.connections.remove(&conn) else {
+            return;
+        };
+        // Servers end idle connections; only one that can't be opened again is held against them.
+        if trouble == Trouble::Useless {
+            self.servers
+                .failed(connection.server, trouble, now, &self.settings, &mut self.rng);
+        }
         self.unbind(&connection);
     }
 
@@ -196,6 +232,7 @@ impl Pool {
             ticket,
             key,
             deadline: now + self.settings.wait,
+            failures: 0,
         });
     }
 

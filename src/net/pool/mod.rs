@@ -55,6 +55,8 @@ pub struct Ticket(pub u64);
 pub enum Trouble {
     /// The server could not be reached, or closed: try again later.
     Unreachable,
+    /// The proxy can't be used: no server's fault, and no server can be reached.
+    NoWayOut,
     /// The server is of no use to anybody: another network, a broken protocol, a lie.
     Useless,
 }
@@ -81,6 +83,8 @@ pub enum Event {
     Released(Ticket),
     /// The server of this connection lied in a lookup.
     Lied(ConnId),
+    /// An ID is in use though it needs no connection: it is not to be forgotten yet.
+    Used(IsolationId),
     /// Everything of an ID is to be forgotten now.
     Forget(IsolationId),
     /// Everything of all IDs is to be forgotten now.

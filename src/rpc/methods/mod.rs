@@ -205,7 +205,8 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
             (code::INITIAL_DOWNLOAD, message)
         }
         NodeError::Dial(_) | NodeError::NoServer { .. } => (code::NOT_CONNECTED, error.to_string()),
-        NodeError::Lookup(_)
+        NodeError::Stopped
+        | NodeError::Lookup(_)
         | NodeError::History { .. }
         | NodeError::HistoryEntry { .. }
         | NodeError::Folder { .. }

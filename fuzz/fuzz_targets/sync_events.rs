@@ -1,0 +1,198 @@
+//! Any events in any order, with headers good and bad: the sync machine stays bounded and its work never falls.
+
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bitcoin::BlockHash;
+use bitcoin::hashes::{Hash, sha256d};
+use isonym::chain::sync::{Ask, AskId, ClaimedTip, Effect, Event, Limits, ServerIndex, Sync};
+use isonym::chain::{Anchor, HeaderTree, Height, Network, PureHeader};
+use isonym::isolation::ConnId;
+use isonym::time::{Moment, Now, Timestamp};
+use libfuzzer_sys::fuzz_target;
+
+const SERVERS: usize = 4;
+const TIP: u8 = 40;
+const MOST_EVENTS: usize = 400;
+const WALL: Timestamp = Timestamp(1_296_800_000);
+
+const LIMITS: Limits = Limits {
+    connections: 3,
+    full_chunk: 4,
+    truncated_chunk: 8,
+    in_flight: 2,
+    window: 4,
+    ask_timeout: Duration::from_millis(900),
+    steal_after: Duration::from_millis(200),
+    second_server_grace: Duration::from_millis(100),
+    stall_grace: Duration::from_millis(400),
+    dials: 3,
+    redial_pause: Duration::from_millis(50),
+};
+
+/// Three branches, the second one from height 20 and the third one from height 30.
+static CHAINS: LazyLock<[Vec<[u8; 80]>; 3]> = LazyLock::new(|| {
+    let genesis = *Network::Regtest.params().genesis.as_bytes();
+    let first = mined(vec![genesis], TIP, 1);
+    let second = mined(first[..=20].to_vec(), TIP - 18, 2);
+    let third = mined(first[..=30].to_vec(), 3, 3);
+    [first, second, third]
+});
+
+fn mined(mut chain: Vec<[u8; 80]>, count: u8, salt: u8) -> Vec<[u8; 80]> {
+    for _ in 0..count {
+        let mut header = [0; 80];
+        header[..4].copy_from_slice(&0x0001_0004_u32.to_le_bytes());
+        header[4..36].copy_from_slice(&hash(&chain[chain.len() - 1]).to_byte_array());
+        header[36] = salt;
+        let time = 1_296_688_602 + 600 * chain.len() as u32;
+        header[68..72].copy_from_slice(&time.to_le_bytes());
+        header[72..76].copy_from_slice(&0x207f_ffff_u32.to_le_bytes());
+        while hash(&header).to_byte_array()[31] > 0x7e {
+            header[76] += 1;
+        }
+        chain.push(header);
+    }
+    chain
+}
+
+fn hash(header: &[u8; 80]) -> BlockHash {
+    BlockHash::from_raw_hash(sha256d::Hash::hash(header))
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    conns: Vec<(ConnId, usize)>,
+    asks: Vec<(ConnId, AskId, Ask)>,
+    dials: Vec<usize>,
+}
+
+fn tip(bytes: &mut Bytes<'_>) -> Option<ClaimedTip> {
+    let chain = &CHAINS[usize::from(bytes.next()?) % 3];
+    let (at, more) = (usize::from(bytes.next()?), bytes.next()?);
+    let at = at.min(chain.len() - 1);
+    let mut height = at as Height;
+    let mut hash = hash(&chain[at]);
+    match more {
+        0 => height = Height::MAX,
+        1..16 => height += Height::from(more),
+        16..32 => hash = BlockHash::all_zeros(),
+        _ => {}
+    }
+    Some(ClaimedTip { height, hash })
+}
+
+fn headers(bytes: &mut Bytes<'_>, conn: ConnId, ask: AskId, asked: Ask) -> Option<Event> {
+    let (Ask::Full { start, count } | Ask::Truncated { start, count, .. }) = asked;
+    let (which, bend) = (bytes.next()?, bytes.next()?);
+    let chain = &CHAINS[usize::from(which) % 3];
+    let headers = chain.iter().skip(start as usize).take(count as usize);
+    let mut told = headers.len() as Height;
+    let mut served: Vec<u8> = headers.flatten().copied().collect();
+    match bend {
+        0..16 => served.push(bend),
+        16..32 => served.truncate(served.len().saturating_sub(usize::from(bend))),
+        32..48 => told = told.wrapping_add(Height::from(bend)).wrapping_sub(40),
+        48..64 => {
+            let at = usize::from(bytes.next()?);
+            if let Some(byte) = served.get_mut(at) {
+                *byte ^= bend;
+            }
+        }
+        64..72 => told = count,
+        _ => {}
+    }
+    Some(Event::Headers { conn, ask, count: told, bytes: served })
+}
+
+fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<Event> {
+    let kind = bytes.next()? % 16;
+    let pick = usize::from(bytes.next()?);
+    let stranger = ConnId(u64::MAX);
+    let conn = seen.conns.get(pick % seen.conns.len().max(1)).map_or(stranger, |(conn, _)| *conn);
+    let asked = if seen.asks.is_empty() {
+        (stranger, AskId(pick as u64), Ask::Full { start: 1, count: 3 })
+    } else {
+        seen.asks.remove(pick % seen.asks.len())
+    };
+    let reason = String::new;
+    Some(match kind {
+        0..3 => {
+            let server = if seen.dials.is_empty() { pick % (SERVERS + 1) } else { seen.dials.remove(0) };
+            let conn = ConnId(1 + seen.conns.len() as u64);
+            seen.conns.push((conn, server));
+            Event::Connected { server: ServerIndex(server), conn, tip: tip(bytes)? }
+        }
+        3 => {
+            let server = if seen.dials.is_empty() { pick } else { seen.dials.remove(0) };
+            Event::DialFailed { server: ServerIndex(server), reason: reason(), permanent: pick > 200 }
+        }
+        4 => Event::TipClaimed { conn, tip: tip(bytes)? },
+        5 => Event::WronglyCut { conn: asked.0, ask: asked.1 },
+        6 => Event::Refused { conn: asked.0, ask: asked.1, reason: reason() },
+        7 if pick > 128 => Event::Closed { conn, reason: reason(), permanent: pick > 250 },
+        7 | 8 => Event::Tick,
+        9 => headers(bytes, conn, asked.1, asked.2)?,
+        _ => headers(bytes, asked.0, asked.1, asked.2)?,
+    })
+}
+
+fuzz_target!(|data: &[u8]| {
+    let mut bytes = Bytes(data);
+    let anchor = [0_u8, 15, 35][usize::from(bytes.next().unwrap_or(0)) % 3];
+    let hash_there = hash(&CHAINS[0][usize::from(anchor)]);
+    let anchor = Anchor { height: anchor.into(), hash: hash_there, chainwork: None };
+    let mut tree = HeaderTree::new(Network::Regtest.params(), anchor);
+    let mut sync = Sync::new(SERVERS, LIMITS);
+    let mut now = Now { wall: WALL, steady: Moment(0) };
+    let mut seen = Seen::default();
+    let mut stored: Vec<PureHeader> = Vec::new();
+    let mut next = Some(Event::Tick);
+    for _ in 0..MOST_EVENTS {
+        let Some(event) = next.take() else { return };
+        let (before, lowest) = (tree.tip(), tree.lowest());
+        let effects = sync.on_event(&mut tree, now, event);
+        let after = tree.tip();
+        assert!(after.chainwork >= before.chainwork);
+        // The machine takes as many connections as it is told of; each gets so many questions, or is closed.
+        let most = 8 + 2 * LIMITS.window + SERVERS + (LIMITS.in_flight + 1) * seen.conns.len();
+        assert!(effects.len() <= most, "{} of {most}", effects.len());
+        let stores = |effect: &Effect| matches!(effect, Effect::StoreForward { .. });
+        assert_eq!(effects.iter().any(stores), after.hash != before.hash);
+        for effect in effects {
+            match effect {
+                Effect::Dial(server) => seen.dials.push(server.0),
+                Effect::Ask { conn, id, ask } => {
+                    let (Ask::Full { start, count } | Ask::Truncated { start, count, .. }) = ask;
+                    assert!(count > 0 && count <= LIMITS.truncated_chunk && start.checked_add(count).is_some());
+                    assert!(matches!(ask, Ask::Truncated { .. }) || count <= LIMITS.full_chunk);
+                    seen.asks.push((conn, id, ask));
+                }
+                Effect::StoreForward { from } => assert!(from > anchor.height && from <= after.height),
+                Effect::StoreBackward { from } => assert!(lowest.is_none_or(|lowest| from < lowest)),
+                Effect::WakeAt(at) => assert!(at > now.steady),
+                Effect::Close(_) | Effect::Synced | Effect::Exhausted => {}
+            }
+        }
+        stored.clear();
+        stored.extend(tree.best_chain(0).map(|(_, header)| header));
+        for pair in stored.windows(2) {
+            assert_eq!(pair[1].prev(), pair[0].hash());
+        }
+        let Some(pause) = bytes.next() else { return };
+        now.steady = now.steady + Duration::from_millis(u64::from(pause));
+        next = self::event(&mut bytes, &mut seen);
+    }
+});

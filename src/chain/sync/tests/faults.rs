@@ -1,0 +1,196 @@
+//! What a lie costs: the liar, and nobody else.
+
+use super::chains::Chain;
+use super::world::{Habit, Script, World};
+use crate::chain::sync::{Effect, Fault, ServerState};
+use crate::chain::tree::HeaderError;
+
+const HEIGHT: u32 = 60;
+
+/// Runs a liar alone and beside an honest server, and returns how it ended each time.
+fn liar(script: &Script, anchor: u32) -> [ServerState; 2] {
+    let chain = Chain::mined(HEIGHT);
+    let mut alone = World::new(chain.anchor(anchor), vec![script.clone()]);
+    alone.run();
+    assert_eq!(*alone.verdict(), Effect::Exhausted, "{script:?}");
+
+    let honest = Script::honest(&chain).latency(300);
+    let mut beside = World::new(chain.anchor(anchor), vec![script.clone(), honest]);
+    beside.run();
+    assert_eq!(*beside.verdict(), Effect::Synced, "{script:?}");
+    assert_eq!(beside.tree.tip().hash, chain.tip().hash, "{script:?}");
+    assert_eq!(beside.state(1), ServerState::Connected, "{script:?}");
+    [alone.state(0), beside.state(0)]
+}
+
+fn fault_of(script: &Script, anchor: u32) -> Fault {
+    match liar(script, anchor) {
+        [ServerState::Faulty(fault), _] => fault,
+        [state, _] => panic!("{state:?}"),
+    }
+}
+
+#[test]
+fn wrong_bytes_are_told_apart() {
+    let chain = Chain::mined(HEIGHT);
+    let fault = |habit: Habit| fault_of(&Script::new(&chain, habit), 0);
+    assert!(matches!(fault(Habit::Short), Fault::Count { expected: 8, got: 7 }));
+    assert_eq!(fault(Habit::Extra), Fault::ExtraBytes { extra: 1 });
+    assert!(matches!(
+        fault(Habit::Repeats),
+        Fault::BrokenLink { .. } | Fault::Header { .. }
+    ));
+}
+
+#[test]
+fn wrong_bytes_below_the_anchor_are_told_apart() {
+    let chain = Chain::mined(HEIGHT);
+    let fault = |habit: Habit| fault_of(&Script::new(&chain, habit), 50);
+    assert!(matches!(fault(Habit::Short), Fault::Count { .. }));
+    assert!(matches!(
+        fault(Habit::Extra),
+        Fault::Decode { .. } | Fault::ExtraBytes { .. }
+    ));
+    assert!(matches!(fault(Habit::Repeats), Fault::BrokenLink { .. }));
+    assert!(matches!(
+        fault(Habit::Garbage),
+        Fault::BrokenLink { .. } | Fault::Decode { .. }
+    ));
+}
+
+#[test]
+fn a_liar_in_the_middle_of_a_chunk_stalls_nobody() {
+    let chain = Chain::mined(HEIGHT);
+    let bent = chain.bent(20, |header| {
+        let last = header.len() - 1;
+        header[last] ^= 0xff;
+    });
+    let script = Script::honest(&bent).latency(20);
+    let fault = fault_of(&script, 0);
+    assert!(matches!(fault, Fault::Header { height: 20, .. }), "{fault:?}");
+
+    let native = chain.bent(22, |header| header[40] ^= 1);
+    let fault = fault_of(&Script::honest(&native).latency(20), 0);
+    assert!(
+        matches!(fault, Fault::BrokenLink { .. } | Fault::Header { .. }),
+        "{fault:?}"
+    );
+}
+
+#[test]
+fn blocks_without_work_count_for_nothing() {
+    let chain = Chain::mined(HEIGHT);
+    let fault = fault_of(&Script::honest(&chain.cut(30).idled(500)), 0);
+    let Fault::Header { height: 31, error } = fault else {
+        panic!("{fault:?}");
+    };
+    assert!(matches!(error, HeaderError::InsufficientWork { .. }));
+}
+
+#[test]
+fn servers_without_the_anchor_are_left() {
+    let chain = Chain::mined(HEIGHT);
+    let other = chain.forked(20, 100, 5);
+    assert_eq!(
+        fault_of(&Script::honest(&other), 50),
+        Fault::ConflictsWithAnchor { anchor: 50 }
+    );
+    let other = chain.forked(20, 30, 5);
+    assert_eq!(
+        fault_of(&Script::honest(&other), 50),
+        Fault::ConflictsWithAnchor { anchor: 50 }
+    );
+    let below = chain.cut(49);
+    let expected = Fault::BelowAnchor {
+        claimed: 49,
+        anchor: 50,
+    };
+    assert_eq!(fault_of(&Script::honest(&below), 50), expected);
+}
+
+#[test]
+fn a_server_without_the_anchor_is_left_when_the_tree_is_filled_already() {
+    let chain = Chain::mined(HEIGHT);
+    for other in [
+        chain.forked(20, 100, 5),
+        chain.forked(49, 1, 5),
+        chain.forked(45, 20, 5),
+    ] {
+        let mut world = World::new(chain.anchor(50), vec![Script::honest(&chain)]);
+        world.run();
+        let tree = world.tree.clone();
+        let mut world = World::with(tree, vec![Script::honest(&other)], super::world::LIMITS);
+        world.run();
+        assert_eq!(
+            world.state(0),
+            ServerState::Faulty(Fault::ConflictsWithAnchor { anchor: 50 })
+        );
+    }
+}
+
+#[test]
+fn servers_that_waste_time_are_given_up() {
+    let chain = Chain::mined(HEIGHT);
+    for habit in [
+        Habit::Silent,
+        Habit::SilentAbove,
+        Habit::Boasts(1),
+        Habit::Boasts(1_000_000),
+        Habit::Garbage,
+    ] {
+        let [alone, _] = liar(&Script::new(&chain, habit), 50);
+        assert!(
+            matches!(alone, ServerState::Closed(_) | ServerState::Faulty(_)),
+            "{habit:?}: {alone:?}"
+        );
+    }
+}
+
+#[test]
+fn a_block_from_the_future_is_taken_later() {
+    let chain = Chain::mined(HEIGHT);
+    let ahead = chain.ahead(3 * 3600);
+    let mut world = World::new(chain.anchor(0), vec![Script::honest(&ahead)]);
+    world.wall = chain.tip_time();
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Exhausted);
+    assert_eq!(world.tree.tip().hash, chain.tip().hash);
+    let ServerState::Closed(reason) = world.state(0) else {
+        panic!("{:?}", world.state(0));
+    };
+    assert!(reason.contains("ahead of our clock at height 61"), "{reason}");
+
+    let mut world = World::with(world.tree.clone(), vec![Script::honest(&ahead)], super::world::LIMITS);
+    world.wall = chain.tip_time() + 2 * 3600;
+    world.run();
+    assert_eq!(world.tree.tip().hash, ahead.tip().hash);
+}
+
+#[test]
+fn a_known_block_at_another_height_is_no_tip() {
+    let chain = Chain::mined(HEIGHT);
+    let liar = Script::new(&chain, Habit::Misplaces).latency(2_000);
+    let mut world = World::new(chain.anchor(0), vec![Script::honest(&chain), liar]);
+    world.run();
+    world.settle(60_000);
+    let fault = Fault::ClaimedHeight {
+        claimed: HEIGHT + 5,
+        height: HEIGHT,
+    };
+    assert_eq!(world.state(1), ServerState::Faulty(fault));
+}
+
+#[test]
+fn a_chunk_that_waits_above_a_lie_is_used_once_the_lie_is_replaced() {
+    let chain = Chain::mined(HEIGHT);
+    // The liar's headers are right, its bytes are not: nothing comes after them that would move the tip again.
+    for latency in [10, 60, 110, 160, 250] {
+        let servers = vec![
+            Script::new(&chain, Habit::Extra).latency(latency),
+            Script::honest(&chain).latency(30),
+        ];
+        let mut world = World::new(chain.anchor(0), servers);
+        world.run();
+        assert_eq!(world.tree.tip().hash, chain.tip().hash, "{latency}");
+    }
+}

@@ -1,0 +1,249 @@
+//! Who is dialed and asked, and when a sync ends.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::chains::{Chain, SPACING};
+use super::world::{Habit, LIMITS, Script, World};
+use crate::chain::params::MAX_TIP_AGE;
+use crate::chain::sync::{Ask, Effect, Fault, Limits, ServerState};
+use crate::chain::{HeaderTree, Network, Params};
+
+/// Regtest, but with tips that age.
+static AGEING: LazyLock<Params> = LazyLock::new(|| Params {
+    tip_ages: true,
+    ..*Network::Regtest.params()
+});
+
+fn genesis_world(servers: Vec<Script>) -> World {
+    World::new(Chain::mined(0).anchor(0), servers)
+}
+
+#[test]
+fn one_honest_server_is_enough() {
+    let chain = Chain::mined(50);
+    let mut world = genesis_world(vec![Script::honest(&chain)]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.tree.tip().hash, chain.tip().hash);
+    assert_eq!(world.reports()[0].headers, 50);
+    assert_eq!((world.progress().done, world.progress().total), (51, 51));
+}
+
+#[test]
+fn three_honest_servers_share_the_work() {
+    let chain = Chain::mined(100);
+    let mut world = genesis_world(vec![Script::honest(&chain); 3]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.tree.tip().hash, chain.tip().hash);
+    let reports = world.reports();
+    assert!(reports.iter().all(|report| report.headers >= 16), "{reports:?}");
+    assert_eq!(reports.iter().map(|report| report.headers).sum::<u64>(), 100);
+}
+
+#[test]
+fn a_slow_servers_chunk_is_stolen() {
+    let chain = Chain::mined(40);
+    let slow = Script::honest(&chain).latency(15_000);
+    let mut world = genesis_world(vec![
+        slow,
+        Script::honest(&chain).latency(16_000),
+        Script::honest(&chain),
+    ]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert!(world.now < 20_000, "{}", world.now);
+
+    let mut world = genesis_world(vec![Script::new(&chain, Habit::Silent), Script::honest(&chain)]);
+    world.run();
+    assert_eq!(world.tree.tip().hash, chain.tip().hash);
+    assert!(world.now < 45_000, "{}", world.now);
+}
+
+#[test]
+fn two_silent_servers_keep_nothing_from_a_third() {
+    let chain = Chain::mined(40);
+    let silent = Script::new(&chain, Habit::Silent);
+    let mut world = genesis_world(vec![silent.clone(), silent, Script::honest(&chain).latency(200)]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.tree.tip().hash, chain.tip().hash);
+    assert!(world.now < 60_000, "{}", world.now);
+}
+
+#[test]
+fn a_busy_server_is_dialed_again() {
+    let chain = Chain::mined(40);
+    let mut world = genesis_world(vec![Script::new(&chain, Habit::Closes(3))]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.tree.tip().hash, chain.tip().hash);
+
+    let mut world = genesis_world(vec![Script::new(&chain, Habit::Busy(1))]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.dials.len(), 1);
+
+    let mut world = genesis_world(vec![Script::new(&chain, Habit::Busy(9))]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Exhausted);
+    assert_eq!(world.dials.len(), 3);
+    let reason = "excessive resource usage".to_owned();
+    assert_eq!(world.state(0), ServerState::Closed(reason));
+}
+
+#[test]
+fn nobody_reachable_is_told_after_the_last_dial() {
+    let chain = Chain::mined(5);
+    let mut world = genesis_world(vec![Script::new(&chain, Habit::Unreachable); 4]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Exhausted);
+    assert_eq!(world.dials.len(), 12);
+    assert!(genesis_world(Vec::new()).run().verdict() == &Effect::Exhausted);
+}
+
+#[test]
+fn a_second_server_is_waited_for_but_not_for_long() {
+    let chain = Chain::mined(20);
+    let near = Script::honest(&chain);
+    let mut world = genesis_world(vec![near.clone(), Script::honest(&chain).latency(30_000)]);
+    world.run();
+    let alone = world.now;
+    assert!((5_000..9_000).contains(&alone), "{alone}");
+
+    let mut world = genesis_world(vec![near, Script::honest(&chain).latency(1_000)]);
+    world.run();
+    assert!(world.now < 5_000, "{}", world.now);
+}
+
+#[test]
+fn a_new_tip_is_fetched_and_told_again() {
+    let short = Chain::mined(20);
+    let long = short.grown(30, 1);
+    let mut world = genesis_world(vec![Script::honest(&short).turns_to(60_000, &long)]);
+    world.run();
+    assert_eq!(world.tree.tip().height, 20);
+    world.run();
+    assert_eq!(world.tree.tip().hash, long.tip().hash);
+    assert_eq!(world.verdicts.len(), 2);
+}
+
+#[test]
+fn headers_below_the_anchor_are_filled_in() {
+    let chain = Chain::mined(120);
+    let mut world = World::new(chain.anchor(80), vec![Script::honest(&chain); 2]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.tree.lowest(), Some(50));
+    assert_eq!(world.tree.header_at(50), Some(chain.pure(50)));
+    assert_eq!(world.tree.tip().hash, chain.tip().hash);
+}
+
+#[test]
+fn a_server_that_cuts_wrongly_is_asked_for_full_headers_in_smaller_chunks() {
+    let chain = Chain::mined(120);
+    let mut world = World::new(chain.anchor(80), vec![Script::new(&chain, Habit::CutsWrongly)]);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.tree.lowest(), Some(50));
+    let mut counts = world.asked.iter().filter_map(|(_, ask)| match ask {
+        Ask::Full { count, .. } => Some(*count),
+        Ask::Truncated { .. } => None,
+    });
+    assert!(counts.all(|count| count <= LIMITS.full_chunk));
+}
+
+#[test]
+fn a_half_filled_tree_is_filled_further() {
+    let chain = Chain::mined(120);
+    let mut tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(80));
+    for height in (75..=80).rev() {
+        tree.backfill(chain.pure(height)).unwrap();
+    }
+    let mut world = World::with(tree, vec![Script::honest(&chain)], LIMITS);
+    world.run();
+    assert_eq!(world.tree.lowest(), Some(50));
+    assert_eq!(world.tree.tip().hash, chain.tip().hash);
+    let below = |ask: &Ask| matches!(ask, Ask::Truncated { start, count, .. } if start + count > 75);
+    assert!(!world.asked.iter().any(|(_, ask)| below(ask)));
+}
+
+#[test]
+fn servers_that_all_lag_behind_us_end_a_sync_too() {
+    let chain = Chain::mined(30);
+    let mut tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(0));
+    for height in 1..=30 {
+        tree.restore(chain.pure(height)).unwrap();
+    }
+    let lagging = Script::honest(&chain.cut(29));
+    let mut world = World::with(tree, vec![lagging; 5], LIMITS);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.tree.tip().height, 30);
+    assert!(world.now < 30_000);
+}
+
+#[test]
+fn stale_servers_make_room_for_fresh_ones() {
+    let stale = Chain::mined(20);
+    let fresh = stale.grown(100, 1);
+    let mut servers = vec![Script::honest(&stale); 5];
+    servers.push(Script::honest(&fresh));
+    let mut world = World::on(&AGEING, fresh.anchor(0), servers);
+    world.wall = fresh.tip_time() + 60;
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.tree.tip().hash, fresh.tip().hash);
+    let left =
+        |index: usize| matches!(world.state(index), ServerState::Faulty(Fault::StaleTip { age }) if age > MAX_TIP_AGE);
+    assert_eq!((0..5).filter(|index| left(*index)).count(), 3);
+}
+
+#[test]
+fn where_all_tips_are_stale_the_best_is_taken_whoever_cannot_be_reached() {
+    let chain = Chain::mined(20);
+    let honest = Script::honest(&chain);
+    let down = Script::new(&chain, Habit::Unreachable);
+    for servers in [
+        vec![honest.clone(), down.clone()],
+        vec![down.clone(), honest.clone()],
+        vec![honest.clone(), honest.clone(), honest.clone(), down],
+        vec![honest; 5],
+    ] {
+        let mut world = World::on(&AGEING, chain.anchor(0), servers);
+        world.wall = chain.tip_time() + MAX_TIP_AGE + 1;
+        world.run();
+        assert_eq!(*world.verdict(), Effect::Synced);
+        assert_eq!(world.tree.tip().hash, chain.tip().hash);
+    }
+}
+
+#[test]
+fn a_tip_just_young_enough_is_taken() {
+    let chain = Chain::mined(20);
+    let mut world = World::on(&AGEING, chain.anchor(0), vec![Script::honest(&chain); 5]);
+    world.wall = chain.tip_time() + MAX_TIP_AGE - u64::from(SPACING);
+    world.run();
+    assert_eq!(world.dials.len(), 3);
+    assert!(world.now < 5_000);
+}
+
+#[test]
+fn a_chunk_too_long_for_those_who_are_left_is_cut() {
+    let long = Chain::mined(104);
+    let short = long.cut(100);
+    let limits = Limits {
+        full_chunk: 50,
+        steal_after: Duration::from_secs(6),
+        ..LIMITS
+    };
+    let tree = HeaderTree::new(Network::Regtest.params(), long.anchor(0));
+    let silent = Script::new(&long.grown(46, 3), Habit::Silent);
+    let late = Script::honest(&short).latency(1_000);
+    let mut world = World::with(tree, vec![silent, late], limits);
+    world.run();
+    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(world.tree.tip().hash, short.tip().hash);
+    assert!(world.now < 45_000, "{}", world.now);
+}

@@ -1,0 +1,416 @@
+//! Scripted servers, virtual time, and a model of the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::chains::{Chain, GENESIS_TIME, SPACING};
+use crate::chain::sync::{
+    Ask, AskId, ClaimedTip, Effect, Event, Limits, Progress, ServerIndex, ServerReport, ServerState, Sync,
+};
+use crate::chain::{Anchor, HeaderTree, Height, Network, Params, PureHeader};
+use crate::isolation::ConnId;
+use crate::time::{Moment, Now, Timestamp};
+
+/// Small chunks, so that short chains have many of them.
+pub(super) const LIMITS: Limits = Limits {
+    connections: 3,
+    full_chunk: 8,
+    truncated_chunk: 16,
+    in_flight: 2,
+    window: 8,
+    ask_timeout: Duration::from_secs(45),
+    steal_after: Duration::from_secs(6),
+    second_server_grace: Duration::from_secs(5),
+    stall_grace: Duration::from_secs(20),
+    dials: 3,
+    redial_pause: Duration::from_secs(1),
+};
+
+/// What a server does wrong, beside what is wrong with its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Habit {
+    Honest,
+    /// Can't be reached.
+    Unreachable,
+    /// Never answers.
+    Silent,
+    /// Never answers full headers.
+    SilentAbove,
+    /// Answers only every other question.
+    Forgetful,
+    /// Answers so many questions of a connection and then closes it.
+    Closes(u32),
+    /// Answers so many questions of a connection with an error.
+    Busy(u32),
+    /// Leaves out the last header.
+    Short,
+    /// Adds a byte.
+    Extra,
+    /// Sends garbage.
+    Garbage,
+    /// Repeats the first header of every reply.
+    Repeats,
+    /// Can't cut headers.
+    CutsWrongly,
+    /// Claims so many more blocks than it has.
+    Boasts(Height),
+    /// Tells another tip of its own making with every answer.
+    Restless,
+    /// Claims its tip's block at another height.
+    Misplaces,
+}
+
+/// A server.
+#[derive(Clone, Debug)]
+pub(super) struct Script {
+    pub(super) chain: Chain,
+    pub(super) habit: Habit,
+    /// One way, in milliseconds.
+    pub(super) latency: u64,
+    /// Other chains that it turns to, each at a time in milliseconds.
+    pub(super) turns: Vec<(u64, Chain)>,
+}
+
+impl Script {
+    pub(super) fn honest(chain: &Chain) -> Self {
+        Self::new(chain, Habit::Honest)
+    }
+
+    pub(super) fn new(chain: &Chain, habit: Habit) -> Self {
+        Self {
+            chain: chain.clone(),
+            habit,
+            latency: 100,
+            turns: Vec::new(),
+        }
+    }
+
+    pub(super) fn latency(mut self, milliseconds: u64) -> Self {
+        self.latency = milliseconds;
+        self
+    }
+
+    pub(super) fn turns_to(mut self, at: u64, chain: &Chain) -> Self {
+        self.turns.push((at, chain.clone()));
+        self
+    }
+
+    fn tip(&self, salt: u64) -> ClaimedTip {
+        let tip = self.chain.tip();
+        match self.habit {
+            Habit::Boasts(more) => ClaimedTip {
+                height: tip.height + more,
+                hash: self.chain.grown(1, 77).tip().hash,
+            },
+            Habit::Misplaces => ClaimedTip {
+                height: tip.height + 5,
+                ..tip
+            },
+            Habit::Restless if salt > 0 => ClaimedTip {
+                height: tip.height + Height::try_from(salt % 2).unwrap(),
+                hash: self.chain.cut(1).grown(1, u8::try_from(salt % 250).unwrap()).tip().hash,
+            },
+            _ => tip,
+        }
+    }
+
+    /// Answers a question; `None`: not at all.
+    fn answer(&self, conn: ConnId, id: AskId, ask: Ask, asked: u32) -> Option<Event> {
+        let refused = |reason: &str| {
+            Some(Event::Refused {
+                conn,
+                ask: id,
+                reason: reason.to_owned(),
+            })
+        };
+        let (start, count, under) = match ask {
+            Ask::Full { start, count } => (start, count, None),
+            Ask::Truncated { start, count, under } => (start, count, Some(under)),
+        };
+        match self.habit {
+            Habit::Silent => return None,
+            Habit::SilentAbove if under.is_none() => return None,
+            Habit::Forgetful if asked.is_multiple_of(2) => return None,
+            Habit::Busy(times) if asked <= times => return refused("excessive resource usage"),
+            Habit::CutsWrongly if under.is_some() => return Some(Event::WronglyCut { conn, ask: id }),
+            _ => {}
+        }
+        if under.is_some_and(|under| under > self.chain.height() || under < start + count - 1) {
+            return refused("no such height");
+        }
+        let mut headers: Vec<&[u8]> = self.chain.full(start, count).collect();
+        if self.habit == Habit::Repeats && headers.len() > 1 {
+            headers[1] = headers[0];
+        }
+        if self.habit == Habit::Short {
+            headers.pop();
+        }
+        let count = Height::try_from(headers.len()).unwrap();
+        let cut = |header: &&[u8]| header[..if under.is_some() { 80 } else { header.len() }].to_vec();
+        let mut bytes = headers.iter().map(cut).collect::<Vec<_>>().concat();
+        match self.habit {
+            Habit::Extra => bytes.push(0),
+            Habit::Garbage => bytes.iter_mut().for_each(|byte| *byte ^= 0x5a),
+            _ => {}
+        }
+        Some(Event::Headers {
+            conn,
+            ask: id,
+            count,
+            bytes,
+        })
+    }
+}
+
+#[derive(Debug)]
+enum Happening {
+    Event(Event),
+    Asked(ConnId, AskId, Ask),
+    Turn(usize, Chain),
+    Dialed(usize),
+}
+
+/// Scripted servers around a machine.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) tree: HeaderTree,
+    machine: Sync,
+    limits: Limits,
+    servers: Vec<Script>,
+    /// Each open connection's server, and how many questions it had.
+    open: BTreeMap<ConnId, (usize, u32)>,
+    /// The connections that the machine must take to be open.
+    told: BTreeSet<ConnId>,
+    queue: BTreeMap<(u64, u64), Happening>,
+    wake: Option<Moment>,
+    pub(super) now: u64,
+    pub(super) wall: u64,
+    sequence: u64,
+    stored: BTreeMap<Height, PureHeader>,
+    /// `Synced` and `Exhausted`, each with its time.
+    pub(super) verdicts: Vec<(u64, Effect)>,
+    pub(super) asked: Vec<(usize, Ask)>,
+    pub(super) dials: Vec<usize>,
+}
+
+impl World {
+    pub(super) fn new(anchor: Anchor, servers: Vec<Script>) -> Self {
+        Self::with(HeaderTree::new(Network::Regtest.params(), anchor), servers, LIMITS)
+    }
+
+    pub(super) fn on(params: &'static Params, anchor: Anchor, servers: Vec<Script>) -> Self {
+        Self::with(HeaderTree::new(params, anchor), servers, LIMITS)
+    }
+
+    pub(super) fn with(tree: HeaderTree, servers: Vec<Script>, limits: Limits) -> Self {
+        let mut world = Self {
+            machine: Sync::new(servers.len(), limits),
+            limits,
+            stored: tree.best_chain(0).collect(),
+            tree,
+            servers,
+            open: BTreeMap::new(),
+            told: BTreeSet::new(),
+            queue: BTreeMap::new(),
+            wake: None,
+            now: 0,
+            wall: u64::from(GENESIS_TIME + 1_000 * SPACING),
+            sequence: 0,
+            verdicts: Vec::new(),
+            asked: Vec::new(),
+            dials: Vec::new(),
+        };
+        for index in 0..world.servers.len() {
+            for (at, chain) in std::mem::take(&mut world.servers[index].turns) {
+                world.push(at, Happening::Turn(index, chain));
+            }
+        }
+        world
+    }
+
+    /// Runs until the first verdict, at most an hour.
+    pub(super) fn run(&mut self) -> &mut Self {
+        let told = self.verdicts.len();
+        if self.now == 0 {
+            self.step(Event::Tick);
+        }
+        while self.verdicts.len() == told {
+            assert!(self.now < 3_600_000, "no verdict within an hour: {:?}", self.machine);
+            assert!(self.next(), "asleep for ever: {:?}", self.machine);
+        }
+        self
+    }
+
+    /// Runs on until nothing happens any more, at most for so many milliseconds.
+    pub(super) fn settle(&mut self, milliseconds: u64) -> &mut Self {
+        let end = self.now + milliseconds;
+        while self.now < end && self.next() {}
+        self
+    }
+
+    pub(super) fn verdict(&self) -> &Effect {
+        &self.verdicts.last().unwrap().1
+    }
+
+    pub(super) fn reports(&self) -> Vec<ServerReport> {
+        self.machine.reports().collect()
+    }
+
+    pub(super) fn state(&self, index: usize) -> ServerState {
+        self.reports()[index].state.clone()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.machine.progress(&self.tree)
+    }
+
+    fn push(&mut self, at: u64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.insert((at, self.sequence), happening);
+    }
+
+    fn next(&mut self) -> bool {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let wake = self.wake.map(|wake| wake.0);
+        match (queued, wake) {
+            (None, None) => return false,
+            (queued, Some(wake)) if queued.is_none_or(|queued| wake < queued) => {
+                self.now = self.now.max(wake);
+                self.step(Event::Tick);
+            }
+            _ => {
+                let ((at, _), happening) = self.queue.pop_first().unwrap();
+                self.now = self.now.max(at);
+                match happening {
+                    Happening::Event(event) => self.step(event),
+                    Happening::Asked(conn, id, ask) => self.serve(conn, id, ask),
+                    Happening::Turn(index, chain) => self.turn(index, chain),
+                    Happening::Dialed(index) => self.dialed(index),
+                }
+            }
+        }
+        true
+    }
+
+    fn turn(&mut self, index: usize, chain: Chain) {
+        self.servers[index].chain = chain;
+        let tip = self.servers[index].tip(0);
+        let at = self.now + self.servers[index].latency;
+        let conns: Vec<ConnId> = self.conns_of(index);
+        for conn in conns {
+            self.push(at, Happening::Event(Event::TipClaimed { conn, tip }));
+        }
+    }
+
+    fn conns_of(&self, index: usize) -> Vec<ConnId> {
+        let open = self.open.iter().filter(|(_, (server, _))| *server == index);
+        open.map(|(conn, _)| *conn).collect()
+    }
+
+    fn serve(&mut self, conn: ConnId, id: AskId, ask: Ask) {
+        let Some((index, asked)) = self.open.get_mut(&conn) else {
+            return;
+        };
+        *asked += 1;
+        let (index, asked) = (*index, *asked);
+        let script = &self.servers[index];
+        let at = self.now + script.latency;
+        if matches!(script.habit, Habit::Closes(after) if asked > after) {
+            self.open.remove(&conn);
+            let event = Event::Closed {
+                conn,
+                reason: "hung up".to_owned(),
+                permanent: false,
+            };
+            return self.push(at, Happening::Event(event));
+        }
+        let event = script.answer(conn, id, ask, asked);
+        let restless = (script.habit == Habit::Restless).then(|| script.tip(id.0 + 1));
+        if let Some(tip) = restless {
+            self.push(at, Happening::Event(Event::TipClaimed { conn, tip }));
+        }
+        if let Some(event) = event {
+            self.push(at, Happening::Event(event));
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = Now {
+            wall: Timestamp(self.wall + self.now / 1000),
+            steady: Moment(self.now),
+        };
+        match &event {
+            Event::Connected { conn, .. } => drop(self.told.insert(*conn)),
+            Event::Closed { conn, .. } => drop(self.told.remove(conn)),
+            _ => {}
+        }
+        let (before, lowest) = (self.tree.tip(), self.tree.lowest());
+        let effects = self.machine.on_event(&mut self.tree, now, event);
+        let most = 2 + self.servers.len() * (3 + 2 * self.limits.in_flight) + 2 * self.limits.window;
+        assert!(effects.len() <= most, "{effects:?}");
+        assert!(self.tree.tip().chainwork >= before.chainwork);
+        self.wake = None;
+        for effect in effects {
+            self.carry_out(effect, lowest);
+        }
+        let best: BTreeMap<Height, PureHeader> = self.tree.best_chain(0).collect();
+        assert!(self.stored == best, "the store is not the best chain");
+    }
+
+    fn carry_out(&mut self, effect: Effect, lowest: Option<Height>) {
+        match effect {
+            Effect::Dial(ServerIndex(server)) => self.dial(server),
+            Effect::Ask { conn, id, ask } => {
+                assert!(self.told.contains(&conn));
+                // Where the server hung up already, nobody hears it.
+                if let Some((index, _)) = self.open.get(&conn) {
+                    self.asked.push((*index, ask));
+                    let at = self.now + self.servers[*index].latency;
+                    self.push(at, Happening::Asked(conn, id, ask));
+                }
+            }
+            Effect::Close(conn) => {
+                assert!(self.told.remove(&conn));
+                self.open.remove(&conn);
+            }
+            Effect::StoreForward { from } => {
+                self.stored.extend(self.tree.best_chain(from));
+                self.stored.split_off(&(self.tree.tip().height + 1));
+            }
+            Effect::StoreBackward { from } => {
+                let end = lowest.unwrap_or(self.tree.anchor().height + 1);
+                self.stored
+                    .extend(self.tree.best_chain(from).take_while(|(height, _)| *height < end));
+            }
+            Effect::WakeAt(at) => {
+                assert!(at.0 > self.now);
+                self.wake = Some(at);
+            }
+            verdict @ (Effect::Synced | Effect::Exhausted) => self.verdicts.push((self.now, verdict)),
+        }
+    }
+
+    fn dial(&mut self, index: usize) {
+        assert!(self.conns_of(index).is_empty());
+        self.dials.push(index);
+        let at = self.now + 2 * self.servers[index].latency;
+        self.push(at, Happening::Dialed(index));
+    }
+
+    fn dialed(&mut self, index: usize) {
+        let server = ServerIndex(index);
+        let script = &self.servers[index];
+        if script.habit == Habit::Unreachable {
+            let reason = "no route".to_owned();
+            return self.step(Event::DialFailed {
+                server,
+                reason,
+                permanent: false,
+            });
+        }
+        let (conn, tip) = (ConnId(self.sequence), script.tip(0));
+        self.sequence += 1;
+        self.open.insert(conn, (index, 0));
+        self.step(Event::Connected { server, conn, tip });
+    }
+}
