@@ -96,7 +96,7 @@ const EDGE: &[(&str, &str)] = &[
         "node/store/mod.rs",
         "removes and renames a database that is not trusted",
     ),
-    ("rpc/client.rs", "calls other nodes"),
+    ("rpc/client/mod.rs", "calls other nodes"),
     ("rpc/cookie.rs", "writes and reads the cookie file"),
     ("rpc/server.rs", "listens for callers"),
     ("sim/host.rs", "listens on loopback"),

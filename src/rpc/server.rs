@@ -160,11 +160,10 @@ where
     F: Future<Output = CallResult>,
 {
     async fn respond(&self, request: Request<Incoming>, local: IpAddr) -> Response<Full<Bytes>> {
-        if let Err(refusal) = check_origin(request.uri(), request.headers(), local) {
-            return refusal;
-        }
-        if let Err(refusal) = check_target(request.method(), request.uri()) {
-            return refusal;
+        let checked = check_origin(request.uri(), request.headers(), local)
+            .and_then(|()| check_target(request.method(), request.uri()));
+        if let Err(refusal) = checked {
+            return refusal.into();
         }
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         match self.guard.judge(authorization) {
@@ -177,17 +176,28 @@ where
             }
         }
         let Ok(_permit) = self.requests.try_acquire() else {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "Work queue depth exceeded");
+            return Refusal(StatusCode::SERVICE_UNAVAILABLE, "Work queue depth exceeded").into();
         };
         match read_body(request.into_body(), self.limits.body_timeout).await {
             Ok(body) => json(reply::answer(Body::parse(&body), &self.service).await),
-            Err(refusal) => refusal,
+            Err(refusal) => refusal.into(),
         }
     }
 }
 
+/// A request that is not read: status and text.
+struct Refusal(StatusCode, &'static str);
+
+impl From<Refusal> for Response<Full<Bytes>> {
+    fn from(Refusal(status, text): Refusal) -> Self {
+        let mut response = empty(status);
+        *response.body_mut() = Full::from(text);
+        response
+    }
+}
+
 /// Keeps web sites out: those whose name resolves to us, and those whose pages post to us.
-fn check_origin(uri: &Uri, headers: &HeaderMap, local: IpAddr) -> Result<(), Response<Full<Bytes>>> {
+fn check_origin(uri: &Uri, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
     let ours = host.is_none_or(|host| host.to_str().is_ok_and(|host| is_our_host(host, local)))
@@ -196,28 +206,28 @@ fn check_origin(uri: &Uri, headers: &HeaderMap, local: IpAddr) -> Result<(), Res
             .is_none_or(|authority| is_our_host(authority.as_str(), local));
     // Browsers always send a host; programs of HTTP/1.0 need not.
     if !ours || hosts.next().is_some() || headers.contains_key(ORIGIN) {
-        return Err(empty(StatusCode::FORBIDDEN));
+        return Err(Refusal(StatusCode::FORBIDDEN, ""));
     }
     Ok(())
 }
 
-fn check_target(method: &Method, uri: &Uri) -> Result<(), Response<Full<Bytes>>> {
+fn check_target(method: &Method, uri: &Uri) -> Result<(), Refusal> {
     let known = [Method::GET, Method::POST, Method::HEAD, Method::PUT].contains(method);
     if !known {
-        return Err(empty(StatusCode::METHOD_NOT_ALLOWED));
+        return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, ""));
     }
     if uri.path() != "/" && !uri.path().starts_with("/wallet/") {
-        return Err(empty(StatusCode::NOT_FOUND));
+        return Err(Refusal(StatusCode::NOT_FOUND, ""));
     }
     if method != Method::POST {
         let message = "JSONRPC server handles only POST requests";
-        return Err(text(StatusCode::METHOD_NOT_ALLOWED, message));
+        return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, message));
     }
     Ok(())
 }
 
-async fn read_body(body: Incoming, limit: Duration) -> Result<Bytes, Response<Full<Bytes>>> {
-    let too_large = || empty(StatusCode::PAYLOAD_TOO_LARGE);
+async fn read_body(body: Incoming, limit: Duration) -> Result<Bytes, Refusal> {
+    let too_large = || Refusal(StatusCode::PAYLOAD_TOO_LARGE, "");
     // What is announced as too large is not read at all.
     if body.size_hint().lower() > u64::try_from(MAX_BODY).unwrap_or(u64::MAX) {
         return Err(too_large());
@@ -225,8 +235,8 @@ async fn read_body(body: Incoming, limit: Duration) -> Result<Bytes, Response<Fu
     match timeout(limit, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(empty(StatusCode::BAD_REQUEST)),
-        Err(_) => Err(empty(StatusCode::REQUEST_TIMEOUT)),
+        Ok(Err(_)) => Err(Refusal(StatusCode::BAD_REQUEST, "")),
+        Err(_) => Err(Refusal(StatusCode::REQUEST_TIMEOUT, "")),
     }
 }
 
@@ -245,12 +255,6 @@ fn unauthorized() -> Response<Full<Bytes>> {
     let mut response = empty(StatusCode::UNAUTHORIZED);
     let basic = HeaderValue::from_static(r#"Basic realm="jsonrpc""#);
     response.headers_mut().insert(WWW_AUTHENTICATE, basic);
-    response
-}
-
-fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = empty(status);
-    *response.body_mut() = Full::from(text);
     response
 }
 

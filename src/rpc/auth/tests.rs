@@ -1,1 +1,106 @@
-//! Tests.
+//! Who is let in.
+
+use super::*;
+
+fn guard() -> Guard {
+    let credentials = [
+        Credentials::parse("user:pass:word"),
+        Credentials::parse("__cookie__:00ff"),
+    ];
+    Guard::new(credentials.iter().flatten())
+}
+
+fn judge(header: &str) -> Verdict {
+    guard().judge(Some(header.as_bytes()))
+}
+
+#[test]
+fn the_right_ones_are_let_in() {
+    for line in ["user:pass:word", "__cookie__:00ff"] {
+        let credentials = Credentials::parse(line).unwrap();
+        assert_eq!(judge(&credentials.to_header()), Verdict::Allowed);
+    }
+    assert_eq!(judge("Basic dXNlcjpwYXNzOndvcmQ="), Verdict::Allowed);
+    assert_eq!(judge("Basic  dXNlcjpwYXNzOndvcmQ= "), Verdict::Allowed);
+}
+
+#[test]
+fn others_are_not() {
+    for header in [
+        "",
+        "Bearer x",
+        "basic dXNlcjpwYXNzOndvcmQ=",
+        "Basic",
+        "Digest username=\"user\"",
+    ] {
+        assert_eq!(judge(header), Verdict::Missing, "{header}");
+    }
+    assert_eq!(guard().judge(None), Verdict::Missing);
+    for line in [
+        "user:pass",
+        "user:pass:word ",
+        "user",
+        "",
+        ":",
+        "user:pass:wore",
+        "__cookie__:pass:word",
+    ] {
+        let header = format!("Basic {}", STANDARD.encode(line));
+        assert_eq!(judge(&header), Verdict::Wrong, "{line}");
+    }
+    assert_eq!(judge("Basic ****"), Verdict::Wrong);
+    assert_eq!(Guard::new([]).judge(Some(b"Basic Og==")), Verdict::Wrong);
+}
+
+#[test]
+fn users_have_no_colon() {
+    assert_eq!(Credentials::new("a:b", "c"), None);
+    assert_eq!(Credentials::parse("ab"), None);
+    assert_eq!(Credentials::parse("a:b:c"), Credentials::new("a", "b:c"));
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let credentials = Credentials::new("marker", "marker").unwrap();
+    let shown = format!("{credentials:?} {:?}", Guard::new([&credentials]));
+    assert!(!shown.contains("marker"));
+}
+
+#[test]
+fn hosts() {
+    let local = [192, 0, 2, 1].into();
+    for host in [
+        "localhost",
+        "LocalHost:8336",
+        "127.0.0.1",
+        "127.0.0.1:8336",
+        "127.9.9.9:1",
+        "[::1]",
+        "[::1]:8336",
+        "192.0.2.1:8336",
+        "[::ffff:192.0.2.1]:80",
+    ] {
+        assert!(is_our_host(host, local), "{host}");
+    }
+    for host in [
+        "",
+        "example.com",
+        "example.com:8336",
+        "localhost.example.com",
+        "127.0.0.1.example.com",
+        "127.0.0.1@example.com",
+        "192.0.2.2",
+        "[::1",
+        "::1",
+        "[::2]",
+        "localhost:",
+        "localhost:port",
+        "localhost:99999",
+        "[::1]x",
+        "[localhost",
+        ":8336",
+        "0x7f.1",
+    ] {
+        assert!(!is_our_host(host, local), "{host}");
+    }
+}

@@ -1,1 +1,102 @@
-//! Tests.
+//! Codes and parameters of the methods, without a node.
+
+use super::*;
+use crate::name::lookup::LookupError;
+use crate::name::policy::NotSynchronized;
+
+#[test]
+fn codes_of_the_nodes_errors() {
+    let stale = NotSynchronized::StaleTip {
+        height: 5,
+        age: 9,
+        max: 8,
+    };
+    let stale = NodeError::NotSynchronized {
+        reason: stale,
+        servers: Vec::new(),
+    };
+    let reasons = vec!["it is slow".to_owned()];
+    for (error, code, message) in [
+        (
+            NodeError::Syncing { done: 1, total: 2 },
+            -28,
+            "Synchronising headers: 1 of 2",
+        ),
+        (stale, -10, "Namecoin is downloading blocks..."),
+        (NodeError::NoServer { servers: Vec::new() }, -9, "no server"),
+        (
+            NodeError::Lookup(LookupError::NoAnswer { reasons }),
+            -1,
+            "no server gave a usable answer: it is slow",
+        ),
+    ] {
+        let core = node_error(&error, Style::Core);
+        assert_eq!(core.code, code);
+        assert!(core.message.starts_with(message), "{}", core.message);
+        assert_eq!(node_error(&error, Style::Electrum).code, 1);
+    }
+}
+
+#[test]
+fn block_hashes() {
+    let good = "000000000062b72c5e2ceb45fbc8587e807c155b0da735e6483dfba2f0a9c770";
+    assert_eq!(block_hash(good).unwrap().to_string(), good);
+    let error = block_hash("abc").unwrap_err();
+    assert_eq!(
+        (error.code, &*error.message),
+        (-8, "blockhash must be of length 64 (not 3, for 'abc')")
+    );
+    let error = block_hash(&"g".repeat(64)).unwrap_err();
+    assert!(
+        error.code == -8
+            && error
+                .message
+                .starts_with("blockhash must be hexadecimal string (not 'gg")
+    );
+}
+
+#[test]
+fn parameters_by_position_and_name() {
+    let wanted = [
+        Wanted::required("height", "number"),
+        Wanted::optional("verbose", "bool"),
+    ];
+    let take = |json| {
+        let params = match serde_json::from_str(json).unwrap() {
+            Json::Array(items) => Params::Positional(items),
+            Json::Object(members) => Params::Named(members),
+            other => panic!("{other:?}"),
+        };
+        super::take(params, wanted, "help").map_err(|error| error.code)
+    };
+    let one = Json::Number(1.into());
+    for json in ["[1]", "[1,null]", r#"{"height":1}"#, r#"{"args":[1]}"#] {
+        assert_eq!(take(json), Ok([one.clone(), Json::Null]), "{json}");
+    }
+    assert_eq!(take(r#"{"verbose":true,"args":[1]}"#), Ok([one, Json::Bool(true)]));
+    for (json, code) in [
+        ("[]", -1),
+        ("[1,true,1]", -1),
+        (r#"["1"]"#, -3),
+        (r#"{"verbose":true}"#, -3),
+        (r#"{"x":1}"#, -8),
+    ] {
+        assert_eq!(take(json), Err(code), "{json}");
+    }
+}
+
+#[test]
+fn help_lists_every_method_and_knows_each() {
+    let list = help::text(None);
+    assert_eq!(list.lines().count(), help::TEXTS.len());
+    for (name, text) in help::TEXTS {
+        assert!(text.starts_with(name) && help::text(Some(name)) == text);
+        assert!(list.lines().any(|line| line.split(' ').next() == Some(name)));
+    }
+    assert_eq!(help::text(Some("foo")), "help: unknown command: foo\n");
+}
+
+#[test]
+fn versions_are_numbers_as_in_core() {
+    assert!(version() >= 10_000);
+}

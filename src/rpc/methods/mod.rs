@@ -40,8 +40,8 @@ impl Methods {
     pub async fn call(&self, call: Call) -> CallResult {
         let Call { method, params } = call;
         match method.as_str() {
-            "name_show" => self.name_show(args::name_show(params, &self.defaults)?).await,
-            "name_history" => self.name_history(args::name_history(params, &self.defaults)?).await,
+            "name_show" => self.name_show(args::name_show(params, self.defaults)?).await,
+            "name_history" => self.name_history(args::name_history(params, self.defaults)?).await,
             "getblockhash" => self.block_hash(params),
             "getblockheader" => self.block_header(params),
             "help" => {

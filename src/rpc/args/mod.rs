@@ -79,7 +79,7 @@ enum Method {
 ///
 /// Core's errors where Core has them; -8 for unknown options and for two different isolation IDs. In Electrum's style
 /// encodings that are unknown or not kept to have code 1.
-pub fn name_show(params: Params, defaults: &Defaults) -> Result<NameArgs, RpcError> {
+pub fn name_show(params: Params, defaults: Defaults) -> Result<NameArgs, RpcError> {
     let (params, ids) = take_isolation_id(params)?;
     let electrum = match &params {
         Params::Named(members) => members
@@ -108,12 +108,12 @@ pub fn name_show(params: Params, defaults: &Defaults) -> Result<NameArgs, RpcErr
 /// # Errors
 ///
 /// As [`name_show`].
-pub fn name_history(params: Params, defaults: &Defaults) -> Result<NameArgs, RpcError> {
+pub fn name_history(params: Params, defaults: Defaults) -> Result<NameArgs, RpcError> {
     let (params, ids) = take_isolation_id(params)?;
     core_style(positional(params, &CORE)?, ids, defaults, Method::NameHistory)
 }
 
-fn core_style(items: Vec<Json>, ids: Ids, defaults: &Defaults, method: Method) -> Result<NameArgs, RpcError> {
+fn core_style(items: Vec<Json>, ids: Ids, defaults: Defaults, method: Method) -> Result<NameArgs, RpcError> {
     let help = match method {
         Method::NameShow => help::NAME_SHOW,
         Method::NameHistory => help::NAME_HISTORY,

@@ -140,7 +140,9 @@ fn object(envelope: &Envelope, result: &CallResult) -> String {
 }
 
 fn push(text: &mut String, parts: &[&str]) {
-    parts.iter().for_each(|part| text.push_str(part));
+    for part in parts {
+        text.push_str(part);
+    }
 }
 
 #[cfg(test)]
