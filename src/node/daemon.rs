@@ -52,8 +52,8 @@ where
     let servers = node.servers().len();
     let clock = node.clock();
     let (leases, commands) = Leases::channel();
-    let handle = Handle::new(node, settings, leases.clone());
-    let connections = Connections::new(handle.clone(), servers, settings.pool, clock, leases, commands);
+    let handle = Handle::new(node, settings, leases);
+    let connections = Connections::new(handle.clone(), servers, settings.pool, clock, commands);
     tokio::select! {
         () = handle.stopped() => Ok(()),
         end = keep_synced(handle.clone()) => end,

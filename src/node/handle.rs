@@ -270,9 +270,15 @@ impl Handle {
         self.state().node.tree().chainwork_at(height)
     }
 
-    /// Forgets an isolation ID: its connections are closed, what is cached for it is dropped. `None` forgets all.
+    /// Forgets an isolation ID: its connections are closed, what is cached for it is dropped. `None` forgets all. No
+    /// lookup that begins after this returns has anything of what was before.
     pub fn forget(&self, id: Option<&IsolationId>) {
         let id = id.map(|id| hashed(&self.0.id_key, Some(id).filter(|id| !id.as_bytes().is_empty())));
+        // The pool does so as well, but only when its turn comes.
+        match &id {
+            Some(id) => self.state().callers.forget(id),
+            None => self.state().callers.forget_all(),
+        }
         self.0.leases.forget(id);
     }
 

@@ -125,7 +125,7 @@ pub struct ProvenName {
 impl ProvenName {
     /// Makes one up, for tests of what is done with it.
     #[cfg(test)]
-    pub(in crate::name) fn assumed(height: Height, oldest_above_anchor: Option<Height>) -> Option<Self> {
+    pub(crate) fn assumed(height: Height, oldest_above_anchor: Option<Height>) -> Option<Self> {
         use bitcoin::hashes::Hash;
         Some(Self {
             entry: ProvenEntry {
