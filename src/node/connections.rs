@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -24,8 +25,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 enum Command {
     Want {
+        ticket: Ticket,
         key: IsolationKey,
-        reply: oneshot::Sender<Result<Lease, NoLease>>,
+        reply: Reply,
     },
     Release(Ticket),
     Lied(ConnId),
@@ -33,41 +35,70 @@ enum Command {
     Use(IsolationId),
 }
 
+/// Where a lookup waits for its connection.
+type Reply = oneshot::Sender<Result<Lent, NoLease>>;
+
+/// What the pool lends.
+#[derive(Debug)]
+struct Lent {
+    connection: Arc<Connection>,
+    conn: ConnId,
+    server: ServerIndex,
+}
+
 /// A way to the pool; clones lead to the same one.
 #[derive(Clone, Debug)]
-pub(super) struct Leases(mpsc::UnboundedSender<Command>);
+pub(super) struct Leases {
+    commands: mpsc::UnboundedSender<Command>,
+    tickets: Arc<AtomicU64>,
+}
 
 impl Leases {
     /// Makes a way to a pool's driver, and its other end.
     pub(super) fn channel() -> (Self, Commands) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), Commands(receiver))
+        let leases = Self {
+            commands: sender,
+            tickets: Arc::default(),
+        };
+        (leases, Commands(receiver))
     }
 
-    /// Waits for the connection of a key.
+    /// Waits for the connection of a key. The pool learns of it when the wait is given up.
     pub(super) async fn lease(&self, key: IsolationKey) -> Result<Lease, NoLease> {
-        let (reply, lease) = oneshot::channel();
-        // A pool that is gone shows as a reply that never comes.
-        let _ = self.0.send(Command::Want { key, reply });
-        lease.await.unwrap_or(Err(NoLease {
+        let (reply, lent) = oneshot::channel();
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let hold = Hold {
+            ticket,
+            leases: self.clone(),
+        };
+        self.tell(Command::Want { ticket, key, reply });
+        let gone = Err(NoLease {
             refusal: Refusal::Unreachable,
             last: None,
-        }))
+        });
+        let lent = lent.await.unwrap_or(gone)?;
+        Ok(Lease { lent, _hold: hold })
+    }
+
+    fn tell(&self, command: Command) {
+        // A pool that is gone shows as a reply that never comes.
+        let _ = self.commands.send(command);
     }
 
     /// Says that a connection's server lied.
     pub(super) fn lied(&self, conn: ConnId) {
-        let _ = self.0.send(Command::Lied(conn));
+        self.tell(Command::Lied(conn));
     }
 
     /// Forgets an identity, or all of them.
     pub(super) fn forget(&self, id: Option<IsolationId>) {
-        let _ = self.0.send(Command::Forget(id));
+        self.tell(Command::Forget(id));
     }
 
     /// Says that an identity is in use though it needs no connection.
     pub(super) fn note_use(&self, id: IsolationId) {
-        let _ = self.0.send(Command::Use(id));
+        self.tell(Command::Use(id));
     }
 }
 
@@ -86,30 +117,34 @@ pub(super) struct NoLease {
 /// The hold of one lookup on the connection of its key.
 #[derive(Debug)]
 pub(super) struct Lease {
-    connection: Arc<Connection>,
-    conn: ConnId,
-    server: ServerIndex,
-    ticket: Ticket,
-    leases: Leases,
+    lent: Lent,
+    _hold: Hold,
 }
 
 impl Lease {
     pub(super) fn connection(&self) -> &Connection {
-        &self.connection
+        &self.lent.connection
     }
 
     pub(super) fn conn(&self) -> ConnId {
-        self.conn
+        self.lent.conn
     }
 
     pub(super) fn server(&self) -> usize {
-        self.server.0
+        self.lent.server.0
     }
 }
 
-impl Drop for Lease {
+/// A ticket that is given back when this is dropped, whether it was served or is waited for still.
+#[derive(Debug)]
+struct Hold {
+    ticket: Ticket,
+    leases: Leases,
+}
+
+impl Drop for Hold {
     fn drop(&mut self) {
-        let _ = self.leases.0.send(Command::Release(self.ticket));
+        self.leases.tell(Command::Release(self.ticket));
     }
 }
 
@@ -128,6 +163,7 @@ pub(super) trait Owner: Send + 'static {
 /// What a task of the driver came to.
 enum Done {
     Opened(ConnId, Result<Box<Connection>, ConnectionError>),
+    NoServer(ConnId),
     Ended(ConnId, ConnectionError),
     Pinged(ConnId, Result<(), ConnectionError>),
 }
@@ -138,9 +174,7 @@ pub(super) struct Connections<O> {
     clock: Clock,
     pool: Pool,
     open: BTreeMap<ConnId, Arc<Connection>>,
-    wanted: BTreeMap<Ticket, oneshot::Sender<Result<Lease, NoLease>>>,
-    next_ticket: u64,
-    leases: Leases,
+    wanted: BTreeMap<Ticket, Reply>,
     commands: mpsc::UnboundedReceiver<Command>,
     tasks: JoinSet<Done>,
     wake_at: Option<Moment>,
@@ -149,22 +183,13 @@ pub(super) struct Connections<O> {
 
 impl<O: Owner> Connections<O> {
     /// Makes the driver.
-    pub(super) fn new(
-        owner: O,
-        servers: usize,
-        settings: Settings,
-        clock: Clock,
-        leases: Leases,
-        commands: Commands,
-    ) -> Self {
+    pub(super) fn new(owner: O, servers: usize, settings: Settings, clock: Clock, commands: Commands) -> Self {
         Self {
             owner,
             clock,
             pool: Pool::new(servers, settings, rand::random()),
             open: BTreeMap::new(),
             wanted: BTreeMap::new(),
-            next_ticket: 0,
-            leases,
             commands: commands.0,
             tasks: JoinSet::new(),
             wake_at: None,
@@ -187,13 +212,14 @@ impl<O: Owner> Connections<O> {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Want { key, reply } => {
-                let ticket = Ticket(self.next_ticket);
-                self.next_ticket += 1;
+            Command::Want { ticket, key, reply } => {
                 self.wanted.insert(ticket, reply);
                 self.step(Event::Wanted { ticket, key });
             }
-            Command::Release(ticket) => self.step(Event::Released(ticket)),
+            Command::Release(ticket) => {
+                self.wanted.remove(&ticket);
+                self.step(Event::Released(ticket));
+            }
             Command::Lied(conn) => self.step(Event::Lied(conn)),
             Command::Forget(Some(id)) => self.step(Event::Forget(id)),
             Command::Forget(None) => self.step(Event::ForgetAll),
@@ -219,6 +245,7 @@ impl<O: Owner> Connections<O> {
                 self.last_failure = Some(error);
                 self.step(Event::OpenFailed(conn, trouble));
             }
+            Done::NoServer(conn) => self.step(Event::OpenFailed(conn, Trouble::Useless)),
             Done::Ended(conn, error) | Done::Pinged(conn, Err(error)) => {
                 if self.open.remove(&conn).is_some() {
                     self.step(Event::Closed(conn, trouble(&error)));
@@ -268,6 +295,7 @@ impl<O: Owner> Connections<O> {
             ..
         }) = self.owner.dial(server.0)
         else {
+            self.tasks.spawn(async move { Done::NoServer(conn) });
             return;
         };
         self.tasks.spawn(async move {
@@ -285,20 +313,15 @@ impl<O: Owner> Connections<O> {
     }
 
     fn serve(&mut self, ticket: Ticket, conn: ConnId) {
-        let lease = self
-            .open
-            .get(&conn)
-            .zip(self.pool.server_of(conn))
-            .map(|(connection, server)| Lease {
-                connection: Arc::clone(connection),
-                conn,
-                server,
-                ticket,
-                leases: self.leases.clone(),
-            });
+        let known = self.open.get(&conn).zip(self.pool.server_of(conn));
+        let lent = known.map(|(connection, server)| Lent {
+            connection: Arc::clone(connection),
+            conn,
+            server,
+        });
         if let Some(reply) = self.wanted.remove(&ticket) {
-            // A lookup that is gone gives its lease back by dropping it.
-            let _ = reply.send(lease.ok_or(NoLease {
+            // A lookup that is gone has given its ticket back.
+            let _ = reply.send(lent.ok_or(NoLease {
                 refusal: Refusal::Unreachable,
                 last: None,
             }));

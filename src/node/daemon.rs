@@ -53,8 +53,8 @@ where
     let servers = node.servers().len();
     let clock = node.clock();
     let (leases, commands) = Leases::channel();
-    let handle = Handle::new(node, settings, leases.clone());
-    let connections = Connections::new(handle.clone(), servers, settings.pool, clock, leases, commands);
+    let handle = Handle::new(node, settings, leases);
+    let connections = Connections::new(handle.clone(), servers, settings.pool, clock, commands);
     tokio::select! {
         end = keep_synced(handle.clone()) => end,
         end = connections.run() => end,

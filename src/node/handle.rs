@@ -158,7 +158,7 @@ impl Handle {
                     if tell {
                         self.0.leases.note_use(id);
                     }
-                    return Ok(answer);
+                    return Ok(*answer);
                 }
                 Found::Pending(pending) => pending,
                 Found::Nothing { life } => {
@@ -270,9 +270,15 @@ impl Handle {
         self.state().node.tree().chainwork_at(height)
     }
 
-    /// Forgets an isolation ID: its connections are closed, what is cached for it is dropped. `None` forgets all.
+    /// Forgets an isolation ID: its connections are closed, what is cached for it is dropped. `None` forgets all. No
+    /// lookup that begins after this returns has anything of what was before.
     pub fn forget(&self, id: Option<IsolationId>) {
         let id = id.map(|id| hashed(&self.0.id_key, Some(&id)));
+        // The pool does so as well, but only when its turn comes.
+        match &id {
+            Some(id) => self.state().callers.forget(id),
+            None => self.state().callers.forget_all(),
+        }
         self.0.leases.forget(id);
     }
 

@@ -14,8 +14,16 @@ use crate::time::Moment;
 /// Connections that are opened at once for lookups that found the pool empty, beside the pool's own one.
 const MAX_URGENT: usize = 32;
 
-/// Failed attempts to open a connection after which a lookup is told that no server can be reached.
+/// Failed attempts to open a connection after which a lookup is told that no server can be reached, if none is under
+/// way and none can be begun.
 const MAX_FAILURES: u32 = 4;
+
+/// How many times faster than the pool's clock connections are opened for lookups that wait: so many lookups at once
+/// don't show as so many connections at once.
+const URGENCY: u32 = 8;
+
+/// The least pause between two of anything, so that a pause which chance makes too short to count is one still.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 enum State {
@@ -25,8 +33,8 @@ enum State {
     },
     Clean {
         clean: Clean,
-        since: Moment,
         ping_at: Moment,
+        ends_at: Moment,
     },
     Dirty(Dirty),
 }
@@ -59,6 +67,8 @@ struct Identity {
 pub struct Pool {
     settings: Settings,
     rng: StdRng,
+    /// Decides on the moments of the clock that opens connections, and on nothing else: what lookups do can't move them.
+    clock_rng: StdRng,
     servers: Servers,
     connections: BTreeMap<ConnId, Connection>,
     identities: BTreeMap<IsolationId, Identity>,
@@ -66,21 +76,26 @@ pub struct Pool {
     next_conn: u64,
     /// When the clock that opens connections ticks next; `None` before the first event.
     opens_at: Option<Moment>,
+    /// No connection is opened for a waiting lookup before this.
+    urgent_from: Moment,
 }
 
 impl Pool {
     /// Makes a pool for so many servers. The seed must come from the operating system's generator: it decides on
     /// moments and servers that an observer must not foresee.
     pub fn new(servers: usize, settings: Settings, seed: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(seed);
         Self {
             settings,
-            rng: StdRng::from_seed(seed),
+            clock_rng: StdRng::from_rng(&mut rng),
+            rng,
             servers: Servers::new(servers),
             connections: BTreeMap::new(),
             identities: BTreeMap::new(),
             waiting: VecDeque::new(),
             next_conn: 0,
             opens_at: None,
+            urgent_from: Moment::default(),
         }
     }
 
@@ -91,7 +106,7 @@ impl Pool {
             Event::Tick => {}
             Event::Opened(conn) => self.on_opened(now, conn),
             Event::OpenFailed(conn, trouble) => self.on_open_failed(now, conn, trouble, &mut effects),
-            Event::Closed(conn, trouble) => self.on_closed(now, conn, trouble),
+            Event::Closed(conn, trouble) => self.on_closed(now, conn, trouble, &mut effects),
             Event::Used(id) => {
                 if let Some(identity) = self.identities.get_mut(&id) {
                     identity.last_used = now;
@@ -110,6 +125,7 @@ impl Pool {
         self.age(now, &mut effects);
         self.serve(now, &mut effects);
         self.open(now, &mut effects);
+        self.shrink(self.settings.max_ids.max(1), &mut effects);
         self.ping(now, &mut effects);
         self.wake(now, &mut effects);
         effects
@@ -137,35 +153,29 @@ impl Pool {
         self.connections.get(&conn).map(|connection| connection.server)
     }
 
-    fn exponential(&mut self, mean: Duration) -> Duration {
-        // 1 − u lies in (0, 1], so the logarithm is finite.
-        let u: f64 = self.rng.random();
-        mean.mul_f64(-(1.0 - u).ln())
-    }
-
     fn next_ping(&mut self, now: Moment) -> Moment {
-        let pause = self
-            .exponential(self.settings.keep_alive_mean)
-            .min(self.settings.keep_alive_max);
+        let pause = exponential(self.settings.keep_alive_mean, &mut self.rng);
         // A maximum that is hit exactly would show as a regular beat.
         let jitter = self.rng.random_range(0.7..1.0);
         now + if pause < self.settings.keep_alive_max {
             pause
         } else {
-            pause.mul_f64(jitter)
+            self.settings.keep_alive_max.mul_f64(jitter)
         }
     }
 
     fn on_opened(&mut self, now: Moment, conn: ConnId) {
         let ping_at = self.next_ping(now);
+        // Cut at random: a life of always the same length would be a mark.
+        let ends_at = now + self.settings.clean_ttl.mul_f64(self.rng.random_range(0.7..1.0));
         if let Some(connection) = self.connections.get_mut(&conn)
             && matches!(connection.state, State::Opening { .. })
         {
             self.servers.succeeded(connection.server);
             connection.state = State::Clean {
                 clean: Clean(conn),
-                since: now,
                 ping_at,
+                ends_at,
             };
         }
     }
@@ -174,34 +184,54 @@ impl Pool {
         let Some(connection) = self.connections.remove(&conn) else {
             return;
         };
-        if trouble != Trouble::NoWayOut {
-            self.servers
-                .failed(connection.server, trouble, now, &self.settings, &mut self.rng);
+        if trouble == Trouble::NoWayOut {
+            self.refuse(|_| true, Refusal::Unreachable, effects);
+            return;
         }
-        // Who waits is told as soon as there is little hope, not at the end of its patience.
+        self.hold_against(connection.server, trouble, now, effects);
         for waiting in &mut self.waiting {
             waiting.failures = waiting.failures.saturating_add(1);
         }
-        let hopeless = |waiting: &Waiting| trouble == Trouble::NoWayOut || waiting.failures >= MAX_FAILURES;
-        let (refused, kept): (VecDeque<Waiting>, _) = self.waiting.drain(..).partition(hopeless);
-        self.waiting = kept;
-        effects.extend(
-            refused
-                .into_iter()
-                .map(|waiting| Effect::Refuse(waiting.ticket, Refusal::Unreachable)),
-        );
     }
 
-    fn on_closed(&mut self, now: Moment, conn: ConnId, trouble: Trouble) {
+    fn on_closed(&mut self, now: Moment, conn: ConnId, trouble: Trouble, effects: &mut Vec<Effect>) {
         let Some(connection) = self.connections.remove(&conn) else {
             return;
         };
         // Servers end idle connections; only one that can't be opened again is held against them.
         if trouble == Trouble::Useless {
-            self.servers
-                .failed(connection.server, trouble, now, &self.settings, &mut self.rng);
+            self.hold_against(connection.server, trouble, now, effects);
         }
         self.unbind(&connection);
+    }
+
+    /// Notes a server's failure. Nobody is to get a connection to one that is of no use, so its clean ones end.
+    fn hold_against(&mut self, server: ServerIndex, trouble: Trouble, now: Moment, effects: &mut Vec<Effect>) {
+        self.servers.failed(server, trouble, now, &self.settings, &mut self.rng);
+        if trouble == Trouble::Useless {
+            self.close_clean(|it, _| it == server, effects);
+        }
+    }
+
+    /// Closes the clean connections of which the test on server and end of life holds.
+    fn close_clean(&mut self, ends: impl Fn(ServerIndex, Moment) -> bool, effects: &mut Vec<Effect>) {
+        let is_over = |it: &Connection| matches!(it.state, State::Clean { ends_at, .. } if ends(it.server, ends_at));
+        let over = self.connections.iter().filter(|(_, it)| is_over(it));
+        for conn in over.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            self.close(conn, effects);
+        }
+    }
+
+    /// Refuses those who wait and of whom the test holds. They have no more use for their tickets.
+    fn refuse(&mut self, lost: impl Fn(&Waiting) -> bool, refusal: Refusal, effects: &mut Vec<Effect>) {
+        let (refused, kept): (VecDeque<Waiting>, _) = self.waiting.drain(..).partition(lost);
+        self.waiting = kept;
+        for Waiting { ticket, key, .. } in refused {
+            if let Some(identity) = self.identities.get_mut(&key.id) {
+                identity.tickets.remove(&ticket);
+            }
+            effects.push(Effect::Refuse(ticket, refusal));
+        }
     }
 
     fn unbind(&mut self, connection: &Connection) {
@@ -265,8 +295,7 @@ impl Pool {
 
     fn on_lied(&mut self, now: Moment, conn: ConnId, effects: &mut Vec<Effect>) {
         if let Some(server) = self.server_of(conn) {
-            self.servers
-                .failed(server, Trouble::Useless, now, &self.settings, &mut self.rng);
+            self.hold_against(server, Trouble::Useless, now, effects);
             self.close(conn, effects);
         }
     }
@@ -308,16 +337,8 @@ impl Pool {
 
     /// Ends what has lived long enough: waits, identities, clean connections.
     fn age(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let wait = self.settings.wait;
-        let mut kept = VecDeque::with_capacity(self.waiting.len());
-        for waiting in self.waiting.drain(..) {
-            if waiting.deadline <= now {
-                effects.push(Effect::Refuse(waiting.ticket, Refusal::TimedOut(wait)));
-            } else {
-                kept.push_back(waiting);
-            }
-        }
-        self.waiting = kept;
+        let late = |waiting: &Waiting| waiting.deadline <= now;
+        self.refuse(late, Refusal::TimedOut(self.settings.wait), effects);
         let ttl = self.settings.id_ttl;
         let idle = |identity: &Identity| identity.tickets.is_empty() && now.since(identity.last_used) >= ttl;
         let ids: Vec<IsolationId> = self
@@ -329,17 +350,7 @@ impl Pool {
         for id in ids {
             self.forget(&id, effects);
         }
-        self.shrink(self.settings.max_ids.max(1), effects);
-        let ttl = self.settings.clean_ttl;
-        let old: Vec<ConnId> = self
-            .connections
-            .iter()
-            .filter(|(_, it)| matches!(it.state, State::Clean { since, .. } if now.since(since) >= ttl))
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in old {
-            self.close(conn, effects);
-        }
+        self.close_clean(|_, ends_at| ends_at <= now, effects);
     }
 
     /// Gives clean connections to those who wait, first come first served.
@@ -400,38 +411,46 @@ impl Pool {
     /// Opens connections: one when the clock ticks and one is missing, and one for each lookup that waits for none
     /// yet.
     fn open(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let due = match self.opens_at {
-            Some(at) => at <= now,
-            // The first tick is as random as all others: start-up shows no burst.
-            None => {
-                self.opens_at = Some(now + self.exponential(self.settings.opening_mean));
-                false
-            }
-        };
-        let counts = self.counts();
-        if due {
-            self.opens_at = Some(now + self.exponential(self.settings.opening_mean));
-            let slow = self
-                .connections
-                .values()
-                .any(|it| matches!(it.state, State::Opening { urgent: false }));
-            if counts.clean + counts.opening < self.settings.clean && !slow {
+        if self.ticks(now) {
+            let counts = self.counts();
+            let under_way = |it: &Connection| matches!(it.state, State::Opening { urgent: false });
+            if counts.clean + counts.opening < self.settings.clean && !self.connections.values().any(under_way) {
                 self.open_one(now, false, effects);
             }
         }
-        let mut opening = self
-            .connections
-            .values()
-            .filter(|it| matches!(it.state, State::Opening { .. }))
-            .count();
-        while opening < self.waiting.len().min(MAX_URGENT) && self.open_one(now, true, effects) {
-            opening += 1;
+        if self.lacks_urgent() && self.urgent_from <= now && self.open_one(now, true, effects) {
+            self.urgent_from = now + exponential(self.settings.opening_mean / URGENCY, &mut self.rng);
         }
-        if !self.waiting.is_empty() && opening == 0 && !self.servers.any_useful() {
-            for waiting in self.waiting.drain(..) {
-                effects.push(Effect::Refuse(waiting.ticket, Refusal::Unreachable));
-            }
+        // Who waits is told as soon as there is no hope, not at the end of its patience.
+        if self.counts().opening == 0 && !self.servers.any_ready(now) {
+            let next_try = self.servers.next_try();
+            let lost = |waiting: &Waiting| {
+                waiting.failures >= MAX_FAILURES || next_try.is_none_or(|next_try| next_try >= waiting.deadline)
+            };
+            self.refuse(lost, Refusal::Unreachable, effects);
         }
+    }
+
+    /// Says whether the clock that opens connections ticks, and winds it up.
+    fn ticks(&mut self, now: Moment) -> bool {
+        let mean = self.settings.opening_mean;
+        let due = self.opens_at.filter(|at| *at <= now);
+        if due.is_some() || self.opens_at.is_none() {
+            // The first tick is as random as all others: start-up shows no burst. Ticks that were slept through are
+            // not made up for.
+            let next = due.unwrap_or(now) + exponential(mean, &mut self.clock_rng);
+            self.opens_at = Some(if next > now {
+                next
+            } else {
+                now + exponential(mean, &mut self.clock_rng)
+            });
+        }
+        due.is_some()
+    }
+
+    /// Says whether more lookups wait than connections are being opened.
+    fn lacks_urgent(&self) -> bool {
+        self.counts().opening < self.waiting.len().min(MAX_URGENT)
     }
 
     fn open_one(&mut self, now: Moment, urgent: bool, effects: &mut Vec<Effect>) -> bool {
@@ -477,18 +496,28 @@ impl Pool {
     }
 
     fn wake(&self, now: Moment, effects: &mut Vec<Effect>) {
-        let settings = &self.settings;
         let clean = self.connections.values().filter_map(|it| match it.state {
-            State::Clean { since, ping_at, .. } => Some(ping_at.min(since + settings.clean_ttl)),
+            State::Clean { ping_at, ends_at, .. } => Some(ping_at.min(ends_at)),
             State::Opening { .. } | State::Dirty(_) => None,
         });
         let idle = self.identities.values().filter(|identity| identity.tickets.is_empty());
-        let ids = idle.map(|identity| identity.last_used + settings.id_ttl);
+        let ids = idle.map(|identity| identity.last_used + self.settings.id_ttl);
         let waits = self.waiting.iter().map(|waiting| waiting.deadline);
-        let retry = (!self.waiting.is_empty()).then(|| self.servers.next_try(now)).flatten();
-        let times = clean.chain(ids).chain(waits).chain(retry).chain(self.opens_at);
-        if let Some(at) = times.filter(|at| *at > now).min() {
-            effects.push(Effect::WakeAt(at));
+        let urgent = self.lacks_urgent().then(|| self.servers.next_try()).flatten();
+        let urgent = urgent.map(|at| at.max(self.urgent_from));
+        let times = clean.chain(ids).chain(waits).chain(urgent).chain(self.opens_at);
+        if let Some(at) = times.min() {
+            effects.push(Effect::WakeAt(at.max(now + LEAST_PAUSE)));
         }
     }
+}
+
+/// Draws a pause before something that happens at random moments, so often on average.
+fn exponential(mean: Duration, rng: &mut StdRng) -> Duration {
+    // 1 − u lies in (0, 1], so the logarithm is finite.
+    let u: f64 = rng.random();
+    let seconds = mean.as_secs_f64() * -(1.0 - u).ln();
+    Duration::try_from_secs_f64(seconds)
+        .unwrap_or(Duration::MAX)
+        .max(LEAST_PAUSE)
 }

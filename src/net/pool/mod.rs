@@ -10,7 +10,7 @@
 //! There is no way back from dirty to clean, and none from one key to another: [`Clean`] is consumed by
 //! [`Clean::assign`]. What an observer could link is random and not triggered by use: the clock that opens
 //! connections is a Poisson process that runs whether or not connections are missing, and opens at most one each
-//! time.
+//! time. Connections for lookups that found the pool empty are opened at random distances as well, only shorter ones.
 
 mod machine;
 mod servers;
@@ -57,7 +57,7 @@ pub enum Trouble {
     Unreachable,
     /// The proxy can't be used: no server's fault, and no server can be reached.
     NoWayOut,
-    /// The server is of no use to anybody: another network, a broken protocol, a lie.
+    /// The server is of no use to anybody for now: another network, a broken protocol, a lie.
     Useless,
 }
 
@@ -79,7 +79,7 @@ pub enum Event {
         /// Whose connection it must be.
         key: IsolationKey,
     },
-    /// A lookup has no use for its ticket any more: served, or given up.
+    /// A lookup has no use for its ticket any more: served, or given up. One that was refused has none anyway.
     Released(Ticket),
     /// The server of this connection lied in a lookup.
     Lied(ConnId),
@@ -133,7 +133,7 @@ pub struct Settings {
     pub keep_alive_mean: Duration,
     /// Longest time between two signs of life, whatever chance says.
     pub keep_alive_max: Duration,
-    /// How long a clean connection is kept: as long as Tor uses a circuit for new streams.
+    /// How long a clean connection is kept at most.
     pub clean_ttl: Duration,
     /// After this without a lookup an ID is forgotten.
     pub id_ttl: Duration,

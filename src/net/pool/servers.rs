@@ -6,12 +6,15 @@ use rand::rngs::StdRng;
 use super::{ServerIndex, Settings, Trouble};
 use crate::time::Moment;
 
+/// How many connections that are ready a failing server's past weighs at most, when the next one is spread: it is tried
+/// again, but not before the others have theirs.
+const MOST_WEIGHT: u32 = 2;
+
 /// What is known of one server; in memory only, gone with the process.
 #[derive(Clone, Debug, Default)]
 struct Standing {
     failures: u32,
     not_before: Moment,
-    useless: bool,
 }
 
 /// All servers and how they stand.
@@ -23,8 +26,9 @@ impl Servers {
         Self(vec![Standing::default(); count])
     }
 
-    pub(super) fn any_useful(&self) -> bool {
-        self.0.iter().any(|server| !server.useless)
+    /// Says whether any server may be tried now.
+    pub(super) fn any_ready(&self, now: Moment) -> bool {
+        self.next_try().is_some_and(|at| at <= now)
     }
 
     pub(super) fn succeeded(&mut self, server: ServerIndex) {
@@ -35,7 +39,8 @@ impl Servers {
     }
 
     /// Notes a failure: the server is left alone for a while that doubles each time and is cut at random, so that
-    /// servers that failed together don't come back together.
+    /// servers that failed together don't come back together. One that is of no use is left alone for the longest
+    /// time, but not for ever: who sits between us and it could make it look so.
     pub(super) fn failed(
         &mut self,
         server: ServerIndex,
@@ -47,20 +52,21 @@ impl Servers {
         let Some(standing) = self.0.get_mut(server.0) else {
             return;
         };
-        standing.useless |= trouble == Trouble::Useless;
+        let useless = trouble == Trouble::Useless;
+        // Connections that were under way together fail together: that is one failure.
+        if standing.not_before > now && !useless {
+            return;
+        }
         let doubled = settings.back_off.saturating_mul(1 << standing.failures.min(16));
+        let longest = settings.back_off_max;
         standing.failures = standing.failures.saturating_add(1);
-        standing.not_before = now + doubled.min(settings.back_off_max).mul_f64(rng.random_range(0.5..1.0));
+        let rest = if useless { longest } else { doubled.min(longest) };
+        standing.not_before = now + rest.mul_f64(rng.random_range(0.5..1.0));
     }
 
-    /// Returns the earliest moment at which a server that is left alone may be tried again.
-    pub(super) fn next_try(&self, now: Moment) -> Option<Moment> {
-        let rested = self
-            .0
-            .iter()
-            .filter(|server| !server.useless)
-            .map(|server| server.not_before);
-        rested.filter(|at| *at > now).min()
+    /// Returns the earliest moment at which a server may be tried, which may be past; `None` when there is no server.
+    pub(super) fn next_try(&self) -> Option<Moment> {
+        self.0.iter().map(|server| server.not_before).min()
     }
 
     /// Chooses among the servers that may be tried now the one with the least `load`, by chance among equals.
@@ -70,13 +76,11 @@ impl Servers {
         load: impl Fn(ServerIndex) -> usize,
         rng: &mut StdRng,
     ) -> Option<ServerIndex> {
-        let usable = |server: &Standing| !server.useless && server.not_before <= now;
-        let indexes = self
-            .0
-            .iter()
-            .enumerate()
-            .filter(|(_, server)| usable(server))
-            .map(|(at, _)| ServerIndex(at));
-        indexes.min_by_key(|server| (load(*server), rng.random::<u32>()))
+        let ready = self.0.iter().enumerate().filter(|(_, it)| it.not_before <= now);
+        let weighed = ready.map(|(at, it)| {
+            let weight = load(ServerIndex(at)) + it.failures.min(MOST_WEIGHT) as usize;
+            ((weight, rng.random::<u32>()), ServerIndex(at))
+        });
+        weighed.min().map(|(_, server)| server)
     }
 }

@@ -1,0 +1,252 @@
+//! A driver on virtual time that carries the pool's effects out and checks after each of them what must always hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::net::pool::{Effect, Event, Pool, Refusal, ServerIndex, Settings, Ticket, Trouble};
+use crate::time::Moment;
+
+pub(super) const SEED: [u8; 32] = [7; 32];
+
+pub(super) fn id(number: u32) -> IsolationId {
+    IsolationId::new(&number.to_le_bytes()).unwrap()
+}
+
+pub(super) fn key(number: u32, attempt: u8) -> IsolationKey {
+    IsolationKey {
+        id: id(number),
+        attempt,
+    }
+}
+
+/// What came of a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Served(ConnId),
+    Refused(Refusal),
+}
+
+/// What is known of a connection outside the pool.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) server: ServerIndex,
+    pub(super) begun: Moment,
+    /// It was begun while nobody waited.
+    pub(super) unasked: bool,
+    pub(super) open: bool,
+    pub(super) over: bool,
+    /// Whom it was served to; never more than one.
+    pub(super) key: Option<IsolationKey>,
+}
+
+pub(super) struct Driver {
+    pub(super) pool: Pool,
+    pub(super) now: Moment,
+    pub(super) settings: Settings,
+    pub(super) seen: BTreeMap<ConnId, Seen>,
+    pub(super) opening: Vec<ConnId>,
+    pub(super) fates: BTreeMap<Ticket, (Moment, Fate)>,
+    pub(super) asked: BTreeMap<Ticket, (Moment, IsolationKey)>,
+    pub(super) released: BTreeSet<Ticket>,
+    pub(super) pings: Vec<(Moment, ConnId)>,
+    pub(super) forgotten: Vec<IsolationId>,
+    pub(super) wake_at: Option<Moment>,
+    next_ticket: u64,
+}
+
+impl Driver {
+    pub(super) fn new(servers: usize, settings: Settings, seed: [u8; 32]) -> Self {
+        let mut driver = Self {
+            pool: Pool::new(servers, settings, seed),
+            now: Moment(1000),
+            settings,
+            seen: BTreeMap::new(),
+            opening: Vec::new(),
+            fates: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            released: BTreeSet::new(),
+            pings: Vec::new(),
+            forgotten: Vec::new(),
+            wake_at: None,
+            next_ticket: 0,
+        };
+        driver.step(Event::Tick);
+        driver
+    }
+
+    pub(super) fn step(&mut self, event: Event) {
+        self.wake_at = None;
+        for effect in self.pool.on_event(self.now, event) {
+            self.carry_out(effect);
+        }
+        assert!(self.wake_at.is_some_and(|at| at > self.now), "the clock always goes on");
+        let counts = self.pool.counts();
+        let idle_room = self.settings.max_ids.max(1);
+        let busy: BTreeSet<&IsolationId> = self
+            .asked
+            .iter()
+            .filter(|(ticket, _)| !self.released.contains(ticket))
+            .map(|(_, (_, key))| &key.id)
+            .collect();
+        assert!(counts.ids <= idle_room.max(busy.len()), "{counts:?}");
+        assert_eq!(counts.waiting, self.unanswered().count());
+        let open = self.seen.values().filter(|it| it.open && !it.over).count();
+        assert_eq!(counts.clean + counts.dirty, open);
+        assert_eq!(counts.opening, self.opening.len());
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Open(conn, server) => {
+                let unasked = self.unanswered().next().is_none();
+                let seen = Seen {
+                    server,
+                    begun: self.now,
+                    unasked,
+                    open: false,
+                    over: false,
+                    key: None,
+                };
+                assert!(self.seen.insert(conn, seen).is_none(), "a number was used again");
+                self.opening.push(conn);
+                let unasked = self.opening.iter().filter(|conn| self.seen[conn].unasked);
+                assert!(unasked.count() <= 1, "the pool's own openings go one at a time");
+            }
+            Effect::Ping(conn) => {
+                let seen = &self.seen[&conn];
+                assert!(
+                    seen.open && !seen.over && seen.key.is_none(),
+                    "only clean connections are kept alive"
+                );
+                self.pings.push((self.now, conn));
+            }
+            Effect::Close(conn) => {
+                let seen = self.seen.get_mut(&conn).unwrap();
+                assert!(seen.open && !seen.over);
+                seen.over = true;
+            }
+            Effect::Serve(ticket, conn) => {
+                let key = self.asked[&ticket].1.clone();
+                let seen = self.seen.get_mut(&conn).unwrap();
+                assert!(seen.open && !seen.over, "what is served is open");
+                let bound = seen.key.get_or_insert_with(|| key.clone());
+                assert_eq!(*bound, key, "a connection changed hands");
+                self.answer(ticket, Fate::Served(conn));
+            }
+            Effect::Refuse(ticket, refusal) => {
+                self.answer(ticket, Fate::Refused(refusal));
+                self.released.insert(ticket);
+            }
+            Effect::Forgotten(id) => {
+                let left = self.seen.values().filter(|it| !it.over);
+                let left = left.filter(|it| it.key.as_ref().is_some_and(|key| key.id == id));
+                assert_eq!(left.count(), 0, "its connections are closed first");
+                self.forgotten.push(id);
+            }
+            Effect::WakeAt(at) => self.wake_at = Some(at),
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, fate: Fate) {
+        assert!(!self.released.contains(&ticket), "nobody waits for it");
+        let before = self.fates.insert(ticket, (self.now, fate));
+        assert_eq!(before, None, "a ticket is answered once");
+        assert!(self.now.since(self.asked[&ticket].0) <= self.settings.wait);
+    }
+
+    /// Returns the tickets that wait for an answer.
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = Ticket> {
+        let waits = |ticket: &Ticket| !self.fates.contains_key(ticket) && !self.released.contains(ticket);
+        self.asked.keys().copied().filter(move |ticket| waits(ticket))
+    }
+
+    pub(super) fn want(&mut self, key: IsolationKey) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.asked.insert(ticket, (self.now, key.clone()));
+        self.step(Event::Wanted { ticket, key });
+        ticket
+    }
+
+    pub(super) fn release(&mut self, ticket: Ticket) {
+        self.released.insert(ticket);
+        self.step(Event::Released(ticket));
+    }
+
+    pub(super) fn fate(&self, ticket: Ticket) -> Option<Fate> {
+        self.fates.get(&ticket).map(|(_, fate)| *fate)
+    }
+
+    /// Returns the connection that a ticket was served.
+    pub(super) fn conn(&self, ticket: Ticket) -> ConnId {
+        match self.fate(ticket) {
+            Some(Fate::Served(conn)) => conn,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks, and returns the connection that is served at once.
+    pub(super) fn serve(&mut self, key: IsolationKey) -> ConnId {
+        let ticket = self.want(key);
+        let conn = self.conn(ticket);
+        self.release(ticket);
+        conn
+    }
+
+    pub(super) fn opened(&mut self, conn: ConnId) {
+        self.opening.retain(|it| *it != conn);
+        self.seen.get_mut(&conn).unwrap().open = true;
+        self.step(Event::Opened(conn));
+    }
+
+    pub(super) fn failed(&mut self, conn: ConnId, trouble: Trouble) {
+        self.opening.retain(|it| *it != conn);
+        self.seen.get_mut(&conn).unwrap().over = true;
+        self.step(Event::OpenFailed(conn, trouble));
+    }
+
+    pub(super) fn closed(&mut self, conn: ConnId, trouble: Trouble) {
+        self.seen.get_mut(&conn).unwrap().over = true;
+        self.step(Event::Closed(conn, trouble));
+    }
+
+    pub(super) fn clean(&self) -> Vec<ConnId> {
+        let clean = self
+            .seen
+            .iter()
+            .filter(|(_, it)| it.open && !it.over && it.key.is_none());
+        clean.map(|(conn, _)| *conn).collect()
+    }
+
+    /// Lets time pass up to the next moment that the pool asked for, at most to `end`; says whether it was reached.
+    pub(super) fn tick(&mut self, end: Moment) -> bool {
+        let at = self.wake_at.unwrap();
+        self.now = at.min(end);
+        if at <= end {
+            self.step(Event::Tick);
+        }
+        at < end
+    }
+
+    /// Lets time pass; each opening comes to what `fate` says of its server at once.
+    pub(super) fn run(&mut self, time: Duration, fate: impl Fn(ServerIndex) -> Option<Trouble>) {
+        let end = self.now + time;
+        loop {
+            while let Some(conn) = self.opening.first().copied() {
+                match fate(self.seen[&conn].server) {
+                    None => self.opened(conn),
+                    Some(trouble) => self.failed(conn, trouble),
+                }
+            }
+            if !self.tick(end) {
+                return;
+            }
+        }
+    }
+
+    /// As [`Self::run`] where all servers are well.
+    pub(super) fn run_well(&mut self, time: Duration) {
+        self.run(time, |_| None);
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the pool: rule by rule, and as a simulation.
+
+mod driver;
+mod rules;
+mod simulation;
