@@ -1,0 +1,131 @@
+//! Any events in any order: nobody meets, nobody waits for ever, nothing stays.
+
+#![no_main]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use isonym::isolation::{ConnId, IsolationId, IsolationKey};
+use isonym::net::pool::{Effect, Event, Pool, Settings, Ticket, Trouble};
+use isonym::time::Moment;
+use libfuzzer_sys::fuzz_target;
+
+const MAX_IDS: usize = 4;
+
+#[derive(Default)]
+struct Model {
+    now: Moment,
+    wake_at: Moment,
+    next_ticket: u64,
+    opening: Vec<ConnId>,
+    open: BTreeMap<ConnId, Option<IsolationKey>>,
+    waiting: BTreeMap<Ticket, (Moment, IsolationKey)>,
+    served: BTreeSet<Ticket>,
+}
+
+impl Model {
+    fn step(&mut self, pool: &mut Pool, settings: &Settings, event: Event) {
+        let effects = pool.on_event(self.now, event);
+        self.wake_at = self.now;
+        for effect in effects {
+            match effect {
+                Effect::Open(conn, _) => self.opening.push(conn),
+                Effect::Ping(conn) => assert_eq!(self.open[&conn], None),
+                Effect::Close(conn) => assert!(self.open.remove(&conn).is_some()),
+                Effect::Serve(ticket, conn) => {
+                    let (since, key) = self.waiting.remove(&ticket).expect("it waits");
+                    assert!(self.now.since(since) <= settings.wait);
+                    let bound = self.open.get_mut(&conn).expect("it is open").get_or_insert_with(|| key.clone());
+                    assert_eq!(*bound, key);
+                    self.served.insert(ticket);
+                }
+                Effect::Refuse(ticket, _) => assert!(self.waiting.remove(&ticket).is_some()),
+                Effect::Forgotten(id) => assert!(self.open.values().flatten().all(|key| key.id != id)),
+                Effect::WakeAt(at) => self.wake_at = at,
+            }
+        }
+        assert!(self.wake_at > self.now);
+        let counts = pool.counts();
+        assert_eq!(counts.clean + counts.dirty, self.open.len());
+        assert_eq!(counts.opening, self.opening.len());
+        assert_eq!(counts.waiting, self.waiting.len());
+        assert!(counts.ids <= MAX_IDS.max(self.waiting.len() + self.served.len()));
+    }
+
+    fn pass(&mut self, pool: &mut Pool, settings: &Settings, time: Duration) {
+        let end = self.now + time;
+        while self.wake_at <= end {
+            self.now = self.wake_at;
+            self.step(pool, settings, Event::Tick);
+        }
+        self.now = end;
+    }
+
+    fn act(&mut self, pool: &mut Pool, settings: &Settings, [what, how]: [u8; 2]) {
+        let at = usize::from(how);
+        let trouble = [Trouble::Unreachable, Trouble::NoWayOut, Trouble::Useless][at % 3];
+        let id = IsolationId::new(&[how % 8]).expect("short");
+        let open = |model: &Self| model.open.keys().nth(at % model.open.len().max(1)).copied();
+        let event = match what % 11 {
+            0 => return self.pass(pool, settings, Duration::from_millis(u64::from(how) * 20)),
+            1 => return self.pass(pool, settings, Duration::from_secs(u64::from(how) * 4)),
+            2 | 3 if !self.opening.is_empty() => {
+                let conn = self.opening.remove(at % self.opening.len());
+                self.open.insert(conn, None);
+                Event::Opened(conn)
+            }
+            4 if !self.opening.is_empty() => {
+                Event::OpenFailed(self.opening.remove(at % self.opening.len()), trouble)
+            }
+            5 => {
+                let Some(conn) = open(self) else { return };
+                self.open.remove(&conn);
+                Event::Closed(conn, trouble)
+            }
+            6 | 7 => {
+                let (ticket, key) = (Ticket(self.next_ticket), IsolationKey { id, attempt: how >> 6 });
+                self.next_ticket += 1;
+                self.waiting.insert(ticket, (self.now, key.clone()));
+                Event::Wanted { ticket, key }
+            }
+            8 => {
+                let mut held = self.waiting.keys().chain(&self.served);
+                let Some(ticket) = held.nth(at % (self.waiting.len() + self.served.len()).max(1)).copied() else {
+                    return;
+                };
+                self.waiting.remove(&ticket);
+                self.served.remove(&ticket);
+                Event::Released(ticket)
+            }
+            9 => match open(self) {
+                Some(conn) => Event::Lied(conn),
+                None => Event::ForgetAll,
+            },
+            10 => Event::Forget(id),
+            _ => Event::Used(id),
+        };
+        self.step(pool, settings, event);
+    }
+}
+
+fuzz_target!(|input: ([u8; 32], u8, Vec<[u8; 2]>)| {
+    let (seed, servers, acts) = input;
+    let settings = Settings {
+        clean: 3,
+        max_ids: MAX_IDS,
+        ..Settings::default()
+    };
+    let mut pool = Pool::new(usize::from(servers % 4), settings, seed);
+    let mut model = Model::default();
+    model.step(&mut pool, &settings, Event::Tick);
+    for act in acts.into_iter().take(512) {
+        model.act(&mut pool, &settings, act);
+    }
+    model.pass(&mut pool, &settings, settings.wait);
+    assert!(model.waiting.is_empty());
+    while let Some(ticket) = model.served.pop_first() {
+        model.step(&mut pool, &settings, Event::Released(ticket));
+    }
+    model.pass(&mut pool, &settings, settings.id_ttl);
+    assert_eq!((pool.counts().ids, pool.counts().dirty), (0, 0));
+});
