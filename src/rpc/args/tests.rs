@@ -506,7 +506,9 @@ fn ids_in(params: &Params) -> Vec<&str> {
     let mut found = Vec::new();
     match params {
         Params::Positional(items) => {
-            items.iter().for_each(|item| collect(item, &mut found));
+            for item in items {
+                collect(item, &mut found);
+            }
             if let Some(Json::String(text)) = items.get(3) {
                 found.push(text);
             }
