@@ -82,7 +82,7 @@ impl Scene {
     /// Runs a daemon for as long as the test of it takes.
     async fn run<F: Future<Output = Fallible>>(&self, settings: DaemonSettings, test: impl FnOnce(Handle) -> F) {
         let proxies = self.proxy.iter().map(|proxy| proxy.addr).collect();
-        let running = run_daemon(self.node(proxies), settings, test);
+        let running = run_daemon(self.node(proxies), &settings, test);
         tokio::time::timeout(Duration::from_secs(240), running)
             .await
             .expect("the test hangs")
@@ -190,7 +190,7 @@ async fn a_lookup_takes_a_connection_that_was_ready_and_repeats_ask_nothing() {
             let lines: Vec<Vec<String>> = scene.asked().into_values().collect();
             assert_eq!(lines.len(), 2, "the other has a connection of its own");
             assert_eq!(lines[0], lines[1], "and asks in the same words");
-            handle.forget(IsolationId::new(b"a").as_ref());
+            handle.forget(IsolationId::new(b"a"));
             assert_found(ask(&handle, "d/1", "a").await);
             assert_eq!(scene.asked().len(), 3, "nothing was left of the first one");
             let first = *asked.keys().next().unwrap();
@@ -328,7 +328,7 @@ async fn without_the_proxy_lookups_fail_and_with_it_they_go_on() {
     let mut scene = Scene::new(1, 4).await;
     let proxy = scene.proxy.take().unwrap();
     let node = scene.node(vec![proxy.addr]);
-    let running = run_daemon(node, settings(), async |handle| {
+    let running = run_daemon(node, &settings(), async |handle| {
         warm(&handle).await;
         assert_found(ask(&handle, "d/0", "a").await);
         let addr = proxy.addr;

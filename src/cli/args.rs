@@ -105,7 +105,7 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Stay up: keep headers and connections ready, answer name_show over JSON-RPC
+    /// Stay up: keep headers and connections ready, answer name lookups over JSON-RPC
     #[command(after_help = "\
 Examples:
   isonym daemon                                Cookie in the data folder, port 8336 on 127.0.0.1
@@ -158,6 +158,7 @@ pub(crate) struct NameArgs {
 
 /// Where a daemon listens and who may call it.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the options are called so")]
 pub(crate) struct RpcAccess {
     /// Where the daemon listens for JSON-RPC [default: 127.0.0.1 at Namecoin Core's port]
     #[arg(long, env = "ISONYM_RPC_LISTEN", value_name = "ADDR:PORT")]

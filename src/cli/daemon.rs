@@ -39,12 +39,11 @@ struct Signs {
 
 impl Signs {
     fn put_up(settings: &Settings, address: SocketAddr) -> Result<Self> {
-        let cookie = match settings.rpc_credentials {
-            Some(_) => None,
-            None => {
-                let path = settings.folder.join(COOKIE_FILE);
-                Some(Cookie::create(&path).with_context(|| format!("cannot write {}", path.display()))?)
-            }
+        let cookie = if settings.rpc_credentials.is_some() {
+            None
+        } else {
+            let path = settings.folder.join(COOKIE_FILE);
+            Some(Cookie::create(&path).with_context(|| format!("cannot write {}", path.display()))?)
         };
         let path = settings.folder.join(ADDRESS_FILE);
         fs::write(&path, address.to_string()).with_context(|| format!("cannot write {}", path.display()))?;

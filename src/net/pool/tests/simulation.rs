@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::driver::{Driver, id, key};
 use crate::net::pool::{Event, Settings, Ticket, Trouble};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Pass(u64),
     Open(usize),
