@@ -328,7 +328,8 @@ async fn without_the_proxy_lookups_fail_and_with_it_they_go_on() {
     let mut scene = Scene::new(1, 4).await;
     let proxy = scene.proxy.take().unwrap();
     let node = scene.node(vec![proxy.addr]);
-    let running = run_daemon(node, &settings(), async |handle| {
+    let settings = settings();
+    let running = run_daemon(node, &settings, async |handle| {
         warm(&handle).await;
         assert_found(ask(&handle, "d/0", "a").await);
         let addr = proxy.addr;
