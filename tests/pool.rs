@@ -1,5 +1,13 @@
 //! The daemon's pool over simulated servers and a recording proxy: who met whom is read from the ledger.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -75,9 +83,9 @@ impl Scene {
     }
 
     /// Runs a daemon for as long as the test of it takes.
-    async fn run<F: Future<Output = Fallible>>(&self, settings: DaemonSettings, test: impl FnOnce(Handle) -> F) {
+    async fn run<F: Future<Output = Fallible>>(&self, settings: &DaemonSettings, test: impl FnOnce(Handle) -> F) {
         let proxies = self.proxy.iter().map(|proxy| proxy.addr).collect();
-        let running = run_daemon(self.node(proxies), &settings, test);
+        let running = run_daemon(self.node(proxies), settings, test);
         tokio::time::timeout(Duration::from_secs(240), running)
             .await
             .expect("the test hangs")
@@ -169,7 +177,7 @@ fn assert_found(answer: Result<Answer, NodeError>) {
 async fn a_lookup_takes_a_connection_that_was_ready_and_repeats_ask_nothing() {
     let scene = Scene::new(2, 3).await;
     scene
-        .run(settings(), async |handle| {
+        .run(&settings(), async |handle| {
             warm(&handle).await;
             let before: BTreeSet<ConnId> = scene.lookup_connections().iter().map(|it| it.conn).collect();
             assert_found(ask(&handle, "d/1", "a").await);
@@ -206,7 +214,7 @@ async fn a_lookup_takes_a_connection_that_was_ready_and_repeats_ask_nothing() {
 async fn lookups_in_flight_are_joined_under_one_id_and_never_across() {
     let scene = Scene::new(1, 2).await;
     scene
-        .run(settings(), async |handle| {
+        .run(&settings(), async |handle| {
             warm(&handle).await;
             assert_found(ask(&handle, "d/0", "one").await);
             let of_one = scene.lookup_requests();
@@ -240,7 +248,7 @@ async fn nothing_is_answered_before_headers_are_there() {
     .unwrap();
     scene.proxy = Some(proxy);
     scene
-        .run(settings(), async |handle| {
+        .run(&settings(), async |handle| {
             let error = ask(&handle, "d/0", "a").await.unwrap_err();
             assert!(matches!(error, NodeError::Syncing { .. }), "{error}");
             Ok(())
@@ -257,7 +265,7 @@ async fn callers_without_an_id_are_one_or_each_their_own() {
             ..settings()
         };
         scene
-            .run(settings, async |handle| {
+            .run(&settings, async |handle| {
                 warm(&handle).await;
                 for name in ["d/0", "d/1", "d/2"] {
                     assert_found(ask(&handle, name, "").await);
@@ -282,7 +290,7 @@ async fn lookups_go_on_when_a_server_dies() {
         .unwrap();
     scene.hosts.push(other);
     scene
-        .run(settings(), async |handle| {
+        .run(&settings(), async |handle| {
             warm(&handle).await;
             assert_found(ask(&handle, "d/0", "a").await);
             drop(victim);
@@ -360,7 +368,7 @@ async fn a_lookup_that_nobody_waits_for_leaves_nothing_behind() {
         ..settings()
     };
     scene
-        .run(settings, async |handle| {
+        .run(&settings, async |handle| {
             warm(&handle).await;
             for at in 0..20 {
                 let id = format!("id{at}");
@@ -383,7 +391,7 @@ async fn a_hundred_ids_never_meet() {
     let scene = Scene::new(3, LOOKUPS).await;
     let mut asked_by: BTreeMap<ConnId, usize> = BTreeMap::new();
     scene
-        .run(settings(), async |handle| {
+        .run(&settings(), async |handle| {
             warm(&handle).await;
             let lines = |scene: &Scene| -> BTreeMap<ConnId, usize> {
                 scene.asked().iter().map(|(conn, lines)| (*conn, lines.len())).collect()
