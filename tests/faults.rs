@@ -168,7 +168,7 @@ async fn floods_notifications() {
     let fault = Fault::FloodOfNotifications;
     tokio::join!(
         sync_beside_honest(&fault),
-        sync_alone(&fault, "floods notifications"),
+        sync_alone(&fault, "notification"),
         lookup_beside_honest(&fault, Release::V1_17),
         lookup_alone(&fault, Release::V1_16, "notification that nobody asked for"),
     );
@@ -257,7 +257,7 @@ async fn has_had_enough_in_a_sync() {
 async fn has_had_enough_in_a_lookup() {
     for release in [Release::V1_16, Release::V1_17] {
         let (mut found, mut told) = (0, 0);
-        for after_bytes in (0..50_000).step_by(if release == Release::V1_17 { 1000 } else { 10_000 }) {
+        for after_bytes in (0..120_000).step_by(if release == Release::V1_17 { 2000 } else { 20_000 }) {
             let fault = Fault::ExcessiveResources { after_bytes };
             match lookup_result_alone(&fault, release, NAME).await {
                 Ok(Outcome::Found(status)) => {

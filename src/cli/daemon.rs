@@ -148,6 +148,11 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
     finish(result)
 }
 
+/// Says whether what holds the data folder is a daemon, rather than another command.
+pub(super) fn runs(settings: &Settings) -> bool {
+    settings.folder.join(ADDRESS_FILE).exists()
+}
+
 /// Looks a name up with the daemon that holds the data folder.
 pub(super) async fn name_method(settings: &Settings, args: &NameArgs, method: &str) -> Result<ExitCode> {
     let mut options = json!({

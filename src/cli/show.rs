@@ -34,11 +34,15 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let quiet = cli.options.quiet;
     match &cli.command {
         Command::NameShow(args) => match name_show(&settings, args, quiet).await {
-            Err(error) if is_in_use(&error) => daemon::name_method(&settings, args, "name_show").await,
+            Err(error) if is_in_use(&error) && daemon::runs(&settings) => {
+                daemon::name_method(&settings, args, "name_show").await
+            }
             shown => shown,
         },
         Command::NameHistory(args) => match name_history(&settings, args, quiet).await {
-            Err(error) if is_in_use(&error) => daemon::name_method(&settings, args, "name_history").await,
+            Err(error) if is_in_use(&error) && daemon::runs(&settings) => {
+                daemon::name_method(&settings, args, "name_history").await
+            }
             shown => shown,
         },
         Command::Daemon(_) => daemon::run(&settings, quiet).await,
