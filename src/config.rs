@@ -3,8 +3,11 @@
 //! Precedence: command line, environment (`ISONYM_*`), configuration file, default. The first two are one to this
 //! file: the argument parser joins them.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -12,6 +15,8 @@ use serde::Deserialize;
 use isonym::chain::{Anchor, Network};
 use isonym::name::Encoding;
 use isonym::net::{Proxy, ServerAddr, servers};
+use isonym::node::DaemonSettings;
+use isonym::rpc::{self, Credentials};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -33,6 +38,15 @@ pub(crate) struct Wishes {
     pub(crate) name_encoding: Option<String>,
     pub(crate) value_encoding: Option<String>,
     pub(crate) quorum: Option<u8>,
+    pub(crate) rpc_listen: Option<SocketAddr>,
+    pub(crate) rpc_user: Option<String>,
+    pub(crate) rpc_password: Option<String>,
+    pub(crate) pool_clean: Option<usize>,
+    pub(crate) isolation_ttl: Option<u64>,
+    pub(crate) max_ids: Option<usize>,
+    pub(crate) cache_positive: Option<u64>,
+    pub(crate) cache_negative: Option<u64>,
+    pub(crate) isolate_anonymous: Option<bool>,
 }
 
 impl Wishes {
@@ -45,23 +59,31 @@ impl Wishes {
             (None, _) => return Ok(Self::default()),
         };
         let context = || format!("cannot read the configuration file {}", path.display());
-        let size = fs::metadata(&path).with_context(context)?.len();
+        let mut text = String::new();
+        let file = File::open(&path).with_context(context)?;
+        // Not by its stated size: a device has none, and no end either.
+        file.take(MAX_FILE_SIZE + 1)
+            .read_to_string(&mut text)
+            .with_context(context)?;
         ensure!(
-            size <= MAX_FILE_SIZE,
-            "{} is no configuration file: it has {size} bytes",
+            text.len() as u64 <= MAX_FILE_SIZE,
+            "{} is no configuration file: it has more than {MAX_FILE_SIZE} bytes",
             path.display()
         );
-        let text = fs::read_to_string(&path).with_context(context)?;
         toml::from_str(&text).with_context(|| format!("in the configuration file {}", path.display()))
     }
 
     /// Fills what is silent here with what `other` says. Proxy and direct mode are one choice: whoever is heard
     /// first on either decides both.
     fn or(self, other: Self) -> Self {
-        let (proxy, direct) = if self.proxy.is_some() || self.direct == Some(true) {
-            (self.proxy, self.direct)
-        } else {
-            (other.proxy, other.direct)
+        let (proxy, direct) = match (self.proxy, self.direct) {
+            (None, None) => (other.proxy, other.direct),
+            (None, Some(false)) => (other.proxy, Some(false)),
+            said => said,
+        };
+        let (rpc_user, rpc_password) = match (self.rpc_user, self.rpc_password) {
+            (None, None) => (other.rpc_user, other.rpc_password),
+            said => said,
         };
         Self {
             network: self.network.or(other.network),
@@ -77,6 +99,15 @@ impl Wishes {
             name_encoding: self.name_encoding.or(other.name_encoding),
             value_encoding: self.value_encoding.or(other.value_encoding),
             quorum: self.quorum.or(other.quorum),
+            rpc_listen: self.rpc_listen.or(other.rpc_listen),
+            rpc_user,
+            rpc_password,
+            pool_clean: self.pool_clean.or(other.pool_clean),
+            isolation_ttl: self.isolation_ttl.or(other.isolation_ttl),
+            max_ids: self.max_ids.or(other.max_ids),
+            cache_positive: self.cache_positive.or(other.cache_positive),
+            cache_negative: self.cache_negative.or(other.cache_negative),
+            isolate_anonymous: self.isolate_anonymous.or(other.isolate_anonymous),
         }
     }
 }
@@ -93,6 +124,11 @@ pub(crate) struct Settings {
     pub(crate) name_encoding: Encoding,
     pub(crate) value_encoding: Encoding,
     pub(crate) quorum: u8,
+    /// Where a daemon listens for JSON-RPC, and is called.
+    pub(crate) rpc_listen: SocketAddr,
+    /// Who may call a daemon, instead of who can read its cookie file.
+    pub(crate) rpc_credentials: Option<Credentials>,
+    pub(crate) daemon: DaemonSettings,
 }
 
 impl Settings {
@@ -100,14 +136,11 @@ impl Settings {
     pub(crate) fn resolve(wishes: Wishes, file: Option<&Path>) -> Result<Self> {
         let wishes = wishes.or(Wishes::from_file(file)?);
         let network: Network = wishes.network.as_deref().map_or(Ok(Network::default()), str::parse)?;
-        let datadir = match wishes
-            .datadir
-            .or_else(|| dirs::data_dir().map(|folder| folder.join("isonym")))
-        {
-            Some(datadir) => datadir,
-            None => bail!("no home folder is known to keep headers in; name one with --datadir DIR"),
+        let own = || dirs::data_dir().map(|folder| folder.join("isonym"));
+        let Some(datadir) = wishes.datadir.clone().or_else(own) else {
+            bail!("no home folder is known to keep headers in; name one with --datadir DIR");
         };
-        let anchor = match wishes.anchor {
+        let anchor = match &wishes.anchor {
             Some(text) => text.parse().with_context(|| format!("--anchor {text}"))?,
             None => Anchor::shipped(network)?,
         };
@@ -121,11 +154,7 @@ impl Settings {
         } else {
             named
         };
-        ensure!(
-            !servers.is_empty(),
-            "no server is known for {network}; name one with --server HOST:PORT"
-        );
-        let proxy = match (wishes.direct, wishes.proxy) {
+        let proxy = match (wishes.direct, &wishes.proxy) {
             (Some(true), Some(_)) => bail!("--direct and --proxy exclude each other; give one of them"),
             (Some(true), None) => Proxy::Direct,
             (_, Some(text)) => text.parse().with_context(|| format!("--proxy {text}"))?,
@@ -141,7 +170,20 @@ impl Settings {
             (1..=8).contains(&quorum),
             "--quorum {quorum}: give a number from 1 to 8"
         );
+        let daemon = daemon_settings(&wishes, quorum)?;
+        let rpc_credentials = match (&wishes.rpc_user, &wishes.rpc_password) {
+            (Some(user), Some(password)) => {
+                Some(Credentials::new(user, password).context("--rpc-user: a user name has no colon")?)
+            }
+            (None, None) => None,
+            _ => bail!("--rpc-user and --rpc-password go together; give both or none"),
+        };
         Ok(Self {
+            rpc_listen: wishes
+                .rpc_listen
+                .unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, rpc::default_port(network)))),
+            rpc_credentials,
+            daemon,
             network,
             folder: datadir.join(network.as_str()),
             anchor,
@@ -152,4 +194,30 @@ impl Settings {
             quorum,
         })
     }
+}
+
+fn daemon_settings(wishes: &Wishes, quorum: u8) -> Result<DaemonSettings> {
+    let mut settings = DaemonSettings::default();
+    settings.lookup.quorum = quorum;
+    settings.anonymous_apart = wishes.isolate_anonymous.unwrap_or(false);
+    let seconds = |wish: Option<u64>, default: Duration| wish.map_or(default, Duration::from_secs);
+    settings.cache.positive = seconds(wishes.cache_positive, settings.cache.positive);
+    settings.cache.negative = seconds(wishes.cache_negative, settings.cache.negative);
+    settings.pool.id_ttl = seconds(wishes.isolation_ttl, settings.pool.id_ttl);
+    settings.pool.clean = wishes.pool_clean.unwrap_or(settings.pool.clean);
+    settings.pool.max_ids = wishes.max_ids.unwrap_or(settings.pool.max_ids);
+    ensure!(
+        settings.pool.clean <= 256,
+        "--pool-clean {}: give at most 256",
+        settings.pool.clean
+    );
+    ensure!(
+        (1..=100_000).contains(&settings.pool.max_ids),
+        "--max-ids: give a number from 1 to 100000"
+    );
+    ensure!(
+        !settings.pool.id_ttl.is_zero(),
+        "--isolation-ttl: give at least one second"
+    );
+    Ok(settings)
 }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main, cli, config     wiring
+//! rpc                   how a question arrives over JSON-RPC
 //! node                  the owner of state; clock, entropy and files enter here     sim (same height)
 //! net                   how connections are made and kept apart
 //! electrum              how questions and proofs look on the wire
@@ -26,5 +27,6 @@ pub mod isolation;
 pub mod name;
 pub mod net;
 pub mod node;
+pub mod rpc;
 pub mod sim;
 pub mod time;

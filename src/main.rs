@@ -30,13 +30,26 @@ fn main() -> ExitCode {
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // It would panic when standard error is closed.
+        .log_internal_errors(false)
         .init();
+    keep_guarded_panics_quiet();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(cli::run(cli)));
     result.unwrap_or_else(|error| {
-        eprintln!("isonym: {error:#}");
+        cli::say(format_args!("isonym: {error:#}"));
         ExitCode::from(FAILED)
     })
+}
+
+/// The header store's database panics on damaged files: that is caught, and told as what it is.
+fn keep_guarded_panics_quiet() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !isonym::node::panic_is_guarded() {
+            tell(panic);
+        }
+    }));
 }

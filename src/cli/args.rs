@@ -1,8 +1,12 @@
 //! Arguments and help texts.
 
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Wishes;
 
@@ -55,18 +59,20 @@ pub(crate) struct Options {
         value_delimiter = ','
     )]
     server: Vec<String>,
-    /// SOCKS5 proxy, which should be Tor [default: socks5://127.0.0.1:9050, then 9150]
     #[arg(
         long,
         global = true,
         env = "ISONYM_PROXY",
         value_name = "socks5://HOST:PORT",
-        conflicts_with = "direct"
+        help = "SOCKS5 proxy, which should be Tor [default: socks5://127.0.0.1:9050, then 9150]"
     )]
     proxy: Option<String>,
     /// Use no proxy: servers learn your address, and all your lookups can be linked
-    #[arg(long, global = true, env = "ISONYM_DIRECT")]
+    #[arg(long, global = true, env = "ISONYM_DIRECT", value_parser = BoolishValueParser::new())]
     direct: bool,
+    /// Whether the user said so, or the contrary: the environment can.
+    #[arg(skip)]
+    direct_is_said: bool,
     /// Say more on standard error; twice for still more
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
@@ -99,6 +105,21 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Stay up: keep headers and connections ready, answer name_show over JSON-RPC
+    #[command(after_help = "\
+Examples:
+  isonym daemon                                Cookie in the data folder, port 8336 on 127.0.0.1
+  isonym daemon --rpc-user u --rpc-password p --pool-clean 12
+  curl --user u:p --data '{\"method\":\"name_show\",\"params\":[\"d/example\"]}' http://127.0.0.1:8336/
+
+It ends on SIGTERM, SIGINT and the RPC method stop.")]
+    Daemon(DaemonArgs),
+    /// Call a running daemon, as namecoin-cli does; ARGS are JSON where they parse as JSON, else text
+    #[command(after_help = "\
+Examples:
+  isonym rpc getblockcount
+  isonym rpc name_show d/example '{\"streamID\":\"me\",\"valueEncoding\":\"hex\"}'")]
+    Rpc(RpcArgs),
     /// Try everything in a simulated world: a chain with names, three Electrum servers, a recording SOCKS5 proxy
     Playground {
         /// Exit when done instead of staying up for your own tries
@@ -135,9 +156,87 @@ pub(crate) struct NameArgs {
     quorum: Option<u8>,
 }
 
+/// Where a daemon listens and who may call it.
+#[derive(Debug, Args)]
+pub(crate) struct RpcAccess {
+    /// Where the daemon listens for JSON-RPC [default: 127.0.0.1 at Namecoin Core's port]
+    #[arg(long, env = "ISONYM_RPC_LISTEN", value_name = "ADDR:PORT")]
+    pub(crate) rpc_listen: Option<SocketAddr>,
+    /// Who may call, with --rpc-password, instead of the cookie file in the data folder
+    #[arg(long, env = "ISONYM_RPC_USER", value_name = "USER", requires = "rpc_password")]
+    pub(crate) rpc_user: Option<String>,
+    /// The password; other users of the machine may see it on the command line, so prefer the environment or the file
+    #[arg(
+        long,
+        env = "ISONYM_RPC_PASSWORD",
+        value_name = "PASSWORD",
+        requires = "rpc_user",
+        hide_env_values = true
+    )]
+    pub(crate) rpc_password: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    #[command(flatten)]
+    pub(crate) access: RpcAccess,
+    /// Connections to keep ready for lookups [default: 6]
+    #[arg(long, env = "ISONYM_POOL_CLEAN", value_name = "NUMBER")]
+    pool_clean: Option<usize>,
+    /// How many servers must answer a lookup; the newest proved value wins [default: 1]
+    #[arg(long, env = "ISONYM_QUORUM", value_name = "NUMBER")]
+    quorum: Option<u8>,
+    /// Seconds without a lookup after which an isolation ID is forgotten [default: 600]
+    #[arg(long, env = "ISONYM_ISOLATION_TTL", value_name = "SECONDS")]
+    isolation_ttl: Option<u64>,
+    /// Most isolation IDs to keep connections and results for [default: 256]
+    #[arg(long, env = "ISONYM_MAX_IDS", value_name = "NUMBER")]
+    max_ids: Option<usize>,
+    /// Seconds for which a value is remembered for its caller, at most until the next block; 0: not [default: 600]
+    #[arg(long, env = "ISONYM_CACHE_POSITIVE", value_name = "SECONDS")]
+    cache_positive: Option<u64>,
+    /// Seconds for which absence is remembered for its caller; 0: not [default: 60]
+    #[arg(long, env = "ISONYM_CACHE_NEGATIVE", value_name = "SECONDS")]
+    cache_negative: Option<u64>,
+    /// Make each request without an isolation ID an identity of its own, instead of one for all of them
+    #[arg(long, env = "ISONYM_ISOLATE_ANONYMOUS", value_parser = BoolishValueParser::new())]
+    isolate_anonymous: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RpcArgs {
+    #[command(flatten)]
+    pub(crate) access: RpcAccess,
+    /// The method, such as getblockcount
+    #[arg(value_name = "METHOD")]
+    pub(crate) method: String,
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
 /// Parses the process's arguments. Help and version texts and errors are printed by the parser.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
-    Cli::try_parse()
+    parse_from(std::env::args_os())
+}
+
+fn parse_from<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let source = |option| {
+        matches
+            .value_source(option)
+            .filter(|source| *source != ValueSource::DefaultValue)
+    };
+    let (proxy, direct) = (source("proxy"), source("direct"));
+    cli.options.direct_is_said = direct.is_some();
+    // Both are one choice, and the command line's goes over the environment's. Two of one source are refused later.
+    match (proxy, direct) {
+        (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => cli.options.direct_is_said = false,
+        (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => cli.options.proxy = None,
+        _ => {}
+    }
+    Ok(cli)
 }
 
 impl Cli {
@@ -150,22 +249,39 @@ impl Cli {
             server,
             proxy,
             direct,
+            direct_is_said,
             ..
         } = &self.options;
-        let name = match &self.command {
-            Command::NameShow(name) | Command::NameHistory(name) => Some(name),
-            Command::Sync | Command::Status { .. } | Command::Playground { .. } => None,
-        };
+        let (mut name, mut daemon, mut access) = (None, None, None);
+        match &self.command {
+            Command::NameShow(args) | Command::NameHistory(args) => name = Some(args),
+            Command::Daemon(args) => (daemon, access) = (Some(args), Some(&args.access)),
+            Command::Rpc(args) => access = Some(&args.access),
+            Command::Sync | Command::Status { .. } | Command::Playground { .. } => {}
+        }
+        let quorum = name
+            .map(|args| args.quorum)
+            .or(daemon.map(|args| args.quorum))
+            .flatten();
         Wishes {
             network: network.clone(),
             datadir: datadir.clone(),
             anchor: anchor.clone(),
             server: server.clone(),
             proxy: proxy.clone(),
-            direct: direct.then_some(true),
+            direct: direct_is_said.then_some(*direct),
             name_encoding: name.and_then(|name| name.name_encoding.clone()),
             value_encoding: name.and_then(|name| name.value_encoding.clone()),
-            quorum: name.and_then(|name| name.quorum),
+            quorum,
+            rpc_listen: access.and_then(|access| access.rpc_listen),
+            rpc_user: access.and_then(|access| access.rpc_user.clone()),
+            rpc_password: access.and_then(|access| access.rpc_password.clone()),
+            pool_clean: daemon.and_then(|args| args.pool_clean),
+            isolation_ttl: daemon.and_then(|args| args.isolation_ttl),
+            max_ids: daemon.and_then(|args| args.max_ids),
+            cache_positive: daemon.and_then(|args| args.cache_positive),
+            cache_negative: daemon.and_then(|args| args.cache_negative),
+            isolate_anonymous: daemon.filter(|args| args.isolate_anonymous).map(|_| true),
         }
     }
 }
@@ -173,7 +289,6 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_holds_together() {
@@ -186,7 +301,7 @@ mod tests {
             "isonym --network regtest --direct name_show d/x --name-encoding hex",
             "isonym name-show d/x --direct --name-encoding hex --network regtest",
         ] {
-            let wishes = Cli::try_parse_from(line.split(' ')).unwrap().wishes();
+            let wishes = parse_from(line.split(' ')).unwrap().wishes();
             assert_eq!(wishes.network.as_deref(), Some("regtest"));
             assert_eq!(wishes.direct, Some(true));
             assert_eq!(wishes.name_encoding.as_deref(), Some("hex"));

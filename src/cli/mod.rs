@@ -1,10 +1,18 @@
 //! The command line: arguments, help, and what each command prints.
 
 mod args;
-mod name_json;
+mod daemon;
 mod playground;
 mod progress;
 mod show;
 
+use std::fmt;
+use std::io::{self, Write};
+
 pub(crate) use args::parse;
 pub(crate) use show::run;
+
+/// Writes a line to standard error; where nobody reads it, it is lost, and that is no reason to panic.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

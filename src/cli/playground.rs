@@ -1,5 +1,275 @@
-//! stub
+//! The embedded world: everything that the program does, on a simulated chain, without any network.
+
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-pub(crate) async fn run(_once: bool, _seed: u64) -> anyhow::Result<ExitCode> {
+
+use anyhow::{Context, Result, bail};
+
+use isonym::chain::sync::Limits;
+use isonym::chain::{Anchor, Network};
+use isonym::name::lookup::LookupSettings;
+use isonym::name::{Encoding, NameId, Outcome};
+use isonym::net::{Proxy, ServerAddr};
+use isonym::node::{Node, NodeConfig};
+use isonym::rpc::{self, Encodings};
+use isonym::sim::{self, AddressKind, Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World, WorldError};
+use isonym::time::Timestamp;
+
+use super::show::{absence, print_json};
+
+/// Blocks of the world before the first name.
+const BLOCKS: u32 = 2000;
+
+/// Seconds between two blocks.
+const SPACING: u64 = 600;
+
+/// What the simulated servers are called: names that nobody could resolve but the proxy.
+const HOSTS: [(&str, Transport, Release); 3] = [
+    ("one.sim", Transport::Tcp, Release::V1_16),
+    ("two.sim", Transport::Tls, Release::V1_17),
+    ("three.sim", Transport::Tcp, Release::V1_20),
+];
+
+const PORT: u16 = 50001;
+
+/// Letters of a made-up SOCKS user name that are shown: enough to see that they differ.
+const SHOWN: usize = 8;
+
+struct Playground {
+    world: SharedWorld,
+    ledger: Ledger,
+    hosts: Vec<Host>,
+    proxy: sim::Proxy,
+    folder: tempfile::TempDir,
+}
+
+/// Runs the playground; returns when it is through (`once`) or when the user ends it.
+pub(super) async fn run(once: bool, seed: u64) -> Result<ExitCode> {
+    let playground = Playground::start(seed).await?;
+    let mut node = playground.node()?;
+    playground.sync(&mut node).await?;
+    playground.look_up(&mut node).await?;
+    playground.meet_a_liar(&mut node).await?;
+    playground.tell_what_was_seen();
+    drop(node);
+    if !once {
+        playground.stay().await?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn step(number: u32, text: &str) {
+    println!("\n[{number}] {text}");
+}
+
+impl Playground {
+    async fn start(seed: u64) -> Result<Self> {
+        step(1, "A simulated world");
+        let ledger = Ledger::new();
+        let world = populate(seed).context("the simulated world can't be made")?;
+        let (height, names) = (world.chain().height(), world.chain().names().count());
+        println!("    a merge-mined chain of {height} blocks with {names} names, seed {seed}");
+        let world = SharedWorld::new(world);
+        let proxy = sim::Proxy::start(sim::proxy::Mode::Open, ledger.clone()).await?;
+        println!("    a recording SOCKS5 proxy at {}", proxy.addr);
+        let mut hosts = Vec::new();
+        for (name, transport, release) in HOSTS {
+            let host = Host::start(
+                name,
+                transport,
+                Server::new(release, None),
+                world.clone(),
+                ledger.clone(),
+            )
+            .await?;
+            proxy.route(name, host.addr);
+            println!(
+                "    an Electrum server {name} like {}, {transport:?}",
+                release.software()
+            );
+            hosts.push(host);
+        }
+        let folder = tempfile::Builder::new().prefix("isonym-playground-").tempdir()?;
+        Ok(Self {
+            world,
+            ledger,
+            hosts,
+            proxy,
+            folder,
+        })
+    }
+
+    fn servers() -> Result<Vec<ServerAddr>> {
+        let server = |(name, transport, _): &(&str, Transport, Release)| {
+            let letter = if *transport == Transport::Tls { 's' } else { 't' };
+            format!("{name}:{PORT}:{letter}")
+                .parse()
+                .context("a simulated server's address")
+        };
+        HOSTS.iter().map(server).collect()
+    }
+
+    fn node(&self) -> Result<Node> {
+        let config = NodeConfig {
+            network: Network::Regtest,
+            folder: self.folder.path().join(Network::Regtest.as_str()),
+            anchor: Anchor::shipped(Network::Regtest)?,
+            servers: Self::servers()?,
+            proxy: Proxy::Socks5(vec![self.proxy.addr]),
+            connection_limits: isonym::net::Limits::default(),
+        };
+        Ok(Node::open(config)?.0)
+    }
+
+    async fn sync(&self, node: &mut Node) -> Result<()> {
+        step(2, "Header sync: every header's proof of work is checked");
+        let report = node.sync(Limits::default(), |_| ()).await?;
+        println!("    tip: height {}, block {}", report.tip.height, report.tip.hash);
+        for server in &report.servers {
+            println!(
+                "    {}: {}, {} headers taken",
+                server.address, server.result, server.headers
+            );
+        }
+        if report.tip.hash != self.world.read(isonym::sim::SimChain::tip_hash) {
+            bail!("the tip is not the world's");
+        }
+        Ok(())
+    }
+
+    async fn look_up(&self, node: &mut Node) -> Result<()> {
+        step(
+            3,
+            "Lookups: each over its own connection, with SOCKS credentials made up for it",
+        );
+        for text in ["d/alice", "d/bob", "d/forgotten", "d/nobody"] {
+            println!("  name_show {text}");
+            show(node, text, LookupSettings::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn meet_a_liar(&self, node: &mut Node) -> Result<()> {
+        step(
+            4,
+            "A server that lies: it shows another value for every name; all three are asked",
+        );
+        let Some(liar) = self.hosts.first() else { return Ok(()) };
+        liar.set_fault(Some(Fault::ForgedValue));
+        println!("  name_show d/alice --quorum 2");
+        show(
+            node,
+            "d/alice",
+            LookupSettings {
+                quorum: 2,
+                ..LookupSettings::default()
+            },
+        )
+        .await?;
+        liar.set_fault(None);
+        Ok(())
+    }
+
+    fn tell_what_was_seen(&self) {
+        step(5, "What the proxy and the servers saw: one line for each connection");
+        let mut users: BTreeMap<String, u32> = BTreeMap::new();
+        for (connection, way) in self.ledger.circuits() {
+            let user = way.and_then(|way| way.credentials).map(|credentials| credentials.user);
+            *users.entry(user.clone().unwrap_or_default()).or_default() += 1;
+            let shown: String = user
+                .as_deref()
+                .unwrap_or("no credentials!")
+                .chars()
+                .take(SHOWN)
+                .collect();
+            let methods: Vec<&str> = connection
+                .requests
+                .iter()
+                .flat_map(|it| &it.methods)
+                .map(String::as_str)
+                .collect();
+            println!("    user {shown}.. to {}: {}", connection.server, summary(&methods));
+        }
+        let shared = users.values().filter(|count| **count > 1).count();
+        println!(
+            "    {} connections, {shared} pairs of credentials used more than once",
+            self.ledger.connections().len()
+        );
+    }
+
+    async fn stay(&self) -> Result<()> {
+        let servers: Vec<String> = Self::servers()?
+            .iter()
+            .map(|server| format!("--server {server}"))
+            .collect();
+        println!("\nThe world stays up, with a new block every ten seconds. Try it from another shell:\n");
+        println!(
+            "  export ISONYM_NETWORK=regtest ISONYM_DATADIR={}",
+            self.folder.path().display()
+        );
+        println!("  export ISONYM_PROXY=socks5://{}", self.proxy.addr);
+        println!("  isonym {} name_show d/alice", servers.join(" "));
+        println!("\nEnd it with Ctrl-C.");
+        let mut blocks = tokio::time::interval(std::time::Duration::from_secs(10));
+        blocks.tick().await;
+        loop {
+            tokio::select! {
+                end = tokio::signal::ctrl_c() => return end.context("can't wait for Ctrl-C"),
+                _ = blocks.tick() => self.world.change(|world| world.mine(1)),
+            }
+        }
+    }
+}
+
+/// Makes a chain with names in every state that a lookup can find.
+fn populate(seed: u64) -> Result<World, WorldError> {
+    // Blocks may not lie in the future of whoever verifies them: the last one is to be about now.
+    let start = Timestamp(now().0.saturating_sub(u64::from(BLOCKS + 200) * SPACING));
+    let mut world = World::new(seed, start);
+    world.mine(BLOCKS);
+    world.register("d/forgotten", r#"{"ip":"192.0.2.9"}"#, AddressKind::P2pkh)?;
+    world.mine(30);
+    world.register_all(&[
+        ("d/alice", r#"{"ip":"192.0.2.1"}"#, AddressKind::P2wpkh),
+        ("d/bob", r#"{"ip":"192.0.2.2"}"#, AddressKind::P2sh),
+    ])?;
+    world.mine(12);
+    world.update("d/alice", r#"{"ip":"192.0.2.10"}"#, AddressKind::P2shP2wpkh)?;
+    world.mine(2);
+    Ok(world)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line is the edge")]
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.unwrap_or_default().as_secs())
+}
+
+async fn show(node: &mut Node, text: &str, settings: LookupSettings) -> Result<()> {
+    let name = NameId::new(text.as_bytes()).context("a name of the playground")?;
+    match node.name_show(&name, settings).await? {
+        Outcome::Found(status) => {
+            let encodings = Encodings {
+                name: Encoding::Ascii,
+                value: Encoding::Ascii,
+            };
+            let tree = node.tree();
+            print_json(&rpc::name(&status, &tree.tip(), tree.params(), encodings))
+        }
+        outcome => {
+            println!("{}", absence(&outcome, &name));
+            Ok(())
+        }
+    }
+}
+
+/// Joins equal neighbours: `a, b x3`.
+fn summary(methods: &[&str]) -> String {
+    let runs = methods.chunk_by(|a, b| a == b);
+    let words = runs.map(|run| match (run, run.len()) {
+        ([method, ..], 1) => (*method).to_owned(),
+        ([method, ..], count) => format!("{method} x{count}"),
+        ([], _) => String::new(),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }

@@ -6,6 +6,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use isonym::chain::sync::Progress;
 
+use super::say;
+
 /// Percents between two plain lines.
 const STEP: u64 = 10;
 
@@ -54,7 +56,7 @@ impl Meter {
             Self::Lines { told } => {
                 let step = done.saturating_mul(100).checked_div(total).unwrap_or(0) / STEP;
                 if total >= WORTH_TELLING && connections > 0 && told.is_none_or(|told| told < step) {
-                    eprintln!("headers: {done} of {total}, {connections} servers");
+                    say(format_args!("headers: {done} of {total}, {connections} servers"));
                     *told = Some(step);
                 }
             }

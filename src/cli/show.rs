@@ -1,9 +1,11 @@
 //! The commands.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use isonym::chain::sync::Limits;
 use isonym::isolation::IsolationId;
@@ -11,16 +13,17 @@ use isonym::name::encoding::quoted;
 use isonym::name::lookup::LookupSettings;
 use isonym::name::policy::Basis;
 use isonym::name::{NameId, Outcome};
-use isonym::node::{Node, NodeConfig, SyncReport};
+use isonym::net;
+use isonym::node::{Node, NodeConfig, NodeError, SyncReport};
+use isonym::rpc::{self, Encodings};
 
 use super::args::{Cli, Command, NameArgs};
-use super::name_json::{self, Encodings};
-use super::playground;
 use super::progress::Meter;
+use super::{daemon, playground, say};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
-const ABSENT: u8 = 2;
+pub(super) const ABSENT: u8 = 2;
 
 /// Runs a command and returns the process's exit status.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
@@ -30,22 +33,36 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let settings = Settings::resolve(cli.wishes(), cli.options.config.as_deref())?;
     let quiet = cli.options.quiet;
     match &cli.command {
-        Command::NameShow(args) => name_show(&settings, args, quiet).await,
-        Command::NameHistory(args) => name_history(&settings, args, quiet).await,
+        Command::NameShow(args) => match name_show(&settings, args, quiet).await {
+            Err(error) if is_in_use(&error) => daemon::name_method(&settings, args, "name_show").await,
+            shown => shown,
+        },
+        Command::NameHistory(args) => match name_history(&settings, args, quiet).await {
+            Err(error) if is_in_use(&error) => daemon::name_method(&settings, args, "name_history").await,
+            shown => shown,
+        },
+        Command::Daemon(_) => daemon::run(&settings, quiet).await,
+        Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
         Command::Status { json } => status(&settings, *json),
         Command::Playground { .. } => Ok(ExitCode::FAILURE),
     }
 }
 
+/// Says whether a daemon, or another command, holds the data folder.
+fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(NodeError::FolderInUse { .. }))
+}
+
 /// Opens the node; says so when headers on disk could not be trusted.
-fn open(settings: &Settings) -> Result<Node> {
+pub(super) fn open(settings: &Settings) -> Result<Node> {
     let config = NodeConfig {
         network: settings.network,
         folder: settings.folder.clone(),
         anchor: settings.anchor,
         servers: settings.servers.clone(),
         proxy: settings.proxy.clone(),
+        connection_limits: net::Limits::default(),
     };
     let (node, rebuilt) = Node::open(config)?;
     if let Some(reason) = rebuilt {
@@ -72,10 +89,10 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let report = bring_up_to_date(&mut node, quiet).await?;
     node.check_fresh(&report)?;
     if !quiet {
-        eprintln!(
+        say(format_args!(
             "synchronised to height {}, block {}",
             report.tip.height, report.tip.hash
-        );
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -124,10 +141,11 @@ async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<
     };
     let outcome = node.name_show(&name, lookup).await?;
     if let Outcome::Found(status) = &outcome {
-        print_json(&name_json::name(status, node.tree(), encodings(settings)))?;
+        let tree = node.tree();
+        print_json(&rpc::name(status, &tree.tip(), tree.params(), encodings(settings)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("{}", absence(&outcome, &name));
+    say(format_args!("{}", absence(&outcome, &name)));
     Ok(ExitCode::from(ABSENT))
 }
 
@@ -175,13 +193,14 @@ async fn name_history(settings: &Settings, args: &NameArgs, quiet: bool) -> Resu
         tracing::warn!("{left_out} older operations lie below all headers kept and are left out");
     }
     if entries.is_empty() && left_out == 0 {
-        eprintln!("{}", absence(&Outcome::NeverExisted, &name));
+        say(format_args!("{}", absence(&Outcome::NeverExisted, &name)));
         return Ok(ExitCode::from(ABSENT));
     }
+    let tree = node.tree();
     let entries = entries
         .iter()
-        .map(|entry| Value::Object(name_json::entry(entry, node.tree(), encodings(settings))));
-    print_json(&Value::Array(entries.collect()))?;
+        .map(|entry| rpc::entry(entry, &tree.tip(), tree.params(), encodings(settings)));
+    print_json(&entries.collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -204,33 +223,41 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("network  {}", settings.network);
-    println!("anchor   {} {}", anchor.height, anchor.hash);
-    println!("tip      {} {}", tip.height, tip.hash);
-    println!(
-        "age      {}",
-        age.map_or("no headers yet; run `isonym sync`".to_owned(), |age| format!(
-            "{age} seconds"
-        ))
-    );
+    let age = age.map_or("no headers yet; run `isonym sync`".to_owned(), |age| {
+        format!("{age} seconds")
+    });
+    let mut lines = vec![
+        format!("network  {}", settings.network),
+        format!("anchor   {} {}", anchor.height, anchor.hash),
+        format!("tip      {} {}", tip.height, tip.hash),
+        format!("age      {age}"),
+    ];
     if last.is_empty() {
-        println!("servers  none asked yet");
+        lines.push("servers  none asked yet".to_owned());
     }
-    for server in last {
+    lines.extend(last.iter().map(|server| {
         let claimed = server
             .claimed_height
             .map_or(String::new(), |height| format!(", claims height {height}"));
-        println!(
+        format!(
             "server   {}: {}{claimed}, {} headers taken",
             server.address, server.result, server.headers
-        );
-    }
+        )
+    }));
+    print(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a result. A reader that has gone away, as `head` does, is no reason to panic.
-pub(super) fn print_json(value: &Value) -> Result<()> {
-    use std::io::Write;
-    let text = serde_json::to_string_pretty(value)?;
-    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+/// Prints a result as JSON.
+pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Prints a result. A reader that has gone away is no reason to complain.
+pub(super) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
 }

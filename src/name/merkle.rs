@@ -47,6 +47,13 @@ pub enum MerkleError {
         /// Height of the node above the leaves, from 1.
         level: usize,
     },
+    /// A node on the right equals its sibling on the left: only the copy that fills up an odd level does, and nothing
+    /// lies below it.
+    #[error("the merkle node at level {level} is the copy of its sibling")]
+    CopiedNode {
+        /// Height of the node above the leaves, from 0.
+        level: usize,
+    },
     /// The branch leads to another root than the header's.
     #[error("merkle root {got} where the header has {expected}")]
     RootMismatch {
@@ -94,8 +101,8 @@ pub fn check_inclusion(
 ///
 /// # Errors
 ///
-/// [`MerkleError::BranchTooLong`], [`MerkleError::PositionOutOfRange`] and
-/// [`MerkleError::InnerNodeLikeTransaction`].
+/// [`MerkleError::BranchTooLong`], [`MerkleError::PositionOutOfRange`], [`MerkleError::InnerNodeLikeTransaction`] and
+/// [`MerkleError::CopiedNode`].
 pub fn fold(leaf: TxMerkleNode, branch: &[TxMerkleNode], pos: u32) -> Result<TxMerkleNode, MerkleError> {
     if branch.len() > MAX_BRANCH_LEN {
         return Err(MerkleError::BranchTooLong { got: branch.len() });
@@ -111,6 +118,11 @@ pub fn fold(leaf: TxMerkleNode, branch: &[TxMerkleNode], pos: u32) -> Result<TxM
         let (left, right) = if pos >> below & 1 == 0 {
             (&node, sibling)
         } else {
+            // A transaction would have two positions otherwise, and the later one could be shown for an older
+            // operation. Source: Bitcoin Core `merkleblock.cpp`, `TraverseAndExtract`.
+            if *sibling == node {
+                return Err(MerkleError::CopiedNode { level: below });
+            }
             (sibling, &node)
         };
         let mut pair = [0; NODE_SIZE];
@@ -135,6 +147,21 @@ mod tests {
 
     fn node(byte: u8) -> TxMerkleNode {
         TxMerkleNode::from_byte_array([byte; 32])
+    }
+
+    #[test]
+    fn the_copy_that_fills_up_an_odd_level_is_no_position() {
+        let root = fold(node(5), &[node(5), node(9)], 0).unwrap();
+        assert_eq!(
+            fold(node(5), &[node(5), node(9)], 1),
+            Err(MerkleError::CopiedNode { level: 0 })
+        );
+        let pair = fold(node(1), &[node(2)], 0).unwrap();
+        assert_eq!(
+            fold(node(1), &[node(2), pair], 2),
+            Err(MerkleError::CopiedNode { level: 1 })
+        );
+        assert!(fold(node(1), &[node(2), pair], 0).is_ok_and(|top| top != root));
     }
 
     /// Builds a branch the slow way: every level of the tree written out.

@@ -78,6 +78,19 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// Says whether the way out is at fault, so that no server can be reached at all.
+    pub const fn is_proxys(&self) -> bool {
+        matches!(
+            self,
+            Self::ProxyUnreachable { .. }
+                | Self::ProxyDoesNotIsolate
+                | Self::ProxyRefusedCredentials
+                | Self::ProxyNotSocks
+                | Self::ProxyFailed(_)
+                | Self::NoEntropy
+        )
+    }
+
     /// Says whether another try, over another circuit, would end the same way.
     pub const fn is_permanent(&self) -> bool {
         match self {

@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod connection;
 pub mod dialer;
 pub mod pins;
+pub mod pool;
 pub mod proxy;
 pub mod servers;
 pub mod tls;

@@ -1,5 +1,6 @@
 //! Why the node can't do what it is asked for.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +56,17 @@ pub enum NodeError {
         /// How it went with each.
         servers: Vec<ServerResult>,
     },
+    /// The node was stopped before there was an answer.
+    #[error("the node is stopping")]
+    Stopped,
+    /// Header sync has not come to the tip yet.
+    #[error("headers are being synchronised: {done} of {total}")]
+    Syncing {
+        /// Headers known.
+        done: u64,
+        /// Headers wanted, by what servers claim.
+        total: u64,
+    },
     /// The headers are too old to tell what names are worth today.
     #[error("not synchronised: {reason}; the servers asked:{}", list(.servers))]
     NotSynchronized {
@@ -83,8 +95,9 @@ pub enum NodeError {
 }
 
 fn list(servers: &[ServerResult]) -> String {
-    servers
-        .iter()
-        .map(|server| format!("\n  {}: {}", server.address, server.result))
-        .collect()
+    servers.iter().fold(String::new(), |mut list, server| {
+        // Writing to a string can't fail.
+        let _ = write!(list, "\n  {}: {}", server.address, server.result);
+        list
+    })
 }

@@ -1,7 +1,7 @@
 //! The data folder of a network: made private, and held by one process at a time.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::NodeError;
@@ -52,15 +52,19 @@ impl Folder {
             path: path.clone(),
             source: error.into(),
         };
-        let size = match fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
+        let file = match File::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        if size > max {
+        let mut text = String::new();
+        file.take(max.saturating_add(1))
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+        if text.len() as u64 > max {
             return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "file is too large")));
         }
-        fs::read_to_string(&path).map(Some).map_err(failed)
+        Ok(Some(text))
     }
 
     /// Replaces a small file whole: whoever reads it, whenever the power fails, sees the old text or the new one.

@@ -1,19 +1,27 @@
 //! A connection of header sync: carries the sync machine's questions out and its server's words back.
 
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::chain::sync::{Ask, AskId, ClaimedTip, Event, ServerIndex};
 use crate::chain::{Network, PureHeader};
 use crate::electrum::{AnswerError, HeaderTip, Reply, ReplyError, Request, VersionRange};
 use crate::isolation::ConnId;
-use crate::net::{Connection, ConnectionError, Dialer, Limits, Pin, Proxy, Purpose, ServerAddr};
+use crate::net::tls::TlsError;
+use crate::net::{Connection, ConnectionError, DialError, Dialer, Limits, Pin, Proxy, Purpose, ServerAddr};
 
 /// Questions that may wait for the link; the machine keeps fewer in flight.
 const QUEUE: usize = 16;
+
+/// Seconds of silence after which a sign of life is sent: servers end sessions after ten minutes without a request.
+const KEEP_ALIVE: RangeInclusive<u64> = 150..=450;
 
 /// What a link tells the driver.
 #[derive(Debug)]
@@ -33,8 +41,11 @@ pub(super) struct Dial {
     pub(super) server: ServerAddr,
     pub(super) pin: Option<Pin>,
     pub(super) conn: ConnId,
+    pub(super) limits: Limits,
     /// A request takes at most this long; the machine's own deadline is shorter.
     pub(super) timeout: Duration,
+    /// The file of pins, for the message when one does not fit.
+    pub(super) known_servers: PathBuf,
 }
 
 /// Opens a link in a task of its own. It ends, and its connection with it, when the sender is dropped.
@@ -64,12 +75,14 @@ async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::S
         server,
         pin,
         conn,
+        limits,
         timeout,
+        known_servers,
     } = dial;
     let purpose = Purpose::Sync {
         versions: VersionRange::ALL,
     };
-    let opened = Connection::open(&dialer, &server, pin, network, purpose, Limits::default()).await;
+    let opened = Connection::open(&dialer, &server, pin, network, purpose, limits).await;
     let connection = match opened {
         Ok(connection) => Arc::new(connection),
         Err(error) => {
@@ -79,7 +92,14 @@ async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::S
             let event = Event::DialFailed {
                 server: index,
                 permanent,
-                reason: error.to_string(),
+                reason: match &error {
+                    ConnectionError::Dial(DialError::Tls(
+                        TlsError::PinChanged { .. } | TlsError::AuthorityLost { .. },
+                    )) => {
+                        format!("{error} ({server} in {})", known_servers.display())
+                    }
+                    _ => error.to_string(),
+                },
             };
             let _ = words.send(Word::Event(event)).await;
             return None;
@@ -108,32 +128,54 @@ async fn run(dial: Dial, mut asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::S
         .await
         .ok()?;
     let mut calls = JoinSet::new();
-    loop {
+    let mut refusal = None;
+    let error = loop {
+        let silence = rand::rng().random_range(KEEP_ALIVE);
         tokio::select! {
+            () = sleep(Duration::from_secs(silence)) => {
+                let connection = Arc::clone(&connection);
+                calls.spawn(async move { connection.call(vec![Request::Ping], timeout).await.map(|_| None) });
+            }
             ask = asks.recv() => {
                 let (id, ask) = ask?;
                 let connection = Arc::clone(&connection);
-                calls.spawn(async move { answer(&connection, conn, id, ask, timeout).await });
+                calls.spawn(async move { answer(&connection, conn, id, ask, timeout).await.map(Some) });
             }
             Some(answered) = calls.join_next() => {
                 match answered.ok()? {
-                    Ok(event) => words.send(Word::Event(event)).await.ok()?,
-                    Err(error) => return Some((error.to_string(), error.is_permanent())),
+                    Ok(Some(event)) => {
+                        if let Event::Refused { reason, .. } = &event {
+                            refusal = Some(reason.clone());
+                        }
+                        words.send(Word::Event(event)).await.ok()?;
+                    }
+                    Ok(None) => {}
+                    Err(error) => break error,
                 }
             }
             changed = tips.changed() => {
                 if changed.is_err() {
-                    let error = connection.closed().await;
-                    return Some((error.to_string(), error.is_permanent()));
+                    break connection.closed().await;
                 }
                 let tip = tips.borrow_and_update().as_ref().and_then(claimed);
                 if let Some(tip) = tip {
                     words.send(Word::Event(Event::TipClaimed { conn, tip })).await.ok()?;
                 }
             }
-            error = connection.closed() => return Some((error.to_string(), error.is_permanent())),
+            error = connection.closed() => break error,
+        }
+    };
+    // A server that hangs up has often said why; its last words may still wait to be taken.
+    while let Some(answered) = calls.join_next().await {
+        if let Ok(Ok(Some(Event::Refused { reason, .. }))) = answered {
+            refusal = Some(reason);
         }
     }
+    let reason = match refusal {
+        Some(reason) => format!("{error}, after: {reason}"),
+        None => error.to_string(),
+    };
+    Some((reason, error.is_permanent()))
 }
 
 fn claimed(tip: &HeaderTip) -> Option<ClaimedTip> {

@@ -1,6 +1,7 @@
 //! Carries out the effects of the sync machine: dials, asks, writes.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -22,49 +23,72 @@ const QUEUE: usize = 64;
 /// How much longer than the machine a link waits for a reply: the machine decides what that means.
 const LINK_GRACE: Duration = Duration::from_secs(30);
 
-/// How a sync ended.
-pub(super) enum End {
+/// Lends the node for as long as a closure runs: a command has it for itself, the daemon's tasks share it.
+pub(super) trait Lend {
+    fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T;
+}
+
+impl Lend for &mut Node {
+    fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T {
+        work(self)
+    }
+}
+
+/// Where a sync stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Headers are missing.
+    Running,
+    /// All that the reachable servers know is known.
     Synced,
+    /// No server is left to ask.
     Exhausted,
 }
 
-pub(super) struct HeaderSync<'a> {
-    node: &'a mut Node,
+/// What a sync tells after each step.
+pub(super) struct Glimpse {
+    pub(super) progress: Progress,
+    pub(super) stage: Stage,
+    pub(super) servers: Vec<ServerResult>,
+    /// The greatest height that a server still claims.
+    pub(super) claimed: Option<Height>,
+}
+
+pub(super) struct HeaderSync<L> {
+    lend: L,
     clock: Clock,
     machine: Sync,
     limits: Limits,
     links: BTreeMap<ConnId, mpsc::Sender<(AskId, Ask)>>,
     words: mpsc::Sender<Word>,
     wake_at: Option<Moment>,
-    end: Option<End>,
+    stage: Stage,
 }
 
-impl<'a> HeaderSync<'a> {
-    /// Brings the node's headers up to date. Returns how it ended, how it went with each server, and the greatest
-    /// height that a server still claims.
+impl<L: Lend> HeaderSync<L> {
+    /// Brings the node's headers up to date and keeps them so, until the watcher, which is told after each step, breaks
+    /// off.
     pub(super) async fn run(
-        node: &'a mut Node,
+        mut lend: L,
         limits: Limits,
-        mut on_progress: impl FnMut(Progress),
-    ) -> Result<(End, Vec<ServerResult>, Option<Height>), NodeError> {
+        mut watch: impl FnMut(Glimpse) -> ControlFlow<()>,
+    ) -> Result<(), NodeError> {
         let (words, mut inbox) = mpsc::channel(QUEUE);
-        let machine = Sync::new(node.servers().len(), limits);
-        let clock = node.clock();
+        let (servers, clock) = lend.with(|node| (node.servers().len(), node.clock()));
         let mut sync = Self {
-            node,
+            lend,
             clock,
-            machine,
+            machine: Sync::new(servers, limits),
             limits,
             links: BTreeMap::new(),
             words,
             wake_at: None,
-            end: None,
+            stage: Stage::Running,
         };
         sync.step(Event::Tick)?;
         loop {
-            on_progress(sync.machine.progress(sync.node.tree()));
-            if let Some(end) = sync.end.take() {
-                return Ok((end, sync.results(), sync.machine.claimed_height()));
+            if watch(sync.glimpse()).is_break() {
+                return Ok(());
             }
             let wake = sync.wake_at.unwrap_or(sync.clock.now().steady + limits.ask_timeout);
             let word = tokio::select! {
@@ -72,11 +96,10 @@ impl<'a> HeaderSync<'a> {
                 () = sleep_until(sync.clock.instant(wake)) => None,
             };
             match word {
-                Some(Word::Pin(index, pin)) => {
-                    if let Some(server) = sync.node.servers().get(index.0).cloned() {
-                        sync.node.learn_pin(&server, pin)?;
-                    }
-                }
+                Some(Word::Pin(index, pin)) => sync.lend.with(|node| match node.servers().get(index.0).cloned() {
+                    Some(server) => node.learn_pin(&server, pin),
+                    None => Ok(()),
+                })?,
                 Some(Word::Event(event)) => {
                     if let Event::Closed { conn, .. } = &event {
                         sync.links.remove(conn);
@@ -88,20 +111,28 @@ impl<'a> HeaderSync<'a> {
         }
     }
 
-    fn results(&self) -> Vec<ServerResult> {
-        let reports = self.machine.reports();
-        self.node
-            .servers()
-            .iter()
-            .zip(reports)
-            .map(|(server, report)| ServerResult::new(server, &report))
-            .collect()
+    fn glimpse(&mut self) -> Glimpse {
+        let machine = &self.machine;
+        self.lend.with(|node| Glimpse {
+            progress: machine.progress(node.tree()),
+            stage: self.stage,
+            servers: node
+                .servers()
+                .iter()
+                .zip(machine.reports())
+                .map(|(server, report)| ServerResult::new(server, &report))
+                .collect(),
+            claimed: machine.claimed_height(),
+        })
     }
 
     fn step(&mut self, event: Event) -> Result<(), NodeError> {
         let now = self.clock.now();
-        let lowest = self.node.tree().lowest();
-        let effects = self.machine.on_event(self.node.tree_mut(), now, event);
+        let machine = &mut self.machine;
+        let (effects, lowest) = self.lend.with(|node| {
+            let lowest = node.tree().lowest();
+            (machine.on_event(node.tree_mut(), now, event), lowest)
+        });
         self.wake_at = None;
         for effect in effects {
             match effect {
@@ -113,35 +144,42 @@ impl<'a> HeaderSync<'a> {
                     }
                 }
                 Effect::Close(conn) => drop(self.links.remove(&conn)),
-                Effect::StoreForward { from } => self.node.store_headers(from, Height::MAX)?,
-                Effect::StoreBackward { from } => {
-                    let anchor = self.node.tree().anchor().height;
-                    let to = lowest.map_or(anchor, |lowest| lowest.saturating_sub(1));
-                    self.node.store_headers(from, to)?;
+                Effect::StoreForward { from } => {
+                    self.stage = Stage::Running;
+                    self.lend.with(|node| node.store_headers(from, Height::MAX))?;
                 }
+                Effect::StoreBackward { from } => self.lend.with(|node| {
+                    let anchor = node.tree().anchor().height;
+                    let to = lowest.map_or(anchor, |lowest| lowest.saturating_sub(1));
+                    node.store_headers(from, to)
+                })?,
                 Effect::WakeAt(at) => self.wake_at = Some(at),
-                Effect::Synced => self.end = Some(End::Synced),
-                Effect::Exhausted => self.end = Some(End::Exhausted),
+                Effect::Synced => self.stage = Stage::Synced,
+                Effect::Exhausted => self.stage = Stage::Exhausted,
             }
         }
         Ok(())
     }
 
     fn dial(&mut self, index: ServerIndex) {
-        let Some(server) = self.node.servers().get(index.0).cloned() else {
-            return;
-        };
-        let conn = self.node.next_conn();
-        let dial = Dial {
-            dialer: self.node.dialer(),
-            network: self.node.tree().params().network,
-            index,
-            pin: self.node.pin(&server),
-            server,
-            conn,
-            timeout: self.limits.ask_timeout + LINK_GRACE,
-        };
-        let link = header_link::open(dial, self.words.clone());
-        self.links.insert(conn, link);
+        let timeout = self.limits.ask_timeout + LINK_GRACE;
+        let dial = self.lend.with(|node| {
+            let server = node.servers().get(index.0).cloned()?;
+            Some(Dial {
+                dialer: node.dialer(),
+                network: node.tree().params().network,
+                index,
+                pin: node.pin(&server),
+                server,
+                conn: node.next_conn(),
+                limits: node.connection_limits(),
+                timeout,
+                known_servers: node.known_servers_file(),
+            })
+        });
+        if let Some(dial) = dial {
+            let conn = dial.conn;
+            self.links.insert(conn, header_link::open(dial, self.words.clone()));
+        }
     }
 }

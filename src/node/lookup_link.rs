@@ -1,12 +1,14 @@
-//! The connection of one attempt of one lookup: its own circuit, used for this and nothing else.
+//! One attempt of one lookup: carries its questions over the connection that it got, and nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::connections::{Lease, Leases};
 use crate::chain::{Height, Network};
 use crate::electrum::{Reply, Request};
+use crate::isolation::{ConnId, IsolationKey};
 use crate::name::ProofLink;
 use crate::name::lookup::{Ask, Attempt, Event};
 use crate::net::{Connection, Dialer, Limits, Pin, Purpose, ServerAddr};
@@ -14,27 +16,72 @@ use crate::net::{Connection, Dialer, Limits, Pin, Purpose, ServerAddr};
 /// Questions that may wait for the link: an attempt has at most one open.
 const QUEUE: usize = 2;
 
-/// What it takes to open a link.
+/// Where an attempt's connection comes from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// It is opened for this attempt, and closed behind it.
+    Dial(Box<Dial>),
+    /// It belongs to an isolation key.
+    Lease(Leases, IsolationKey),
+}
+
+/// What it takes to open a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
     pub(super) dialer: Arc<Dialer>,
     pub(super) network: Network,
+    /// Stands for the server where answers are counted.
+    pub(super) index: usize,
     pub(super) server: ServerAddr,
     pub(super) pin: Option<Pin>,
-    pub(super) attempt: Attempt,
-    pub(super) timeout: Duration,
+    pub(super) limits: Limits,
 }
 
-/// Opens a link in a task of its own. It ends, and its connection with it, when the sender is dropped.
-pub(super) fn open(dial: Dial, events: mpsc::Sender<(Event, Option<Pin>)>) -> mpsc::Sender<Ask> {
+/// What a link tells the driver.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// The attempt has its connection.
+    Connected {
+        attempt: Attempt,
+        server: ServerAddr,
+        index: usize,
+        /// The connection's number in the pool.
+        leased: Option<ConnId>,
+        /// What is to be remembered of the server's certificate.
+        pin: Option<Pin>,
+    },
+    /// For the lookup machine.
+    Event(Event),
+}
+
+enum Line {
+    Own(Connection),
+    Leased(Lease),
+}
+
+impl Line {
+    fn connection(&self) -> &Connection {
+        match self {
+            Self::Own(connection) => connection,
+            Self::Leased(lease) => lease.connection(),
+        }
+    }
+}
+
+/// Opens a link in a task of its own. It ends, and its hold on the connection with it, when the sender is dropped.
+pub(super) fn open(
+    source: Source,
+    attempt: Attempt,
+    timeout: Duration,
+    words: mpsc::Sender<Word>,
+) -> mpsc::Sender<Ask> {
     let (sender, asks) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
-        let attempt = dial.attempt;
         tokio::select! {
-            () = events.closed() => {}
-            ended = run(dial, asks, &events) => {
+            () = words.closed() => {}
+            ended = run(source, attempt, timeout, asks, &words) => {
                 if let Err(reason) = ended {
-                    let _ = events.send((Event::Failed { attempt, reason }, None)).await;
+                    let _ = words.send(Word::Event(Event::Failed { attempt, reason })).await;
                 }
             }
         }
@@ -43,31 +90,63 @@ pub(super) fn open(dial: Dial, events: mpsc::Sender<(Event, Option<Pin>)>) -> mp
 }
 
 async fn run(
-    dial: Dial,
+    source: Source,
+    attempt: Attempt,
+    timeout: Duration,
     mut asks: mpsc::Receiver<Ask>,
-    events: &mpsc::Sender<(Event, Option<Pin>)>,
+    words: &mpsc::Sender<Word>,
 ) -> Result<(), String> {
-    let Dial {
-        dialer,
-        network,
-        server,
-        pin,
-        attempt,
-        timeout,
-    } = dial;
+    let (line, index, pin) = connect(source).await?;
+    let connection = line.connection();
+    let server = connection.server().clone();
     let failed = |error: &dyn std::fmt::Display| format!("{server}: {error}");
-    let opened = Connection::open(&dialer, &server, pin, network, Purpose::Lookup, Limits::default()).await;
-    let connection = opened.map_err(|error| failed(&error))?;
-    let mut pin = connection.identity().pin();
+    let leased = match &line {
+        Line::Own(_) => None,
+        Line::Leased(lease) => Some(lease.conn()),
+    };
+    let connected = Word::Connected {
+        attempt,
+        server: server.clone(),
+        index,
+        leased,
+        pin,
+    };
+    if words.send(connected).await.is_err() {
+        return Ok(());
+    }
     while let Some(ask) = asks.recv().await {
-        let event = answer(&connection, attempt, ask, timeout)
+        let event = answer(connection, attempt, ask, timeout)
             .await
             .map_err(|error| failed(&error))?;
-        if events.send((event, pin.take())).await.is_err() {
+        if words.send(Word::Event(event)).await.is_err() {
             break;
         }
     }
     Ok(())
+}
+
+async fn connect(source: Source) -> Result<(Line, usize, Option<Pin>), String> {
+    match source {
+        Source::Dial(dial) => {
+            let Dial {
+                dialer,
+                network,
+                index,
+                server,
+                pin,
+                limits,
+            } = *dial;
+            let opened = Connection::open(&dialer, &server, pin, network, Purpose::Lookup, limits).await;
+            let connection = opened.map_err(|error| format!("{server}: {error}"))?;
+            let pin = connection.identity().pin();
+            Ok((Line::Own(connection), index, pin))
+        }
+        Source::Lease(leases, key) => {
+            let lease = leases.lease(key).await.map_err(|error| error.to_string())?;
+            let index = lease.server();
+            Ok((Line::Leased(lease), index, None))
+        }
+    }
 }
 
 async fn answer(connection: &Connection, attempt: Attempt, ask: Ask, timeout: Duration) -> Result<Event, String> {

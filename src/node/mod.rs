@@ -4,9 +4,13 @@
 //! ([`Node::name_show`]). The decisions are made by the machines [`crate::chain::sync::Sync`] and
 //! [`crate::name::lookup::Lookup`]; this folder carries their effects out.
 
+mod callers;
 mod clock;
+mod connections;
+mod daemon;
 mod error;
 mod folder;
+mod handle;
 mod header_link;
 mod header_sync;
 mod known_servers;
@@ -16,7 +20,10 @@ mod report;
 mod run;
 mod store;
 
+pub use callers::CacheSettings;
+pub use daemon::{DaemonSettings, run_daemon};
 pub use error::NodeError;
+pub use handle::{Answer, Handle, Question, Standing};
 pub use report::{ServerResult, SyncReport};
 pub use run::{Node, NodeConfig};
-pub use store::{Rebuilt, StoreError};
+pub use store::{Rebuilt, StoreError, panic_is_guarded};

@@ -1,6 +1,7 @@
 //! The node itself.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,15 +10,15 @@ use rand::seq::SliceRandom;
 use super::NodeError;
 use super::clock::Clock;
 use super::folder::Folder;
-use super::header_sync::{End, HeaderSync};
-use super::known_servers::KnownServers;
+use super::header_sync::{Glimpse, HeaderSync, Stage};
+use super::known_servers::{self, KnownServers};
 use super::report::{ServerResult, SyncReport};
 use super::store::{Rebuilt, Store};
 use crate::chain::sync::{Limits, Progress};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::name::policy::check_tip_age;
-use crate::net::{Dialer, Pin, Proxy, ServerAddr};
+use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
 use crate::time::Timestamp;
 
 /// The header store's folder in the data folder.
@@ -33,6 +34,10 @@ const MAX_LAST_SYNC: u64 = 1 << 20;
 /// stale. Who claims more would make every name look expired.
 const MAX_CLAIM_AHEAD: Height = 3 * 48;
 
+/// How many blocks a server's tip may lie below ours for it to be asked before others: a new block takes a while to
+/// reach all.
+const MAX_LAG: Height = 1;
+
 /// What a node is made from.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -46,6 +51,8 @@ pub struct NodeConfig {
     pub servers: Vec<ServerAddr>,
     /// The way out.
     pub proxy: Proxy,
+    /// How long it may take to open a connection.
+    pub connection_limits: net::Limits,
 }
 
 /// A light client with its data folder.
@@ -59,11 +66,12 @@ pub struct Node {
     servers: Vec<ServerAddr>,
     /// Servers that lied in a lookup of this process, left out of further ones.
     pub(super) liars: BTreeSet<ServerAddr>,
-    /// Servers that the last sync got on with.
+    /// Servers that the last sync got on with and that know the newest blocks.
     pub(super) good: BTreeSet<ServerAddr>,
     /// The greatest height that servers claim.
     pub(super) claimed_height: Height,
     clock: Clock,
+    connection_limits: net::Limits,
     connections: u64,
 }
 
@@ -95,6 +103,7 @@ impl Node {
             liars: BTreeSet::new(),
             good: BTreeSet::new(),
             clock: Clock::start(),
+            connection_limits: config.connection_limits,
             connections: 0,
         };
         Ok((node, rebuilt))
@@ -130,24 +139,65 @@ impl Node {
     /// # Errors
     ///
     /// [`NodeError::NoServer`] when no server could be used, [`NodeError::Store`] when headers can't be written.
-    pub async fn sync(&mut self, limits: Limits, on_progress: impl FnMut(Progress)) -> Result<SyncReport, NodeError> {
-        let (end, servers, claimed) = HeaderSync::run(self, limits, on_progress).await?;
-        let text = serde_json::to_string_pretty(&servers).unwrap_or_default();
+    pub async fn sync(
+        &mut self,
+        limits: Limits,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<SyncReport, NodeError> {
+        let mut last = None;
+        HeaderSync::run(&mut *self, limits, |glimpse| {
+            on_progress(glimpse.progress);
+            let over = glimpse.stage != Stage::Running;
+            last = over.then_some(glimpse);
+            if over {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await?;
+        let Some(Glimpse {
+            stage,
+            servers,
+            claimed,
+            ..
+        }) = last
+        else {
+            return Err(NodeError::NoServer { servers: Vec::new() });
+        };
+        self.note_claim(claimed);
+        self.note_sync(&servers)?;
+        match stage {
+            Stage::Synced => Ok(SyncReport {
+                tip: self.tree.tip(),
+                servers,
+            }),
+            Stage::Running | Stage::Exhausted => Err(NodeError::NoServer { servers }),
+        }
+    }
+
+    /// Remembers the greatest height that servers claim.
+    pub(super) fn note_claim(&mut self, claimed: Option<Height>) {
+        let tip = self.tree.tip().height;
+        self.claimed_height = claimed.unwrap_or(tip).clamp(tip, tip.saturating_add(MAX_CLAIM_AHEAD));
+    }
+
+    /// Remembers how a sync went: for `status` on disk, for lookups in memory.
+    pub(super) fn note_sync(&mut self, servers: &[ServerResult]) -> Result<(), NodeError> {
+        let text = serde_json::to_string_pretty(servers).unwrap_or_default();
         self.folder.replace(LAST_SYNC, &text)?;
-        self.good = self
-            .servers
-            .iter()
-            .zip(&servers)
-            .filter(|(_, result)| result.is_good())
+        // Who lags can only answer with what once was true.
+        let tip = self.tree.tip().height;
+        let is_good = |result: &ServerResult| {
+            let claimed = result.claimed_height.map(|claimed| claimed.saturating_add(MAX_LAG));
+            result.is_good() && claimed.is_some_and(|claimed| claimed >= tip)
+        };
+        let results = self.servers.iter().zip(servers);
+        self.good = results
+            .filter(|(_, result)| is_good(result))
             .map(|(server, _)| server.clone())
             .collect();
-        let tip = self.tree.tip();
-        let ceiling = tip.height.saturating_add(MAX_CLAIM_AHEAD);
-        self.claimed_height = claimed.unwrap_or(tip.height).clamp(tip.height, ceiling);
-        match end {
-            End::Synced => Ok(SyncReport { tip, servers }),
-            End::Exhausted => Err(NodeError::NoServer { servers }),
-        }
+        Ok(())
     }
 
     /// Checks that the headers are recent enough to tell what names are worth today.
@@ -174,9 +224,18 @@ impl Node {
         Arc::clone(&self.dialer)
     }
 
+    pub(super) fn connection_limits(&self) -> net::Limits {
+        self.connection_limits
+    }
+
     /// Returns what a server's certificate must be.
     pub(super) fn pin(&self, server: &ServerAddr) -> Option<Pin> {
         self.known.pin(server)
+    }
+
+    /// Returns where the pins are, for people.
+    pub(super) fn known_servers_file(&self) -> PathBuf {
+        self.folder.file(known_servers::FILE)
     }
 
     /// Writes the best chain's headers of these heights.

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::post;
+use axum::serve::ListenerExt as _;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::hex::DisplayHex as _;
 use serde_json::{Value, json};
@@ -42,6 +43,8 @@ impl CoreRpc {
                 .expect("a runtime starts");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("the listener is good");
+                // Else every answer waits for the acknowledgement of its head.
+                let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("the option is known"));
                 tokio::select! {
                     served = async { axum::serve(listener, app).await } => served.expect("serving does not fail"),
                     _ = stopped => {}

@@ -20,7 +20,7 @@ use super::core_rpc::CoreRpc;
 const PATIENCE_STEPS: u32 = 600;
 const STEP: Duration = Duration::from_millis(100);
 
-/// A release of ElectrumX (PyPI `e-x`), and how it is run.
+/// A release of `ElectrumX` (`e-x` on `PyPI`), and how it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// 1.17.0 held to protocol 1.4.2: what 1.16.0 speaks, as most public Namecoin servers do.
@@ -186,7 +186,7 @@ fn spawn(release: Release, core: &CoreRpc, folder: &Path, tcp: u16, tls: u16) ->
         .expect("Python runs")
 }
 
-/// Where `tests/install` puts the servers: beside the build, wherever that is.
+/// Where `tests/install` puts the servers: under `target` in the checkout, also when Cargo builds elsewhere.
 fn environments() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/electrumx")
 }
@@ -229,7 +229,11 @@ impl Lines {
     /// Sends one request and returns its result; notifications that come before it are left out.
     pub fn ask(&mut self, method: &str, params: &Value) -> Option<Value> {
         let request = json!({ "jsonrpc": "2.0", "id": 0, "method": method, "params": params });
-        writeln!(self.reader.get_mut(), "{request}").ok()?;
+        // In one piece: many small ones would wait for each other's acknowledgement.
+        self.reader
+            .get_mut()
+            .write_all(format!("{request}\n").as_bytes())
+            .ok()?;
         loop {
             let mut line = String::new();
             self.reader.read_line(&mut line).ok().filter(|size| *size > 0)?;

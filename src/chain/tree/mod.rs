@@ -241,6 +241,16 @@ impl HeaderTree {
             .or_else(|| (height == self.anchor.height).then_some(self.anchor.hash))
     }
 
+    /// Returns the total work up to a height of the best chain (relative to the anchor where its work isn't known); `None`
+    /// below the anchor and above the tip.
+    pub fn chainwork_at(&self, height: Height) -> Option<Work> {
+        let above = height.checked_sub(self.anchor.height)?;
+        match above.checked_sub(1) {
+            None => Some(self.anchor_work()),
+            Some(index) => self.best.get(usize::try_from(index).ok()?).map(|node| node.chainwork),
+        }
+    }
+
     /// Returns the height of a known header, on whichever branch.
     pub fn height_of(&self, hash: &BlockHash) -> Option<Height> {
         self.heights.get(hash).copied()

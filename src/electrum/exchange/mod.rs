@@ -217,8 +217,8 @@ impl Exchange {
 
     /// Takes requests that are to go out together, each to be answered within `timeout`.
     ///
-    /// A flight with [`Request::Version`] has no companion: it is the first of a connection, whose first reply
-    /// is never held back, and nothing else may come before its answer.
+    /// [`Request::Version`] has a companion too: 1.18.0 holds even the first reply back, and 2.0.0, which answers
+    /// nothing before it, lets what comes behind it wait (`session.py`, `sv_negotiated`).
     ///
     /// # Errors
     ///
@@ -230,14 +230,13 @@ impl Exchange {
         }
         let deadline = now + timeout;
         let first = self.next_id;
-        let greeting = requests.iter().any(|request| matches!(request, Request::Version(_)));
         let mut lines = String::new();
         for request in requests {
             self.subscribed |= request == Request::SubscribeHeaders;
             lines.push_str(&self.enter(request, deadline, false));
         }
         let ids = first..self.next_id;
-        if !greeting && !ids.is_empty() {
+        if !ids.is_empty() {
             self.companions = 1;
             self.next_companion = None;
             lines.push_str(&self.enter(Request::COMPANION, deadline, true));

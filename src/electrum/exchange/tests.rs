@@ -55,9 +55,13 @@ fn a_flight_is_lines_with_a_companion_at_the_end() {
 }
 
 #[test]
-fn the_greeting_goes_alone() {
+fn the_greeting_is_not_held_back_and_an_empty_flight_sends_nothing() {
     let (_, flight) = exchange(vec![Request::Version(VersionRange::ALL)]);
-    assert_eq!(flight.lines, Request::Version(VersionRange::ALL).encode(0));
+    let expected = [
+        Request::Version(VersionRange::ALL).encode(0),
+        Request::COMPANION.encode(1),
+    ];
+    assert_eq!(flight.lines, expected.concat());
     let (_, flight) = exchange(Vec::new());
     assert_eq!((flight.ids, flight.lines.as_str()), (0..0, ""));
 }

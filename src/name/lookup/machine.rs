@@ -1,5 +1,7 @@
 //! The machine itself.
 
+use std::collections::BTreeSet;
+
 use bitcoin::Txid;
 use bitcoin::consensus::encode::deserialize;
 
@@ -9,6 +11,10 @@ use super::super::proof::{self, NameProof, ProofError, ProofLink};
 use super::{Ask, Attempt, Effect, Event, Fault, LookupError, LookupSettings};
 use crate::chain::{HeaderTree, Height};
 use crate::time::Moment;
+
+/// Blocks at the tip in which honest servers may differ from us and from each other, since a block takes a while to
+/// reach and be indexed by all, and may be replaced. Who lags here is not believed, but not blamed either.
+const UNSETTLED: Height = 6;
 
 #[derive(Debug)]
 enum State {
@@ -29,6 +35,14 @@ enum State {
 struct Try {
     state: State,
     started: Moment,
+    /// The number of the server that it went to, once known.
+    server: Option<usize>,
+}
+
+impl Try {
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Asked | State::Fetching { .. })
+    }
 }
 
 /// One lookup of one name.
@@ -39,17 +53,20 @@ pub struct Lookup {
     name: NameId,
     settings: LookupSettings,
     claimed_height: Height,
+    servers: usize,
     tries: Vec<Try>,
     finished: bool,
 }
 
 impl Lookup {
-    /// Makes a lookup. `claimed_height` is the greatest height that servers claim, as header sync knows it.
-    pub fn new(name: NameId, settings: LookupSettings, claimed_height: Height) -> Self {
+    /// Makes a lookup. `claimed_height` is the greatest height that servers claim, as header sync knows it; `servers`
+    /// is how many can be asked.
+    pub fn new(name: NameId, settings: LookupSettings, claimed_height: Height, servers: usize) -> Self {
         Self {
             name,
             settings,
             claimed_height,
+            servers,
             tries: Vec::new(),
             finished: false,
         }
@@ -62,8 +79,16 @@ impl Lookup {
             return effects;
         }
         match event {
-            Event::Start => {
-                for _ in 0..self.settings.quorum.max(1) {
+            Event::Start if self.servers < self.quorum() => {
+                self.finished = true;
+                effects.push(Effect::Finished(Err(LookupError::TooFewServers {
+                    known: self.servers,
+                    expected: self.quorum(),
+                })));
+                return effects;
+            }
+            Event::Start if self.tries.is_empty() => {
+                for _ in 0..self.quorum() {
                     self.start(now, &mut effects);
                 }
             }
@@ -81,10 +106,21 @@ impl Lookup {
                     self.set(attempt, State::Failed(reason));
                 }
             }
-            Event::Proof { .. } | Event::History { .. } | Event::Tick => {}
+            Event::Assigned { attempt, server } => {
+                if let Some(entry) = self.tries.get_mut(usize::from(attempt)) {
+                    entry.server = Some(server);
+                }
+            }
+            Event::Start | Event::Proof { .. } | Event::History { .. } | Event::Tick => {}
         }
-        self.advance(now, &mut effects);
+        if !self.tries.is_empty() {
+            self.advance(now, tree.tip().height, &mut effects);
+        }
         effects
+    }
+
+    fn quorum(&self) -> usize {
+        usize::from(self.settings.quorum.max(1))
     }
 
     fn max_attempts(&self) -> usize {
@@ -98,6 +134,7 @@ impl Lookup {
         self.tries.push(Try {
             state: State::Asked,
             started: now,
+            server: None,
         });
         effects.push(Effect::Ask {
             attempt,
@@ -120,7 +157,7 @@ impl Lookup {
     }
 
     fn is_open(&self, attempt: Attempt) -> bool {
-        matches!(self.state(attempt), Some(State::Asked | State::Fetching { .. }))
+        self.tries.get(usize::from(attempt)).is_some_and(Try::is_open)
     }
 
     fn on_history(
@@ -145,7 +182,7 @@ impl Lookup {
                     wanted,
                 }
             }
-            Err(error) => Self::refuse(attempt, Fault::Proof(error), effects),
+            Err(error) => Self::refuse_proof(attempt, error, tree, effects),
         }
     }
 
@@ -202,9 +239,21 @@ impl Lookup {
             Err(ProofError::MissingHeader { .. }) if tree.lowest().is_some_and(|lowest| newest < lowest) => {
                 State::Answered(Outcome::LongExpired { height: newest })
             }
-            Err(error) if error.is_server_fault() => Self::refuse(attempt, Fault::Proof(error), effects),
-            Err(error) => State::Failed(error.to_string()),
+            Err(error) => Self::refuse_proof(attempt, error, tree, effects),
         }
+    }
+
+    fn refuse_proof(attempt: Attempt, error: ProofError, tree: &HeaderTree, effects: &mut Vec<Effect>) -> State {
+        // In a block that was just replaced a transaction is where an honest server, but not we, can see it.
+        let replaced = match &error {
+            ProofError::Merkle { height, .. } => height.saturating_add(UNSETTLED) > tree.tip().height,
+            _ => false,
+        };
+        if error.is_server_fault() && !replaced {
+            return Self::refuse(attempt, Fault::Proof(error), effects);
+        }
+        effects.push(Effect::Abandon(attempt));
+        State::Failed(error.to_string())
     }
 
     fn refuse(attempt: Attempt, fault: Fault, effects: &mut Vec<Effect>) -> State {
@@ -213,63 +262,51 @@ impl Lookup {
         State::Failed(reason)
     }
 
-    fn advance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn advance(&mut self, now: Moment, tip: Height, effects: &mut Vec<Effect>) {
         let timeout = self.settings.attempt_timeout;
-        for entry in &mut self.tries {
-            if matches!(entry.state, State::Asked | State::Fetching { .. }) && now.since(entry.started) >= timeout {
+        for (attempt, entry) in (0..).zip(&mut self.tries) {
+            if entry.is_open() && now.since(entry.started) >= timeout {
                 entry.state = State::Failed(format!("no answer within {} seconds", timeout.as_secs()));
+                effects.push(Effect::Abandon(attempt));
             }
         }
-        if let Some(result) = self.verdict(effects) {
+        if let Some(result) = self.verdict(tip, effects) {
             self.finished = true;
-            for (attempt, entry) in (0..).zip(&self.tries) {
-                if matches!(entry.state, State::Asked | State::Fetching { .. }) {
-                    effects.push(Effect::Abandon(attempt));
-                }
-            }
+            let open = (0..).zip(&self.tries).filter(|(_, entry)| entry.is_open());
+            effects.extend(open.map(|(attempt, _)| Effect::Abandon(attempt)));
             effects.push(Effect::Finished(result));
             return;
         }
-        let more = self.max_attempts().saturating_sub(self.tries.len());
-        let open = self
-            .tries
-            .iter()
-            .filter(|entry| matches!(entry.state, State::Asked | State::Fetching { .. }));
-        let (open, newest_start) = (open.count(), self.tries.iter().map(|entry| entry.started).max());
-        let hedge_at = newest_start.map(|started| started + self.settings.hedge_after);
-        // As many at once as the quorum still lacks, one more when they are slow, all when the name was denied.
-        let denied = self.found() == 0 && self.tries.iter().any(|entry| matches!(entry.state, State::Answered(_)));
-        let lacking = usize::from(self.settings.quorum.max(1))
-            .saturating_sub(self.found())
-            .max(1);
-        let hedge = usize::from(hedge_at.is_some_and(|at| now >= at));
-        let wanted = if denied {
-            more
-        } else {
-            lacking.saturating_sub(open).max(hedge)
-        };
-        for _ in 0..wanted.min(more) {
+        for _ in 0..self.more_wanted(now) {
             self.start(now, effects);
         }
-        let open_tries = self
-            .tries
-            .iter()
-            .filter(|entry| matches!(entry.state, State::Asked | State::Fetching { .. }));
-        let deadline = open_tries.map(|entry| entry.started + timeout).min();
+        let open = self.tries.iter().filter(|entry| entry.is_open());
+        let deadline = open.map(|entry| entry.started + timeout).min();
         let may_hedge = self.tries.len() < self.max_attempts();
-        let hedge = self
-            .tries
-            .iter()
-            .map(|entry| entry.started + self.settings.hedge_after)
-            .max();
-        if let Some(at) = [deadline, hedge.filter(|_| may_hedge)]
-            .into_iter()
-            .flatten()
-            .filter(|at| *at > now)
-            .min()
-        {
+        let wakes = [deadline, self.hedge_at().filter(|_| may_hedge)];
+        if let Some(at) = wakes.into_iter().flatten().filter(|at| *at > now).min() {
             effects.push(Effect::WakeAt(at));
         }
+    }
+
+    /// Returns the moment at which the last attempt counts as slow.
+    fn hedge_at(&self) -> Option<Moment> {
+        let newest = self.tries.iter().map(|entry| entry.started).max()?;
+        Some(newest + self.settings.hedge_after)
+    }
+
+    /// Returns how many attempts to begin: as many as the quorum still lacks, one more when they are slow, all that are
+    /// left when the name was denied.
+    fn more_wanted(&self, now: Moment) -> usize {
+        let more = self.max_attempts().saturating_sub(self.tries.len());
+        let found = self.found();
+        if found == 0 && self.tries.iter().any(|entry| matches!(entry.state, State::Answered(_))) {
+            return more;
+        }
+        let open = self.tries.iter().filter(|entry| entry.is_open()).count();
+        let lacking = self.quorum().saturating_sub(found).max(1);
+        let hedge = usize::from(self.hedge_at().is_some_and(|at| now >= at));
+        lacking.saturating_sub(open).max(hedge).min(more)
     }
 
     fn found(&self) -> usize {
@@ -279,59 +316,85 @@ impl Lookup {
             .count()
     }
 
-    /// Returns the result once no further answer could change it, or none can be had.
-    fn verdict(&self, effects: &mut Vec<Effect>) -> Option<Result<Outcome, LookupError>> {
-        let quorum = usize::from(self.settings.quorum.max(1));
-        let open = self
-            .tries
-            .iter()
-            .any(|entry| matches!(entry.state, State::Asked | State::Fetching { .. }));
-        let exhausted = !open && self.tries.len() >= self.max_attempts();
-        let answers: Vec<(Attempt, &Outcome)> = (0..)
+    fn answers(&self) -> impl Iterator<Item = (Attempt, &Outcome)> + Clone {
+        (0..)
             .zip(&self.tries)
             .filter_map(|(attempt, entry)| match &entry.state {
                 State::Answered(outcome) => Some((attempt, outcome)),
                 _ => None,
             })
-            .collect();
-        let enough = answers.len() >= quorum && self.found() > 0;
+    }
+
+    /// Returns how many servers answered; one that answered twice has one voice.
+    fn voices(&self) -> usize {
+        let answered = self
+            .tries
+            .iter()
+            .filter(|entry| matches!(entry.state, State::Answered(_)));
+        answered
+            .filter_map(|entry| entry.server)
+            .collect::<BTreeSet<usize>>()
+            .len()
+    }
+
+    /// Returns the result once no further answer could change it, or none can be had.
+    fn verdict(&self, tip: Height, effects: &mut Vec<Effect>) -> Option<Result<Outcome, LookupError>> {
+        let (got, expected) = (self.voices(), self.quorum());
+        let open = self.tries.iter().any(Try::is_open);
+        let exhausted = !open && self.tries.len() >= self.max_attempts();
+        let enough = got >= expected && self.found() > 0;
         if !enough && !exhausted {
             return None;
         }
-        let reasons = || {
-            let reason = |entry: &Try| match &entry.state {
-                State::Failed(reason) => Some(reason.clone()),
-                _ => None,
-            };
-            self.tries.iter().filter_map(reason).collect::<Vec<_>>()
-        };
-        let best = answers.iter().copied().max_by_key(|(attempt, outcome)| {
-            // What is proved to be newest wins; of two alike the first one.
-            (outcome.height(), u8::MAX - attempt)
-        });
+        // What is proved to be newest wins; of two alike the first one.
+        let best = self
+            .answers()
+            .max_by_key(|(attempt, outcome)| (age_key(outcome), u8::MAX - attempt));
         let Some((_, best)) = best else {
-            return Some(Err(LookupError::NoAnswer { reasons: reasons() }));
+            return Some(Err(LookupError::NoAnswer {
+                reasons: self.reasons(),
+            }));
         };
-        if answers.len() < quorum {
+        if got < expected {
             return Some(Err(LookupError::NoQuorum {
-                got: answers.len(),
-                expected: quorum,
-                reasons: reasons(),
+                got,
+                expected,
+                reasons: self.reasons(),
             }));
         }
-        if let Some(newest) = best.proven().map(|status| status.name.height()) {
-            for (attempt, outcome) in &answers {
-                let fault = match outcome.height() {
-                    None => Fault::DeniedName { newest },
-                    Some(shown) if shown < newest => Fault::HidUpdate { shown, newest },
-                    Some(_) => continue,
-                };
-                effects.push(Effect::Blame {
-                    attempt: *attempt,
-                    fault,
-                });
-            }
-        }
+        self.blame_hiders(best, tip, effects);
         Some(Ok(best.clone()))
     }
+
+    fn reasons(&self) -> Vec<String> {
+        let reason = |entry: &Try| match &entry.state {
+            State::Failed(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        self.tries.iter().filter_map(reason).collect()
+    }
+
+    /// Blames whoever showed less than what is proved.
+    fn blame_hiders(&self, best: &Outcome, tip: Height, effects: &mut Vec<Effect>) {
+        let Some(newest) = best.proven().map(|status| status.name.height()) else {
+            return;
+        };
+        if newest.saturating_add(UNSETTLED) > tip {
+            return;
+        }
+        for (attempt, outcome) in self.answers() {
+            let fault = match outcome.height() {
+                None => Fault::DeniedName { newest },
+                Some(shown) if age_key(outcome) < age_key(best) => Fault::HidUpdate { shown, newest },
+                Some(_) => continue,
+            };
+            effects.push(Effect::Blame { attempt, fault });
+        }
+    }
+}
+
+/// Orders outcomes by their newest operation: by height, in one block by position.
+fn age_key(outcome: &Outcome) -> (Option<Height>, u32) {
+    let pos = outcome.proven().map_or(0, |status| status.name.entry().pos());
+    (outcome.height(), pos)
 }

@@ -4,12 +4,16 @@
 //! was asked for. What can't be proved (absence, expiry by a claim) or went wrong is asked again over other circuits,
 //! hedged: the next attempt starts when the last one is slow, not only when it failed.
 //!
-//! What a lookup asks depends on the name and on the replies to this lookup alone, never on our tip, on which headers
-//! we hold or on other lookups.
+//! What an attempt asks depends on the name and on the replies to this attempt alone, never on our tip, on which headers
+//! we hold, on other attempts or on other lookups. Only whether there is another attempt depends on more, and nobody
+//! can tell it from a lookup of somebody else.
 
 mod machine;
 
 pub use machine::Lookup;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -41,6 +45,13 @@ pub enum Ask {
 pub enum Event {
     /// Begin.
     Start,
+    /// An attempt has its connection. What it answers counts towards the quorum as the voice of this server.
+    Assigned {
+        /// Which attempt.
+        attempt: Attempt,
+        /// A number that stands for the server.
+        server: usize,
+    },
     /// A server gave the operations of the name with their proofs, newest first.
     Proof {
         /// In which attempt.
@@ -78,7 +89,8 @@ impl Event {
     pub fn attempt(&self) -> Option<Attempt> {
         match self {
             Self::Start | Self::Tick => None,
-            Self::Proof { attempt, .. }
+            Self::Assigned { attempt, .. }
+            | Self::Proof { attempt, .. }
             | Self::History { attempt, .. }
             | Self::Transactions { attempt, .. }
             | Self::Failed { attempt, .. } => Some(*attempt),
@@ -103,7 +115,7 @@ pub enum Effect {
         /// What it did.
         fault: Fault,
     },
-    /// The attempt is of no use any more.
+    /// The attempt is of no use any more: close its connection.
     Abandon(Attempt),
     /// Hand in [`Event::Tick`] at this moment at the latest.
     WakeAt(Moment),
@@ -137,6 +149,18 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Says what it did in words that don't help to guess the name, as heights would: fit for a log.
+    pub const fn summary(&self) -> &'static str {
+        match self {
+            Self::Proof(_) => "gave a wrong proof",
+            Self::OtherTransactions => "gave other transactions than asked for",
+            Self::HidUpdate { .. } => "hid an update",
+            Self::DeniedName { .. } => "denied a name",
+        }
+    }
+}
+
 /// Why a lookup has no outcome.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -146,6 +170,14 @@ pub enum LookupError {
     NoAnswer {
         /// Why, one for each attempt.
         reasons: Vec<String>,
+    },
+    /// Fewer servers can be asked than the quorum asks for; none was.
+    #[error("{expected} servers must answer, but only {known} can be asked")]
+    TooFewServers {
+        /// How many can be asked.
+        known: usize,
+        /// The quorum.
+        expected: usize,
     },
     /// Fewer servers answered than the quorum asks for.
     #[error("only {got} of {expected} servers gave a usable answer: {}", .reasons.join("; "))]
@@ -164,7 +196,7 @@ pub enum LookupError {
 pub struct LookupSettings {
     /// Most attempts, at least 1; the quorum if that is greater.
     pub attempts: u8,
-    /// How many servers must answer: 1, or more to notice that one of them hides an update.
+    /// How many different servers must answer: 1, or more to notice that one of them hides an update.
     pub quorum: u8,
     /// After this without an answer the next attempt starts beside the last one.
     pub hedge_after: Duration,

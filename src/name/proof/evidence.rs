@@ -60,6 +60,7 @@ pub struct ProvenEntry {
     pub(super) vout: u32,
     pub(super) address: Option<String>,
     pub(super) height: Height,
+    pub(super) pos: u32,
 }
 
 impl ProvenEntry {
@@ -97,6 +98,11 @@ impl ProvenEntry {
     pub fn height(&self) -> Height {
         self.height
     }
+
+    /// Returns the transaction's position in its block.
+    pub fn pos(&self) -> u32 {
+        self.pos
+    }
 }
 
 impl fmt::Debug for ProvenEntry {
@@ -119,7 +125,7 @@ pub struct ProvenName {
 impl ProvenName {
     /// Makes one up, for tests of what is done with it.
     #[cfg(test)]
-    pub(in crate::name) fn assumed(height: Height, oldest_above_anchor: Option<Height>) -> Option<Self> {
+    pub(crate) fn assumed(height: Height, oldest_above_anchor: Option<Height>) -> Option<Self> {
         use bitcoin::hashes::Hash;
         Some(Self {
             entry: ProvenEntry {
@@ -130,6 +136,7 @@ impl ProvenName {
                 vout: 0,
                 address: None,
                 height,
+                pos: 0,
             },
             links: 0,
             reached: Reached::Limit,

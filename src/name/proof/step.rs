@@ -69,6 +69,7 @@ impl<'a> Step<'a> {
             vout: output.vout,
             address: address::address(&output.address, tree.params()),
             height,
+            pos: link.pos,
         };
         Ok(Self {
             link,

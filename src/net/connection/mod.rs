@@ -249,9 +249,21 @@ impl Connection {
 
     /// Waits until the connection is of no more use and returns why.
     pub async fn closed(&self) -> ConnectionError {
+        self.ended().await
+    }
+
+    /// Waits as [`Self::closed`] does, without a hold on the connection.
+    pub fn ended(&self) -> impl Future<Output = ConnectionError> + Send + use<> {
         let mut end = self.end.clone();
-        let end = end.wait_for(Option::is_some).await;
-        end.ok().and_then(|end| end.clone()).unwrap_or(ConnectionError::Closed)
+        async move {
+            let end = end.wait_for(Option::is_some).await;
+            end.ok().and_then(|end| end.clone()).unwrap_or(ConnectionError::Closed)
+        }
+    }
+
+    /// Closes the stream at once, whoever else holds the connection.
+    pub fn close(&self) {
+        self.task.abort();
     }
 
     /// Returns why the connection is of no more use; `None` while it is.

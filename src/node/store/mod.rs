@@ -11,7 +11,10 @@
 //! that `m` names, or all of it is dropped and fetched anew. Proof of work of merge-mined headers was checked before
 //! they were written.
 
-use std::cell::Cell;
+mod database;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +22,11 @@ use std::sync::Arc;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
 
+use self::database::{Database, Trouble};
 use crate::chain::tree::HeaderError;
 use crate::chain::{HeaderTree, Height, PureHeader};
+
+pub use self::database::panic_is_guarded;
 
 /// The layout above.
 const FORMAT: u8 = 1;
@@ -29,9 +35,6 @@ const META_KEY: &[u8] = b"m";
 const META_SIZE: usize = 1 + 32 + 4 + 32 + 32;
 const HEADER_PREFIX: u8 = b'h';
 
-/// Bytes of sled's page cache: the store is read once and then only written, so little serves.
-const CACHE: u64 = 1 << 20;
-
 /// How the store fails.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,25 +42,22 @@ pub enum StoreError {
     /// The file system.
     #[error("{0}; make room or name another data folder with --datadir DIR, then run again: nothing is lost")]
     Io(Arc<io::Error>),
+    /// The files are damaged, and so are those that took their place.
+    #[error("its files are damaged again and again ({reason}); name a data folder on another disk with --datadir DIR")]
+    Damaged {
+        /// What sled says.
+        reason: String,
+    },
     /// sled itself.
     #[error("{0}")]
     Database(sled::Error),
-}
-
-impl From<sled::Error> for StoreError {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(error) => Self::Io(Arc::new(error)),
-            other => Self::Database(other),
-        }
-    }
 }
 
 /// Why what was on disk was dropped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rebuilt {
-    /// sled can't read its own files.
+    /// sled can't read its own files, or they lost what says what they hold.
     #[error("the database is damaged")]
     Damaged,
     /// It belongs to another network or was written by another version.
@@ -91,70 +91,72 @@ pub enum Rebuilt {
 /// The best chain's headers on disk.
 #[derive(Debug)]
 pub(super) struct Store {
-    db: sled::Db,
+    path: PathBuf,
+    db: Database,
     /// What is on disk is not trusted. It stays until there is something better, since a wrong `--anchor` would cost
     /// good headers otherwise.
-    distrusted: Cell<bool>,
+    distrusted: bool,
 }
 
 impl Store {
     /// Opens the store and fills the tree from it. What can't be trusted is dropped, and the reason told.
     pub(super) fn open(path: &Path, tree: &mut HeaderTree) -> Result<(Self, Option<Rebuilt>), StoreError> {
-        let (db, damaged) = match open_db(path) {
-            Ok(db) => (db, None),
-            Err(
-                error @ (sled::Error::Corruption { .. } | sled::Error::Unsupported(_) | sled::Error::ReportableBug(_)),
-            ) => {
-                tracing::debug!(%error, "the header store can't be read");
-                remove(path)?;
-                (open_db(path)?, Some(Rebuilt::Damaged))
+        let is_new = is_missing_or_empty(path).map_err(|error| StoreError::Io(Arc::new(error)))?;
+        let (db, damaged) = match Database::open(path) {
+            Ok(db) => (db, false),
+            Err(Trouble::Damaged(reason)) => {
+                tracing::debug!(reason, "the header store can't be opened");
+                (replace(path)?, true)
             }
-            Err(error) => return Err(error.into()),
+            Err(Trouble::Failed(error)) => return Err(error),
         };
-        let store = Self {
+        let mut store = Self {
+            path: path.to_owned(),
             db,
-            distrusted: Cell::new(false),
+            distrusted: false,
         };
-        let fresh = HeaderTree::new(tree.params(), *tree.anchor());
-        match store.load(tree) {
-            Ok(()) => Ok((store, damaged)),
-            Err(Failure::Store(error)) => Err(error),
-            Err(Failure::Distrust(reason)) => {
-                *tree = fresh;
-                store.distrusted.set(true);
-                Ok((store, Some(reason)))
-            }
+        if is_new || damaged {
+            // An empty database says what it is, so that one that lost everything can be told from a new one.
+            store.write(tree, Height::MAX, Height::MAX)?;
+            return Ok((store, damaged.then_some(Rebuilt::Damaged)));
         }
+        let fresh = HeaderTree::new(tree.params(), *tree.anchor());
+        let reason = match store.load(tree) {
+            Ok(()) => return Ok((store, None)),
+            Err(Failure::Store(Trouble::Failed(error))) => return Err(error),
+            Err(Failure::Store(Trouble::Damaged(reason))) => {
+                tracing::debug!(reason, "the header store can't be read");
+                Rebuilt::Damaged
+            }
+            Err(Failure::Distrust(reason)) => reason,
+        };
+        *tree = fresh;
+        store.distrusted = true;
+        Ok((store, Some(reason)))
     }
 
     fn load(&self, tree: &mut HeaderTree) -> Result<(), Failure> {
-        let Some(meta) = self.db.get(META_KEY).map_err(StoreError::from)? else {
-            return if self.db.is_empty() {
-                Ok(())
-            } else {
-                Err(Rebuilt::Foreign.into())
-            };
-        };
+        let meta = self.db.get(META_KEY)?.ok_or(Rebuilt::Damaged)?;
         let tip = check_meta(&meta, tree)?;
         let anchor = tree.anchor().height;
         // Genesis is known to a tree that is anchored there.
         let first = tree.lowest();
         let mut expected = first.map_or(anchor, |lowest| lowest.saturating_sub(1));
         if first != Some(0) {
-            for entry in self.db.range(header_key(0)..=header_key(anchor)).rev() {
-                let (height, header) = decode_entry(&entry.map_err(StoreError::from)?, expected)?;
+            for record in self.db.range(header_key(0)..=header_key(anchor))?.rev() {
+                let (height, header) = decode_record(&record?, expected)?;
                 tree.backfill(header)
                     .map_err(|error| Rebuilt::Invalid { height, error })?;
                 expected = height.saturating_sub(1);
             }
         }
         let mut expected = anchor.saturating_add(1);
-        for entry in self.db.range(header_key(expected)..) {
-            let entry = entry.map_err(StoreError::from)?;
-            if entry.0.first() != Some(&HEADER_PREFIX) {
+        for record in self.db.range(header_key(expected)..)? {
+            let record = record?;
+            if record.0.first() != Some(&HEADER_PREFIX) {
                 break;
             }
-            let (height, header) = decode_entry(&entry, expected)?;
+            let (height, header) = decode_record(&record, expected)?;
             tree.restore(header)
                 .map_err(|error| Rebuilt::Invalid { height, error })?;
             expected = expected.saturating_add(1);
@@ -166,37 +168,49 @@ impl Store {
     }
 
     /// Writes the tree's headers of these heights, and drops those above the tip that a reorganisation left, as one
-    /// batch.
-    pub(super) fn write(&self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), StoreError> {
-        if self.distrusted.replace(false) {
-            self.db.clear()?;
+    /// batch. A database that is not trusted, or turns out to be damaged, gives way to a new one with all that the
+    /// tree has.
+    pub(super) fn write(&mut self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), StoreError> {
+        if !self.distrusted {
+            match self.try_write(tree, from, to) {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Failed(error)) => return Err(error),
+                Err(Trouble::Damaged(reason)) => tracing::warn!("the headers on disk are written anew: {reason}"),
+            }
         }
+        self.distrusted = true;
+        self.db.close();
+        self.db = replace(&self.path)?;
+        self.try_write(tree, 0, Height::MAX)?;
+        self.distrusted = false;
+        Ok(())
+    }
+
+    fn try_write(&self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), Trouble> {
         let mut batch = sled::Batch::default();
         for (height, header) in tree.best_chain(from).take_while(|(height, _)| *height <= to) {
             batch.insert(&header_key(height), header.as_bytes().as_slice());
         }
         let tip = tree.tip();
-        for key in self.db.range(header_key(tip.height.saturating_add(1))..).keys() {
-            let key = key?;
+        for record in self.db.range(header_key(tip.height.saturating_add(1))..)? {
+            let (key, _) = record?;
             if key.first() == Some(&HEADER_PREFIX) {
                 batch.remove(key);
             }
         }
         batch.insert(META_KEY, meta(tree, tip.hash));
-        self.db.apply_batch(batch)?;
-        self.db.flush()?;
-        Ok(())
+        self.db.write(batch)
     }
 }
 
 enum Failure {
-    Store(StoreError),
+    Store(Trouble),
     Distrust(Rebuilt),
 }
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Store(trouble)
     }
 }
 
@@ -206,24 +220,26 @@ impl From<Rebuilt> for Failure {
     }
 }
 
-fn open_db(path: &Path) -> sled::Result<sled::Db> {
-    // Every batch is flushed by hand, so that an error reaches whoever wrote it.
-    sled::Config::new()
-        .path(path)
-        .cache_capacity(CACHE)
-        .flush_every_ms(None)
-        .mode(sled::Mode::LowSpace)
-        .open()
+fn is_missing_or_empty(path: &Path) -> io::Result<bool> {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
-/// Moves a database that can't be read out of the way, and removes it.
-fn remove(path: &Path) -> Result<(), StoreError> {
+/// Moves a closed database that is no good out of the way, puts an empty one in its place, and removes the old one.
+fn replace(path: &Path) -> Result<Database, StoreError> {
     let aside: PathBuf = path.with_extension("damaged");
     let moved = match std::fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => std::fs::rename(path, &aside).and_then(|()| std::fs::remove_dir_all(&aside)),
     };
-    moved.map_err(|error| StoreError::Io(Arc::new(error)))
+    match moved {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::Io(Arc::new(error))),
+        _ => {}
+    }
+    Ok(Database::open(path)?)
 }
 
 fn header_key(height: Height) -> [u8; 5] {
@@ -231,7 +247,7 @@ fn header_key(height: Height) -> [u8; 5] {
     [HEADER_PREFIX, a, b, c, d]
 }
 
-fn decode_entry((key, value): &(sled::IVec, sled::IVec), expected: Height) -> Result<(Height, PureHeader), Rebuilt> {
+fn decode_record((key, value): &(sled::IVec, sled::IVec), expected: Height) -> Result<(Height, PureHeader), Rebuilt> {
     let torn = Rebuilt::Torn { height: expected };
     if key.as_ref() != header_key(expected).as_slice() || value.len() != PureHeader::SIZE {
         return Err(torn);

@@ -1,0 +1,180 @@
+//! The connection pool: clean connections kept ready, each bound to one isolation key for the rest of its life. A
+//! machine without I/O.
+//!
+//! ```text
+//!  the pool's own clock ──► opening ──► clean ──► dirty (one isolation key) ──► closed
+//!                             │           │ keep-alive      │ idles out, evicted, forgotten
+//!  a lookup that finds none ──┘           └─ taken by the first who waits
+//! ```
+//!
+//! There is no way back from dirty to clean, and none from one key to another: [`Clean`] is consumed by
+//! [`Clean::assign`]. What an observer could link is random and not triggered by use: the clock that opens
+//! connections is a Poisson process that runs whether or not connections are missing, and opens at most one each
+//! time.
+
+mod machine;
+mod servers;
+#[cfg(test)]
+mod tests;
+
+pub use machine::Pool;
+
+use std::time::Duration;
+
+use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::time::Moment;
+
+/// A connection that has carried nothing but the handshake.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Clean(ConnId);
+
+impl Clean {
+    /// Binds the connection to one key for the rest of its life; there is no way back.
+    fn assign(self, key: IsolationKey) -> Dirty {
+        Dirty { conn: self.0, key }
+    }
+}
+
+/// A connection that belongs to one isolation key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dirty {
+    conn: ConnId,
+    key: IsolationKey,
+}
+
+/// The place of a server in the list that the pool was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerIndex(pub usize);
+
+/// A lookup's request for a connection, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// How a connection could not be opened or came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The server could not be reached, or closed: try again later.
+    Unreachable,
+    /// The proxy can't be used: no server's fault, and no server can be reached.
+    NoWayOut,
+    /// The server is of no use to anybody: another network, a broken protocol, a lie.
+    Useless,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A moment asked for by [`Effect::WakeAt`] is reached; also the way to begin.
+    Tick,
+    /// A connection is open, its handshake done and its server's network checked.
+    Opened(ConnId),
+    /// A connection could not be opened.
+    OpenFailed(ConnId, Trouble),
+    /// A connection is gone.
+    Closed(ConnId, Trouble),
+    /// A lookup needs the connection of a key.
+    Wanted {
+        /// Who asks.
+        ticket: Ticket,
+        /// Whose connection it must be.
+        key: IsolationKey,
+    },
+    /// A lookup has no use for its ticket any more: served, or given up.
+    Released(Ticket),
+    /// The server of this connection lied in a lookup.
+    Lied(ConnId),
+    /// An ID is in use though it needs no connection: it is not to be forgotten yet.
+    Used(IsolationId),
+    /// Everything of an ID is to be forgotten now.
+    Forget(IsolationId),
+    /// Everything of all IDs is to be forgotten now.
+    ForgetAll,
+}
+
+/// What the driver must do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Open a connection to a server, over a circuit of its own.
+    Open(ConnId, ServerIndex),
+    /// Send a sign of life over a clean connection.
+    Ping(ConnId),
+    /// Close a connection.
+    Close(ConnId),
+    /// Give a lookup its connection, which is bound to its key for life.
+    Serve(Ticket, ConnId),
+    /// There is no connection for a lookup: no server is left to try, or it waited too long.
+    Refuse(Ticket, Refusal),
+    /// Drop all that is cached for an ID.
+    Forgotten(IsolationId),
+    /// Hand in [`Event::Tick`] at this moment at the latest.
+    WakeAt(Moment),
+}
+
+/// Why a lookup gets no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It waited as long as allowed.
+    #[error("no connection to a server within {} seconds", .0.as_secs())]
+    TimedOut(Duration),
+    /// The last of the attempts to open one for it failed.
+    #[error("no server can be reached")]
+    Unreachable,
+}
+
+/// Bounds and waits of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Clean connections to keep ready.
+    pub clean: usize,
+    /// Mean time between two ticks of the clock that opens connections.
+    pub opening_mean: Duration,
+    /// Mean time between two signs of life of a clean connection. Servers close after ten minutes of silence.
+    pub keep_alive_mean: Duration,
+    /// Longest time between two signs of life, whatever chance says.
+    pub keep_alive_max: Duration,
+    /// How long a clean connection is kept: as long as Tor uses a circuit for new streams.
+    pub clean_ttl: Duration,
+    /// After this without a lookup an ID is forgotten.
+    pub id_ttl: Duration,
+    /// Most live IDs; the least recently used one is forgotten to make room.
+    pub max_ids: usize,
+    /// How long a lookup waits for a connection.
+    pub wait: Duration,
+    /// The pause before a failing server is tried again; doubles with each failure.
+    pub back_off: Duration,
+    /// Longest such pause.
+    pub back_off_max: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            clean: 6,
+            opening_mean: Duration::from_millis(1500),
+            keep_alive_mean: Duration::from_secs(120),
+            keep_alive_max: Duration::from_secs(400),
+            clean_ttl: Duration::from_secs(30 * 60),
+            id_ttl: Duration::from_secs(10 * 60),
+            max_ids: 256,
+            wait: Duration::from_secs(60),
+            back_off: Duration::from_secs(2),
+            back_off_max: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How many of what there are: all that may be told of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections being opened.
+    pub opening: usize,
+    /// Clean connections.
+    pub clean: usize,
+    /// Connections bound to a key.
+    pub dirty: usize,
+    /// Live isolation IDs.
+    pub ids: usize,
+    /// Lookups that wait for a connection.
+    pub waiting: usize,
+}

@@ -1,0 +1,315 @@
+//! Carries out the effects of the connection pool: opens, keeps alive, hands out, closes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use super::NodeError;
+use super::clock::Clock;
+use super::lookup_link::Dial;
+use crate::electrum::Request;
+use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::net::pool::{Counts, Effect, Event, Pool, Refusal, ServerIndex, Settings, Ticket, Trouble};
+use crate::net::{Connection, ConnectionError, Pin, Purpose, ServerAddr};
+use crate::time::Moment;
+
+/// How long a server may take to answer a sign of life.
+const PING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the rest of the node asks of the pool.
+#[derive(Debug)]
+enum Command {
+    Want {
+        key: IsolationKey,
+        reply: oneshot::Sender<Result<Lease, NoLease>>,
+    },
+    Release(Ticket),
+    Lied(ConnId),
+    Forget(Option<IsolationId>),
+    Use(IsolationId),
+}
+
+/// A way to the pool; clones lead to the same one.
+#[derive(Clone, Debug)]
+pub(super) struct Leases(mpsc::UnboundedSender<Command>);
+
+impl Leases {
+    /// Makes a way to a pool's driver, and its other end.
+    pub(super) fn channel() -> (Self, Commands) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), Commands(receiver))
+    }
+
+    /// Waits for the connection of a key.
+    pub(super) async fn lease(&self, key: IsolationKey) -> Result<Lease, NoLease> {
+        let (reply, lease) = oneshot::channel();
+        // A pool that is gone shows as a reply that never comes.
+        let _ = self.0.send(Command::Want { key, reply });
+        lease.await.unwrap_or(Err(NoLease {
+            refusal: Refusal::Unreachable,
+            last: None,
+        }))
+    }
+
+    /// Says that a connection's server lied.
+    pub(super) fn lied(&self, conn: ConnId) {
+        let _ = self.0.send(Command::Lied(conn));
+    }
+
+    /// Forgets an identity, or all of them.
+    pub(super) fn forget(&self, id: Option<IsolationId>) {
+        let _ = self.0.send(Command::Forget(id));
+    }
+
+    /// Says that an identity is in use though it needs no connection.
+    pub(super) fn note_use(&self, id: IsolationId) {
+        let _ = self.0.send(Command::Use(id));
+    }
+}
+
+/// The end of the way to the pool's driver. What waits in it is bounded by the lookups at a time.
+pub(super) struct Commands(mpsc::UnboundedReceiver<Command>);
+
+/// Why a lookup gets no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{refusal}{}", .last.as_ref().map_or(String::new(), |last| format!(" ({last})")))]
+pub(super) struct NoLease {
+    refusal: Refusal,
+    /// Why the latest connection could not be opened.
+    last: Option<ConnectionError>,
+}
+
+/// The hold of one lookup on the connection of its key.
+#[derive(Debug)]
+pub(super) struct Lease {
+    connection: Arc<Connection>,
+    conn: ConnId,
+    server: ServerIndex,
+    ticket: Ticket,
+    leases: Leases,
+}
+
+impl Lease {
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn conn(&self) -> ConnId {
+        self.conn
+    }
+
+    pub(super) fn server(&self) -> usize {
+        self.server.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let _ = self.leases.0.send(Command::Release(self.ticket));
+    }
+}
+
+/// What the pool's driver needs of the node, and tells it.
+pub(super) trait Owner: Send + 'static {
+    /// Returns what it takes to open a connection to a server.
+    fn dial(&self, server: usize) -> Option<Dial>;
+    /// Remembers a server's certificate.
+    fn learn_pin(&self, server: &ServerAddr, pin: Pin) -> Result<(), NodeError>;
+    /// Drops what is cached for an identity.
+    fn forgotten(&self, id: &IsolationId);
+    /// Takes the pool's latest figures.
+    fn counted(&self, counts: Counts);
+}
+
+/// What a task of the driver came to.
+enum Done {
+    Opened(ConnId, Result<Box<Connection>, ConnectionError>),
+    Ended(ConnId, ConnectionError),
+    Pinged(ConnId, Result<(), ConnectionError>),
+}
+
+/// Drives the pool until the node ends.
+pub(super) struct Connections<O> {
+    owner: O,
+    clock: Clock,
+    pool: Pool,
+    open: BTreeMap<ConnId, Arc<Connection>>,
+    wanted: BTreeMap<Ticket, oneshot::Sender<Result<Lease, NoLease>>>,
+    next_ticket: u64,
+    leases: Leases,
+    commands: mpsc::UnboundedReceiver<Command>,
+    tasks: JoinSet<Done>,
+    wake_at: Option<Moment>,
+    last_failure: Option<ConnectionError>,
+}
+
+impl<O: Owner> Connections<O> {
+    /// Makes the driver.
+    pub(super) fn new(
+        owner: O,
+        servers: usize,
+        settings: Settings,
+        clock: Clock,
+        leases: Leases,
+        commands: Commands,
+    ) -> Self {
+        Self {
+            owner,
+            clock,
+            pool: Pool::new(servers, settings, rand::random()),
+            open: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            next_ticket: 0,
+            leases,
+            commands: commands.0,
+            tasks: JoinSet::new(),
+            wake_at: None,
+            last_failure: None,
+        }
+    }
+
+    /// Runs until it is dropped.
+    pub(super) async fn run(mut self) -> Result<(), NodeError> {
+        self.step(Event::Tick);
+        loop {
+            let wake = self.wake_at.unwrap_or(self.clock.now().steady + PING_TIMEOUT);
+            tokio::select! {
+                Some(command) = self.commands.recv() => self.on_command(command),
+                Some(Ok(done)) = self.tasks.join_next() => self.on_done(done)?,
+                () = sleep_until(self.clock.instant(wake)) => self.step(Event::Tick),
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Want { key, reply } => {
+                let ticket = Ticket(self.next_ticket);
+                self.next_ticket += 1;
+                self.wanted.insert(ticket, reply);
+                self.step(Event::Wanted { ticket, key });
+            }
+            Command::Release(ticket) => self.step(Event::Released(ticket)),
+            Command::Lied(conn) => self.step(Event::Lied(conn)),
+            Command::Forget(Some(id)) => self.step(Event::Forget(id)),
+            Command::Forget(None) => self.step(Event::ForgetAll),
+            Command::Use(id) => self.step(Event::Used(id)),
+        }
+    }
+
+    fn on_done(&mut self, done: Done) -> Result<(), NodeError> {
+        match done {
+            Done::Opened(conn, Ok(connection)) => {
+                if let Some(pin) = connection.identity().pin() {
+                    self.owner.learn_pin(connection.server(), pin)?;
+                }
+                let ended = connection.ended();
+                self.tasks.spawn(async move { Done::Ended(conn, ended.await) });
+                self.open.insert(conn, Arc::new(*connection));
+                self.last_failure = None;
+                self.step(Event::Opened(conn));
+            }
+            Done::Opened(conn, Err(error)) => {
+                tracing::debug!(%error, "a connection for lookups could not be opened");
+                let trouble = trouble(&error);
+                self.last_failure = Some(error);
+                self.step(Event::OpenFailed(conn, trouble));
+            }
+            Done::Ended(conn, error) | Done::Pinged(conn, Err(error)) => {
+                if self.open.remove(&conn).is_some() {
+                    self.step(Event::Closed(conn, trouble(&error)));
+                }
+            }
+            Done::Pinged(_, Ok(())) => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, event: Event) {
+        let effects = self.pool.on_event(self.clock.now().steady, event);
+        self.wake_at = None;
+        for effect in effects {
+            match effect {
+                Effect::Open(conn, server) => self.open(conn, server),
+                Effect::Ping(conn) => self.ping(conn),
+                Effect::Close(conn) => {
+                    // A lookup may hold the connection still: it ends all the same.
+                    if let Some(connection) = self.open.remove(&conn) {
+                        connection.close();
+                    }
+                }
+                Effect::Serve(ticket, conn) => self.serve(ticket, conn),
+                Effect::Refuse(ticket, refusal) => {
+                    if let Some(reply) = self.wanted.remove(&ticket) {
+                        let _ = reply.send(Err(NoLease {
+                            refusal,
+                            last: self.last_failure.clone(),
+                        }));
+                    }
+                }
+                Effect::Forgotten(id) => self.owner.forgotten(&id),
+                Effect::WakeAt(at) => self.wake_at = Some(at),
+            }
+        }
+        self.owner.counted(self.pool.counts());
+    }
+
+    fn open(&mut self, conn: ConnId, server: ServerIndex) {
+        let Some(Dial {
+            dialer,
+            network,
+            server,
+            pin,
+            limits,
+            ..
+        }) = self.owner.dial(server.0)
+        else {
+            return;
+        };
+        self.tasks.spawn(async move {
+            let opened = Connection::open(&dialer, &server, pin, network, Purpose::Lookup, limits).await;
+            Done::Opened(conn, opened.map(Box::new))
+        });
+    }
+
+    fn ping(&mut self, conn: ConnId) {
+        if let Some(connection) = self.open.get(&conn).map(Arc::clone) {
+            self.tasks.spawn(async move {
+                Done::Pinged(conn, connection.call(vec![Request::Ping], PING_TIMEOUT).await.map(drop))
+            });
+        }
+    }
+
+    fn serve(&mut self, ticket: Ticket, conn: ConnId) {
+        let lease = self
+            .open
+            .get(&conn)
+            .zip(self.pool.server_of(conn))
+            .map(|(connection, server)| Lease {
+                connection: Arc::clone(connection),
+                conn,
+                server,
+                ticket,
+                leases: self.leases.clone(),
+            });
+        if let Some(reply) = self.wanted.remove(&ticket) {
+            // A lookup that is gone gives its lease back by dropping it.
+            let _ = reply.send(lease.ok_or(NoLease {
+                refusal: Refusal::Unreachable,
+                last: None,
+            }));
+        }
+    }
+}
+
+fn trouble(error: &ConnectionError) -> Trouble {
+    match error {
+        ConnectionError::Dial(error) if error.is_proxys() => Trouble::NoWayOut,
+        error if error.is_permanent() => Trouble::Useless,
+        _ => Trouble::Unreachable,
+    }
+}

@@ -1,0 +1,112 @@
+//! The running node: header sync that never ends, the pool of lookups' connections, and a handle for the fronts.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::callers::CacheSettings;
+use super::connections::{Connections, Leases};
+use super::handle::Handle;
+use super::header_sync::{Glimpse, HeaderSync, Stage};
+use super::{Node, NodeError};
+use crate::chain::sync::Limits;
+use crate::name::lookup::LookupSettings;
+use crate::net::pool;
+
+/// The pause before header sync begins anew when no server could be used; doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// How a daemon goes about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DaemonSettings {
+    /// Header sync.
+    pub sync: Limits,
+    /// Connections of lookups.
+    pub pool: pool::Settings,
+    /// Lookups.
+    pub lookup: LookupSettings,
+    /// Results that are remembered.
+    pub cache: CacheSettings,
+    /// Whether each request without an isolation ID is an identity of its own. Otherwise all of them are one, as with
+    /// Electrum-NMC.
+    pub anonymous_apart: bool,
+}
+
+/// Runs a node until its fronts end. They get the handle before anything is synchronised, and end when
+/// [`Handle::stopped`] says so.
+///
+/// # Errors
+///
+/// [`NodeError::Store`] and [`NodeError::Folder`] when the data folder fails.
+pub async fn run_daemon<F>(
+    node: Node,
+    settings: DaemonSettings,
+    fronts: impl FnOnce(Handle) -> F,
+) -> Result<(), NodeError>
+where
+    F: Future<Output = Result<(), NodeError>>,
+{
+    let servers = node.servers().len();
+    let clock = node.clock();
+    let (leases, commands) = Leases::channel();
+    let handle = Handle::new(node, settings, leases.clone());
+    let connections = Connections::new(handle.clone(), servers, settings.pool, clock, leases, commands);
+    tokio::select! {
+        end = keep_synced(handle.clone()) => end,
+        end = connections.run() => end,
+        end = fronts(handle.clone()) => end,
+    }
+}
+
+/// Keeps the headers up to date for ever.
+async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let watcher = handle.clone();
+        let mut noted = Ok(());
+        HeaderSync::run(handle.clone(), handle.settings().sync, |glimpse| {
+            if glimpse.stage == Stage::Synced {
+                pause = FIRST_PAUSE;
+            }
+            let exhausted = glimpse.stage == Stage::Exhausted;
+            noted = note(&watcher, glimpse);
+            if exhausted || noted.is_err() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await?;
+        noted?;
+        tracing::warn!("no server gives headers; trying again in {} seconds", pause.as_secs());
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Takes down where header sync stands.
+fn note(handle: &Handle, glimpse: Glimpse) -> Result<(), NodeError> {
+    let Glimpse {
+        progress,
+        stage,
+        servers,
+        claimed,
+    } = glimpse;
+    let mut state = handle.state();
+    state.progress = progress;
+    if stage == Stage::Synced && !state.synchronized {
+        let tip = state.node.tree().tip();
+        tracing::info!(height = tip.height, hash = %tip.hash, "headers are up to date");
+        state.synchronized = true;
+    }
+    state.node.note_claim(claimed);
+    if stage != Stage::Running && state.servers != servers {
+        state.node.note_sync(&servers)?;
+    }
+    state.servers = servers;
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! What the fronts may ask of a running node.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bitcoin::BlockHash;
+use bitcoin::hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256};
+use bitcoin::pow::Work;
+use tokio::sync::watch;
+
+use super::callers::{Callers, Found, Key};
+use super::clock::Clock;
+use super::connections::{Leases, Owner};
+use super::daemon::DaemonSettings;
+use super::header_sync::Lend;
+use super::lookup_link::Dial;
+use super::lookups::{self, Way};
+use super::report::ServerResult;
+use super::{Node, NodeError};
+use crate::chain::sync::Progress;
+use crate::chain::{Anchor, Height, Params, PureHeader, Tip};
+use crate::isolation::IsolationId;
+use crate::name::lookup::LookupSettings;
+use crate::name::policy::check_tip_age;
+use crate::name::proof::ProvenEntry;
+use crate::name::{NameId, Outcome};
+use crate::net::pool::Counts;
+use crate::net::{Pin, ServerAddr};
+
+/// A question for a name.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The name.
+    pub name: NameId,
+    /// Who asks; `None` when the caller gave no ID.
+    pub isolation_id: Option<IsolationId>,
+    /// Whether an expired value is wanted too, flagged as such.
+    pub allow_expired: bool,
+}
+
+/// An outcome, and the tip that its ages were counted from.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What was found out.
+    pub outcome: Outcome,
+    /// Our tip at that time.
+    pub tip: Tip,
+}
+
+/// How a running node stands.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The trust anchor.
+    pub anchor: Anchor,
+    /// Our tip.
+    pub tip: Tip,
+    /// Whether the headers are up to date, so that names can be looked up.
+    pub synchronized: bool,
+    /// How far header sync is.
+    pub progress: Progress,
+    /// How it goes with each server in header sync.
+    pub servers: Vec<ServerResult>,
+    /// Connections of the lookups' pool.
+    pub pool: Counts,
+    /// Since the start.
+    pub uptime: Duration,
+}
+
+/// What the node's tasks share. Locked for moments only, never while a task waits.
+pub(super) struct State {
+    pub(super) node: Node,
+    pub(super) callers: Callers,
+    pub(super) synchronized: bool,
+    pub(super) progress: Progress,
+    pub(super) servers: Vec<ServerResult>,
+    pub(super) counts: Counts,
+}
+
+pub(super) struct Shared {
+    state: Mutex<State>,
+    leases: Leases,
+    clock: Clock,
+    settings: DaemonSettings,
+    /// What isolation IDs are hashed with, so that memory holds none of them.
+    id_key: [u8; 32],
+    stop: watch::Sender<bool>,
+}
+
+/// A way to a running node; clones lead to the same one.
+#[derive(Clone)]
+pub struct Handle(pub(super) Arc<Shared>);
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handle(..)")
+    }
+}
+
+impl Handle {
+    pub(super) fn new(node: Node, settings: DaemonSettings, leases: Leases) -> Self {
+        let clock = node.clock();
+        let state = State {
+            callers: Callers::new(settings.cache),
+            synchronized: false,
+            progress: Progress {
+                done: 0,
+                total: 0,
+                connections: 0,
+            },
+            servers: Vec::new(),
+            counts: Counts::default(),
+            node,
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            leases,
+            clock,
+            settings,
+            id_key: rand::random(),
+            stop: watch::Sender::new(false),
+        }))
+    }
+
+    /// A task that panicked cannot have left the state half-changed: nothing in it panics between two changes.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn settings(&self) -> &DaemonSettings {
+        &self.0.settings
+    }
+
+    /// Returns the network's constants.
+    pub fn params(&self) -> &'static Params {
+        self.state().node.tree().params()
+    }
+
+    /// Looks a name up under the caller's isolation ID.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, else
+    /// [`NodeError::Lookup`] when it comes to no outcome.
+    pub async fn name_show(&self, question: Question) -> Result<Answer, NodeError> {
+        let Question {
+            name,
+            isolation_id,
+            allow_expired,
+        } = question;
+        let (id, apart) = self.identity(isolation_id);
+        let key = Key { name, allow_expired };
+        let mut pending = {
+            let mut state = self.state();
+            self.check_ready(&state)?;
+            let (tip, now) = (state.node.tree().tip().hash, self.0.clock.now().steady);
+            match state.callers.find(&id, &key, tip, now) {
+                Found::Answer(answer, tell) => {
+                    if tell {
+                        self.0.leases.note_use(id);
+                    }
+                    return Ok(answer);
+                }
+                Found::Pending(pending) => pending,
+                Found::Nothing { life } => {
+                    let (result, pending) = watch::channel(None);
+                    state.callers.begin(&id, key.clone(), pending.clone());
+                    // In a task of its own: who asked first may leave while others wait for the same.
+                    let node = self.clone();
+                    tokio::spawn(async move {
+                        let answer = node.look_up(&id, &key).await;
+                        let now = node.0.clock.now().steady;
+                        node.state().callers.end(&id, life, &key, answer.as_ref().ok(), now);
+                        if apart {
+                            node.0.leases.forget(Some(id));
+                        }
+                        result.send_replace(Some(answer));
+                    });
+                    pending
+                }
+            }
+        };
+        let answer = pending.wait_for(Option::is_some).await;
+        answer
+            .ok()
+            .and_then(|answer| answer.clone())
+            .unwrap_or(Err(NodeError::Stopped))
+    }
+
+    async fn look_up(&self, id: &IsolationId, key: &Key) -> Result<Answer, NodeError> {
+        let way = Way::Lease(self.0.leases.clone(), id.clone());
+        let mut settings: LookupSettings = self.0.settings.lookup;
+        settings.policy.allow_expired = key.allow_expired;
+        let outcome = lookups::look_up(self.clone(), &key.name, settings, &way).await?;
+        let tip = self.state().node.tree().tip();
+        Ok(Answer { outcome, tip })
+    }
+
+    /// Returns all operations of a name that can be proved, oldest first, and our tip.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::name_show`], with [`NodeError::History`] when no server gives a usable history.
+    pub async fn name_history(&self, question: Question) -> Result<(Vec<ProvenEntry>, Tip), NodeError> {
+        let (id, apart) = self.identity(question.isolation_id);
+        self.check_ready(&self.state())?;
+        let way = Way::Lease(self.0.leases.clone(), id.clone());
+        let history = lookups::history(self.clone(), &question.name, self.0.settings.lookup, &way).await;
+        if apart {
+            self.0.leases.forget(Some(id));
+        }
+        let (entries, _) = history?;
+        Ok((entries, self.state().node.tree().tip()))
+    }
+
+    /// Returns the identity that a request belongs to, and whether it is for this request alone.
+    fn identity(&self, id: Option<IsolationId>) -> (IsolationId, bool) {
+        let given = id.filter(|id| !id.as_bytes().is_empty());
+        let apart = given.is_none() && self.0.settings.anonymous_apart;
+        let key = if apart {
+            rand::random::<[u8; 32]>()
+        } else {
+            self.0.id_key
+        };
+        (hashed(&key, given.as_ref()), apart)
+    }
+
+    fn check_ready(&self, state: &State) -> Result<(), NodeError> {
+        if !state.synchronized {
+            let Progress { done, total, .. } = state.progress;
+            return Err(NodeError::Syncing { done, total });
+        }
+        let tree = state.node.tree();
+        check_tip_age(&tree.tip(), self.0.clock.now().wall, tree.params()).map_err(|reason| {
+            NodeError::NotSynchronized {
+                reason,
+                servers: state.servers.clone(),
+            }
+        })
+    }
+
+    /// Returns how the node stands.
+    pub fn standing(&self) -> Standing {
+        let uptime = Duration::from_millis(self.0.clock.now().steady.0);
+        let state = self.state();
+        Standing {
+            anchor: *state.node.tree().anchor(),
+            tip: state.node.tree().tip(),
+            synchronized: state.synchronized,
+            progress: state.progress,
+            servers: state.servers.clone(),
+            pool: state.counts,
+            uptime,
+        }
+    }
+
+    /// Returns the best chain's header at a height, if known.
+    pub fn header_at(&self, height: Height) -> Option<PureHeader> {
+        self.state().node.tree().header_at(height)
+    }
+
+    /// Returns the height of a header on the best chain.
+    pub fn height_of(&self, hash: &BlockHash) -> Option<Height> {
+        let state = self.state();
+        let height = state.node.tree().height_of(hash)?;
+        (state.node.tree().hash_at(height).as_ref() == Some(hash)).then_some(height)
+    }
+
+    /// Returns the total work up to a height of the best chain, as far as it can be known: `None` below the anchor.
+    pub fn chainwork_at(&self, height: Height) -> Option<Work> {
+        self.state().node.tree().chainwork_at(height)
+    }
+
+    /// Forgets an isolation ID: its connections are closed, what is cached for it is dropped. `None` forgets all.
+    pub fn forget(&self, id: Option<IsolationId>) {
+        let id = id.map(|id| hashed(&self.0.id_key, Some(&id)));
+        self.0.leases.forget(id);
+    }
+
+    /// Asks the node to stop.
+    pub fn stop(&self) {
+        self.0.stop.send_replace(true);
+    }
+
+    /// Waits until somebody asks the node to stop.
+    pub async fn stopped(&self) {
+        // The sender lives as long as this handle.
+        let _ = self.0.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+}
+
+/// Hashes an ID with a key of this process. Absence is the default identity, which an empty ID is too.
+fn hashed(key: &[u8; 32], id: Option<&IsolationId>) -> IsolationId {
+    let mut engine = HmacEngine::<sha256::Hash>::new(key);
+    engine.input(id.map_or(&[], |id| id.as_bytes()));
+    let hash = Hmac::<sha256::Hash>::from_engine(engine).to_byte_array();
+    IsolationId::new(&hash).unwrap_or_default()
+}
+
+impl Lend for Handle {
+    fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T {
+        work(&mut self.state().node)
+    }
+}
+
+impl Owner for Handle {
+    fn dial(&self, server: usize) -> Option<Dial> {
+        let state = self.state();
+        let address = state.node.servers().get(server)?;
+        Some(state.node.lookup_dial(server, address))
+    }
+
+    fn learn_pin(&self, server: &ServerAddr, pin: Pin) -> Result<(), NodeError> {
+        self.state().node.learn_pin(server, pin)
+    }
+
+    fn forgotten(&self, id: &IsolationId) {
+        self.state().callers.forget(id);
+    }
+
+    fn counted(&self, counts: Counts) {
+        self.state().counts = counts;
+    }
+}

@@ -1,0 +1,180 @@
+//! sled, held at arm's length.
+//!
+//! sled 0.34 tells of some damage to its files by an error, of some by a panic (it writes a snapshot of page states
+//! that it never expects to see), and of some not at all: the records are gone. So every call is guarded here, and
+//! whoever reads compares what is there with what must be.
+
+use std::cell::Cell;
+use std::io;
+use std::ops::RangeBounds;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StoreError;
+
+/// Bytes of sled's page cache: the store is read once and then only written, so little serves.
+const CACHE: u64 = 1 << 20;
+
+/// How sled's error begins when its own lock is taken: it has no kind of its own.
+const LOCKED: &str = "could not acquire lock";
+
+/// How often and how long to wait for that lock.
+const LOCK_TRIES: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Why sled did not do what it was asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    /// Its files are damaged: only new ones help.
+    Damaged(String),
+    /// The file system, or sled itself.
+    Failed(StoreError),
+}
+
+impl From<sled::Error> for Trouble {
+    fn from(error: sled::Error) -> Self {
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
+        match error {
+            sled::Error::Io(error) if matches!(error.kind(), InvalidData | UnexpectedEof) => {
+                Self::Damaged(error.to_string())
+            }
+            sled::Error::Io(error) => Self::Failed(StoreError::Io(Arc::new(error))),
+            sled::Error::Corruption { .. } | sled::Error::Unsupported(_) | sled::Error::ReportableBug(_) => {
+                Self::Damaged(error.to_string())
+            }
+            sled::Error::CollectionNotFound(_) => Self::Failed(StoreError::Database(error)),
+        }
+    }
+}
+
+impl From<Trouble> for StoreError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Failed(error) => error,
+            Trouble::Damaged(reason) => Self::Damaged { reason },
+        }
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says whether this thread is inside of a call whose panic is caught and dealt with, so that a panic hook need not
+/// tell of it.
+pub fn panic_is_guarded() -> bool {
+    GUARDED.get()
+}
+
+fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Trouble> {
+    let before = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(before);
+    match result {
+        Ok(result) => result.map_err(Trouble::from),
+        Err(_) => Err(Trouble::Damaged("sled panicked".to_owned())),
+    }
+}
+
+/// An open database; after [`Self::close`] every call says that it is damaged.
+#[derive(Debug)]
+pub(super) struct Database(Option<sled::Db>);
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Database {
+    pub(super) fn open(path: &Path) -> Result<Self, Trouble> {
+        // Every batch is flushed by hand, so that an error reaches whoever wrote it.
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE)
+            .flush_every_ms(None)
+            .mode(sled::Mode::LowSpace);
+        // Threads of an earlier database in this process may hold sled's lock for some milliseconds after its end. No
+        // other process has it: the data folder's own lock sees to that.
+        for _ in 0..LOCK_TRIES {
+            match guarded(|| config.open()) {
+                Err(Trouble::Failed(StoreError::Io(error))) if error.to_string().starts_with(LOCKED) => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                opened => return opened.map(|db| Self(Some(db))),
+            }
+        }
+        guarded(|| config.open()).map(|db| Self(Some(db)))
+    }
+
+    /// Closes the database. Files that are damaged stay so.
+    pub(super) fn close(&mut self) {
+        if let Some(db) = self.0.take() {
+            let closed = guarded(|| {
+                drop(db);
+                Ok(())
+            });
+            if let Err(trouble) = closed {
+                tracing::debug!(?trouble, "closing the header store");
+            }
+        }
+    }
+
+    fn call<T>(&self, call: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, Trouble> {
+        let db = self.0.as_ref().ok_or(Trouble::Damaged("it is closed".to_owned()))?;
+        guarded(|| call(db))
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, Trouble> {
+        self.call(|db| db.get(key))
+    }
+
+    /// Iterates over the records of these keys. After an error nothing more comes.
+    pub(super) fn range<const N: usize>(&self, keys: impl RangeBounds<[u8; N]>) -> Result<Records, Trouble> {
+        let records = self.call(|db| Ok(db.range(keys)))?;
+        Ok(Records(Some(records)))
+    }
+
+    /// Writes a batch as a whole, and returns when it is on the disk.
+    pub(super) fn write(&self, batch: sled::Batch) -> Result<(), Trouble> {
+        self.call(|db| {
+            db.apply_batch(batch)?;
+            db.flush().map(drop)
+        })
+    }
+}
+
+/// The records of a range of keys, from either end.
+pub(super) struct Records(Option<sled::Iter>);
+
+type Record = Result<(sled::IVec, sled::IVec), Trouble>;
+
+impl Records {
+    fn step(
+        &mut self,
+        step: impl FnOnce(&mut sled::Iter) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
+    ) -> Option<Record> {
+        let records = self.0.as_mut()?;
+        let record = guarded(|| step(records).transpose()).transpose();
+        if matches!(record, Some(Err(_))) {
+            self.0 = None;
+        }
+        record
+    }
+}
+
+impl Iterator for Records {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        self.step(Iterator::next)
+    }
+}
+
+impl DoubleEndedIterator for Records {
+    fn next_back(&mut self) -> Option<Record> {
+        self.step(DoubleEndedIterator::next_back)
+    }
+}

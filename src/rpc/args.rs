@@ -1,0 +1,355 @@
+//! The arguments of name lookups: Namecoin Core's style and Electrum-NMC's, told apart by names and JSON types.
+//!
+//! | call | style |
+//! | --- | --- |
+//! | `["d/x"]`, `["d/x", {…}]`, `{"name": …, "options": {…}}` | Core |
+//! | `["d/x", "ascii", "hex", "stream"]`, `{"identifier": …, "stream_id": …}` | Electrum |
+//!
+//! `isolation_id` is our own name for the stream isolation ID, in either style. Options that nobody knows are an error,
+//! unlike in Core: a misspelt `streamID` that is ignored would join lookups that must stay apart.
+
+use crate::isolation::IsolationId;
+use crate::name::encoding::quoted;
+use crate::name::{Encoding, NameId};
+use crate::node::Question;
+
+use super::error::{RpcError, code};
+use super::help;
+use super::json::Json;
+use super::params::{Wanted, positional};
+use super::request::Params;
+use super::result::Encodings;
+
+/// Whose way of asking a call uses, and hence whose way of answering it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Namecoin Core's.
+    Core,
+    /// Electrum-NMC's.
+    Electrum,
+}
+
+/// What holds where a call in Core's style says nothing. In Electrum's style encodings are ASCII then.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Defaults {
+    /// As Core's `-nameencoding` and `-valueencoding`.
+    pub encodings: Encodings,
+    /// As Core's `-allowexpired`.
+    pub allow_expired: bool,
+}
+
+/// A name lookup as it was called.
+#[derive(Clone, Debug)]
+pub struct NameArgs {
+    /// What to ask the node.
+    pub question: Question,
+    /// How to write the result.
+    pub encodings: Encodings,
+    /// How to shape the result.
+    pub style: Style,
+}
+
+/// The places of Electrum's arguments. Source: Electrum-NMC `commands.py`, `name_show`.
+const ELECTRUM: [&str; 7] = [
+    "identifier",
+    "name_encoding",
+    "value_encoding",
+    "stream_id",
+    "verify_sig",
+    "options",
+    "wallet",
+];
+
+/// The places of Core's arguments. Source: Namecoin Core `rpc/names.cpp`, `name_show`.
+const CORE: [&str; 2] = ["name", "options"];
+
+/// Our name for the isolation ID beside the arguments of either style.
+const ISOLATION_ID: &str = "isolation_id";
+
+/// What a lookup's method knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    NameShow,
+    NameHistory,
+}
+
+/// Reads the arguments of `name_show`.
+///
+/// # Errors
+///
+/// Core's errors where Core has them; -8 for unknown options and for two different isolation IDs. In Electrum's style
+/// encodings that are unknown or not kept to have code 1.
+pub fn name_show(params: Params, defaults: &Defaults) -> Result<NameArgs, RpcError> {
+    let (params, ids) = take_isolation_id(params)?;
+    let electrum = match &params {
+        Params::Named(members) => members
+            .iter()
+            .any(|(key, _)| ELECTRUM.contains(&key.as_str()) && key != "options"),
+        Params::Positional(_) => false,
+    };
+    let places: &[&str] = if electrum { &ELECTRUM } else { &CORE };
+    let items = positional(params, places)?;
+    // Core has two arguments at most, the second an object.
+    let electrum = electrum
+        || match items.get(1) {
+            Some(Json::String(_)) => true,
+            Some(Json::Null) => items.len() > CORE.len(),
+            _ => false,
+        };
+    if electrum {
+        electrum_style(items, ids)
+    } else {
+        core_style(items, ids, defaults, Method::NameShow)
+    }
+}
+
+/// Reads the arguments of `name_history`, which are Core's alone.
+///
+/// # Errors
+///
+/// As [`name_show`].
+pub fn name_history(params: Params, defaults: &Defaults) -> Result<NameArgs, RpcError> {
+    let (params, ids) = take_isolation_id(params)?;
+    core_style(positional(params, &CORE)?, ids, defaults, Method::NameHistory)
+}
+
+fn core_style(items: Vec<Json>, ids: Ids, defaults: &Defaults, method: Method) -> Result<NameArgs, RpcError> {
+    let help = match method {
+        Method::NameShow => help::NAME_SHOW,
+        Method::NameHistory => help::NAME_HISTORY,
+    };
+    let wanted = [
+        Wanted::required("name", "string"),
+        Wanted::optional("options", "object"),
+    ];
+    let mut items = super::params::check(items, &wanted, help)?.into_iter();
+    let name = items.next();
+    let options = match items.next() {
+        None => Options::new(ids),
+        // Optional places may hold null, but Core's lookups read their options as an object without asking.
+        Some(Json::Object(members)) => Options::read(members, ids, method)?,
+        Some(other) => {
+            let message = format!(
+                "JSON value of type {} is not of expected type object",
+                other.type_word()
+            );
+            return Err(RpcError::new(code::TYPE, message));
+        }
+    };
+    // As in Core, an unknown word means the default.
+    let encoding = |word: &Option<String>, default| word.as_ref().and_then(|word| word.parse().ok()).unwrap_or(default);
+    let encodings = Encodings {
+        name: encoding(&options.name_encoding, defaults.encodings.name),
+        value: encoding(&options.value_encoding, defaults.encodings.value),
+    };
+    let Some(Json::String(name)) = name else {
+        return Err(RpcError::new(code::MISC, help));
+    };
+    let bytes = encodings
+        .name
+        .decode(&name)
+        .map_err(|error| RpcError::encoding(error.0))?;
+    options.check_by_hash()?;
+    let never = |name| RpcError::new(code::NAME, format!("name never existed: {name}"));
+    Ok(NameArgs {
+        question: Question {
+            // No name is that long, so none with these bytes was ever registered.
+            name: NameId::new(&bytes).ok_or_else(|| never(quoted(&bytes)))?,
+            allow_expired: options.allow_expired.unwrap_or(defaults.allow_expired),
+            isolation_id: options.ids.into_id()?,
+        },
+        encodings,
+        style: Style::Core,
+    })
+}
+
+fn electrum_style(items: Vec<Json>, mut ids: Ids) -> Result<NameArgs, RpcError> {
+    if items.len() > ELECTRUM.len() {
+        return Err(RpcError::new(code::MISC, help::NAME_SHOW));
+    }
+    let mut places = items.into_iter().chain(std::iter::repeat(Json::Null));
+    let mut next = || places.next().unwrap_or(Json::Null);
+    let Some(name) = string("identifier", next())? else {
+        return Err(RpcError::field_type("identifier", "null", "string"));
+    };
+    let name_encoding = string("name_encoding", next())?;
+    let value_encoding = string("value_encoding", next())?;
+    ids.add("stream_id", next())?;
+    // Whatever it says, the owners' signatures are verified.
+    boolean("verify_sig", next())?;
+    let options = match next() {
+        Json::Null => Options::new(ids),
+        Json::Object(members) => Options::read(members, ids, Method::NameShow)?,
+        other => return Err(RpcError::field_type("options", other.type_word(), "object")),
+    };
+    // There is no wallet, so it does not matter which.
+    string("wallet", next())?;
+    let encoding = |word: Option<String>| {
+        word.map_or(Ok(Encoding::default()), |word| {
+            word.parse::<Encoding>()
+                .map_err(|error| RpcError::new(code::ELECTRUM, error.to_string()))
+        })
+    };
+    let encodings = Encodings {
+        name: encoding(options.name_encoding.clone().or(name_encoding))?,
+        value: encoding(options.value_encoding.clone().or(value_encoding))?,
+    };
+    let refused = |error: RpcError| RpcError::new(code::ELECTRUM, error.message);
+    let bytes = encodings
+        .name
+        .decode(&name)
+        .map_err(|error| refused(RpcError::encoding(error.0)))?;
+    options.check_by_hash().map_err(refused)?;
+    Ok(NameArgs {
+        question: Question {
+            name: NameId::new(&bytes).ok_or_else(|| RpcError::new(code::NAME, "Name purportedly never existed"))?,
+            allow_expired: options.allow_expired.unwrap_or(false),
+            isolation_id: options.ids.into_id()?,
+        },
+        encodings,
+        style: Style::Electrum,
+    })
+}
+
+/// The members of an options object.
+#[derive(Default)]
+struct Options {
+    name_encoding: Option<String>,
+    value_encoding: Option<String>,
+    by_hash: Option<String>,
+    allow_expired: Option<bool>,
+    ids: Ids,
+}
+
+impl Options {
+    fn new(ids: Ids) -> Self {
+        Self { ids, ..Self::default() }
+    }
+
+    fn read(members: Vec<(String, Json)>, ids: Ids, method: Method) -> Result<Self, RpcError> {
+        let mut options = Self::new(ids);
+        for (key, value) in members {
+            match key.as_str() {
+                "streamID" | "stream_id" | "isolationID" | ISOLATION_ID => options.ids.add(&key, value)?,
+                "nameEncoding" => once(&mut options.name_encoding, &key, string(&key, value)?)?,
+                "valueEncoding" => once(&mut options.value_encoding, &key, string(&key, value)?)?,
+                "byHash" => once(&mut options.by_hash, &key, string(&key, value)?)?,
+                "allowExpired" if method == Method::NameShow => {
+                    once(&mut options.allow_expired, &key, boolean(&key, value)?)?;
+                }
+                _ => return Err(RpcError::new(code::PARAMETER, format!("Unknown option {key}"))),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Refuses all but the name itself: Electrum servers have no index by SHA-256d of names.
+    fn check_by_hash(&self) -> Result<(), RpcError> {
+        match self.by_hash.as_deref() {
+            None | Some("direct") => Ok(()),
+            Some(_) => Err(RpcError::new(code::MISC, "-namehashindex is not enabled")),
+        }
+    }
+}
+
+fn once<T>(place: &mut Option<T>, key: &str, value: Option<T>) -> Result<(), RpcError> {
+    if place.is_some() && value.is_some() {
+        return Err(RpcError::new(
+            code::PARAMETER,
+            format!("Option {key} specified multiple times"),
+        ));
+    }
+    if value.is_some() {
+        *place = value;
+    }
+    Ok(())
+}
+
+fn string(field: &str, value: Json) -> Result<Option<String>, RpcError> {
+    match value {
+        Json::Null => Ok(None),
+        Json::String(text) => Ok(Some(text)),
+        other => Err(RpcError::field_type(field, other.type_word(), "string")),
+    }
+}
+
+fn boolean(field: &str, value: Json) -> Result<Option<bool>, RpcError> {
+    match value {
+        Json::Null => Ok(None),
+        Json::Bool(value) => Ok(Some(value)),
+        other => Err(RpcError::field_type(field, other.type_word(), "bool")),
+    }
+}
+
+/// The isolation ID, by whatever names it is given.
+#[derive(Default)]
+struct Ids(Option<String>);
+
+impl Ids {
+    fn add(&mut self, field: &str, value: Json) -> Result<(), RpcError> {
+        match (string(field, value)?, &self.0) {
+            (Some(new), Some(old)) if new != *old => Err(RpcError::new(
+                code::PARAMETER,
+                "two different stream isolation IDs in one call",
+            )),
+            (Some(new), _) => {
+                self.0 = Some(new);
+                Ok(())
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// Returns the ID; none when it was not given or empty, which is the shared default identity.
+    fn into_id(self) -> Result<Option<IsolationId>, RpcError> {
+        let Some(text) = self.0.filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        IsolationId::new(text.as_bytes()).map(Some).ok_or_else(|| {
+            let message = format!(
+                "the stream isolation ID has {} bytes; at most {} are allowed",
+                text.len(),
+                IsolationId::MAX_LEN
+            );
+            RpcError::new(code::PARAMETER, message)
+        })
+    }
+}
+
+/// Takes our own name of the isolation ID out of named parameters.
+fn take_isolation_id(params: Params) -> Result<(Params, Ids), RpcError> {
+    let mut ids = Ids::default();
+    let Params::Named(members) = params else {
+        return Ok((params, ids));
+    };
+    let mut rest = Vec::with_capacity(members.len());
+    for (key, value) in members {
+        if key == ISOLATION_ID {
+            ids.add(&key, value)?;
+        } else {
+            rest.push((key, value));
+        }
+    }
+    Ok((Params::Named(rest), ids))
+}
+
+/// Reads the argument of `isolation_forget`; `None` means all IDs, the empty one the shared default identity.
+///
+/// # Errors
+///
+/// -3 for another type than a string, -8 for an ID that is too long.
+pub fn isolation_forget(params: Params) -> Result<Option<IsolationId>, RpcError> {
+    let (params, mut ids) = take_isolation_id(params)?;
+    let mut items = positional(params, &["stream_id"])?.into_iter();
+    ids.add("stream_id", items.next().unwrap_or(Json::Null))?;
+    if items.next().is_some() {
+        return Err(RpcError::new(code::MISC, help::ISOLATION_FORGET));
+    }
+    match &ids.0 {
+        Some(text) if text.is_empty() => Ok(Some(IsolationId::default())),
+        _ => ids.into_id(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The help texts of the methods, which are also the message of calls with too few or too many parameters.
+
+/// A method's name and its text; the text's first line is how it is called.
+pub(super) const TEXTS: [(&str, &str); 16] = [
+    ("getbestblockhash", GETBESTBLOCKHASH),
+    ("getblockchaininfo", GETBLOCKCHAININFO),
+    ("getblockcount", GETBLOCKCOUNT),
+    ("getblockhash", GETBLOCKHASH),
+    ("getblockheader", GETBLOCKHEADER),
+    ("getconnectioncount", GETCONNECTIONCOUNT),
+    ("getinfo", GETINFO),
+    ("getnetworkinfo", GETNETWORKINFO),
+    ("help", HELP),
+    ("isolation_forget", ISOLATION_FORGET),
+    ("isolation_info", ISOLATION_INFO),
+    ("name_history", NAME_HISTORY),
+    ("name_show", NAME_SHOW),
+    ("servers", SERVERS),
+    ("stop", STOP),
+    ("uptime", UPTIME),
+];
+
+pub(super) const NAME_SHOW: &str = "\
+name_show \"name\" ( options )
+name_show \"identifier\" ( \"name_encoding\" \"value_encoding\" \"stream_id\" verify_sig options \"wallet\" )
+
+Looks a name up and proves its value.
+
+The first form is Namecoin Core's. Options: nameEncoding, valueEncoding (ascii, utf8 or hex), allowExpired (true or
+false), byHash (direct), streamID. The second form is Electrum-NMC's.
+
+The stream isolation ID may be called isolation_id in either form: lookups with equal IDs may be linked with each other,
+others are kept apart. Options that are not listed are an error.";
+
+pub(super) const NAME_HISTORY: &str = "\
+name_history \"name\" ( options )
+
+Shows all operations of a name that can be proved, oldest first.
+
+Options: nameEncoding, valueEncoding (ascii, utf8 or hex), byHash (direct), streamID or isolation_id.";
+
+pub(super) const GETBESTBLOCKHASH: &str = "\
+getbestblockhash
+
+Returns the hash of the newest header.";
+
+pub(super) const GETBLOCKCHAININFO: &str = "\
+getblockchaininfo
+
+Says how the headers stand. Blocks are not kept, so their sizes are left out.";
+
+pub(super) const GETBLOCKCOUNT: &str = "\
+getblockcount
+
+Returns the height of the newest header.";
+
+pub(super) const GETBLOCKHASH: &str = "\
+getblockhash height
+
+Returns the hash of the best chain's header at a height, where it is kept.";
+
+pub(super) const GETBLOCKHEADER: &str = "\
+getblockheader \"blockhash\" ( verbose )
+
+Returns a header of the best chain: its fields, or its 80 bytes in hex when verbose is false. The number of transactions
+and the AuxPoW are not kept and left out, and so are chainwork and median time where they lie below what is kept.";
+
+pub(super) const GETCONNECTIONCOUNT: &str = "\
+getconnectioncount
+
+Returns the number of connections to Electrum servers.";
+
+pub(super) const GETINFO: &str = "\
+getinfo
+
+Says in short how things stand.";
+
+pub(super) const GETNETWORKINFO: &str = "\
+getnetworkinfo
+
+Returns the version and the number of connections to Electrum servers.";
+
+pub(super) const HELP: &str = "\
+help ( \"command\" )
+
+Lists the methods, or tells about one.";
+
+pub(super) const ISOLATION_FORGET: &str = "\
+isolation_forget ( \"isolation_id\" )
+
+Forgets a stream isolation ID at once: closes its connections and drops what is cached for it. Without an ID forgets all;
+the empty one is the identity of calls without an ID.";
+
+pub(super) const ISOLATION_INFO: &str = "\
+isolation_info
+
+Counts connections, live stream isolation IDs and lookups that wait.";
+
+pub(super) const SERVERS: &str = "\
+servers
+
+Says how it goes with each server in header sync.";
+
+pub(super) const STOP: &str = "\
+stop
+
+Stops the daemon.";
+
+pub(super) const UPTIME: &str = "\
+uptime
+
+Returns the seconds since the start.";
+
+/// Answers `help`. Source: Namecoin Core `rpc/server.cpp`, `CRPCTable::help`.
+pub(super) fn text(method: Option<&str>) -> String {
+    let Some(wanted) = method.filter(|method| !method.is_empty()) else {
+        let usages: Vec<_> = TEXTS
+            .iter()
+            .map(|(_, text)| text.lines().next().unwrap_or_default())
+            .collect();
+        return usages.join("\n");
+    };
+    TEXTS.iter().find(|(name, _)| *name == wanted).map_or_else(
+        || format!("help: unknown command: {wanted}\n"),
+        |(_, text)| (*text).to_owned(),
+    )
+}

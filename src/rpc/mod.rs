@@ -1,0 +1,46 @@
+//! JSON-RPC: how questions arrive over HTTP, in Namecoin Core's style and in Electrum-NMC's, and how answers go back.
+//!
+//! ```text
+//! server ──► auth ──► request ──► methods ──► args ──► node
+//!    ▲                                          │
+//!    └─────────────── reply ◄───── result ◄─────┘
+//! ```
+//!
+//! [`server`], [`client`] and [`cookie`] touch the world; the rest turns values into values. The only meeting with the
+//! node is [`Methods`].
+
+mod args;
+pub mod auth;
+mod blocks;
+pub mod client;
+pub mod cookie;
+mod error;
+mod help;
+mod json;
+mod methods;
+mod params;
+mod reply;
+mod request;
+mod result;
+pub mod server;
+
+pub use args::{Defaults, NameArgs, Style, isolation_forget, name_history, name_show};
+pub use auth::{Credentials, Guard};
+pub use error::{RpcError, code};
+pub use json::Json;
+pub use methods::Methods;
+pub use reply::{CallResult, Reply, answer, result as write_result};
+pub use request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Params, Request, Version};
+pub use result::{Encodings, EntryJson, NameJson, absence, electrum_name, entry, name};
+pub use server::serve;
+
+use crate::chain::Network;
+
+/// Returns the port that Namecoin Core's RPC has on a network. Source: Namecoin Core `chainparamsbase.cpp`.
+pub const fn default_port(network: Network) -> u16 {
+    match network {
+        Network::Mainnet => 8336,
+        Network::Testnet => 18336,
+        Network::Regtest => 18443,
+    }
+}

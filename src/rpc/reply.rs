@@ -1,0 +1,147 @@
+//! JSON-RPC replies: results of calls to a status and a body.
+//!
+//! Source: Namecoin Core `rpc/request.cpp`, `JSONRPCReplyObj`, and `httprpc.cpp`, `JSONErrorReply`.
+
+use std::fmt::{self, Write as _};
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::error::{RpcError, code};
+use super::request::{Body, Call, Envelope, Version};
+
+/// What a call answers: JSON on one line, or an error.
+pub type CallResult = Result<Box<RawValue>, RpcError>;
+
+/// Writes a result as JSON.
+///
+/// # Errors
+///
+/// An internal error, for types that JSON can't express; none of ours is.
+pub fn result(value: &impl Serialize) -> CallResult {
+    serde_json::value::to_raw_value(value).map_err(|error| RpcError::new(code::INTERNAL, error.to_string()))
+}
+
+/// Serializes what has a text as that text: hashes, mostly.
+pub(super) fn shown<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// An HTTP reply.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// JSON and a line feed; `None` where nothing is to be said.
+    pub body: Option<String>,
+}
+
+impl Reply {
+    const NOTHING: Self = Self {
+        status: 204,
+        body: None,
+    };
+
+    fn json(status: u16, mut body: String) -> Self {
+        body.push('\n');
+        Self {
+            status,
+            body: Some(body),
+        }
+    }
+}
+
+/// Answers a body: calls `service` for each of its calls, one after the other, in order.
+pub async fn answer<F, S>(body: Body, mut service: S) -> Reply
+where
+    S: FnMut(Call) -> F,
+    F: Future<Output = CallResult>,
+{
+    match body {
+        Body::Refused(error) => {
+            let envelope = Envelope {
+                version: Version::Legacy,
+                id: Some("null".into()),
+            };
+            let status = status(&error);
+            Reply::json(status, object(&envelope, &Err(error)))
+        }
+        Body::Single(request) => {
+            let malformed = request.call.is_err();
+            let result = match request.call {
+                Ok(call) => service(call).await,
+                Err(error) => Err(error),
+            };
+            if request.envelope.is_notification() && !malformed {
+                return Reply::NOTHING;
+            }
+            let status = match (&result, request.envelope.version) {
+                (Err(error), Version::Legacy) => status(error),
+                _ => 200,
+            };
+            Reply::json(status, object(&request.envelope, &result))
+        }
+        Body::Batch(requests) if requests.is_empty() => Reply::json(200, "[]".to_owned()),
+        Body::Batch(requests) => {
+            let mut replies = String::from("[");
+            for request in requests {
+                let result = match request.call {
+                    Ok(call) => service(call).await,
+                    Err(error) => Err(error),
+                };
+                if !request.envelope.is_notification() {
+                    replies.push_str(if replies.len() > 1 { "," } else { "" });
+                    replies.push_str(&object(&request.envelope, &result));
+                }
+            }
+            if replies.len() == 1 {
+                return Reply::NOTHING;
+            }
+            replies.push(']');
+            Reply::json(200, replies)
+        }
+    }
+}
+
+/// Returns the HTTP status that an error has outside of version 2.0.
+fn status(error: &RpcError) -> u16 {
+    match error.code {
+        code::INVALID_REQUEST => 400,
+        code::METHOD_NOT_FOUND => 404,
+        _ => 500,
+    }
+}
+
+/// Writes one reply object.
+fn object(envelope: &Envelope, result: &CallResult) -> String {
+    let mut text = String::with_capacity(128 + result.as_ref().map_or(0, |result| result.get().len()));
+    text.push('{');
+    if envelope.version == Version::V2 {
+        text.push_str(r#""jsonrpc":"2.0","#);
+    }
+    match (result, envelope.version) {
+        (Ok(result), Version::Legacy) => push(&mut text, &[r#""result":"#, result.get(), r#","error":null"#]),
+        (Ok(result), Version::V2) => push(&mut text, &[r#""result":"#, result.get()]),
+        (Err(error), version) => {
+            if version == Version::Legacy {
+                text.push_str(r#""result":null,"#);
+            }
+            // A string's `Display` as JSON value escapes it.
+            let message = serde_json::Value::String(error.message.clone());
+            // Writing to a string does not fail.
+            let _ = write!(text, r#""error":{{"code":{},"message":{message}}}"#, error.code);
+        }
+    }
+    if let Some(id) = &envelope.id {
+        push(&mut text, &[r#","id":"#, id]);
+    }
+    text.push('}');
+    text
+}
+
+fn push(text: &mut String, parts: &[&str]) {
+    parts.iter().for_each(|part| text.push_str(part));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! The JSON of a name: Namecoin Core's fields in Core's order, then Electrum's where asked for, then ours.
+
+use bitcoin::{BlockHash, Txid};
+use serde::Serialize;
+
+use super::args::Style;
+use super::error::{RpcError, code};
+use super::reply::shown;
+use crate::chain::{Height, Params, Tip};
+use crate::name::encoding::quoted;
+use crate::name::policy::{NameStatus, expires_in};
+use crate::name::proof::{ProvenEntry, Reached};
+use crate::name::{Encoding, NameId, Outcome};
+
+/// The time that a block should take, in seconds: expiry times are estimated by it.
+const BLOCK_SPACING: i64 = 600;
+
+/// How names and values are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Encodings {
+    /// Names, in and out.
+    pub name: Encoding,
+    /// Values.
+    pub value: Encoding,
+}
+
+/// One operation of a name, with the fields of Core's `name_show`.
+///
+/// Source: Namecoin Core `rpc/names.cpp`, `getNameInfo` and `addExpirationInfo`.
+#[derive(Clone, Serialize)]
+pub struct EntryJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_error: Option<String>,
+    name_encoding: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_error: Option<String>,
+    value_encoding: &'static str,
+    #[serde(serialize_with = "shown")]
+    txid: Txid,
+    vout: u32,
+    address: String,
+    height: Height,
+    expires_in: i64,
+    expired: bool,
+}
+
+/// A proven name: Core's fields, Electrum's in its style, then how it was proved.
+#[derive(Clone, Serialize)]
+pub struct NameJson {
+    #[serde(flatten)]
+    entry: EntryJson,
+    #[serde(flatten)]
+    electrum: Option<ElectrumJson>,
+    confirmations: Height,
+    verified: VerifiedJson,
+}
+
+/// What Electrum-NMC adds. Source: Electrum-NMC `commands.py`, `name_show`.
+#[derive(Clone, Copy, Serialize)]
+struct ElectrumJson {
+    expires_time: i64,
+    semi_expires_in: i64,
+    semi_expires_time: i64,
+    semi_expired: bool,
+    /// Whether the wallet holds the name: there is none.
+    ismine: Option<bool>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct VerifiedJson {
+    links: usize,
+    reached: &'static str,
+    oldest_height: Height,
+    tip_height: Height,
+    #[serde(serialize_with = "shown")]
+    tip_hash: BlockHash,
+}
+
+/// Writes one operation; its age counts from `tip`.
+pub fn entry(entry: &ProvenEntry, tip: &Tip, params: &Params, encodings: Encodings) -> EntryJson {
+    let (name, name_error) = text(entry.name().as_bytes(), encodings.name);
+    let (value, value_error) = text(entry.value().as_bytes(), encodings.value);
+    let left = expires_in(entry.height(), tip.height, params);
+    EntryJson {
+        name,
+        name_error,
+        name_encoding: encodings.name.as_str(),
+        value,
+        value_error,
+        value_encoding: encodings.value.as_str(),
+        txid: entry.txid(),
+        vout: entry.vout(),
+        address: entry.address().to_owned(),
+        height: entry.height(),
+        expires_in: left,
+        expired: left <= 0,
+    }
+}
+
+/// Writes a proven name in Core's style.
+pub fn name(status: &NameStatus, tip: &Tip, params: &Params, encodings: Encodings) -> NameJson {
+    let proven = &status.name;
+    NameJson {
+        entry: entry(proven.entry(), tip, params, encodings),
+        electrum: None,
+        confirmations: status.confirmations,
+        verified: VerifiedJson {
+            links: proven.links(),
+            reached: match proven.reached() {
+                Reached::Registration => "registration",
+                Reached::Anchor => "anchor",
+                Reached::Limit => "limit",
+            },
+            oldest_height: proven.oldest_height(),
+            tip_height: tip.height,
+            tip_hash: tip.hash,
+        },
+    }
+}
+
+/// Writes a proven name in Electrum's style, in which the whole call fails when an encoding can't express it.
+///
+/// # Errors
+///
+/// Code 1 for that.
+pub fn electrum_name(
+    status: &NameStatus,
+    tip: &Tip,
+    params: &Params,
+    encodings: Encodings,
+) -> Result<NameJson, RpcError> {
+    let mut json = name(status, tip, params, encodings);
+    if let Some(error) = json.entry.name_error.or(json.entry.value_error) {
+        return Err(RpcError::new(code::ELECTRUM, error));
+    }
+    (json.entry.name_error, json.entry.value_error) = (None, None);
+    let tip_time = i64::try_from(tip.time.0).unwrap_or(i64::MAX);
+    let time_in = |blocks: i64| tip_time.saturating_add(blocks.saturating_mul(BLOCK_SPACING));
+    json.electrum = Some(ElectrumJson {
+        expires_time: time_in(status.expires_in),
+        semi_expires_in: status.semi_expires_in,
+        semi_expires_time: time_in(status.semi_expires_in),
+        semi_expired: status.semi_expired(),
+        ismine: None,
+    });
+    Ok(json)
+}
+
+/// Returns text, or what stands in its place.
+fn text(bytes: &[u8], encoding: Encoding) -> (Option<String>, Option<String>) {
+    match encoding.encode(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(format!("invalid data for {encoding}"))),
+    }
+}
+
+/// Says in a caller's style why a name has no value: always the same code, by which clients go.
+///
+/// Core's texts are those of Namecoin Core `rpc/names.cpp`, Electrum's begin as those of Electrum-NMC `commands.py`.
+/// Core knows no semi-expired and no unconfirmed names; their texts are ours.
+pub fn absence(outcome: &Outcome, name: &NameId, tip: &Tip, style: Style) -> RpcError {
+    let quoted = quoted(name.as_bytes());
+    let height = outcome.height().unwrap_or_default();
+    let at = format!("latest update height {height}, latest verified height {}", tip.height);
+    let message = match (outcome, style) {
+        (Outcome::NeverExisted, Style::Core) => format!("name never existed: {quoted}"),
+        (Outcome::NeverExisted, Style::Electrum) => "Name purportedly never existed".to_owned(),
+        (Outcome::Expired { .. } | Outcome::LongExpired { .. }, Style::Core) => format!("name expired: {quoted}"),
+        (Outcome::Expired { .. } | Outcome::LongExpired { .. }, Style::Electrum) => {
+            format!("Name is purportedly expired ({at})")
+        }
+        (Outcome::SemiExpired { status, .. }, Style::Core) => format!(
+            "name semi-expired: {quoted} (expires in {} blocks and was not renewed in time)",
+            status.expires_in
+        ),
+        (Outcome::SemiExpired { .. }, Style::Electrum) => format!("Name is purportedly semi-expired ({at})"),
+        (Outcome::Unconfirmed { got, expected, .. }, Style::Core) => {
+            format!("name unconfirmed: {quoted} (registered with {got} of {expected} confirmations)")
+        }
+        (Outcome::Unconfirmed { status, .. }, Style::Electrum) => format!(
+            "Name is purportedly unconfirmed (registration height {}, latest verified height {})",
+            status.name.oldest_height(),
+            tip.height
+        ),
+        (Outcome::Found(_), _) => format!("name found: {quoted}"),
+    };
+    RpcError::new(code::NAME, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+//! The HTTP server that JSON-RPC rides on, as Core's: POST to `/` or below `/wallet/`, HTTP Basic.
+//!
+//! Everything a caller sends or holds is bounded: connections, calls at once, headers, bodies, and how long each may
+//! take. A connection says nothing about who calls: each call names its own isolation ID.
+//!
+//! Source: Namecoin Core `httpserver.cpp` and `httprpc.cpp`.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::auth::{Guard, Verdict, is_our_host};
+use super::reply::{self, CallResult, Reply};
+use super::request::{Body, Call, MAX_BODY};
+
+/// Bounds and waits of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once; more wait to be accepted.
+    pub connections: usize,
+    /// Requests worked on at once; more are refused with status 503.
+    pub requests: usize,
+    /// How long the headers of a request may take, idle time before it included.
+    pub header_timeout: Duration,
+    /// How long a body may take.
+    pub body_timeout: Duration,
+    /// How long a caller may take to read anything of a reply.
+    pub write_timeout: Duration,
+    /// How long a wrong password is left without an answer.
+    pub wrong_password_pause: Duration,
+    /// How long requests in work may take to end when the server stops.
+    pub stop_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            requests: 1024,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            wrong_password_pause: Duration::from_millis(250),
+            stop_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Serves calls on a listener until `stop` is ready, then ends what is in work and returns.
+///
+/// `service` carries a call out: a clone for each connection.
+pub async fn serve<S, F>(
+    listener: TcpListener,
+    guard: Guard,
+    limits: Limits,
+    service: S,
+    stop: impl Future<Output = ()>,
+) where
+    S: Fn(Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = CallResult> + Send + 'static,
+{
+    let mut stop = pin!(stop);
+    let (stopping, stopped) = watch::channel(false);
+    let gate = Gate {
+        guard: Arc::new(guard),
+        limits,
+        requests: Arc::new(Semaphore::new(limits.requests)),
+        service,
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        let room = connections.len() < limits.connections.max(1);
+        tokio::select! {
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if room => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, gate.clone(), stopped.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    // Out of file descriptors, most likely: trying again at once would spin.
+                    sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    stopping.send_replace(true);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    // Whoever takes longer is cut off when the set is dropped.
+    let _ = timeout(limits.stop_grace, ended).await;
+}
+
+async fn connection<S, F>(stream: TcpStream, gate: Gate<S>, mut stopped: watch::Receiver<bool>)
+where
+    S: Fn(Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = CallResult> + Send + 'static,
+{
+    let Ok(local) = stream.local_addr() else { return };
+    // Replies are written whole: waiting for more to send only delays them.
+    let _ = stream.set_nodelay(true);
+    let limits = gate.limits;
+    let service = service_fn(move |request| {
+        let gate = gate.clone();
+        async move { Ok::<_, Infallible>(gate.respond(request, local.ip()).await) }
+    });
+    let stream = TokioIo::new(Patient::new(stream, limits.write_timeout));
+    let mut connection = pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(MAX_HEADERS)
+            .serve_connection(stream, service)
+    );
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        // Its value changes once, from false to true; it is not looked at, as its lock may not be held further on.
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a caller's connection ended: {error}");
+    }
+}
+
+/// Most bytes that are buffered of a request, hence of its headers.
+const MAX_HEADERS: usize = 16 << 10;
+
+/// What all connections share.
+#[derive(Clone)]
+struct Gate<S> {
+    guard: Arc<Guard>,
+    limits: Limits,
+    requests: Arc<Semaphore>,
+    service: S,
+}
+
+impl<S, F> Gate<S>
+where
+    S: Fn(Call) -> F,
+    F: Future<Output = CallResult>,
+{
+    async fn respond(&self, request: Request<Incoming>, local: IpAddr) -> Response<Full<Bytes>> {
+        if let Err(refusal) = check_origin(request.uri(), request.headers(), local) {
+            return refusal;
+        }
+        if let Err(refusal) = check_target(request.method(), request.uri()) {
+            return refusal;
+        }
+        let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        match self.guard.judge(authorization) {
+            Verdict::Allowed => {}
+            Verdict::Missing => return unauthorized(),
+            Verdict::Wrong => {
+                tracing::warn!("a caller gave a wrong user or password");
+                sleep(self.limits.wrong_password_pause).await;
+                return unauthorized();
+            }
+        }
+        let Ok(_permit) = self.requests.try_acquire() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "Work queue depth exceeded");
+        };
+        match read_body(request.into_body(), self.limits.body_timeout).await {
+            Ok(body) => json(reply::answer(Body::parse(&body), &self.service).await),
+            Err(refusal) => refusal,
+        }
+    }
+}
+
+/// Keeps web sites out: those whose name resolves to us, and those whose pages post to us.
+fn check_origin(uri: &Uri, headers: &HeaderMap, local: IpAddr) -> Result<(), Response<Full<Bytes>>> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next();
+    let ours = host.is_none_or(|host| host.to_str().is_ok_and(|host| is_our_host(host, local)))
+        && uri
+            .authority()
+            .is_none_or(|authority| is_our_host(authority.as_str(), local));
+    // Browsers always send a host; programs of HTTP/1.0 need not.
+    if !ours || hosts.next().is_some() || headers.contains_key(ORIGIN) {
+        return Err(empty(StatusCode::FORBIDDEN));
+    }
+    Ok(())
+}
+
+fn check_target(method: &Method, uri: &Uri) -> Result<(), Response<Full<Bytes>>> {
+    let known = [Method::GET, Method::POST, Method::HEAD, Method::PUT].contains(method);
+    if !known {
+        return Err(empty(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    if uri.path() != "/" && !uri.path().starts_with("/wallet/") {
+        return Err(empty(StatusCode::NOT_FOUND));
+    }
+    if method != Method::POST {
+        let message = "JSONRPC server handles only POST requests";
+        return Err(text(StatusCode::METHOD_NOT_ALLOWED, message));
+    }
+    Ok(())
+}
+
+async fn read_body(body: Incoming, limit: Duration) -> Result<Bytes, Response<Full<Bytes>>> {
+    let too_large = || empty(StatusCode::PAYLOAD_TOO_LARGE);
+    // What is announced as too large is not read at all.
+    if body.size_hint().lower() > u64::try_from(MAX_BODY).unwrap_or(u64::MAX) {
+        return Err(too_large());
+    }
+    match timeout(limit, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(empty(StatusCode::BAD_REQUEST)),
+        Err(_) => Err(empty(StatusCode::REQUEST_TIMEOUT)),
+    }
+}
+
+fn json(reply: Reply) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = empty(status);
+    if let Some(body) = reply.body {
+        *response.body_mut() = Full::from(body);
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+    }
+    response
+}
+
+fn unauthorized() -> Response<Full<Bytes>> {
+    let mut response = empty(StatusCode::UNAUTHORIZED);
+    let basic = HeaderValue::from_static(r#"Basic realm="jsonrpc""#);
+    response.headers_mut().insert(WWW_AUTHENTICATE, basic);
+    response
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = empty(status);
+    *response.body_mut() = Full::from(text);
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// A stream that fails when the other side takes nothing of what is written for too long.
+struct Patient {
+    stream: TcpStream,
+    patience: Duration,
+    /// When a write that waits fails.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(stream: TcpStream, patience: Duration) -> Self {
+        Self {
+            stream,
+            patience,
+            deadline: None,
+        }
+    }
+
+    /// Passes a write's progress on, unless it has waited for too long.
+    fn watch<T>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if progress.is_ready() {
+            self.deadline = None;
+            return progress;
+        }
+        let patience = self.patience;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(deadline.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buf)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let progress = Pin::new(&mut self.stream).poll_write(context, buf);
+        self.watch(context, progress)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let progress = Pin::new(&mut self.stream).poll_write_vectored(context, bufs);
+        self.watch(context, progress)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let progress = Pin::new(&mut self.stream).poll_flush(context);
+        self.watch(context, progress)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let progress = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watch(context, progress)
+    }
+}

@@ -1,0 +1,18 @@
+//! The program against real ElectrumX servers: every answer must be the one that Namecoin Core gave for the same
+//! chain, or an outcome that our policy is stricter about on purpose.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on is to fail"
+)]
+
+mod client;
+mod harness;
+mod recorded;
+mod releases;
+mod simulated;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,126 @@
+//! `kill -9` in the middle of a sync loses at most what was not written yet.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may panic and read the clock"
+)]
+
+#[path = "support/program.rs"]
+mod program;
+
+use std::time::Duration;
+
+use isonym::sim::World;
+use isonym::time::Timestamp;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use program::{End, Program, Stage};
+
+const BLOCKS: u32 = 6000;
+
+const KILLS: usize = 20;
+
+/// Returns the height on disk and what was said on standard error.
+fn height(program: &Program) -> (u64, String) {
+    let status = End::of(&mut program.direct(), ["status", "--json"]);
+    status.assert_succeeded();
+    (status.json()["height"].as_u64().unwrap(), status.err)
+}
+
+/// Starts a sync and kills it after a while; returns whether it was still at work.
+fn sync_and_kill(program: &Program, stage: &Stage, after: Duration) -> bool {
+    let mut child = program
+        .direct()
+        .args(["-q", "sync", &stage.server('t')])
+        .spawn()
+        .unwrap();
+    std::thread::sleep(after);
+    let at_work = child.try_wait().unwrap().is_none();
+    // SIGKILL; an error says that it has ended already.
+    let _ = child.kill();
+    child.wait().unwrap();
+    at_work
+}
+
+#[test]
+fn twenty_kills_and_then_a_clean_sync() {
+    let mut world = World::new(9, Timestamp(1_700_000_000));
+    world.mine(BLOCKS);
+    let tip = world.chain().tip_hash().to_string();
+    let stage = Stage::honest(world);
+    let mut rng = StdRng::seed_from_u64(20);
+
+    // How long a whole sync takes on this machine: most kills must fall into less.
+    let started = std::time::Instant::now();
+    let whole = Program::new();
+    End::of(&mut whole.direct(), ["-q", "sync", &stage.server('t')]).assert_succeeded();
+    let duration = started.elapsed();
+
+    let mut program = Program::new();
+    let (mut kills, mut in_the_middle, mut resumed, mut before) = (0, 0, 0, 0);
+    while kills < KILLS {
+        let after = duration.mul_f64(rng.random_range(0.05..0.7));
+        if !sync_and_kill(&program, &stage, after) {
+            // Through already: start over.
+            program = Program::new();
+            before = 0;
+            continue;
+        }
+        kills += 1;
+        let (now, err) = height(&program);
+        assert_eq!(err, "", "kill {kills}");
+        assert!(now >= before, "kill {kills}: from {before} to {now}");
+        in_the_middle += usize::from(now > before && now < u64::from(BLOCKS));
+        resumed += usize::from(before > 0);
+        before = now;
+        if now == u64::from(BLOCKS) {
+            program = Program::new();
+            before = 0;
+        }
+    }
+    assert!(in_the_middle >= 5, "{in_the_middle} of {KILLS} kills in the middle");
+    assert!(
+        resumed >= 3,
+        "{resumed} of {KILLS} runs began with headers of the one before"
+    );
+
+    let end = End::of(&mut program.direct(), ["sync", &stage.server('t')]);
+    end.assert_succeeded();
+    assert!(
+        end.err
+            .lines()
+            .all(|line| line.starts_with("headers: ") || line.starts_with("synchronised ")),
+        "{end:?}"
+    );
+    let status = End::of(&mut program.direct(), ["status", "--json"]).json();
+    assert_eq!(
+        (status["height"].as_u64(), status["tip_hash"].as_str()),
+        (Some(BLOCKS.into()), Some(tip.as_str()))
+    );
+}
+
+#[test]
+fn a_run_after_a_kill_asks_for_no_header_twice() {
+    let mut world = World::new(10, Timestamp(1_700_000_000));
+    world.mine(BLOCKS);
+    let stage = Stage::honest(world);
+    let mut rng = StdRng::seed_from_u64(30);
+    // Whatever the machine's speed, some try ends between the first header and the last.
+    for _ in 0..200 {
+        let program = Program::new();
+        sync_and_kill(&program, &stage, Duration::from_millis(rng.random_range(10..2000)));
+        let (kept, _) = height(&program);
+        if kept == 0 || kept == u64::from(BLOCKS) {
+            continue;
+        }
+        End::of(&mut program.direct(), ["sync", &stage.server('t')]).assert_succeeded();
+        let status = End::of(&mut program.direct(), ["status", "--json"]).json();
+        assert_eq!(status["servers"][0]["headers"].as_u64(), Some(u64::from(BLOCKS) - kept));
+        return;
+    }
+    panic!("no kill fell into the middle of a sync");
+}
