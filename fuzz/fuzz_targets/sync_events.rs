@@ -114,14 +114,22 @@ fn headers(bytes: &mut Bytes<'_>, conn: ConnId, ask: AskId, asked: Ask) -> Optio
         64..72 => told = count,
         _ => {}
     }
-    Some(Event::Headers { conn, ask, count: told, bytes: served })
+    Some(Event::Headers {
+        conn,
+        ask,
+        count: told,
+        bytes: served,
+    })
 }
 
 fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<Event> {
     let kind = bytes.next()? % 16;
     let pick = usize::from(bytes.next()?);
     let stranger = ConnId(u64::MAX);
-    let conn = seen.conns.get(pick % seen.conns.len().max(1)).map_or(stranger, |(conn, _)| *conn);
+    let conn = seen
+        .conns
+        .get(pick % seen.conns.len().max(1))
+        .map_or(stranger, |(conn, _)| *conn);
     let asked = if seen.asks.is_empty() {
         (stranger, AskId(pick as u64), Ask::Full { start: 1, count: 3 })
     } else {
@@ -130,19 +138,46 @@ fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<Event> {
     let reason = String::new;
     Some(match kind {
         0..3 => {
-            let server = if seen.dials.is_empty() { pick % (SERVERS + 1) } else { seen.dials.remove(0) };
+            let server = if seen.dials.is_empty() {
+                pick % (SERVERS + 1)
+            } else {
+                seen.dials.remove(0)
+            };
             let conn = ConnId(1 + seen.conns.len() as u64);
             seen.conns.push((conn, server));
-            Event::Connected { server: ServerIndex(server), conn, tip: tip(bytes)? }
+            Event::Connected {
+                server: ServerIndex(server),
+                conn,
+                tip: tip(bytes)?,
+            }
         }
         3 => {
-            let server = if seen.dials.is_empty() { pick } else { seen.dials.remove(0) };
-            Event::DialFailed { server: ServerIndex(server), reason: reason(), permanent: pick > 200 }
+            let server = if seen.dials.is_empty() {
+                pick
+            } else {
+                seen.dials.remove(0)
+            };
+            Event::DialFailed {
+                server: ServerIndex(server),
+                reason: reason(),
+                permanent: pick > 200,
+            }
         }
         4 => Event::TipClaimed { conn, tip: tip(bytes)? },
-        5 => Event::WronglyCut { conn: asked.0, ask: asked.1 },
-        6 => Event::Refused { conn: asked.0, ask: asked.1, reason: reason() },
-        7 if pick > 128 => Event::Closed { conn, reason: reason(), permanent: pick > 250 },
+        5 => Event::WronglyCut {
+            conn: asked.0,
+            ask: asked.1,
+        },
+        6 => Event::Refused {
+            conn: asked.0,
+            ask: asked.1,
+            reason: reason(),
+        },
+        7 if pick > 128 => Event::Closed {
+            conn,
+            reason: reason(),
+            permanent: pick > 250,
+        },
         7 | 8 => Event::Tick,
         9 => headers(bytes, conn, asked.1, asked.2)?,
         _ => headers(bytes, asked.0, asked.1, asked.2)?,
@@ -153,10 +188,17 @@ fuzz_target!(|data: &[u8]| {
     let mut bytes = Bytes(data);
     let anchor = [0_u8, 15, 35][usize::from(bytes.next().unwrap_or(0)) % 3];
     let hash_there = hash(&CHAINS[0][usize::from(anchor)]);
-    let anchor = Anchor { height: anchor.into(), hash: hash_there, chainwork: None };
+    let anchor = Anchor {
+        height: anchor.into(),
+        hash: hash_there,
+        chainwork: None,
+    };
     let mut tree = HeaderTree::new(Network::Regtest.params(), anchor);
     let mut sync = Sync::new(SERVERS, LIMITS);
-    let mut now = Now { wall: WALL, steady: Moment(0) };
+    let mut now = Now {
+        wall: WALL,
+        steady: Moment(0),
+    };
     let mut seen = Seen::default();
     let mut stored: Vec<PureHeader> = Vec::new();
     let mut next = Some(Event::Tick);

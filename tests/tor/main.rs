@@ -1,0 +1,274 @@
+//! Isolation on a real Tor: a private network on loopback, whose control port says which circuit each stream rode.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test may panic and read the clock, and is a crate of its own"
+)]
+
+mod control;
+mod daemon;
+mod network;
+#[path = "../support/program.rs"]
+mod program;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use isonym::name::NameId;
+use isonym::sim::ledger::Connection;
+use isonym::sim::{AddressKind, Host, Ledger, SharedWorld, World};
+use isonym::time::Timestamp;
+
+use control::Record;
+use daemon::{Daemon, eventually};
+use network::network;
+use program::{End, Program};
+
+/// Isolation IDs that look names up.
+const IDS: usize = 50;
+
+/// Names that each looks up.
+const NAMES: usize = 3;
+
+fn name(id: usize, number: usize) -> String {
+    format!("d/of-{id}-{number}")
+}
+
+fn value(id: usize, number: usize) -> String {
+    format!("value {number} of {id}")
+}
+
+/// A world in which each of so many IDs has names of its own.
+fn world(ids: usize) -> SharedWorld {
+    let names: Vec<_> = (0..ids)
+        .flat_map(|id| (0..NAMES).map(move |number| (name(id, number), value(id, number), AddressKind::P2pkh)))
+        .collect();
+    let mut world = World::new(3, Timestamp(1_700_000_000));
+    world.register_all(&names).unwrap();
+    world.mine(14);
+    SharedWorld::new(world)
+}
+
+/// Returns the names that were asked for over a connection.
+fn asked(connection: &Connection, ids: usize) -> BTreeSet<(usize, usize)> {
+    let all = (0..ids).flat_map(|id| (0..NAMES).map(move |number| (id, number)));
+    let scripthash = |id, number| {
+        NameId::new(name(id, number).as_bytes())
+            .unwrap()
+            .scripthash()
+            .to_string()
+    };
+    let asked = all.filter(|(id, number)| {
+        let scripthash = scripthash(*id, *number);
+        connection
+            .requests
+            .iter()
+            .any(|request| request.line.contains(&scripthash))
+    });
+    asked.collect()
+}
+
+/// Says whether a connection belongs to header sync: only there tips are subscribed to.
+fn syncs(connection: &Connection) -> bool {
+    let mut methods = connection.requests.iter().flat_map(|request| &request.methods);
+    methods.any(|method| method == "blockchain.headers.subscribe")
+}
+
+/// Asserts what holds for all streams of the program: each has user and password that no other has, and circuits that
+/// no other stream was ever put on; and nothing was resolved without a stream.
+fn assert_apart(record: &Record) {
+    let streams = record.streams();
+    let mut words = BTreeSet::new();
+    let mut circuits = BTreeMap::new();
+    for (number, stream) in streams.iter().enumerate() {
+        let Some((user, password)) = &stream.credentials else {
+            panic!("no credentials: {stream:?}")
+        };
+        for word in [user, password] {
+            assert!(word.len() >= 32 && words.insert(word), "used before: {stream:?}");
+        }
+        for circuit in &stream.circuits {
+            let other = circuits.insert(circuit, number);
+            assert_eq!(other, None, "two streams on circuit {circuit}: {stream:?}");
+        }
+        assert!(stream.circuits.len() == 1 || !stream.succeeded, "{stream:?}");
+    }
+    assert_eq!(record.resolved(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_name_is_shown_through_an_exit_and_from_an_onion_service() {
+    let network = network();
+    let tor = network.client("one-shot");
+    let ledger = Ledger::new();
+    let host = Host::honest("server", world(1), ledger.clone()).await.unwrap();
+    let onion = network.onion_service(50001, host.addr);
+    for server in [host.addr.to_string(), format!("{}:50001", onion.host)] {
+        let record = tor.record();
+        let before = ledger.connections().len();
+        let program = Program::new();
+        let mut command = program.on_regtest();
+        command.args([tor.proxy(), format!("--server={server}:t")]);
+        command.args(["name_show", &name(0, 0)]);
+        let end = tokio::task::spawn_blocking(move || End::of(&mut command, [""; 0]))
+            .await
+            .unwrap();
+        end.assert_succeeded();
+        assert_eq!(end.json()["value"], value(0, 0), "{server}");
+        assert_apart(&record);
+        let streams = record.streams();
+        assert!(streams.iter().all(|stream| stream.target == server), "{streams:?}");
+        let connections = &ledger.connections()[before..];
+        assert_eq!(record.succeeded(), connections.len(), "all went through Tor");
+        assert!(connections.iter().any(|connection| !asked(connection, 1).is_empty()));
+        assert!(
+            !connections
+                .iter()
+                .any(|connection| syncs(connection) && !asked(connection, 1).is_empty())
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_circuit_carries_two_ids_and_each_id_keeps_its_own() {
+    let network = network();
+    let tor = network.client("fifty");
+    let (ledger, world) = (Ledger::new(), world(IDS));
+    let near = Host::honest("near", world.clone(), ledger.clone()).await.unwrap();
+    let hidden = Host::honest("hidden", world, ledger.clone()).await.unwrap();
+    let onion = network.onion_service(50001, hidden.addr);
+    let record = tor.record();
+    let servers = [near.addr.to_string(), format!("{}:50001", onion.host)];
+    let daemon = Daemon::start(&tor, &servers, &["--pool-clean", "2"]).await;
+    for number in 0..NAMES {
+        let lookups = (0..IDS).map(|id| {
+            let shown = daemon.shows(&name(id, number), &format!("id {id}"));
+            async move { (id, shown.await) }
+        });
+        let mut lookups: tokio::task::JoinSet<_> = lookups.collect();
+        while let Some(done) = lookups.join_next().await {
+            let (id, shown) = done.unwrap();
+            assert_eq!(shown.unwrap(), value(id, number));
+        }
+    }
+    // No connection is on its way: all that the servers saw, the control port has told, or something went past Tor.
+    eventually("each connection has its stream", async || {
+        daemon.is_at_rest().await && record.succeeded() == ledger.connections().len()
+    })
+    .await;
+
+    // As each stream has circuits of its own, no circuit serves two IDs if no connection does.
+    assert_apart(&record);
+    let connections = ledger.connections();
+    let mut of_ids: BTreeMap<usize, Vec<BTreeSet<usize>>> = BTreeMap::new();
+    for connection in &connections {
+        let asked = asked(connection, IDS);
+        let ids: BTreeSet<usize> = asked.iter().map(|(id, _)| *id).collect();
+        assert!(ids.len() <= 1, "two IDs: {asked:?}");
+        assert!(
+            asked.is_empty() || !syncs(connection),
+            "a lookup rode header sync: {asked:?}"
+        );
+        for id in ids {
+            let numbers = asked.iter().map(|(_, number)| *number);
+            of_ids.entry(id).or_default().push(numbers.collect());
+        }
+    }
+    // And one connection, so one circuit, served all names of an ID.
+    let everything = vec![(0..NAMES).collect::<BTreeSet<_>>()];
+    for id in 0..IDS {
+        assert_eq!(of_ids.get(&id), Some(&everything), "ID {id}");
+    }
+    assert!(connections.iter().any(syncs));
+    let streams = record.streams();
+    assert!(streams.len() > IDS);
+    for server in servers {
+        assert!(
+            streams.iter().any(|stream| stream.succeeded && stream.target == server),
+            "{server}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_was_forgotten_comes_back_on_another_circuit() {
+    let tor = network().client("forget");
+    let ledger = Ledger::new();
+    let host = Host::honest("server", world(1), ledger.clone()).await.unwrap();
+    let record = tor.record();
+    let daemon = Daemon::start(&tor, &[host.addr.to_string()], &["--pool-clean", "2"]).await;
+    let seen = || {
+        let connections = ledger.connections();
+        let of_names = connections.into_iter().map(|it| (asked(&it, 1), it.closed));
+        of_names.filter(|(asked, _)| !asked.is_empty()).collect::<Vec<_>>()
+    };
+    for number in [0, 1] {
+        assert_eq!(daemon.shows(&name(0, number), "me").await.unwrap(), value(0, number));
+    }
+    assert_eq!(seen(), [(BTreeSet::from([(0, 0), (0, 1)]), false)]);
+    daemon.call("isolation_forget", &["me"]).await.unwrap();
+    // What it knew is forgotten too: the name is asked for again.
+    assert_eq!(daemon.shows(&name(0, 1), "me").await.unwrap(), value(0, 1));
+    eventually("the old connection ends", async || {
+        seen()
+            == [
+                (BTreeSet::from([(0, 0), (0, 1)]), true),
+                (BTreeSet::from([(0, 1)]), false),
+            ]
+    })
+    .await;
+    eventually("each connection has its stream", async || {
+        daemon.is_at_rest().await && record.succeeded() == ledger.connections().len()
+    })
+    .await;
+    assert_apart(&record);
+    let closed = record.streams().iter().filter(|stream| stream.closed).count();
+    assert!(closed >= 1, "{:?}", record.streams());
+}
+
+#[tokio::test]
+async fn lookups_fail_while_tor_is_down_and_work_again_after_it() {
+    let mut tor = network().client("restart");
+    let ledger = Ledger::new();
+    let host = Host::honest("server", world(2), ledger.clone()).await.unwrap();
+    let before = tor.record();
+    let daemon = Daemon::start(&tor, &[host.addr.to_string()], &["--pool-clean", "2"]).await;
+    assert_eq!(daemon.shows(&name(0, 0), "a").await.unwrap(), value(0, 0));
+    tor.kill();
+    eventually("all connections have ended", async || {
+        before.ended() && ledger.connections().iter().all(|connection| connection.closed)
+    })
+    .await;
+    assert_apart(&before);
+    let met = ledger.connections().len();
+    // Each within the time that a call may take: an ID that had a connection, and a new one.
+    for (number, id) in [(1, "a"), (2, "b")] {
+        let error = daemon.shows(&name(0, number), id).await.unwrap_err().to_string();
+        assert!(error.contains("no proxy at socks5://127.0.0.1:"), "{error}");
+    }
+    assert_eq!(ledger.connections().len(), met, "something went past Tor");
+
+    tor.go_on().unwrap();
+    let after = tor.record();
+    eventually("lookups work again", async || {
+        daemon
+            .shows(&name(0, 1), "a")
+            .await
+            .is_ok_and(|shown| shown == value(0, 1))
+    })
+    .await;
+    assert_eq!(daemon.shows(&name(0, 2), "b").await.unwrap(), value(0, 2));
+    eventually("each connection has its stream", async || {
+        daemon.is_at_rest().await && after.streams().iter().all(|stream| stream.succeeded || stream.closed)
+    })
+    .await;
+    assert_apart(&after);
+    let again = &ledger.connections()[met..];
+    assert!(
+        again.iter().all(|connection| asked(connection, 2).len() <= 1),
+        "two IDs"
+    );
+}
