@@ -53,7 +53,7 @@ where
     let servers = node.servers().len();
     let clock = node.clock();
     let (leases, commands) = Leases::channel();
-    let handle = Handle::new(node, settings, leases.clone());
+    let handle = Handle::new(node, &settings, leases.clone());
     let connections = Connections::new(handle.clone(), servers, settings.pool, clock, leases, commands);
     tokio::select! {
         end = keep_synced(handle.clone()) => end,

@@ -97,7 +97,7 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
-    pub(super) fn new(node: Node, settings: DaemonSettings, leases: Leases) -> Self {
+    pub(super) fn new(node: Node, settings: &DaemonSettings, leases: Leases) -> Self {
         let clock = node.clock();
         let state = State {
             callers: Callers::new(settings.cache),
@@ -115,7 +115,7 @@ impl Handle {
             state: Mutex::new(state),
             leases,
             clock,
-            settings,
+            settings: *settings,
             id_key: rand::random(),
             stop: watch::Sender::new(false),
         }))
