@@ -91,7 +91,9 @@ pub(crate) enum Command {
 Examples:
   isonym name_show d/example
   isonym name_show 642f6578616d706c65 --name-encoding hex --value-encoding utf8
-  isonym name_show d/example --quorum 2        Ask two servers, so that one alone can't hide an update"
+  isonym name_show d/example --quorum 2        Ask two servers, so that one alone can't hide an update
+
+Where a daemon holds the data folder, that is asked; without one this brings the headers up to date first."
     )]
     NameShow(NameArgs),
     /// Show all operations of a name, oldest first, as JSON
@@ -153,19 +155,17 @@ pub(crate) struct NameArgs {
     pub(crate) isolation_id: String,
     /// How many servers must answer, each over its own circuit; the newest proved value wins [default: 1]
     #[arg(long, env = "ISONYM_QUORUM", value_name = "NUMBER")]
-    quorum: Option<u8>,
+    pub(crate) quorum: Option<u8>,
+    #[command(flatten)]
+    login: RpcLogin,
 }
 
-/// Where a daemon listens and who may call it.
+/// Who may call a daemon.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_field_names, reason = "the options are called so")]
-pub(crate) struct RpcAccess {
-    /// Where the daemon listens for JSON-RPC [default: 127.0.0.1 at Namecoin Core's port]
-    #[arg(long, env = "ISONYM_RPC_LISTEN", value_name = "ADDR:PORT")]
-    pub(crate) rpc_listen: Option<SocketAddr>,
-    /// Who may call, with --rpc-password, instead of the cookie file in the data folder
+pub(crate) struct RpcLogin {
+    /// Who may call the daemon, with --rpc-password, instead of who can read the cookie file in the data folder
     #[arg(long, env = "ISONYM_RPC_USER", value_name = "USER", requires = "rpc_password")]
-    pub(crate) rpc_user: Option<String>,
+    rpc_user: Option<String>,
     /// The password; other users of the machine may see it on the command line, so prefer the environment or the file
     #[arg(
         long,
@@ -174,13 +174,16 @@ pub(crate) struct RpcAccess {
         requires = "rpc_user",
         hide_env_values = true
     )]
-    pub(crate) rpc_password: Option<String>,
+    rpc_password: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DaemonArgs {
+    /// Where to listen for JSON-RPC [default: 127.0.0.1 at Namecoin Core's port]
+    #[arg(long, env = "ISONYM_RPC_LISTEN", value_name = "ADDR:PORT")]
+    rpc_listen: Option<SocketAddr>,
     #[command(flatten)]
-    pub(crate) access: RpcAccess,
+    login: RpcLogin,
     /// Connections to keep ready for lookups [default: 6]
     #[arg(long, env = "ISONYM_POOL_CLEAN", value_name = "NUMBER")]
     pool_clean: Option<usize>,
@@ -206,8 +209,11 @@ pub(crate) struct DaemonArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RpcArgs {
+    /// Where the daemon listens [default: where that of the data folder does, else 127.0.0.1 at Namecoin Core's port]
+    #[arg(long, env = "ISONYM_RPC_LISTEN", value_name = "ADDR:PORT")]
+    pub(crate) rpc_listen: Option<SocketAddr>,
     #[command(flatten)]
-    pub(crate) access: RpcAccess,
+    login: RpcLogin,
     /// The method, such as getblockcount
     #[arg(value_name = "METHOD")]
     pub(crate) method: String,
@@ -253,11 +259,11 @@ impl Cli {
             direct_is_said,
             ..
         } = &self.options;
-        let (mut name, mut daemon, mut access) = (None, None, None);
+        let (mut name, mut daemon, mut login, mut rpc_listen) = (None, None, None, None);
         match &self.command {
-            Command::NameShow(args) | Command::NameHistory(args) => name = Some(args),
-            Command::Daemon(args) => (daemon, access) = (Some(args), Some(&args.access)),
-            Command::Rpc(args) => access = Some(&args.access),
+            Command::NameShow(args) | Command::NameHistory(args) => (name, login) = (Some(args), Some(&args.login)),
+            Command::Daemon(args) => (daemon, login, rpc_listen) = (Some(args), Some(&args.login), args.rpc_listen),
+            Command::Rpc(args) => (login, rpc_listen) = (Some(&args.login), args.rpc_listen),
             Command::Sync | Command::Status { .. } | Command::Playground { .. } => {}
         }
         let quorum = name
@@ -274,9 +280,9 @@ impl Cli {
             name_encoding: name.and_then(|name| name.name_encoding.clone()),
             value_encoding: name.and_then(|name| name.value_encoding.clone()),
             quorum,
-            rpc_listen: access.and_then(|access| access.rpc_listen),
-            rpc_user: access.and_then(|access| access.rpc_user.clone()),
-            rpc_password: access.and_then(|access| access.rpc_password.clone()),
+            rpc_listen,
+            rpc_user: login.and_then(|login| login.rpc_user.clone()),
+            rpc_password: login.and_then(|login| login.rpc_password.clone()),
             pool_clean: daemon.and_then(|args| args.pool_clean),
             isolation_ttl: daemon.and_then(|args| args.isolation_ttl),
             max_ids: daemon.and_then(|args| args.max_ids),

@@ -1,7 +1,8 @@
 //! The daemon, and how other commands call one.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use isonym::node::{Handle, NodeError, run_daemon};
+use isonym::node::{Handle, run_daemon};
 use isonym::rpc::client::{Client, ClientError, Dialect, Login};
 use isonym::rpc::cookie::Cookie;
 use isonym::rpc::{self, Defaults, Encodings, Guard, Methods, server};
@@ -39,22 +40,64 @@ struct Signs {
 
 impl Signs {
     fn put_up(settings: &Settings, address: SocketAddr) -> Result<Self> {
-        let cookie = if settings.rpc_credentials.is_some() {
-            None
-        } else {
+        let mut cookie = None;
+        if settings.rpc_credentials.is_none() {
             let path = settings.folder.join(COOKIE_FILE);
-            Some(Cookie::create(&path).with_context(|| format!("cannot write {}", path.display()))?)
-        };
+            cookie = Some(Cookie::create(&path).with_context(|| format!("cannot write {}", path.display()))?);
+        }
         let path = settings.folder.join(ADDRESS_FILE);
-        fs::write(&path, address.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { cookie, address: path })
+        let signs = Self { cookie, address: path };
+        let path = &signs.address;
+        match fs::write(path, callable(address).to_string()) {
+            Ok(()) => Ok(signs),
+            Err(error) => {
+                let failed = format!("cannot write {}", path.display());
+                // A cookie that nobody takes is no harm, but it would look as if somebody did.
+                let _ = signs.take_down();
+                Err(error).context(failed)
+            }
+        }
     }
 
     fn take_down(self) -> Result<()> {
-        if let Some(cookie) = self.cookie {
-            cookie.remove().context("cannot remove the cookie file")?;
+        let cookie = self.cookie.map_or(Ok(()), Cookie::remove);
+        let address = fs::remove_file(&self.address);
+        cookie.context("cannot remove the cookie file")?;
+        address.with_context(|| format!("cannot remove {}", self.address.display()))
+    }
+}
+
+/// Returns the address to call who listens at `address`: one that stands for all of this machine's is none to name.
+fn callable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        match address {
+            SocketAddr::V4(_) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            SocketAddr::V6(_) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
         }
-        fs::remove_file(&self.address).with_context(|| format!("cannot remove {}", self.address.display()))
+    }
+    address
+}
+
+/// The signals that ask for a clean end. They are caught from here on, so that none comes between the first file that
+/// is to be taken away again and the wait.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -74,6 +117,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     if !address.ip().is_loopback() {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
+    let signals = EndSignals::catch().context("cannot wait for signals")?;
     let signs = Signs::put_up(settings, address)?;
     let allowed = settings
         .rpc_credentials
@@ -93,8 +137,12 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     }
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let ended = run_daemon(node, &settings.daemon, |handle| {
-        serve(handle, listener, guard, defaults)
+    let ended = run_daemon(node, &settings.daemon, |handle| async move {
+        tokio::select! {
+            () = serve(handle.clone(), listener, guard, defaults) => {}
+            () = stop_at(signals, handle) => {}
+        }
+        Ok(())
     })
     .await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -103,36 +151,21 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(handle: Handle, listener: TcpListener, guard: Guard, defaults: Defaults) -> Result<(), NodeError> {
+/// Serves callers until the node is asked to stop.
+async fn serve(handle: Handle, listener: TcpListener, guard: Guard, defaults: Defaults) {
     let methods = Methods::new(handle.clone(), defaults);
     let service = move |call| {
         let methods = methods.clone();
         async move { methods.call(call).await }
     };
-    let stopped = handle.clone();
-    let signals = async {
-        end_signal().await;
-        handle.stop();
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = server::serve(listener, guard, server::Limits::default(), service, async move { stopped.stopped().await }) => {}
-        () = signals => {}
-    }
-    Ok(())
+    server::serve(listener, guard, server::Limits::default(), service, handle.stopped()).await;
 }
 
-/// Waits for a signal that asks for a clean end.
-async fn end_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::warn!("signals can't be waited for; end with the method stop");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+/// Asks the node to stop when a signal comes; never returns, so that callers still get their answers.
+async fn stop_at(signals: EndSignals, handle: Handle) {
+    signals.wait().await;
+    handle.stop();
+    std::future::pending::<()>().await;
 }
 
 /// Calls a daemon, as namecoin-cli does.
@@ -142,19 +175,31 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
         .iter()
         .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
         .collect();
-    let result = client(settings)?
-        .call::<Value>(&args.method, &Value::Array(params))
-        .await;
-    finish(result)
+    let said = args.rpc_listen.map(callable);
+    let address = said.or_else(|| announced(settings));
+    let address = address.unwrap_or_else(|| callable(settings.rpc_listen));
+    ask(settings, address, &args.method, &Value::Array(params)).await
 }
 
-/// Says whether what holds the data folder is a daemon, rather than another command.
-pub(super) fn runs(settings: &Settings) -> bool {
-    settings.folder.join(ADDRESS_FILE).exists()
+/// Returns where the daemon of the data folder says that it listens.
+pub(super) fn announced(settings: &Settings) -> Option<SocketAddr> {
+    let text = fs::read_to_string(settings.folder.join(ADDRESS_FILE)).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Looks a name up with the daemon that holds the data folder.
-pub(super) async fn name_method(settings: &Settings, args: &NameArgs, method: &str) -> Result<ExitCode> {
+pub(super) async fn name_method(
+    settings: &Settings,
+    address: SocketAddr,
+    args: &NameArgs,
+    method: &str,
+) -> Result<ExitCode> {
+    // Less certainty than was asked for must not pass for it.
+    ensure!(
+        args.quorum.is_none_or(|quorum| quorum <= 1),
+        "--quorum is up to the daemon that holds the data folder: start that with it, or name another folder with \
+         --datadir DIR"
+    );
     let mut options = json!({
         "nameEncoding": settings.name_encoding.as_str(),
         "valueEncoding": settings.value_encoding.as_str(),
@@ -164,14 +209,12 @@ pub(super) async fn name_method(settings: &Settings, args: &NameArgs, method: &s
     {
         options.insert("isolation_id".to_owned(), json!(args.isolation_id));
     }
-    let result = client(settings)?
-        .call::<Value>(method, &json!([args.name, options]))
-        .await;
-    finish(result)
+    ask(settings, address, method, &json!([args.name, options])).await
 }
 
-fn finish(result: Result<Value, ClientError>) -> Result<ExitCode> {
-    match result {
+/// Calls a daemon and prints what it says.
+async fn ask(settings: &Settings, address: SocketAddr, method: &str, params: &Value) -> Result<ExitCode> {
+    match client(settings, address)?.call::<Value>(method, params).await {
         Ok(Value::String(text)) => {
             print(&text)?;
             Ok(ExitCode::SUCCESS)
@@ -184,16 +227,12 @@ fn finish(result: Result<Value, ClientError>) -> Result<ExitCode> {
             say(format_args!("{}", error.message));
             Ok(ExitCode::from(ABSENT))
         }
-        Err(error) => bail!(error),
+        Err(error @ ClientError::Rpc(_)) => bail!(error),
+        Err(error) => Err(error).with_context(|| format!("cannot call the daemon at {address}")),
     }
 }
 
-fn client(settings: &Settings) -> Result<Client> {
-    let file = settings.folder.join(ADDRESS_FILE);
-    let running = fs::read_to_string(&file)
-        .ok()
-        .and_then(|text| text.trim().parse::<SocketAddr>().ok());
-    let address = running.unwrap_or(settings.rpc_listen);
+fn client(settings: &Settings, address: SocketAddr) -> Result<Client> {
     let login = match &settings.rpc_credentials {
         Some(credentials) => Login::Password(credentials.clone()),
         None => Login::Cookie(settings.folder.join(COOKIE_FILE)),

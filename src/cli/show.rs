@@ -34,15 +34,11 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let quiet = cli.options.quiet;
     match &cli.command {
         Command::NameShow(args) => match name_show(&settings, args, quiet).await {
-            Err(error) if is_in_use(&error) && daemon::runs(&settings) => {
-                daemon::name_method(&settings, args, "name_show").await
-            }
+            Err(error) => ask_daemon(&settings, args, "name_show", error).await,
             shown => shown,
         },
         Command::NameHistory(args) => match name_history(&settings, args, quiet).await {
-            Err(error) if is_in_use(&error) && daemon::runs(&settings) => {
-                daemon::name_method(&settings, args, "name_history").await
-            }
+            Err(error) => ask_daemon(&settings, args, "name_history", error).await,
             shown => shown,
         },
         Command::Daemon(_) => daemon::run(&settings, quiet).await,
@@ -53,9 +49,14 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Says whether a daemon, or another command, holds the data folder.
-fn is_in_use(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(NodeError::FolderInUse { .. }))
+/// Asks the daemon if it was for its sake that a command failed: it holds the data folder, and says where it listens.
+async fn ask_daemon(settings: &Settings, args: &NameArgs, method: &str, error: anyhow::Error) -> Result<ExitCode> {
+    match (error.downcast_ref(), daemon::announced(settings)) {
+        (Some(NodeError::FolderInUse { .. }), Some(address)) => {
+            daemon::name_method(settings, address, args, method).await
+        }
+        _ => Err(error),
+    }
 }
 
 /// Opens the node; says so when headers on disk could not be trusted.

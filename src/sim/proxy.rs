@@ -103,7 +103,12 @@ impl Drop for Proxy {
 impl Proxy {
     /// Starts a proxy on a free port of 127.0.0.1; it knows no way yet.
     pub async fn start(mode: Mode, ledger: Ledger) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), mode, ledger).await
+    }
+
+    /// Starts a proxy at an address, such as that of one that was dropped.
+    pub async fn start_at(addr: SocketAddr, mode: Mode, ledger: Ledger) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let routes = Routes::default();
         let desk = Desk {
