@@ -233,7 +233,8 @@ async fn an_id_that_was_forgotten_comes_back_on_another_circuit() {
 async fn lookups_fail_while_tor_is_down_and_work_again_after_it() {
     let mut tor = network().client("restart");
     let ledger = Ledger::new();
-    let host = Host::honest("server", world(2), ledger.clone()).await.unwrap();
+    let world = world(2);
+    let host = Host::honest("server", world.clone(), ledger.clone()).await.unwrap();
     let before = tor.record();
     let daemon = Daemon::start(&tor, &[host.addr.to_string()], &["--pool-clean", "2"]).await;
     assert_eq!(daemon.shows(&name(0, 0), "a").await.unwrap(), value(0, 0));
@@ -261,6 +262,14 @@ async fn lookups_fail_while_tor_is_down_and_work_again_after_it() {
     })
     .await;
     assert_eq!(daemon.shows(&name(0, 2), "b").await.unwrap(), value(0, 2));
+    let height = world.change(|world| {
+        world.mine(1);
+        world.chain().height()
+    });
+    eventually("header sync goes on", async || {
+        daemon.call("getblockcount", &[]).await.unwrap() == height
+    })
+    .await;
     eventually("each connection has its stream", async || {
         daemon.is_at_rest().await && after.streams().iter().all(|stream| stream.succeeded || stream.closed)
     })
