@@ -26,4 +26,4 @@ pub use error::NodeError;
 pub use handle::{Answer, Handle, Question, Standing};
 pub use report::{ServerResult, SyncReport};
 pub use run::{Node, NodeConfig};
-pub use store::{Rebuilt, StoreError, panic_is_guarded};
+pub use store::{HeaderStore, Rebuilt, StoreError, panic_is_guarded};

@@ -13,7 +13,7 @@ use super::folder::Folder;
 use super::header_sync::{Glimpse, HeaderSync, Stage};
 use super::known_servers::{self, KnownServers};
 use super::report::{ServerResult, SyncReport};
-use super::store::{Rebuilt, Store};
+use super::store::{HeaderStore, Rebuilt};
 use crate::chain::sync::{Limits, Progress};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
@@ -59,7 +59,7 @@ pub struct NodeConfig {
 #[derive(Debug)]
 pub struct Node {
     tree: HeaderTree,
-    store: Store,
+    store: HeaderStore,
     folder: Folder,
     known: KnownServers,
     dialer: Arc<Dialer>,
@@ -87,7 +87,7 @@ impl Node {
         let known = KnownServers::read(&folder, config.network)?;
         let mut tree = HeaderTree::new(config.network.params(), config.anchor);
         let path = folder.file(STORE);
-        let opened = Store::open(&path, &mut tree);
+        let opened = HeaderStore::open(&path, &mut tree);
         let (store, rebuilt) = opened.map_err(|source| NodeError::Store { path, source })?;
         let mut servers = config.servers;
         // No server is everybody's first.

@@ -90,7 +90,7 @@ pub enum Rebuilt {
 
 /// The best chain's headers on disk.
 #[derive(Debug)]
-pub(super) struct Store {
+pub struct HeaderStore {
     path: PathBuf,
     db: Database,
     /// What is on disk is not trusted. It stays until there is something better, since a wrong `--anchor` would cost
@@ -98,9 +98,13 @@ pub(super) struct Store {
     distrusted: bool,
 }
 
-impl Store {
+impl HeaderStore {
     /// Opens the store and fills the tree from it. What can't be trusted is dropped, and the reason told.
-    pub(super) fn open(path: &Path, tree: &mut HeaderTree) -> Result<(Self, Option<Rebuilt>), StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the file system or the database fails for another reason than damage.
+    pub fn open(path: &Path, tree: &mut HeaderTree) -> Result<(Self, Option<Rebuilt>), StoreError> {
         let is_new = is_missing_or_empty(path).map_err(|error| StoreError::Io(Arc::new(error)))?;
         let (db, damaged) = match Database::open(path) {
             Ok(db) => (db, false),
@@ -170,7 +174,11 @@ impl Store {
     /// Writes the tree's headers of these heights, and drops those above the tip that a reorganisation left, as one
     /// batch. A database that is not trusted, or turns out to be damaged, gives way to a new one with all that the
     /// tree has.
-    pub(super) fn write(&mut self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the batch could not be brought to the disk; what was there before still is.
+    pub fn write(&mut self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), StoreError> {
         if !self.distrusted {
             match self.try_write(tree, from, to) {
                 Ok(()) => return Ok(()),

@@ -26,7 +26,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 static FULL: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let temp = tempfile::tempdir().unwrap();
     let mut tree = empty(ANCHOR);
-    let (mut store, reason) = Store::open(&temp.path().join("headers"), &mut tree).unwrap();
+    let (mut store, reason) = HeaderStore::open(&temp.path().join("headers"), &mut tree).unwrap();
     assert_eq!(reason, None);
     backfill(&mut tree, WORLD.chain(), LOWEST);
     store.write(&tree, LOWEST, ANCHOR).unwrap();
@@ -87,9 +87,9 @@ fn full() -> (tempfile::TempDir, PathBuf) {
     (temp, path)
 }
 
-fn open(path: &Path, anchor: Height) -> (Store, HeaderTree, Option<Rebuilt>) {
+fn open(path: &Path, anchor: Height) -> (HeaderStore, HeaderTree, Option<Rebuilt>) {
     let mut tree = empty(anchor);
-    let (store, reason) = Store::open(path, &mut tree).unwrap();
+    let (store, reason) = HeaderStore::open(path, &mut tree).unwrap();
     (store, tree, reason)
 }
 
@@ -243,7 +243,7 @@ fn a_foreign_store_is_kept_until_there_is_something_better() {
     let (_temp, path) = full();
     let mainnet = Anchor::shipped(Network::Mainnet).unwrap();
     let mut tree = HeaderTree::new(Network::Mainnet.params(), mainnet);
-    let (_, reason) = Store::open(&path, &mut tree).unwrap();
+    let (_, reason) = HeaderStore::open(&path, &mut tree).unwrap();
     assert_eq!(reason, Some(Rebuilt::Foreign));
     let (_, tree, reason) = open(&path, ANCHOR);
     assert_eq!(reason, None);
@@ -341,7 +341,7 @@ fn a_file_in_the_way_is_an_error() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("headers");
     fs::write(&path, "").unwrap();
-    let error = Store::open(&path, &mut empty(ANCHOR)).unwrap_err();
+    let error = HeaderStore::open(&path, &mut empty(ANCHOR)).unwrap_err();
     assert!(matches!(error, StoreError::Io(_)), "{error}");
 }
 
