@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use bitcoin::hex::DisplayHex;
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Reply, Stop, end_of, honest, send};
@@ -228,10 +229,8 @@ async fn the_examples_of_the_readme() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(replies.len(), 2, "{end:?}");
-    assert_eq!(
-        replies[0]["result"]["value"],
-        VALUE.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()
-    );
+    let hex = VALUE.as_bytes().to_lower_hex_string();
+    assert_eq!(replies[0]["result"]["value"], hex);
     assert_eq!(replies[1]["result"]["value"], VALUE);
     assert_eq!(replies[1]["result"]["semi_expired"], false);
     // Both have one ID.
