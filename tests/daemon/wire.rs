@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use bitcoin::hex::DisplayHex;
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Reply, Stop, end_of, honest, send};
@@ -200,5 +201,39 @@ async fn callers_who_are_kept_out() {
 
     // None of them has stopped it.
     assert!(daemon.call("uptime", json!([])).await.is_ok());
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
+/// Takes the examples as they stand, but for where the daemon is and the name.
+#[tokio::test]
+async fn the_examples_of_the_readme() {
+    let readme = include_str!("../../README.md");
+    let begin = readme.find("cookie=$(cat").unwrap();
+    let examples = &readme[begin..begin + readme[begin..].find("```").unwrap()];
+    let program = Program::new();
+    let (daemon, stage) = start(&program).await;
+    let cookie = daemon.folder.join(".cookie").display().to_string();
+    let mut shell = Command::new("sh");
+    shell.env_clear().env("PATH", "/usr/bin:/bin").args(["-c"]).arg(
+        examples
+            .replace("~/.local/share/isonym/mainnet/.cookie", &cookie)
+            .replace("127.0.0.1:8336", &daemon.address.to_string())
+            .replace("d/example", NAME)
+            .replace("curl ", "curl --silent "),
+    );
+    let end = end_of(shell).await;
+    end.assert_succeeded();
+    let replies: Vec<Value> = end
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(replies.len(), 2, "{end:?}");
+    let hex = VALUE.as_bytes().to_lower_hex_string();
+    assert_eq!(replies[0]["result"]["value"], hex);
+    assert_eq!(replies[1]["result"]["value"], VALUE);
+    assert_eq!(replies[1]["result"]["semi_expired"], false);
+    // Both have one ID.
+    assert_eq!(stage.asked(0, NAME), 1);
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
