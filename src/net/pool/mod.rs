@@ -8,7 +8,7 @@
 //! ```
 //!
 //! There is no way back from dirty to clean, and none from one key to another: [`Clean`] is consumed by
-//! [`Clean::assign`]. What an observer could link is random and not triggered by use: the clock that opens
+//! `Clean::assign`. What an observer could link is random and not triggered by use: the clock that opens
 //! connections is a Poisson process that runs whether or not connections are missing, and opens at most one each
 //! time. Connections for lookups that found the pool empty are opened at random distances as well, only shorter ones.
 
