@@ -18,7 +18,7 @@ use crate::net::pool;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How a daemon goes about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

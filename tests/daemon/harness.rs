@@ -21,7 +21,7 @@ use crate::program::{End, Program};
 use crate::stage::{NAME, Stage, name_id};
 
 /// How long anything may take that comes by itself: so long that no load of the machine reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(200);
+pub const PATIENCE: Duration = Duration::from_secs(400);
 
 /// What all names, values, isolation IDs and passwords of these tests have in them.
 const MARKERS: [&str; 2] = ["marker-of-the", "marker of the"];
