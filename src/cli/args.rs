@@ -12,17 +12,19 @@ use crate::config::Wishes;
 
 const EXAMPLES: &str = "\
 Examples:
-  isonym playground --once                     See it all work in a simulated world, without any network
-  isonym name_show d/bitcoin                   Look a name up on mainnet, through Tor
-  isonym name_show d/bitcoin --isolation-id a  The same; IDs are for callers that join several lookups
-  isonym sync && isonym status                 Bring headers up to date and say how things stand
-  isonym --network regtest --direct --server 127.0.0.1:50001:t name_show d/test
+  isonym playground --once        See it all work in a simulated world, offline
+  isonym name_show d/bitcoin      Look a name up on mainnet, through Tor
+  isonym sync && isonym status    Fetch headers and say how things stand
+  isonym daemon                   Stay up and answer over JSON-RPC
+  isonym --network regtest --direct --server 127.0.0.1:50001:t name_show d/x
 
-Exit status: 0 when the answer was found, 2 when the name has no value (it never existed, expired, is about to
-expire, or is not confirmed yet), 1 for everything else.
+Exit status: 0 when the answer was found; 2 when the name has no value (it
+never existed, expired, is about to expire, or is not confirmed yet); 1 for
+everything else.
 
-Every option can be given in the environment as ISONYM_OPTION and in the configuration file under the same
-name; the command line wins over the environment, and that over the file.";
+Every option can be given in the environment as ISONYM_OPTION and in the
+configuration file under the same name. The command line wins over the
+environment, and that over the file.";
 
 /// A Namecoin light client: proves what names are worth, and keeps who asks apart.
 #[derive(Debug, Parser)]

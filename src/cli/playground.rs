@@ -1,6 +1,7 @@
 //! The embedded world: everything that the program does, on a simulated chain, without any network.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +17,13 @@ use isonym::sim::{self, AddressKind, Fault, Host, Ledger, Release, Server, Share
 use isonym::time::Timestamp;
 
 use super::show::{absence, print_json};
+
+/// Writes a line to standard output; a reader that has gone away is no reason to panic.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 /// Blocks of the world before the first name.
 const BLOCKS: u32 = 2000;
@@ -59,7 +67,7 @@ pub(super) async fn run(once: bool, seed: u64) -> Result<ExitCode> {
 }
 
 fn step(number: u32, text: &str) {
-    println!("\n[{number}] {text}");
+    tell!("\n[{number}] {text}");
 }
 
 impl Playground {
@@ -68,10 +76,10 @@ impl Playground {
         let ledger = Ledger::new();
         let world = populate(seed).context("the simulated world can't be made")?;
         let (height, names) = (world.chain().height(), world.chain().names().count());
-        println!("    a merge-mined chain of {height} blocks with {names} names, seed {seed}");
+        tell!("    a merge-mined chain of {height} blocks with {names} names, seed {seed}");
         let world = SharedWorld::new(world);
         let proxy = sim::Proxy::start(sim::proxy::Mode::Open, ledger.clone()).await?;
-        println!("    a recording SOCKS5 proxy at {}", proxy.addr);
+        tell!("    a recording SOCKS5 proxy at {}", proxy.addr);
         let mut hosts = Vec::new();
         for (name, transport, release) in HOSTS {
             let host = Host::start(
@@ -83,9 +91,10 @@ impl Playground {
             )
             .await?;
             proxy.route(name, host.addr);
-            println!(
-                "    an Electrum server {name} like {}, {transport:?}",
-                release.software()
+            tell!(
+                "    an Electrum server {name} like {}, over {}",
+                release.software(),
+                if transport == Transport::Tls { "TLS" } else { "TCP" }
             );
             hosts.push(host);
         }
@@ -124,11 +133,13 @@ impl Playground {
     async fn sync(&self, node: &mut Node) -> Result<()> {
         step(2, "Header sync: every header's proof of work is checked");
         let report = node.sync(Limits::default(), |_| ()).await?;
-        println!("    tip: height {}, block {}", report.tip.height, report.tip.hash);
+        tell!("    tip: height {}, block {}", report.tip.height, report.tip.hash);
         for server in &report.servers {
-            println!(
+            tell!(
                 "    {}: {}, {} headers taken",
-                server.address, server.result, server.headers
+                server.address,
+                server.result,
+                server.headers
             );
         }
         if report.tip.hash != self.world.read(isonym::sim::SimChain::tip_hash) {
@@ -143,7 +154,7 @@ impl Playground {
             "Lookups: each over its own connection, with SOCKS credentials made up for it",
         );
         for text in ["d/alice", "d/bob", "d/forgotten", "d/nobody"] {
-            println!("  name_show {text}");
+            tell!("  name_show {text}");
             show(node, text, LookupSettings::default()).await?;
         }
         Ok(())
@@ -156,7 +167,7 @@ impl Playground {
         );
         let Some(liar) = self.hosts.first() else { return Ok(()) };
         liar.set_fault(Some(Fault::ForgedValue));
-        println!("  name_show d/alice --quorum 2");
+        tell!("  name_show d/alice --quorum 2");
         show(
             node,
             "d/alice",
@@ -188,10 +199,10 @@ impl Playground {
                 .flat_map(|it| &it.methods)
                 .map(String::as_str)
                 .collect();
-            println!("    user {shown}.. to {}: {}", connection.server, summary(&methods));
+            tell!("    user {shown}.. to {}: {}", connection.server, summary(&methods));
         }
         let shared = users.values().filter(|count| **count > 1).count();
-        println!(
+        tell!(
             "    {} connections, {shared} pairs of credentials used more than once",
             self.ledger.connections().len()
         );
@@ -202,14 +213,14 @@ impl Playground {
             .iter()
             .map(|server| format!("--server {server}"))
             .collect();
-        println!("\nThe world stays up, with a new block every ten seconds. Try it from another shell:\n");
-        println!(
+        tell!("\nThe world stays up, with a new block every ten seconds. Try it from another shell:\n");
+        tell!(
             "  export ISONYM_NETWORK=regtest ISONYM_DATADIR={}",
             self.folder.path().display()
         );
-        println!("  export ISONYM_PROXY=socks5://{}", self.proxy.addr);
-        println!("  isonym {} name_show d/alice", servers.join(" "));
-        println!("\nEnd it with Ctrl-C.");
+        tell!("  export ISONYM_PROXY=socks5://{}", self.proxy.addr);
+        tell!("  isonym {} name_show d/alice", servers.join(" "));
+        tell!("\nEnd it with Ctrl-C.");
         let mut blocks = tokio::time::interval(std::time::Duration::from_secs(10));
         blocks.tick().await;
         loop {
@@ -257,7 +268,7 @@ async fn show(node: &mut Node, text: &str, settings: LookupSettings) -> Result<(
             print_json(&rpc::name(&status, &tree.tip(), tree.params(), encodings))
         }
         outcome => {
-            println!("{}", absence(&outcome, &name));
+            tell!("{}", absence(&outcome, &name));
             Ok(())
         }
     }

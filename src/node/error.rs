@@ -94,7 +94,14 @@ pub enum NodeError {
     },
 }
 
+/// Lists how it went with each server; once where it went the same with all.
 fn list(servers: &[ServerResult]) -> String {
+    if let [first, others @ ..] = servers
+        && !others.is_empty()
+        && others.iter().all(|server| server.result == first.result)
+    {
+        return format!("\n  all {} servers: {}", servers.len(), first.result);
+    }
     servers.iter().fold(String::new(), |mut list, server| {
         // Writing to a string can't fail.
         let _ = write!(list, "\n  {}: {}", server.address, server.result);

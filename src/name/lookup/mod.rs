@@ -166,7 +166,7 @@ impl Fault {
 #[non_exhaustive]
 pub enum LookupError {
     /// No attempt came to an answer.
-    #[error("no server gave a usable answer: {}", .reasons.join("; "))]
+    #[error("no server gave a usable answer: {}", joined(.reasons))]
     NoAnswer {
         /// Why, one for each attempt.
         reasons: Vec<String>,
@@ -180,7 +180,7 @@ pub enum LookupError {
         expected: usize,
     },
     /// Fewer servers answered than the quorum asks for.
-    #[error("only {got} of {expected} servers gave a usable answer: {}", .reasons.join("; "))]
+    #[error("only {got} of {expected} servers gave a usable answer: {}", joined(.reasons))]
     NoQuorum {
         /// How many answered.
         got: usize,
@@ -189,6 +189,12 @@ pub enum LookupError {
         /// Why the others didn't.
         reasons: Vec<String>,
     },
+}
+
+/// Joins reasons to a text; once where attempts in a row failed alike.
+fn joined(reasons: &[String]) -> String {
+    let runs = reasons.chunk_by(|a, b| a == b).filter_map(|run| run.first());
+    runs.map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
 /// How a lookup goes about it.
