@@ -22,7 +22,10 @@ pub const MEDIAN_TIME_SPAN: usize = 11;
 /// How far a block time may lie ahead of the wall clock, in seconds.
 pub const MAX_FUTURE_SECONDS: u64 = 2 * 60 * 60;
 
-/// The age in seconds from which a tip counts as stale: eight hours, some fifty blocks.
+/// The age in seconds from which a tip counts as stale: eight hours.
+///
+/// 48 blocks are due in that time. A longer silence means that somebody keeps blocks from us, and with them the
+/// updates that revoke old values.
 pub const MAX_TIP_AGE: u64 = 8 * 60 * 60;
 
 /// A Namecoin network.

@@ -1,6 +1,7 @@
 //! What is served: whether a proven value is old enough to be final and young enough to be alive.
 
 use super::proof::{ProvenName, confirmations};
+use crate::chain::params::MAX_TIP_AGE;
 use crate::chain::{Height, Params, Tip};
 use crate::time::Timestamp;
 
@@ -9,12 +10,6 @@ use crate::time::Timestamp;
 /// Later transactions may have one, since the owner's key is checked along the chain of spends.
 /// Source: Electrum-NMC `commands.py`, `name_show`.
 pub const MIN_CONFIRMATIONS: Height = 12;
-
-/// The age of a tip from which on servers count as stale: eight hours, in seconds.
-///
-/// 48 blocks are due in that time. A longer silence means that somebody keeps blocks from us, and with them the
-/// updates that revoke old values.
-pub const MAX_TIP_AGE: u64 = 8 * 60 * 60;
 
 /// What the user wants served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,11 +220,10 @@ pub enum NotSynchronized {
 ///
 /// [`NotSynchronized::StaleTip`] when it is older than [`MAX_TIP_AGE`].
 pub fn check_tip_age(tip: &Tip, now: Timestamp, params: &Params) -> Result<(), NotSynchronized> {
-    let age = now.seconds_since(tip.time);
-    if params.tip_ages && age > MAX_TIP_AGE {
+    if params.is_stale(tip.time, now) {
         return Err(NotSynchronized::StaleTip {
             height: tip.height,
-            age,
+            age: now.seconds_since(tip.time),
             max: MAX_TIP_AGE,
         });
     }
