@@ -30,6 +30,10 @@ pub const COMPANIONS_PER_FLIGHT: u8 = 10;
 /// The pause before a flight's second companion; it doubles from then on.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
+/// The id of a connection's first sign of life. They count apart from all other requests, so that these have the same ids
+/// however long a connection waited for its use.
+const FIRST_KEEP_ALIVE: u64 = 1 << 32;
+
 /// Longest error text that is kept, in characters.
 pub const MAX_ERROR_TEXT: usize = 200;
 
@@ -195,10 +199,11 @@ struct Open {
     companion: bool,
 }
 
-/// The machine. Ids count from 0 on every connection.
-#[derive(Debug, Default)]
+/// The machine. Ids count from 0 on every connection; those of flights of nothing but [`Request::Ping`] apart.
+#[derive(Debug)]
 pub struct Exchange {
     next_id: u64,
+    next_keep_alive: u64,
     open: BTreeMap<u64, Open>,
     /// How many companions of the latest flight have gone out.
     companions: u8,
@@ -209,10 +214,26 @@ pub struct Exchange {
     tips_since: Moment,
 }
 
+impl Default for Exchange {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Exchange {
     /// Makes the machine of a fresh connection.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            next_id: 0,
+            next_keep_alive: FIRST_KEEP_ALIVE,
+            open: BTreeMap::new(),
+            companions: 0,
+            next_companion: None,
+            latest_companion: 0,
+            subscribed: false,
+            tips: 0,
+            tips_since: Moment::default(),
+        }
     }
 
     /// Takes requests that are to go out together, each to be answered within `timeout`.
@@ -229,17 +250,18 @@ impl Exchange {
             return Err(TooManyOpen { open });
         }
         let deadline = now + timeout;
-        let first = self.next_id;
+        let keep_alive = !requests.is_empty() && requests.iter().all(|request| *request == Request::Ping);
+        let first = *self.counter(keep_alive);
         let mut lines = String::new();
         for request in requests {
             self.subscribed |= request == Request::SubscribeHeaders;
-            lines.push_str(&self.enter(request, deadline, false));
+            lines.push_str(&self.enter(request, deadline, keep_alive, false));
         }
-        let ids = first..self.next_id;
+        let ids = first..*self.counter(keep_alive);
         if !ids.is_empty() {
             self.companions = 1;
             self.next_companion = None;
-            lines.push_str(&self.enter(Request::COMPANION, deadline, true));
+            lines.push_str(&self.enter(Request::COMPANION, deadline, keep_alive, true));
         }
         Ok(Flight { ids, lines })
     }
@@ -291,7 +313,13 @@ impl Exchange {
             return Ok(Vec::new());
         };
         self.companions = self.companions.saturating_add(1);
-        Ok(vec![Effect::Write(self.enter(Request::COMPANION, deadline, true))])
+        let keep_alive = self.latest_companion >= FIRST_KEEP_ALIVE;
+        Ok(vec![Effect::Write(self.enter(
+            Request::COMPANION,
+            deadline,
+            keep_alive,
+            true,
+        ))])
     }
 
     fn deadline(&self) -> Option<Moment> {
@@ -303,9 +331,19 @@ impl Exchange {
         self.open.len()
     }
 
-    fn enter(&mut self, request: Request, deadline: Moment, companion: bool) -> String {
-        let id = self.next_id;
-        self.next_id = self.next_id.saturating_add(1);
+    /// Returns where the ids of a flight are counted.
+    fn counter(&mut self, keep_alive: bool) -> &mut u64 {
+        if keep_alive {
+            &mut self.next_keep_alive
+        } else {
+            &mut self.next_id
+        }
+    }
+
+    fn enter(&mut self, request: Request, deadline: Moment, keep_alive: bool, companion: bool) -> String {
+        let counter = self.counter(keep_alive);
+        let id = *counter;
+        *counter = id.saturating_add(1);
         if companion {
             self.latest_companion = id;
         }
@@ -372,7 +410,8 @@ impl Exchange {
         envelope: &wire::Envelope<'_>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Violation> {
-        let open = self.open.remove(&id).ok_or(if id < self.next_id {
+        let was_made = id < self.next_id || (FIRST_KEEP_ALIVE..self.next_keep_alive).contains(&id);
+        let open = self.open.remove(&id).ok_or(if was_made {
             Violation::AnsweredTwice { id }
         } else {
             Violation::NeverAsked { id }
@@ -392,7 +431,7 @@ impl Exchange {
             return Err(Violation::Companion(fault));
         }
         // An earlier flight's companion may come late; the latest flight has its own.
-        if id < self.latest_companion {
+        if id != self.latest_companion {
             return Ok(());
         }
         let doublings = u32::from(self.companions).saturating_sub(1);

@@ -55,6 +55,36 @@ fn a_flight_is_lines_with_a_companion_at_the_end() {
 }
 
 #[test]
+fn signs_of_life_shift_no_other_requests_ids() {
+    let (mut exchange, _) = exchange(vec![history()]);
+    let pings: Vec<Flight> = (0..3)
+        .map(|_| exchange.send(Moment(0), vec![Request::Ping], SECOND).unwrap())
+        .collect();
+    let next = exchange.send(Moment(0), vec![history()], SECOND).unwrap();
+    assert_eq!(next.ids, 2..3);
+    assert_eq!(next.lines, [history().encode(2), Request::COMPANION.encode(3)].concat());
+    let ids: Vec<u64> = pings.iter().map(|flight| flight.ids.start - FIRST_KEEP_ALIVE).collect();
+    assert_eq!(ids, [0, 2, 4]);
+    // Both kinds are answered, once.
+    let pong = result(FIRST_KEEP_ALIVE, "null");
+    assert_eq!(
+        on(&mut exchange, &pong),
+        Ok(vec![Effect::Answer {
+            id: FIRST_KEEP_ALIVE,
+            outcome: Ok(Reply::Pong)
+        }])
+    );
+    let id = FIRST_KEEP_ALIVE;
+    assert_eq!(on(&mut exchange, &pong), Err(Violation::AnsweredTwice { id }));
+    assert_eq!(on(&mut exchange, &empty_history(2)), Ok(vec![answered(2)]));
+    let id = FIRST_KEEP_ALIVE + 6;
+    assert_eq!(
+        on(&mut exchange, &result(id, "null")),
+        Err(Violation::NeverAsked { id })
+    );
+}
+
+#[test]
 fn the_greeting_is_not_held_back_and_an_empty_flight_sends_nothing() {
     let (_, flight) = exchange(vec![Request::Version(VersionRange::ALL)]);
     let expected = [
