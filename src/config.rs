@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use isonym::chain::{Anchor, Network};
 use isonym::name::Encoding;
+use isonym::name::lookup::MAX_QUORUM;
 use isonym::net::{Proxy, ServerAddr, servers};
 use isonym::node::DaemonSettings;
 use isonym::rpc::{self, Credentials};
@@ -167,8 +168,8 @@ impl Settings {
         };
         let quorum = wishes.quorum.unwrap_or(1);
         ensure!(
-            (1..=8).contains(&quorum),
-            "--quorum {quorum}: give a number from 1 to 8"
+            (1..=MAX_QUORUM).contains(&quorum),
+            "--quorum {quorum}: give a number from 1 to {MAX_QUORUM}"
         );
         let daemon = daemon_settings(&wishes, quorum)?;
         let rpc_credentials = match (&wishes.rpc_user, &wishes.rpc_password) {

@@ -160,6 +160,7 @@ fn question(name: &str, id: &str) -> Question {
         name: NameId::new(name.as_bytes()).unwrap(),
         isolation_id: IsolationId::new(id.as_bytes()).filter(|id| !id.as_bytes().is_empty()),
         allow_expired: false,
+        quorum: None,
     }
 }
 

@@ -70,6 +70,10 @@ fn event(bytes: [u8; EVENT], asked: &[Option<Vec<(Txid, Height)>>]) -> Event {
     match what % 8 {
         0 => Event::Start,
         1 => Event::Tick,
+        2 if edit[0] < 16 => Event::Unreachable {
+            attempt,
+            reason: "no way".to_owned(),
+        },
         2 => Event::Failed {
             attempt,
             reason: "hung up".to_owned(),
@@ -162,6 +166,7 @@ fuzz_target!(|input: (u8, u8, u8, &[u8])| {
     let settings = LookupSettings {
         attempts: attempts % 8,
         quorum: quorum % 4,
+        header_grace: Duration::from_secs(u64::from(quorum / 4 % 16)),
         ..LookupSettings::default()
     };
     let mut run = Run {

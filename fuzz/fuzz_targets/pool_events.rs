@@ -19,12 +19,18 @@ struct Model {
     next_ticket: u64,
     opening: Vec<ConnId>,
     open: BTreeMap<ConnId, Option<IsolationKey>>,
+    /// Those that were bound when all was forgotten.
+    parting: BTreeSet<ConnId>,
     waiting: BTreeMap<Ticket, (Moment, IsolationKey)>,
     served: BTreeSet<Ticket>,
 }
 
 impl Model {
     fn step(&mut self, pool: &mut Pool, settings: &Settings, event: Event) {
+        if event == Event::ForgetAll {
+            let bound = self.open.iter().filter(|(_, key)| key.is_some());
+            self.parting.extend(bound.map(|(conn, _)| *conn));
+        }
         let effects = pool.on_event(self.now, event);
         self.wake_at = self.now;
         for effect in effects {
@@ -33,20 +39,28 @@ impl Model {
                 Effect::Ping(conn) => assert_eq!(self.open[&conn], None),
                 Effect::Close(conn) => assert!(self.open.remove(&conn).is_some()),
                 Effect::Serve(ticket, conn) => {
+                    assert!(!self.parting.contains(&conn));
                     let (since, key) = self.waiting.remove(&ticket).expect("it waits");
                     assert!(self.now.since(since) <= settings.wait);
-                    let bound = self.open.get_mut(&conn).expect("it is open").get_or_insert_with(|| key.clone());
+                    let bound = self
+                        .open
+                        .get_mut(&conn)
+                        .expect("it is open")
+                        .get_or_insert_with(|| key.clone());
                     assert_eq!(*bound, key);
                     self.served.insert(ticket);
                 }
                 Effect::Refuse(ticket, _) => assert!(self.waiting.remove(&ticket).is_some()),
-                Effect::Forgotten(id) => assert!(self.open.values().flatten().all(|key| key.id != id)),
+                Effect::Forgotten(id) => {
+                    let mut owned = self.open.iter().filter(|(conn, _)| !self.parting.contains(conn));
+                    assert!(owned.all(|(_, key)| key.as_ref().is_none_or(|key| key.id != id)));
+                }
                 Effect::WakeAt(at) => self.wake_at = at,
             }
         }
         assert!(self.wake_at > self.now);
         let counts = pool.counts();
-        assert_eq!(counts.clean + counts.dirty, self.open.len());
+        assert_eq!(counts.clean + counts.dirty + counts.parting, self.open.len());
         assert_eq!(counts.opening, self.opening.len());
         assert_eq!(counts.waiting, self.waiting.len());
         assert!(counts.ids <= MAX_IDS.max(self.waiting.len() + self.served.len()));
@@ -74,9 +88,7 @@ impl Model {
                 self.open.insert(conn, None);
                 Event::Opened(conn)
             }
-            4 if !self.opening.is_empty() => {
-                Event::OpenFailed(self.opening.remove(at % self.opening.len()), trouble)
-            }
+            4 if !self.opening.is_empty() => Event::OpenFailed(self.opening.remove(at % self.opening.len()), trouble),
             5 => {
                 let Some(conn) = open(self) else { return };
                 self.open.remove(&conn);
@@ -86,7 +98,11 @@ impl Model {
                 let (ticket, key) = (Ticket(self.next_ticket), IsolationKey { id, attempt: how >> 6 });
                 self.next_ticket += 1;
                 self.waiting.insert(ticket, (self.now, key.clone()));
-                Event::Wanted { ticket, key }
+                Event::Wanted {
+                    ticket,
+                    key,
+                    apart: how & 32 != 0,
+                }
             }
             8 => {
                 let mut held = self.waiting.keys().chain(&self.served);
@@ -127,5 +143,6 @@ fuzz_target!(|input: ([u8; 32], u8, Vec<[u8; 2]>)| {
         model.step(&mut pool, &settings, Event::Released(ticket));
     }
     model.pass(&mut pool, &settings, settings.id_ttl);
-    assert_eq!((pool.counts().ids, pool.counts().dirty), (0, 0));
+    let counts = pool.counts();
+    assert_eq!((counts.ids, counts.dirty, counts.parting), (0, 0, 0));
 });

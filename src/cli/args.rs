@@ -97,7 +97,7 @@ Examples:
 
 Where a daemon holds the data folder, that is asked; without one this brings the headers up to date first."
     )]
-    NameShow(NameArgs),
+    NameShow(NameShowArgs),
     /// Show all operations of a name, oldest first, as JSON
     #[command(name = "name_history", visible_alias = "name-history")]
     NameHistory(NameArgs),
@@ -155,11 +155,18 @@ pub(crate) struct NameArgs {
         hide_default_value = true
     )]
     pub(crate) isolation_id: String,
+    #[command(flatten)]
+    login: RpcLogin,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NameShowArgs {
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
+
     /// How many servers must answer, each over its own circuit; the newest proved value wins [default: 1]
     #[arg(long, env = "ISONYM_QUORUM", value_name = "NUMBER")]
     pub(crate) quorum: Option<u8>,
-    #[command(flatten)]
-    login: RpcLogin,
 }
 
 /// Who may call a daemon.
@@ -261,17 +268,19 @@ impl Cli {
             direct_is_said,
             ..
         } = &self.options;
-        let (mut name, mut daemon, mut login, mut rpc_listen) = (None, None, None, None);
+        let (mut name, mut daemon, mut login, mut rpc_listen, mut quorum) = (None, None, None, None, None);
         match &self.command {
-            Command::NameShow(args) | Command::NameHistory(args) => (name, login) = (Some(args), Some(&args.login)),
-            Command::Daemon(args) => (daemon, login, rpc_listen) = (Some(args), Some(&args.login), args.rpc_listen),
+            Command::NameShow(args) => {
+                (name, login, quorum) = (Some(&args.name), Some(&args.name.login), args.quorum);
+            }
+            Command::NameHistory(args) => (name, login) = (Some(args), Some(&args.login)),
+            Command::Daemon(args) => {
+                (daemon, login, rpc_listen) = (Some(args), Some(&args.login), args.rpc_listen);
+                quorum = args.quorum;
+            }
             Command::Rpc(args) => (login, rpc_listen) = (Some(&args.login), args.rpc_listen),
             Command::Sync | Command::Status { .. } | Command::Playground { .. } => {}
         }
-        let quorum = name
-            .map(|args| args.quorum)
-            .or(daemon.map(|args| args.quorum))
-            .flatten();
         Wishes {
             network: network.clone(),
             datadir: datadir.clone(),

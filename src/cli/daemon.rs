@@ -187,28 +187,37 @@ pub(super) fn announced(settings: &Settings) -> Option<SocketAddr> {
     text.trim().parse().ok()
 }
 
+/// A method that is about one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameMethod {
+    Show,
+    History,
+}
+
 /// Looks a name up with the daemon that holds the data folder.
 pub(super) async fn name_method(
     settings: &Settings,
     address: SocketAddr,
     args: &NameArgs,
-    method: &str,
+    method: NameMethod,
 ) -> Result<ExitCode> {
-    // Less certainty than was asked for must not pass for it.
-    ensure!(
-        args.quorum.is_none_or(|quorum| quorum <= 1),
-        "--quorum is up to the daemon that holds the data folder: start that with it, or name another folder with \
-         --datadir DIR"
-    );
     let mut options = json!({
         "nameEncoding": settings.name_encoding.as_str(),
         "valueEncoding": settings.value_encoding.as_str(),
     });
-    if !args.isolation_id.is_empty()
-        && let Some(options) = options.as_object_mut()
-    {
-        options.insert("isolation_id".to_owned(), json!(args.isolation_id));
+    if let Some(options) = options.as_object_mut() {
+        if !args.isolation_id.is_empty() {
+            options.insert("isolation_id".to_owned(), json!(args.isolation_id));
+        }
+        // A history is what one server gives.
+        if method == NameMethod::Show && settings.quorum > 1 {
+            options.insert("quorum".to_owned(), json!(settings.quorum));
+        }
     }
+    let method = match method {
+        NameMethod::Show => "name_show",
+        NameMethod::History => "name_history",
+    };
     ask(settings, address, method, &json!([args.name, options])).await
 }
 

@@ -18,8 +18,9 @@ use isonym::node::{Node, NodeConfig, NodeError, SyncReport};
 use isonym::rpc::{self, Encodings};
 
 use super::args::{Cli, Command, NameArgs};
+use super::daemon::{self, NameMethod};
 use super::progress::Meter;
-use super::{daemon, playground, say};
+use super::{playground, say};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
@@ -33,12 +34,12 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let settings = Settings::resolve(cli.wishes(), cli.options.config.as_deref())?;
     let quiet = cli.options.quiet;
     match &cli.command {
-        Command::NameShow(args) => match name_show(&settings, args, quiet).await {
-            Err(error) => ask_daemon(&settings, args, "name_show", error).await,
+        Command::NameShow(args) => match name_show(&settings, &args.name, quiet).await {
+            Err(error) => ask_daemon(&settings, &args.name, NameMethod::Show, error).await,
             shown => shown,
         },
         Command::NameHistory(args) => match name_history(&settings, args, quiet).await {
-            Err(error) => ask_daemon(&settings, args, "name_history", error).await,
+            Err(error) => ask_daemon(&settings, args, NameMethod::History, error).await,
             shown => shown,
         },
         Command::Daemon(_) => daemon::run(&settings, quiet).await,
@@ -50,7 +51,12 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 /// Asks the daemon if it was for its sake that a command failed: it holds the data folder, and says where it listens.
-async fn ask_daemon(settings: &Settings, args: &NameArgs, method: &str, error: anyhow::Error) -> Result<ExitCode> {
+async fn ask_daemon(
+    settings: &Settings,
+    args: &NameArgs,
+    method: NameMethod,
+    error: anyhow::Error,
+) -> Result<ExitCode> {
     match (error.downcast_ref(), daemon::announced(settings)) {
         (Some(NodeError::FolderInUse { .. }), Some(address)) => {
             daemon::name_method(settings, address, args, method).await

@@ -39,6 +39,7 @@ impl Default for CacheSettings {
 pub(super) struct Key {
     pub(super) name: NameId,
     pub(super) allow_expired: bool,
+    pub(super) quorum: u8,
 }
 
 /// A result on its way to all who wait for it.
@@ -175,6 +176,7 @@ mod tests {
         Key {
             name: NameId::new(name.as_bytes()).unwrap(),
             allow_expired: false,
+            quorum: 1,
         }
     }
 
@@ -262,6 +264,11 @@ mod tests {
             ..key("d/x")
         };
         assert!(matches!(find("a", &expired_too), Found::Nothing { .. }));
+        let by_more = Key {
+            quorum: 2,
+            ..key("d/x")
+        };
+        assert!(matches!(find("a", &by_more), Found::Nothing { .. }));
         callers.end(&id("a"), life, &key("d/x"), None, seconds(0));
         let after = callers.find(&id("a"), &key("d/x"), block(1), seconds(0));
         assert!(matches!(after, Found::Nothing { .. }), "a failure is not remembered");

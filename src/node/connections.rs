@@ -27,6 +27,7 @@ enum Command {
     Want {
         ticket: Ticket,
         key: IsolationKey,
+        apart: bool,
         reply: Reply,
     },
     Release(Ticket),
@@ -64,15 +65,21 @@ impl Leases {
         (leases, Commands(receiver))
     }
 
-    /// Waits for the connection of a key. The pool learns of it when the wait is given up.
-    pub(super) async fn lease(&self, key: IsolationKey) -> Result<Lease, NoLease> {
+    /// Waits for the connection of a key, `apart` from the servers of the attempts before where that is said. The pool
+    /// learns of it when the wait is given up.
+    pub(super) async fn lease(&self, key: IsolationKey, apart: bool) -> Result<Lease, NoLease> {
         let (reply, lent) = oneshot::channel();
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let hold = Hold {
             ticket,
             leases: self.clone(),
         };
-        self.tell(Command::Want { ticket, key, reply });
+        self.tell(Command::Want {
+            ticket,
+            key,
+            apart,
+            reply,
+        });
         let gone = Err(NoLease {
             refusal: Refusal::Unreachable,
             last: None,
@@ -107,9 +114,9 @@ pub(super) struct Commands(mpsc::UnboundedReceiver<Command>);
 
 /// Why a lookup gets no connection.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{refusal}{}", .last.as_ref().map_or(String::new(), |last| format!(" ({last})")))]
+#[error("{}", .last.as_ref().map_or(refusal.to_string(), ToString::to_string))]
 pub(super) struct NoLease {
-    refusal: Refusal,
+    pub(super) refusal: Refusal,
     /// Why the latest connection could not be opened.
     last: Option<ConnectionError>,
 }
@@ -212,9 +219,14 @@ impl<O: Owner> Connections<O> {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Want { ticket, key, reply } => {
+            Command::Want {
+                ticket,
+                key,
+                apart,
+                reply,
+            } => {
                 self.wanted.insert(ticket, reply);
-                self.step(Event::Wanted { ticket, key });
+                self.step(Event::Wanted { ticket, key, apart });
             }
             Command::Release(ticket) => {
                 self.wanted.remove(&ticket);

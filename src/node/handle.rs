@@ -27,6 +27,10 @@ use crate::name::{NameId, Outcome};
 use crate::net::pool::Counts;
 use crate::net::{Pin, ServerAddr};
 
+/// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
+/// but has them to fetch still.
+const HEADER_GRACE: Duration = Duration::from_secs(10);
+
 /// A question for a name.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -36,6 +40,8 @@ pub struct Question {
     pub isolation_id: Option<IsolationId>,
     /// Whether an expired value is wanted too, flagged as such.
     pub allow_expired: bool,
+    /// How many servers must answer, where that is more than the node asks for anyway.
+    pub quorum: Option<u8>,
 }
 
 /// An outcome, and the tip that its ages were counted from.
@@ -146,9 +152,14 @@ impl Handle {
             name,
             isolation_id,
             allow_expired,
+            quorum,
         } = question;
         let (id, apart) = self.identity(isolation_id);
-        let key = Key { name, allow_expired };
+        let key = Key {
+            name,
+            allow_expired,
+            quorum: self.0.settings.lookup.quorum.max(quorum.unwrap_or(0)),
+        };
         let mut pending = {
             let mut state = self.state();
             self.check_ready(&state)?;
@@ -187,9 +198,11 @@ impl Handle {
     }
 
     async fn look_up(&self, id: &IsolationId, key: &Key) -> Result<Answer, NodeError> {
-        let way = Way::Lease(self.0.leases.clone(), id.clone());
+        let way = Way::Lease(self.0.leases.clone(), id.clone(), key.quorum > 1);
         let mut settings: LookupSettings = self.0.settings.lookup;
         settings.policy.allow_expired = key.allow_expired;
+        settings.quorum = key.quorum;
+        settings.header_grace = HEADER_GRACE;
         let outcome = lookups::look_up(self.clone(), &key.name, settings, &way).await?;
         let tip = self.state().node.tree().tip();
         Ok(Answer { outcome, tip })
@@ -203,7 +216,7 @@ impl Handle {
     pub async fn name_history(&self, question: Question) -> Result<(Vec<ProvenEntry>, Tip), NodeError> {
         let (id, apart) = self.identity(question.isolation_id);
         self.check_ready(&self.state())?;
-        let way = Way::Lease(self.0.leases.clone(), id.clone());
+        let way = Way::Lease(self.0.leases.clone(), id.clone(), false);
         let history = lookups::history(self.clone(), &question.name, self.0.settings.lookup, &way).await;
         if apart {
             self.0.leases.forget(Some(id));

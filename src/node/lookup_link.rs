@@ -11,6 +11,7 @@ use crate::electrum::{Reply, Request};
 use crate::isolation::{ConnId, IsolationKey};
 use crate::name::ProofLink;
 use crate::name::lookup::{Ask, Attempt, Event};
+use crate::net::pool::Refusal;
 use crate::net::{Connection, Dialer, Limits, Pin, Purpose, ServerAddr};
 
 /// Questions that may wait for the link: an attempt has at most one open.
@@ -21,8 +22,9 @@ const QUEUE: usize = 2;
 pub(super) enum Source {
     /// It is opened for this attempt, and closed behind it.
     Dial(Box<Dial>),
-    /// It belongs to an isolation key.
-    Lease(Leases, IsolationKey),
+    /// It belongs to an isolation key; the flag says whether its server must be another one than those of the attempts
+    /// before.
+    Lease(Leases, IsolationKey, bool),
 }
 
 /// What it takes to open a connection.
@@ -80,13 +82,25 @@ pub(super) fn open(
         tokio::select! {
             () = words.closed() => {}
             ended = run(source, attempt, timeout, asks, &words) => {
-                if let Err(reason) = ended {
-                    let _ = words.send(Word::Event(Event::Failed { attempt, reason })).await;
+                if let Err(end) = ended {
+                    let event = match end {
+                        End::Failed(reason) => Event::Failed { attempt, reason },
+                        End::Unreachable(reason) => Event::Unreachable { attempt, reason },
+                    };
+                    let _ = words.send(Word::Event(event)).await;
                 }
             }
         }
     });
     sender
+}
+
+/// Why a link ended.
+enum End {
+    /// This attempt failed; another one may not.
+    Failed(String),
+    /// No server can be reached, by this attempt or another one.
+    Unreachable(String),
 }
 
 async fn run(
@@ -95,11 +109,11 @@ async fn run(
     timeout: Duration,
     mut asks: mpsc::Receiver<Ask>,
     words: &mpsc::Sender<Word>,
-) -> Result<(), String> {
+) -> Result<(), End> {
     let (line, index, pin) = connect(source).await?;
     let connection = line.connection();
     let server = connection.server().clone();
-    let failed = |error: &dyn std::fmt::Display| format!("{server}: {error}");
+    let failed = |error: String| End::Failed(format!("{server}: {error}"));
     let leased = match &line {
         Line::Own(_) => None,
         Line::Leased(lease) => Some(lease.conn()),
@@ -115,9 +129,7 @@ async fn run(
         return Ok(());
     }
     while let Some(ask) = asks.recv().await {
-        let event = answer(connection, attempt, ask, timeout)
-            .await
-            .map_err(|error| failed(&error))?;
+        let event = answer(connection, attempt, ask, timeout).await.map_err(failed)?;
         if words.send(Word::Event(event)).await.is_err() {
             break;
         }
@@ -125,7 +137,7 @@ async fn run(
     Ok(())
 }
 
-async fn connect(source: Source) -> Result<(Line, usize, Option<Pin>), String> {
+async fn connect(source: Source) -> Result<(Line, usize, Option<Pin>), End> {
     match source {
         Source::Dial(dial) => {
             let Dial {
@@ -137,12 +149,15 @@ async fn connect(source: Source) -> Result<(Line, usize, Option<Pin>), String> {
                 limits,
             } = *dial;
             let opened = Connection::open(&dialer, &server, pin, network, Purpose::Lookup, limits).await;
-            let connection = opened.map_err(|error| format!("{server}: {error}"))?;
+            let connection = opened.map_err(|error| End::Failed(format!("{server}: {error}")))?;
             let pin = connection.identity().pin();
             Ok((Line::Own(connection), index, pin))
         }
-        Source::Lease(leases, key) => {
-            let lease = leases.lease(key).await.map_err(|error| error.to_string())?;
+        Source::Lease(leases, key, apart) => {
+            let lease = leases.lease(key, apart).await.map_err(|error| match error.refusal {
+                Refusal::Unreachable => End::Unreachable(error.to_string()),
+                _ => End::Failed(error.to_string()),
+            })?;
             let index = lease.server();
             Ok((Line::Leased(lease), index, None))
         }

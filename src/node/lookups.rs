@@ -13,7 +13,7 @@ use super::lookup_link::{self, Dial, Source, Word};
 use super::{Node, NodeError};
 use crate::chain::Height;
 use crate::isolation::{ConnId, IsolationId, IsolationKey};
-use crate::name::lookup::{Ask, Attempt, Effect, Event, Lookup, LookupSettings};
+use crate::name::lookup::{Ask, Attempt, Effect, Event, Lookup, LookupError, LookupSettings};
 use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
 use crate::net::ServerAddr;
@@ -78,8 +78,8 @@ impl Node {
 pub(super) enum Way {
     /// Each opens one, to these servers in turn.
     Dial(Vec<ServerAddr>),
-    /// Each has that of its isolation key.
-    Lease(Leases, IsolationId),
+    /// Each has that of its isolation key; the flag says whether each must ask another server.
+    Lease(Leases, IsolationId, bool),
 }
 
 impl Way {
@@ -91,9 +91,9 @@ impl Way {
                     .get(index)
                     .map(|server| Source::Dial(Box::new(node.lookup_dial(index, server))))
             }
-            Self::Lease(leases, id) => {
+            Self::Lease(leases, id, apart) => {
                 let id = id.clone();
-                Some(Source::Lease(leases.clone(), IsolationKey { id, attempt }))
+                Some(Source::Lease(leases.clone(), IsolationKey { id, attempt }, *apart))
             }
         }
     }
@@ -142,7 +142,7 @@ pub(super) async fn look_up(
                     if let Some((server, conn)) = servers.remove(&attempt) {
                         // Heights of operations would help to guess the name.
                         tracing::warn!(%server, "a server {}", fault.summary());
-                        if let (Way::Lease(leases, _), Some(conn)) = (way, conn) {
+                        if let (Way::Lease(leases, ..), Some(conn)) = (way, conn) {
                             leases.lied(conn);
                         }
                         lend.with(|node| node.liars.insert(server));
@@ -189,6 +189,10 @@ pub(super) async fn history(
             Ok((entries, 0)) if entries.is_empty() => denied = true,
             Ok(found) => return Ok(found),
             Err(NodeError::History { reasons: why }) => reasons.extend(why),
+            // No further attempt would get a connection.
+            Err(error @ NodeError::Lookup(LookupError::Unreachable { .. })) if !denied && reasons.is_empty() => {
+                return Err(error);
+            }
             Err(error) => reasons.push(error.to_string()),
         }
     }
@@ -252,6 +256,10 @@ async fn ask(
                 }
             }
             Some(Word::Event(Event::Failed { reason, .. })) => return Err(failed(reason)),
+            Some(Word::Event(Event::Unreachable { reason, .. })) => {
+                let reasons = vec![reason];
+                return Err(LookupError::Unreachable { reasons }.into());
+            }
             Some(Word::Event(event)) => return Ok(event),
             None => return Err(failed("connection ended".to_owned())),
         }

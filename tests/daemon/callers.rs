@@ -1,7 +1,7 @@
 //! The program's own commands as callers of a daemon.
 
 use isonym::sim::{AddressKind, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Stop, end_of, honest, id, way};
 use crate::program::{End, Program};
@@ -134,19 +134,32 @@ async fn a_daemon_that_listens_everywhere_is_found_on_this_machine() {
 }
 
 #[tokio::test]
-async fn a_quorum_that_is_not_the_daemons() {
+async fn a_quorum_of_a_call_or_of_the_daemon() {
     let (stage, _) = honest(world(), 2).await;
     let program = Program::new();
+    let isolation_id = |number| format!("--isolation-id={}", id(number));
+    let asked = || (stage.asked(0, NAME), stage.asked(1, NAME));
     let daemon = Daemon::ready(&program, &stage, &[]).await;
-    let isolation_id = format!("--isolation-id={}", id(1));
-    let end = one_shot(&program, &stage, &["name_show", NAME, &isolation_id, "--quorum=2"]).await;
-    // Less certainty than asked for must not pass for more.
-    end.assert_failed(&["--quorum", "daemon"]);
+    let show = async |number, more: &[&str]| {
+        let isolation_id = isolation_id(number);
+        one_shot(&program, &stage, &[&["name_show", NAME, &isolation_id], more].concat()).await
+    };
+    show(1, &[]).await.assert_succeeded();
+    assert_eq!(asked().0 + asked().1, 1);
+    show(2, &["--quorum=2"]).await.assert_succeeded();
+    assert!(asked().0 >= 1 && asked().1 >= 1, "both were asked for the second ID");
+    // What one server said is no answer for who wants two.
+    let before = asked();
+    show(1, &["--quorum=2"]).await.assert_succeeded();
+    assert_ne!(asked(), before);
+    show(3, &["--quorum=3"]).await.assert_failed(&["3 servers must answer"]);
+    let refused = daemon.call("name_show", json!([NAME, { "quorum": 0 }])).await;
+    assert_eq!(refused.unwrap_err().0, -8);
     daemon.stop(Stop::Terminate, &stage.ledger).await;
+
+    let before = asked();
     let daemon = Daemon::ready(&program, &stage, &["--quorum=2"]).await;
-    one_shot(&program, &stage, &["name_show", NAME, &isolation_id])
-        .await
-        .assert_succeeded();
-    assert!(stage.asked(0, NAME) >= 1 && stage.asked(1, NAME) >= 1);
+    show(1, &[]).await.assert_succeeded();
+    assert!(asked().0 > before.0 && asked().1 > before.1);
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }

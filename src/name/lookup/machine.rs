@@ -1,6 +1,7 @@
 //! The machine itself.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bitcoin::Txid;
 use bitcoin::consensus::encode::deserialize;
@@ -16,6 +17,9 @@ use crate::time::Moment;
 /// reach and be indexed by all, and may be replaced. Who lags here is not believed, but not blamed either.
 const UNSETTLED: Height = 6;
 
+/// How often it is looked whether a header that a proof waits for has come.
+const HEADER_POLL: Duration = Duration::from_millis(500);
+
 #[derive(Debug)]
 enum State {
     /// Waiting for the proof or the history.
@@ -24,6 +28,12 @@ enum State {
     Fetching {
         wanted: Vec<(Txid, Height)>,
         complete: bool,
+    },
+    /// Waiting for the header of the newest operation, which our own sync has still to bring.
+    Ahead {
+        links: Vec<ProofLink>,
+        complete: bool,
+        until: Moment,
     },
     /// It came to an outcome.
     Answered(Outcome),
@@ -41,7 +51,7 @@ struct Try {
 
 impl Try {
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Asked | State::Fetching { .. })
+        matches!(self.state, State::Asked | State::Fetching { .. } | State::Ahead { .. })
     }
 }
 
@@ -55,6 +65,8 @@ pub struct Lookup {
     claimed_height: Height,
     servers: usize,
     tries: Vec<Try>,
+    /// No server can be reached: a further attempt would get no connection.
+    cut_off: bool,
     finished: bool,
 }
 
@@ -68,6 +80,7 @@ impl Lookup {
             claimed_height,
             servers,
             tries: Vec::new(),
+            cut_off: false,
             finished: false,
         }
     }
@@ -78,6 +91,7 @@ impl Lookup {
         if self.finished {
             return effects;
         }
+        self.cut_off |= matches!(event, Event::Unreachable { .. });
         match event {
             Event::Start if self.servers < self.quorum() => {
                 self.finished = true;
@@ -93,15 +107,15 @@ impl Lookup {
                 }
             }
             Event::Proof { attempt, links } if self.awaits_name(attempt) => {
-                let state = self.on_proof(attempt, tree, links, true, &mut effects);
+                let state = self.on_proof(attempt, now, tree, links, true, &mut effects);
                 self.set(attempt, state);
             }
             Event::History { attempt, entries } if self.awaits_name(attempt) => {
                 let state = self.on_history(attempt, tree, &entries, &mut effects);
                 self.set(attempt, state);
             }
-            Event::Transactions { attempt, links } => self.on_transactions(attempt, tree, links, &mut effects),
-            Event::Failed { attempt, reason } => {
+            Event::Transactions { attempt, links } => self.on_transactions(attempt, now, tree, links, &mut effects),
+            Event::Failed { attempt, reason } | Event::Unreachable { attempt, reason } => {
                 if self.is_open(attempt) {
                     self.set(attempt, State::Failed(reason));
                 }
@@ -114,6 +128,7 @@ impl Lookup {
             Event::Start | Event::Proof { .. } | Event::History { .. } | Event::Tick => {}
         }
         if !self.tries.is_empty() {
+            self.prove_awaited(now, tree, &mut effects);
             self.advance(now, tree.tip().height, &mut effects);
         }
         effects
@@ -124,6 +139,9 @@ impl Lookup {
     }
 
     fn max_attempts(&self) -> usize {
+        if self.cut_off {
+            return self.tries.len();
+        }
         usize::from(self.settings.attempts.max(self.settings.quorum).max(1))
     }
 
@@ -189,6 +207,7 @@ impl Lookup {
     fn on_transactions(
         &mut self,
         attempt: Attempt,
+        now: Moment,
         tree: &HeaderTree,
         links: Vec<ProofLink>,
         effects: &mut Vec<Effect>,
@@ -204,7 +223,7 @@ impl Lookup {
                     && deserialize::<bitcoin::Transaction>(&link.tx).is_ok_and(|tx| tx.compute_txid() == *txid)
             });
         let state = if same {
-            self.on_proof(attempt, tree, links, complete, effects)
+            self.on_proof(attempt, now, tree, links, complete, effects)
         } else {
             Self::refuse(attempt, Fault::OtherTransactions, effects)
         };
@@ -214,6 +233,7 @@ impl Lookup {
     fn on_proof(
         &self,
         attempt: Attempt,
+        now: Moment,
         tree: &HeaderTree,
         links: Vec<ProofLink>,
         complete: bool,
@@ -222,6 +242,42 @@ impl Lookup {
         let Some(newest) = links.first().map(|link| link.height) else {
             return State::Answered(Outcome::NeverExisted);
         };
+        let tip = tree.tip().height;
+        if newest > tip && newest - tip <= UNSETTLED && !self.settings.header_grace.is_zero() {
+            return State::Ahead {
+                links,
+                complete,
+                until: now + self.settings.header_grace,
+            };
+        }
+        self.verify(attempt, tree, links, newest, complete, effects)
+    }
+
+    /// Proves what waited for its header, once that has come or has been waited for long enough.
+    fn prove_awaited(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<Effect>) {
+        let tip = tree.tip().height;
+        for at in 0..self.tries.len() {
+            let Ok(attempt) = Attempt::try_from(at) else { return };
+            let Some(State::Ahead { links, complete, until }) = self.state(attempt) else {
+                continue;
+            };
+            let newest = links.first().map_or(0, |link| link.height);
+            if newest <= tip || *until <= now {
+                let state = self.verify(attempt, tree, links.clone(), newest, *complete, effects);
+                self.set(attempt, state);
+            }
+        }
+    }
+
+    fn verify(
+        &self,
+        attempt: Attempt,
+        tree: &HeaderTree,
+        links: Vec<ProofLink>,
+        newest: Height,
+        complete: bool,
+        effects: &mut Vec<Effect>,
+    ) -> State {
         let proof = NameProof {
             links,
             complete,
@@ -283,7 +339,12 @@ impl Lookup {
         let open = self.tries.iter().filter(|entry| entry.is_open());
         let deadline = open.map(|entry| entry.started + timeout).min();
         let may_hedge = self.tries.len() < self.max_attempts();
-        let wakes = [deadline, self.hedge_at().filter(|_| may_hedge)];
+        let awaits_header = self
+            .tries
+            .iter()
+            .any(|entry| matches!(entry.state, State::Ahead { .. }));
+        let poll = awaits_header.then(|| now + HEADER_POLL);
+        let wakes = [deadline, self.hedge_at().filter(|_| may_hedge), poll];
         if let Some(at) = wakes.into_iter().flatten().filter(|at| *at > now).min() {
             effects.push(Effect::WakeAt(at));
         }
@@ -351,8 +412,12 @@ impl Lookup {
             .answers()
             .max_by_key(|(attempt, outcome)| (age_key(outcome), u8::MAX - attempt));
         let Some((_, best)) = best else {
-            return Some(Err(LookupError::NoAnswer {
-                reasons: self.reasons(),
+            let reasons = self.reasons();
+            let connected = self.tries.iter().any(|entry| entry.server.is_some());
+            return Some(Err(if connected {
+                LookupError::NoAnswer { reasons }
+            } else {
+                LookupError::Unreachable { reasons }
             }));
         };
         if got < expected {

@@ -25,6 +25,9 @@ use super::proof::{ProofError, ProofLimits, ProofLink};
 use crate::chain::Height;
 use crate::time::Moment;
 
+/// Most servers that a lookup may be made to ask.
+pub const MAX_QUORUM: u8 = 8;
+
 /// Counts the attempts of one lookup, from 0.
 pub type Attempt = u8;
 
@@ -80,6 +83,13 @@ pub enum Event {
         /// For [`LookupError`].
         reason: String,
     },
+    /// The attempt has no connection, and none can be had for another attempt either: no server can be reached.
+    Unreachable {
+        /// Which attempt.
+        attempt: Attempt,
+        /// For [`LookupError`].
+        reason: String,
+    },
     /// A moment asked for by [`Effect::WakeAt`] is reached.
     Tick,
 }
@@ -93,7 +103,8 @@ impl Event {
             | Self::Proof { attempt, .. }
             | Self::History { attempt, .. }
             | Self::Transactions { attempt, .. }
-            | Self::Failed { attempt, .. } => Some(*attempt),
+            | Self::Failed { attempt, .. }
+            | Self::Unreachable { attempt, .. } => Some(*attempt),
         }
     }
 }
@@ -165,6 +176,12 @@ impl Fault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
+    /// No attempt got a connection.
+    #[error("no server can be reached: {}", joined(.reasons))]
+    Unreachable {
+        /// Why, one for each attempt.
+        reasons: Vec<String>,
+    },
     /// No attempt came to an answer.
     #[error("no server gave a usable answer: {}", joined(.reasons))]
     NoAnswer {
@@ -208,6 +225,9 @@ pub struct LookupSettings {
     pub hedge_after: Duration,
     /// After this an attempt counts as failed.
     pub attempt_timeout: Duration,
+    /// How long an operation in a block that our headers don't have yet waits for it: a server is often a moment ahead
+    /// of header sync. Zero where no sync goes on.
+    pub header_grace: Duration,
     /// How much of a name's history is checked.
     pub limits: ProofLimits,
     /// What is served.
@@ -221,6 +241,7 @@ impl Default for LookupSettings {
             quorum: 1,
             hedge_after: Duration::from_secs(8),
             attempt_timeout: Duration::from_secs(45),
+            header_grace: Duration::ZERO,
             limits: ProofLimits::default(),
             policy: super::policy::Policy::default(),
         }

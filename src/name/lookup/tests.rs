@@ -475,20 +475,122 @@ fn a_branch_that_fails_in_a_block_just_mined_may_be_a_reorganisation() {
     assert!(ended.blamed.is_empty(), "{ended:?}");
 }
 
+/// Returns a tree without the newest headers of [`TRUTH`].
+fn tree_without(newest: Height) -> HeaderTree {
+    let mut tree = HeaderTree::new(TRUTH.tree.params(), *TRUTH.tree.anchor());
+    for height in 1..=TRUTH.chain.height() - newest {
+        take(&mut tree, height);
+    }
+    tree
+}
+
+fn take(tree: &mut HeaderTree, height: Height) {
+    let (header, _) = FullHeader::decode(TRUTH.chain.full_header(height).unwrap()).unwrap();
+    tree.accept(&header, Timestamp(header.pure.time().into())).unwrap();
+}
+
 #[test]
 fn an_update_above_our_tip_is_no_servers_fault() {
-    let mut tree = HeaderTree::new(TRUTH.tree.params(), *TRUTH.tree.anchor());
-    for height in 1..TRUTH.chain.height() - 10 {
-        let (header, _) = FullHeader::decode(TRUTH.chain.full_header(height).unwrap()).unwrap();
-        tree.accept(&header, Timestamp(header.pure.time().into())).unwrap();
+    for header_grace in [Duration::ZERO, Duration::from_secs(10)] {
+        let truth = Truth {
+            chain: TRUTH.chain.clone(),
+            tree: tree_without(11),
+        };
+        let settings = LookupSettings {
+            header_grace,
+            ..settings(2, 1)
+        };
+        let ended = look_up(&truth, &[Proof, History], settings, 0);
+        assert!(matches!(ended.result, Err(LookupError::NoAnswer { .. })));
+        assert!(ended.blamed.is_empty());
     }
-    let truth = Truth {
-        chain: TRUTH.chain.clone(),
-        tree,
+}
+
+/// What a lookup does while the header of the update is missing, when it is asked again at these seconds, and what in the
+/// end: the header comes before the last of them, or never.
+fn await_header(seconds: &[u64], comes: bool) -> Vec<Vec<Effect>> {
+    // The update lies seven blocks below the tip.
+    let mut tree = tree_without(8);
+    let settings = LookupSettings {
+        header_grace: Duration::from_secs(5),
+        hedge_after: Duration::from_secs(100),
+        ..settings(1, 1)
     };
-    let ended = look_up(&truth, &[Proof, History], settings(2, 1), 0);
-    assert!(matches!(ended.result, Err(LookupError::NoAnswer { .. })));
-    assert!(ended.blamed.is_empty());
+    let mut lookup = Lookup::new(name(), settings, 0, 1);
+    lookup.on_event(Moment(0), &tree, Event::Start);
+    lookup.on_event(Moment(0), &tree, Event::Assigned { attempt: 0, server: 0 });
+    let mut effects = vec![lookup.on_event(Moment(0), &tree, Proof.reply_to_name(&TRUTH, 0))];
+    for (at, second) in seconds.iter().enumerate() {
+        if comes && at + 1 == seconds.len() {
+            take(&mut tree, TRUTH.chain.height() - 7);
+        }
+        effects.push(lookup.on_event(Moment(second * 1000), &tree, Event::Tick));
+    }
+    effects
+}
+
+#[test]
+fn an_update_in_a_block_just_mined_waits_for_its_header() {
+    let mut effects = await_header(&[1, 4, 4], true);
+    let last = effects.pop().unwrap();
+    let [Effect::Finished(Ok(Outcome::Found(status)))] = last.as_slice() else {
+        panic!("{last:?}")
+    };
+    assert_eq!(status.name.value().as_bytes(), TRUE_VALUE);
+    for waiting in effects {
+        assert!(matches!(waiting[..], [Effect::WakeAt(_)]), "{waiting:?}");
+    }
+    let mut effects = await_header(&[1, 4, 6], false);
+    let last = effects.pop().unwrap();
+    assert!(
+        matches!(
+            last[..],
+            [Effect::Abandon(0), Effect::Finished(Err(LookupError::NoAnswer { .. }))]
+        ),
+        "{last:?}"
+    );
+    assert!(
+        effects
+            .iter()
+            .flatten()
+            .all(|effect| matches!(effect, Effect::WakeAt(_)))
+    );
+}
+
+#[test]
+fn where_nobody_can_be_reached_no_further_attempt_is_made() {
+    let unreachable = |attempt| Event::Unreachable {
+        attempt,
+        reason: "no server can be reached".to_owned(),
+    };
+    let mut lookup = Lookup::new(name(), settings(3, 1), 0, 3);
+    lookup.on_event(Moment(0), &TRUTH.tree, Event::Start);
+    let effects = lookup.on_event(Moment(1), &TRUTH.tree, unreachable(0));
+    assert!(
+        matches!(
+            &effects[..],
+            [Effect::Finished(Err(LookupError::Unreachable { reasons }))] if reasons.len() == 1
+        ),
+        "{effects:?}"
+    );
+
+    // One that has its connection may answer yet.
+    let mut lookup = Lookup::new(name(), settings(3, 1), 0, 3);
+    lookup.on_event(Moment(0), &TRUTH.tree, Event::Start);
+    lookup.on_event(Moment(0), &TRUTH.tree, Event::Assigned { attempt: 0, server: 0 });
+    let effects = lookup.on_event(Moment(8000), &TRUTH.tree, Event::Tick);
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Ask { attempt: 1, .. }))
+    );
+    let effects = lookup.on_event(Moment(9000), &TRUTH.tree, unreachable(1));
+    assert!(matches!(effects[..], [Effect::WakeAt(_)]), "{effects:?}");
+    let effects = lookup.on_event(Moment(9001), &TRUTH.tree, Proof.reply_to_name(&TRUTH, 0));
+    assert!(
+        matches!(effects[..], [Effect::Finished(Ok(Outcome::Found(_)))]),
+        "{effects:?}"
+    );
 }
 
 #[test]
@@ -608,7 +710,7 @@ fn manners(of: &'static [Manner]) -> impl Strategy<Value = Vec<Manner>> {
 /// Any event for any attempt, whether it was asked for or not.
 fn any_event() -> impl Strategy<Value = (u64, Event)> {
     let manner = prop::sample::select(&LIES_BUT_HIDING[..]);
-    (0..20_000_u64, 0..7_u8, 0..6_u8, manner).prop_map(|(pause, kind, attempt, manner)| {
+    (0..20_000_u64, 0..8_u8, 0..6_u8, manner).prop_map(|(pause, kind, attempt, manner)| {
         let truth = &*TRUTH;
         let history = truth.chain.history(&name().scripthash());
         let wanted: Vec<(Txid, Height)> = history.iter().rev().map(|entry| (entry.txid, entry.height)).collect();
@@ -619,7 +721,11 @@ fn any_event() -> impl Strategy<Value = (u64, Event)> {
                 attempt,
                 reason: "hung up".to_owned(),
             },
-            3 => Event::Transactions {
+            3 => Event::Unreachable {
+                attempt,
+                reason: "no way".to_owned(),
+            },
+            4 => Event::Transactions {
                 attempt,
                 links: manner.transactions(truth, &wanted),
             },

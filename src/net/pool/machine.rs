@@ -12,15 +12,26 @@ use crate::isolation::{ConnId, IsolationId, IsolationKey};
 use crate::time::Moment;
 
 /// Connections that are opened at once for lookups that found the pool empty, beside the pool's own one.
-const MAX_URGENT: usize = 32;
+const MAX_URGENT: usize = 64;
 
 /// Failed attempts to open a connection after which a lookup is told that no server can be reached, if none is under
-/// way and none can be begun.
-const MAX_FAILURES: u32 = 4;
+/// way and none can be begun: one may be a circuit's fault, the second one hardly.
+const MAX_FAILURES: u32 = 2;
 
-/// How many times faster than the pool's clock connections are opened for lookups that wait: so many lookups at once
-/// don't show as so many connections at once.
+/// How many times faster than the pool's clock connections are opened for lookups that wait, at least: so many lookups
+/// at once don't show as so many connections at once.
 const URGENCY: u32 = 8;
+
+/// Where so many lookups wait that this pace would leave the last of them without a connection, it is what brings all of
+/// them theirs in about this part of their patience.
+const PATIENCE_PART: u32 = 4;
+
+/// Mean time for which a connection stays open, of no use to anybody, when all identities are forgotten together: a
+/// server that sees many connections end in one instant knows that they were one user's.
+const PARTING_MEAN: Duration = Duration::from_secs(5);
+
+/// Longest such time, whatever chance says.
+const PARTING_MAX: Duration = Duration::from_secs(30);
 
 /// The least pause between two of anything, so that a pause which chance makes too short to count is one still.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
@@ -37,6 +48,10 @@ enum State {
         ends_at: Moment,
     },
     Dirty(Dirty),
+    /// Nobody's any more.
+    Parting {
+        closes_at: Moment,
+    },
 }
 
 #[derive(Debug)]
@@ -49,6 +64,8 @@ struct Connection {
 struct Waiting {
     ticket: Ticket,
     key: IsolationKey,
+    /// Whether its server must be another one than those of the attempts before.
+    apart: bool,
     deadline: Moment,
     /// Connections that could not be opened since it waits.
     failures: u32,
@@ -112,15 +129,11 @@ impl Pool {
                     identity.last_used = now;
                 }
             }
-            Event::Wanted { ticket, key } => self.on_wanted(now, ticket, key, &mut effects),
+            Event::Wanted { ticket, key, apart } => self.on_wanted(now, ticket, key, apart, &mut effects),
             Event::Released(ticket) => self.on_released(now, ticket),
             Event::Lied(conn) => self.on_lied(now, conn, &mut effects),
             Event::Forget(id) => self.forget(&id, &mut effects),
-            Event::ForgetAll => {
-                for id in self.identities.keys().cloned().collect::<Vec<_>>() {
-                    self.forget(&id, &mut effects);
-                }
-            }
+            Event::ForgetAll => self.forget_all(now, &mut effects),
         }
         self.age(now, &mut effects);
         self.serve(now, &mut effects);
@@ -143,6 +156,7 @@ impl Pool {
                 State::Opening { .. } => counts.opening += 1,
                 State::Clean { .. } => counts.clean += 1,
                 State::Dirty(_) => counts.dirty += 1,
+                State::Parting { .. } => counts.parting += 1,
             }
         }
         counts
@@ -216,6 +230,10 @@ impl Pool {
     /// Closes the clean connections of which the test on server and end of life holds.
     fn close_clean(&mut self, ends: impl Fn(ServerIndex, Moment) -> bool, effects: &mut Vec<Effect>) {
         let is_over = |it: &Connection| matches!(it.state, State::Clean { ends_at, .. } if ends(it.server, ends_at));
+        self.close_all(is_over, effects);
+    }
+
+    fn close_all(&mut self, is_over: impl Fn(&Connection) -> bool, effects: &mut Vec<Effect>) {
         let over = self.connections.iter().filter(|(_, it)| is_over(it));
         for conn in over.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             self.close(conn, effects);
@@ -243,7 +261,7 @@ impl Pool {
         }
     }
 
-    fn on_wanted(&mut self, now: Moment, ticket: Ticket, key: IsolationKey, effects: &mut Vec<Effect>) {
+    fn on_wanted(&mut self, now: Moment, ticket: Ticket, key: IsolationKey, apart: bool, effects: &mut Vec<Effect>) {
         if !self.identities.contains_key(&key.id) {
             self.shrink(self.settings.max_ids.max(1) - 1, effects);
         }
@@ -254,13 +272,10 @@ impl Pool {
         });
         identity.last_used = now;
         identity.tickets.insert(ticket);
-        if let Some(conn) = identity.connections.get(&key.attempt) {
-            effects.push(Effect::Serve(ticket, *conn));
-            return;
-        }
         self.waiting.push_back(Waiting {
             ticket,
             key,
+            apart,
             deadline: now + self.settings.wait,
             failures: 0,
         });
@@ -335,7 +350,23 @@ impl Pool {
         effects.push(Effect::Forgotten(id.clone()));
     }
 
-    /// Ends what has lived long enough: waits, identities, clean connections.
+    /// Forgets all identities. Their connections are nobody's from now on, and close one by one.
+    fn forget_all(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        for connection in self.connections.values_mut() {
+            if let State::Dirty(Dirty { key, .. }) = &connection.state {
+                if let Some(identity) = self.identities.get_mut(&key.id) {
+                    identity.connections.remove(&key.attempt);
+                }
+                let stay = exponential(PARTING_MEAN, &mut self.rng).min(PARTING_MAX);
+                connection.state = State::Parting { closes_at: now + stay };
+            }
+        }
+        for id in self.identities.keys().cloned().collect::<Vec<_>>() {
+            self.forget(&id, effects);
+        }
+    }
+
+    /// Ends what has lived long enough: waits, identities, clean connections, those that nobody owns.
     fn age(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let late = |waiting: &Waiting| waiting.deadline <= now;
         self.refuse(late, Refusal::TimedOut(self.settings.wait), effects);
@@ -351,20 +382,31 @@ impl Pool {
             self.forget(&id, effects);
         }
         self.close_clean(|_, ends_at| ends_at <= now, effects);
+        self.close_all(
+            |it| matches!(it.state, State::Parting { closes_at } if closes_at <= now),
+            effects,
+        );
     }
 
-    /// Gives clean connections to those who wait, first come first served.
+    /// Gives connections to those who wait, first come first served: the one of their key, else a clean one.
     fn serve(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let mut unserved = VecDeque::new();
         while let Some(waiting) = self.waiting.pop_front() {
-            let Waiting { ticket, key, .. } = &waiting;
-            // Two lookups of one key may wait: the second rides the connection that the first one got.
+            let Waiting { ticket, key, apart, .. } = &waiting;
+            let avoided = self.avoided(key, *apart);
             let bound = self
                 .identities
                 .get(&key.id)
                 .and_then(|it| it.connections.get(&key.attempt))
                 .copied();
-            if let Some(conn) = bound.or_else(|| self.bind(key)) {
+            let bound = match bound {
+                Some(conn) if self.server_of(conn).is_some_and(|server| avoided.contains(&server)) => {
+                    self.close(conn, effects);
+                    None
+                }
+                bound => bound,
+            };
+            if let Some(conn) = bound.or_else(|| self.bind(key, &avoided)) {
                 if let Some(identity) = self.identities.get_mut(&key.id) {
                     identity.last_used = now;
                 }
@@ -376,8 +418,15 @@ impl Pool {
         self.waiting = unserved;
     }
 
+    /// Returns the servers that a key's connection must not lead to.
+    fn avoided(&self, key: &IsolationKey, apart: bool) -> BTreeSet<ServerIndex> {
+        let identity = self.identities.get(&key.id).filter(|_| apart);
+        let before = identity.into_iter().flat_map(|it| it.connections.range(..key.attempt));
+        before.filter_map(|(_, conn)| self.server_of(*conn)).collect()
+    }
+
     /// Takes a clean connection for a key: to a server that the identity has no other connection to, if possible.
-    fn bind(&mut self, key: &IsolationKey) -> Option<ConnId> {
+    fn bind(&mut self, key: &IsolationKey, avoided: &BTreeSet<ServerIndex>) -> Option<ConnId> {
         let identity = self.identities.get(&key.id)?;
         let used: BTreeSet<ServerIndex> = identity
             .connections
@@ -387,7 +436,7 @@ impl Pool {
         let clean = self
             .connections
             .iter()
-            .filter(|(_, it)| matches!(it.state, State::Clean { .. }));
+            .filter(|(_, it)| matches!(it.state, State::Clean { .. }) && !avoided.contains(&it.server));
         let candidates: Vec<(bool, ConnId)> = clean.map(|(conn, it)| (used.contains(&it.server), *conn)).collect();
         let fewest = candidates.iter().map(|(used, _)| *used).min()?;
         let best: Vec<ConnId> = candidates
@@ -415,19 +464,30 @@ impl Pool {
             let counts = self.counts();
             let under_way = |it: &Connection| matches!(it.state, State::Opening { urgent: false });
             if counts.clean + counts.opening < self.settings.clean && !self.connections.values().any(under_way) {
-                self.open_one(now, false, effects);
+                self.open_one(now, false, &BTreeSet::new(), effects);
             }
         }
-        if self.lacks_urgent() && self.urgent_from <= now && self.open_one(now, true, effects) {
-            self.urgent_from = now + exponential(self.settings.opening_mean / URGENCY, &mut self.rng);
+        if self.lacks_urgent() && self.urgent_from <= now {
+            let choosy = self.waiting.iter().find(|waiting| waiting.apart);
+            let avoided = choosy.map(|waiting| self.avoided(&waiting.key, true));
+            let anybody = self.waiting.iter().any(|waiting| !waiting.apart);
+            // Whoever may go anywhere takes what is opened for others, but does not wait for their servers.
+            let opened = avoided.is_some_and(|avoided| self.open_one(now, true, &avoided, effects))
+                || anybody && self.open_one(now, true, &BTreeSet::new(), effects);
+            if opened {
+                self.urgent_from = now + exponential(self.urgent_mean(), &mut self.rng);
+            }
         }
         // Who waits is told as soon as there is no hope, not at the end of its patience.
-        if self.counts().opening == 0 && !self.servers.any_ready(now) {
-            let next_try = self.servers.next_try();
-            let lost = |waiting: &Waiting| {
-                waiting.failures >= MAX_FAILURES || next_try.is_none_or(|next_try| next_try >= waiting.deadline)
+        if self.counts().opening == 0 {
+            let lost = |waiting: &&Waiting| {
+                let avoided = self.avoided(&waiting.key, waiting.apart);
+                let next_try = self.servers.next_try(true, &avoided);
+                let is_ready = next_try.is_some_and(|at| at <= now);
+                !is_ready && (waiting.failures >= MAX_FAILURES || next_try.is_none_or(|at| at >= waiting.deadline))
             };
-            self.refuse(lost, Refusal::Unreachable, effects);
+            let lost: BTreeSet<Ticket> = self.waiting.iter().filter(lost).map(|it| it.ticket).collect();
+            self.refuse(|waiting| lost.contains(&waiting.ticket), Refusal::Unreachable, effects);
         }
     }
 
@@ -453,13 +513,27 @@ impl Pool {
         self.counts().opening < self.waiting.len().min(MAX_URGENT)
     }
 
-    fn open_one(&mut self, now: Moment, urgent: bool, effects: &mut Vec<Effect>) -> bool {
+    /// Returns the mean pause between two connections for lookups that wait.
+    fn urgent_mean(&self) -> Duration {
+        let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX).max(1);
+        let pace = self.settings.opening_mean / URGENCY;
+        pace.min(self.settings.wait / PATIENCE_PART / waiting)
+    }
+
+    fn open_one(
+        &mut self,
+        now: Moment,
+        urgent: bool,
+        avoided: &BTreeSet<ServerIndex>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let connections = &self.connections;
         let load = |server: ServerIndex| {
-            let idle = |it: &&Connection| it.server == server && !matches!(it.state, State::Dirty(_));
+            let is_idle = |state: &State| matches!(state, State::Opening { .. } | State::Clean { .. });
+            let idle = |it: &&Connection| it.server == server && is_idle(&it.state);
             connections.values().filter(idle).count()
         };
-        let Some(server) = self.servers.choose(now, load, &mut self.rng) else {
+        let Some(server) = self.servers.choose(now, urgent, avoided, load, &mut self.rng) else {
             return false;
         };
         let conn = ConnId(self.next_conn);
@@ -495,17 +569,27 @@ impl Pool {
         }
     }
 
+    /// Returns the earliest moment at which a server may be tried for one of those who wait.
+    fn next_urgent_try(&self) -> Option<Moment> {
+        let of = |waiting: &Waiting| self.servers.next_try(true, &self.avoided(&waiting.key, waiting.apart));
+        // Those who may go anywhere all have the same hope.
+        let choosy = self.waiting.iter().filter(|waiting| waiting.apart);
+        let other = self.waiting.iter().find(|waiting| !waiting.apart);
+        choosy.chain(other).filter_map(of).min()
+    }
+
     fn wake(&self, now: Moment, effects: &mut Vec<Effect>) {
-        let clean = self.connections.values().filter_map(|it| match it.state {
+        let ends = self.connections.values().filter_map(|it| match it.state {
             State::Clean { ping_at, ends_at, .. } => Some(ping_at.min(ends_at)),
+            State::Parting { closes_at } => Some(closes_at),
             State::Opening { .. } | State::Dirty(_) => None,
         });
         let idle = self.identities.values().filter(|identity| identity.tickets.is_empty());
         let ids = idle.map(|identity| identity.last_used + self.settings.id_ttl);
         let waits = self.waiting.iter().map(|waiting| waiting.deadline);
-        let urgent = self.lacks_urgent().then(|| self.servers.next_try()).flatten();
+        let urgent = self.lacks_urgent().then(|| self.next_urgent_try()).flatten();
         let urgent = urgent.map(|at| at.max(self.urgent_from));
-        let times = clean.chain(ids).chain(waits).chain(urgent).chain(self.opens_at);
+        let times = ends.chain(ids).chain(waits).chain(urgent).chain(self.opens_at);
         if let Some(at) = times.min() {
             effects.push(Effect::WakeAt(at.max(now + LEAST_PAUSE)));
         }

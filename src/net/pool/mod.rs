@@ -78,6 +78,9 @@ pub enum Event {
         ticket: Ticket,
         /// Whose connection it must be.
         key: IsolationKey,
+        /// Whether it must lead to another server than the connections of the ID's attempts before this one, as for a
+        /// quorum; otherwise it does so only where there is the choice.
+        apart: bool,
     },
     /// A lookup has no use for its ticket any more: served, or given up. One that was refused has none anyway.
     Released(Ticket),
@@ -87,7 +90,8 @@ pub enum Event {
     Used(IsolationId),
     /// Everything of an ID is to be forgotten now.
     Forget(IsolationId),
-    /// Everything of all IDs is to be forgotten now.
+    /// Everything of all IDs is to be forgotten now. Nobody gets their connections any more, but these close one by
+    /// one: a server that sees them end together knows that they were one user's.
     ForgetAll,
 }
 
@@ -173,6 +177,8 @@ pub struct Counts {
     pub clean: usize,
     /// Connections bound to a key.
     pub dirty: usize,
+    /// Connections of identities that are forgotten, about to close.
+    pub parting: usize,
     /// Live isolation IDs.
     pub ids: usize,
     /// Lookups that wait for a connection.

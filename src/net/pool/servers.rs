@@ -1,5 +1,8 @@
 //! Which server the next connection goes to.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -10,11 +13,28 @@ use crate::time::Moment;
 /// again, but not before the others have theirs.
 const MOST_WEIGHT: u32 = 2;
 
+/// The pause before a server that could not be reached is tried again while a lookup waits for it: no back-off is to
+/// keep people from a server that is back, and a server that is down costs them a short wait only.
+const URGENT_REST: Duration = Duration::from_secs(3);
+
 /// What is known of one server; in memory only, gone with the process.
 #[derive(Clone, Debug, Default)]
 struct Standing {
     failures: u32,
+    /// Not to be tried before, by the pool's own clock.
     not_before: Moment,
+    /// Not to be tried before, for a lookup that waits.
+    not_urgently_before: Moment,
+}
+
+impl Standing {
+    fn not_before(&self, urgent: bool) -> Moment {
+        if urgent {
+            self.not_urgently_before
+        } else {
+            self.not_before
+        }
+    }
 }
 
 /// All servers and how they stand.
@@ -26,15 +46,9 @@ impl Servers {
         Self(vec![Standing::default(); count])
     }
 
-    /// Says whether any server may be tried now.
-    pub(super) fn any_ready(&self, now: Moment) -> bool {
-        self.next_try().is_some_and(|at| at <= now)
-    }
-
     pub(super) fn succeeded(&mut self, server: ServerIndex) {
         if let Some(standing) = self.0.get_mut(server.0) {
-            standing.failures = 0;
-            standing.not_before = Moment::default();
+            *standing = Standing::default();
         }
     }
 
@@ -53,33 +67,51 @@ impl Servers {
             return;
         };
         let useless = trouble == Trouble::Useless;
-        // Connections that were under way together fail together: that is one failure.
-        if standing.not_before > now && !useless {
+        let longest = settings.back_off_max;
+        let mut rest = |rest: Duration| now + rest.mul_f64(rng.random_range(0.5..1.0));
+        if useless {
+            standing.failures = standing.failures.saturating_add(1);
+            standing.not_before = rest(longest);
+            standing.not_urgently_before = standing.not_before;
             return;
         }
-        let doubled = settings.back_off.saturating_mul(1 << standing.failures.min(16));
-        let longest = settings.back_off_max;
-        standing.failures = standing.failures.saturating_add(1);
-        let rest = if useless { longest } else { doubled.min(longest) };
-        standing.not_before = now + rest.mul_f64(rng.random_range(0.5..1.0));
+        // Connections that were under way together fail together: that is one failure. What was tried for a lookup
+        // before its time says nothing new either.
+        if standing.not_before <= now {
+            let doubled = settings.back_off.saturating_mul(1 << standing.failures.min(16));
+            standing.failures = standing.failures.saturating_add(1);
+            standing.not_before = rest(doubled.min(longest));
+        }
+        let urgent = rest(URGENT_REST).max(standing.not_urgently_before);
+        standing.not_urgently_before = urgent.min(standing.not_before);
     }
 
-    /// Returns the earliest moment at which a server may be tried, which may be past; `None` when there is no server.
-    pub(super) fn next_try(&self) -> Option<Moment> {
-        self.0.iter().map(|server| server.not_before).min()
+    fn others(&self, avoided: &BTreeSet<ServerIndex>) -> impl Iterator<Item = (ServerIndex, &Standing)> {
+        let all = self.0.iter().enumerate().map(|(at, it)| (ServerIndex(at), it));
+        all.filter(|(server, _)| !avoided.contains(server))
     }
 
-    /// Chooses among the servers that may be tried now the one with the least `load`, by chance among equals.
+    /// Returns the earliest moment at which another server than the avoided ones may be tried, which may be past; `None`
+    /// when there is none.
+    pub(super) fn next_try(&self, urgent: bool, avoided: &BTreeSet<ServerIndex>) -> Option<Moment> {
+        self.others(avoided).map(|(_, it)| it.not_before(urgent)).min()
+    }
+
+    /// Chooses among the servers that may be tried now the one with the least `load`, by chance among equals. One that
+    /// may only be tried for a lookup is the last resort.
     pub(super) fn choose(
         &self,
         now: Moment,
+        urgent: bool,
+        avoided: &BTreeSet<ServerIndex>,
         load: impl Fn(ServerIndex) -> usize,
         rng: &mut StdRng,
     ) -> Option<ServerIndex> {
-        let ready = self.0.iter().enumerate().filter(|(_, it)| it.not_before <= now);
-        let weighed = ready.map(|(at, it)| {
-            let weight = load(ServerIndex(at)) + it.failures.min(MOST_WEIGHT) as usize;
-            ((weight, rng.random::<u32>()), ServerIndex(at))
+        let urgent = urgent && self.next_try(false, avoided).is_none_or(|at| at > now);
+        let ready = self.others(avoided).filter(|(_, it)| it.not_before(urgent) <= now);
+        let weighed = ready.map(|(server, it)| {
+            let weight = load(server) + it.failures.min(MOST_WEIGHT) as usize;
+            ((weight, rng.random::<u32>()), server)
         });
         weighed.min().map(|(_, server)| server)
     }

@@ -10,6 +10,7 @@
 
 use crate::isolation::IsolationId;
 use crate::name::encoding::quoted;
+use crate::name::lookup::MAX_QUORUM;
 use crate::name::{Encoding, NameId};
 use crate::node::Question;
 
@@ -156,6 +157,7 @@ fn core_style(items: Vec<Json>, ids: Ids, defaults: Defaults, method: Method) ->
             // No name is that long, so none with these bytes was ever registered.
             name: NameId::new(&bytes).ok_or_else(|| never(quoted(&bytes)))?,
             allow_expired: options.allow_expired.unwrap_or(defaults.allow_expired),
+            quorum: options.quorum,
             isolation_id: options.ids.into_id()?,
         },
         encodings,
@@ -204,6 +206,7 @@ fn electrum_style(items: Vec<Json>, mut ids: Ids) -> Result<NameArgs, RpcError> 
         question: Question {
             name: NameId::new(&bytes).ok_or_else(|| RpcError::new(code::NAME, "Name purportedly never existed"))?,
             allow_expired: options.allow_expired.unwrap_or(false),
+            quorum: options.quorum,
             isolation_id: options.ids.into_id()?,
         },
         encodings,
@@ -218,6 +221,7 @@ struct Options {
     value_encoding: Option<String>,
     by_hash: Option<String>,
     allow_expired: Option<bool>,
+    quorum: Option<u8>,
     ids: Ids,
 }
 
@@ -237,6 +241,7 @@ impl Options {
                 "allowExpired" if method == Method::NameShow => {
                     once(&mut options.allow_expired, &key, boolean(&key, value)?)?;
                 }
+                "quorum" if method == Method::NameShow => once(&mut options.quorum, &key, quorum(&key, value)?)?,
                 _ => return Err(RpcError::new(code::PARAMETER, format!("Unknown option {key}"))),
             }
         }
@@ -270,6 +275,22 @@ fn string(field: &str, value: Json) -> Result<Option<String>, RpcError> {
         Json::Null => Ok(None),
         Json::String(text) => Ok(Some(text)),
         other => Err(RpcError::field_type(field, other.type_word(), "string")),
+    }
+}
+
+fn quorum(field: &str, value: Json) -> Result<Option<u8>, RpcError> {
+    let number = match value {
+        Json::Null => return Ok(None),
+        Json::Number(number) => number,
+        other => return Err(RpcError::field_type(field, other.type_word(), "number")),
+    };
+    let quorum = number.as_u64().and_then(|number| u8::try_from(number).ok());
+    match quorum.filter(|quorum| (1..=MAX_QUORUM).contains(quorum)) {
+        Some(quorum) => Ok(Some(quorum)),
+        None => Err(RpcError::new(
+            code::PARAMETER,
+            format!("{field} must be a number from 1 to {MAX_QUORUM}"),
+        )),
     }
 }
 

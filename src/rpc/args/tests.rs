@@ -167,6 +167,27 @@ fn electrum_named() {
 }
 
 #[test]
+fn a_quorum_may_be_asked_for_in_either_style() {
+    for json in [
+        r#"["d/x", {"quorum": 3}]"#,
+        r#"{"name": "d/x", "options": {"quorum": 3}}"#,
+        r#"{"identifier": "d/x", "options": {"quorum": 3}}"#,
+    ] {
+        assert_eq!(read(json).unwrap().question.quorum, Some(3), "{json}");
+    }
+    assert_eq!(read(r#"["d/x", {"quorum": null}]"#).unwrap().question.quorum, None);
+    for number in ["0", "9", "-1", "1.5", "1e30"] {
+        bad(
+            &format!(r#"["d/x", {{"quorum": {number}}}]"#),
+            -8,
+            "quorum must be a number from 1 to 8",
+        );
+    }
+    let message = "JSON value of type string for field quorum is not of expected type number";
+    bad(r#"["d/x", {"quorum": "2"}]"#, -3, message);
+}
+
+#[test]
 fn two_different_ids_are_refused_wherever_they_stand() {
     for json in [
         r#"["d/x",{"streamID":"a","isolation_id":"b"}]"#,

@@ -17,6 +17,7 @@ use super::result;
 use crate::chain::{self, Height};
 use crate::name::Outcome;
 use crate::name::encoding::quoted;
+use crate::name::lookup::LookupError;
 use crate::node::{Answer, Handle, NodeError, Standing};
 
 /// All methods, over a node.
@@ -204,7 +205,9 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
             };
             (code::INITIAL_DOWNLOAD, message)
         }
-        NodeError::Dial(_) | NodeError::NoServer { .. } => (code::NOT_CONNECTED, error.to_string()),
+        NodeError::Dial(_) | NodeError::NoServer { .. } | NodeError::Lookup(LookupError::Unreachable { .. }) => {
+            (code::NOT_CONNECTED, error.to_string())
+        }
         NodeError::Stopped
         | NodeError::Lookup(_)
         | NodeError::History { .. }
@@ -222,7 +225,7 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
 
 /// Counts all connections to Electrum servers.
 fn connections(standing: &Standing) -> usize {
-    standing.progress.connections + standing.pool.clean + standing.pool.dirty
+    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.parting
 }
 
 /// Returns the program's version as Core writes its own: two digits for each part but the first.
@@ -264,6 +267,7 @@ fn isolation_info(standing: &Standing) -> CallResult {
         "ids": pool.ids,
         "clean": pool.clean,
         "dirty": pool.dirty,
+        "parting": pool.parting,
         "opening": pool.opening,
         "waiting": pool.waiting,
     }))

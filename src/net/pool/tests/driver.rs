@@ -36,6 +36,8 @@ pub(super) struct Seen {
     pub(super) unasked: bool,
     pub(super) open: bool,
     pub(super) over: bool,
+    /// It was bound when all was forgotten.
+    pub(super) parting: bool,
     /// Whom it was served to; never more than one.
     pub(super) key: Option<IsolationKey>,
 }
@@ -92,7 +94,7 @@ impl Driver {
         assert!(counts.ids <= idle_room.max(busy.len()), "{counts:?}");
         assert_eq!(counts.waiting, self.unanswered().count());
         let open = self.seen.values().filter(|it| it.open && !it.over).count();
-        assert_eq!(counts.clean + counts.dirty, open);
+        assert_eq!(counts.clean + counts.dirty + counts.parting, open);
         assert_eq!(counts.opening, self.opening.len());
     }
 
@@ -106,6 +108,7 @@ impl Driver {
                     unasked,
                     open: false,
                     over: false,
+                    parting: false,
                     key: None,
                 };
                 assert!(self.seen.insert(conn, seen).is_none(), "a number was used again");
@@ -130,6 +133,7 @@ impl Driver {
                 let key = self.asked[&ticket].1.clone();
                 let seen = self.seen.get_mut(&conn).unwrap();
                 assert!(seen.open && !seen.over, "what is served is open");
+                assert!(!seen.parting, "what was all forgotten is nobody's");
                 let bound = seen.key.get_or_insert_with(|| key.clone());
                 assert_eq!(*bound, key, "a connection changed hands");
                 self.answer(ticket, Fate::Served(conn));
@@ -140,8 +144,14 @@ impl Driver {
             }
             Effect::Forgotten(id) => {
                 let left = self.seen.values().filter(|it| !it.over);
-                let left = left.filter(|it| it.key.as_ref().is_some_and(|key| key.id == id));
-                assert_eq!(left.count(), 0, "its connections are closed first");
+                let left = left
+                    .filter(|it| it.key.as_ref().is_some_and(|key| key.id == id))
+                    .count();
+                let parting = self.pool.counts().parting;
+                assert!(
+                    left <= parting,
+                    "its connections are closed first, or nobody's: {left} {parting}"
+                );
                 self.forgotten.push(id);
             }
             Effect::WakeAt(at) => self.wake_at = Some(at),
@@ -162,10 +172,19 @@ impl Driver {
     }
 
     pub(super) fn want(&mut self, key: IsolationKey) -> Ticket {
+        self.want_as(key, false)
+    }
+
+    /// As [`Self::want`], at another server than those of the attempts before.
+    pub(super) fn want_apart(&mut self, key: IsolationKey) -> Ticket {
+        self.want_as(key, true)
+    }
+
+    fn want_as(&mut self, key: IsolationKey, apart: bool) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.asked.insert(ticket, (self.now, key.clone()));
-        self.step(Event::Wanted { ticket, key });
+        self.step(Event::Wanted { ticket, key, apart });
         ticket
     }
 
@@ -209,6 +228,13 @@ impl Driver {
     pub(super) fn closed(&mut self, conn: ConnId, trouble: Trouble) {
         self.seen.get_mut(&conn).unwrap().over = true;
         self.step(Event::Closed(conn, trouble));
+    }
+
+    pub(super) fn forget_all(&mut self) {
+        for seen in self.seen.values_mut().filter(|it| it.key.is_some()) {
+            seen.parting = true;
+        }
+        self.step(Event::ForgetAll);
     }
 
     pub(super) fn clean(&self) -> Vec<ConnId> {

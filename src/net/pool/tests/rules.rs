@@ -158,6 +158,56 @@ fn attempts_of_one_id_go_to_different_servers() {
 }
 
 #[test]
+fn attempts_that_must_be_apart_wait_for_another_server() {
+    for seed in 0..20 {
+        let mut driver = Driver::new(2, Settings::default(), [seed; 32]);
+        // Everything that is there leads to one server.
+        driver.run(MINUTE, |server| (server.0 == 1).then_some(Trouble::Unreachable));
+        let first = driver.serve(key(1, 0));
+        let opinion = driver.serve(key(1, 1));
+        assert_eq!(
+            driver.seen[&opinion].server,
+            ServerIndex(0),
+            "the best that could be had"
+        );
+        let ticket = driver.want_apart(key(1, 1));
+        assert_eq!(driver.fate(ticket), None);
+        assert!(driver.seen[&opinion].over, "and of no use any more");
+        driver.run_well(MINUTE / 2);
+        let second = driver.conn(ticket);
+        assert_eq!(driver.seen[&second].server, ServerIndex(1));
+        driver.release(ticket);
+        assert_eq!(driver.serve(key(1, 0)), first);
+        assert_eq!(driver.serve(key(1, 1)), second);
+        let ticket = driver.want_apart(key(1, 2));
+        assert_eq!(
+            driver.fate(ticket),
+            Some(Fate::Refused(Refusal::Unreachable)),
+            "there is no third server"
+        );
+    }
+}
+
+#[test]
+fn who_waits_for_a_dead_server_keeps_nobody_from_the_others() {
+    let mut driver = driver(2);
+    let alive = |server: ServerIndex| (server.0 == 1).then_some(Trouble::Unreachable);
+    driver.run(MINUTE, alive);
+    for number in 0..6 {
+        driver.serve(key(number, 0));
+    }
+    let choosy: Vec<_> = (0..6).map(|number| driver.want_apart(key(number, 1))).collect();
+    let others: Vec<_> = (10..20).map(|number| driver.want(key(number, 0))).collect();
+    driver.run(MINUTE / 4, alive);
+    for ticket in choosy {
+        assert_eq!(driver.fate(ticket), Some(Fate::Refused(Refusal::Unreachable)));
+    }
+    for ticket in others {
+        assert!(matches!(driver.fate(ticket), Some(Fate::Served(_))));
+    }
+}
+
+#[test]
 fn one_server_alive_is_enough() {
     let mut driver = driver(3);
     let one = |server: ServerIndex| (server.0 != 1).then_some(Trouble::Unreachable);
@@ -392,9 +442,73 @@ fn forget_closes_all_of_an_id_and_nothing_else() {
     assert!(driver.seen[&first].over && driver.seen[&second].over && !driver.seen[&other].over);
     assert_eq!(driver.forgotten, [id(1)]);
     assert!(![first, second].contains(&driver.serve(key(1, 0))));
-    driver.step(Event::ForgetAll);
-    assert_eq!(driver.pool.counts().dirty, 0);
-    assert_eq!(driver.pool.counts().ids, 0);
+}
+
+#[test]
+fn when_all_are_forgotten_connections_are_nobodys_at_once_and_close_one_by_one() {
+    let mut driver = warm(1);
+    let conns: Vec<ConnId> = (0..6).map(|number| driver.serve(key(number, 0))).collect();
+    driver.run_well(MINUTE);
+    driver.forget_all();
+    let counts = driver.pool.counts();
+    assert_eq!((counts.ids, counts.dirty, counts.parting), (0, 0, 6));
+    assert!(!conns.contains(&driver.serve(key(0, 0))));
+    let since = driver.now;
+    let mut closed = BTreeSet::new();
+    while driver.pool.counts().parting > 0 {
+        let before = driver.pool.counts().parting;
+        driver.run_well(Duration::from_millis(1));
+        assert!(before - driver.pool.counts().parting <= 1, "no two at a time");
+        closed.insert(driver.now);
+    }
+    assert!(conns.iter().all(|conn| driver.seen[conn].over));
+    assert!(driver.now.since(since) <= Duration::from_secs(30));
+}
+
+#[test]
+fn hundreds_of_lookups_at_once_are_all_served_in_time_and_still_one_by_one() {
+    let mut driver = driver(2);
+    let begun = driver.now;
+    let tickets: Vec<_> = (0..500).map(|number| driver.want(key(number, 0))).collect();
+    driver.run_well(MINUTE);
+    for ticket in tickets {
+        assert!(matches!(driver.fate(ticket), Some(Fate::Served(_))));
+    }
+    let moments: BTreeSet<Moment> = driver.seen.values().map(|it| it.begun).collect();
+    assert_eq!(moments.len(), driver.seen.len(), "no two at a time");
+    let soon = driver
+        .seen
+        .values()
+        .filter(|it| it.begun.since(begun) < Duration::from_secs(1));
+    assert!(soon.count() < 60, "no burst");
+}
+
+#[test]
+fn a_server_that_is_back_serves_the_next_lookup_whatever_the_back_off() {
+    let mut driver = driver(2);
+    driver.run(MINUTE * 60, |_| Some(Trouble::Unreachable));
+    let ticket = driver.want(key(1, 0));
+    driver.run_well(Duration::from_secs(3));
+    assert!(matches!(driver.fate(ticket), Some(Fate::Served(_))));
+    driver.run_well(MINUTE);
+    assert_eq!(driver.clean().len(), 6, "nor does the pool wait any longer");
+}
+
+#[test]
+fn while_all_servers_are_dead_each_lookup_is_told_within_seconds_and_tries_are_few() {
+    let mut driver = driver(2);
+    driver.run(MINUTE * 60, |_| Some(Trouble::Unreachable));
+    let before = driver.seen.len();
+    for number in 0..100 {
+        let ticket = driver.want(key(number, 0));
+        driver.run(Duration::from_secs(7), |_| Some(Trouble::Unreachable));
+        assert_eq!(driver.fate(ticket), Some(Fate::Refused(Refusal::Unreachable)));
+    }
+    let tries = driver.seen.len() - before;
+    assert!(
+        tries <= 700 * 2 * 2 / 3 + 10,
+        "{tries} tries of two servers in 700 seconds"
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ enum Step {
     Open(usize),
     Fail(usize, Trouble),
     Close(usize, Trouble),
-    Want(u32, u8),
+    Want(u32, u8, bool),
     Release(usize),
     Lie(usize),
     Use(u32),
@@ -36,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => any::<usize>().prop_map(Step::Open),
         3 => (any::<usize>(), trouble()).prop_map(|(at, trouble)| Step::Fail(at, trouble)),
         2 => (any::<usize>(), trouble()).prop_map(|(at, trouble)| Step::Close(at, trouble)),
-        8 => (0..6_u32, 0..3_u8).prop_map(|(id, attempt)| Step::Want(id, attempt)),
+        8 => (0..6_u32, 0..3_u8, any::<bool>()).prop_map(|(id, attempt, apart)| Step::Want(id, attempt, apart)),
         6 => any::<usize>().prop_map(Step::Release),
         1 => any::<usize>().prop_map(Step::Lie),
         1 => (0..6_u32).prop_map(Step::Use),
@@ -74,7 +74,8 @@ fn carry_out(driver: &mut Driver, step: Step) {
                 driver.closed(conn, trouble);
             }
         }
-        Step::Want(number, attempt) => drop(driver.want(key(number, attempt))),
+        Step::Want(number, attempt, false) => drop(driver.want(key(number, attempt))),
+        Step::Want(number, attempt, true) => drop(driver.want_apart(key(number, attempt))),
         Step::Release(at) => {
             let held = driver.asked.keys().filter(|ticket| !driver.released.contains(ticket));
             if let Some(ticket) = nth(&held.copied().collect::<Vec<Ticket>>(), at) {
@@ -90,12 +91,12 @@ fn carry_out(driver: &mut Driver, step: Step) {
         Step::Forget(number) => {
             driver.step(Event::Forget(id(number)));
             let left = driver.seen.values().filter(|it| it.open && !it.over);
-            let left = left.filter(|it| it.key.as_ref().is_some_and(|key| key.id == id(number)));
+            let left = left.filter(|it| !it.parting && it.key.as_ref().is_some_and(|key| key.id == id(number)));
             // What is there again belongs to who waited, and was served a moment ago.
             let waited = driver.fates.values().filter(|(at, _)| *at == driver.now).count();
             assert!(left.count() <= waited);
         }
-        Step::ForgetAll => driver.step(Event::ForgetAll),
+        Step::ForgetAll => driver.forget_all(),
     }
 }
 
@@ -128,7 +129,7 @@ proptest! {
         while driver.tick(end) {}
         driver.step(Event::Tick);
         let counts = driver.pool.counts();
-        prop_assert_eq!((counts.ids, counts.dirty, counts.waiting), (0, 0, 0));
+        prop_assert_eq!((counts.ids, counts.dirty, counts.parting, counts.waiting), (0, 0, 0, 0));
         // With everything well again, so is the pool, after the longest time that a server is left alone.
         driver.run_well(settings.back_off_max + Duration::from_secs(60));
         prop_assert_eq!(driver.clean().len().min(clean), clean);
