@@ -36,8 +36,6 @@ pub(super) struct Seen {
     pub(super) unasked: bool,
     pub(super) open: bool,
     pub(super) over: bool,
-    /// It was bound when all was forgotten.
-    pub(super) parting: bool,
     /// Whom it was served to; never more than one.
     pub(super) key: Option<IsolationKey>,
 }
@@ -48,6 +46,8 @@ pub(super) struct Driver {
     pub(super) settings: Settings,
     pub(super) seen: BTreeMap<ConnId, Seen>,
     pub(super) opening: Vec<ConnId>,
+    /// Those that were bound when all was forgotten.
+    pub(super) parting: BTreeSet<ConnId>,
     pub(super) fates: BTreeMap<Ticket, (Moment, Fate)>,
     pub(super) asked: BTreeMap<Ticket, (Moment, IsolationKey)>,
     pub(super) released: BTreeSet<Ticket>,
@@ -65,6 +65,7 @@ impl Driver {
             settings,
             seen: BTreeMap::new(),
             opening: Vec::new(),
+            parting: BTreeSet::new(),
             fates: BTreeMap::new(),
             asked: BTreeMap::new(),
             released: BTreeSet::new(),
@@ -108,7 +109,6 @@ impl Driver {
                     unasked,
                     open: false,
                     over: false,
-                    parting: false,
                     key: None,
                 };
                 assert!(self.seen.insert(conn, seen).is_none(), "a number was used again");
@@ -133,7 +133,7 @@ impl Driver {
                 let key = self.asked[&ticket].1.clone();
                 let seen = self.seen.get_mut(&conn).unwrap();
                 assert!(seen.open && !seen.over, "what is served is open");
-                assert!(!seen.parting, "what was all forgotten is nobody's");
+                assert!(!self.parting.contains(&conn), "what was all forgotten is nobody's");
                 let bound = seen.key.get_or_insert_with(|| key.clone());
                 assert_eq!(*bound, key, "a connection changed hands");
                 self.answer(ticket, Fate::Served(conn));
@@ -231,9 +231,8 @@ impl Driver {
     }
 
     pub(super) fn forget_all(&mut self) {
-        for seen in self.seen.values_mut().filter(|it| it.key.is_some()) {
-            seen.parting = true;
-        }
+        let bound = self.seen.iter().filter(|(_, it)| it.key.is_some());
+        self.parting.extend(bound.map(|(conn, _)| *conn));
         self.step(Event::ForgetAll);
     }
 

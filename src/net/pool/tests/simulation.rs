@@ -90,8 +90,11 @@ fn carry_out(driver: &mut Driver, step: Step) {
         Step::Use(number) => driver.step(Event::Used(id(number))),
         Step::Forget(number) => {
             driver.step(Event::Forget(id(number)));
-            let left = driver.seen.values().filter(|it| it.open && !it.over);
-            let left = left.filter(|it| !it.parting && it.key.as_ref().is_some_and(|key| key.id == id(number)));
+            let left = driver
+                .seen
+                .iter()
+                .filter(|(conn, it)| it.open && !it.over && !driver.parting.contains(conn));
+            let left = left.filter(|(_, it)| it.key.as_ref().is_some_and(|key| key.id == id(number)));
             // What is there again belongs to who waited, and was served a moment ago.
             let waited = driver.fates.values().filter(|(at, _)| *at == driver.now).count();
             assert!(left.count() <= waited);
