@@ -116,7 +116,7 @@ fn import(c: &mut Criterion) {
             |mut tree| {
                 for header in &headers {
                     let (full, _) = FullHeader::decode(header).unwrap();
-                    tree.restore(full.pure).unwrap();
+                    tree.restore(full.pure, true).unwrap();
                 }
                 tree
             },

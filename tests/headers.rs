@@ -41,7 +41,7 @@ fn the_chain_of_core_is_accepted_header_by_header() {
         auxpows += usize::from(full.auxpow.is_some());
         assert_eq!(tree.accept(&full, NOW), Ok(Accepted::Extended), "height {height}");
         assert_eq!(tree.tip().height, height);
-        assert_eq!(restored.restore(full.pure), Ok(()));
+        assert_eq!(restored.restore(full.pure, true), Ok(()));
     }
     assert_eq!(auxpows, 471);
     assert_eq!(tree.tip().hash.to_string(), REGTEST_TIP);

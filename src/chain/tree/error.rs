@@ -41,6 +41,16 @@ pub enum HeaderError {
         /// The header's hash.
         got: BlockHash,
     },
+    /// A header that should prove the one known at its height is another one.
+    #[error("header {got} at height {height}, asked for was the proof of {expected}")]
+    OtherHeader {
+        /// Its height.
+        height: Height,
+        /// The hash of the header to be proved.
+        expected: BlockHash,
+        /// The header's hash.
+        got: BlockHash,
+    },
     /// Everything down to the genesis header is known: there is nothing to fill in.
     #[error("nothing lies below the genesis header")]
     BelowGenesis,

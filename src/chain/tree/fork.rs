@@ -10,7 +10,7 @@ use crate::chain::{Height, difficulty};
 
 impl HeaderTree {
     /// Puts a checked header into the tree, its parent being known and not below the anchor.
-    pub(super) fn insert(&mut self, link: Link, work: Work) -> Result<Accepted, HeaderError> {
+    pub(super) fn insert(&mut self, link: Link, work: Work, proved: bool) -> Result<Accepted, HeaderError> {
         let prev = link.header.prev();
         let parent = self.height_of(&prev).ok_or(HeaderError::UnknownParent { prev })?;
         let height = parent.checked_add(1).ok_or(HeaderError::HeightOverflow)?;
@@ -18,23 +18,23 @@ impl HeaderTree {
         let chainwork = difficulty::add_work(self.chainwork_of(&prev, parent), work);
         let node = Node { link, chainwork };
         if prev == tip.hash {
-            self.heights.insert(link.hash, height);
+            self.note(link.hash, height, proved);
             self.best.push(node);
             return Ok(Accepted::Extended);
         }
         if chainwork > tip.chainwork {
-            self.heights.insert(link.hash, height);
+            self.note(link.hash, height, proved);
             let fork = self.reorganize(node);
             return Ok(Accepted::Reorganized { fork });
         }
         self.make_room(prev)?;
-        self.heights.insert(link.hash, height);
+        self.note(link.hash, height, proved);
         self.branches.insert(link.hash, node);
         Ok(Accepted::Branch)
     }
 
     /// Returns the total work up to a known header that is not below the anchor.
-    fn chainwork_of(&self, hash: &BlockHash, height: Height) -> Work {
+    pub(super) fn chainwork_of(&self, hash: &BlockHash, height: Height) -> Work {
         let on_best = || {
             let above = height.checked_sub(self.anchor.height)?.checked_sub(1)?;
             self.best.get(usize::try_from(above).ok()?)
@@ -111,7 +111,9 @@ impl HeaderTree {
             let Some(node) = self.branches.remove(&hash) else {
                 return;
             };
-            self.heights.remove(&hash);
+            if let Some(known) = self.heights.remove(&hash) {
+                self.unproved = self.unproved.saturating_sub(usize::from(!known.proved));
+            }
             hash = node.link.header.prev();
             if let Some(count) = children.get_mut(&hash) {
                 *count = count.saturating_sub(1);

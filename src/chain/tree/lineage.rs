@@ -2,6 +2,7 @@
 
 use bitcoin::BlockHash;
 
+use super::skeleton::{Bone, Skeleton};
 use super::{HeaderError, HeaderTree};
 use crate::chain::params::MEDIAN_TIME_SPAN;
 use crate::chain::{Height, PureHeader};
@@ -14,7 +15,11 @@ const _: () = assert!(MEDIAN_DEPTH as usize + 1 == MEDIAN_TIME_SPAN);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lineage<'t> {
     tree: &'t HeaderTree,
-    parent: BlockHash,
+    /// The nearest ancestors where they are not in the tree yet, the parent last.
+    above: &'t [Bone],
+    /// The nearest ancestor in the tree.
+    known: BlockHash,
+    known_height: Height,
     parent_height: Height,
 }
 
@@ -23,8 +28,21 @@ impl<'t> Lineage<'t> {
     pub(super) fn new(tree: &'t HeaderTree, parent: BlockHash, parent_height: Height) -> Self {
         Self {
             tree,
-            parent,
+            above: &[],
+            known: parent,
+            known_height: parent_height,
             parent_height,
+        }
+    }
+
+    /// Makes the lineage of the next header of a skeleton.
+    pub(super) fn on_top(tree: &'t HeaderTree, skeleton: &'t Skeleton) -> Self {
+        Self {
+            tree,
+            above: skeleton.bones(),
+            known: skeleton.base(),
+            known_height: skeleton.base_height(),
+            parent_height: skeleton.top_height(),
         }
     }
 
@@ -40,7 +58,13 @@ impl<'t> Lineage<'t> {
 
     /// Returns the ancestor at a height.
     pub(super) fn at(&self, height: Height) -> Result<&'t PureHeader, HeaderError> {
+        if let Some(index) = height.checked_sub(self.known_height).and_then(|up| up.checked_sub(1)) {
+            let bone = usize::try_from(index).ok().and_then(|index| self.above.get(index));
+            return bone.map(Bone::header).ok_or(missing(height));
+        }
         let mut walk = self.walk();
+        walk.above = &[];
+        walk.next_height = Some(self.known_height);
         while let Some(hash) = walk.branch {
             if walk.next_height == Some(height) {
                 break;
@@ -55,10 +79,11 @@ impl<'t> Lineage<'t> {
 
     /// Returns the ancestors, downwards to genesis. Where the known headers end before, an error is the last item.
     pub(super) fn walk(&self) -> Walk<'t> {
-        let branch = self.tree.branches.contains_key(&self.parent);
+        let branch = self.tree.branches.contains_key(&self.known);
         Walk {
             tree: self.tree,
-            branch: branch.then_some(self.parent),
+            above: self.above,
+            branch: branch.then_some(self.known),
             next_height: Some(self.parent_height),
         }
     }
@@ -79,10 +104,11 @@ impl<'t> Lineage<'t> {
     }
 }
 
-/// Walks down a lineage: by hash while on a branch, then by height.
+/// Walks down a lineage: what is above the tree first, then by hash while on a branch, then by height.
 #[derive(Debug)]
 pub(super) struct Walk<'t> {
     tree: &'t HeaderTree,
+    above: &'t [Bone],
     branch: Option<BlockHash>,
     next_height: Option<Height>,
 }
@@ -102,6 +128,11 @@ impl<'t> Iterator for Walk<'t> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let height = self.next_height?;
+        if let Some((bone, below)) = self.above.split_last() {
+            self.above = below;
+            self.next_height = height.checked_sub(1);
+            return Some(Ok(bone.header()));
+        }
         if let Some(hash) = self.branch {
             return self.step_branch(hash).map(Ok);
         }

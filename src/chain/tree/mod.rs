@@ -7,12 +7,14 @@
 //! ```
 //!
 //! What lies at or below the anchor is known to be right by its hash alone and never changes; what lies above is
-//! checked by every rule. A header costs about 144 bytes, and its hash in an index about 60.
+//! checked by every rule, or taken as part of a [`Skeleton`] of which a sample was. A header costs about 144 bytes, and
+//! its hash in an index about 60.
 
 mod error;
 mod fork;
 mod lineage;
 mod rules;
+mod skeleton;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,7 @@ use bitcoin::BlockHash;
 use bitcoin::pow::Work;
 
 pub use error::{Blame, HeaderError};
+pub use skeleton::Skeleton;
 
 use self::lineage::Lineage;
 use super::params::{RETARGET_INTERVAL, Retargeting};
@@ -71,6 +74,14 @@ struct Node {
     chainwork: Work,
 }
 
+/// What is known of a hash.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    height: Height,
+    /// Whether its own proof of work was checked, or the anchor vouches for it.
+    proved: bool,
+}
+
 /// All known headers around an anchor.
 #[derive(Clone, Debug)]
 pub struct HeaderTree {
@@ -82,8 +93,11 @@ pub struct HeaderTree {
     best: Vec<Node>,
     /// Headers above the anchor that are not on the best chain.
     branches: BTreeMap<BlockHash, Node>,
-    /// The height of every known header.
-    heights: BTreeMap<BlockHash, Height>,
+    /// Every known header.
+    heights: BTreeMap<BlockHash, Known>,
+    /// How many of them are not proved.
+    unproved: usize,
+    skeleton: Option<Skeleton>,
 }
 
 impl HeaderTree {
@@ -100,11 +114,13 @@ impl HeaderTree {
             best: Vec::new(),
             branches: BTreeMap::new(),
             heights: BTreeMap::new(),
+            unproved: 0,
+            skeleton: None,
         };
         let (header, hash) = (params.genesis, params.genesis.hash());
         if anchor.height == 0 && anchor.hash == hash {
             tree.past.push(Link { header, hash });
-            tree.heights.insert(hash, 0);
+            tree.note(hash, 0, true);
         }
         tree
     }
@@ -164,7 +180,7 @@ impl HeaderTree {
             return Err(HeaderError::ForeignAnchor { network, height });
         }
         self.past.push(Link { header, hash: got });
-        self.heights.insert(got, height);
+        self.note(got, height, true);
         Ok(())
     }
 
@@ -181,23 +197,18 @@ impl HeaderTree {
         let lineage = self.lineage_of(&header.pure)?;
         let target = rules::check_context(&header.pure, &lineage, self.params)?;
         rules::check_not_from_future(&header.pure, now)?;
-        match &header.auxpow {
-            Some(_) if !header.pure.has_auxpow() => return Err(HeaderError::AuxPowUnexpected),
-            Some(auxpow) => auxpow.check(&header.pure, &hash, &target, self.params)?,
-            None if header.pure.has_auxpow() => return Err(HeaderError::AuxPowMissing),
-            None => rules::check_own_work(&header.pure, hash, &target)?,
-        }
+        rules::check_work(header, hash, self.params)?;
         let header = header.pure;
-        self.insert(Link { header, hash }, target.to_work())
+        self.insert(Link { header, hash }, target.to_work(), true)
     }
 
     /// Puts a header back that was accepted in an earlier run: links, bits and times are checked again, the
-    /// proof of work of AuxPoW headers was checked then and is not kept.
+    /// proof of work of AuxPoW headers was checked then, or a sample's was, and is not kept.
     ///
     /// # Errors
     ///
     /// As [`Self::accept`], but for AuxPoW and times ahead of the clock, which are not looked at.
-    pub fn restore(&mut self, header: PureHeader) -> Result<(), HeaderError> {
+    pub fn restore(&mut self, header: PureHeader, proved: bool) -> Result<(), HeaderError> {
         let hash = header.hash();
         if self.heights.contains_key(&hash) {
             return Ok(());
@@ -207,7 +218,8 @@ impl HeaderTree {
         if !header.has_auxpow() {
             rules::check_own_work(&header, hash, &target)?;
         }
-        self.insert(Link { header, hash }, target.to_work()).map(|_| ())
+        let proved = proved || !header.has_auxpow();
+        self.insert(Link { header, hash }, target.to_work(), proved).map(|_| ())
     }
 
     /// Returns the best tip; the anchor itself while nothing above it is known.
@@ -253,7 +265,7 @@ impl HeaderTree {
 
     /// Returns the height of a known header, on whichever branch.
     pub fn height_of(&self, hash: &BlockHash) -> Option<Height> {
-        self.heights.get(hash).copied()
+        self.heights.get(hash).map(|known| known.height)
     }
 
     /// Returns the headers of the best chain from a height upwards; from the lowest known one if that is higher.
@@ -265,6 +277,12 @@ impl HeaderTree {
     /// Returns the number of headers on branches beside the best chain.
     pub fn branch_headers(&self) -> usize {
         self.branches.len()
+    }
+
+    /// Puts a hash into the index.
+    fn note(&mut self, hash: BlockHash, height: Height, proved: bool) {
+        self.unproved += usize::from(!proved);
+        self.heights.insert(hash, Known { height, proved });
     }
 
     fn tip_height(&self) -> Height {

@@ -8,7 +8,7 @@ use bitcoin::{BlockHash, CompactTarget, Target};
 use super::HeaderError;
 use super::lineage::Lineage;
 use crate::chain::params::{MAX_FUTURE_SECONDS, RETARGET_INTERVAL, Retargeting};
-use crate::chain::{Height, Params, PureHeader, difficulty};
+use crate::chain::{FullHeader, Height, Params, PureHeader, difficulty};
 use crate::time::Timestamp;
 
 /// Seconds after its parent from which on a testnet block may have minimum difficulty: two block spacings.
@@ -43,6 +43,18 @@ pub(super) fn check_not_from_future(header: &PureHeader, now: Timestamp) -> Resu
         return Err(HeaderError::TimeTooLate { max, got });
     }
     Ok(())
+}
+
+/// Checks the proof of work: AuxPoW where the version says that there is one, else the header's own. Its bits must have
+/// been found valid before.
+pub(super) fn check_work(header: &FullHeader<'_>, hash: BlockHash, params: &Params) -> Result<(), HeaderError> {
+    let target = Target::from_compact(header.pure.bits());
+    match &header.auxpow {
+        Some(_) if !header.pure.has_auxpow() => Err(HeaderError::AuxPowUnexpected),
+        Some(auxpow) => Ok(auxpow.check(&header.pure, &hash, &target, params)?),
+        None if header.pure.has_auxpow() => Err(HeaderError::AuxPowMissing),
+        None => check_own_work(&header.pure, hash, &target),
+    }
 }
 
 /// Checks the work of a header without AuxPoW.

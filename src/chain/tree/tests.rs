@@ -332,17 +332,20 @@ fn restoring_checks_all_but_auxpow() {
     let mut tree = genesis_tree(Network::Regtest);
     let genesis = tree.tip().hash;
     let flagged = header(FLAGGED, genesis, GENESIS_TIME + 60, REGTEST_BITS, 0);
-    assert_eq!(tree.restore(flagged), Ok(()));
-    assert_eq!(tree.restore(flagged), Ok(()));
+    assert_eq!(tree.restore(flagged, true), Ok(()));
+    assert_eq!(tree.restore(flagged, true), Ok(()));
     assert_eq!(tree.tip().hash, flagged.hash());
     let unmined = header(NATIVE, genesis, GENESIS_TIME + 60, REGTEST_BITS, 0);
     let unmined = PureHeader::new(builder::mine(*unmined.as_bytes(), false));
     assert!(matches!(
-        tree.restore(unmined),
+        tree.restore(unmined, true),
         Err(HeaderError::InsufficientWork { .. })
     ));
     let early = header(FLAGGED, genesis, GENESIS_TIME, REGTEST_BITS, 0);
-    assert!(matches!(tree.restore(early), Err(HeaderError::TimeTooEarly { .. })));
+    assert!(matches!(
+        tree.restore(early, true),
+        Err(HeaderError::TimeTooEarly { .. })
+    ));
 }
 
 /// Lengthens a chain of flagged headers up to a height and checks each step against the model: the right bits are
@@ -354,11 +357,11 @@ fn follow_the_model(tree: &mut HeaderTree, chain: &mut Vec<PureHeader>, to: usiz
         let bits = model::required_bits(chain, time, tree.params());
         let wrong = header(FLAGGED, parent.hash(), time, bits ^ 1, 0);
         assert!(matches!(
-            tree.restore(wrong),
+            tree.restore(wrong, true),
             Err(HeaderError::WrongBits { .. } | HeaderError::Target(_))
         ));
         let right = header(FLAGGED, parent.hash(), time, bits, 0);
-        assert_eq!(tree.restore(right), Ok(()), "height {height}");
+        assert_eq!(tree.restore(right, true), Ok(()), "height {height}");
         chain.push(right);
     }
 }
@@ -407,19 +410,51 @@ fn testnets_exception_is_the_models() {
 }
 
 #[test]
+fn a_skeleton_retargets_as_the_tree_does() {
+    let (truth, chain) = testnet_chain(4100, |height| if height < 2500 { 300 } else { 900 });
+    for base in [0, 1, 1000, 2014, 2015, 2016, 3000, 4031, 4032] {
+        let (mut tree, _) = testnet_chain(0, |_| 0);
+        let (below, above) = chain[1..].split_at(base);
+        for header in below {
+            tree.restore(*header, true).unwrap();
+        }
+        grow_skeleton(&mut tree, above);
+        tree.adopt_skeleton().unwrap();
+        assert_eq!(tree.tip(), truth.tip());
+    }
+    // On top of a branch it looks back to the branch's headers.
+    let (mut tree, mut branch) = testnet_chain(4100, |_| 300);
+    branch.truncate(6);
+    let (mut truth, mut longer) = (tree.clone(), branch.clone());
+    follow_the_model(&mut truth, &mut longer, 6000, |_| 400);
+    follow_the_model(&mut tree, &mut branch, 3000, |_| 400);
+    grow_skeleton(&mut tree, &longer[3001..]);
+    let did = tree.adopt_skeleton().unwrap();
+    assert_eq!(did, Some(Accepted::Reorganized { fork: 5 }));
+    assert_eq!(tree.tip(), truth.tip());
+}
+
+fn grow_skeleton(tree: &mut HeaderTree, headers: &[PureHeader]) {
+    tree.begin_skeleton(headers[0].prev()).unwrap();
+    for header in headers {
+        tree.restore_skeleton(*header, false).unwrap();
+    }
+}
+
+#[test]
 fn a_testnet_block_before_its_parent_has_the_easiest_bits() {
     let mut tree = genesis_tree(Network::Testnet);
     let mut prev = tree.tip().hash;
     for step in 0..4 {
         let bits = if step == 0 { TESTNET_LIMIT } else { 0x1d07_fff8 };
         let next = header(FLAGGED, prev, EXCEPTION_TIME + step, bits, 0);
-        assert_eq!(tree.restore(next), Ok(()));
+        assert_eq!(tree.restore(next, true), Ok(()));
         prev = next.hash();
     }
     let before = header(FLAGGED, prev, EXCEPTION_TIME + 2, 0x1d07_fff8, 0);
-    assert!(matches!(tree.restore(before), Err(HeaderError::WrongBits { .. })));
+    assert!(matches!(tree.restore(before, true), Err(HeaderError::WrongBits { .. })));
     let before = header(FLAGGED, prev, EXCEPTION_TIME + 2, TESTNET_LIMIT, 0);
-    assert_eq!(tree.restore(before), Ok(()));
+    assert_eq!(tree.restore(before, true), Ok(()));
 }
 
 #[test]
@@ -430,20 +465,20 @@ fn full_branches_lose_their_lightest_but_never_the_growing_one() {
     let mut main = vec![genesis];
     for height in 1..=10 {
         let next = flagged(main[main.len() - 1], height, 0);
-        tree.restore(next).unwrap();
+        tree.restore(next, true).unwrap();
         main.push(next.hash());
     }
     let rival = flagged(main[2], 3, 1);
-    tree.restore(rival).unwrap();
+    tree.restore(rival, true).unwrap();
     let heavy = flagged(main[8], 9, 1);
-    tree.restore(heavy).unwrap();
+    tree.restore(heavy, true).unwrap();
     let most = u32::try_from(HeaderTree::MAX_BRANCH_HEADERS).unwrap();
     for salt in 0..most - 2 {
-        tree.restore(flagged(main[5], 6, salt + 10)).unwrap();
+        tree.restore(flagged(main[5], 6, salt + 10), true).unwrap();
     }
     assert_eq!(tree.branch_headers(), HeaderTree::MAX_BRANCH_HEADERS);
     let second = flagged(rival.hash(), 4, 1);
-    tree.restore(second).unwrap();
+    tree.restore(second, true).unwrap();
     assert_eq!(tree.branch_headers(), HeaderTree::MAX_BRANCH_HEADERS / 2 + 1);
     let known = [rival, second, heavy].map(|header| tree.height_of(&header.hash()));
     assert_eq!(known, [Some(3), Some(4), Some(9)]);
@@ -510,7 +545,7 @@ proptest! {
             let old_tip = model.tip;
             let better = model.accept(next);
             let at = rules::check_context(&next, &tree.lineage_of(&next).unwrap(), tree.params()).unwrap();
-            let accepted = tree.insert(Link { header: next, hash: next.hash() }, at.to_work()).unwrap();
+            let accepted = tree.insert(Link { header: next, hash: next.hash() }, at.to_work(), true).unwrap();
             let expected = match better {
                 false => Accepted::Branch,
                 true if next.prev().to_byte_array() == old_tip => Accepted::Extended,
@@ -536,7 +571,7 @@ proptest! {
         let tips = [one, other].map(|ranks| {
             let mut tree = genesis_tree(Network::Testnet);
             for header in delivery(&headers, &ranks) {
-                tree.restore(header).unwrap();
+                tree.restore(header, true).unwrap();
             }
             tree.tip()
         });

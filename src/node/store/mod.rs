@@ -161,7 +161,7 @@ impl HeaderStore {
                 break;
             }
             let (height, header) = decode_record(&record, expected)?;
-            tree.restore(header)
+            tree.restore(header, true)
                 .map_err(|error| Rebuilt::Invalid { height, error })?;
             expected = expected.saturating_add(1);
         }

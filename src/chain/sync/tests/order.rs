@@ -174,7 +174,7 @@ fn servers_that_all_lag_behind_us_end_a_sync_too() {
     let chain = Chain::mined(30);
     let mut tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(0));
     for height in 1..=30 {
-        tree.restore(chain.pure(height)).unwrap();
+        tree.restore(chain.pure(height), true).unwrap();
     }
     let lagging = Script::honest(&chain.cut(29));
     let mut world = World::with(tree, vec![lagging; 5], LIMITS);
