@@ -16,6 +16,7 @@ pub mod merkle;
 )]
 mod model;
 pub mod params;
+pub mod sampling;
 pub mod sync;
 pub mod tree;
 
