@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
+use rand::Rng;
+
 /// Seconds since the Unix epoch: block times and the wall clock that they are compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
@@ -47,6 +49,19 @@ impl Add<Duration> for Moment {
                 .saturating_add(u64::try_from(rhs.as_millis()).unwrap_or(u64::MAX)),
         )
     }
+}
+
+/// The least pause between two of anything, so that a pause which chance makes too short to count is one still.
+pub const LEAST_PAUSE: Duration = Duration::from_millis(1);
+
+/// Draws a pause before something that happens at random moments, so often on average: exponentially distributed.
+pub fn random_pause(mean: Duration, rng: &mut impl Rng) -> Duration {
+    // 1 − u lies in (0, 1], so the logarithm is finite.
+    let u: f64 = rng.random();
+    let seconds = mean.as_secs_f64() * -(1.0 - u).ln();
+    Duration::try_from_secs_f64(seconds)
+        .unwrap_or(Duration::MAX)
+        .max(LEAST_PAUSE)
 }
 
 /// Both clocks, read together at the edge and handed to a machine with each event.

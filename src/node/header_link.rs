@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::chain::sync::{Ask, AskId, ClaimedTip, Event, ServerIndex};
-use crate::chain::{Network, PureHeader};
+use crate::chain::{Height, Network, PureHeader};
+use crate::electrum::exchange::ServerErrorKind;
 use crate::electrum::{AnswerError, HeaderTip, Reply, ReplyError, Request, VersionRange};
 use crate::isolation::ConnId;
 use crate::net::tls::TlsError;
@@ -200,6 +201,7 @@ async fn answer(
             return Ok(Event::WronglyCut { conn, ask: id });
         }
         Ask::Truncated { start, count, under } => (start, count, under),
+        Ask::Scattered(heights) => return scattered(connection, conn, id, &heights, timeout).await,
     };
     let request = Request::Headers {
         start,
@@ -219,15 +221,39 @@ async fn answer(
         {
             Event::WronglyCut { conn, ask: id }
         }
-        Some(Err(error)) => Event::Refused {
-            conn,
-            ask: id,
-            reason: error.to_string(),
-        },
-        Some(Ok(_)) | None => Event::Refused {
-            conn,
-            ask: id,
-            reason: "server gave no headers".to_owned(),
-        },
+        answer => refused(conn, id, answer.and_then(Result::err)),
     })
+}
+
+/// Asks for single headers, all in one flight.
+async fn scattered(
+    connection: &Connection,
+    conn: ConnId,
+    id: AskId,
+    heights: &[Height],
+    timeout: Duration,
+) -> Result<Event, ConnectionError> {
+    let requests = heights.iter().map(|height| Request::Header(*height));
+    let mut headers = Vec::with_capacity(heights.len());
+    for answer in connection.call(requests.collect(), timeout).await? {
+        match answer {
+            Ok(Reply::Header(header)) => headers.push(header),
+            answer => return Ok(refused(conn, id, answer.err())),
+        }
+    }
+    Ok(Event::Scattered { conn, ask: id, headers })
+}
+
+fn refused(conn: ConnId, ask: AskId, error: Option<AnswerError>) -> Event {
+    let overdrawn = matches!(
+        &error,
+        Some(AnswerError::Server(error)) if error.kind() == ServerErrorKind::ExcessiveUsage
+    );
+    let reason = error.map_or("server gave no headers".to_owned(), |error| error.to_string());
+    Event::Refused {
+        conn,
+        ask,
+        reason,
+        overdrawn,
+    }
 }

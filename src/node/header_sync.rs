@@ -78,7 +78,7 @@ impl<L: Lend> HeaderSync<L> {
         let mut sync = Self {
             lend,
             clock,
-            machine: Sync::new(servers, limits),
+            machine: Sync::new(servers, limits, rand::random()),
             limits,
             links: BTreeMap::new(),
             words,
@@ -148,6 +148,7 @@ impl<L: Lend> HeaderSync<L> {
                     self.stage = Stage::Running;
                     self.lend.with(|node| node.store_headers(from, Height::MAX))?;
                 }
+                Effect::StoreProved { heights } => self.lend.with(|node| node.store_proved(&heights))?,
                 Effect::StoreBackward { from } => self.lend.with(|node| {
                     let anchor = node.tree().anchor().height;
                     let to = lowest.map_or(anchor, |lowest| lowest.saturating_sub(1));

@@ -247,6 +247,15 @@ impl Node {
         })
     }
 
+    /// Notes that headers of the best chain were proved, and where it ends.
+    pub(super) fn store_proved(&mut self, heights: &[Height]) -> Result<(), NodeError> {
+        let written = self.store.write_proved(&self.tree, heights);
+        written.map_err(|source| NodeError::Store {
+            path: self.folder.file(STORE),
+            source,
+        })
+    }
+
     /// Remembers what a server showed, when it was met for the first time.
     pub(super) fn learn_pin(&mut self, server: &ServerAddr, pin: Pin) -> Result<(), NodeError> {
         self.known.learn(&self.folder, server, pin)

@@ -77,6 +77,24 @@ impl Chunks {
         }
     }
 
+    /// Fills the gaps from `next` to `target` with chunks of at most so many headers, while fewer than `window` wait.
+    pub(super) fn plan(&mut self, next: Height, target: Height, claims: &[Height], chunk: Height, window: usize) {
+        self.keep(next, target);
+        loop {
+            let (start, gap_end) = self.first_gap(next);
+            // Without the lowest chunk nothing moves, however many wait above it.
+            let has_room = self.len() < window || start == next;
+            if start > target || !has_room {
+                break;
+            }
+            // A chunk ends at a claimed tip, so that whoever claims it can serve it whole.
+            let tips = claims.iter().copied().filter(|height| *height >= start);
+            let end = tips.min().unwrap_or(target).min(start.saturating_add(chunk - 1));
+            let end = end.min(gap_end.map_or(Height::MAX, |above| above - 1)).min(target);
+            self.insert(start, end.saturating_sub(start).saturating_add(1));
+        }
+    }
+
     pub(super) fn insert(&mut self, start: Height, count: Height) {
         if count == 0 {
             return;

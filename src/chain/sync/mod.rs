@@ -4,16 +4,28 @@
 //!
 //! 1. **Backwards** from the anchor, as truncated headers, each authenticated by the link of the one above it:
 //!    first what the next retarget needs, later what names may refer to.
-//! 2. **Forwards** from the best tip to the highest tip that a server claims, as full headers, in chunks that
-//!    all connections share. A slow connection's chunk is given to an idle one as well.
+//! 2. **Forwards** from the best tip to the highest tip that a server claims, in chunks that all connections share. A
+//!    slow connection's chunk is given to an idle one as well. Where few headers are missing, or
+//!    [`Verification::Full`] is wished for, they come full. Else they come truncated, as a
+//!    [`Skeleton`](super::tree::Skeleton), of which a secret random sample is then asked for in full
+//!    ([`sampling`](super::sampling)): only what all of it holds for is adopted.
 //! 3. **Branches.** A server whose headers don't link to ours is traced back to the fork point, and its branch
-//!    is fetched from it alone. Work decides, not length, and not who came first with a claim.
+//!    is fetched from it alone, as a skeleton too where it is long. Work decides, not length, and not who came first with
+//!    a claim.
+//! 4. **At leisure** headers that were taken on the strength of a sample are proved as well, a few at a time.
+//!
+//! A skeleton has one leader, whose claimed tip it is to reach; others that seem to be on the same chain help. Headers
+//! that don't fit on those of somebody else tell that two chains are there, not which one is right: the leader's is
+//! followed alone, the others stand apart until it has proved itself or failed. Who fails to prove headers of its own is
+//! left with all that it gave; who merely has other headers is not at fault.
 //!
 //! A server that breaks a rule is left with a [`Fault`] and is not dialed again. A server that is slow, closed,
 //! out of its resource budget or in the middle of a reorganisation only loses its chunk; it is dialed again, over a
 //! fresh circuit, a few times in a row at most unless it brings new headers.
 
 mod chunks;
+mod cost;
+mod errands;
 mod machine;
 #[cfg(test)]
 mod tests;
@@ -26,11 +38,12 @@ use bitcoin::BlockHash;
 
 use super::Height;
 use super::auxpow::DecodeError;
+use super::sampling::Assurance;
 use super::tree::HeaderError;
 use crate::isolation::ConnId;
 
 /// A request for headers, in the words of the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// `count` full headers from `start` on.
     Full {
@@ -49,6 +62,8 @@ pub enum Ask {
         /// A height not below the last one asked for and not above the server's tip.
         under: Height,
     },
+    /// Full headers of single heights, in rising order.
+    Scattered(Vec<Height>),
 }
 
 /// The number of an [`Ask`], never reused.
@@ -107,6 +122,15 @@ pub enum Event {
         /// The headers' bytes.
         bytes: Vec<u8>,
     },
+    /// Full headers of single heights came.
+    Scattered {
+        /// On which connection.
+        conn: ConnId,
+        /// In reply to what.
+        ask: AskId,
+        /// The bytes of each, in the order asked for.
+        headers: Vec<Vec<u8>>,
+    },
     /// The server can't cut headers correctly (ElectrumX 1.19 to 2.0 can't): ask it for full ones.
     WronglyCut {
         /// On which connection.
@@ -122,6 +146,8 @@ pub enum Event {
         ask: AskId,
         /// For [`ServerReport`].
         reason: String,
+        /// Whether the server has had enough of this connection, and of its kind for a while.
+        overdrawn: bool,
     },
     /// A connection ended.
     Closed {
@@ -152,10 +178,17 @@ pub enum Effect {
     },
     /// Close a connection.
     Close(ConnId),
-    /// Write the best chain's headers from this height to the tip.
+    /// Write the best chain's headers from this height to the tip, and a skeleton that stands on it; drop what is
+    /// stored above.
     StoreForward {
         /// The lowest height that changed.
         from: Height,
+    },
+    /// Note that the best chain's headers of these heights were proved, and where it ends: what is stored of a skeleton
+    /// may be part of it now.
+    StoreProved {
+        /// The heights.
+        heights: Vec<Height>,
     },
     /// Write the headers from this height (included) up to the previously lowest one.
     StoreBackward {
@@ -205,6 +238,12 @@ pub enum Fault {
         /// How many.
         extra: usize,
     },
+    /// It gave headers that it then could not prove, or had others in their place.
+    #[error("gave a header at height {height} and then another one in its place")]
+    OtherHeader {
+        /// Where.
+        height: Height,
+    },
     /// Two headers in one reply don't follow each other.
     #[error("sent headers that don't link at height {height}")]
     BrokenLink {
@@ -247,11 +286,44 @@ pub enum Fault {
     Connection(String),
 }
 
+/// How headers are verified that are missing in great number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verification {
+    /// Each shows its AuxPoW.
+    Full,
+    /// A secret random sample of them does.
+    Sampled(Assurance),
+}
+
+impl Default for Verification {
+    fn default() -> Self {
+        Self::Sampled(Assurance::default())
+    }
+}
+
 /// Bounds and waits of a sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// How many connections to have at once.
+    /// How headers are verified that are missing in great number.
+    pub verification: Verification,
+    /// Fewer headers than this come full in any case.
+    pub skeleton_from: Height,
+    /// Headers per request of a skeleton.
+    pub skeleton_chunk: Height,
+    /// Headers of a sample per request.
+    pub sample_batch: usize,
+    /// Mean time between two requests of headers to be proved at leisure.
+    pub leisure_mean: Duration,
+    /// Headers in such a request.
+    pub leisure_batch: usize,
+    /// How many connections to have at once. Where there are fewer servers, several lead to one while much is to be
+    /// fetched, each over a circuit of its own.
     pub connections: usize,
+    /// What a connection may cost its server, in ElectrumX's units, before a fresh one takes its place: servers slow
+    /// down a session from 1000 on, and end it at 10,000.
+    pub budget: f64,
+    /// The pause before a server is dialed again that had enough of us; doubles each time.
+    pub overdrawn_pause: Duration,
     /// Headers per request for full headers: 252 of some 1.3 kB make a line of about 650 kB.
     pub full_chunk: Height,
     /// Headers per request for truncated headers, 160 hex digits each.
@@ -277,7 +349,15 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 3,
+            verification: Verification::default(),
+            skeleton_from: 500,
+            skeleton_chunk: 2016,
+            sample_batch: 24,
+            leisure_mean: Duration::from_secs(60),
+            leisure_batch: 8,
+            connections: 4,
+            budget: 850.0,
+            overdrawn_pause: Duration::from_secs(20),
             full_chunk: 252,
             truncated_chunk: 1008,
             in_flight: 2,

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use super::servers::Servers;
 use super::{Clean, Counts, Dirty, Effect, Event, Refusal, ServerIndex, Settings, Ticket, Trouble};
 use crate::isolation::{ConnId, IsolationId, IsolationKey};
-use crate::time::Moment;
+use crate::time::{LEAST_PAUSE, Moment, random_pause};
 
 /// Connections that are opened at once for lookups that found the pool empty, beside the pool's own one.
 const MAX_URGENT: usize = 64;
@@ -32,9 +32,6 @@ const PARTING_MEAN: Duration = Duration::from_secs(5);
 
 /// Longest such time, whatever chance says.
 const PARTING_MAX: Duration = Duration::from_secs(30);
-
-/// The least pause between two of anything, so that a pause which chance makes too short to count is one still.
-const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 enum State {
@@ -168,7 +165,7 @@ impl Pool {
     }
 
     fn next_ping(&mut self, now: Moment) -> Moment {
-        let pause = exponential(self.settings.keep_alive_mean, &mut self.rng);
+        let pause = random_pause(self.settings.keep_alive_mean, &mut self.rng);
         // A maximum that is hit exactly would show as a regular beat.
         let jitter = self.rng.random_range(0.7..1.0);
         now + if pause < self.settings.keep_alive_max {
@@ -357,7 +354,7 @@ impl Pool {
                 if let Some(identity) = self.identities.get_mut(&key.id) {
                     identity.connections.remove(&key.attempt);
                 }
-                let stay = exponential(PARTING_MEAN, &mut self.rng).min(PARTING_MAX);
+                let stay = random_pause(PARTING_MEAN, &mut self.rng).min(PARTING_MAX);
                 connection.state = State::Parting { closes_at: now + stay };
             }
         }
@@ -475,7 +472,7 @@ impl Pool {
             let opened = avoided.is_some_and(|avoided| self.open_one(now, true, &avoided, effects))
                 || anybody && self.open_one(now, true, &BTreeSet::new(), effects);
             if opened {
-                self.urgent_from = now + exponential(self.urgent_mean(), &mut self.rng);
+                self.urgent_from = now + random_pause(self.urgent_mean(), &mut self.rng);
             }
         }
         // Who waits is told as soon as there is no hope, not at the end of its patience.
@@ -498,11 +495,11 @@ impl Pool {
         if due.is_some() || self.opens_at.is_none() {
             // The first tick is as random as all others: start-up shows no burst. Ticks that were slept through are
             // not made up for.
-            let next = due.unwrap_or(now) + exponential(mean, &mut self.clock_rng);
+            let next = due.unwrap_or(now) + random_pause(mean, &mut self.clock_rng);
             self.opens_at = Some(if next > now {
                 next
             } else {
-                now + exponential(mean, &mut self.clock_rng)
+                now + random_pause(mean, &mut self.clock_rng)
             });
         }
         due.is_some()
@@ -594,14 +591,4 @@ impl Pool {
             effects.push(Effect::WakeAt(at.max(now + LEAST_PAUSE)));
         }
     }
-}
-
-/// Draws a pause before something that happens at random moments, so often on average.
-fn exponential(mean: Duration, rng: &mut StdRng) -> Duration {
-    // 1 − u lies in (0, 1], so the logarithm is finite.
-    let u: f64 = rng.random();
-    let seconds = mean.as_secs_f64() * -(1.0 - u).ln();
-    Duration::try_from_secs_f64(seconds)
-        .unwrap_or(Duration::MAX)
-        .max(LEAST_PAUSE)
 }

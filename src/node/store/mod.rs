@@ -5,11 +5,13 @@
 //! | key | value |
 //! | --- | --- |
 //! | `m` | format (1 byte), network's genesis hash (32), anchor height (4, big-endian), anchor hash (32), tip hash (32) |
-//! | `h` + height (4, big-endian) | pure header (80) |
+//! | `h` + height (4, big-endian) | pure header (80), 1 where its own proof of work was checked, else 0 (1 byte) |
 //!
-//! Nothing that is read is believed: it must link from the anchor down and up, obey bits and times, and end in the tip
+//! What lies above the tip that `m` names is a skeleton: headers of which a sample has still to be proved.
+//!
+//! Nothing that is read is believed: it must link from the anchor down and up, obey bits and times, and pass the tip
 //! that `m` names, or all of it is dropped and fetched anew. Proof of work of merge-mined headers was checked before
-//! they were written.
+//! they were written, or a sample's was.
 
 mod database;
 #[cfg(test)]
@@ -23,17 +25,18 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
 
 use self::database::{Database, Trouble};
-use crate::chain::tree::HeaderError;
+use crate::chain::tree::{HeaderError, Skeleton};
 use crate::chain::{HeaderTree, Height, PureHeader};
 
 pub use self::database::panic_is_guarded;
 
 /// The layout above.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 const META_KEY: &[u8] = b"m";
 const META_SIZE: usize = 1 + 32 + 4 + 32 + 32;
 const HEADER_PREFIX: u8 = b'h';
+const RECORD_SIZE: usize = PureHeader::SIZE + 1;
 
 /// How the store fails.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -148,7 +151,7 @@ impl HeaderStore {
         let mut expected = first.map_or(anchor, |lowest| lowest.saturating_sub(1));
         if first != Some(0) {
             for record in self.db.range(header_key(0)..=header_key(anchor))?.rev() {
-                let (height, header) = decode_record(&record?, expected)?;
+                let (height, header, _) = decode_record(&record?, expected)?;
                 tree.backfill(header)
                     .map_err(|error| Rebuilt::Invalid { height, error })?;
                 expected = height.saturating_sub(1);
@@ -160,9 +163,18 @@ impl HeaderStore {
             if record.0.first() != Some(&HEADER_PREFIX) {
                 break;
             }
-            let (height, header) = decode_record(&record, expected)?;
-            tree.restore(header, true)
-                .map_err(|error| Rebuilt::Invalid { height, error })?;
+            let decoded = decode_record(&record, expected);
+            if tree.tip().hash == tip {
+                // What stands above has no proof yet: the rest of it is dropped where it does not fit.
+                let restored = decoded.is_ok_and(|(_, header, proved)| restore_above(tree, header, proved).is_ok());
+                if !restored {
+                    break;
+                }
+            } else {
+                let (height, header, proved) = decoded?;
+                tree.restore(header, proved)
+                    .map_err(|error| Rebuilt::Invalid { height, error })?;
+            }
             expected = expected.saturating_add(1);
         }
         if tree.tip().hash != tip {
@@ -171,16 +183,43 @@ impl HeaderStore {
         Ok(())
     }
 
-    /// Writes the tree's headers of these heights, and drops those above the tip that a reorganisation left, as one
-    /// batch. A database that is not trusted, or turns out to be damaged, gives way to a new one with all that the
+    /// Writes the tree's headers of these heights, those of a skeleton on its tip among them, and drops what is stored
+    /// above, as one batch. A database that is not trusted, or turns out to be damaged, gives way to a new one with all that the
     /// tree has.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when the batch could not be brought to the disk; what was there before still is.
     pub fn write(&mut self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), StoreError> {
+        self.write_or_replace(tree, |store| store.try_write(tree, from, to))
+    }
+
+    /// Notes that the headers of these heights were proved, and which tip the tree has: headers that were stored as a
+    /// skeleton may be part of its best chain now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub fn write_proved(&mut self, tree: &HeaderTree, heights: &[Height]) -> Result<(), StoreError> {
+        self.write_or_replace(tree, |store| {
+            let mut batch = sled::Batch::default();
+            for height in heights {
+                if let Some(header) = tree.header_at(*height) {
+                    batch.insert(&header_key(*height), record(&header, true).as_slice());
+                }
+            }
+            batch.insert(META_KEY, meta(tree, tree.tip().hash));
+            store.db.write(batch)
+        })
+    }
+
+    fn write_or_replace(
+        &mut self,
+        tree: &HeaderTree,
+        write: impl FnOnce(&Self) -> Result<(), Trouble>,
+    ) -> Result<(), StoreError> {
         if !self.distrusted {
-            match self.try_write(tree, from, to) {
+            match write(self) {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Failed(error)) => return Err(error),
                 Err(Trouble::Damaged(reason)) => tracing::warn!("the headers on disk are written anew: {reason}"),
@@ -196,12 +235,19 @@ impl HeaderStore {
 
     fn try_write(&self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), Trouble> {
         let mut batch = sled::Batch::default();
-        for (height, header) in tree.best_chain(from).take_while(|(height, _)| *height <= to) {
-            batch.insert(&header_key(height), header.as_bytes().as_slice());
-        }
         let tip = tree.tip();
-        for record in self.db.range(header_key(tip.height.saturating_add(1))..)? {
-            let (key, _) = record?;
+        let best = tree.best_chain(from).map(|(height, header)| {
+            let proved = tree.is_proved(height).unwrap_or(false);
+            (height, header, proved)
+        });
+        let above = tree.skeleton().filter(|skeleton| skeleton.base() == tip.hash);
+        let bones = above.into_iter().flat_map(|skeleton| skeleton.headers(from));
+        for (height, header, proved) in best.chain(bones).take_while(|(height, ..)| *height <= to) {
+            batch.insert(&header_key(height), record(&header, proved).as_slice());
+        }
+        let top = above.map_or(tip.height, Skeleton::top_height);
+        for stored in self.db.range(header_key(top.saturating_add(1))..)? {
+            let (key, _) = stored?;
             if key.first() == Some(&HEADER_PREFIX) {
                 batch.remove(key);
             }
@@ -255,12 +301,35 @@ fn header_key(height: Height) -> [u8; 5] {
     [HEADER_PREFIX, a, b, c, d]
 }
 
-fn decode_record((key, value): &(sled::IVec, sled::IVec), expected: Height) -> Result<(Height, PureHeader), Rebuilt> {
+fn record(header: &PureHeader, proved: bool) -> [u8; RECORD_SIZE] {
+    let mut record = [u8::from(proved); RECORD_SIZE];
+    if let Some(bytes) = record.first_chunk_mut() {
+        *bytes = *header.as_bytes();
+    }
+    record
+}
+
+fn decode_record(
+    (key, value): &(sled::IVec, sled::IVec),
+    expected: Height,
+) -> Result<(Height, PureHeader, bool), Rebuilt> {
     let torn = Rebuilt::Torn { height: expected };
-    if key.as_ref() != header_key(expected).as_slice() || value.len() != PureHeader::SIZE {
+    if key.as_ref() != header_key(expected).as_slice() || value.len() != RECORD_SIZE {
         return Err(torn);
     }
-    PureHeader::decode(value).map(|header| (expected, header)).ok_or(torn)
+    match (PureHeader::decode(value), value.last()) {
+        (Some(header), Some(0)) => Ok((expected, header, false)),
+        (Some(header), Some(1)) => Ok((expected, header, true)),
+        _ => Err(torn),
+    }
+}
+
+/// Puts a header back on top of the skeleton on the tree's tip.
+fn restore_above(tree: &mut HeaderTree, header: PureHeader, proved: bool) -> Result<(), HeaderError> {
+    if tree.skeleton().is_none() {
+        tree.begin_skeleton(tree.tip().hash)?;
+    }
+    tree.restore_skeleton(header, proved)
 }
 
 fn meta(tree: &HeaderTree, tip: BlockHash) -> Vec<u8> {

@@ -223,7 +223,7 @@ fn a_lost_or_exchanged_tip_is_seen() {
     other.mine(1);
     let header = other.chain().header(BLOCKS).unwrap();
     edit(&path, |db| {
-        drop(db.insert(header_key(BLOCKS), header.as_bytes().as_slice()).unwrap());
+        drop(db.insert(header_key(BLOCKS), record(&header, true).as_slice()).unwrap());
     });
     assert_distrusted(&path, &Rebuilt::OtherTip);
 }

@@ -1,11 +1,19 @@
 //! The machine itself.
 
+mod assembly;
 mod plan;
 mod replies;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use bitcoin::BlockHash;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use self::assembly::Assembly;
 use super::chunks::Chunks;
+use super::cost::{self, Account, FullSize};
 use super::{AskId, ClaimedTip, Effect, Event, Fault, Limits, Progress, ServerIndex, ServerReport, ServerState};
 use crate::chain::{HeaderTree, Height};
 use crate::isolation::ConnId;
@@ -21,6 +29,16 @@ const MAX_STRIKES: u32 = 2;
 /// be settled.
 const MAX_TRACES: u32 = 3;
 
+/// The pause before another connection to a server is tried beside one that is there, when the last try failed.
+const EXTRA_PAUSE: Duration = Duration::from_secs(30);
+
+/// After this a server that failed as often as it may is tried again: a sync that goes on for weeks outlives outages.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+
+/// The pause before a server is dialed again when all is synchronised but fewer than two servers tell their tips: one
+/// alone may lag, and nobody would notice.
+const COMPARE_PAUSE: Duration = Duration::from_secs(60);
+
 /// Servers on our own tip that end a sync at once.
 const AGREEING_SERVERS: usize = 2;
 
@@ -32,26 +50,45 @@ enum Mode {
     Following,
     /// Its headers don't link to ours; the fork point lies at or below `end`.
     Tracing { end: Height, span: Height },
-    /// Its own branch is fetched from `next` on, from it alone.
-    Branch { next: Height },
+    /// Its own branch is fetched from `next` on, from it alone; `below` is the block under that.
+    Branch { next: Height, below: BlockHash },
+    /// Its headers don't fit on the skeleton that is made: it waits for what becomes of that.
+    Apart,
     /// Its tip is known to us: it is ours, below ours, or on a branch that isn't better.
     Settled,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Job {
-    Backward { start: Height },
-    Forward { start: Height },
+    Backward {
+        start: Height,
+    },
+    Forward {
+        start: Height,
+    },
     Trace,
     Branch,
+    /// Headers of the skeleton.
+    Bones {
+        start: Height,
+    },
+    /// Proofs of the sample.
+    Prove {
+        heights: Vec<Height>,
+    },
+    /// Proofs beyond the sample.
+    Leisure {
+        heights: Vec<Height>,
+    },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     job: Job,
     start: Height,
     count: Height,
     deadline: Moment,
+    cost: f64,
 }
 
 #[derive(Debug)]
@@ -66,6 +103,12 @@ struct Peer {
     /// When it was connected, or told a new tip after it was settled.
     since: Moment,
     in_flight: BTreeMap<AskId, InFlight>,
+    /// What it cost its server.
+    account: Account,
+    /// Replies that it gave.
+    replies: u32,
+    /// It has cost enough and is to end when its last reply is there.
+    is_worn: bool,
 }
 
 #[derive(Debug)]
@@ -74,8 +117,14 @@ struct Server {
     claimed: Option<ClaimedTip>,
     headers: u64,
     dials: u32,
-    /// While dialing: since when. When closed: not to be dialed again before.
+    /// While it is being dialed: since when.
+    dialing: Option<Moment>,
+    /// When closed: not to be dialed again before.
     at: Moment,
+    /// Not to be dialed before for one more connection.
+    extra_at: Moment,
+    /// Skeletons that it led and that came to nothing.
+    lost_leads: u32,
 }
 
 /// Header sync from several servers into a [`HeaderTree`].
@@ -88,6 +137,14 @@ pub struct Sync {
     peers: BTreeMap<ConnId, Peer>,
     backward: Chunks,
     forward: Chunks,
+    assembly: Option<Assembly>,
+    /// The height above the highest header that any skeleton had.
+    highest_bone: Height,
+    /// The most headers that were proved of any skeleton.
+    most_proved: usize,
+    full_size: FullSize,
+    rng: StdRng,
+    leisure_at: Option<Moment>,
     next_ask: u64,
     first_settled: Option<Moment>,
     last_progress: Moment,
@@ -95,14 +152,18 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Makes a machine for so many servers, to be dialed in this order.
-    pub fn new(servers: usize, limits: Limits) -> Self {
+    /// Makes a machine for so many servers, to be dialed in this order. The seed must come from the operating system's
+    /// generator: samples of headers are drawn with it, which servers must not foresee.
+    pub fn new(servers: usize, limits: Limits, seed: [u8; 32]) -> Self {
         let server = || Server {
             state: ServerState::Unused,
             claimed: None,
             headers: 0,
             dials: 0,
+            dialing: None,
             at: Moment::default(),
+            extra_at: Moment::default(),
+            lost_leads: 0,
         };
         Self {
             limits,
@@ -110,6 +171,12 @@ impl Sync {
             peers: BTreeMap::new(),
             backward: Chunks::default(),
             forward: Chunks::default(),
+            assembly: None,
+            highest_bone: 0,
+            most_proved: 0,
+            full_size: FullSize::default(),
+            rng: StdRng::from_seed(seed),
+            leisure_at: None,
             next_ask: 0,
             first_settled: None,
             last_progress: Moment::default(),
@@ -143,8 +210,11 @@ impl Sync {
         let known = tree
             .lowest()
             .map_or(0, |lowest| u64::from(tip.saturating_sub(lowest)) + 1);
+        let skeleton = tree.skeleton().map_or(0, crate::chain::tree::Skeleton::len);
+        let errands = self.assembly.as_ref().and_then(|assembly| assembly.errands.as_ref());
+        let unproved = errands.map_or(0, super::errands::Errands::left);
         Progress {
-            done: known,
+            done: known + skeleton.saturating_sub(unproved) as u64,
             total: u64::from(target.saturating_sub(low)) + 1,
             connections: self.peers.len(),
         }
@@ -200,8 +270,17 @@ impl Step<'_> {
                 count,
                 bytes,
             } => self.on_headers(conn, ask, count, bytes),
+            Event::Scattered { conn, ask, headers } => {
+                let count = Height::try_from(headers.len()).unwrap_or(Height::MAX);
+                self.on_headers(conn, ask, count, headers.concat());
+            }
             Event::WronglyCut { conn, ask } => self.on_wrongly_cut(conn, ask),
-            Event::Refused { conn, ask, reason } => self.on_refused(conn, ask, reason),
+            Event::Refused {
+                conn,
+                ask,
+                reason,
+                overdrawn,
+            } => self.on_refused(conn, ask, reason, overdrawn),
             Event::Closed {
                 conn,
                 reason,
@@ -226,6 +305,7 @@ impl Step<'_> {
             return;
         };
         entry.state = ServerState::Connected;
+        entry.dialing = None;
         entry.claimed = Some(tip);
         self.sync.peers.insert(
             conn,
@@ -238,6 +318,9 @@ impl Step<'_> {
                 traces: 0,
                 since: self.now.steady,
                 in_flight: BTreeMap::new(),
+                account: Account::new(self.now.steady),
+                replies: 0,
+                is_worn: false,
             },
         );
         let anchor = self.tree.anchor().height;
@@ -255,9 +338,16 @@ impl Step<'_> {
     fn on_dial_failed(&mut self, server: ServerIndex, reason: String, permanent: bool) {
         let pause = self.sync.limits.redial_pause;
         let steady = self.now.steady;
+        let has_more = self.sync.peers.values().any(|peer| peer.server == server);
         let Some(entry) = self.sync.servers.get_mut(server.0) else {
             return;
         };
+        entry.dialing = None;
+        if has_more {
+            // One connection is enough to know it by: that there is no other is no fault of the server.
+            entry.extra_at = steady + EXTRA_PAUSE;
+            return;
+        }
         entry.state = if permanent {
             ServerState::Faulty(Fault::Connection(reason))
         } else {
@@ -279,7 +369,7 @@ impl Step<'_> {
             Mode::Following => peer.mode = Mode::Waiting,
             // What lies above its new tip can't be asked for any more.
             Mode::Tracing { end, .. } => *end = tip.height.min(*end),
-            Mode::Waiting | Mode::Branch { .. } => {}
+            Mode::Waiting | Mode::Branch { .. } | Mode::Apart => {}
         }
         if let Some(server) = self.sync.servers.get_mut(peer.server.0) {
             server.claimed = Some(tip);
@@ -304,16 +394,31 @@ impl Step<'_> {
         let Some(flight) = peer.in_flight.remove(&ask) else {
             return;
         };
+        peer.account.book(cost::of_reply(count, bytes.len()), self.now.steady);
+        peer.replies = peer.replies.saturating_add(1);
         if count != flight.count {
             let expected = flight.count;
             return self.on_wrong_count(conn, Fault::Count { expected, got: count }, count < expected);
         }
         peer.strikes = 0;
         match flight.job {
-            Job::Forward { start } => self.sync.forward.deliver(start, conn, count, bytes),
+            Job::Forward { start } => {
+                self.sync.full_size.note(count, bytes.len());
+                self.sync.forward.deliver(start, conn, count, bytes);
+            }
             Job::Backward { start } => self.sync.backward.deliver(start, conn, count, bytes),
             Job::Trace => self.apply_trace(conn, flight.start, count, &bytes),
             Job::Branch => self.apply_branch(conn, flight.start, count, &bytes),
+            Job::Bones { start } => {
+                if let Some(assembly) = &mut self.sync.assembly {
+                    assembly.chunks.deliver(start, conn, count, bytes);
+                }
+            }
+            Job::Prove { heights } => {
+                self.sync.full_size.note(count, bytes.len());
+                self.apply_proofs(conn, &heights, &bytes);
+            }
+            Job::Leisure { heights } => self.apply_leisure(conn, &heights, &bytes),
         }
     }
 
@@ -339,26 +444,54 @@ impl Step<'_> {
         self.release(conn, ask);
     }
 
-    fn on_refused(&mut self, conn: ConnId, ask: AskId, reason: String) {
-        self.release(conn, ask);
+    fn on_refused(&mut self, conn: ConnId, ask: AskId, reason: String, overdrawn: bool) {
+        let Some(job) = self.release(conn, ask) else {
+            return;
+        };
+        self.on_skeleton_refused(conn, &job, &reason);
         let Some(peer) = self.sync.peers.get_mut(&conn) else {
             return;
         };
+        if overdrawn {
+            let server = peer.server;
+            self.close(conn, ServerState::Closed(reason));
+            let pause = self.sync.limits.overdrawn_pause;
+            if let Some(server) = self.sync.servers.get_mut(server.0) {
+                let until = self.now.steady + pause.saturating_mul(1 << server.dials.min(10));
+                (server.at, server.extra_at) = (until, until);
+            }
+            return;
+        }
         peer.strikes += 1;
         if peer.strikes >= MAX_STRIKES {
             self.close(conn, ServerState::Closed(reason));
         }
     }
 
-    /// Takes a request off a connection's list and gives its chunk free.
-    fn release(&mut self, conn: ConnId, ask: AskId) {
-        let Some(peer) = self.sync.peers.get_mut(&conn) else {
-            return;
-        };
-        match peer.in_flight.remove(&ask).map(|flight| flight.job) {
-            Some(Job::Forward { start }) => self.sync.forward.release(start, conn),
-            Some(Job::Backward { start }) => self.sync.backward.release(start, conn),
-            Some(Job::Trace | Job::Branch) | None => {}
+    /// Takes a request off a connection's list and gives free what it was for.
+    fn release(&mut self, conn: ConnId, ask: AskId) -> Option<Job> {
+        let peer = self.sync.peers.get_mut(&conn)?;
+        let job = peer.in_flight.remove(&ask)?.job;
+        self.give_back(conn, &job);
+        Some(job)
+    }
+
+    /// Gives free what a connection was to be asked for.
+    fn give_back(&mut self, conn: ConnId, job: &Job) {
+        match job {
+            Job::Forward { start } => self.sync.forward.release(*start, conn),
+            Job::Backward { start } => self.sync.backward.release(*start, conn),
+            Job::Bones { start } => {
+                if let Some(assembly) = &mut self.sync.assembly {
+                    assembly.chunks.release(*start, conn);
+                }
+            }
+            Job::Prove { heights } => {
+                if let Some(errands) = self.sync.assembly.as_mut().and_then(|it| it.errands.as_mut()) {
+                    errands.release(heights, conn);
+                }
+            }
+            Job::Trace | Job::Branch | Job::Leisure { .. } => {}
         }
     }
 
@@ -367,13 +500,21 @@ impl Step<'_> {
         if count == 0 {
             return;
         }
+        self.is_of_use(conn);
+        let server = self.sync.peers.get(&conn).map(|peer| peer.server);
+        if let Some(server) = server.and_then(|server| self.sync.servers.get_mut(server.0)) {
+            server.headers += u64::from(count);
+        }
+    }
+
+    /// Notes that a connection brought the sync on: its server may be dialed as often as at the start.
+    fn is_of_use(&mut self, conn: ConnId) {
         self.sync.last_progress = self.now.steady;
         let Some(peer) = self.sync.peers.get_mut(&conn) else {
             return;
         };
         peer.traces = 0;
         if let Some(server) = self.sync.servers.get_mut(peer.server.0) {
-            server.headers += u64::from(count);
             server.dials = 0;
         }
     }
@@ -395,7 +536,11 @@ impl Step<'_> {
 
     /// Leaves a server for good.
     fn blame(&mut self, conn: ConnId, fault: Fault) {
-        self.close(conn, ServerState::Faulty(fault));
+        let server = self.sync.peers.get(&conn).map(|peer| peer.server);
+        let all = self.sync.peers.iter().filter(|(_, peer)| Some(peer.server) == server);
+        for conn in all.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            self.close(conn, ServerState::Faulty(fault.clone()));
+        }
     }
 
     fn close(&mut self, conn: ConnId, state: ServerState) {
@@ -411,8 +556,19 @@ impl Step<'_> {
         };
         self.sync.forward.distrust(conn);
         self.sync.backward.distrust(conn);
+        if let Some(assembly) = &mut self.sync.assembly {
+            assembly.chunks.distrust(conn);
+            if let Some(errands) = &mut assembly.errands {
+                errands.release_all(conn);
+            }
+        }
         let pause = self.sync.limits.redial_pause;
+        let has_more = self.sync.peers.values().any(|other| other.server == peer.server);
         if let Some(server) = self.sync.servers.get_mut(peer.server.0) {
+            // It stands as its last connection does, unless it is at fault.
+            if has_more && !matches!(state, ServerState::Faulty(_)) {
+                return;
+            }
             server.state = state;
             server.at = self.now.steady + pause.saturating_mul(1 << server.dials.min(10));
         }
@@ -420,8 +576,14 @@ impl Step<'_> {
 }
 
 impl Server {
-    fn may_be_dialed(&self, dials: u32) -> bool {
-        matches!(self.state, ServerState::Unused | ServerState::Closed(_)) && self.dials < dials
+    fn may_be_dialed(&self, dials: u32, now: Moment) -> bool {
+        let is_free = matches!(self.state, ServerState::Unused | ServerState::Closed(_));
+        is_free && self.dialing.is_none() && (self.dials < dials || self.is_forgiven(now))
+    }
+
+    /// Says whether its failures are so old that they tell nothing any more.
+    fn is_forgiven(&self, now: Moment) -> bool {
+        now >= self.at + FORGIVEN_AFTER
     }
 }
 

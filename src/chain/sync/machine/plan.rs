@@ -1,11 +1,21 @@
 //! What follows from the state alone: time-outs, who may do what, requests, the verdict.
 
-use super::{AGREEING_SERVERS, InFlight, Job, Mode, Peer, Server, Step, history_low, is_ready, next_backward_end};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use super::{
+    AGREEING_SERVERS, COMPARE_PAUSE, FORGIVEN_AFTER, InFlight, Job, Mode, Peer, Server, Step, history_low, is_ready,
+    next_backward_end,
+};
 use crate::chain::Height;
 use crate::chain::sync::chunks::Taker;
+use crate::chain::sync::errands::is_run;
 use crate::chain::sync::{Ask, AskId, Effect, Fault, ServerIndex, ServerState};
 use crate::isolation::ConnId;
-use crate::time::Moment;
+use crate::time::{Moment, random_pause};
 
 impl Step<'_> {
     /// Everything that follows from the state alone: time-outs, who may do what, requests, the verdict.
@@ -14,11 +24,17 @@ impl Step<'_> {
         // Also when nothing was delivered just now: the chunk below may have come another way, or in part.
         self.apply_backward();
         self.apply_forward();
+        self.apply_bones();
         self.classify();
+        self.lead();
         self.plan_backward();
         self.plan_forward();
+        self.plan_bones();
         self.ask();
+        self.prove_at_leisure();
         self.leave_stale();
+        self.leave_worn();
+        self.leave_needless();
         self.dial();
         self.report();
         self.wake();
@@ -39,16 +55,16 @@ impl Step<'_> {
             .map(|(conn, ask, _)| (conn, ask))
             .collect();
         for (conn, ask) in overdue {
-            self.on_refused(conn, ask, Fault::Stuck.to_string());
+            self.on_refused(conn, ask, Fault::Stuck.to_string(), false);
         }
     }
 
-    fn classify(&mut self) {
+    pub(super) fn classify(&mut self) {
         if !is_ready(self.tree) {
             return;
         }
         let undecided = |(conn, peer): (&ConnId, &Peer)| {
-            let ended = matches!(peer.mode, Mode::Branch { next } if next > peer.claimed.height);
+            let ended = matches!(peer.mode, Mode::Branch { next, .. } if next > peer.claimed.height);
             (ended || matches!(peer.mode, Mode::Waiting | Mode::Following)).then_some((*conn, peer.claimed))
         };
         let undecided: Vec<_> = self.sync.peers.iter().filter_map(undecided).collect();
@@ -61,6 +77,7 @@ impl Step<'_> {
                     self.blame(conn, Fault::ClaimedHeight { claimed, height });
                     continue;
                 }
+                None if self.resumes_branch(conn) => continue,
                 None if claimed.height > tip.height => Mode::Following,
                 None => {
                     self.trace(conn, claimed.height);
@@ -102,28 +119,19 @@ impl Step<'_> {
             return;
         }
         let following = self.sync.peers.values().filter(|peer| peer.mode == Mode::Following);
+        if following.clone().any(|peer| self.awaits_skeleton(peer)) {
+            self.sync.forward.clear();
+            return;
+        }
         let claims: Vec<Height> = following.map(|peer| peer.claimed.height).collect();
         let Some(target) = claims.iter().copied().max() else {
             self.sync.forward.clear();
             return;
         };
-        let forward = &mut self.sync.forward;
         let next = self.tree.tip().height.saturating_add(1);
-        forward.keep(next, target);
-        let chunk = self.sync.limits.full_chunk.max(1);
-        loop {
-            let (start, gap_end) = forward.first_gap(next);
-            // Without the lowest chunk nothing moves, however many wait above it.
-            let has_room = forward.len() < self.sync.limits.window || start == next;
-            if start > target || !has_room {
-                break;
-            }
-            // A chunk ends at a claimed tip, so that whoever claims it can serve it whole.
-            let tips = claims.iter().copied().filter(|height| *height >= start);
-            let end = tips.min().unwrap_or(target).min(start.saturating_add(chunk - 1));
-            let end = end.min(gap_end.map_or(Height::MAX, |above| above - 1));
-            forward.insert(start, end.saturating_sub(start).saturating_add(1));
-        }
+        let limits = &self.sync.limits;
+        let (chunk, window) = (limits.full_chunk.max(1), limits.window);
+        self.sync.forward.plan(next, target, &claims, chunk, window);
     }
 
     fn ask(&mut self) {
@@ -139,21 +147,71 @@ impl Step<'_> {
     }
 
     fn ask_one(&mut self, conn: ConnId) -> bool {
-        let limits = self.sync.limits;
-        let Some(peer) = self.sync.peers.get_mut(&conn) else {
+        let now = self.now.steady;
+        let Some(peer) = self.sync.peers.get(&conn) else {
             return false;
         };
-        if peer.in_flight.len() >= limits.in_flight.max(1) {
+        if peer.in_flight.len() >= self.sync.limits.in_flight.max(1) {
             return false;
         }
-        let now = self.now.steady;
-        let highest = peer.claimed.height;
-        let alone = peer.in_flight.is_empty();
-        let light_chunk = if peer.truncates {
-            limits.truncated_chunk.max(1)
-        } else {
-            limits.full_chunk.max(1)
+        // What is begun must be affordable: rather a fresh connection than a slow one.
+        let reserved: f64 = peer.in_flight.values().map(|flight| flight.cost).sum();
+        let left = self.sync.limits.budget - peer.account.spent(now) - reserved;
+        let is_fresh = peer.replies == 0 && peer.in_flight.is_empty();
+        let Some((job, ask)) = self.choose(conn) else {
+            return false;
         };
+        let cost = self.sync.full_size.of(&ask);
+        if cost > left && !is_fresh {
+            self.give_back(conn, &job);
+            if let Some(peer) = self.sync.peers.get_mut(&conn) {
+                peer.is_worn = true;
+            }
+            return false;
+        }
+        self.send(conn, job, ask, cost);
+        true
+    }
+
+    /// Sends a request.
+    pub(super) fn send(&mut self, conn: ConnId, job: Job, ask: Ask, cost: f64) {
+        let deadline = self.now.steady + self.sync.limits.ask_timeout;
+        let id = AskId(self.sync.next_ask);
+        let Some(peer) = self.sync.peers.get_mut(&conn) else {
+            return;
+        };
+        self.sync.next_ask += 1;
+        let (start, count) = match &ask {
+            Ask::Full { start, count } | Ask::Truncated { start, count, .. } => (*start, *count),
+            Ask::Scattered(heights) => (
+                heights.first().copied().unwrap_or_default(),
+                Height::try_from(heights.len()).unwrap_or(Height::MAX),
+            ),
+        };
+        let flight = InFlight {
+            job,
+            start,
+            count,
+            deadline,
+            cost,
+        };
+        peer.in_flight.insert(id, flight);
+        self.effects.push(Effect::Ask { conn, id, ask });
+    }
+
+    /// Chooses what a connection is to be asked next.
+    fn choose(&mut self, conn: ConnId) -> Option<(Job, Ask)> {
+        let limits = self.sync.limits;
+        let now = self.now.steady;
+        let peer = self.sync.peers.get(&conn)?;
+        let (highest, alone, truncates) = (peer.claimed.height, peer.in_flight.is_empty(), peer.truncates);
+        let light_chunk = if truncates {
+            limits.truncated_chunk
+        } else {
+            limits.full_chunk
+        }
+        .max(1);
+        let full_chunk = limits.full_chunk.max(1);
         let taker = |max_count: Height| Taker {
             conn,
             highest,
@@ -161,62 +219,151 @@ impl Step<'_> {
             now,
             steal_after: limits.steal_after,
         };
-        let (job, start, count) = match peer.mode {
-            Mode::Tracing { end, span } => {
-                if !alone {
-                    return false;
-                }
-                let start = end
-                    .saturating_add(1)
-                    .saturating_sub(span.min(light_chunk))
-                    .max(self.tree.anchor().height);
-                (Job::Trace, start, end.saturating_add(1).saturating_sub(start))
-            }
-            Mode::Branch { next } => {
-                if !alone {
-                    return false;
-                }
-                let left = highest.saturating_sub(next).saturating_add(1);
-                (Job::Branch, next, left.min(limits.full_chunk.max(1)))
-            }
-            Mode::Waiting | Mode::Following | Mode::Settled => {
-                let forward = match peer.mode {
-                    Mode::Following => self.sync.forward.assign(&taker(limits.full_chunk.max(1)), false),
-                    _ => None,
-                };
-                if let Some((start, count)) = forward {
-                    (Job::Forward { start }, start, count)
-                } else if let Some((start, count)) = self.sync.backward.assign(&taker(light_chunk), true) {
-                    (Job::Backward { start }, start, count)
-                } else {
-                    return false;
-                }
-            }
-        };
-        let full = matches!(job, Job::Forward { .. } | Job::Branch) || !peer.truncates;
-        let ask = if full {
-            Ask::Full { start, count }
-        } else {
-            let under = if matches!(job, Job::Trace) {
-                highest
+        // Headers that our tree or a skeleton hold against others may come truncated.
+        let light = |start, count, under| {
+            if truncates {
+                Ask::Truncated { start, count, under }
             } else {
-                self.tree.anchor().height
-            };
-            Ask::Truncated { start, count, under }
+                Ask::Full { start, count }
+            }
         };
-        let id = AskId(self.sync.next_ask);
-        self.sync.next_ask += 1;
-        peer.in_flight.insert(
-            id,
-            InFlight {
-                job,
-                start,
-                count,
-                deadline: now + limits.ask_timeout,
-            },
-        );
-        self.effects.push(Effect::Ask { conn, id, ask });
-        true
+        let mode = peer.mode;
+        if let Mode::Tracing { end, span } = mode {
+            let above = end.saturating_add(1);
+            let start = above
+                .saturating_sub(span.min(light_chunk))
+                .max(self.tree.anchor().height);
+            return alone.then(|| (Job::Trace, light(start, above.saturating_sub(start), highest)));
+        }
+        if let Some(chosen) = self.choose_bones(conn, &taker(limits.skeleton_chunk.max(1))) {
+            return Some(chosen);
+        }
+        let awaits_skeleton = self
+            .sync
+            .peers
+            .get(&conn)
+            .is_some_and(|peer| self.awaits_skeleton(peer));
+        match mode {
+            Mode::Branch { next, .. } if !awaits_skeleton => {
+                let left = highest.saturating_sub(next).saturating_add(1);
+                let count = left.min(full_chunk);
+                return alone.then_some((Job::Branch, Ask::Full { start: next, count }));
+            }
+            Mode::Following if !awaits_skeleton => {
+                if let Some((start, count)) = self.sync.forward.assign(&taker(full_chunk), false) {
+                    return Some((Job::Forward { start }, Ask::Full { start, count }));
+                }
+            }
+            _ => {}
+        }
+        let (start, count) = self.sync.backward.assign(&taker(light_chunk), true)?;
+        let ask = light(start, count, self.tree.anchor().height);
+        Some((Job::Backward { start }, ask))
+    }
+
+    /// Chooses what a connection is to be asked of the skeleton.
+    fn choose_bones(&mut self, conn: ConnId, taker: &Taker) -> Option<(Job, Ask)> {
+        let peer = self.sync.peers.get(&conn)?;
+        let assembly = self.sync.assembly.as_mut().filter(|assembly| assembly.includes(peer))?;
+        if let Some(errands) = &mut assembly.errands {
+            let heights = errands.assign(conn, taker.highest, taker.now, taker.steal_after)?;
+            let ask = match heights.first() {
+                Some(start) if is_run(&heights) => Ask::Full {
+                    start: *start,
+                    count: Height::try_from(heights.len()).unwrap_or(Height::MAX),
+                },
+                _ => Ask::Scattered(heights.clone()),
+            };
+            return Some((Job::Prove { heights }, ask));
+        }
+        if !assembly.is_source(peer) {
+            return None;
+        }
+        let (start, count) = assembly.chunks.assign(taker, false)?;
+        let under = taker.highest;
+        Some((Job::Bones { start }, Ask::Truncated { start, count, under }))
+    }
+
+    /// Has headers proved at leisure that were taken on the strength of a sample.
+    fn prove_at_leisure(&mut self) {
+        let now = self.now.steady;
+        if self.tree.unproved() == 0 || self.sync.assembly.is_some() || !self.is_synced() {
+            self.sync.leisure_at = None;
+            return;
+        }
+        let mean = self.sync.limits.leisure_mean;
+        let due = self.sync.leisure_at.is_some_and(|at| at <= now);
+        if due || self.sync.leisure_at.is_none() {
+            self.sync.leisure_at = Some(now + random_pause(mean, &mut self.sync.rng));
+        }
+        if !due {
+            return;
+        }
+        let idle = self
+            .sync
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.mode == Mode::Settled && peer.in_flight.is_empty());
+        let idle: Vec<(ConnId, Height)> = idle.map(|(conn, peer)| (*conn, peer.claimed.height)).collect();
+        let Some((conn, highest)) = idle.choose(&mut self.sync.rng).copied() else {
+            return;
+        };
+        let heights = self.pick_unproved(highest);
+        if !heights.is_empty() {
+            let ask = Ask::Scattered(heights.clone());
+            let cost = self.sync.full_size.of(&ask);
+            self.send(conn, Job::Leisure { heights }, ask, cost);
+        }
+    }
+
+    /// Picks some of the headers that are not proved, by chance.
+    fn pick_unproved(&mut self, highest: Height) -> Vec<Height> {
+        let low = self.tree.anchor().height.saturating_add(1);
+        let high = self.tree.tip().height.min(highest);
+        let mut picked = BTreeSet::new();
+        if low > high {
+            return Vec::new();
+        }
+        let from = self.sync.rng.random_range(low..=high);
+        // From there on, around the end: near the end of the work chance alone would search for long.
+        for height in (from..=high).chain(low..from) {
+            if picked.len() >= self.sync.limits.leisure_batch {
+                break;
+            }
+            if self.tree.is_proved(height) == Some(false) {
+                picked.insert(height);
+            }
+        }
+        picked.into_iter().collect()
+    }
+
+    /// Closes connections that have cost their servers enough, for fresh ones to take their place.
+    fn leave_worn(&mut self) {
+        let is_worn = |peer: &Peer| peer.is_worn && peer.in_flight.is_empty();
+        let worn = self.sync.peers.iter().filter(|(_, peer)| is_worn(peer));
+        for conn in worn.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            let server = self.sync.peers.get(&conn).map(|peer| peer.server);
+            self.close(conn, ServerState::Closed("a fresh connection takes over".to_owned()));
+            if let Some(server) = server.and_then(|server| self.sync.servers.get_mut(server.0)) {
+                server.at = self.now.steady;
+            }
+        }
+    }
+
+    /// Closes all but one connection of each server once nothing is left to fetch.
+    fn leave_needless(&mut self) {
+        if !self.is_synced() {
+            return;
+        }
+        let mut seen = BTreeSet::new();
+        let needless = self
+            .sync
+            .peers
+            .iter()
+            .filter(|(_, peer)| !seen.insert(peer.server) && peer.in_flight.is_empty());
+        for conn in needless.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            self.close(conn, ServerState::Connected);
+        }
     }
 
     /// Leaves a server whose tip is old when another one can't be dialed for want of a free connection. The last
@@ -227,7 +374,7 @@ impl Step<'_> {
             return;
         }
         let (dials, now) = (self.sync.limits.dials, self.now.steady);
-        let waits = |server: &Server| server.may_be_dialed(dials) && server.at <= now;
+        let waits = |server: &Server| server.may_be_dialed(dials, now) && server.at <= now;
         if self.open_connections() < self.sync.limits.connections || !self.sync.servers.iter().any(waits) {
             return;
         }
@@ -243,33 +390,83 @@ impl Step<'_> {
     fn open_connections(&self) -> usize {
         let slow = self.sync.limits.steal_after;
         let now = self.now.steady;
-        let busy = |server: &&Server| match server.state {
-            ServerState::Connected => true,
-            ServerState::Dialing => now.since(server.at) < slow,
-            ServerState::Unused | ServerState::Closed(_) | ServerState::Faulty(_) => false,
-        };
-        self.sync.servers.iter().filter(busy).count()
+        let soon = |server: &&Server| server.dialing.is_some_and(|since| now.since(since) < slow);
+        self.sync.peers.len() + self.sync.servers.iter().filter(soon).count()
     }
 
     fn dial(&mut self) {
-        if self.is_synced() {
+        let is_synced = self.is_synced();
+        if is_synced && self.connected_servers() >= AGREEING_SERVERS {
             return;
         }
         let limits = self.sync.limits;
         let now = self.now.steady;
+        let pause = if is_synced { COMPARE_PAUSE } else { Duration::ZERO };
         let mut open = self.open_connections();
-        for (index, server) in self.sync.servers.iter_mut().enumerate() {
-            if open >= limits.connections {
+        for index in 0..self.sync.servers.len() {
+            let Some(server) = self.sync.servers.get_mut(index) else {
                 break;
+            };
+            if open >= limits.connections {
+                return;
             }
-            if server.may_be_dialed(limits.dials) && server.at <= now {
+            if server.may_be_dialed(limits.dials, now) && server.at + pause <= now {
+                if server.is_forgiven(now) {
+                    server.dials = 0;
+                }
                 server.state = ServerState::Dialing;
-                server.at = now;
                 server.dials += 1;
+                self.dial_one(ServerIndex(index));
                 open += 1;
-                self.effects.push(Effect::Dial(ServerIndex(index)));
             }
         }
+        // Only where no other server is left, and there is work for more hands.
+        while !is_synced && open < limits.connections && !self.has_more_servers() && self.has_work_for(open + 1) {
+            let Some(index) = self.least_loaded() else { return };
+            if let Some(server) = self.sync.servers.get_mut(index.0) {
+                server.dials += 1;
+            }
+            self.dial_one(index);
+            open += 1;
+        }
+    }
+
+    fn connected_servers(&self) -> usize {
+        let servers = self.sync.peers.values().map(|peer| peer.server);
+        servers.collect::<BTreeSet<_>>().len()
+    }
+
+    fn dial_one(&mut self, index: ServerIndex) {
+        if let Some(server) = self.sync.servers.get_mut(index.0) {
+            server.dialing = Some(self.now.steady);
+            self.effects.push(Effect::Dial(index));
+        }
+    }
+
+    /// Says whether so many connections would all have something to fetch.
+    fn has_work_for(&self, connections: usize) -> bool {
+        let sync = &self.sync;
+        let bones = sync.assembly.as_ref().map_or(0, |assembly| {
+            let errands = assembly
+                .errands
+                .as_ref()
+                .map_or(0, |errands| errands.left() / sync.limits.sample_batch.max(1));
+            assembly.chunks.len() + errands
+        });
+        bones + sync.forward.len() + sync.backward.len() >= connections.saturating_mul(2)
+    }
+
+    /// Returns the connected server with the fewest connections that may have one more: it has brought something since
+    /// it was last dialed.
+    fn least_loaded(&self) -> Option<ServerIndex> {
+        let links = |index: usize| self.sync.peers.values().filter(|peer| peer.server.0 == index).count();
+        let servers = self.sync.servers.iter().enumerate();
+        let free = servers.filter(|(_, server)| {
+            let is_useful = server.state == ServerState::Connected && server.dials == 0;
+            is_useful && server.dialing.is_none() && server.extra_at <= self.now.steady
+        });
+        let counted = free.map(|(index, _)| (links(index), ServerIndex(index)));
+        counted.filter(|(links, _)| *links > 0).min().map(|(_, index)| index)
     }
 
     fn backward_done(&self) -> bool {
@@ -279,11 +476,11 @@ impl Step<'_> {
     }
 
     fn has_more_servers(&self) -> bool {
-        let dials = self.sync.limits.dials;
+        let (dials, now) = (self.sync.limits.dials, self.now.steady);
         self.sync
             .servers
             .iter()
-            .any(|server| server.state == ServerState::Dialing || server.may_be_dialed(dials))
+            .any(|server| server.dialing.is_some() || server.may_be_dialed(dials, now))
     }
 
     fn is_synced(&self) -> bool {
@@ -303,7 +500,8 @@ impl Step<'_> {
             return true;
         }
         let tip = self.tree.tip();
-        let agreeing = peers.values().filter(|peer| peer.claimed.hash == tip.hash).count();
+        let agreeing = peers.values().filter(|peer| peer.claimed.hash == tip.hash);
+        let agreeing = agreeing.map(|peer| peer.server).collect::<BTreeSet<_>>().len();
         // Where all that are connected lag behind us, or are on a branch as heavy as ours, none will ever agree.
         !self.tree.params().is_stale(tip.time, self.now.wall)
             && (agreeing >= AGREEING_SERVERS || (waited && agreeing > 0) || (waited && stalled))
@@ -342,18 +540,41 @@ impl Step<'_> {
             .values()
             .flat_map(|peer| peer.in_flight.values())
             .map(|flight| flight.deadline);
-        let waits = [sync.forward.oldest_wait(), sync.backward.oldest_wait()];
+        let assembly = sync.assembly.as_ref();
+        let waits = [
+            sync.forward.oldest_wait(),
+            sync.backward.oldest_wait(),
+            assembly.and_then(|assembly| assembly.chunks.oldest_wait()),
+            assembly.and_then(|assembly| assembly.errands.as_ref()?.oldest_wait()),
+        ];
         let steals = waits.into_iter().flatten().map(|since| since + limits.steal_after);
-        let dials = sync.servers.iter().filter_map(|server| match server.state {
-            ServerState::Dialing => Some(server.at + limits.steal_after),
-            _ if server.may_be_dialed(limits.dials) => Some(server.at),
-            _ => None,
+        let dials = sync.servers.iter().filter_map(|server| match server.dialing {
+            Some(since) => Some(since + limits.steal_after),
+            None => None,
+        });
+        let free = sync.servers.iter().filter(|server| server.dialing.is_none());
+        let redials = free.flat_map(|server| {
+            let again = [
+                server.at,
+                server.at + COMPARE_PAUSE,
+                server.at + FORGIVEN_AFTER,
+                server.extra_at,
+            ];
+            again
+                .into_iter()
+                .filter(|_| !matches!(server.state, ServerState::Faulty(_)))
         });
         let graces = [
             sync.first_settled.map(|since| since + limits.second_server_grace),
             self.stalled_at(),
+            sync.leisure_at,
+            assembly.and_then(|it| Some(it.absent_since? + limits.second_server_grace)),
         ];
-        let times = deadlines.chain(steals).chain(dials).chain(graces.into_iter().flatten());
+        let times = deadlines
+            .chain(steals)
+            .chain(dials)
+            .chain(redials)
+            .chain(graces.into_iter().flatten());
         if let Some(at) = times.filter(|at| *at > self.now.steady).min() {
             self.effects.push(Effect::WakeAt(at));
         }

@@ -1,5 +1,7 @@
 //! What replies do to the tree, and what they say of who sent them.
 
+use bitcoin::BlockHash;
+
 use super::{Mode, Step, next_backward_end};
 use crate::chain::auxpow::FullHeader;
 use crate::chain::sync::{Effect, Fault, ServerState};
@@ -65,30 +67,33 @@ impl Step<'_> {
                 self.trace(conn, start.saturating_sub(1));
                 continue;
             }
-            if !self.accept(conn, start, count, &bytes) {
+            let Some(below) = self.accept(conn, start, count, &bytes) else {
                 continue;
-            }
+            };
             let next = start.saturating_add(count);
             if next > self.tree.tip().height.saturating_add(1)
                 && let Some(peer) = self.sync.peers.get_mut(&conn)
             {
                 // Valid, but too light so far to be the best chain: the rest of it is its own affair.
-                peer.mode = Mode::Branch { next };
+                peer.mode = Mode::Branch { next, below };
             }
         }
     }
 
-    /// Puts a reply's headers into the tree; blames the sender and says `false` when one breaks a rule.
-    fn accept(&mut self, conn: ConnId, start: Height, count: Height, bytes: &[u8]) -> bool {
+    /// Puts a reply's headers into the tree and returns the hash of the last one; blames the sender and returns nothing
+    /// when one breaks a rule.
+    fn accept(&mut self, conn: ConnId, start: Height, count: Height, bytes: &[u8]) -> Option<BlockHash> {
         let mut lowest_changed: Option<Height> = None;
         let mut reorganized = false;
         let mut taken = 0;
         let mut result = Ok(());
         let mut rest = bytes;
+        let mut last = None;
         for height in start..start.saturating_add(count) {
             let accepted = match FullHeader::decode(rest) {
                 Ok((header, behind)) => {
                     rest = behind;
+                    last = Some(header.pure);
                     self.tree
                         .accept(&header, self.now.wall)
                         .map_err(|error| Fault::Header { height, error })
@@ -123,11 +128,17 @@ impl Step<'_> {
             self.sync.reported = None;
             self.effects.push(Effect::StoreForward { from });
         }
-        result.map_err(|fault| self.judge(conn, start, fault)).is_ok()
+        match result {
+            Ok(()) => last.map(|header| header.hash()),
+            Err(fault) => {
+                self.judge(conn, start, fault);
+                None
+            }
+        }
     }
 
     /// Decides what a refused header in a reply from height `start` on means for its sender.
-    fn judge(&mut self, conn: ConnId, start: Height, fault: Fault) {
+    pub(super) fn judge(&mut self, conn: ConnId, start: Height, fault: Fault) {
         match fault {
             // A block from the future is no lie yet. What lies below it stands; the rest is asked for later.
             Fault::Header {
@@ -166,11 +177,15 @@ impl Step<'_> {
         let below = start.checked_sub(1);
         let anchor = self.tree.anchor().height;
         let mode = match (top_known, headers.first()) {
-            (Some((height, _)), _) => Mode::Branch {
+            (Some((height, header)), _) => Mode::Branch {
                 next: height.saturating_add(1),
+                below: header.hash(),
             },
             (None, Some(first)) if below >= Some(anchor) && self.tree.height_of(&first.prev()) == below => {
-                Mode::Branch { next: start }
+                Mode::Branch {
+                    next: start,
+                    below: first.prev(),
+                }
             }
             _ => match below {
                 Some(end) if end > anchor => Mode::Tracing {
@@ -186,18 +201,47 @@ impl Step<'_> {
     }
 
     pub(super) fn apply_branch(&mut self, conn: ConnId, start: Height, count: Height, bytes: &[u8]) {
-        if self.accept(conn, start, count, bytes)
+        if let Some(below) = self.accept(conn, start, count, bytes)
             && let Some(peer) = self.sync.peers.get_mut(&conn)
         {
-            peer.mode = Mode::Branch {
-                next: start.saturating_add(count),
-            };
+            let next = start.saturating_add(count);
+            peer.mode = Mode::Branch { next, below };
+        }
+    }
+
+    /// Takes proofs of headers of the best chain that were asked for at leisure. A reorganisation in the meantime is no
+    /// fault.
+    pub(super) fn apply_leisure(&mut self, conn: ConnId, heights: &[Height], bytes: &[u8]) {
+        let mut proved = Vec::new();
+        let mut rest = bytes;
+        let mut fault = None;
+        for height in heights.iter().copied() {
+            match FullHeader::decode(rest) {
+                Ok((header, behind)) => {
+                    rest = behind;
+                    match self.tree.prove(height, &header) {
+                        Ok(()) => proved.push(height),
+                        Err(HeaderError::OtherHeader { .. } | HeaderError::UnknownParent { .. }) => {}
+                        Err(error) => fault = Some(Fault::Header { height, error }),
+                    }
+                }
+                Err(error) => fault = Some(Fault::Decode { height, error }),
+            }
+            if fault.is_some() {
+                break;
+            }
+        }
+        if !proved.is_empty() {
+            self.effects.push(Effect::StoreProved { heights: proved });
+        }
+        if let Some(fault) = fault {
+            self.blame(conn, fault);
         }
     }
 }
 
 /// Takes a reply's headers as pure ones, whether they came truncated or full, and checks the links between them.
-fn pure_headers(start: Height, count: Height, bytes: &[u8]) -> Result<Vec<PureHeader>, Fault> {
+pub(super) fn pure_headers(start: Height, count: Height, bytes: &[u8]) -> Result<Vec<PureHeader>, Fault> {
     let truncated = usize::try_from(count)
         .ok()
         .and_then(|count| count.checked_mul(PureHeader::SIZE));

@@ -50,6 +50,21 @@ impl Chain {
         Self(Arc::new(headers))
     }
 
+    /// Adds so many blocks with AuxPoW; those of which the test holds, counted from 0, without the work that they claim.
+    pub(super) fn merge_mined(&self, count: Height, salt: u8, is_forged: impl Fn(Height) -> bool) -> Self {
+        let mut headers = self.0.to_vec();
+        for at in 0..count {
+            let height = Height::try_from(headers.len()).unwrap();
+            let prev = hash_of(headers.last().unwrap());
+            let spec = AuxPowSpec {
+                parent_meets: !is_forged(at),
+                ..AuxPowSpec::default()
+            };
+            headers.push(spec.full_header(prev, GENESIS_TIME + height * SPACING + u32::from(salt)));
+        }
+        Self(Arc::new(headers))
+    }
+
     /// Keeps the blocks up to a height, and mines so many others on top of it.
     pub(super) fn forked(&self, height: Height, count: Height, salt: u8) -> Self {
         self.cut(height).grown(count, salt)

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::chains::Chain;
 use super::world::{Habit, LIMITS, Script, World};
-use crate::chain::sync::{Effect, Limits, ServerState};
+use crate::chain::sampling::Assurance;
+use crate::chain::sync::{Effect, Limits, ServerState, Verification};
 use crate::chain::{HeaderTree, Network};
 
 const TIP: u32 = 90;
@@ -42,6 +43,8 @@ static CHAINS: LazyLock<Chains> = LazyLock::new(|| {
             best.bent(61, bend),
             best.bent(83, bend),
             best.ahead(2_000 * 600),
+            best.cut(60).merge_mined(60, 6, |_| true),
+            best.cut(75).merge_mined(20, 6, |at| at > 2),
         ],
         best,
     }
@@ -63,7 +66,26 @@ fn habit() -> impl Strategy<Value = Habit> {
         (1_u32..100).prop_map(Habit::Boasts),
         Just(Habit::Restless),
         Just(Habit::Misplaces),
+        Just(Habit::NeverProves),
+        Just(Habit::RefusesProofs),
+        (1_u32..9).prop_map(Habit::Overdrawn),
     ]
+}
+
+/// Ways to verify, and budgets that last for all or for a few requests only.
+fn limits() -> impl Strategy<Value = Limits> {
+    let sampled = |bits| Verification::Sampled(Assurance::new(bits, 0.5, 4).unwrap());
+    let verification = prop_oneof![
+        2 => Just(Verification::Full),
+        2 => Just(sampled(2)),
+        1 => Just(sampled(40)),
+    ];
+    let budget = prop_oneof![2 => Just(1_000_000.0), 1 => Just(90.0)];
+    (verification, budget).prop_map(|(verification, budget)| Limits {
+        verification,
+        budget,
+        ..LIMITS
+    })
 }
 
 fn latency() -> impl Strategy<Value = u64> {
@@ -112,10 +134,10 @@ fn mixture(
         .prop_shuffle()
 }
 
-fn world(anchor: u32, servers: &[(Script, bool)], connections: usize) -> World {
+fn world(anchor: u32, servers: &[(Script, bool)], connections: usize, limits: Limits) -> World {
     let tree = HeaderTree::new(Network::Regtest.params(), CHAINS.best.anchor(anchor));
     let servers = servers.iter().map(|(script, _)| script.clone()).collect();
-    let mut world = World::with(tree, servers, Limits { connections, ..LIMITS });
+    let mut world = World::with(tree, servers, Limits { connections, ..limits });
     world.wall = CHAINS.best.tip_time() + 60;
     world
 }
@@ -127,20 +149,31 @@ fn check_honest(world: &World, servers: &[(Script, bool)]) {
     }
 }
 
+/// Says whether no honest server that is connected still is ahead of us: one that was closed in the middle of a
+/// reorganisation is not missed while others are there.
 fn best_of(servers: &[(Script, bool)], world: &World) -> bool {
     let tip = world.tree.tip();
-    let honest = servers.iter().filter(|(_, is_honest)| *is_honest);
-    honest.map(|(script, _)| script.chain.height()).max() <= Some(tip.height)
+    let honest = servers
+        .iter()
+        .enumerate()
+        .filter(|(index, (_, is_honest))| *is_honest && world.state(*index) == ServerState::Connected);
+    honest.map(|(_, (script, _))| script.chain.height()).max() <= Some(tip.height)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn a_sync_ends_and_finds_the_best_chain(anchor in prop::sample::select(vec![35, 50]), servers in mixture(1..4, 0..1)) {
-        let mut world = world(anchor, &servers, 3);
+    fn a_sync_ends_and_finds_the_best_chain(
+        anchor in prop::sample::select(vec![35, 50]),
+        servers in mixture(1..4, 0..1),
+        limits in limits(),
+    ) {
+        let mut world = world(anchor, &servers, 3, limits);
         world.run();
         prop_assert_eq!(world.verdict(), &Effect::Synced);
+        // A server may have been in the middle of a reorganisation.
+        world.settle(40_000);
         prop_assert!(best_of(&servers, &world), "{:?}", world.tree.tip());
         check_honest(&world, &servers);
     }
@@ -149,8 +182,9 @@ proptest! {
     fn in_the_end_the_heaviest_chain_of_all_that_are_connected_wins(
         anchor in prop::sample::select(vec![35, 50]),
         servers in mixture(0..3, 1..3),
+        limits in limits(),
     ) {
-        let mut world = world(anchor, &servers, servers.len());
+        let mut world = world(anchor, &servers, servers.len(), limits);
         world.run();
         prop_assert_eq!(world.verdict(), &Effect::Synced);
         world.settle(1_800_000);
@@ -162,8 +196,9 @@ proptest! {
     fn without_an_honest_server_a_sync_ends_too(
         anchor in prop::sample::select(vec![35, 50]),
         servers in prop::collection::vec((liar(), Just(false)), 1..6),
+        limits in limits(),
     ) {
-        let mut world = world(anchor, &servers, 3);
+        let mut world = world(anchor, &servers, 3, limits);
         world.run();
         prop_assert!(world.tree.tip().height <= CHAINS.best.height() + 9);
     }

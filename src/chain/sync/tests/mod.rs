@@ -5,4 +5,5 @@ mod faults;
 mod forks;
 mod mixtures;
 mod order;
+mod skeletons;
 mod world;

@@ -89,7 +89,7 @@ fn a_busy_server_is_dialed_again() {
     world.run();
     assert_eq!(*world.verdict(), Effect::Exhausted);
     assert_eq!(world.dials.len(), 3);
-    let reason = "excessive resource usage".to_owned();
+    let reason = "too busy".to_owned();
     assert_eq!(world.state(0), ServerState::Closed(reason));
 }
 
@@ -149,7 +149,7 @@ fn a_server_that_cuts_wrongly_is_asked_for_full_headers_in_smaller_chunks() {
     assert_eq!(world.tree.lowest(), Some(50));
     let mut counts = world.asked.iter().filter_map(|(_, ask)| match ask {
         Ask::Full { count, .. } => Some(*count),
-        Ask::Truncated { .. } => None,
+        Ask::Truncated { .. } | Ask::Scattered(_) => None,
     });
     assert!(counts.all(|count| count <= LIMITS.full_chunk));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::chains::{Chain, GENESIS_TIME, SPACING};
 use crate::chain::sync::{
-    Ask, AskId, ClaimedTip, Effect, Event, Limits, Progress, ServerIndex, ServerReport, ServerState, Sync,
+    Ask, AskId, ClaimedTip, Effect, Event, Limits, Progress, ServerIndex, ServerReport, ServerState, Sync, Verification,
 };
 use crate::chain::{Anchor, HeaderTree, Height, Network, Params, PureHeader};
 use crate::isolation::ConnId;
@@ -13,6 +13,14 @@ use crate::time::{Moment, Now, Timestamp};
 
 /// Small chunks, so that short chains have many of them.
 pub(super) const LIMITS: Limits = Limits {
+    verification: Verification::Full,
+    skeleton_from: 12,
+    skeleton_chunk: 16,
+    sample_batch: 4,
+    leisure_mean: Duration::from_secs(60),
+    leisure_batch: 3,
+    budget: 1_000_000.0,
+    overdrawn_pause: Duration::from_secs(20),
     connections: 3,
     full_chunk: 8,
     truncated_chunk: 16,
@@ -58,6 +66,20 @@ pub(super) enum Habit {
     Restless,
     /// Claims its tip's block at another height.
     Misplaces,
+    /// Answers so many questions of a connection, and then says that it has had enough.
+    Overdrawn(u32),
+    /// Gives headers, but lets all wait that is to prove them.
+    NeverProves,
+    /// Gives headers, but refuses all that is to prove them.
+    RefusesProofs,
+}
+
+const BUSY: &str = "too busy";
+const OVERDRAWN: &str = "excessive resource usage";
+
+/// Says whether full headers are asked for as the end of a sample, not to be taken in turn.
+fn proves(ask: &Ask) -> bool {
+    matches!(ask, Ask::Full { count, .. } if *count != LIMITS.full_chunk)
 }
 
 /// A server.
@@ -115,30 +137,41 @@ impl Script {
     }
 
     /// Answers a question; `None`: not at all.
-    fn answer(&self, conn: ConnId, id: AskId, ask: Ask, asked: u32) -> Option<Event> {
+    fn answer(&self, conn: ConnId, id: AskId, ask: &Ask, asked: u32) -> Option<Event> {
         let refused = |reason: &str| {
             Some(Event::Refused {
                 conn,
                 ask: id,
                 reason: reason.to_owned(),
+                overdrawn: reason == OVERDRAWN,
             })
         };
-        let (start, count, under) = match ask {
-            Ask::Full { start, count } => (start, count, None),
-            Ask::Truncated { start, count, under } => (start, count, Some(under)),
+        let scattered = matches!(ask, Ask::Scattered(_));
+        let (heights, under): (Vec<Height>, _) = match ask {
+            Ask::Full { start, count } => ((*start..start + count).collect(), None),
+            Ask::Truncated { start, count, under } => ((*start..start + count).collect(), Some(*under)),
+            Ask::Scattered(heights) => (heights.clone(), None),
         };
+        let last = *heights.last().unwrap();
         match self.habit {
             Habit::Silent => return None,
             Habit::SilentAbove if under.is_none() => return None,
             Habit::Forgetful if asked.is_multiple_of(2) => return None,
-            Habit::Busy(times) if asked <= times => return refused("excessive resource usage"),
+            Habit::Busy(times) if asked <= times => return refused(BUSY),
+            Habit::Overdrawn(most) if asked > most => return refused(OVERDRAWN),
+            Habit::NeverProves if scattered || proves(ask) => return None,
+            Habit::RefusesProofs if scattered || proves(ask) => return refused("no such header"),
             Habit::CutsWrongly if under.is_some() => return Some(Event::WronglyCut { conn, ask: id }),
             _ => {}
         }
-        if under.is_some_and(|under| under > self.chain.height() || under < start + count - 1) {
+        if under.is_some_and(|under| under > self.chain.height() || under < last) {
             return refused("no such height");
         }
-        let mut headers: Vec<&[u8]> = self.chain.full(start, count).collect();
+        if scattered && last > self.chain.height() {
+            return refused("height out of range");
+        }
+        let full = |height: &Height| self.chain.full(*height, 1).next();
+        let mut headers: Vec<&[u8]> = heights.iter().filter_map(full).collect();
         if self.habit == Habit::Repeats && headers.len() > 1 {
             headers[1] = headers[0];
         }
@@ -148,6 +181,15 @@ impl Script {
         let count = Height::try_from(headers.len()).unwrap();
         let cut = |header: &&[u8]| header[..if under.is_some() { 80 } else { header.len() }].to_vec();
         let mut bytes = headers.iter().map(cut).collect::<Vec<_>>().concat();
+        if scattered {
+            let mut headers: Vec<Vec<u8>> = headers.into_iter().map(<[u8]>::to_vec).collect();
+            match self.habit {
+                Habit::Extra => headers[0].push(0),
+                Habit::Garbage => headers.iter_mut().flatten().for_each(|byte| *byte ^= 0x5a),
+                _ => {}
+            }
+            return Some(Event::Scattered { conn, ask: id, headers });
+        }
         match self.habit {
             Habit::Extra => bytes.push(0),
             Habit::Garbage => bytes.iter_mut().for_each(|byte| *byte ^= 0x5a),
@@ -187,6 +229,8 @@ pub(super) struct World {
     pub(super) wall: u64,
     sequence: u64,
     stored: BTreeMap<Height, PureHeader>,
+    /// The heights that were stored as proved at leisure, or when a skeleton was adopted.
+    pub(super) proofs: BTreeSet<Height>,
     /// `Synced` and `Exhausted`, each with its time.
     pub(super) verdicts: Vec<(u64, Effect)>,
     pub(super) asked: Vec<(usize, Ask)>,
@@ -204,9 +248,10 @@ impl World {
 
     pub(super) fn with(tree: HeaderTree, servers: Vec<Script>, limits: Limits) -> Self {
         let mut world = Self {
-            machine: Sync::new(servers.len(), limits),
+            machine: Sync::new(servers.len(), limits, [11; 32]),
             limits,
             stored: tree.best_chain(0).collect(),
+            proofs: BTreeSet::new(),
             tree,
             servers,
             open: BTreeMap::new(),
@@ -220,6 +265,7 @@ impl World {
             asked: Vec::new(),
             dials: Vec::new(),
         };
+        world.stored.extend(world.bones());
         for index in 0..world.servers.len() {
             for (at, chain) in std::mem::take(&mut world.servers[index].turns) {
                 world.push(at, Happening::Turn(index, chain));
@@ -231,9 +277,7 @@ impl World {
     /// Runs until the first verdict, at most an hour.
     pub(super) fn run(&mut self) -> &mut Self {
         let told = self.verdicts.len();
-        if self.now == 0 {
-            self.step(Event::Tick);
-        }
+        self.begin();
         while self.verdicts.len() == told {
             assert!(self.now < 3_600_000, "no verdict within an hour: {:?}", self.machine);
             assert!(self.next(), "asleep for ever: {:?}", self.machine);
@@ -243,9 +287,16 @@ impl World {
 
     /// Runs on until nothing happens any more, at most for so many milliseconds.
     pub(super) fn settle(&mut self, milliseconds: u64) -> &mut Self {
+        self.begin();
         let end = self.now + milliseconds;
         while self.now < end && self.next() {}
         self
+    }
+
+    fn begin(&mut self) {
+        if self.now == 0 {
+            self.step(Event::Tick);
+        }
     }
 
     pub(super) fn verdict(&self) -> &Effect {
@@ -283,7 +334,7 @@ impl World {
                 self.now = self.now.max(at);
                 match happening {
                     Happening::Event(event) => self.step(event),
-                    Happening::Asked(conn, id, ask) => self.serve(conn, id, ask),
+                    Happening::Asked(conn, id, ask) => self.serve(conn, id, &ask),
                     Happening::Turn(index, chain) => self.turn(index, chain),
                     Happening::Dialed(index) => self.dialed(index),
                 }
@@ -307,7 +358,7 @@ impl World {
         open.map(|(conn, _)| *conn).collect()
     }
 
-    fn serve(&mut self, conn: ConnId, id: AskId, ask: Ask) {
+    fn serve(&mut self, conn: ConnId, id: AskId, ask: &Ask) {
         let Some((index, asked)) = self.open.get_mut(&conn) else {
             return;
         };
@@ -353,8 +404,25 @@ impl World {
         for effect in effects {
             self.carry_out(effect, lowest);
         }
-        let best: BTreeMap<Height, PureHeader> = self.tree.best_chain(0).collect();
-        assert!(self.stored == best, "the store is not the best chain");
+        let mut best: BTreeMap<Height, PureHeader> = self.tree.best_chain(0).collect();
+        best.extend(self.bones());
+        assert!(
+            self.stored == best,
+            "the store is not the best chain and what stands on it"
+        );
+        let open = self.told.len();
+        assert!(
+            open <= self.limits.connections + self.servers.len(),
+            "{open} connections"
+        );
+    }
+
+    /// Returns the headers of a skeleton on the tip.
+    fn bones(&self) -> Vec<(Height, PureHeader)> {
+        let skeleton = self.tree.skeleton();
+        let on_tip = skeleton.filter(|skeleton| skeleton.base() == self.tree.tip().hash);
+        let headers = on_tip.into_iter().flat_map(|skeleton| skeleton.headers(0));
+        headers.map(|(height, header, _)| (height, header)).collect()
     }
 
     fn carry_out(&mut self, effect: Effect, lowest: Option<Height>) {
@@ -364,7 +432,7 @@ impl World {
                 assert!(self.told.contains(&conn));
                 // Where the server hung up already, nobody hears it.
                 if let Some((index, _)) = self.open.get(&conn) {
-                    self.asked.push((*index, ask));
+                    self.asked.push((*index, ask.clone()));
                     let at = self.now + self.servers[*index].latency;
                     self.push(at, Happening::Asked(conn, id, ask));
                 }
@@ -375,7 +443,17 @@ impl World {
             }
             Effect::StoreForward { from } => {
                 self.stored.extend(self.tree.best_chain(from));
-                self.stored.split_off(&(self.tree.tip().height + 1));
+                let bones = self.bones();
+                let top = bones.last().map_or(self.tree.tip().height, |(height, _)| *height);
+                self.stored
+                    .extend(bones.into_iter().filter(|(height, _)| *height >= from));
+                self.stored.split_off(&(top + 1));
+            }
+            Effect::StoreProved { heights } => {
+                for height in heights {
+                    assert_eq!(self.tree.is_proved(height), Some(true));
+                    self.proofs.insert(height);
+                }
             }
             Effect::StoreBackward { from } => {
                 let end = lowest.unwrap_or(self.tree.anchor().height + 1);
@@ -391,7 +469,6 @@ impl World {
     }
 
     fn dial(&mut self, index: usize) {
-        assert!(self.conns_of(index).is_empty());
         self.dials.push(index);
         let at = self.now + 2 * self.servers[index].latency;
         self.push(at, Happening::Dialed(index));
