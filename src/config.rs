@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use isonym::chain::sync::Verification;
 use isonym::chain::{Anchor, Network};
 use isonym::name::Encoding;
 use isonym::name::lookup::MAX_QUORUM;
@@ -36,6 +37,8 @@ pub(crate) struct Wishes {
     pub(crate) server: Vec<String>,
     pub(crate) proxy: Option<String>,
     pub(crate) direct: Option<bool>,
+    pub(crate) verification: Option<String>,
+    pub(crate) sync_connections: Option<usize>,
     pub(crate) name_encoding: Option<String>,
     pub(crate) value_encoding: Option<String>,
     pub(crate) quorum: Option<u8>,
@@ -97,6 +100,8 @@ impl Wishes {
             },
             proxy,
             direct,
+            verification: self.verification.or(other.verification),
+            sync_connections: self.sync_connections.or(other.sync_connections),
             name_encoding: self.name_encoding.or(other.name_encoding),
             value_encoding: self.value_encoding.or(other.value_encoding),
             quorum: self.quorum.or(other.quorum),
@@ -200,6 +205,17 @@ impl Settings {
 fn daemon_settings(wishes: &Wishes, quorum: u8) -> Result<DaemonSettings> {
     let mut settings = DaemonSettings::default();
     settings.lookup.quorum = quorum;
+    settings.sync.verification = match wishes.verification.as_deref() {
+        None | Some("sampled") => Verification::default(),
+        Some("full") => Verification::Full,
+        Some(other) => bail!("--verification {other}: give sampled or full"),
+    };
+    settings.sync.connections = wishes.sync_connections.unwrap_or(settings.sync.connections);
+    ensure!(
+        (1..=16).contains(&settings.sync.connections),
+        "--sync-connections {}: give a number from 1 to 16",
+        settings.sync.connections
+    );
     settings.anonymous_apart = wishes.isolate_anonymous.unwrap_or(false);
     let seconds = |wish: Option<u64>, default: Duration| wish.map_or(default, Duration::from_secs);
     settings.cache.positive = seconds(wishes.cache_positive, settings.cache.positive);

@@ -72,6 +72,14 @@ pub(crate) struct Options {
     /// Use no proxy: servers learn your address, and all your lookups can be linked
     #[arg(long, global = true, env = "ISONYM_DIRECT", value_parser = BoolishValueParser::new())]
     direct: bool,
+    /// How headers are verified that are missing in great number: a secret random sample of them, or each [default: sampled]
+    #[arg(long, global = true, env = "ISONYM_VERIFICATION", value_name = "sampled|full", value_parser = ["sampled", "full"], hide_possible_values = true)]
+    verification: Option<String>,
+
+    /// Connections that header sync may have at once, 1 to 16 [default: 4]
+    #[arg(long, global = true, env = "ISONYM_SYNC_CONNECTIONS", value_name = "NUMBER")]
+    sync_connections: Option<usize>,
+
     /// Whether the user said so, or the contrary: the environment can.
     #[arg(skip)]
     direct_is_said: bool,
@@ -266,6 +274,8 @@ impl Cli {
             proxy,
             direct,
             direct_is_said,
+            verification,
+            sync_connections,
             ..
         } = &self.options;
         let (mut name, mut daemon, mut login, mut rpc_listen, mut quorum) = (None, None, None, None, None);
@@ -288,6 +298,8 @@ impl Cli {
             server: server.clone(),
             proxy: proxy.clone(),
             direct: direct_is_said.then_some(*direct),
+            verification: verification.clone(),
+            sync_connections: *sync_connections,
             name_encoding: name.and_then(|name| name.name_encoding.clone()),
             value_encoding: name.and_then(|name| name.value_encoding.clone()),
             quorum,

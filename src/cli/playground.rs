@@ -265,7 +265,13 @@ async fn show(node: &mut Node, text: &str, settings: LookupSettings) -> Result<(
                 value: Encoding::Ascii,
             };
             let tree = node.tree();
-            print_json(&rpc::name(&status, &tree.tip(), tree.params(), encodings))
+            print_json(&rpc::name(
+                &status,
+                &tree.tip(),
+                tree.unproved(),
+                tree.params(),
+                encodings,
+            ))
         }
         outcome => {
             tell!("{}", absence(&outcome, &name));

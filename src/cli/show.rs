@@ -7,7 +7,6 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 use serde_json::json;
 
-use isonym::chain::sync::Limits;
 use isonym::isolation::IsolationId;
 use isonym::name::encoding::quoted;
 use isonym::name::lookup::LookupSettings;
@@ -83,21 +82,21 @@ pub(super) fn open(settings: &Settings) -> Result<Node> {
 }
 
 /// Brings the headers up to date, with progress on standard error.
-async fn bring_up_to_date(node: &mut Node, quiet: bool) -> Result<SyncReport> {
+async fn bring_up_to_date(settings: &Settings, node: &mut Node, quiet: bool) -> Result<SyncReport> {
     let network = node.tree().params().network;
     ensure!(
         !node.servers().is_empty(),
         "no server is known for {network}; name one with --server HOST:PORT"
     );
     let mut meter = Meter::new(quiet);
-    let report = node.sync(Limits::default(), |progress| meter.show(progress)).await;
+    let report = node.sync(settings.daemon.sync, |progress| meter.show(progress)).await;
     meter.finish();
     Ok(report?)
 }
 
 async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let mut node = open(settings)?;
-    let report = bring_up_to_date(&mut node, quiet).await?;
+    let report = bring_up_to_date(settings, &mut node, quiet).await?;
     node.check_fresh(&report)?;
     if !quiet {
         say(format_args!(
@@ -144,7 +143,7 @@ async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<
     // A process of its own has connections of its own: all that an ID could ask for.
     check_isolation_id(args)?;
     let mut node = open(settings)?;
-    let report = bring_up_to_date(&mut node, quiet).await?;
+    let report = bring_up_to_date(settings, &mut node, quiet).await?;
     node.check_fresh(&report)?;
     let lookup = LookupSettings {
         quorum: settings.quorum,
@@ -153,7 +152,13 @@ async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<
     let outcome = node.name_show(&name, lookup).await?;
     if let Outcome::Found(status) = &outcome {
         let tree = node.tree();
-        print_json(&rpc::name(status, &tree.tip(), tree.params(), encodings(settings)))?;
+        print_json(&rpc::name(
+            status,
+            &tree.tip(),
+            tree.unproved(),
+            tree.params(),
+            encodings(settings),
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
     say(format_args!("{}", absence(&outcome, &name)));
@@ -197,7 +202,7 @@ async fn name_history(settings: &Settings, args: &NameArgs, quiet: bool) -> Resu
     let name = name_id(args, settings)?;
     check_isolation_id(args)?;
     let mut node = open(settings)?;
-    let report = bring_up_to_date(&mut node, quiet).await?;
+    let report = bring_up_to_date(settings, &mut node, quiet).await?;
     node.check_fresh(&report)?;
     let (entries, left_out) = node.name_history(&name, LookupSettings::default()).await?;
     if left_out > 0 {
@@ -229,6 +234,7 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
             "height": tip.height,
             "tip_hash": tip.hash.to_string(),
             "tip_age": age,
+            "headers_unproved": node.tree().unproved(),
             "chainwork": format!("{:064x}", tip.chainwork),
             "servers": last,
         }))?;
@@ -243,6 +249,12 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
         format!("tip      {} {}", tip.height, tip.hash),
         format!("age      {age}"),
     ];
+    let unproved = node.tree().unproved();
+    if unproved > 0 {
+        lines.push(format!(
+            "headers  {unproved} of those above the anchor were taken on the strength of a sample"
+        ));
+    }
     if last.is_empty() {
         lines.push("servers  none asked yet".to_owned());
     }

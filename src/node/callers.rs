@@ -191,7 +191,11 @@ mod tests {
             chainwork: Work::from_be_bytes([0; 32]),
             time: Timestamp(0),
         };
-        Answer { outcome, tip }
+        Answer {
+            outcome,
+            tip,
+            unproved: 0,
+        }
     }
 
     fn found() -> Answer {

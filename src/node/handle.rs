@@ -51,6 +51,8 @@ pub struct Answer {
     pub outcome: Outcome,
     /// Our tip at that time.
     pub tip: Tip,
+    /// How many headers were taken on the strength of a sample.
+    pub unproved: usize,
 }
 
 /// How a running node stands.
@@ -66,6 +68,8 @@ pub struct Standing {
     pub progress: Progress,
     /// How it goes with each server in header sync.
     pub servers: Vec<ServerResult>,
+    /// How many headers were taken on the strength of a sample, and not proved yet themselves.
+    pub unproved: usize,
     /// Connections of the lookups' pool.
     pub pool: Counts,
     /// Since the start.
@@ -204,8 +208,13 @@ impl Handle {
         settings.quorum = key.quorum;
         settings.header_grace = HEADER_GRACE;
         let outcome = lookups::look_up(self.clone(), &key.name, settings, &way).await?;
-        let tip = self.state().node.tree().tip();
-        Ok(Answer { outcome, tip })
+        let state = self.state();
+        let tree = state.node.tree();
+        Ok(Answer {
+            outcome,
+            tip: tree.tip(),
+            unproved: tree.unproved(),
+        })
     }
 
     /// Returns all operations of a name that can be proved, oldest first, and our tip.
@@ -261,6 +270,7 @@ impl Handle {
             synchronized: state.synchronized,
             progress: state.progress,
             servers: state.servers.clone(),
+            unproved: state.node.tree().unproved(),
             pool: state.counts,
             uptime,
         }

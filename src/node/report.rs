@@ -32,7 +32,7 @@ impl ServerResult {
         let result = match &report.state {
             ServerState::Unused => "not asked".to_owned(),
             ServerState::Dialing => "not reached in time".to_owned(),
-            ServerState::Connected => GOOD.to_owned(),
+            ServerState::Connected | ServerState::Rested => GOOD.to_owned(),
             ServerState::Closed(reason) => reason.clone(),
             ServerState::Faulty(fault) => format!("left: {fault}"),
         };

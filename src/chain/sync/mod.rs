@@ -350,7 +350,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             verification: Verification::default(),
-            skeleton_from: 500,
+            skeleton_from: 1500,
             skeleton_chunk: 2016,
             sample_batch: 24,
             leisure_mean: Duration::from_secs(60),
@@ -403,6 +403,8 @@ pub enum ServerState {
     Dialing,
     /// Connected.
     Connected,
+    /// Left in good standing: its connection had cost it enough, or was not needed any more.
+    Rested,
     /// Ended without fault; the text says how.
     Closed(String),
     /// Left for good.

@@ -178,11 +178,12 @@ fn block_hash(text: &str) -> Result<BlockHash, RpcError> {
 
 /// Writes what a lookup came to.
 fn name_show_result(args: &NameArgs, answer: &Answer, params: &chain::Params) -> CallResult {
-    let Answer { outcome, tip } = answer;
+    let Answer { outcome, tip, unproved } = answer;
+    let unproved = *unproved;
     match (outcome, args.style) {
-        (Outcome::Found(status), Style::Core) => write(&result::name(status, tip, params, args.encodings)),
+        (Outcome::Found(status), Style::Core) => write(&result::name(status, tip, unproved, params, args.encodings)),
         (Outcome::Found(status), Style::Electrum) => {
-            write(&result::electrum_name(status, tip, params, args.encodings)?)
+            write(&result::electrum_name(status, tip, unproved, params, args.encodings)?)
         }
         _ => Err(result::absence(outcome, &args.question.name, tip, args.style)),
     }
@@ -254,6 +255,7 @@ fn info(node: &Handle, standing: &Standing) -> CallResult {
         "synchronized": standing.synchronized,
         "headers_done": standing.progress.done,
         "headers_total": standing.progress.total,
+        "headers_unproved": standing.unproved,
         "connections": connections(standing),
         "testnet": node.params().network == chain::Network::Testnet,
         "errors": "",

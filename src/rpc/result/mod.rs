@@ -72,6 +72,8 @@ struct ElectrumJson {
 
 #[derive(Clone, Copy, Serialize)]
 struct VerifiedJson {
+    /// `full` where each header above the anchor showed its proof of work, `sampled` where a sample of them did.
+    headers: &'static str,
     links: usize,
     reached: &'static str,
     oldest_height: Height,
@@ -101,14 +103,15 @@ pub fn entry(entry: &ProvenEntry, tip: &Tip, params: &Params, encodings: Encodin
     }
 }
 
-/// Writes a proven name in Core's style.
-pub fn name(status: &NameStatus, tip: &Tip, params: &Params, encodings: Encodings) -> NameJson {
+/// Writes a proven name in Core's style. `unproved` is how many headers were taken on the strength of a sample.
+pub fn name(status: &NameStatus, tip: &Tip, unproved: usize, params: &Params, encodings: Encodings) -> NameJson {
     let proven = &status.name;
     NameJson {
         entry: entry(proven.entry(), tip, params, encodings),
         electrum: None,
         confirmations: status.confirmations,
         verified: VerifiedJson {
+            headers: if unproved == 0 { "full" } else { "sampled" },
             links: proven.links(),
             reached: match proven.reached() {
                 Reached::Registration => "registration",
@@ -130,10 +133,11 @@ pub fn name(status: &NameStatus, tip: &Tip, params: &Params, encodings: Encoding
 pub fn electrum_name(
     status: &NameStatus,
     tip: &Tip,
+    unproved: usize,
     params: &Params,
     encodings: Encodings,
 ) -> Result<NameJson, RpcError> {
-    let mut json = name(status, tip, params, encodings);
+    let mut json = name(status, tip, unproved, params, encodings);
     if let Some(error) = json.entry.name_error.or(json.entry.value_error) {
         return Err(RpcError::new(code::ELECTRUM, error));
     }

@@ -41,7 +41,7 @@ fn check_costs(assurance: &Assurance, rows: &[Row]) {
 #[test]
 fn a_sample_costs_what_the_tables_say() {
     check_costs(
-        &Assurance::default(),
+        &basic(),
         &[
             (500, 126, 72, 177),
             (2016, 238, 72, 281),
@@ -114,7 +114,7 @@ fn bits_left(plan: &Plan, forged: usize, minable: f64) -> f64 {
 
 #[test]
 fn blocks_mined_later_help_as_much_as_the_documentation_says() {
-    let plan = plan(&vec![1 << 60; 37_000], &Assurance::default());
+    let plan = plan(&vec![1 << 60; 37_000], &basic());
     // Half of the honest hash rate: a block in 20 minutes.
     for (minutes, expected) in [(0.0, 80.0), (10.0, 65.0), (60.0, 43.0), (360.0, 10.0)] {
         let bits = bits_left(&plan, 72, minutes / 20.0);

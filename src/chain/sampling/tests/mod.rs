@@ -17,6 +17,11 @@ fn work(amount: u64) -> Work {
     Work::from_be_bytes(bytes)
 }
 
+/// Against half of the honest hash rate: less than the default, and easier to compute by hand.
+fn basic() -> Assurance {
+    Assurance::new(80, 0.5, 72).unwrap()
+}
+
 fn plan(works: &[u64], assurance: &Assurance) -> Plan {
     Plan::new(works.iter().copied().map(work), assurance)
 }

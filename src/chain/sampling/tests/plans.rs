@@ -14,9 +14,9 @@ fn takes_everything(plan: &Plan) -> bool {
 #[test]
 fn only_what_can_be_kept_is_assured() {
     let default = Assurance::default();
-    assert_eq!(Assurance::new(80, 0.5, 72), Ok(default));
+    assert_eq!(Assurance::new(80, 0.75, 288), Ok(default));
     let parts = (default.security_bits(), default.adversary(), default.least_tail());
-    assert_eq!(parts, (80, 0.5, 72));
+    assert_eq!(parts, (80, 0.75, 288));
     assert!(Assurance::new(1, f64::MIN_POSITIVE, 1).is_ok());
     assert!(Assurance::new(256, 1.0_f64.next_down(), usize::MAX).is_ok());
     for got in [0, 257, u16::MAX] {
@@ -33,13 +33,13 @@ fn only_what_can_be_kept_is_assured() {
 #[test]
 fn short_chains_are_checked_whole() {
     for blocks in [0, 1, 2, 71, 72, 73, 100, 144] {
-        let plan = plan(&vec![7; blocks], &Assurance::default());
+        let plan = plan(&vec![7; blocks], &basic());
         assert!(takes_everything(&plan), "{blocks}");
         assert_eq!((plan.blocks(), plan.tail_start(), plan.draws()), (blocks, 0, 0));
         assert!((plan.expected() - float(blocks)).abs() < 1e-9);
         assert!(plan.acceptance(0.5) == 0.0);
     }
-    let long = plan(&[7; 1000], &Assurance::default());
+    let long = plan(&[7; 1000], &basic());
     assert!(!long.takes_all());
 }
 
@@ -49,12 +49,12 @@ fn all_are_checked_where_nothing_better_can_be_promised() {
     assert!(takes_everything(&plan(&[7; 2000], &nearly_all)));
     let long_tail = Assurance::new(80, 0.5, usize::MAX).unwrap();
     assert!(takes_everything(&plan(&[7; 2000], &long_tail)));
-    assert!(takes_everything(&plan(&[0; 2000], &Assurance::default())));
+    assert!(takes_everything(&plan(&[0; 2000], &basic())));
 }
 
 #[test]
 fn more_work_of_an_adversary_is_accepted_more_often() {
-    let plan = plan(&vec![7; 37_000], &Assurance::default());
+    let plan = plan(&vec![7; 37_000], &basic());
     let at = |share| plan.acceptance(share);
     assert!(at(0.5) <= (-80.0_f64).exp2() && at(0.5) > (-80.2_f64).exp2());
     assert!(at(0.0) == 0.0 && at(0.001) == 0.0, "the tail alone shows him up");
@@ -70,7 +70,7 @@ fn a_block_of_enormous_work_can_not_be_forged() {
     let enormous = Work::from_be_bytes([0xff; 32]);
     for at in [0, 1, 500, 900, 999] {
         let works = (0..1000).map(|block| if block == at { enormous } else { work(1) });
-        let plan = Plan::new(works, &Assurance::default());
+        let plan = Plan::new(works, &basic());
         for seed in 0..20 {
             let sample = plan.draw(&mut StdRng::seed_from_u64(seed));
             assert!(sample.contains(&at) && sample.contains(&999), "{at}");
@@ -82,7 +82,7 @@ fn a_block_of_enormous_work_can_not_be_forged() {
 #[test]
 fn blocks_without_work_are_demanded_in_the_tail_alone() {
     let works: Vec<u64> = (0..2000).map(|block| u64::from(block % 2 == 0)).collect();
-    let plan = plan(&works, &Assurance::default());
+    let plan = plan(&works, &basic());
     assert!(!plan.takes_all());
     let sample = plan.draw(&mut StdRng::seed_from_u64(0));
     assert!(sample.range(..plan.tail_start()).all(|block| block % 2 == 0));

@@ -1,6 +1,7 @@
 //! The making of a skeleton: its headers first, then the proof of a sample of them.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use bitcoin::BlockHash;
 
@@ -18,6 +19,12 @@ use crate::time::Moment;
 /// Most headers of one skeleton, two years of blocks: a longer way is gone in stages. Bounds what a claim of a great
 /// height may cost us.
 const MAX_SKELETON: Height = 100_000;
+
+/// How long a sample may take to be proved. Over Tor one of 3 MB takes a minute or two.
+const SAMPLE_TIME: Duration = Duration::from_secs(300);
+
+/// How many samples are drawn of one skeleton before it is given up.
+const MAX_DRAWS: u32 = 3;
 
 /// How far below its top a skeleton's headers may be replaced by a reorganisation while it is made.
 const UNSETTLED: Height = 100;
@@ -45,9 +52,18 @@ pub(super) struct Assembly {
     pub(super) errands: Option<Errands>,
     /// How many headers were proved since it was begun or cut.
     proved: usize,
+    /// When the sample was drawn.
+    drawn_at: Moment,
+    /// How often one was drawn.
+    draws: u32,
 }
 
 impl Assembly {
+    /// Returns when the sample is to be drawn anew.
+    pub(super) fn redraw_at(&self) -> Option<Moment> {
+        self.errands.as_ref().map(|_| self.drawn_at + SAMPLE_TIME)
+    }
+
     fn origin(&self, height: Height) -> Option<ServerIndex> {
         let stretch = self.origins.iter().find(|(last, _)| height <= *last);
         stretch.and_then(|(_, server)| *server)
@@ -114,6 +130,7 @@ impl Step<'_> {
         for _ in 0..2 {
             self.begin_assembly();
             self.choose_leader();
+            self.redraw();
             self.draw(&assurance);
             self.adopt();
             if self.sync.assembly.is_some() {
@@ -192,6 +209,8 @@ impl Step<'_> {
             stored: base == self.tree.tip().hash,
             errands: None,
             proved: 0,
+            drawn_at: Moment::default(),
+            draws: 0,
         });
     }
 
@@ -453,6 +472,22 @@ impl Step<'_> {
         }
     }
 
+    /// Drops a sample that is not proved in time, for another one to be drawn: AuxPoW can be mined for a header that is
+    /// fixed already by whoever knows that it will be asked for.
+    fn redraw(&mut self) {
+        let Some(assembly) = &mut self.sync.assembly else {
+            return;
+        };
+        let is_late = self.now.steady.since(assembly.drawn_at) >= SAMPLE_TIME;
+        if assembly.errands.is_none() || !is_late {
+            return;
+        }
+        assembly.errands = None;
+        if assembly.draws >= MAX_DRAWS {
+            self.end_assembly();
+        }
+    }
+
     /// Draws the sample, once all headers are there.
     fn draw(&mut self, assurance: &Assurance) {
         let Some(assembly) = &mut self.sync.assembly else {
@@ -480,6 +515,8 @@ impl Step<'_> {
         let limits = &self.sync.limits;
         let errands = Errands::new(unproved, limits.sample_batch, limits.full_chunk.max(1));
         assembly.errands = Some(errands);
+        assembly.drawn_at = self.now.steady;
+        assembly.draws = assembly.draws.saturating_add(1);
         assembly.chunks.clear();
         self.sync.last_progress = self.now.steady;
     }

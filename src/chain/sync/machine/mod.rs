@@ -577,7 +577,10 @@ impl Step<'_> {
 
 impl Server {
     fn may_be_dialed(&self, dials: u32, now: Moment) -> bool {
-        let is_free = matches!(self.state, ServerState::Unused | ServerState::Closed(_));
+        let is_free = matches!(
+            self.state,
+            ServerState::Unused | ServerState::Rested | ServerState::Closed(_)
+        );
         is_free && self.dialing.is_none() && (self.dials < dials || self.is_forgiven(now))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
+use super::assembly::Assembly;
 use super::{
     AGREEING_SERVERS, COMPARE_PAUSE, FORGIVEN_AFTER, InFlight, Job, Mode, Peer, Server, Step, history_low, is_ready,
     next_backward_end,
@@ -343,7 +344,7 @@ impl Step<'_> {
         let worn = self.sync.peers.iter().filter(|(_, peer)| is_worn(peer));
         for conn in worn.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             let server = self.sync.peers.get(&conn).map(|peer| peer.server);
-            self.close(conn, ServerState::Closed("a fresh connection takes over".to_owned()));
+            self.close(conn, ServerState::Rested);
             if let Some(server) = server.and_then(|server| self.sync.servers.get_mut(server.0)) {
                 server.at = self.now.steady;
             }
@@ -569,6 +570,7 @@ impl Step<'_> {
             self.stalled_at(),
             sync.leisure_at,
             assembly.and_then(|it| Some(it.absent_since? + limits.second_server_grace)),
+            assembly.and_then(Assembly::redraw_at),
         ];
         let times = deadlines
             .chain(steals)
