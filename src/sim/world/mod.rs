@@ -1,5 +1,6 @@
 //! The simulated world: a chain that grows on demand, and the names that its wallet holds.
 
+pub(super) mod long;
 mod spend;
 
 use std::collections::BTreeMap;
