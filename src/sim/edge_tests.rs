@@ -1,5 +1,6 @@
 //! Servers and proxy on real sockets of the loopback interface.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_socks::tcp::Socks5Stream;
 
-use super::ledger::{Credentials, Target};
+use super::cost::{Cost, Limits, Sharing};
+use super::ledger::{Credentials, Cut, Target};
 use super::proxy::{Mode, Proxy, Refusal};
 use super::{Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World};
 use crate::time::Timestamp;
@@ -163,6 +165,89 @@ fn floods_fill_the_line_until_the_client_leaves() {
         while !ledger.connections()[0].closed {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    });
+}
+
+async fn send(stream: &mut TcpStream, method: &str, params: &Value) {
+    let request = json!({"id": 1, "jsonrpc": "2.0", "method": method, "params": params});
+    stream.write_all(format!("{request}\n").as_bytes()).await.unwrap();
+}
+
+/// Starts a server that keeps accounts, and lets nobody wait.
+async fn limited(limits: Limits, ledger: &Ledger) -> Host {
+    let server = Server::new(Release::V1_17, None).limited(Limits {
+        sleep: Duration::ZERO,
+        ..limits
+    });
+    Host::start("sim1.example", Transport::Tcp, server, world(), ledger.clone())
+        .await
+        .unwrap()
+}
+
+#[test]
+fn who_owes_too_much_is_cut_off_and_a_subnet_answers_for_all_of_its_own() {
+    run(async {
+        for (sharing, served) in [(Sharing::Nobody, 2), (Sharing::All, 0)] {
+            let ledger = Ledger::new();
+            let limits = Limits {
+                soft: Cost::units(100),
+                hard: Cost::units(200),
+                sharing,
+                ..Limits::default()
+            };
+            let host = limited(limits, &ledger).await;
+            for served in [2, served] {
+                let mut stream = TcpStream::connect(host.addr).await.unwrap();
+                for _ in 0..served {
+                    let reply = ask(&mut stream, "no.such.method").await;
+                    assert_eq!(reply["error"]["code"], -32601);
+                }
+                let refusal = ask(&mut stream, "server.ping").await;
+                assert_eq!(refusal["error"]["code"], -101);
+                assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+            }
+            let connections = ledger.connections();
+            assert_eq!(connections.len(), 2);
+            assert!(connections.iter().all(|connection| connection.cut == Some(Cut::Debt)));
+        }
+    });
+}
+
+#[test]
+fn requests_of_one_flight_are_all_answered_within_the_limits() {
+    run(async {
+        let host = limited(Limits::default(), &Ledger::new()).await;
+        let mut stream = TcpStream::connect(host.addr).await.unwrap();
+        let mut flight = Vec::new();
+        for id in 1..=100 {
+            writeln!(flight, "{{\"id\":{id},\"jsonrpc\":\"2.0\",\"method\":\"server.ping\"}}").unwrap();
+        }
+        stream.write_all(&flight).await.unwrap();
+        for id in 1..=100 {
+            assert_eq!(read_line(&mut stream).await["id"], id);
+        }
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off_when_replies_wait() {
+    run(async {
+        let ledger = Ledger::new();
+        let limits = Limits {
+            send_timeout: Duration::from_millis(20),
+            bytes_per_unit: u64::MAX,
+            ..Limits::default()
+        };
+        let host = limited(limits, &ledger).await;
+        let mut stream = TcpStream::connect(host.addr).await.unwrap();
+        // Some 40 kB each: more than the system's buffers hold.
+        for _ in 0..1000 {
+            send(&mut stream, "blockchain.block.headers", &json!([1, 20])).await;
+        }
+        while ledger.connections()[0].cut.is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(ledger.connections()[0].cut, Some(Cut::Stall));
     });
 }
 

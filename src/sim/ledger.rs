@@ -57,6 +57,17 @@ pub struct Connection {
     pub requests: Vec<Request>,
     /// Whether it has ended.
     pub closed: bool,
+    /// Why the server cut it off, if it did.
+    pub cut: Option<Cut>,
+}
+
+/// Why a server that keeps accounts cut a connection off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It owed too much (error −101).
+    Debt,
+    /// A reply waited too long for the client to read the one before it.
+    Stall,
 }
 
 /// One request line.
@@ -106,6 +117,7 @@ impl Ledger {
             peer,
             requests: Vec::new(),
             closed: false,
+            cut: None,
         });
         conn
     }
@@ -123,6 +135,11 @@ impl Ledger {
     /// Writes down that a connection has ended.
     pub fn record_end(&self, conn: ConnId) {
         self.with_connection(conn, |connection| connection.closed = true);
+    }
+
+    /// Writes down that the server cut a connection off.
+    pub fn record_cut(&self, conn: ConnId, cut: Cut) {
+        self.with_connection(conn, |connection| connection.cut = Some(cut));
     }
 
     fn with_connection(&self, conn: ConnId, change: impl FnOnce(&mut Connection)) {

@@ -11,6 +11,7 @@
 //! | [`server`] | an Electrum server as a function from request lines to replies |
 //! | [`fault`] | what it may do wrong |
 //! | [`release`] | which ElectrumX it passes for |
+//! | [`cost`] | what it lets a client use, and when it cuts it off |
 //! | [`ledger`] | who saw what |
 //! | [`host`], [`proxy`] | the edge: servers and a recording SOCKS5 proxy on 127.0.0.1 |
 //!
@@ -19,6 +20,8 @@
 
 mod arguments;
 pub mod chain;
+mod conversation;
+pub mod cost;
 pub mod fault;
 pub mod host;
 pub mod ledger;
