@@ -102,6 +102,7 @@ const EDGE: &[(&str, &str)] = &[
     ("sim/conversation.rs", "reads, writes and waits"),
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
+    ("sim/relay.rs", "reads, writes and waits"),
 ];
 
 /// Paths that only edge files may name, by their beginning.

@@ -8,15 +8,19 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_socks::tcp::Socks5Stream;
 
 use super::cost::{Cost, Limits, Sharing};
-use super::ledger::{Credentials, Cut, Target};
+use super::host::now;
+use super::ledger::{Credentials, Cut, Target, Traffic};
+use super::link::Link;
 use super::proxy::{Mode, Proxy, Refusal};
 use super::{Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World};
 use crate::time::Timestamp;
+
+const PING: &[u8] = b"{\"id\":1,\"jsonrpc\":\"2.0\",\"method\":\"server.ping\"}\n";
 
 fn world() -> SharedWorld {
     let mut world = World::new(1, Timestamp(1_700_000_000));
@@ -127,6 +131,106 @@ fn the_ledger_joins_credentials_and_requests() {
     });
 }
 
+async fn through(proxy: &Proxy) -> Socks5Stream<TcpStream> {
+    Socks5Stream::connect_with_password(proxy.addr, ("sim1.example", 50001), "user", "secret")
+        .await
+        .unwrap()
+}
+
+#[test]
+fn the_proxy_counts_the_bytes_of_each_connection() {
+    run(async {
+        let ledger = Ledger::new();
+        let host = Host::honest("sim1.example", world(), ledger.clone()).await.unwrap();
+        let proxy = Proxy::start(Mode::Open, ledger.clone()).await.unwrap();
+        proxy.route("sim1.example", host.addr);
+        let mut sizes = Vec::new();
+        for requests in [1, 3] {
+            let mut stream = through(&proxy).await;
+            let mut size = Traffic::default();
+            for _ in 0..requests {
+                stream.write_all(PING).await.unwrap();
+                size.up += u64::try_from(PING.len()).unwrap();
+                size.down += u64::try_from(read_line(&mut stream).await.to_string().len() + 1).unwrap();
+            }
+            sizes.push(size);
+        }
+        // Bytes are counted after they are written.
+        while ledger.traffic().down < sizes[0].down + sizes[1].down {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let counted: Vec<Traffic> = ledger.proxied().into_iter().map(|way| way.traffic).collect();
+        assert_eq!(counted, sizes);
+        assert_eq!(ledger.traffic().up, sizes[0].up + sizes[1].up);
+    });
+}
+
+#[test]
+fn all_that_is_sent_over_a_link_arrives_and_ends() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let link = Link {
+            round_trip: Duration::from_millis(2),
+            bytes_per_second: 100_000_000,
+        };
+        let ledger = Ledger::new();
+        let proxy = Proxy::over(link, ledger.clone()).await.unwrap();
+        proxy.route("sim1.example", listener.local_addr().unwrap());
+        let mut client = through(&proxy).await;
+        let (mut server, _) = listener.accept().await.unwrap();
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|count| count.to_le_bytes()[1]).collect();
+        let [mut there, mut back] = [Vec::new(), Vec::new()];
+        let clients = async {
+            client.write_all(&sent).await.unwrap();
+            client.shutdown().await.unwrap();
+            client.read_to_end(&mut back).await.unwrap();
+        };
+        let servers = async {
+            server.read_to_end(&mut there).await.unwrap();
+            server.write_all(&there).await.unwrap();
+            server.shutdown().await.unwrap();
+        };
+        tokio::join!(clients, servers);
+        assert!(there == sent && back == sent);
+        let million = u64::try_from(sent.len()).unwrap();
+        assert_eq!(
+            ledger.traffic(),
+            Traffic {
+                up: million,
+                down: million
+            }
+        );
+    });
+}
+
+#[test]
+fn requests_in_a_row_share_the_round_trip_of_a_link() {
+    run(async {
+        let ledger = Ledger::new();
+        let host = Host::honest("sim1.example", world(), ledger.clone()).await.unwrap();
+        let link = Link {
+            round_trip: Duration::from_millis(50),
+            bytes_per_second: 1_000_000,
+        };
+        let proxy = Proxy::over(link, ledger).await.unwrap();
+        proxy.route("sim1.example", host.addr);
+        let mut stream = through(&proxy).await;
+        let start = now();
+        for _ in 0..8 {
+            stream.write_all(PING).await.unwrap();
+            read_line(&mut stream).await;
+        }
+        let one_by_one = now().since(start);
+        let start = now();
+        stream.write_all(&PING.repeat(8)).await.unwrap();
+        for _ in 0..8 {
+            read_line(&mut stream).await;
+        }
+        let in_a_row = now().since(start);
+        assert!(one_by_one > in_a_row * 2, "{one_by_one:?} and {in_a_row:?}");
+    });
+}
+
 #[test]
 fn the_proxy_refuses_as_told() {
     run(async {
@@ -154,10 +258,7 @@ fn floods_fill_the_line_until_the_client_leaves() {
         let mut stream = TcpStream::connect(host.addr).await.unwrap();
         ask(&mut stream, "server.version").await;
         host.set_fault(Some(Fault::FloodInOneLine));
-        stream
-            .write_all(b"{\"id\":1,\"jsonrpc\":\"2.0\",\"method\":\"server.ping\"}\n")
-            .await
-            .unwrap();
+        stream.write_all(PING).await.unwrap();
         let mut flood = vec![0; 1 << 20];
         stream.read_exact(&mut flood).await.unwrap();
         assert!(!flood.contains(&b'\n'));

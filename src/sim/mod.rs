@@ -12,6 +12,7 @@
 //! | [`fault`] | what it may do wrong |
 //! | [`release`] | which ElectrumX it passes for |
 //! | [`cost`] | what it lets a client use, and when it cuts it off |
+//! | [`link`] | how long a circuit takes |
 //! | [`ledger`] | who saw what |
 //! | [`host`], [`proxy`] | the edge: servers and a recording SOCKS5 proxy on 127.0.0.1 |
 //!
@@ -25,11 +26,13 @@ pub mod cost;
 pub mod fault;
 pub mod host;
 pub mod ledger;
+pub mod link;
 pub mod merkle;
 mod methods;
 pub mod miner;
 pub mod parent;
 pub mod proxy;
+mod relay;
 pub mod release;
 pub mod server;
 pub mod wallet;
