@@ -10,6 +10,7 @@
 //! | [`wallet`] | keys, addresses and signatures that hold the names |
 //! | [`server`] | an Electrum server as a function from request lines to replies |
 //! | [`fault`] | what it may do wrong |
+//! | [`skeleton`] | how it cheats with headers of 80 bytes |
 //! | [`release`] | which ElectrumX it passes for |
 //! | [`cost`] | what it lets a client use, and when it cuts it off |
 //! | [`link`] | how long a circuit takes |
@@ -35,6 +36,7 @@ pub mod proxy;
 mod relay;
 pub mod release;
 pub mod server;
+pub mod skeleton;
 pub mod wallet;
 pub mod world;
 
@@ -43,6 +45,8 @@ pub use chain::SimChain;
 mod edge_tests;
 #[cfg(test)]
 mod proof_tests;
+#[cfg(test)]
+mod skeleton_tests;
 #[cfg(test)]
 mod tree_tests;
 
@@ -54,5 +58,6 @@ pub use parent::{AuxPowKind, Flaw};
 pub use proxy::Proxy;
 pub use release::Release;
 pub use server::{Server, Session};
+pub use skeleton::Skeleton;
 pub use wallet::AddressKind;
 pub use world::{World, WorldError};

@@ -15,6 +15,7 @@ use super::cost::{self, Cost};
 use super::fault::Fault;
 use super::methods::Answerer;
 use super::release::{Release, Version};
+use super::skeleton::Denial;
 
 /// Longest request line that is read, in bytes.
 pub const MAX_LINE: usize = 1_000_000;
@@ -224,6 +225,11 @@ impl Server {
         if method == "blockchain.headers.subscribe" {
             session.told = Some(answerer.chain.tip_hash());
         }
+        let answer = match answer {
+            Ok(result) => Ok(result),
+            Err(Denial::Error(error)) => Err(error),
+            Err(Denial::Silence) => return None,
+        };
         let cost = cost::price(method, &arguments, answer.as_ref());
         let reply = match answer {
             Ok(result) => Reply::result(id, result),
