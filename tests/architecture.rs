@@ -99,8 +99,10 @@ const EDGE: &[(&str, &str)] = &[
     ("rpc/client/mod.rs", "calls other nodes"),
     ("rpc/cookie.rs", "writes and reads the cookie file"),
     ("rpc/server.rs", "listens for callers"),
+    ("sim/conversation.rs", "reads, writes and waits"),
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
+    ("sim/relay.rs", "reads, writes and waits"),
 ];
 
 /// Paths that only edge files may name, by their beginning.

@@ -132,6 +132,8 @@ pub struct SimChain {
     blocks: Vec<Arc<SimBlock>>,
     positions: BTreeMap<Txid, Position>,
     histories: BTreeMap<ScriptHash, Vec<HistoryEntry>>,
+    /// Over the block hashes.
+    rows: merkle::Rows,
 }
 
 impl SimChain {
@@ -141,6 +143,7 @@ impl SimChain {
             blocks: Vec::new(),
             positions: BTreeMap::new(),
             histories: BTreeMap::new(),
+            rows: merkle::Rows::default(),
         };
         chain.push(genesis);
         chain
@@ -162,6 +165,7 @@ impl SimChain {
                 });
             }
         }
+        self.rows.push(block.header.hash().to_byte_array());
         self.blocks.push(block);
     }
 
@@ -170,6 +174,7 @@ impl SimChain {
     pub fn truncated(&self, height: Height) -> Self {
         let mut chain = self.clone();
         chain.blocks.truncate(height as usize + 1);
+        chain.rows.truncate(chain.blocks.len());
         chain.positions.retain(|_, position| position.height <= height);
         chain.histories.retain(|_, history| {
             history.retain(|entry| entry.height <= height);
@@ -208,10 +213,17 @@ impl SimChain {
     pub fn replace_full_header(&mut self, height: Height, full_header: Vec<u8>) {
         if let Some(shared) = self.blocks.get_mut(height as usize) {
             let block = Arc::make_mut(shared);
+            let before = block.header;
             if let Some(header) = PureHeader::decode(&full_header) {
                 block.header = header;
             }
             block.full_header = full_header;
+            if block.header != before {
+                self.rows.truncate(height as usize);
+                for block in self.blocks.iter().skip(height as usize) {
+                    self.rows.push(block.header.hash().to_byte_array());
+                }
+            }
         }
     }
 
@@ -307,15 +319,6 @@ impl SimChain {
     /// Returns branch and root of the tree over the block hashes from 0 to `cp_height` for the one at `height`;
     /// `None` unless `height <= cp_height <=` [`Self::height`].
     pub fn header_branch(&self, height: Height, cp_height: Height) -> Option<(Vec<Node>, Node)> {
-        if height > cp_height {
-            return None;
-        }
-        let leaves: Vec<Node> = self
-            .blocks
-            .get(..=cp_height as usize)?
-            .iter()
-            .map(|block| block.header.hash().to_byte_array())
-            .collect();
-        Some(merkle::branch_and_root(&leaves, height as usize))
+        self.rows.branch_and_root(cp_height as usize + 1, height as usize)
     }
 }

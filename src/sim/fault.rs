@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use super::chain::{SimBlock, SimChain};
 use super::miner::{self, Work};
 use super::parent::{self, AuxPowKind, Flaw};
+use super::skeleton::Skeleton;
 use super::world::{BLOCK_SPACING, World};
 use crate::chain::{Height, Network, PureHeader};
 use crate::name::NameValue;
@@ -100,6 +101,8 @@ pub enum Fault {
     },
     /// It serves the chain of another network, with another genesis block.
     WrongNetwork,
+    /// It cheats those who take headers of 80 bytes and sample full ones.
+    Skeleton(Skeleton),
 }
 
 impl Fault {
@@ -110,6 +113,7 @@ impl Fault {
             Self::ForgedAuxPow { from, flaw } => Some(with_forged_auxpow(chain, *from, *flaw)),
             Self::FakeLongerChain { extra, work } => Some(extended(chain, *extra, *work)),
             Self::WrongNetwork => Some(foreign(chain)),
+            Self::Skeleton(skeleton) => skeleton.doctored(chain),
             _ => None,
         }
     }

@@ -40,6 +40,24 @@ pub struct Proxied {
     pub port: u16,
     /// The local port from which the proxy went on to the server; `None` when it refused.
     pub onward: Option<u16>,
+    /// What went over it so far.
+    pub traffic: Traffic,
+}
+
+/// Bytes between clients and servers, as they left the proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// To servers.
+    pub up: u64,
+    /// To clients.
+    pub down: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, up: u64, down: u64) {
+        self.up = self.up.saturating_add(up);
+        self.down = self.down.saturating_add(down);
+    }
 }
 
 /// One connection to a server.
@@ -57,6 +75,17 @@ pub struct Connection {
     pub requests: Vec<Request>,
     /// Whether it has ended.
     pub closed: bool,
+    /// Why the server cut it off, if it did.
+    pub cut: Option<Cut>,
+}
+
+/// Why a server that keeps accounts cut a connection off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It owed too much (error −101).
+    Debt,
+    /// A reply waited too long for the client to read the one before it.
+    Stall,
 }
 
 /// One request line.
@@ -90,9 +119,19 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down a request to a proxy.
-    pub fn record_proxied(&self, proxied: Proxied) {
-        self.entries().proxied.push(proxied);
+    /// Writes down a request to a proxy; returns its place in [`Self::proxied`].
+    pub fn record_proxied(&self, proxied: Proxied) -> usize {
+        let mut entries = self.entries();
+        entries.proxied.push(proxied);
+        entries.proxied.len() - 1
+    }
+
+    /// Writes down that so many bytes went to the server, and to the client, of a request to a proxy.
+    pub fn record_traffic(&self, way: usize, up: usize, down: usize) {
+        let [up, down] = [up, down].map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX));
+        if let Some(proxied) = self.entries().proxied.get_mut(way) {
+            proxied.traffic.add(up, down);
+        }
     }
 
     /// Writes down a new connection to a server and numbers it.
@@ -106,6 +145,7 @@ impl Ledger {
             peer,
             requests: Vec::new(),
             closed: false,
+            cut: None,
         });
         conn
     }
@@ -125,6 +165,11 @@ impl Ledger {
         self.with_connection(conn, |connection| connection.closed = true);
     }
 
+    /// Writes down that the server cut a connection off.
+    pub fn record_cut(&self, conn: ConnId, cut: Cut) {
+        self.with_connection(conn, |connection| connection.cut = Some(cut));
+    }
+
     fn with_connection(&self, conn: ConnId, change: impl FnOnce(&mut Connection)) {
         let mut entries = self.entries();
         let index = usize::try_from(conn.0).unwrap_or(usize::MAX);
@@ -136,6 +181,15 @@ impl Ledger {
     /// Returns all requests to the proxy, in order.
     pub fn proxied(&self) -> Vec<Proxied> {
         self.entries().proxied.clone()
+    }
+
+    /// Returns what went through all proxies together.
+    pub fn traffic(&self) -> Traffic {
+        let mut sum = Traffic::default();
+        for Proxied { traffic, .. } in &self.entries().proxied {
+            sum.add(traffic.up, traffic.down);
+        }
+        sum
     }
 
     /// Returns all connections to servers, in order.

@@ -55,9 +55,109 @@ pub fn fold(leaf: Node, branch: &[Node], index: u32) -> Node {
     })
 }
 
+/// All full subtrees over a list that grows at its end: branches and roots of every beginning of it take a hash or
+/// two for each level.
+#[derive(Clone, Debug, Default)]
+pub struct Rows(Vec<Vec<Node>>);
+
+impl Rows {
+    /// Appends a leaf.
+    pub fn push(&mut self, leaf: Node) {
+        let mut node = leaf;
+        for level in 0.. {
+            if self.0.len() == level {
+                self.0.push(Vec::new());
+            }
+            let Some(row) = self.0.get_mut(level) else { return };
+            row.push(node);
+            match row.as_slice() {
+                [.., left, right] if row.len().is_multiple_of(2) => node = parent(left, right),
+                _ => return,
+            }
+        }
+    }
+
+    /// Drops all leaves but the first `count`.
+    pub fn truncate(&mut self, count: usize) {
+        for (level, row) in self.0.iter_mut().enumerate() {
+            row.truncate(count >> level);
+        }
+    }
+
+    /// Returns what [`branch_and_root`] does for the first `count` leaves; `None` unless `index < count`, and there
+    /// are so many.
+    pub fn branch_and_root(&self, count: usize, index: usize) -> Option<(Vec<Node>, Node)> {
+        if index >= count {
+            return None;
+        }
+        let (mut count, mut index) = (count, index);
+        let mut branch = Vec::new();
+        // The last node of a row may stand for fewer leaves than the others: such a one is not stored.
+        let mut last = *self.0.first()?.get(count - 1)?;
+        for row in &self.0 {
+            if count == 1 {
+                break;
+            }
+            let node = |at: usize| {
+                if at + 1 == count {
+                    Some(last)
+                } else {
+                    row.get(at).copied()
+                }
+            };
+            branch.push(node((index ^ 1).min(count - 1))?);
+            let left = if count.is_multiple_of(2) {
+                node(count - 2)?
+            } else {
+                last
+            };
+            last = parent(&left, &last);
+            count = count.div_ceil(2);
+            index /= 2;
+        }
+        Some((branch, last))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_tell_what_hashing_anew_does_for_every_beginning() {
+        let leaves: Vec<Node> = (0..70_u8).map(|byte| [byte; 32]).collect();
+        let mut rows = Rows::default();
+        for leaf in &leaves {
+            rows.push(*leaf);
+        }
+        for count in 1..=leaves.len() {
+            for index in 0..count {
+                let anew = branch_and_root(&leaves[..count], index);
+                assert_eq!(rows.branch_and_root(count, index), Some(anew), "{index} of {count}");
+            }
+        }
+        assert_eq!(rows.branch_and_root(5, 5), None);
+        assert_eq!(rows.branch_and_root(71, 5), None);
+        assert_eq!(rows.branch_and_root(0, 0), None);
+    }
+
+    #[test]
+    fn rows_that_were_cut_grow_again_as_if_nothing_had_been() {
+        let mut rows = Rows::default();
+        for byte in 0..70_u8 {
+            rows.push([byte; 32]);
+        }
+        rows.truncate(37);
+        assert_eq!(rows.branch_and_root(38, 0), None);
+        let other: Vec<Node> = (0..37_u8).chain(200..230).map(|byte| [byte; 32]).collect();
+        for leaf in &other[37..] {
+            rows.push(*leaf);
+        }
+        for count in 1..=other.len() {
+            let anew = branch_and_root(&other[..count], count / 2);
+            assert_eq!(rows.branch_and_root(count, count / 2), Some(anew), "{count}");
+        }
+    }
 
     #[test]
     fn every_branch_folds_to_the_root() {

@@ -2,6 +2,8 @@
 //!
 //! Source of shapes and messages: ElectrumX for Namecoin (`e-x`), observed on running servers.
 
+use std::borrow::Cow;
+
 use bitcoin::Txid;
 use bitcoin::consensus::serialize;
 use serde_json::{Map, Value, json};
@@ -11,6 +13,7 @@ use super::chain::{HistoryEntry, SimChain};
 use super::fault::{Fault, with_forged_value};
 use super::merkle::Node;
 use super::release::{Release, Version};
+use super::skeleton::{Denial, Reply};
 use crate::chain::{Height, Network, PureHeader};
 use crate::name::id::ScriptHash;
 
@@ -28,26 +31,41 @@ pub(super) struct Answerer<'a> {
 
 impl Answerer<'_> {
     /// Answers one request; `server.version` is the session's.
-    pub(super) fn answer(&self, method: &str, arguments: &Arguments<'_>) -> Result<Value, RpcError> {
+    pub(super) fn answer(&self, method: &str, arguments: &Arguments<'_>) -> Result<Value, Denial> {
         arguments.check_count(method)?;
-        match method {
+        let answer = match method {
             "server.ping" => Ok(Value::Null),
             "server.features" => Ok(self.features()),
             "blockchain.headers.subscribe" => Ok(self.tip()),
-            "blockchain.block.header" => self.header(arguments),
-            "blockchain.block.headers" => self.headers(arguments),
+            "blockchain.block.header" => return self.header(arguments),
+            "blockchain.block.headers" => return self.headers(arguments),
             "blockchain.scripthash.get_history" => self.history(arguments),
             "blockchain.transaction.get" => self.transaction(arguments),
             "blockchain.transaction.get_merkle" => self.merkle(arguments),
             "blockchain.name.get_value_proof" if self.version >= Version::NAME_PROOFS => self.value_proof(arguments),
             _ => Err(RpcError::new(-32601, format!("unknown method \"{method}\""))),
-        }
+        };
+        answer.map_err(Denial::Error)
     }
 
     /// Returns the newest header, as `headers.subscribe` and its notifications tell it.
     pub(super) fn tip(&self) -> Value {
         let height = self.chain.height();
-        json!({"hex": hex(self.chain.full_header(height).unwrap_or_default()), "height": height})
+        let full = match self.fault {
+            Some(Fault::Skeleton(skeleton)) => skeleton.tip(self.chain),
+            _ => Cow::Borrowed(self.chain.full_header(height).unwrap_or_default()),
+        };
+        json!({"hex": hex(&full), "height": height})
+    }
+
+    /// Returns a header, cut or as it is shown in full.
+    fn header_at(&self, height: Height, cuts: bool) -> Reply<'_> {
+        let full = self.chain.full_header(height).unwrap_or_default();
+        match self.fault {
+            _ if cuts => Ok(Cow::Borrowed(cut(full))),
+            Some(Fault::Skeleton(skeleton)) => skeleton.full_header(self.chain, height),
+            _ => Ok(Cow::Borrowed(full)),
+        }
     }
 
     fn features(&self) -> Value {
@@ -87,21 +105,20 @@ impl Answerer<'_> {
         Ok((hashes(&branch), json!(reversed_hex(&root))))
     }
 
-    fn header(&self, arguments: &Arguments<'_>) -> Result<Value, RpcError> {
+    fn header(&self, arguments: &Arguments<'_>) -> Result<Value, Denial> {
         let asked = arguments.natural(0, "height")?;
         let cp_height = arguments.natural_or_zero(1, "cp_height")?;
         let height = self.height(asked)?;
-        let full = self.chain.full_header(height).unwrap_or_default();
+        let cuts = cp_height > 0 && self.version >= Version::CUT_HEADERS;
+        let header = self.header_at(height, cuts)?;
         if cp_height == 0 {
-            return Ok(json!(hex(full)));
+            return Ok(json!(hex(&header)));
         }
         let (branch, root) = self.header_proof(asked, cp_height)?;
-        let cuts = self.version >= Version::CUT_HEADERS;
-        let header = if cuts { cut(full) } else { full };
-        Ok(json!({"header": hex(header), "branch": branch, "root": root}))
+        Ok(json!({"header": hex(&header), "branch": branch, "root": root}))
     }
 
-    fn headers(&self, arguments: &Arguments<'_>) -> Result<Value, RpcError> {
+    fn headers(&self, arguments: &Arguments<'_>) -> Result<Value, Denial> {
         let start = arguments.natural(0, "start_height")?;
         let count = arguments.natural(1, "count")?.min(MAX_HEADERS);
         let cp_height = arguments.natural_or_zero(2, "cp_height")?;
@@ -111,22 +128,19 @@ impl Answerer<'_> {
 
         let first = Height::try_from(start).unwrap_or(Height::MAX);
         let end = Height::try_from(last).unwrap_or(Height::MAX);
-        let full: Vec<&[u8]> = (first..end)
-            .filter_map(|height| self.chain.full_header(height))
-            .collect();
-        let joined = full.concat();
         let in_pieces = self.version >= Version::HEADER_ARRAYS;
-        let mut pieces = if self.release.cuts_headers_wrongly() && (cuts || in_pieces) {
-            self.wrongly_cut(&joined)
+        // Who lies about headers takes care to cut them right.
+        let lies = cuts && matches!(self.fault, Some(Fault::Skeleton(_)));
+        let wrongly = self.release.cuts_headers_wrongly() && (cuts || in_pieces) && !lies;
+        let headers = (first..end).map(|height| self.header_at(height, cuts && !wrongly));
+        let headers: Vec<Cow<'_, [u8]>> = headers.collect::<Result<_, _>>()?;
+        let mut pieces: Vec<String> = if wrongly {
+            let joined = headers.concat();
+            let pieces = self.wrongly_cut(&joined).into_iter();
+            pieces.map(|piece| hex(if cuts { cut(piece) } else { piece })).collect()
         } else {
-            full
+            headers.iter().map(|header| hex(header)).collect()
         };
-        if cuts {
-            for piece in &mut pieces {
-                *piece = cut(piece);
-            }
-        }
-        let mut pieces: Vec<String> = pieces.into_iter().map(hex).collect();
         if self.fault == Some(&Fault::TruncatedHeaders)
             && let Some(last) = pieces.last_mut()
         {

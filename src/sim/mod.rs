@@ -10,7 +10,10 @@
 //! | [`wallet`] | keys, addresses and signatures that hold the names |
 //! | [`server`] | an Electrum server as a function from request lines to replies |
 //! | [`fault`] | what it may do wrong |
+//! | [`skeleton`] | how it cheats with headers of 80 bytes |
 //! | [`release`] | which ElectrumX it passes for |
+//! | [`cost`] | what it lets a client use, and when it cuts it off |
+//! | [`link`] | how long a circuit takes |
 //! | [`ledger`] | who saw what |
 //! | [`host`], [`proxy`] | the edge: servers and a recording SOCKS5 proxy on 127.0.0.1 |
 //!
@@ -19,16 +22,21 @@
 
 mod arguments;
 pub mod chain;
+mod conversation;
+pub mod cost;
 pub mod fault;
 pub mod host;
 pub mod ledger;
+pub mod link;
 pub mod merkle;
 mod methods;
 pub mod miner;
 pub mod parent;
 pub mod proxy;
+mod relay;
 pub mod release;
 pub mod server;
+pub mod skeleton;
 pub mod wallet;
 pub mod world;
 
@@ -37,6 +45,8 @@ pub use chain::SimChain;
 mod edge_tests;
 #[cfg(test)]
 mod proof_tests;
+#[cfg(test)]
+mod skeleton_tests;
 #[cfg(test)]
 mod tree_tests;
 
@@ -48,5 +58,6 @@ pub use parent::{AuxPowKind, Flaw};
 pub use proxy::Proxy;
 pub use release::Release;
 pub use server::{Server, Session};
+pub use skeleton::Skeleton;
 pub use wallet::AddressKind;
 pub use world::{World, WorldError};

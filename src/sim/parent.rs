@@ -1,5 +1,7 @@
 //! Parent blocks: the work that merge-mined blocks borrow, in every form seen on mainnet, and with every flaw.
 
+use std::ops::RangeInclusive;
+
 use bitcoin::absolute::LockTime;
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::{Hash, sha256d};
@@ -22,6 +24,9 @@ const PARENT_VERSION: u32 = 0x2000_0000;
 /// Compact target that parent headers claim; only Namecoin's own counts.
 const PARENT_BITS: u32 = 0x1703_4219;
 
+/// How many miners a pool pays in one coinbase: 31 bytes for each.
+const POOL_MINERS: RangeInclusive<usize> = 2..=24;
+
 /// How a parent block commits to ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuxPowKind {
@@ -35,16 +40,19 @@ pub enum AuxPowKind {
     Legacy,
     /// Marker, no outputs, no branches.
     Minimal,
+    /// As nested, and the coinbase pays many: with the AuxPoW of a pool, a full header has some 1.3 kB on average.
+    Pool,
 }
 
 impl AuxPowKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Realistic,
         Self::Nested,
         Self::Witness,
         Self::Legacy,
         Self::Minimal,
+        Self::Pool,
     ];
 }
 
@@ -168,7 +176,7 @@ impl ChainCommitment {
     fn new(rng: &mut StdRng, header: &PureHeader, kind: AuxPowKind, flaw: Option<Flaw>) -> Self {
         let height = match (kind, flaw) {
             (_, Some(Flaw::ChainBranchTooLong)) => 31,
-            (AuxPowKind::Nested, _) | (_, Some(Flaw::WrongSlot)) => rng.random_range(1..=6),
+            (AuxPowKind::Nested | AuxPowKind::Pool, _) | (_, Some(Flaw::WrongSlot)) => rng.random_range(1..=6),
             _ => 0,
         };
         let branch = random_nodes(rng, height);
@@ -266,10 +274,17 @@ fn coinbase(rng: &mut StdRng, script: Vec<u8>, kind: AuxPowKind, flaw: Option<Fl
             sequence: Sequence::MAX,
             witness,
         }],
-        output: if kind == AuxPowKind::Minimal {
-            Vec::new()
-        } else {
-            parent_outputs(rng)
+        output: match kind {
+            AuxPowKind::Minimal => Vec::new(),
+            AuxPowKind::Pool => {
+                let miners = rng.random_range(POOL_MINERS);
+                let mut outputs: Vec<TxOut> = (0..miners).map(|_| payment(rng, 20_000_000)).collect();
+                outputs.extend(parent_outputs(rng));
+                outputs
+            }
+            AuxPowKind::Realistic | AuxPowKind::Nested | AuxPowKind::Witness | AuxPowKind::Legacy => {
+                parent_outputs(rng)
+            }
         },
     };
     (serialize(&transaction), transaction.compute_txid().to_byte_array())
@@ -277,16 +292,22 @@ fn coinbase(rng: &mut StdRng, script: Vec<u8>, kind: AuxPowKind, flaw: Option<Fl
 
 /// Makes the outputs of a mining pool's coinbase: the reward, the witness commitment, a third chain's tag.
 fn parent_outputs(rng: &mut StdRng) -> Vec<TxOut> {
-    let reward = [&[0x00, 0x14][..], &rng.random::<[u8; 20]>()].concat();
+    let reward = payment(rng, 312_500_000);
     let commitment = [&[0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed][..], &rng.random::<[u8; 32]>()].concat();
     let tag = [&b"\x6a\x29RSKBLOCK:"[..], &rng.random::<[u8; 32]>()].concat();
-    [(312_500_000, reward), (0, commitment), (0, tag)]
-        .into_iter()
-        .map(|(value, script)| TxOut {
-            value: Amount::from_sat(value),
-            script_pubkey: ScriptBuf::from_bytes(script),
-        })
-        .collect()
+    let without_value = |script| TxOut {
+        value: Amount::ZERO,
+        script_pubkey: ScriptBuf::from_bytes(script),
+    };
+    vec![reward, without_value(commitment), without_value(tag)]
+}
+
+/// Pays so many satoshis to a witness public key hash that nobody has the key of.
+fn payment(rng: &mut StdRng, value: u64) -> TxOut {
+    TxOut {
+        value: Amount::from_sat(value),
+        script_pubkey: ScriptBuf::from_bytes([&[0x00, 0x14][..], &rng.random::<[u8; 20]>()].concat()),
+    }
 }
 
 fn parent_header(rng: &mut StdRng, header: &PureHeader, root: &Node, flaw: Option<Flaw>) -> [u8; PureHeader::SIZE] {

@@ -11,12 +11,13 @@ use fast_socks5::server::{
 };
 use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
-use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::host::now;
-use super::ledger::{Credentials, Ledger, Proxied, Target};
+use super::ledger::{Credentials, Ledger, Proxied, Target, Traffic};
+use super::link::Link;
+use super::relay::relay;
 
 /// How a proxy treats its clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,11 +109,22 @@ impl Proxy {
 
     /// Starts a proxy at an address, such as that of one that was dropped.
     pub async fn start_at(addr: SocketAddr, mode: Mode, ledger: Ledger) -> io::Result<Self> {
+        Self::serve(addr, mode, None, ledger).await
+    }
+
+    /// Starts an open proxy with a link of its own behind each connection. Its replies to requests take a round trip
+    /// too, as Tor's do.
+    pub async fn over(link: Link, ledger: Ledger) -> io::Result<Self> {
+        Self::serve((Ipv4Addr::LOCALHOST, 0).into(), Mode::Open, Some(link), ledger).await
+    }
+
+    async fn serve(addr: SocketAddr, mode: Mode, link: Option<Link>, ledger: Ledger) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let routes = Routes::default();
         let desk = Desk {
             mode,
+            link,
             ledger,
             routes: Arc::clone(&routes),
         };
@@ -134,6 +146,7 @@ impl Proxy {
 #[derive(Clone)]
 struct Desk {
     mode: Mode,
+    link: Option<Link>,
     ledger: Ledger,
     routes: Routes,
 }
@@ -168,7 +181,7 @@ impl Desk {
             TargetAddr::Ip(addr) => (Target::Address(addr.ip().to_string()), addr.port()),
         };
         let onward = self.connect(command, &target).await;
-        self.ledger.record_proxied(Proxied {
+        let way = self.ledger.record_proxied(Proxied {
             at: now(),
             credentials,
             target,
@@ -177,14 +190,19 @@ impl Desk {
                 .as_ref()
                 .ok()
                 .and_then(|stream| Some(stream.local_addr().ok()?.port())),
+            traffic: Traffic::default(),
         });
+        if let Some(link) = self.link {
+            tokio::time::sleep(link.round_trip).await;
+        }
         match onward {
             Err(refusal) => proto.reply_error(&refusal.reply()).await,
-            Ok(mut onward) => {
+            Ok(onward) => {
                 let unspecified = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-                let mut stream = proto.reply_success(unspecified).await?;
+                let stream = proto.reply_success(unspecified).await?;
+                let count = |up, down| self.ledger.record_traffic(way, up, down);
                 // Either side may hang up at any time.
-                let _ = copy_bidirectional(&mut stream, &mut onward).await;
+                let _ = relay(stream, onward, self.link, count).await;
                 Ok(())
             }
         }

@@ -1,10 +1,11 @@
 //! The real header tree takes what the simulator mines, and refuses each flaw for its own reason.
 
 use super::parent::{AuxPowKind, Flaw};
-use super::{AddressKind, SimChain, Work, World};
+use super::{AddressKind, SimChain, Work, World, WorldError};
 use crate::chain::auxpow::AuxPowError;
 use crate::chain::tree::{Accepted, HeaderError};
 use crate::chain::{Anchor, FullHeader, HeaderTree, Height, Network};
+use crate::name::NameId;
 use crate::time::Timestamp;
 
 const START: Timestamp = Timestamp(1_700_000_000);
@@ -101,8 +102,39 @@ fn blocks_without_work_are_refused() {
 }
 
 #[test]
-fn ten_thousand_blocks_are_a_matter_of_seconds() {
-    let mut world = World::new(16, START);
-    world.mine(10_000);
-    assert_eq!(world.chain().height(), 10_000);
+fn a_world_as_long_as_mainnet_since_an_anchor_is_a_matter_of_seconds() {
+    const HEIGHT: Height = 37_000;
+    let tip_time = Timestamp(1_760_000_000);
+    let names = [("d/recent", "value", AddressKind::P2wpkh)];
+    let world = World::long(16, HEIGHT, tip_time, &names).unwrap();
+    let chain = world.chain();
+    assert_eq!(chain.height(), HEIGHT);
+    assert_eq!(world.time(), tip_time);
+    let bytes: usize = (1..=HEIGHT)
+        .map(|height| chain.full_header(height).unwrap().len())
+        .sum();
+    let average = bytes / HEIGHT as usize;
+    assert!((1250..1350).contains(&average), "{average} bytes for a full header");
+    assert_eq!(chain.header_tree(world.params()).unwrap().tip().hash, chain.tip_hash());
+}
+
+#[test]
+fn names_of_a_long_world_can_be_shown() {
+    let names = [("d/one", "1", AddressKind::P2wpkh), ("d/two", "2", AddressKind::P2sh)];
+    let world = World::long(17, 140, START, &names).unwrap();
+    for (name, ..) in names {
+        let [entry] = world
+            .chain()
+            .history(&NameId::new(name.as_bytes()).unwrap().scripthash())
+        else {
+            panic!("{name} is not registered once");
+        };
+        let confirmations = 140 - entry.height + 1;
+        let margin = world.params().semi_expiration_margin();
+        assert!((12..30 - margin).contains(&confirmations), "{confirmations}");
+    }
+    assert!(matches!(
+        World::long(17, 100, START, &names),
+        Err(WorldError::NoFunds { .. })
+    ));
 }

@@ -10,6 +10,7 @@
 )]
 
 mod client;
+mod costs;
 mod harness;
 mod recorded;
 mod releases;

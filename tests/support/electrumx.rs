@@ -77,9 +77,17 @@ impl ElectrumX {
     /// # Panics
     /// With the end of the server's log when it does not get there within a minute.
     pub fn start(release: Release, core: &CoreRpc, tip: usize) -> Self {
+        Self::start_with(release, core, tip, &[])
+    }
+
+    /// The same with settings of its own, by their names in the server's environment.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_with(release: Release, core: &CoreRpc, tip: usize, settings: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let (tcp, tls) = (free_port(), free_port());
-        let child = spawn(release, core, folder.path(), tcp, tls);
+        let child = spawn(release, core, folder.path(), (tcp, tls), settings);
         let mut server = Self {
             child,
             tcp,
@@ -144,7 +152,13 @@ impl Drop for ElectrumX {
     }
 }
 
-fn spawn(release: Release, core: &CoreRpc, folder: &Path, tcp: u16, tls: u16) -> Child {
+fn spawn(
+    release: Release,
+    core: &CoreRpc,
+    folder: &Path,
+    (tcp, tls): (u16, u16),
+    settings: &[(&str, String)],
+) -> Child {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = environments().join(release.version()).join("bin/python");
     assert!(
@@ -178,6 +192,7 @@ fn spawn(release: Release, core: &CoreRpc, folder: &Path, tcp: u16, tls: u16) ->
         .env("PEER_DISCOVERY", "off")
         .env("PEER_ANNOUNCE", "")
         .env("CACHE_MB", "50")
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(log.try_clone().expect("the log can be shared"))
@@ -229,18 +244,25 @@ impl Lines {
     /// Sends one request and returns its result; notifications that come before it are left out.
     pub fn ask(&mut self, method: &str, params: &Value) -> Option<Value> {
         let request = json!({ "jsonrpc": "2.0", "id": 0, "method": method, "params": params });
-        // In one piece: many small ones would wait for each other's acknowledgement.
-        self.reader
-            .get_mut()
-            .write_all(format!("{request}\n").as_bytes())
-            .ok()?;
+        self.say(&request.to_string())?;
         loop {
-            let mut line = String::new();
-            self.reader.read_line(&mut line).ok().filter(|size| *size > 0)?;
-            let mut reply: Value = serde_json::from_str(&line).ok()?;
+            let mut reply: Value = serde_json::from_str(&self.hear()?).ok()?;
             if reply.get("id").is_some() {
                 return reply.get_mut("result").map(Value::take);
             }
         }
+    }
+
+    /// Sends a line.
+    pub fn say(&mut self, line: &str) -> Option<()> {
+        // In one piece: many small ones would wait for each other's acknowledgement.
+        self.reader.get_mut().write_all(format!("{line}\n").as_bytes()).ok()
+    }
+
+    /// Reads a line with its newline; `None` at the end of the connection.
+    pub fn hear(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).ok().filter(|size| *size > 0)?;
+        Some(line)
     }
 }

@@ -1,15 +1,21 @@
 //! An Electrum server over a simulated chain, as a function from request lines to reply lines.
 
+mod reply;
+
 use std::time::Duration;
 
 use bitcoin::BlockHash;
 use serde_json::{Value, json};
 
+pub(super) use self::reply::turned_down;
+use self::reply::{Reply, notification};
 use super::arguments::{Arguments, RpcError};
 use super::chain::SimChain;
+use super::cost::{self, Cost};
 use super::fault::Fault;
 use super::methods::Answerer;
 use super::release::{Release, Version};
+use super::skeleton::Denial;
 
 /// Longest request line that is read, in bytes.
 pub const MAX_LINE: usize = 1_000_000;
@@ -28,6 +34,8 @@ pub struct Output {
     pub hold: Duration,
     /// What to do after they are sent.
     pub then: Then,
+    /// What a server that keeps accounts charges for the request, beside the bytes.
+    pub cost: Cost,
 }
 
 impl Output {
@@ -67,15 +75,9 @@ pub struct Session {
 pub struct Server {
     release: Release,
     fault: Option<Fault>,
+    limits: Option<cost::Limits>,
     /// The chain that it claims instead of the true one with this tip.
     doctored: Option<(BlockHash, SimChain)>,
-}
-
-/// A request, or a reply to it, on its way through the faults.
-struct Reply {
-    value: Value,
-    close: bool,
-    handshake: bool,
 }
 
 impl Server {
@@ -84,8 +86,21 @@ impl Server {
         Self {
             release,
             fault,
+            limits: None,
             doctored: None,
         }
+    }
+
+    /// Makes it keep accounts of what its clients use.
+    #[must_use]
+    pub fn limited(mut self, limits: cost::Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Returns what it lets its clients use; `None`: what they like.
+    pub fn limits(&self) -> Option<&cost::Limits> {
+        self.limits.as_ref()
     }
 
     /// Returns what it does wrong.
@@ -108,7 +123,10 @@ impl Server {
             return Output::closing(Vec::new());
         }
         let replies = match serde_json::from_slice::<Value>(line) {
-            Err(_) => vec![Reply::refusal(&Value::Null, RpcError::new(-32700, "invalid JSON"))],
+            Err(_) => vec![Reply {
+                cost: cost::BAD_JSON,
+                ..Reply::refusal(&Value::Null, RpcError::new(-32700, "invalid JSON"))
+            }],
             Ok(Value::Array(requests)) => self.batch(session, chain, &requests).into_iter().collect(),
             Ok(request) => self.single(session, chain, &request).into_iter().collect(),
         };
@@ -173,6 +191,7 @@ impl Server {
         (!replies.is_empty()).then(|| Reply {
             close: replies.iter().any(|reply| reply.close),
             handshake: false,
+            cost: replies.iter().map(|reply| reply.cost).sum(),
             value: replies.into_iter().rev().map(|reply| reply.value).collect(),
         })
     }
@@ -206,10 +225,17 @@ impl Server {
         if method == "blockchain.headers.subscribe" {
             session.told = Some(answerer.chain.tip_hash());
         }
-        Some(match answer {
+        let answer = match answer {
+            Ok(result) => Ok(result),
+            Err(Denial::Error(error)) => Err(error),
+            Err(Denial::Silence) => return None,
+        };
+        let cost = cost::price(method, &arguments, answer.as_ref());
+        let reply = match answer {
             Ok(result) => Reply::result(id, result),
             Err(error) => Reply::refusal(id, error),
-        })
+        };
+        Some(Reply { cost, ..reply })
     }
 
     fn handshake(&self, session: &mut Session, id: &Value, arguments: &Arguments<'_>) -> Reply {
@@ -248,7 +274,9 @@ impl Server {
         if let Some((agreed, text)) = agreed {
             session.version = Some(agreed);
             let result = json!([self.release.software(), text]);
-            handshake(Reply::result(id, result), false)
+            let cost = cost::price("server.version", arguments, Ok(&result));
+            let reply = Reply::result(id, result);
+            handshake(Reply { cost, ..reply }, false)
         } else {
             let asked = asked.map(ToString::to_string).unwrap_or_default();
             let error = RpcError::new(1, format!("unsupported protocol version: {asked}"));
@@ -295,6 +323,7 @@ impl Server {
             }
             _ => {}
         }
+        output.cost += reply.cost;
         session.bytes = session.bytes.saturating_add(line.len());
         session.replies = session.replies.saturating_add(1);
         output.lines.push(line);
@@ -310,58 +339,6 @@ impl Server {
             output.then = Then::Close;
         }
     }
-}
-
-impl Reply {
-    fn result(id: &Value, result: Value) -> Self {
-        let mut value = json!({"jsonrpc": "2.0", "result": null, "id": id});
-        if let Some(slot) = value.get_mut("result") {
-            *slot = result;
-        }
-        Self {
-            value,
-            close: false,
-            handshake: false,
-        }
-    }
-
-    fn refusal(id: &Value, error: RpcError) -> Self {
-        let RpcError { code, message } = error;
-        Self {
-            value: json!({"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": id}),
-            close: false,
-            handshake: false,
-        }
-    }
-
-    fn to_line(&self) -> Vec<u8> {
-        self.value.to_string().into_bytes()
-    }
-
-    fn spoil_ids(&mut self) {
-        let replies = match &mut self.value {
-            Value::Array(replies) => replies.as_mut_slice(),
-            single => std::slice::from_mut(single),
-        };
-        for reply in replies {
-            if let Some(id) = reply.get_mut("id") {
-                *id = match id.as_u64() {
-                    Some(number) => json!(number.wrapping_add(1_000_000)),
-                    None => json!("nobody asked"),
-                };
-            }
-        }
-    }
-}
-
-fn notification(answerer: &Answerer<'_>) -> Vec<u8> {
-    json!({
-        "jsonrpc": "2.0",
-        "method": "blockchain.headers.subscribe",
-        "params": [answerer.tip()],
-    })
-    .to_string()
-    .into_bytes()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The simulated world: a chain that grows on demand, and the names that its wallet holds.
 
+pub(super) mod long;
 mod spend;
 
 use std::collections::BTreeMap;
@@ -105,9 +106,19 @@ impl World {
 
     /// Starts a world on a genesis block of its own, as another network has.
     pub fn on(genesis: SimBlock, seed: u64, start: Timestamp) -> Self {
+        Self::begun(SimChain::new(genesis), seed, start)
+    }
+
+    /// Goes on where a chain ends, with keys that hold nothing on it: what is paid for names is not theirs, which
+    /// only a full node can see.
+    pub fn upon(chain: SimChain, seed: u64) -> Self {
+        Self::begun(chain, seed, Timestamp::default())
+    }
+
+    fn begun(chain: SimChain, seed: u64, start: Timestamp) -> Self {
         Self {
             params: Network::Regtest.params(),
-            chain: SimChain::new(genesis),
+            chain,
             rng: StdRng::seed_from_u64(seed),
             wallet: Wallet::new(seed),
             start,
@@ -121,6 +132,11 @@ impl World {
     /// Returns the chain as it is.
     pub fn chain(&self) -> &SimChain {
         &self.chain
+    }
+
+    /// Returns the chain alone.
+    pub fn into_chain(self) -> SimChain {
+        self.chain
     }
 
     /// Returns the network constants that the chain keeps to: regtest's.
@@ -160,7 +176,11 @@ impl World {
 
     /// Mines one block with a stated kind of work, and with what is queued.
     pub fn mine_with(&mut self, work: Work) {
-        let time = self.next_time();
+        self.mine_at(self.next_time(), work);
+    }
+
+    /// Mines one block with a stated block time, in seconds, which is not checked.
+    pub fn mine_at(&mut self, time: u32, work: Work) {
         let payee = self.wallet.address(MINER);
         let queued = mem::take(&mut self.queue);
         let block = miner::mine(&mut self.rng, &self.chain, time, payee, queued, work);
