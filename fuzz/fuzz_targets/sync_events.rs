@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bitcoin::BlockHash;
 use bitcoin::hashes::{Hash, sha256d};
-use isonym::chain::sync::{Ask, AskId, ClaimedTip, Effect, Event, Limits, ServerIndex, Sync};
+use isonym::chain::sampling::Assurance;
+use isonym::chain::sync::{Ask, AskId, ClaimedTip, Effect, Event, Limits, ServerIndex, Sync, Verification};
 use isonym::chain::{Anchor, HeaderTree, Height, Network, PureHeader};
 use isonym::isolation::ConnId;
 use isonym::time::{Moment, Now, Timestamp};
@@ -19,6 +20,14 @@ const MOST_EVENTS: usize = 400;
 const WALL: Timestamp = Timestamp(1_296_800_000);
 
 const LIMITS: Limits = Limits {
+    verification: Verification::Full,
+    skeleton_from: 6,
+    skeleton_chunk: 8,
+    sample_batch: 3,
+    leisure_mean: Duration::from_millis(300),
+    leisure_batch: 2,
+    budget: 60.0,
+    overdrawn_pause: Duration::from_millis(200),
     connections: 3,
     full_chunk: 4,
     truncated_chunk: 8,
@@ -32,19 +41,24 @@ const LIMITS: Limits = Limits {
     redial_pause: Duration::from_millis(50),
 };
 
-/// Three branches, the second one from height 20 and the third one from height 30.
-static CHAINS: LazyLock<[Vec<[u8; 80]>; 3]> = LazyLock::new(|| {
+const NATIVE: u32 = 0x0001_0004;
+const FLAGGED: u32 = 0x0001_0104;
+
+/// Three branches, the second one from height 20 and the third one from height 30; a fourth one claims AuxPoW, which it
+/// can't show.
+static CHAINS: LazyLock<[Vec<[u8; 80]>; 4]> = LazyLock::new(|| {
     let genesis = *Network::Regtest.params().genesis.as_bytes();
-    let first = mined(vec![genesis], TIP, 1);
-    let second = mined(first[..=20].to_vec(), TIP - 18, 2);
-    let third = mined(first[..=30].to_vec(), 3, 3);
-    [first, second, third]
+    let first = mined(vec![genesis], TIP, 1, NATIVE);
+    let second = mined(first[..=20].to_vec(), TIP - 18, 2, NATIVE);
+    let third = mined(first[..=30].to_vec(), 3, 3, NATIVE);
+    let fourth = mined(first[..=16].to_vec(), TIP, 4, FLAGGED);
+    [first, second, third, fourth]
 });
 
-fn mined(mut chain: Vec<[u8; 80]>, count: u8, salt: u8) -> Vec<[u8; 80]> {
+fn mined(mut chain: Vec<[u8; 80]>, count: u8, salt: u8, version: u32) -> Vec<[u8; 80]> {
     for _ in 0..count {
         let mut header = [0; 80];
-        header[..4].copy_from_slice(&0x0001_0004_u32.to_le_bytes());
+        header[..4].copy_from_slice(&version.to_le_bytes());
         header[4..36].copy_from_slice(&hash(&chain[chain.len() - 1]).to_byte_array());
         header[36] = salt;
         let time = 1_296_688_602 + 600 * chain.len() as u32;
@@ -80,7 +94,7 @@ struct Seen {
 }
 
 fn tip(bytes: &mut Bytes<'_>) -> Option<ClaimedTip> {
-    let chain = &CHAINS[usize::from(bytes.next()?) % 3];
+    let chain = &CHAINS[usize::from(bytes.next()?) % CHAINS.len()];
     let (at, more) = (usize::from(bytes.next()?), bytes.next()?);
     let at = at.min(chain.len() - 1);
     let mut height = at as Height;
@@ -95,11 +109,15 @@ fn tip(bytes: &mut Bytes<'_>) -> Option<ClaimedTip> {
 }
 
 fn headers(bytes: &mut Bytes<'_>, conn: ConnId, ask: AskId, asked: Ask) -> Option<Event> {
-    let (Ask::Full { start, count } | Ask::Truncated { start, count, .. }) = asked;
+    let heights: Vec<Height> = match &asked {
+        Ask::Full { start, count } | Ask::Truncated { start, count, .. } => (*start..*start + *count).collect(),
+        Ask::Scattered(heights) => heights.clone(),
+    };
+    let count = heights.len() as Height;
     let (which, bend) = (bytes.next()?, bytes.next()?);
-    let chain = &CHAINS[usize::from(which) % 3];
-    let headers = chain.iter().skip(start as usize).take(count as usize);
-    let mut told = headers.len() as Height;
+    let chain = &CHAINS[usize::from(which) % CHAINS.len()];
+    let headers = heights.iter().filter_map(|height| chain.get(*height as usize));
+    let mut told = headers.clone().count() as Height;
     let mut served: Vec<u8> = headers.flatten().copied().collect();
     match bend {
         0..16 => served.push(bend),
@@ -113,6 +131,10 @@ fn headers(bytes: &mut Bytes<'_>, conn: ConnId, ask: AskId, asked: Ask) -> Optio
         }
         64..72 => told = count,
         _ => {}
+    }
+    if matches!(asked, Ask::Scattered(_)) && bend != 255 {
+        let headers = served.chunks(80).map(<[u8]>::to_vec).collect();
+        return Some(Event::Scattered { conn, ask, headers });
     }
     Some(Event::Headers {
         conn,
@@ -172,6 +194,7 @@ fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<Event> {
             conn: asked.0,
             ask: asked.1,
             reason: reason(),
+            overdrawn: pick > 200,
         },
         7 if pick > 128 => Event::Closed {
             conn,
@@ -194,7 +217,16 @@ fuzz_target!(|data: &[u8]| {
         chainwork: None,
     };
     let mut tree = HeaderTree::new(Network::Regtest.params(), anchor);
-    let mut sync = Sync::new(SERVERS, LIMITS);
+    let choice = bytes.next().unwrap_or(0);
+    let limits = Limits {
+        verification: match choice % 3 {
+            0 => Verification::Full,
+            1 => Verification::Sampled(Assurance::new(2, 0.5, 2).unwrap()),
+            _ => Verification::Sampled(Assurance::default()),
+        },
+        ..LIMITS
+    };
+    let mut sync = Sync::new(SERVERS, limits, [choice; 32]);
     let mut now = Now {
         wall: WALL,
         steady: Moment(0),
@@ -211,18 +243,28 @@ fuzz_target!(|data: &[u8]| {
         // The machine takes as many connections as it is told of; each gets so many questions, or is closed.
         let most = 8 + 2 * LIMITS.window + SERVERS + (LIMITS.in_flight + 1) * seen.conns.len();
         assert!(effects.len() <= most, "{} of {most}", effects.len());
-        let stores = |effect: &Effect| matches!(effect, Effect::StoreForward { .. });
-        assert_eq!(effects.iter().any(stores), after.hash != before.hash);
+        let stores = |effect: &Effect| matches!(effect, Effect::StoreForward { .. } | Effect::StoreProved { .. });
+        assert!(after.hash == before.hash || effects.iter().any(stores));
         for effect in effects {
             match effect {
                 Effect::Dial(server) => seen.dials.push(server.0),
                 Effect::Ask { conn, id, ask } => {
-                    let (Ask::Full { start, count } | Ask::Truncated { start, count, .. }) = ask;
-                    assert!(count > 0 && count <= LIMITS.truncated_chunk && start.checked_add(count).is_some());
-                    assert!(matches!(ask, Ask::Truncated { .. }) || count <= LIMITS.full_chunk);
+                    match &ask {
+                        Ask::Full { start, count } | Ask::Truncated { start, count, .. } => {
+                            assert!(*count > 0 && *count <= LIMITS.truncated_chunk && start.checked_add(*count).is_some());
+                            assert!(matches!(ask, Ask::Truncated { .. }) || *count <= LIMITS.full_chunk);
+                        }
+                        Ask::Scattered(heights) => {
+                            assert!(!heights.is_empty() && heights.len() <= LIMITS.sample_batch);
+                            assert!(heights.is_sorted());
+                        }
+                    }
                     seen.asks.push((conn, id, ask));
                 }
-                Effect::StoreForward { from } => assert!(from > anchor.height && from <= after.height),
+                Effect::StoreForward { from } => assert!(from > anchor.height),
+                Effect::StoreProved { heights } => {
+                    assert!(heights.iter().all(|height| tree.is_proved(*height) == Some(true)));
+                }
                 Effect::StoreBackward { from } => assert!(lowest.is_none_or(|lowest| from < lowest)),
                 Effect::WakeAt(at) => assert!(at > now.steady),
                 Effect::Close(_) | Effect::Synced | Effect::Exhausted => {}

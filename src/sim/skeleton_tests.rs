@@ -92,7 +92,7 @@ fn bytes(hex: &Value) -> Vec<u8> {
 fn tree_of(chain: &SimChain) -> HeaderTree {
     let mut tree = HeaderTree::new(Network::Regtest.params(), Anchor::shipped(Network::Regtest).unwrap());
     for height in 1..=chain.height() {
-        tree.restore(chain.header(height).unwrap())
+        tree.restore(chain.header(height).unwrap(), true)
             .unwrap_or_else(|error| panic!("height {height}: {error}"));
     }
     tree
