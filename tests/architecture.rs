@@ -68,6 +68,7 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
 const EDGE: &[(&str, &str)] = &[
     ("main.rs", "starts the runtime"),
     ("config.rs", "reads the configuration file"),
+    ("cli/anchor.rs", "reads an anchor file, ends the process"),
     ("cli/args.rs", "reads the arguments"),
     ("cli/daemon.rs", "listens, waits for signals"),
     (
@@ -80,6 +81,7 @@ const EDGE: &[(&str, &str)] = &[
     ("net/connection/task.rs", "reads, writes and waits"),
     ("net/dialer.rs", "opens connections, draws SOCKS credentials"),
     ("net/tls.rs", "wraps connections"),
+    ("node/anchor_check.rs", "asks servers"),
     ("node/callers.rs", "joins tasks that wait for one result"),
     ("node/clock.rs", "reads the clocks"),
     ("node/connections.rs", "opens, keeps and closes connections"),

@@ -49,17 +49,19 @@ pub enum AnchorError {
     /// A file is no TOML of the right form.
     #[error("malformed anchor file")]
     Toml(#[from] toml::de::Error),
+    /// An anchor can't be written as TOML.
+    #[error("cannot write an anchor file")]
+    Write(#[from] toml::ser::Error),
 }
 
 /// An anchor file, see `headers/README.md`.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 struct AnchorFile {
     height: Height,
     hash: String,
     work: String,
-    #[serde(rename = "source")]
-    _source: String,
+    source: String,
 }
 
 impl Anchor {
@@ -107,6 +109,23 @@ impl Anchor {
     }
 }
 
+impl Anchor {
+    /// Writes an anchor file, see `headers/README.md`. `source` says where the values come from.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError::Write`] when that can't be written as TOML.
+    pub fn to_toml(&self, source: &str) -> Result<String, AnchorError> {
+        let file = AnchorFile {
+            height: self.height,
+            hash: self.hash.to_string(),
+            work: self.chainwork.map_or(Self::UNKNOWN_WORK.to_owned(), short_hex),
+            source: source.to_owned(),
+        };
+        Ok(toml::to_string(&file)?)
+    }
+}
+
 impl FromStr for Anchor {
     type Err = AnchorError;
 
@@ -131,14 +150,17 @@ impl fmt::Display for Anchor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.height, self.hash)?;
         match self.chainwork {
-            Some(work) => {
-                let digits = format!("{work:x}");
-                let significant = digits.trim_start_matches('0');
-                write!(f, ":0x{}", if significant.is_empty() { "0" } else { significant })
-            }
+            Some(work) => write!(f, ":{}", short_hex(work)),
             None => Ok(()),
         }
     }
+}
+
+/// Writes work in hexadecimal without leading zeros.
+fn short_hex(work: Work) -> String {
+    let digits = format!("{work:x}");
+    let significant = digits.trim_start_matches('0');
+    format!("0x{}", if significant.is_empty() { "0" } else { significant })
 }
 
 fn parse_height(text: &str) -> Result<Height, AnchorError> {
@@ -187,6 +209,17 @@ mod tests {
         assert_eq!(genesis, Network::Regtest.params().genesis.hash());
         let mainnet = Anchor::shipped(Network::Mainnet).unwrap().to_string();
         assert_eq!(mainnet, format!("815000:{HASH}:0xa88f4530bb8eaceaffde5c50"));
+    }
+
+    #[test]
+    fn a_written_file_is_read_back() {
+        for text in [format!("815000:{HASH}:a8"), format!("0:{HASH}")] {
+            let anchor: Anchor = text.parse().unwrap();
+            for source in ["", "a \"quoted\" one\nin two lines", "ünï"] {
+                let file = anchor.to_toml(source).unwrap();
+                assert_eq!(Anchor::parse_toml(&file).unwrap(), anchor, "{file}");
+            }
+        }
     }
 
     #[test]

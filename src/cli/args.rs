@@ -117,6 +117,9 @@ Where a daemon holds the data folder, that is asked; without one this brings the
         #[arg(long)]
         json: bool,
     },
+    /// Make a trust anchor from the own chain, or compare one with what servers have
+    #[command(subcommand)]
+    Anchor(AnchorCommand),
     /// Stay up: keep headers and connections ready, answer name lookups over JSON-RPC
     #[command(after_help = "\
 Examples:
@@ -140,6 +143,30 @@ Examples:
         /// Seed of the simulated world
         #[arg(long, default_value_t = 1, value_name = "NUMBER")]
         seed: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AnchorCommand {
+    /// Print a block of the own chain as an anchor file, if every header up to the tip was verified in full
+    #[command(after_help = "\
+Examples:
+  isonym sync --datadir DIR --verification full && isonym anchor export --datadir DIR > headers/mainnet.toml")]
+    Export {
+        /// How many blocks below the tip: deep enough that no reorganisation will reach it
+        #[arg(long, value_name = "BLOCKS", default_value_t = 4032)]
+        depth: u32,
+    },
+    /// Ask all servers for the block at an anchor's height; exit 0 if two have it (or the only one) and none has another
+    #[command(after_help = "\
+Examples:
+  isonym anchor check                          The anchor that is in use
+  isonym anchor check headers/mainnet.toml
+  isonym anchor check 815000:46c38b14b25fef782cc454cac284b720f58ad414d2c323a980ede420da6affcf")]
+    Check {
+        /// The anchor, or the file that has it [default: the one in use]
+        #[arg(value_name = "HEIGHT:HASH[:WORK]|FILE")]
+        candidate: Option<String>,
     },
 }
 
@@ -289,7 +316,7 @@ impl Cli {
                 quorum = args.quorum;
             }
             Command::Rpc(args) => (login, rpc_listen) = (Some(&args.login), args.rpc_listen),
-            Command::Sync | Command::Status { .. } | Command::Playground { .. } => {}
+            Command::Sync | Command::Status { .. } | Command::Anchor(_) | Command::Playground { .. } => {}
         }
         Wishes {
             network: network.clone(),

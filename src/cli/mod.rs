@@ -1,5 +1,6 @@
 //! The command line: arguments, help, and what each command prints.
 
+mod anchor;
 mod args;
 mod daemon;
 mod playground;

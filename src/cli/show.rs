@@ -19,7 +19,7 @@ use isonym::rpc::{self, Encodings};
 use super::args::{Cli, Command, NameArgs};
 use super::daemon::{self, NameMethod};
 use super::progress::Meter;
-use super::{playground, say};
+use super::{anchor, playground, say};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
@@ -41,6 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             Err(error) => ask_daemon(&settings, args, NameMethod::History, error).await,
             shown => shown,
         },
+        Command::Anchor(command) => anchor::run(&settings, command).await,
         Command::Daemon(_) => daemon::run(&settings, quiet).await,
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,

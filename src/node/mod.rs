@@ -4,6 +4,7 @@
 //! ([`Node::name_show`]). The decisions are made by the machines [`crate::chain::sync::Sync`] and
 //! [`crate::name::lookup::Lookup`]; this folder carries their effects out.
 
+mod anchor_check;
 mod callers;
 mod clock;
 mod connections;
@@ -20,6 +21,7 @@ mod report;
 mod run;
 mod store;
 
+pub use anchor_check::Opinion;
 pub use callers::CacheSettings;
 pub use daemon::{DaemonSettings, run_daemon};
 pub use error::NodeError;

@@ -10,6 +10,7 @@
 #[path = "../support/program.rs"]
 mod program;
 
+mod anchor;
 mod arguments;
 mod data_folder;
 mod network;
