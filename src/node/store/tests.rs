@@ -426,3 +426,118 @@ proptest! {
         }
     }
 }
+
+/// Puts the chain's headers from the tip up to a height into a skeleton, and proves those of which the test holds.
+fn grow_skeleton(tree: &mut HeaderTree, to: Height, is_proved: impl Fn(Height) -> bool) {
+    let from = match tree.skeleton() {
+        Some(skeleton) => skeleton.top_height() + 1,
+        None => {
+            tree.begin_skeleton(tree.tip().hash).unwrap();
+            tree.tip().height + 1
+        }
+    };
+    for height in from..=to {
+        let bytes = WORLD.chain().full_header(height).unwrap();
+        let (header, _) = FullHeader::decode(bytes).unwrap();
+        tree.extend_skeleton(header.pure, Timestamp(header.pure.time().into()))
+            .unwrap();
+        if is_proved(height) {
+            tree.prove_in_skeleton(height, &header).unwrap();
+        }
+    }
+}
+
+/// A store of the chain up to the height of 150 and a skeleton up to 250 on top of it.
+fn with_skeleton() -> (tempfile::TempDir, PathBuf, HeaderTree) {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("headers");
+    let (mut store, mut tree, _) = open(&path, ANCHOR);
+    backfill(&mut tree, WORLD.chain(), LOWEST);
+    extend(&mut tree, WORLD.chain(), 150);
+    store.write(&tree, LOWEST, Height::MAX).unwrap();
+    for to in [180, 220, 250] {
+        let from = tree.skeleton().map_or(151, |skeleton| skeleton.top_height() + 1);
+        grow_skeleton(&mut tree, to, |_| false);
+        store.write(&tree, from, Height::MAX).unwrap();
+    }
+    (temp, path, tree)
+}
+
+#[test]
+fn a_skeleton_comes_back_as_one_and_is_no_chain_yet() {
+    let (_temp, path, _) = with_skeleton();
+    let (_, tree, reason) = open(&path, ANCHOR);
+    assert_eq!(reason, None);
+    assert_eq!(tree.tip().height, 150);
+    let skeleton = tree.skeleton().unwrap();
+    assert_eq!((skeleton.base_height(), skeleton.top_height()), (150, 250));
+    assert_eq!(skeleton.top(), WORLD.chain().header(250).unwrap().hash());
+}
+
+#[test]
+fn a_skeleton_that_was_adopted_is_the_chain_with_what_was_proved_of_it() {
+    let (_temp, path, mut tree) = with_skeleton();
+    let (mut store, ..) = open(&path, ANCHOR);
+    let sampled = [160, 200, 249, 250];
+    for height in sampled {
+        let (header, _) = FullHeader::decode(WORLD.chain().full_header(height).unwrap()).unwrap();
+        tree.prove_in_skeleton(height, &header).unwrap();
+    }
+    tree.adopt_skeleton().unwrap();
+    store.write_proved(&tree, &sampled).unwrap();
+    drop(store);
+    let (mut store, mut again, reason) = open(&path, ANCHOR);
+    assert_eq!(reason, None);
+    assert_eq!(again.tip(), tree.tip());
+    assert!(again.skeleton().is_none());
+    assert_eq!(again.unproved(), tree.unproved());
+    for height in 101..=250 {
+        assert_eq!(again.is_proved(height), tree.is_proved(height), "{height}");
+    }
+    // Later headers and later proofs are added.
+    extend(&mut again, WORLD.chain(), 260);
+    store.write(&again, 251, Height::MAX).unwrap();
+    let (header, _) = FullHeader::decode(WORLD.chain().full_header(170).unwrap()).unwrap();
+    again.prove(170, &header).unwrap();
+    store.write_proved(&again, &[170]).unwrap();
+    drop(store);
+    let (_, last, _) = open(&path, ANCHOR);
+    assert_eq!((last.tip(), last.unproved()), (again.tip(), again.unproved()));
+    assert_eq!(last.is_proved(170), Some(true));
+}
+
+#[test]
+fn a_skeleton_that_was_cut_or_dropped_is_gone_from_the_disk() {
+    let (_temp, path, mut tree) = with_skeleton();
+    let (mut store, ..) = open(&path, ANCHOR);
+    tree.cut_skeleton(190);
+    store.write(&tree, 191, Height::MAX).unwrap();
+    drop(store);
+    let (mut store, mut tree, _) = open(&path, ANCHOR);
+    assert_eq!(tree.skeleton().unwrap().top_height(), 190);
+    tree.drop_skeleton();
+    store.write(&tree, 151, Height::MAX).unwrap();
+    drop(store);
+    let (_, tree, reason) = open(&path, ANCHOR);
+    assert_eq!(
+        (tree.tip().height, tree.skeleton().is_none(), reason),
+        (150, true, None)
+    );
+}
+
+#[test]
+fn damage_in_a_skeleton_costs_nothing_below_it() {
+    for at in [151, 200, 250] {
+        let (_temp, path, _) = with_skeleton();
+        edit(&path, |db| {
+            let mut record = db.get(header_key(at)).unwrap().unwrap().to_vec();
+            record[70] ^= 1;
+            db.insert(header_key(at), record).unwrap();
+        });
+        let (_, tree, reason) = open(&path, ANCHOR);
+        assert_eq!((tree.tip().height, reason), (150, None));
+        let top = tree.skeleton().map_or(150, Skeleton::top_height);
+        // Nothing stands on the last one that could tell.
+        assert!(top < at || at == 250, "{top} {at}");
+    }
+}
