@@ -49,14 +49,14 @@ impl Meter {
                 bar.set_position(done);
                 bar.set_message(match connections {
                     0 => "connecting".to_owned(),
-                    1 => "1 server".to_owned(),
-                    servers => format!("{servers} servers"),
+                    1 => "1 connection".to_owned(),
+                    connections => format!("{connections} connections"),
                 });
             }
             Self::Lines { told } => {
                 let step = done.saturating_mul(100).checked_div(total).unwrap_or(0) / STEP;
                 if total >= WORTH_TELLING && connections > 0 && told.is_none_or(|told| told < step) {
-                    say(format_args!("headers: {done} of {total}, {connections} servers"));
+                    say(format_args!("headers: {done} of {total}, over {connections} connections"));
                     *told = Some(step);
                 }
             }

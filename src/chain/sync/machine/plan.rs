@@ -505,7 +505,7 @@ impl Step<'_> {
         let agreeing = agreeing.map(|peer| peer.server).collect::<BTreeSet<_>>().len();
         // Where all that are connected lag behind us, or are on a branch as heavy as ours, none will ever agree.
         !self.tree.params().is_stale(tip.time, self.now.wall)
-            && (agreeing >= AGREEING_SERVERS || (waited && agreeing > 0) || (waited && stalled))
+            && (agreeing >= AGREEING_SERVERS.min(limits.connections) || (waited && agreeing > 0) || (waited && stalled))
     }
 
     /// Returns when waiting for those who are not settled ends: counted from the last new header, or from when they
