@@ -56,7 +56,9 @@ impl Meter {
             Self::Lines { told } => {
                 let step = done.saturating_mul(100).checked_div(total).unwrap_or(0) / STEP;
                 if total >= WORTH_TELLING && connections > 0 && told.is_none_or(|told| told < step) {
-                    say(format_args!("headers: {done} of {total}, over {connections} connections"));
+                    say(format_args!(
+                        "headers: {done} of {total}, over {connections} connections"
+                    ));
                     *told = Some(step);
                 }
             }

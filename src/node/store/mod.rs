@@ -38,6 +38,9 @@ const META_SIZE: usize = 1 + 32 + 4 + 32 + 32;
 const HEADER_PREFIX: u8 = b'h';
 const RECORD_SIZE: usize = PureHeader::SIZE + 1;
 
+/// Records in a batch that need not be whole.
+const SMALL_BATCH: usize = 252;
+
 /// How the store fails.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -202,12 +205,11 @@ impl HeaderStore {
     /// As [`Self::write`].
     pub fn write_proved(&mut self, tree: &HeaderTree, heights: &[Height]) -> Result<(), StoreError> {
         self.write_or_replace(tree, |store| {
+            let proved = heights
+                .iter()
+                .filter_map(|height| Some((*height, tree.header_at(*height)?, true)));
+            store.write_records(proved)?;
             let mut batch = sled::Batch::default();
-            for height in heights {
-                if let Some(header) = tree.header_at(*height) {
-                    batch.insert(&header_key(*height), record(&header, true).as_slice());
-                }
-            }
             batch.insert(META_KEY, meta(tree, tree.tip().hash));
             store.db.write(batch)
         })
@@ -236,15 +238,11 @@ impl HeaderStore {
     fn try_write(&self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), Trouble> {
         let mut batch = sled::Batch::default();
         let tip = tree.tip();
-        let best = tree.best_chain(from).map(|(height, header)| {
+        for (height, header) in tree.best_chain(from).take_while(|(height, _)| *height <= to) {
             let proved = tree.is_proved(height).unwrap_or(false);
-            (height, header, proved)
-        });
-        let above = tree.skeleton().filter(|skeleton| skeleton.base() == tip.hash);
-        let bones = above.into_iter().flat_map(|skeleton| skeleton.headers(from));
-        for (height, header, proved) in best.chain(bones).take_while(|(height, ..)| *height <= to) {
             batch.insert(&header_key(height), record(&header, proved).as_slice());
         }
+        let above = tree.skeleton().filter(|skeleton| skeleton.base() == tip.hash);
         let top = above.map_or(tip.height, Skeleton::top_height);
         for stored in self.db.range(header_key(top.saturating_add(1))..)? {
             let (key, _) = stored?;
@@ -253,7 +251,23 @@ impl HeaderStore {
             }
         }
         batch.insert(META_KEY, meta(tree, tip.hash));
-        self.db.write(batch)
+        self.db.write(batch)?;
+        let bones = above.into_iter().flat_map(|skeleton| skeleton.headers(from));
+        self.write_records(bones.take_while(|(height, ..)| *height <= to))
+    }
+
+    /// Writes records of which any number, from the first on, may be on the disk without the others. In small batches:
+    /// sled keeps what a batch replaces until its end.
+    fn write_records(&self, records: impl Iterator<Item = (Height, PureHeader, bool)>) -> Result<(), Trouble> {
+        let mut records = records.peekable();
+        while records.peek().is_some() {
+            let mut batch = sled::Batch::default();
+            for (height, header, proved) in records.by_ref().take(SMALL_BATCH) {
+                batch.insert(&header_key(height), record(&header, proved).as_slice());
+            }
+            self.db.write(batch)?;
+        }
+        Ok(())
     }
 }
 

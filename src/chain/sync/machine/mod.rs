@@ -194,7 +194,9 @@ impl Sync {
         };
         step.handle(event);
         step.advance();
-        step.effects
+        let mut effects = step.effects;
+        join_stores(&mut effects);
+        effects
     }
 
     /// Returns how far the sync is.
@@ -241,6 +243,25 @@ fn history_low(tree: &HeaderTree) -> Height {
     let anchor = tree.anchor().height;
     let depth = tree.params().expiration_depth(anchor);
     tree.required_low().min(anchor.saturating_sub(depth))
+}
+
+/// Leaves one effect of those that write from some height upwards: each writes all that is there in the end.
+fn join_stores(effects: &mut Vec<Effect>) {
+    let from = |effect: &Effect| match effect {
+        Effect::StoreForward { from } => Some(*from),
+        _ => None,
+    };
+    let Some(lowest) = effects.iter().filter_map(from).min() else {
+        return;
+    };
+    let mut is_first = true;
+    effects.retain_mut(|effect| match effect {
+        Effect::StoreForward { from } => {
+            *from = lowest;
+            std::mem::take(&mut is_first)
+        }
+        _ => true,
+    });
 }
 
 fn is_ready(tree: &HeaderTree) -> bool {
