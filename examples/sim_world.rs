@@ -26,15 +26,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ledger = Ledger::new();
     let proxy = Proxy::start(Mode::Open, ledger.clone()).await?;
     let mut hosts = Vec::new();
-    let mut line = proxy.addr.to_string();
+    let mut line = vec![proxy.addr.to_string()];
     for (name, release) in SERVERS {
         let server = Server::new(release, None);
         let host = Host::start(name, Transport::Tls, server, world.clone(), ledger.clone()).await?;
         proxy.route(name, host.addr);
         hosts.push(host);
-        line.push_str(&format!(" {name}:50002:s"));
+        line.push(format!("{name}:50002:s"));
     }
-    println!("{line}");
+    println!("{}", line.join(" "));
     std::future::pending::<()>().await;
     Ok(())
 }
