@@ -15,6 +15,7 @@ use base64::Engine as _;
 use bitcoin::hex::DisplayHex;
 use isonym::sim::{Ledger, SharedWorld, World};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 use crate::program::{End, Program};
@@ -100,6 +101,48 @@ pub async fn send(address: SocketAddr, request: String) -> Reply {
 fn post(headers: &str, body: &str) -> String {
     let length = body.len();
     format!("POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+}
+
+/// A connection that is kept from call to call.
+pub struct Line {
+    stream: tokio::net::TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Line {
+    pub async fn open(daemon: &Daemon) -> Self {
+        Self {
+            stream: tokio::net::TcpStream::connect(daemon.address).await.unwrap(),
+            unread: Vec::new(),
+        }
+    }
+
+    pub async fn ask(&mut self, request: &[u8]) -> Reply {
+        self.stream.write_all(request).await.unwrap();
+        timeout(PATIENCE, self.reply()).await.unwrap()
+    }
+
+    async fn reply(&mut self) -> Reply {
+        loop {
+            let end = self.unread.windows(4).position(|window| window == b"\r\n\r\n");
+            if let Some(end) = end {
+                let head = String::from_utf8(self.unread[..end].to_vec()).unwrap().to_lowercase();
+                let length = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: "))
+                    .map_or(0, |length| length.parse().unwrap());
+                if self.unread.len() >= end + 4 + length {
+                    let rest = self.unread.split_off(end + 4 + length);
+                    let body = String::from_utf8(self.unread[end + 4..].to_vec()).unwrap();
+                    self.unread = rest;
+                    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+                    return Reply { status, head, body };
+                }
+            }
+            let read = self.stream.read_buf(&mut self.unread).await.unwrap();
+            assert_ne!(read, 0, "hung up after {:?}", String::from_utf8_lossy(&self.unread));
+        }
+    }
 }
 
 /// How to ask the daemon to end.
@@ -195,6 +238,17 @@ impl Daemon {
     pub fn authorization(&self) -> String {
         let line = base64::engine::general_purpose::STANDARD.encode(self.user());
         format!("Authorization: Basic {line}\r\n")
+    }
+
+    /// The start of a request of its owner's, to which more headers may be added.
+    pub fn head(&self) -> String {
+        format!("POST / HTTP/1.1\r\nHost: {}\r\n{}", self.address, self.authorization())
+    }
+
+    /// A request of its owner's over a connection that is kept.
+    pub fn with_body(&self, body: &[u8]) -> Vec<u8> {
+        let head = format!("{}Content-Length: {}\r\n\r\n", self.head(), body.len());
+        [head.as_bytes(), body].concat()
     }
 
     /// Posts a body with these header lines.

@@ -15,7 +15,9 @@ mod stage;
 
 mod callers;
 mod harness;
+mod hostile;
 mod isolation;
 mod life;
+mod mutations;
 mod trouble;
 mod wire;
