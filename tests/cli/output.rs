@@ -76,7 +76,10 @@ fn progress_in_a_pipe_is_plain_lines() {
     let (last, progress) = lines.split_last().unwrap();
     assert!(last.starts_with("synchronised to height 2100"), "{end:?}");
     for line in progress {
-        assert!(line.starts_with("headers: ") && line.ends_with(" connections"), "{line}");
+        assert!(
+            line.starts_with("headers: ") && line.ends_with(" connections"),
+            "{line}"
+        );
         assert!(!line.contains(char::is_control), "{line:?}");
     }
 }
