@@ -12,6 +12,7 @@
 mod client;
 mod costs;
 mod harness;
+mod long_chain;
 mod recorded;
 mod releases;
 mod simulated;

@@ -136,6 +136,12 @@ impl ElectrumX {
         );
     }
 
+    /// Says whether a text is anywhere in the server's log.
+    pub fn logged(&self, text: &str) -> bool {
+        let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).contains(text)
+    }
+
     /// Returns the end of the server's log.
     pub fn log_tail(&self) -> String {
         let log = fs::read(self.folder.path().join("log")).unwrap_or_default();

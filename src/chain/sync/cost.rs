@@ -1,7 +1,7 @@
 //! What requests for headers cost a server, by ElectrumX's own account.
 //!
 //! A session pays for the bytes of both directions and for the headers it asks for, and is forgiven a little each
-//! second. Source: `ElectrumX` `session.py`, `SessionBase` and `block_headers`, with the defaults of its `env.py`.
+//! second. Source: `ElectrumX` `session.py`, `SessionBase`, `block_header` and `block_headers`, with the defaults of its `env.py`.
 
 use super::Ask;
 use crate::chain::{Height, PureHeader};
@@ -18,6 +18,9 @@ const AT_START: f64 = 8.0;
 
 /// Headers that cost one unit, however long they are.
 const HEADERS_PER_UNIT: f64 = 50.0;
+
+/// What a header costs beside that when it is asked for by itself.
+const PER_SINGLE: f64 = 0.25;
 
 /// A flight with its companion, which is eight short headers and their frame.
 const PER_FLIGHT: f64 = 2.0;
@@ -83,15 +86,16 @@ impl FullSize {
             Ask::Truncated { count, .. } => of_bytes(*count, f64::from(*count) * float(PureHeader::SIZE)) + 1.0,
             Ask::Scattered(heights) => {
                 let count = Height::try_from(heights.len()).unwrap_or(Height::MAX);
-                of_bytes(count, self.0 * f64::from(count))
+                of_bytes(count, self.0 * f64::from(count)) + PER_SINGLE * f64::from(count)
             }
         }
     }
 }
 
-/// Returns what a flight costs that brought so many headers in so many bytes.
-pub(super) fn of_reply(count: Height, bytes: usize) -> f64 {
-    of_bytes(count, float(bytes))
+/// Returns what a flight costs that brought so many headers in so many bytes, each asked for by itself or not.
+pub(super) fn of_reply(count: Height, bytes: usize, single: bool) -> f64 {
+    let singles = if single { PER_SINGLE * f64::from(count) } else { 0.0 };
+    of_bytes(count, float(bytes)) + singles
 }
 
 fn of_bytes(count: Height, bytes: f64) -> f64 {
@@ -121,7 +125,7 @@ mod tests {
     /// is above the hard limit of 10,000. Seen with `ElectrumX` 2.0.0.
     #[test]
     fn fifteen_chunks_of_full_headers_reach_the_hard_limit() {
-        let chunk = of_reply(2016, 1_600_000);
+        let chunk = of_reply(2016, 1_600_000, false);
         assert!(14.0 * chunk < 10_000.0 && 15.0 * chunk > 10_000.0, "{chunk}");
     }
 
@@ -134,7 +138,7 @@ mod tests {
         size.note(0, 7);
         let (start, under) = (5, 9999);
         let full = size.of(&Ask::Full { start, count: 252 });
-        assert!((full - of_reply(252, 252 * 900)).abs() < 1.0);
+        assert!((full - of_reply(252, 252 * 900, false)).abs() < 1.0);
         let scattered = size.of(&Ask::Scattered(vec![1, 5, 9]));
         assert!(scattered < full && scattered > size.of(&Ask::Full { start, count: 2 }));
         let truncated = size.of(&Ask::Truncated {
@@ -142,6 +146,6 @@ mod tests {
             count: 2016,
             under,
         });
-        assert!(truncated > of_reply(2016, 2016 * 80));
+        assert!(truncated > of_reply(2016, 2016 * 80, false));
     }
 }

@@ -290,10 +290,10 @@ impl Step<'_> {
                 ask,
                 count,
                 bytes,
-            } => self.on_headers(conn, ask, count, bytes),
+            } => self.on_headers(conn, ask, count, bytes, false),
             Event::Scattered { conn, ask, headers } => {
                 let count = Height::try_from(headers.len()).unwrap_or(Height::MAX);
-                self.on_headers(conn, ask, count, headers.concat());
+                self.on_headers(conn, ask, count, headers.concat(), true);
             }
             Event::WronglyCut { conn, ask } => self.on_wrongly_cut(conn, ask),
             Event::Refused {
@@ -408,14 +408,15 @@ impl Step<'_> {
         }
     }
 
-    fn on_headers(&mut self, conn: ConnId, ask: AskId, count: Height, bytes: Vec<u8>) {
+    fn on_headers(&mut self, conn: ConnId, ask: AskId, count: Height, bytes: Vec<u8>, single: bool) {
         let Some(peer) = self.sync.peers.get_mut(&conn) else {
             return;
         };
         let Some(flight) = peer.in_flight.remove(&ask) else {
             return;
         };
-        peer.account.book(cost::of_reply(count, bytes.len()), self.now.steady);
+        peer.account
+            .book(cost::of_reply(count, bytes.len(), single), self.now.steady);
         peer.replies = peer.replies.saturating_add(1);
         if count != flight.count {
             let expected = flight.count;
