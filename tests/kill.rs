@@ -13,7 +13,8 @@ mod program;
 
 use std::time::Duration;
 
-use isonym::sim::World;
+use isonym::sim::link::Link;
+use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -44,6 +45,76 @@ fn sync_and_kill(program: &Program, stage: &Stage, after: Duration) -> bool {
     let _ = child.kill();
     child.wait().unwrap();
     at_work
+}
+
+#[test]
+fn fifty_kills_while_headers_come_and_while_a_sample_is_proved() {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let names = [("d/killed", "value", AddressKind::P2pkh)];
+    let world = World::long(11, BLOCKS, Timestamp(now.as_secs()), &names).unwrap();
+    let tip = world.chain().tip_hash().to_string();
+    let link = Link {
+        round_trip: Duration::from_millis(30),
+        bytes_per_second: 2_000_000,
+    };
+    let stage = Stage::slow(world, link);
+    let way = [stage.proxy(), "--server=server.sim:50001:t".to_owned()];
+    let command = |program: &Program, command: &[&str]| {
+        let mut child = program.on_regtest();
+        child.args(&way).args(command);
+        child
+    };
+    let whole = Program::new();
+    let started = std::time::Instant::now();
+    End::from(command(&whole, &["-q", "sync"]).output().unwrap()).assert_succeeded();
+    let duration = started.elapsed();
+
+    let mut rng = StdRng::seed_from_u64(50);
+    let mut program = Program::new();
+    // The last height of which anything is there, whether it is proved or not.
+    let (mut kills, mut in_skeleton, mut in_sample, mut before) = (0, 0, 0, 0);
+    while kills < 50 {
+        let mut child = command(&program, &["-q", "sync"]).spawn().unwrap();
+        std::thread::sleep(duration.mul_f64(rng.random_range(0.1..0.7)));
+        let at_work = child.try_wait().unwrap().is_none();
+        let _ = child.kill();
+        child.wait().unwrap();
+        let end = End::of(&mut program.direct(), ["status", "--json"]);
+        end.assert_succeeded();
+        assert_eq!(end.err, "", "kill {kills}");
+        let status = end.json();
+        let height = status["height"].as_u64().unwrap();
+        let there = status["skeleton_height"].as_u64().unwrap_or(height);
+        assert!(there >= before, "kill {kills}: from {before} to {there}");
+        assert!(
+            height == 0 || height == u64::from(BLOCKS),
+            "a skeleton is adopted whole: {height}"
+        );
+        kills += u32::from(at_work);
+        in_skeleton += u32::from(there < BLOCKS.into() && there > before);
+        in_sample += u32::from(there == u64::from(BLOCKS) && height == 0);
+        before = there;
+        // A skeleton that is whole stays so: most of them make room for another try.
+        if height > 0 || there == u64::from(BLOCKS) && rng.random_bool(0.7) {
+            program = Program::new();
+            before = 0;
+        }
+    }
+    eprintln!("{kills} kills, {in_skeleton} in the skeleton, {in_sample} in the sample, a sync takes {duration:?}");
+    assert!(in_skeleton >= 3, "{in_skeleton}");
+    assert!(in_sample >= 3, "{in_sample}");
+
+    End::from(command(&program, &["-q", "sync"]).output().unwrap()).assert_succeeded();
+    let status = End::of(&mut program.direct(), ["status", "--json"]).json();
+    assert_eq!(status["tip_hash"], tip.as_str());
+    assert!(status["headers_unproved"].as_u64().unwrap() > 0);
+    // What was there already was not fetched again.
+    let new = status["servers"][0]["headers"].as_u64();
+    assert_eq!(new, Some(u64::from(BLOCKS) - before));
+    let shown = End::from(command(&program, &["-q", "name_show", "d/killed"]).output().unwrap());
+    assert_eq!(shown.json()["value"], "value");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 use serde_json::json;
 
+use isonym::chain::tree::Skeleton;
 use isonym::isolation::IsolationId;
 use isonym::name::encoding::quoted;
 use isonym::name::lookup::LookupSettings;
@@ -236,6 +237,7 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
             "tip_hash": tip.hash.to_string(),
             "tip_age": age,
             "headers_unproved": node.tree().unproved(),
+            "skeleton_height": node.tree().skeleton().map(Skeleton::top_height),
             "chainwork": format!("{:064x}", tip.chainwork),
             "servers": last,
         }))?;
@@ -251,6 +253,12 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
         format!("age      {age}"),
     ];
     let unproved = node.tree().unproved();
+    if let Some(skeleton) = node.tree().skeleton() {
+        let top = skeleton.top_height();
+        lines.push(format!(
+            "         headers up to height {top} are there, but not proved yet"
+        ));
+    }
     if unproved > 0 {
         lines.push(format!(
             "headers  {unproved} of those above the anchor were taken on the strength of a sample"

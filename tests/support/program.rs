@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
+use isonym::sim::link::Link;
 use isonym::sim::proxy::Mode;
 use isonym::sim::{Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use tokio::sync::oneshot;
@@ -119,6 +120,22 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(world: World, transport: Transport, mode: Mode) -> Self {
+        Self::start(world, transport, async move |ledger| {
+            Proxy::start(mode, ledger).await.unwrap()
+        })
+    }
+
+    /// A stage on which everything that goes through the proxy takes its time.
+    pub fn slow(world: World, link: Link) -> Self {
+        Self::start(world, Transport::Tcp, async move |ledger| {
+            Proxy::over(link, ledger).await.unwrap()
+        })
+    }
+
+    fn start<F>(world: World, transport: Transport, proxy: impl FnOnce(Ledger) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Proxy>,
+    {
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -128,7 +145,7 @@ impl Stage {
                 .unwrap();
             runtime.block_on(async move {
                 let ledger = Ledger::new();
-                let proxy = Proxy::start(mode, ledger.clone()).await.unwrap();
+                let proxy = proxy(ledger.clone()).await;
                 let server = Server::new(Release::default(), None);
                 let host = Host::start("server.sim", transport, server, SharedWorld::new(world), ledger)
                     .await
