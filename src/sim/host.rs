@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -17,6 +17,13 @@ use super::cost::Accounts;
 use super::ledger::Ledger;
 use super::{Fault, Release, Server, SimChain, World};
 use crate::time::Moment;
+
+/// What the system may hold in bytes where a sender is to notice a slow receiver. By itself it holds megabytes on
+/// loopback, which would hide that replies wait.
+pub(super) const BUFFER: u32 = 128 * 1024;
+
+/// Most clients that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// The beginning of the steady clock that all hosts and proxies of a process share.
 pub(super) fn origin() -> Instant {
@@ -117,7 +124,7 @@ impl Host {
         world: SharedWorld,
         ledger: Ledger,
     ) -> Result<Self, HostError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = listen(server.limits().is_some()).await?;
         let addr = listener.local_addr()?;
         let (acceptor, certificate) = match transport {
             Transport::Tcp => (None, None),
@@ -158,6 +165,17 @@ impl Host {
             .unwrap_or_else(PoisonError::into_inner)
             .set_fault(fault);
     }
+}
+
+async fn listen(notices_slow_clients: bool) -> io::Result<TcpListener> {
+    let addr = (Ipv4Addr::LOCALHOST, 0).into();
+    if !notices_slow_clients {
+        return TcpListener::bind::<SocketAddr>(addr).await;
+    }
+    let socket = TcpSocket::new_v4()?;
+    socket.set_send_buffer_size(BUFFER)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 fn tls_config(name: &str) -> Result<(ServerConfig, Vec<u8>), HostError> {

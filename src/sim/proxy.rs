@@ -11,10 +11,10 @@ use fast_socks5::server::{
 };
 use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::host::now;
+use super::host::{BUFFER, now};
 use super::ledger::{Credentials, Ledger, Proxied, Target, Traffic};
 use super::link::Link;
 use super::relay::relay;
@@ -254,8 +254,21 @@ impl Desk {
             routes.get(host).copied()
         };
         let addr = route.ok_or(Refusal::HostUnreachable)?;
-        let stream = TcpStream::connect(addr).await.map_err(|_| Refusal::ConnectionRefused)?;
+        let stream = self.connect_to(addr).await.map_err(|_| Refusal::ConnectionRefused)?;
         let _ = stream.set_nodelay(true);
         Ok(stream)
+    }
+
+    async fn connect_to(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+        if self.link.is_none() {
+            return TcpStream::connect(addr).await;
+        }
+        let socket = if addr.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.set_recv_buffer_size(BUFFER)?;
+        socket.connect(addr).await
     }
 }
