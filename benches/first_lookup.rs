@@ -135,14 +135,14 @@ impl Stage {
         let start = Instant::now();
         let mut child = self.program(home, command, &arguments.program).spawn().unwrap();
         let patience = Duration::from_secs(arguments.patience);
-        let status = loop {
+        let (status, succeeded) = loop {
             if let Some(status) = child.try_wait().unwrap() {
-                break status.to_string();
+                break (status.to_string(), status.success());
             }
             if start.elapsed() > patience {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                break "given up".to_owned();
+                break ("given up".to_owned(), false);
             }
             tokio::time::sleep(GLANCE).await;
         };
@@ -151,15 +151,15 @@ impl Stage {
         let new = self.ledger.connections().split_off(connections);
         let cut = |why| new.iter().filter(|connection| connection.cut == Some(why)).count();
         println!(
-            "{what:<18} {seconds:8.2} {:10.1} {:8.1} {:8} {:6} {:6}   {status}",
-            (traffic.down - down) as f64 / 1000.0,
-            (traffic.up - up) as f64 / 1000.0,
+            "{what:<18} {seconds:8.2} {:10} {:8} {:8} {:6} {:6}   {status}",
+            (traffic.down - down) / 1000,
+            (traffic.up - up) / 1000,
             new.len(),
             cut(Cut::Debt),
             cut(Cut::Stall),
         );
         let errors = std::fs::read_to_string(home.join("errors")).unwrap();
-        if let Some(last) = errors.lines().last() {
+        if let Some(last) = errors.lines().last().filter(|_| !succeeded) {
             println!("  {last}");
         }
         let found = std::fs::read_to_string(home.join("out")).unwrap().contains(VALUE);

@@ -124,7 +124,7 @@ impl Host {
         world: SharedWorld,
         ledger: Ledger,
     ) -> Result<Self, HostError> {
-        let listener = listen(server.limits().is_some())?;
+        let listener = listen(server.limits().is_some()).await?;
         let addr = listener.local_addr()?;
         let (acceptor, certificate) = match transport {
             Transport::Tcp => (None, None),
@@ -167,12 +167,14 @@ impl Host {
     }
 }
 
-fn listen(notices_slow_clients: bool) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    if notices_slow_clients {
-        socket.set_send_buffer_size(BUFFER)?;
+async fn listen(notices_slow_clients: bool) -> io::Result<TcpListener> {
+    let addr = (Ipv4Addr::LOCALHOST, 0).into();
+    if !notices_slow_clients {
+        return TcpListener::bind::<SocketAddr>(addr).await;
     }
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_send_buffer_size(BUFFER)?;
+    socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
 

@@ -10,9 +10,12 @@ use crate::time::Timestamp;
 /// the thirty blocks after which it expires.
 pub(in crate::sim) const SETTLED: Height = 14;
 
+/// Mainnet's first blocks are not merge-mined: what is asked from there on comes in 80 bytes for each header.
+const NATIVE: Height = 20;
+
 impl World {
-    /// Makes a world of `height` blocks, all merge-mined, with headers of mainnet's size, the last one at `tip_time`.
-    /// The names are registered near the tip, so that they can be looked up.
+    /// Makes a world of `height` blocks, merge-mined but for the first twenty, with headers of mainnet's size, the
+    /// last one at `tip_time`. The names are registered near the tip, so that they can be looked up.
     ///
     /// # Errors
     ///
@@ -26,7 +29,10 @@ impl World {
         let age = u64::from(BLOCK_SPACING) * u64::from(height.saturating_sub(1));
         let mut world = Self::new(seed, Timestamp(tip_time.0.saturating_sub(age)));
         let registered = height.saturating_sub(SETTLED);
-        world.mine_pooled(registered.saturating_sub(FIRST_UPDATE_DEPTH + 1));
+        for _ in 0..NATIVE {
+            world.mine_with(Work::Native);
+        }
+        world.mine_pooled(registered.saturating_sub(NATIVE + FIRST_UPDATE_DEPTH + 1));
         for (name, _, kind) in names {
             world.queue_commitment(name, *kind)?;
         }
