@@ -80,7 +80,7 @@ impl FullSize {
     }
 
     /// Returns what a request will cost, as far as can be told before.
-    pub(super) fn of(&self, ask: &Ask) -> f64 {
+    pub(super) fn of(self, ask: &Ask) -> f64 {
         match ask {
             Ask::Full { count, .. } => of_bytes(*count, self.0 * f64::from(*count)),
             Ask::Truncated { count, .. } => of_bytes(*count, f64::from(*count) * float(PureHeader::SIZE)) + 1.0,
@@ -118,7 +118,7 @@ mod tests {
         let spent = account.spent(Moment(1000));
         assert!((100.0..=108.0).contains(&spent), "{spent}");
         assert!((account.spent(Moment(11_000)) - (spent - 9.0)).abs() < 1e-9);
-        assert_eq!(account.spent(Moment(1_000_000)), 0.0);
+        assert!(account.spent(Moment(1_000_000)).abs() < 1e-9);
     }
 
     /// A naive client is refused its sixteenth chunk of 2016 full headers, 3.2 MB of hex each: after the fifteenth it

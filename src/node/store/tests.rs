@@ -429,13 +429,10 @@ proptest! {
 
 /// Puts the chain's headers from the tip up to a height into a skeleton, and proves those of which the test holds.
 fn grow_skeleton(tree: &mut HeaderTree, to: Height, is_proved: impl Fn(Height) -> bool) {
-    let from = match tree.skeleton() {
-        Some(skeleton) => skeleton.top_height() + 1,
-        None => {
-            tree.begin_skeleton(tree.tip().hash).unwrap();
-            tree.tip().height + 1
-        }
-    };
+    if tree.skeleton().is_none() {
+        tree.begin_skeleton(tree.tip().hash).unwrap();
+    }
+    let from = tree.skeleton().unwrap().top_height() + 1;
     for height in from..=to {
         let bytes = WORLD.chain().full_header(height).unwrap();
         let (header, _) = FullHeader::decode(bytes).unwrap();

@@ -342,7 +342,7 @@ impl Step<'_> {
             let headers = match super::replies::pure_headers(next, count, &bytes) {
                 Ok(headers) => headers,
                 Err(fault) => {
-                    self.blame(conn, fault);
+                    self.blame(conn, &fault);
                     continue;
                 }
             };
@@ -551,7 +551,7 @@ impl Step<'_> {
             fault = Some(Fault::ExtraBytes { extra: rest.len() });
         }
         if let Some(fault) = fault {
-            return self.condemn(conn, fault);
+            return self.condemn(conn, &fault);
         }
         let Some(assembly) = &mut self.sync.assembly else {
             return;
@@ -568,7 +568,7 @@ impl Step<'_> {
     }
 
     /// Leaves a server that can't prove what it gave, with all of that.
-    fn condemn(&mut self, conn: ConnId, fault: Fault) {
+    fn condemn(&mut self, conn: ConnId, fault: &Fault) {
         let server = self.sync.peers.get(&conn).map(|peer| peer.server);
         self.blame(conn, fault);
         if let Some(server) = server {
@@ -598,7 +598,7 @@ impl Step<'_> {
             self.cut(height.saturating_sub(UNSETTLED).max(base));
             self.on_change(conn);
         } else {
-            self.condemn(conn, Fault::OtherHeader { height });
+            self.condemn(conn, &Fault::OtherHeader { height });
         }
     }
 

@@ -348,7 +348,7 @@ impl Step<'_> {
         if tip.height < anchor {
             self.blame(
                 conn,
-                Fault::BelowAnchor {
+                &Fault::BelowAnchor {
                     claimed: tip.height,
                     anchor,
                 },
@@ -400,7 +400,7 @@ impl Step<'_> {
         if tip.height < anchor {
             self.blame(
                 conn,
-                Fault::BelowAnchor {
+                &Fault::BelowAnchor {
                     claimed: tip.height,
                     anchor,
                 },
@@ -420,7 +420,7 @@ impl Step<'_> {
         peer.replies = peer.replies.saturating_add(1);
         if count != flight.count {
             let expected = flight.count;
-            return self.on_wrong_count(conn, Fault::Count { expected, got: count }, count < expected);
+            return self.on_wrong_count(conn, &Fault::Count { expected, got: count }, count < expected);
         }
         peer.strikes = 0;
         match flight.job {
@@ -446,7 +446,7 @@ impl Step<'_> {
 
     /// A server in the middle of a reorganisation has fewer headers than its last tip says, for a while: it is asked
     /// for its tip anew, over a new connection. The last of these finds it guilty.
-    fn on_wrong_count(&mut self, conn: ConnId, fault: Fault, too_few: bool) {
+    fn on_wrong_count(&mut self, conn: ConnId, fault: &Fault, too_few: bool) {
         let dials = self.sync.limits.dials;
         let server = self.sync.peers.get(&conn).map(|peer| peer.server.0);
         let may_retry = server
@@ -557,7 +557,7 @@ impl Step<'_> {
     }
 
     /// Leaves a server for good.
-    fn blame(&mut self, conn: ConnId, fault: Fault) {
+    fn blame(&mut self, conn: ConnId, fault: &Fault) {
         let server = self.sync.peers.get(&conn).map(|peer| peer.server);
         let all = self.sync.peers.iter().filter(|(_, peer)| Some(peer.server) == server);
         for conn in all.map(|(conn, _)| *conn).collect::<Vec<_>>() {

@@ -75,7 +75,7 @@ impl Step<'_> {
                 Some(height) if height == claimed.height => Mode::Settled,
                 Some(height) => {
                     let claimed = claimed.height;
-                    self.blame(conn, Fault::ClaimedHeight { claimed, height });
+                    self.blame(conn, &Fault::ClaimedHeight { claimed, height });
                     continue;
                 }
                 None if self.resumes_branch(conn) => continue,
@@ -383,7 +383,7 @@ impl Step<'_> {
         let oldest = settled.min_by_key(|(_, peer)| peer.claimed.height);
         if let Some((conn, _)) = oldest {
             let age = self.now.wall.seconds_since(tip.time);
-            self.blame(*conn, Fault::StaleTip { age });
+            self.blame(*conn, &Fault::StaleTip { age });
         }
     }
 
@@ -549,10 +549,10 @@ impl Step<'_> {
             assembly.and_then(|assembly| assembly.errands.as_ref()?.oldest_wait()),
         ];
         let steals = waits.into_iter().flatten().map(|since| since + limits.steal_after);
-        let dials = sync.servers.iter().filter_map(|server| match server.dialing {
-            Some(since) => Some(since + limits.steal_after),
-            None => None,
-        });
+        let dials = sync
+            .servers
+            .iter()
+            .filter_map(|server| server.dialing.map(|since| since + limits.steal_after));
         let free = sync.servers.iter().filter(|server| server.dialing.is_none());
         let redials = free.flat_map(|server| {
             let again = [

@@ -23,7 +23,7 @@ impl Step<'_> {
             self.took(conn, end.saturating_sub(left));
             if let Err(fault) = result {
                 self.sync.backward.insert(start, left.saturating_sub(start));
-                self.blame(conn, fault);
+                self.blame(conn, &fault);
             }
         }
         let after = self.tree.lowest();
@@ -156,17 +156,17 @@ impl Step<'_> {
                     // It may have left the branch that it was on.
                     self.trace(conn, start.saturating_sub(1));
                 } else {
-                    self.blame(conn, Fault::BrokenLink { height });
+                    self.blame(conn, &Fault::BrokenLink { height });
                 }
             }
-            fault => self.blame(conn, fault),
+            fault => self.blame(conn, &fault),
         }
     }
 
     pub(super) fn apply_trace(&mut self, conn: ConnId, start: Height, count: Height, bytes: &[u8]) {
         let headers = match pure_headers(start, count, bytes) {
             Ok(headers) => headers,
-            Err(fault) => return self.blame(conn, fault),
+            Err(fault) => return self.blame(conn, &fault),
         };
         let known = |height: Height, header: &PureHeader| self.tree.height_of(&header.hash()) == Some(height);
         let heights = start..start.saturating_add(count);
@@ -192,7 +192,7 @@ impl Step<'_> {
                     end,
                     span: count.saturating_mul(4),
                 },
-                _ => return self.blame(conn, Fault::ConflictsWithAnchor { anchor }),
+                _ => return self.blame(conn, &Fault::ConflictsWithAnchor { anchor }),
             },
         };
         if let Some(peer) = self.sync.peers.get_mut(&conn) {
@@ -235,7 +235,7 @@ impl Step<'_> {
             self.effects.push(Effect::StoreProved { heights: proved });
         }
         if let Some(fault) = fault {
-            self.blame(conn, fault);
+            self.blame(conn, &fault);
         }
     }
 }

@@ -7,6 +7,7 @@ use super::chains::Chain;
 use super::world::{Habit, LIMITS, Script, World};
 use crate::chain::sampling::Assurance;
 use crate::chain::sync::{Ask, Effect, Fault, Limits, ServerState, Verification};
+use crate::chain::tree::Skeleton;
 use crate::chain::{HeaderError, HeaderTree, Height, Network};
 
 const TIP: Height = 200;
@@ -351,7 +352,7 @@ fn a_half_made_skeleton_is_gone_on_with() {
         let mut world = world(vec![Script::new(&CHAIN, Habit::Closes(asked))]);
         world.settle(2_000);
         let tree = world.tree.clone();
-        let there = tree.skeleton().map_or(0, |skeleton| skeleton.len());
+        let there = tree.skeleton().map_or(0, Skeleton::len);
         assert!(there > 0, "{asked}");
         let mut world = World::with(tree, vec![Script::honest(&CHAIN)], sampled(16));
         world.wall = CHAIN.tip_time() + 60;
