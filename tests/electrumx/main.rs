@@ -6,7 +6,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that can't go on is to fail"
+    clippy::disallowed_methods,
+    reason = "a test that can't go on is to fail, and may say how long it took"
 )]
 
 mod client;
