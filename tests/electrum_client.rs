@@ -14,7 +14,7 @@ use isonym::chain::Network;
 use isonym::electrum::exchange::{MAX_OPEN, Overdue};
 use isonym::electrum::framing::{LOOKUP_LINE, LineTooLong};
 use isonym::electrum::{AnswerError, ProtocolVersion, Reply, Request, ServerErrorKind, VersionRange, Violation};
-use isonym::name::NameId;
+use isonym::name::{NameId, ScriptHash};
 use isonym::net::{Connection, ConnectionError, Dialer, Identity, Limits, Proxy, Purpose, ServerAddr};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -198,10 +198,10 @@ async fn sync_subscribes_and_hears_of_tips() {
 
 #[tokio::test]
 async fn calls_do_not_mix_whatever_the_order_of_answers() {
-    // Holds every ping back and answers them in reverse with the third, as one batch.
+    // Holds every history back and answers them in reverse with the third, as one batch.
     let mut held: Vec<String> = Vec::new();
     let address = server(move |request| {
-        if request["method"] != "server.ping" {
+        if request["method"] != "blockchain.scripthash.get_history" {
             return honest(request);
         }
         let error = json!({"code": 1, "message": request["id"].to_string()});
@@ -212,10 +212,11 @@ async fn calls_do_not_mix_whatever_the_order_of_answers() {
         held.reverse();
         Act::Say(format!("[{}]\n", held.join(",")).into_bytes())
     });
+    let history = || Request::History(ScriptHash([7; 32]));
     let connection = open(&address.await).await.unwrap();
     let (one, two) = tokio::join!(
-        connection.call(vec![Request::Ping, Request::Ping], LONG),
-        connection.call(vec![Request::Ping], LONG),
+        connection.call(vec![history(), history()], LONG),
+        connection.call(vec![history()], LONG),
     );
     let ids = |answers: Vec<Result<Reply, AnswerError>>| -> Vec<u64> {
         let id = |answer| match answer {
