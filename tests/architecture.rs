@@ -99,6 +99,7 @@ const EDGE: &[(&str, &str)] = &[
     ("rpc/client/mod.rs", "calls other nodes"),
     ("rpc/cookie.rs", "writes and reads the cookie file"),
     ("rpc/server.rs", "listens for callers"),
+    ("sim/carry.rs", "reads, writes and waits for the proxy"),
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
 ];

@@ -12,12 +12,15 @@
 //! | [`fault`] | what it may do wrong |
 //! | [`release`] | which ElectrumX it passes for |
 //! | [`ledger`] | who saw what |
+//! | [`tape`] | every byte that went through a proxy, in order |
 //! | [`host`], [`proxy`] | the edge: servers and a recording SOCKS5 proxy on 127.0.0.1 |
+//! | `carry` | the edge: how the proxy carries bytes |
 //!
 //! Everything is repeatable: the same seed and the same calls give the same bytes. It ships in the crate,
 //! since tests, benches and the `playground` command share it.
 
 mod arguments;
+mod carry;
 pub mod chain;
 pub mod fault;
 pub mod host;
@@ -29,6 +32,7 @@ pub mod parent;
 pub mod proxy;
 pub mod release;
 pub mod server;
+pub mod tape;
 pub mod wallet;
 pub mod world;
 
@@ -48,5 +52,6 @@ pub use parent::{AuxPowKind, Flaw};
 pub use proxy::Proxy;
 pub use release::Release;
 pub use server::{Server, Session};
+pub use tape::Tape;
 pub use wallet::AddressKind;
 pub use world::{World, WorldError};

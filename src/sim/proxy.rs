@@ -1,9 +1,11 @@
-//! The edge: a SOCKS5 proxy on 127.0.0.1 that takes notes, and knows the way to made-up host names.
+//! The edge: a SOCKS5 proxy on 127.0.0.1 that takes notes, and knows the way to made-up host names. It can be as slow as
+//! circuits are, and put all it carries on a tape.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fast_socks5::server::{
     NoAuthentication, PasswordAuthentication, Socks5ServerProtocol, SocksServerError, StandardAuthentication,
@@ -11,12 +13,14 @@ use fast_socks5::server::{
 };
 use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
-use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 
+use super::carry::{Delay, carry};
 use super::host::now;
 use super::ledger::{Credentials, Ledger, Proxied, Target};
+use super::tape::Tape;
 
 /// How a proxy treats its clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +95,8 @@ pub struct Proxy {
     /// Where it listens.
     pub addr: SocketAddr,
     routes: Routes,
+    delay: Delay,
+    tape: Arc<Mutex<Option<Tape>>>,
     accepting: JoinHandle<()>,
 }
 
@@ -110,17 +116,19 @@ impl Proxy {
     pub async fn start_at(addr: SocketAddr, mode: Mode, ledger: Ledger) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let routes = Routes::default();
         let desk = Desk {
             mode,
             ledger,
-            routes: Arc::clone(&routes),
+            routes: Routes::default(),
+            delay: Delay::default(),
+            tape: Arc::default(),
         };
-        let accepting = tokio::spawn(accept(listener, desk));
         Ok(Self {
             addr,
-            routes,
-            accepting,
+            routes: Arc::clone(&desk.routes),
+            delay: desk.delay.clone(),
+            tape: Arc::clone(&desk.tape),
+            accepting: tokio::spawn(accept(listener, desk)),
         })
     }
 
@@ -129,6 +137,17 @@ impl Proxy {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.insert(host.to_owned(), to);
     }
+
+    /// Holds all bytes that come from now on back by so long, each way, as a circuit does. A request is answered after
+    /// two such ways: through Tor, the answer comes from the circuit's far end.
+    pub fn set_delay(&self, delay: Duration) {
+        self.delay.set(delay);
+    }
+
+    /// Puts the streams that are asked for from now on onto a tape.
+    pub fn record(&self, tape: Tape) {
+        *self.tape.lock().unwrap_or_else(PoisonError::into_inner) = Some(tape);
+    }
 }
 
 #[derive(Clone)]
@@ -136,6 +155,8 @@ struct Desk {
     mode: Mode,
     ledger: Ledger,
     routes: Routes,
+    delay: Delay,
+    tape: Arc<Mutex<Option<Tape>>>,
 }
 
 async fn accept(listener: TcpListener, desk: Desk) {
@@ -168,7 +189,7 @@ impl Desk {
             TargetAddr::Ip(addr) => (Target::Address(addr.ip().to_string()), addr.port()),
         };
         let onward = self.connect(command, &target).await;
-        self.ledger.record_proxied(Proxied {
+        let way = Proxied {
             at: now(),
             credentials,
             target,
@@ -177,14 +198,21 @@ impl Desk {
                 .as_ref()
                 .ok()
                 .and_then(|stream| Some(stream.local_addr().ok()?.port())),
-        });
+        };
+        self.ledger.record_proxied(way.clone());
         match onward {
             Err(refusal) => proto.reply_error(&refusal.reply()).await,
-            Ok(mut onward) => {
+            Ok(onward) => {
+                let tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let track = tape.map(|tape| tape.begin(way));
+                sleep(self.delay.get() * 2).await;
+                if let Some(track) = &track {
+                    track.opened();
+                }
                 let unspecified = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-                let mut stream = proto.reply_success(unspecified).await?;
+                let stream = proto.reply_success(unspecified).await?;
                 // Either side may hang up at any time.
-                let _ = copy_bidirectional(&mut stream, &mut onward).await;
+                let _ = carry(stream, onward, &self.delay, track).await;
                 Ok(())
             }
         }
