@@ -102,6 +102,7 @@ const EDGE: &[(&str, &str)] = &[
     ("rpc/cookie.rs", "writes and reads the cookie file"),
     ("rpc/server.rs", "listens for callers"),
     ("sim/conversation.rs", "reads, writes and waits"),
+    ("sim/carry.rs", "reads, writes and waits for the proxy"),
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
     ("sim/relay.rs", "reads, writes and waits"),

@@ -17,7 +17,8 @@ use super::host::now;
 use super::ledger::{Credentials, Cut, Target, Traffic};
 use super::link::Link;
 use super::proxy::{Mode, Proxy, Refusal};
-use super::{Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World};
+use super::tape::{Side, Stream};
+use super::{Fault, Host, Ledger, Release, Server, SharedWorld, Tape, Transport, World};
 use crate::time::Timestamp;
 
 const PING: &[u8] = b"{\"id\":1,\"jsonrpc\":\"2.0\",\"method\":\"server.ping\"}\n";
@@ -375,5 +376,65 @@ fn held_replies_go_with_a_large_one() {
         }));
         stream.write_all(format!("{small}\n").as_bytes()).await.unwrap();
         assert_eq!(read_line(&mut stream).await["id"], 3);
+    });
+}
+
+/// A proxy with a tape, a server behind it that sends all back, and a stream to it.
+async fn echo(delay: Duration) -> (Proxy, Tape, Socks5Stream<TcpStream>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(Mode::Open, Ledger::new()).await.unwrap();
+    let tape = Tape::new();
+    proxy.record(tape.clone());
+    proxy.route("echo.example", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut reader, mut writer) = stream.into_split();
+        tokio::io::copy(&mut reader, &mut writer).await
+    });
+    let stream = Socks5Stream::connect_with_password(proxy.addr, ("echo.example", 7), "u", "p").await;
+    proxy.set_delay(delay);
+    (proxy, tape, stream.unwrap())
+}
+
+async fn until(tape: &Tape, holds: impl Fn(&Stream) -> bool) {
+    while !tape.read(|streams| holds(&streams[0])) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[test]
+fn a_slow_proxy_reads_on_while_it_holds_bytes_back() {
+    run(async {
+        let (_proxy, tape, mut stream) = echo(Duration::from_secs(3600)).await;
+        for count in 1..=3 {
+            stream.write_all(b"x").await.unwrap();
+            until(&tape, |stream| stream.pieces.len() == count).await;
+        }
+        tape.read(|streams| assert!(streams[0].pieces.iter().all(|piece| piece.given.is_none())));
+    });
+}
+
+#[test]
+fn a_slow_proxy_gives_everything_in_order_and_the_tape_tells_when() {
+    const DELAY: Duration = Duration::from_millis(30);
+    run(async {
+        let (_proxy, tape, mut stream) = echo(DELAY).await;
+        let sent: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+        stream.write_all(&sent).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).await.unwrap();
+        assert!(back == sent, "{} bytes of {}", back.len(), sent.len());
+        tape.read(|streams| {
+            let [stream] = streams else { panic!("{streams:?}") };
+            assert_eq!(stream.way.target, Target::Name("echo.example".to_owned()));
+            assert!(stream.sent_by(Side::Client) == sent && stream.sent_by(Side::Server) == sent);
+            let first = |side| stream.pieces.iter().find(|piece| piece.from == side).unwrap();
+            let (there, back) = (first(Side::Client), first(Side::Server));
+            assert!(stream.opened < Some(there.taken) && there.given < Some(back.taken));
+            assert!(Some(back.taken) < back.given && stream.ended.is_some());
+            // The clock's steps are of a millisecond.
+            assert!(back.at.since(there.at) + Duration::from_millis(1) >= DELAY);
+        });
     });
 }

@@ -15,12 +15,15 @@
 //! | [`cost`] | what it lets a client use, and when it cuts it off |
 //! | [`link`] | how long a circuit takes |
 //! | [`ledger`] | who saw what |
+//! | [`tape`] | every byte that went through a proxy, in order |
 //! | [`host`], [`proxy`] | the edge: servers and a recording SOCKS5 proxy on 127.0.0.1 |
+//! | `carry` | the edge: how the proxy carries bytes |
 //!
 //! Everything is repeatable: the same seed and the same calls give the same bytes. It ships in the crate,
 //! since tests, benches and the `playground` command share it.
 
 mod arguments;
+mod carry;
 pub mod chain;
 mod conversation;
 pub mod cost;
@@ -37,6 +40,7 @@ mod relay;
 pub mod release;
 pub mod server;
 pub mod skeleton;
+pub mod tape;
 pub mod wallet;
 pub mod world;
 
@@ -59,5 +63,6 @@ pub use proxy::Proxy;
 pub use release::Release;
 pub use server::{Server, Session};
 pub use skeleton::Skeleton;
+pub use tape::Tape;
 pub use wallet::AddressKind;
 pub use world::{World, WorldError};

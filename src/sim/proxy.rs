@@ -1,9 +1,11 @@
-//! The edge: a SOCKS5 proxy on 127.0.0.1 that takes notes, and knows the way to made-up host names.
+//! The edge: a SOCKS5 proxy on 127.0.0.1 that takes notes, and knows the way to made-up host names. It can be as slow as
+//! circuits are, and put all it carries on a tape.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fast_socks5::server::{
     NoAuthentication, PasswordAuthentication, Socks5ServerProtocol, SocksServerError, StandardAuthentication,
@@ -13,11 +15,14 @@ use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 
+use super::carry::{Delay, carry};
 use super::host::{BUFFER, now};
 use super::ledger::{Credentials, Ledger, Proxied, Target, Traffic};
 use super::link::Link;
 use super::relay::relay;
+use super::tape::Tape;
 
 /// How a proxy treats its clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +97,8 @@ pub struct Proxy {
     /// Where it listens.
     pub addr: SocketAddr,
     routes: Routes,
+    delay: Delay,
+    tape: Arc<Mutex<Option<Tape>>>,
     accepting: JoinHandle<()>,
 }
 
@@ -121,18 +128,20 @@ impl Proxy {
     async fn serve(addr: SocketAddr, mode: Mode, link: Option<Link>, ledger: Ledger) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let routes = Routes::default();
         let desk = Desk {
             mode,
             link,
             ledger,
-            routes: Arc::clone(&routes),
+            routes: Routes::default(),
+            delay: Delay::default(),
+            tape: Arc::default(),
         };
-        let accepting = tokio::spawn(accept(listener, desk));
         Ok(Self {
             addr,
-            routes,
-            accepting,
+            routes: Arc::clone(&desk.routes),
+            delay: desk.delay.clone(),
+            tape: Arc::clone(&desk.tape),
+            accepting: tokio::spawn(accept(listener, desk)),
         })
     }
 
@@ -140,6 +149,17 @@ impl Proxy {
     pub fn route(&self, host: &str, to: SocketAddr) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.insert(host.to_owned(), to);
+    }
+
+    /// Holds all bytes that come from now on back by so long, each way, as a circuit does. A request is answered after
+    /// two such ways: through Tor, the answer comes from the circuit's far end.
+    pub fn set_delay(&self, delay: Duration) {
+        self.delay.set(delay);
+    }
+
+    /// Puts the streams that are asked for from now on onto a tape.
+    pub fn record(&self, tape: Tape) {
+        *self.tape.lock().unwrap_or_else(PoisonError::into_inner) = Some(tape);
     }
 }
 
@@ -149,6 +169,8 @@ struct Desk {
     link: Option<Link>,
     ledger: Ledger,
     routes: Routes,
+    delay: Delay,
+    tape: Arc<Mutex<Option<Tape>>>,
 }
 
 async fn accept(listener: TcpListener, desk: Desk) {
@@ -181,7 +203,7 @@ impl Desk {
             TargetAddr::Ip(addr) => (Target::Address(addr.ip().to_string()), addr.port()),
         };
         let onward = self.connect(command, &target).await;
-        let way = self.ledger.record_proxied(Proxied {
+        let proxied = Proxied {
             at: now(),
             credentials,
             target,
@@ -191,18 +213,28 @@ impl Desk {
                 .ok()
                 .and_then(|stream| Some(stream.local_addr().ok()?.port())),
             traffic: Traffic::default(),
-        });
+        };
+        let way = self.ledger.record_proxied(proxied.clone());
         if let Some(link) = self.link {
-            tokio::time::sleep(link.round_trip).await;
+            sleep(link.round_trip).await;
         }
         match onward {
             Err(refusal) => proto.reply_error(&refusal.reply()).await,
             Ok(onward) => {
+                let tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let track = tape.map(|tape| tape.begin(proxied));
+                sleep(self.delay.get() * 2).await;
+                if let Some(track) = &track {
+                    track.opened();
+                }
                 let unspecified = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
                 let stream = proto.reply_success(unspecified).await?;
                 let count = |up, down| self.ledger.record_traffic(way, up, down);
                 // Either side may hang up at any time.
-                let _ = relay(stream, onward, self.link, count).await;
+                let _ = match (track, self.delay.get()) {
+                    (None, Duration::ZERO) => relay(stream, onward, self.link, count).await,
+                    (track, _) => carry(stream, onward, &self.delay, track).await,
+                };
                 Ok(())
             }
         }
