@@ -36,7 +36,7 @@ fn height(program: &Program) -> (u64, String) {
 fn sync_and_kill(program: &Program, stage: &Stage, after: Duration) -> bool {
     let mut child = program
         .direct()
-        .args(["-q", "sync", &stage.server('t')])
+        .args(["-q", "sync", "--verification=full", &stage.server('t')])
         .spawn()
         .unwrap();
     std::thread::sleep(after);
@@ -125,7 +125,11 @@ fn twenty_kills_and_then_a_clean_sync() {
     // How long a whole sync takes on this machine: most kills must fall into less.
     let started = std::time::Instant::now();
     let whole = Program::new();
-    End::of(&mut whole.direct(), ["-q", "sync", &stage.server('t')]).assert_succeeded();
+    End::of(
+        &mut whole.direct(),
+        ["-q", "sync", "--verification=full", &stage.server('t')],
+    )
+    .assert_succeeded();
     let duration = started.elapsed();
 
     let mut program = Program::new();
@@ -156,7 +160,10 @@ fn twenty_kills_and_then_a_clean_sync() {
         "{resumed} of {KILLS} runs began with headers of the one before"
     );
 
-    let end = End::of(&mut program.direct(), ["sync", &stage.server('t')]);
+    let end = End::of(
+        &mut program.direct(),
+        ["sync", "--verification=full", &stage.server('t')],
+    );
     end.assert_succeeded();
     assert!(
         end.err
@@ -185,7 +192,11 @@ fn a_run_after_a_kill_asks_for_no_header_twice() {
         if kept == 0 || kept == u64::from(BLOCKS) {
             continue;
         }
-        End::of(&mut program.direct(), ["sync", &stage.server('t')]).assert_succeeded();
+        End::of(
+            &mut program.direct(),
+            ["sync", "--verification=full", &stage.server('t')],
+        )
+        .assert_succeeded();
         let status = End::of(&mut program.direct(), ["status", "--json"]).json();
         assert_eq!(status["servers"][0]["headers"].as_u64(), Some(u64::from(BLOCKS) - kept));
         return;

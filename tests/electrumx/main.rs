@@ -13,9 +13,15 @@
 mod client;
 mod costs;
 mod harness;
+mod hello;
+mod isolation;
 mod long_chain;
+mod over_tls;
 mod recorded;
 mod releases;
+mod requests;
+mod round_trips;
+mod scene;
 mod simulated;
 #[path = "../support/mod.rs"]
 mod support;

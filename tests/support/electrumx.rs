@@ -100,10 +100,35 @@ impl ElectrumX {
 
     /// Returns what `--server` takes.
     pub fn server(&self, transport: Transport) -> String {
-        match transport {
-            Transport::Tcp => format!("127.0.0.1:{}:t", self.tcp),
-            Transport::Tls => format!("127.0.0.1:{}:s", self.tls),
-        }
+        let kind = match transport {
+            Transport::Tcp => 't',
+            Transport::Tls => 's',
+        };
+        format!("{}:{kind}", self.address(transport))
+    }
+
+    /// Returns where it listens.
+    pub fn address(&self, transport: Transport) -> SocketAddr {
+        let port = match transport {
+            Transport::Tcp => self.tcp,
+            Transport::Tls => self.tls,
+        };
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// Returns the ports from which connections came, by the server's own log.
+    pub fn peers(&self) -> Vec<u16> {
+        let log = self.log();
+        let peers = log
+            .lines()
+            .filter(|line| line.ends_with(" total"))
+            .filter_map(|line| line.split_once("127.0.0.1:")?.1.split(',').next()?.parse().ok());
+        peers.collect()
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Opens a plain connection that asks and prints lines.
@@ -138,14 +163,12 @@ impl ElectrumX {
 
     /// Says whether a text is anywhere in the server's log.
     pub fn logged(&self, text: &str) -> bool {
-        let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
-        String::from_utf8_lossy(&log).contains(text)
+        self.log().contains(text)
     }
 
     /// Returns the end of the server's log.
     pub fn log_tail(&self) -> String {
-        let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

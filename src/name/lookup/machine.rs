@@ -414,10 +414,10 @@ impl Lookup {
         let Some((_, best)) = best else {
             let reasons = self.reasons();
             let connected = self.tries.iter().any(|entry| entry.server.is_some());
-            return Some(Err(if connected {
-                LookupError::NoAnswer { reasons }
-            } else {
+            return Some(Err(if self.cut_off && !connected {
                 LookupError::Unreachable { reasons }
+            } else {
+                LookupError::NoAnswer { reasons }
             }));
         };
         if got < expected {

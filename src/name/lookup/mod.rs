@@ -176,7 +176,7 @@ impl Fault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
-    /// No attempt got a connection.
+    /// No attempt got a connection, and none was to be had.
     #[error("no server can be reached: {}", joined(.reasons))]
     Unreachable {
         /// Why, one for each attempt.
