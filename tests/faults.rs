@@ -21,13 +21,10 @@ use isonym::sim::wallet::Signer;
 use isonym::sim::{AddressKind, AuxPowKind, Fault, Flaw, Release, SharedWorld, Work};
 use isonym::time::Timestamp;
 
-use stage::{NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, value, world};
+use stage::{ENOUGH, NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, value, world};
 
 /// The server that errs, where there are others.
 const FAULTY: usize = 0;
-
-/// Lookups until each of three servers has been the first to be asked.
-const ENOUGH: usize = 60;
 
 fn beside_honest(fault: &Fault) -> [Option<Fault>; 3] {
     [Some(fault.clone()), None, None]
@@ -64,8 +61,8 @@ async fn sync_alone(fault: &Fault, says: &str) {
 async fn lookup_beside_honest(fault: &Fault, release: Release) {
     let mut stage = Stage::open(world(), release, &[None, None, None]).await;
     stage.patience = patience(Some(fault));
-    let (mut node, _folder) = stage.node();
-    sync(&mut node).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut node, _) = stage.node_that_heard(folder.path(), FAULTY).await;
     stage.hosts[FAULTY].set_fault(Some(fault.clone()));
     let before = stage.met(FAULTY);
     for _ in 0..ENOUGH {
@@ -403,8 +400,8 @@ async fn forges_a_signature_under_the_most_work() {
             other => panic!("{kind:?}: {other:?}"),
         }
 
-        let (mut node, _folder) = beside.node();
-        let report = sync(&mut node).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (mut node, report) = beside.node_that_heard(folder.path(), FAULTY).await;
         assert_eq!((report.tip.height, report.tip.hash), (height, tip), "work decides");
         assert_eq!(value(&mut node, lookup_settings(3, 1)).await, VALUE, "{kind:?}");
         assert_ne!(beside.asked(FAULTY, NAME), 0, "who has the most work is asked first");
@@ -416,8 +413,8 @@ async fn hides_an_update_from_a_quorum() {
     for release in [Release::V1_16, Release::V1_17] {
         let fault = Fault::HiddenUpdates { newest: 1 };
         let stage = Stage::open(world(), release, &beside_honest(&fault)).await;
-        let (mut node, _folder) = stage.node();
-        sync(&mut node).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (mut node, _) = stage.node_that_heard(folder.path(), FAULTY).await;
         for _ in 0..ENOUGH {
             assert_eq!(value(&mut node, lookup_settings(4, 2)).await, VALUE);
             if stage.asked(FAULTY, NAME) > 0 {
@@ -471,8 +468,8 @@ async fn denies_a_name() {
 #[tokio::test]
 async fn denies_a_names_history() {
     let stage = Stage::open(world(), Release::V1_17, &beside_honest(&Fault::DeniesNames)).await;
-    let (mut node, _folder) = stage.node();
-    sync(&mut node).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut node, _) = stage.node_that_heard(folder.path(), FAULTY).await;
     for _ in 0..ENOUGH {
         let (entries, left_out) = node.name_history(&name_id(NAME), lookup_settings(3, 1)).await.unwrap();
         assert_eq!((entries.len(), left_out), (3, 0));

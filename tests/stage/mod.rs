@@ -1,6 +1,12 @@
 //! A simulated world, servers that may err, and a recording proxy, all on loopback; and nodes that use them.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "each test file uses its own part; a test may panic"
+)]
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -140,6 +146,22 @@ impl Stage {
         .0
     }
 
+    /// Makes a node whose sync heard this server. A sync ends when two servers agree, and each node has an order of its
+    /// own in which it dials them; lookups ask those that were not heard last.
+    pub async fn node_that_heard(&self, folder: &Path, server: usize) -> (Node, SyncReport) {
+        let address = format!("{}:50001:t", self.hosts[server].name);
+        for _ in 0..ENOUGH {
+            let mut node = self.node_in(folder);
+            let report = sync(&mut node).await.unwrap();
+            let mut servers = report.servers.iter();
+            let heard = servers.find(|result| result.address == address).unwrap();
+            if heard.is_good() && heard.claimed_height.is_some() {
+                return (node, report);
+            }
+        }
+        panic!("{address} was never heard");
+    }
+
     pub fn connection_limits(&self) -> net::Limits {
         net::Limits {
             dial: LONG,
@@ -173,6 +195,9 @@ impl Stage {
 pub async fn sync(node: &mut Node) -> Result<SyncReport, NodeError> {
     node.sync(sync_limits(), |_| {}).await
 }
+
+/// Lookups until each of three servers has been asked: they draw one among those that header sync heard.
+pub const ENOUGH: usize = 60;
 
 /// Returns the value that a lookup finds.
 pub async fn value(node: &mut Node, settings: LookupSettings) -> String {
