@@ -90,11 +90,13 @@ async fn lookup_result_alone(fault: &Fault, release: Release, name: &str) -> Res
 
 async fn lookup_alone(fault: &Fault, release: Release, says: &str) {
     match lookup_result_alone(fault, release, NAME).await {
-        Err(NodeError::Lookup(LookupError::NoAnswer { reasons })) => {
+        Err(NodeError::Lookup(LookupError::NoAnswer { reasons, lied_to })) => {
             assert!(
                 reasons.iter().any(|reason| reason.contains(says)),
                 "{fault:?}: {reasons:?}"
             );
+            let lies = matches!(fault, Fault::ForgedValue | Fault::ForgedMerkleBranch);
+            assert_eq!(lied_to, lies, "{fault:?}");
         }
         other => panic!("{fault:?}: {other:?}"),
     }
@@ -261,7 +263,7 @@ async fn has_had_enough_in_a_lookup() {
                     assert_eq!(status.name.value().as_bytes(), VALUE.as_bytes());
                     found += 1;
                 }
-                Err(NodeError::Lookup(LookupError::NoAnswer { reasons })) => {
+                Err(NodeError::Lookup(LookupError::NoAnswer { reasons, .. })) => {
                     told += usize::from(reasons[0].contains("excessive resource usage"));
                 }
                 other => panic!("{fault:?}: {other:?}"),
@@ -394,7 +396,7 @@ async fn forges_a_signature_under_the_most_work() {
         let (mut node, _folder) = alone.node();
         sync(&mut node).await.unwrap();
         match node.name_show(&name_id(NAME), lookup_settings(3, 1)).await {
-            Err(NodeError::Lookup(LookupError::NoAnswer { reasons })) => {
+            Err(NodeError::Lookup(LookupError::NoAnswer { reasons, .. })) => {
                 assert!(reasons[0].contains("isn't authorised by the owner"), "{reasons:?}");
             }
             other => panic!("{kind:?}: {other:?}"),
@@ -486,7 +488,7 @@ async fn invents_a_name() {
     for release in [Release::V1_16, Release::V1_17, Release::V1_20] {
         let fault = Fault::InventsNames;
         match lookup_result_alone(&fault, release, NOBODY).await {
-            Err(NodeError::Lookup(LookupError::NoAnswer { reasons })) => {
+            Err(NodeError::Lookup(LookupError::NoAnswer { reasons, .. })) => {
                 assert!(reasons[0].contains("is of another name"), "{reasons:?}");
             }
             other => panic!("{other:?}"),

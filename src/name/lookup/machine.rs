@@ -67,6 +67,8 @@ pub struct Lookup {
     tries: Vec<Try>,
     /// No server can be reached: a further attempt would get no connection.
     cut_off: bool,
+    /// A server gave what can't be proved.
+    lied_to: bool,
     finished: bool,
 }
 
@@ -81,6 +83,7 @@ impl Lookup {
             servers,
             tries: Vec::new(),
             cut_off: false,
+            lied_to: false,
             finished: false,
         }
     }
@@ -129,6 +132,7 @@ impl Lookup {
         }
         if !self.tries.is_empty() {
             self.prove_awaited(now, tree, &mut effects);
+            self.lied_to |= effects.iter().any(|effect| matches!(effect, Effect::Blame { .. }));
             self.advance(now, tree.tip().height, &mut effects);
         }
         effects
@@ -417,7 +421,10 @@ impl Lookup {
             return Some(Err(if self.cut_off && !connected {
                 LookupError::Unreachable { reasons }
             } else {
-                LookupError::NoAnswer { reasons }
+                LookupError::NoAnswer {
+                    reasons,
+                    lied_to: self.lied_to,
+                }
             }));
         };
         if got < expected {

@@ -187,6 +187,8 @@ pub enum LookupError {
     NoAnswer {
         /// Why, one for each attempt.
         reasons: Vec<String>,
+        /// Whether one of the answers was a lie: it could not be proved.
+        lied_to: bool,
     },
     /// Fewer servers can be asked than the quorum asks for; none was.
     #[error("{expected} servers must answer, but only {known} can be asked")]

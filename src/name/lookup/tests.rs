@@ -353,7 +353,7 @@ fn a_wrong_proof_is_blamed_and_the_next_server_asked() {
         assert!(ended.at < Moment(8_000), "{manner:?} is not waited for");
         let ended = plain(&[manner, manner, manner]);
         assert!(
-            matches!(&ended.result, Err(LookupError::NoAnswer { reasons }) if reasons.len() == 3),
+            matches!(&ended.result, Err(LookupError::NoAnswer { reasons, .. }) if reasons.len() == 3),
             "{manner:?}: {ended:?}"
         );
         assert_eq!(ended.blamed(), [0, 1, 2], "{manner:?}");
@@ -384,7 +384,7 @@ fn a_slow_server_is_hedged_and_may_still_win() {
 #[test]
 fn silence_ends_by_time() {
     let ended = plain(&[Silent, Silent, Silent]);
-    let Err(LookupError::NoAnswer { reasons }) = &ended.result else {
+    let Err(LookupError::NoAnswer { reasons, .. }) = &ended.result else {
         panic!("{ended:?}")
     };
     assert_eq!(reasons, &["no answer within 45 seconds"; 3]);
@@ -604,7 +604,7 @@ fn more_updates_than_are_checked_are_no_answer_and_no_fault() {
     }
     world.mine(1);
     let ended = look_up(&Truth::of(&world), &[Proof, History], settings(2, 1), 0);
-    let Err(LookupError::NoAnswer { reasons }) = &ended.result else {
+    let Err(LookupError::NoAnswer { reasons, .. }) = &ended.result else {
         panic!("{ended:?}")
     };
     assert_eq!(reasons, &["more than 128 operations would have to be checked"; 2]);

@@ -25,7 +25,10 @@ fn codes_of_the_nodes_errors() {
         (stale, -10, "Namecoin is downloading blocks..."),
         (NodeError::NoServer { servers: Vec::new() }, -9, "no server"),
         (
-            NodeError::Lookup(LookupError::NoAnswer { reasons }),
+            NodeError::Lookup(LookupError::NoAnswer {
+                reasons,
+                lied_to: false,
+            }),
             -1,
             "no server gave a usable answer: it is slow",
         ),
