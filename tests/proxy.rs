@@ -9,7 +9,7 @@ use std::time::Duration;
 use fast_socks5::ReplyError;
 use fast_socks5::server::Socks5ServerProtocol;
 use fast_socks5::util::target_addr::TargetAddr;
-use isonym::net::dialer::{SocksRefusal, Stage};
+use isonym::net::dial_error::{SocksRefusal, Stage};
 use isonym::net::{DialError, Dialer, Identity, Proxy, ServerAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

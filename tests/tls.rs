@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isonym::net::dialer::Stage;
+use isonym::net::dial_error::Stage;
 use isonym::net::tls::{Tls, TlsError};
 use isonym::net::{DialError, Dialer, Fingerprint, Host, Identity, Pin, Proxy, ServerAddr};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};

@@ -1,11 +1,12 @@
 //! How connections are made and kept apart.
 //!
-//! [`address`], [`servers`], [`pins`], [`proxy`] and [`certificate`] are plain values; [`dialer`], [`tls`] and
-//! [`connection`] are the edge where sockets are.
+//! [`address`], [`servers`], [`pins`], [`proxy`], [`certificate`] and [`dial_error`] are plain values; [`dialer`],
+//! [`tls`] and [`connection`] are the edge where sockets are.
 
 pub mod address;
 pub mod certificate;
 pub mod connection;
+pub mod dial_error;
 pub mod dialer;
 pub mod pins;
 pub mod pool;
@@ -15,7 +16,8 @@ pub mod tls;
 
 pub use address::{Host, ServerAddr, Transport};
 pub use connection::{Connection, ConnectionError, Limits, Purpose};
-pub use dialer::{DialError, Dialer};
+pub use dial_error::DialError;
+pub use dialer::Dialer;
 pub use pins::{Fingerprint, Identity, Pin, Pins};
 pub use proxy::Proxy;
 pub use servers::{pins as shipped_pins, servers as shipped_servers};

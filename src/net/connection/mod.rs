@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 
 use self::task::{Call, Outcome, Task};
 use super::address::{ServerAddr, Transport};
-use super::dialer::{DialError, Dialed, Dialer};
+use super::dial_error::DialError;
+use super::dialer::{Dialed, Dialer};
 use super::pins::{Identity, Pin};
 use crate::chain::Network;
 use crate::electrum::exchange::{Overdue, TooManyOpen};
