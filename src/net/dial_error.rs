@@ -19,6 +19,9 @@ pub enum DialError {
         /// What was tried.
         proxy: Proxy,
     },
+    /// This machine has no socket left, whoever is to be reached: too many files are open, or memory is short.
+    #[error("this machine can't open another connection: {0}")]
+    NoSocket(String),
     /// The proxy goes on without credentials, so that it can't tell one stream from another.
     #[error("proxy takes no credentials, so it does not isolate streams: use Tor, or --direct if you can do without")]
     ProxyDoesNotIsolate,
@@ -68,6 +71,7 @@ impl DialError {
         matches!(
             self,
             Self::ProxyUnreachable { .. }
+                | Self::NoSocket(_)
                 | Self::ProxyDoesNotIsolate
                 | Self::ProxyRefusedCredentials
                 | Self::ProxyNotSocks
@@ -86,13 +90,32 @@ impl DialError {
             | Self::OnionNeedsProxy
             | Self::NoEntropy => true,
             Self::Tls(error) => error.is_permanent(),
-            Self::ProxyFailed(_)
+            Self::NoSocket(_)
+            | Self::ProxyFailed(_)
             | Self::ProxyRefused(_)
             | Self::ClosedPort
             | Self::UnknownHost
             | Self::Io(_)
             | Self::TimedOut { .. } => false,
         }
+    }
+
+    /// Reads a failure to connect as this machine's own, if it is one: nobody else is to be blamed then.
+    pub(super) fn shortage(error: &io::Error) -> Option<Self> {
+        /// `ENFILE` and `EMFILE`, of the system and of the process: the same on every Unix, and no kind of Rust's.
+        const TOO_MANY_FILES: [i32; 2] = [23, 24];
+        let number = error.raw_os_error();
+        let files = number.is_some_and(|number| TOO_MANY_FILES.contains(&number));
+        (files || error.kind() == io::ErrorKind::OutOfMemory).then(|| Self::NoSocket(error.to_string()))
+    }
+
+    /// Reads a failure to connect to a server without a proxy.
+    pub(super) fn without_proxy(error: &io::Error) -> Self {
+        Self::shortage(error).unwrap_or_else(|| match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::ClosedPort,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::UnknownHost,
+            kind => Self::Io(kind),
+        })
     }
 }
 
@@ -139,4 +162,27 @@ pub enum SocksRefusal {
     /// Another reply, as Tor's extended ones (F0 to F7) are.
     #[error("reason unknown (another SOCKS reply)")]
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_lacks_is_nobody_elses_fault() {
+        for number in [23, 24] {
+            let error = DialError::without_proxy(&io::Error::from_raw_os_error(number));
+            assert!(matches!(error, DialError::NoSocket(_)), "{error}");
+            assert!(error.to_string().contains(&format!("os error {number}")), "{error}");
+            assert!(error.is_proxys() && !error.is_permanent());
+        }
+        let reset = io::ErrorKind::ConnectionReset;
+        for (kind, expected) in [
+            (io::ErrorKind::ConnectionRefused, DialError::ClosedPort),
+            (io::ErrorKind::HostUnreachable, DialError::UnknownHost),
+            (reset, DialError::Io(reset)),
+        ] {
+            assert_eq!(DialError::without_proxy(&kind.into()), expected);
+        }
+    }
 }

@@ -100,16 +100,7 @@ impl Dialer {
     }
 
     async fn connect_through(&self, candidates: &[SocketAddr], server: &ServerAddr) -> Result<TcpStream, DialError> {
-        let mut proxy = None;
-        for candidate in candidates {
-            proxy = TcpStream::connect(candidate).await.ok();
-            if proxy.is_some() {
-                break;
-            }
-        }
-        let stream = proxy.ok_or_else(|| DialError::ProxyUnreachable {
-            proxy: self.proxy.clone(),
-        })?;
+        let stream = self.reach_proxy(candidates).await?;
         stream
             .set_nodelay(true)
             .map_err(|error| DialError::ProxyFailed(error.kind()))?;
@@ -124,6 +115,19 @@ impl Dialer {
                 .map_err(socks_error)?;
         Ok(stream.into_inner().stream)
     }
+
+    async fn reach_proxy(&self, candidates: &[SocketAddr]) -> Result<TcpStream, DialError> {
+        let mut failure = DialError::ProxyUnreachable {
+            proxy: self.proxy.clone(),
+        };
+        for candidate in candidates {
+            match TcpStream::connect(candidate).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = DialError::shortage(&error).unwrap_or(failure),
+            }
+        }
+        Err(failure)
+    }
 }
 
 async fn connect_directly(server: &ServerAddr) -> Result<TcpStream, DialError> {
@@ -131,15 +135,11 @@ async fn connect_directly(server: &ServerAddr) -> Result<TcpStream, DialError> {
         Host::Name(_) if server.is_onion() => return Err(DialError::OnionNeedsProxy),
         Host::Name(name) => match tokio::net::lookup_host((name.as_str(), server.port)).await {
             Ok(found) => TcpStream::connect(found.collect::<Vec<_>>().as_slice()).await,
-            Err(_) => return Err(DialError::UnknownHost),
+            Err(error) => return Err(DialError::shortage(&error).unwrap_or(DialError::UnknownHost)),
         },
         Host::Ip(ip) => TcpStream::connect((*ip, server.port)).await,
     };
-    let stream = outcome.map_err(|error| match error.kind() {
-        io::ErrorKind::ConnectionRefused => DialError::ClosedPort,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => DialError::UnknownHost,
-        kind => DialError::Io(kind),
-    })?;
+    let stream = outcome.map_err(|error| DialError::without_proxy(&error))?;
     stream.set_nodelay(true).map_err(|error| DialError::Io(error.kind()))?;
     Ok(stream)
 }
