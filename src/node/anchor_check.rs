@@ -6,8 +6,8 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 use tokio::task::JoinSet;
 
+use super::Node;
 use super::lookup_link::Dial;
-use super::{Node, NodeError};
 use crate::chain::{Height, PureHeader};
 use crate::electrum::{Reply, Request};
 use crate::net::{Connection, Pin, Purpose, ServerAddr};
@@ -26,11 +26,7 @@ pub struct Opinion {
 
 impl Node {
     /// Asks every server for the block that it has at a height, each over a connection of its own.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::Folder`] when a certificate can't be remembered.
-    pub async fn ask_all(&mut self, height: Height) -> Result<Vec<Opinion>, NodeError> {
+    pub async fn ask_all(&mut self, height: Height) -> Vec<Opinion> {
         let servers: Vec<ServerAddr> = self.servers().to_vec();
         let mut asked = JoinSet::new();
         for (index, server) in servers.iter().enumerate() {
@@ -46,7 +42,7 @@ impl Node {
             let hash = match answer {
                 Ok((hash, pin)) => {
                     if let Some(pin) = pin {
-                        self.learn_pin(&server, pin)?;
+                        self.learn_pin(&server, pin);
                     }
                     Ok(hash)
                 }
@@ -55,7 +51,7 @@ impl Node {
             opinions.push(Opinion { server, hash });
         }
         opinions.sort_by(|one, other| one.server.cmp(&other.server));
-        Ok(opinions)
+        opinions
     }
 }
 

@@ -1,6 +1,7 @@
 //! Carries out the effects of the connection pool: opens, keeps alive, hands out, closes.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::NodeError;
 use super::clock::Clock;
 use super::lookup_link::Dial;
 use crate::electrum::Request;
@@ -160,7 +160,7 @@ pub(super) trait Owner: Send + 'static {
     /// Returns what it takes to open a connection to a server.
     fn dial(&self, server: usize) -> Option<Dial>;
     /// Remembers a server's certificate.
-    fn learn_pin(&self, server: &ServerAddr, pin: Pin) -> Result<(), NodeError>;
+    fn learn_pin(&self, server: &ServerAddr, pin: Pin);
     /// Drops what is cached for an identity.
     fn forgotten(&self, id: &IsolationId);
     /// Takes the pool's latest figures.
@@ -205,13 +205,13 @@ impl<O: Owner> Connections<O> {
     }
 
     /// Runs until it is dropped.
-    pub(super) async fn run(mut self) -> Result<(), NodeError> {
+    pub(super) async fn run(mut self) -> Infallible {
         self.step(Event::Tick);
         loop {
             let wake = self.wake_at.unwrap_or(self.clock.now().steady + PING_TIMEOUT);
             tokio::select! {
                 Some(command) = self.commands.recv() => self.on_command(command),
-                Some(Ok(done)) = self.tasks.join_next() => self.on_done(done)?,
+                Some(Ok(done)) = self.tasks.join_next() => self.on_done(done),
                 () = sleep_until(self.clock.instant(wake)) => self.step(Event::Tick),
             }
         }
@@ -239,11 +239,11 @@ impl<O: Owner> Connections<O> {
         }
     }
 
-    fn on_done(&mut self, done: Done) -> Result<(), NodeError> {
+    fn on_done(&mut self, done: Done) {
         match done {
             Done::Opened(conn, Ok(connection)) => {
                 if let Some(pin) = connection.identity().pin() {
-                    self.owner.learn_pin(connection.server(), pin)?;
+                    self.owner.learn_pin(connection.server(), pin);
                 }
                 let ended = connection.ended();
                 self.tasks.spawn(async move { Done::Ended(conn, ended.await) });
@@ -265,7 +265,6 @@ impl<O: Owner> Connections<O> {
             }
             Done::Pinged(_, Ok(())) => {}
         }
-        Ok(())
     }
 
     fn step(&mut self, event: Event) {

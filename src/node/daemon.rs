@@ -41,7 +41,7 @@ pub struct DaemonSettings {
 ///
 /// # Errors
 ///
-/// [`NodeError::Store`] and [`NodeError::Folder`] when the data folder fails.
+/// [`NodeError::Store`] when headers can't be written.
 pub async fn run_daemon<F>(
     node: Node,
     settings: &DaemonSettings,
@@ -57,7 +57,7 @@ where
     let connections = Connections::new(handle.clone(), servers, settings.pool, clock, commands);
     tokio::select! {
         end = keep_synced(handle.clone()) => end,
-        end = connections.run() => end,
+        never = connections.run() => match never {},
         end = fronts(handle.clone()) => end,
     }
 }
@@ -67,21 +67,19 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
     let mut pause = FIRST_PAUSE;
     loop {
         let watcher = handle.clone();
-        let mut noted = Ok(());
         HeaderSync::run(handle.clone(), handle.settings().sync, |glimpse| {
             if glimpse.stage == Stage::Synced {
                 pause = FIRST_PAUSE;
             }
             let exhausted = glimpse.stage == Stage::Exhausted;
-            noted = note(&watcher, glimpse);
-            if exhausted || noted.is_err() {
+            note(&watcher, glimpse);
+            if exhausted {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         })
         .await?;
-        noted?;
         tracing::warn!("no server gives headers; trying again in {} seconds", pause.as_secs());
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -89,7 +87,7 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
 }
 
 /// Takes down where header sync stands.
-fn note(handle: &Handle, glimpse: Glimpse) -> Result<(), NodeError> {
+fn note(handle: &Handle, glimpse: Glimpse) {
     let Glimpse {
         progress,
         stage,
@@ -105,8 +103,7 @@ fn note(handle: &Handle, glimpse: Glimpse) -> Result<(), NodeError> {
     }
     state.node.note_claim(claimed);
     if stage != Stage::Running && state.servers != servers {
-        state.node.note_sync(&servers)?;
+        state.node.note_sync(&servers);
     }
     state.servers = servers;
-    Ok(())
 }

@@ -338,8 +338,8 @@ impl Owner for Handle {
         Some(state.node.lookup_dial(server, address))
     }
 
-    fn learn_pin(&self, server: &ServerAddr, pin: Pin) -> Result<(), NodeError> {
-        self.state().node.learn_pin(server, pin)
+    fn learn_pin(&self, server: &ServerAddr, pin: Pin) {
+        self.state().node.learn_pin(server, pin);
     }
 
     fn forgotten(&self, id: &IsolationId) {

@@ -96,10 +96,11 @@ impl<L: Lend> HeaderSync<L> {
                 () = sleep_until(sync.clock.instant(wake)) => None,
             };
             match word {
-                Some(Word::Pin(index, pin)) => sync.lend.with(|node| match node.servers().get(index.0).cloned() {
-                    Some(server) => node.learn_pin(&server, pin),
-                    None => Ok(()),
-                })?,
+                Some(Word::Pin(index, pin)) => sync.lend.with(|node| {
+                    if let Some(server) = node.servers().get(index.0).cloned() {
+                        node.learn_pin(&server, pin);
+                    }
+                }),
                 Some(Word::Event(event)) => {
                     if let Event::Closed { conn, .. } = &event {
                         sync.links.remove(conn);

@@ -46,7 +46,8 @@ impl KnownServers {
         self.seen.of(server).or_else(|| self.shipped.of(server))
     }
 
-    /// Remembers a certificate; what is known already is never replaced.
+    /// Remembers a certificate; what is known already is never replaced. What can't be written is known nevertheless,
+    /// and is written with the next one.
     pub(super) fn learn(&mut self, folder: &Folder, server: &ServerAddr, pin: Pin) -> Result<(), NodeError> {
         if self.pin(server).is_some() {
             return Ok(());

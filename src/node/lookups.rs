@@ -159,7 +159,7 @@ pub(super) async fn look_up(
                 Word::Event(event) => event,
                 Word::Connected { attempt, server, index, leased, pin } => {
                     if let Some(pin) = pin {
-                        lend.with(|node| node.learn_pin(&server, pin))?;
+                        lend.with(|node| node.learn_pin(&server, pin));
                     }
                     servers.insert(attempt, (server, leased));
                     Event::Assigned { attempt, server: index }
@@ -252,7 +252,7 @@ async fn ask(
         match inbox.recv().await {
             Some(Word::Connected { server, pin, .. }) => {
                 if let Some(pin) = pin {
-                    lend.with(|node| node.learn_pin(&server, pin))?;
+                    lend.with(|node| node.learn_pin(&server, pin));
                 }
             }
             Some(Word::Event(Event::Failed { reason, .. })) => return Err(failed(reason)),

@@ -166,7 +166,7 @@ impl Node {
             return Err(NodeError::NoServer { servers: Vec::new() });
         };
         self.note_claim(claimed);
-        self.note_sync(&servers)?;
+        self.note_sync(&servers);
         match stage {
             Stage::Synced => Ok(SyncReport {
                 tip: self.tree.tip(),
@@ -183,9 +183,12 @@ impl Node {
     }
 
     /// Remembers how a sync went: for `status` on disk, for lookups in memory.
-    pub(super) fn note_sync(&mut self, servers: &[ServerResult]) -> Result<(), NodeError> {
+    pub(super) fn note_sync(&mut self, servers: &[ServerResult]) {
         let text = serde_json::to_string_pretty(servers).unwrap_or_default();
-        self.folder.replace(LAST_SYNC, &text)?;
+        if let Err(error) = self.folder.replace(LAST_SYNC, &text) {
+            // Nothing is decided by the file: what people read there is old, no more.
+            tracing::warn!("how the sync went is not written down: {error}");
+        }
         // Who lags can only answer with what once was true.
         let tip = self.tree.tip().height;
         let is_good = |result: &ServerResult| {
@@ -197,7 +200,6 @@ impl Node {
             .filter(|(_, result)| is_good(result))
             .map(|(server, _)| server.clone())
             .collect();
-        Ok(())
     }
 
     /// Checks that the headers are recent enough to tell what names are worth today.
@@ -256,13 +258,51 @@ impl Node {
         })
     }
 
-    /// Remembers what a server showed, when it was met for the first time.
-    pub(super) fn learn_pin(&mut self, server: &ServerAddr, pin: Pin) -> Result<(), NodeError> {
-        self.known.learn(&self.folder, server, pin)
+    /// Remembers what a server showed, when it was met for the first time: in this process even if it can't be written.
+    pub(super) fn learn_pin(&mut self, server: &ServerAddr, pin: Pin) {
+        if let Err(error) = self.known.learn(&self.folder, server, pin) {
+            tracing::warn!(%server, "a certificate is remembered no longer than this process lives: {error}");
+        }
     }
 
     pub(super) fn next_conn(&mut self) -> ConnId {
         self.connections += 1;
         ConnId(self.connections)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Fingerprint;
+
+    #[test]
+    fn what_can_not_be_written_is_remembered_all_the_same() {
+        let temp = tempfile::tempdir().unwrap();
+        let server: ServerAddr = "electrum.example:50002:s".parse().unwrap();
+        let config = NodeConfig {
+            network: Network::Regtest,
+            folder: temp.path().to_owned(),
+            anchor: Anchor::shipped(Network::Regtest).unwrap(),
+            servers: vec![server.clone()],
+            proxy: Proxy::Direct,
+            connection_limits: net::Limits::default(),
+        };
+        let (mut node, _) = Node::open(config).unwrap();
+        // No file can be made where a folder is.
+        for file in [LAST_SYNC, known_servers::FILE] {
+            std::fs::create_dir(temp.path().join(format!("{file}.new"))).unwrap();
+        }
+        let pin = Pin::Certificate(Fingerprint([7; 32]));
+        node.learn_pin(&server, pin);
+        assert_eq!(node.pin(&server), Some(pin));
+        let result = ServerResult {
+            address: server.to_string(),
+            result: "ok".to_owned(),
+            claimed_height: Some(node.tree().tip().height),
+            headers: 0,
+        };
+        node.note_sync(&[result]);
+        assert!(node.good.contains(&server));
     }
 }
