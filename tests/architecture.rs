@@ -70,7 +70,10 @@ const EDGE: &[(&str, &str)] = &[
     ("config.rs", "reads the configuration file"),
     ("cli/anchor.rs", "reads an anchor file, ends the process"),
     ("cli/args.rs", "reads the arguments"),
-    ("cli/daemon.rs", "listens, waits for signals"),
+    (
+        "cli/daemon.rs",
+        "listens, waits for signals, raises the number of open files",
+    ),
     (
         "cli/playground.rs",
         "runs the simulated world's edge, waits for the user",
@@ -109,7 +112,7 @@ const EDGE: &[(&str, &str)] = &[
 ];
 
 /// Paths that only edge files may name, by their beginning.
-const WORLD: [&str; 18] = [
+const WORLD: [&str; 19] = [
     "tokio",
     "tokio_rustls",
     "tokio_socks",
@@ -117,6 +120,7 @@ const WORLD: [&str; 18] = [
     "hyper_util",
     "rustls",
     "fast_socks5",
+    "rlimit",
     "sled",
     "std::fs",
     "std::env",

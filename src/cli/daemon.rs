@@ -101,8 +101,23 @@ impl EndSignals {
     }
 }
 
+/// Raises the number of files that may be open at once, connections included, as far as the system lets us. Returns
+/// the number.
+///
+/// Shells and services commonly start us with 1024, and allow many more to who asks.
+fn raise_open_files() -> u64 {
+    /// What is taken for granted where the system doesn't tell: the least of any system's default.
+    const ASSUMED: u64 = 256;
+    rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
+        tracing::warn!("cannot raise the number of files that may be open: {error}");
+        rlimit::Resource::NOFILE.get_soft().unwrap_or(ASSUMED)
+    })
+}
+
 /// Runs the daemon until a signal or the method `stop` ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    let limits = server::Limits::within(raise_open_files());
+    tracing::debug!("room for {} callers at a time", limits.connections);
     let node = open(settings)?;
     let network = settings.network;
     ensure!(
@@ -139,7 +154,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let ended = run_daemon(node, &settings.daemon, |handle| async move {
         tokio::select! {
-            () = serve(handle.clone(), listener, guard, defaults) => {}
+            () = serve(handle.clone(), listener, guard, limits, defaults) => {}
             () = stop_at(signals, handle) => {}
         }
         Ok(())
@@ -152,13 +167,13 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
 }
 
 /// Serves callers until the node is asked to stop.
-async fn serve(handle: Handle, listener: TcpListener, guard: Guard, defaults: Defaults) {
+async fn serve(handle: Handle, listener: TcpListener, guard: Guard, limits: server::Limits, defaults: Defaults) {
     let methods = Methods::new(handle.clone(), defaults);
     let service = move |call| {
         let methods = methods.clone();
         async move { methods.call(call).await }
     };
-    server::serve(listener, guard, server::Limits::default(), service, handle.stopped()).await;
+    server::serve(listener, guard, limits, service, handle.stopped()).await;
 }
 
 /// Asks the node to stop when a signal comes; never returns, so that callers still get their answers.

@@ -166,7 +166,22 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one that says all it can, and waits until it listens.
     pub async fn start(program: &Program, stage: &Stage, arguments: &[&str]) -> Self {
-        let mut command = program.on_regtest();
+        Self::start_by(program.on_regtest(), program, stage, arguments).await
+    }
+
+    /// Starts one that may have so many open files: `SOFT:HARD` as prlimit has it.
+    pub async fn start_with_files(program: &Program, stage: &Stage, files: &str, arguments: &[&str]) -> Self {
+        let plain = program.on_regtest();
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--nofile={files}")).arg(plain.get_program());
+        limited.args(plain.get_args()).env_clear().env("PATH", "/usr/bin:/bin");
+        let variables = plain.get_envs();
+        limited.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+        limited.stdin(Stdio::null()).stderr(Stdio::piped());
+        Self::start_by(limited, program, stage, arguments).await
+    }
+
+    async fn start_by(mut command: Command, program: &Program, stage: &Stage, arguments: &[&str]) -> Self {
         command.args(way(stage));
         command.args(["daemon", "-vv"]).args(arguments).stdout(Stdio::null());
         if !arguments.iter().any(|argument| argument.starts_with("--rpc-listen")) {

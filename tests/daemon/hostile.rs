@@ -351,7 +351,7 @@ async fn requests_that_claim_to_be_for_somebody_else() {
 async fn more_connections_than_there_is_room_for() {
     /// As `server::Limits` has it.
     const ROOM: usize = 1024;
-    // Each connection is an open file, here and there; shells and services commonly allow 1024.
+    // Each connection is an open file, here and there; shells and services commonly allow 1024. The daemon helps itself.
     let mut allow = Command::new("prlimit");
     allow.args(["--pid", &std::process::id().to_string(), "--nofile=8192:"]);
     end_of(allow).await.assert_succeeded();

@@ -19,5 +19,6 @@ mod hostile;
 mod isolation;
 mod life;
 mod mutations;
+mod shortage;
 mod trouble;
 mod wire;
