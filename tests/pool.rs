@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use isonym::chain::{Anchor, Network};
 use isonym::isolation::{ConnId, IsolationId};
+use isonym::name::lookup::LookupSettings;
 use isonym::name::{NameId, Outcome};
 use isonym::net::{Limits, Proxy, ServerAddr, pool};
 use isonym::node::{Answer, CacheSettings, DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, run_daemon};
@@ -450,4 +451,56 @@ async fn a_hundred_ids_never_meet() {
         .map(|it| it.requests.iter().take(2).map(|request| request.line.clone()).collect())
         .collect();
     assert_eq!(handshakes.len(), 1, "all connections begin with the same bytes");
+}
+
+/// Polls a request once, which begins it, and goes away.
+async fn begin_and_leave(request: impl Future) {
+    tokio::select! {
+        biased;
+        _ = request => panic!("answered at once"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
+async fn lookups_are_bounded_whether_somebody_waits_for_them_or_not() {
+    let scene = Scene::new(1, 2).await;
+    let settings = DaemonSettings {
+        lookups: 2,
+        lookup: LookupSettings {
+            attempt_timeout: Duration::from_secs(2),
+            ..LookupSettings::default()
+        },
+        ..settings()
+    };
+    scene
+        .run(&settings, async |handle| {
+            warm(&handle).await;
+            assert_found(ask(&handle, "d/0", "known").await);
+            scene.hosts[0].set_fault(Some(sim::Fault::SilentAfterHandshake));
+            begin_and_leave(ask(&handle, "d/0", "a")).await;
+            // A history is given up with its caller, and so is its place.
+            begin_and_leave(handle.name_history(question("d/0", "a"))).await;
+            begin_and_leave(ask(&handle, "d/0", "b")).await;
+            for request in ["c", "d", "e"] {
+                let error = ask(&handle, "d/0", request).await.unwrap_err();
+                assert!(matches!(error, NodeError::Busy { limit: 2 }), "{error}");
+                let error = handle.name_history(question("d/0", request)).await.unwrap_err();
+                assert!(matches!(error, NodeError::Busy { limit: 2 }), "{error}");
+            }
+            // What takes no place is as before: what is known, and waiting for what is asked already.
+            assert_found(ask(&handle, "d/0", "known").await);
+            begin_and_leave(ask(&handle, "d/0", "a")).await;
+            scene.hosts[0].set_fault(None);
+            // Nobody waits for the two, but they end.
+            until_found(&handle, "c").await;
+            Ok(())
+        })
+        .await;
+}
+
+async fn until_found(handle: &Handle, id: &str) {
+    while ask(handle, "d/1", id).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

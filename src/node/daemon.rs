@@ -21,7 +21,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How a daemon goes about it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DaemonSettings {
     /// Header sync.
     pub sync: Limits,
@@ -29,11 +29,27 @@ pub struct DaemonSettings {
     pub pool: pool::Settings,
     /// Lookups.
     pub lookup: LookupSettings,
+    /// Most lookups and histories at a time, whether somebody waits for them still or not; more are refused.
+    pub lookups: usize,
     /// Results that are remembered.
     pub cache: CacheSettings,
     /// Whether each request without an isolation ID is an identity of its own. Otherwise all of them are one, as with
     /// Electrum-NMC.
     pub anonymous_apart: bool,
+}
+
+impl Default for DaemonSettings {
+    fn default() -> Self {
+        Self {
+            sync: Limits::default(),
+            pool: pool::Settings::default(),
+            lookup: LookupSettings::default(),
+            // As many as JSON-RPC lets callers have at once.
+            lookups: 1024,
+            cache: CacheSettings::default(),
+            anonymous_apart: false,
+        }
+    }
 }
 
 /// Runs a node until its fronts end. They get the handle before anything is synchronised, and end when

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 use bitcoin::hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256};
 use bitcoin::pow::Work;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::callers::{Callers, Found, Key};
 use super::clock::Clock;
@@ -89,6 +89,8 @@ pub(super) struct State {
 pub(super) struct Shared {
     state: Mutex<State>,
     leases: Leases,
+    /// A permit for each lookup in work. A semaphore counts to less than a `usize` can.
+    lookups: Arc<Semaphore>,
     clock: Clock,
     settings: DaemonSettings,
     /// What isolation IDs are hashed with, so that memory holds none of them.
@@ -124,6 +126,7 @@ impl Handle {
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             leases,
+            lookups: Arc::new(Semaphore::new(settings.lookups.min(Semaphore::MAX_PERMITS))),
             clock,
             settings: *settings,
             id_key: rand::random(),
@@ -149,8 +152,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, else
-    /// [`NodeError::Lookup`] when it comes to no outcome.
+    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date,
+    /// [`NodeError::Busy`] when it is one lookup too many, else [`NodeError::Lookup`] when it comes to no outcome.
     pub async fn name_show(&self, question: Question) -> Result<Answer, NodeError> {
         let Question {
             name,
@@ -177,6 +180,10 @@ impl Handle {
                 }
                 Found::Pending(pending) => pending,
                 Found::Nothing { life } => {
+                    let permit = self.permit().inspect_err(|_| {
+                        // Whoever learns nothing leaves nothing.
+                        state.callers.end(&id, life, &key, None, now);
+                    })?;
                     let (result, pending) = watch::channel(None);
                     state.callers.begin(&id, key.clone(), pending.clone());
                     // In a task of its own: who asked first may leave while others wait for the same.
@@ -188,6 +195,8 @@ impl Handle {
                         if apart {
                             node.0.leases.forget(Some(id));
                         }
+                        // Who has the answer may ask again.
+                        drop(permit);
                         result.send_replace(Some(answer));
                     });
                     pending
@@ -199,6 +208,13 @@ impl Handle {
             .ok()
             .and_then(|answer| answer.clone())
             .unwrap_or(Err(NodeError::Stopped))
+    }
+
+    /// Takes one of the places for lookups, which is held until its lookup ends, whoever has left meanwhile.
+    fn permit(&self) -> Result<OwnedSemaphorePermit, NodeError> {
+        let limit = self.0.settings.lookups;
+        let permit = Arc::clone(&self.0.lookups).try_acquire_owned();
+        permit.map_err(|_| NodeError::Busy { limit })
     }
 
     async fn look_up(&self, id: &IsolationId, key: &Key) -> Result<Answer, NodeError> {
@@ -225,6 +241,7 @@ impl Handle {
     pub async fn name_history(&self, question: Question) -> Result<(Vec<ProvenEntry>, Tip), NodeError> {
         let (id, apart) = self.identity(question.isolation_id);
         self.check_ready(&self.state())?;
+        let _permit = self.permit()?;
         let way = Way::Lease(self.0.leases.clone(), id.clone(), false);
         let history = lookups::history(self.clone(), &question.name, self.0.settings.lookup, &way).await;
         if apart {

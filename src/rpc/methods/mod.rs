@@ -210,6 +210,7 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
             (code::NOT_CONNECTED, error.to_string())
         }
         NodeError::Stopped
+        | NodeError::Busy { .. }
         | NodeError::Lookup(_)
         | NodeError::History { .. }
         | NodeError::HistoryEntry { .. }
