@@ -2,13 +2,13 @@
 
 #![no_main]
 
-use isonym::rpc::{Body, Defaults, MAX_BATCH, isolation_forget, name_history, name_show};
+use isonym::rpc::{Body, Defaults, MAX_BATCH, Member, isolation_forget, name_history, name_show};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
     let requests = match Body::parse(body) {
         Body::Single(request) => vec![request],
-        Body::Batch(requests) => requests,
+        Body::Batch(members) => members.into_iter().map(Member::into_request).collect(),
         Body::Refused(_) => Vec::new(),
     };
     assert!(requests.len() <= MAX_BATCH);

@@ -29,8 +29,8 @@ pub use auth::{Credentials, Guard};
 pub use error::{RpcError, code};
 pub use json::Json;
 pub use methods::Methods;
-pub use reply::{CallResult, Reply, answer, result as write_result};
-pub use request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Params, Request, Version};
+pub use reply::{CallResult, MAX_BATCH_REPLY, Reply, answer, result as write_result};
+pub use request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Params, Request, Version};
 pub use result::{Encodings, EntryJson, NameJson, absence, electrum_name, entry, name};
 pub use server::serve;
 

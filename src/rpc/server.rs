@@ -202,7 +202,12 @@ where
             return Refusal(StatusCode::SERVICE_UNAVAILABLE, "Work queue depth exceeded").into();
         };
         match read_body(request.into_body(), self.limits.body_timeout).await {
-            Ok(body) => json(reply::answer(Body::parse(&body), &self.service).await),
+            Ok(body) => {
+                let parsed = Body::parse(&body);
+                // Not needed any more, and the answer may take long.
+                drop(body);
+                json(reply::answer(parsed, &self.service).await)
+            }
             Err(refusal) => refusal.into(),
         }
     }

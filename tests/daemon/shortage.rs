@@ -1,13 +1,15 @@
-//! Too few open files, a folder that can't be written to: the daemon says so, lives, and goes on when there is room
-//! again.
+//! Too few open files, a folder that can't be written to, more work than memory for it: the daemon says so, lives, and
+//! goes on when there is room again.
 
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use isonym::sim::AddressKind;
+use isonym::rpc::MAX_BODY;
+use isonym::sim::{AddressKind, Fault};
 use serde_json::json;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{Daemon, Line, PATIENCE, Stop, end_of, honest, id, until};
@@ -123,5 +125,44 @@ async fn a_report_that_can_not_be_written() {
     shared.change(|world| world.mine(1));
     until_at(&daemon, shared.read(isonym::sim::SimChain::height)).await;
     assert!(daemon.log().contains("is not written down"), "{}", daemon.log());
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
+/// The memory that the daemon has, in bytes.
+fn memory(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[tokio::test]
+async fn a_batch_that_waits_takes_little_more_room_than_its_text() {
+    const BATCHES: usize = 20;
+    let (stage, _) = honest(world(), 1).await;
+    let program = Program::new();
+    let daemon = Daemon::ready(&program, &stage, &[]).await;
+    assert_eq!(daemon.value(&id(BATCHES)).await, Ok(VALUE.to_owned()));
+    stage.hosts[0].set_fault(Some(Fault::SilentAfterHandshake));
+    let before = memory(&daemon);
+    // Each `0,` becomes a value of many bytes.
+    let numbers = "0,".repeat(MAX_BODY / 2 - 200);
+    let mut waiting = JoinSet::new();
+    for number in 0..BATCHES {
+        let first = json!({ "method": "name_show", "params": [NAME, { "streamID": id(number) }] });
+        let body = format!(r#"[{first},{{"method":"uptime","params":[{numbers}0]}}]"#);
+        assert!(body.len() <= MAX_BODY);
+        let mut line = Line::open(&daemon).await;
+        let request = daemon.with_body(body.as_bytes());
+        waiting.spawn(async move { line.ask(&request).await });
+    }
+    until("all of them wait", async || {
+        let info = daemon.call("isolation_info", json!([])).await.unwrap();
+        (info["ids"].as_u64().unwrap() > BATCHES as u64).then_some(())
+    })
+    .await;
+    let grown = memory(&daemon).saturating_sub(before);
+    assert!(grown < 3 * (BATCHES * MAX_BODY) as u64, "grew by {grown} bytes");
+    stage.hosts[0].set_fault(None);
+    waiting.abort_all();
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }

@@ -25,12 +25,13 @@ use tokio::time::timeout;
 use super::auth::Credentials;
 use super::cookie;
 use super::error::{RpcError, code};
+use super::reply::MAX_BATCH_REPLY;
 use crate::chain::Height;
 use crate::isolation::IsolationId;
 use crate::name::{Encoding, NameId, NameValue};
 
-/// Longest reply that is read, in bytes.
-pub const MAX_REPLY: usize = 16 << 20;
+/// Longest reply that is read, in bytes: what a daemon of ours gives at most for a batch.
+pub const MAX_REPLY: usize = MAX_BATCH_REPLY;
 
 /// How the server wants name lookups to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

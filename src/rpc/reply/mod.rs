@@ -8,7 +8,15 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::error::{RpcError, code};
-use super::request::{Body, Call, Envelope, Version};
+use super::request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Request, Version};
+
+/// Longest reply to a batch in bytes. As many lookups as a batch may have fit in, whatever their values; as many
+/// histories need not.
+pub const MAX_BATCH_REPLY: usize = 16 << 20;
+
+/// What of it is kept for errors, once there is no room for results: IDs come back, and all of them were in one body;
+/// the rest of an error is short.
+const ROOM_FOR_ERRORS: usize = MAX_BODY + MAX_BATCH * 256;
 
 /// What a call answers: JSON on one line, or an error.
 pub type CallResult = Result<Box<RawValue>, RpcError>;
@@ -51,7 +59,8 @@ impl Reply {
     }
 }
 
-/// Answers a body: calls `service` for each of its calls, one after the other, in order.
+/// Answers a body: calls `service` for each of its calls, one after the other, in order. Once the replies to a batch
+/// come to [`MAX_BATCH_REPLY`], the rest of its calls are answered with errors, and not made.
 pub async fn answer<F, S>(body: Body, mut service: S) -> Reply
 where
     S: FnMut(Call) -> F,
@@ -81,26 +90,46 @@ where
             };
             Reply::json(status, object(&request.envelope, &result))
         }
-        Body::Batch(requests) if requests.is_empty() => Reply::json(200, "[]".to_owned()),
-        Body::Batch(requests) => {
-            let mut replies = String::from("[");
-            for request in requests {
-                let result = match request.call {
-                    Ok(call) => service(call).await,
-                    Err(error) => Err(error),
-                };
-                if !request.envelope.is_notification() {
-                    replies.push_str(if replies.len() > 1 { "," } else { "" });
-                    replies.push_str(&object(&request.envelope, &result));
-                }
-            }
-            if replies.len() == 1 {
-                return Reply::NOTHING;
-            }
-            replies.push(']');
-            Reply::json(200, replies)
-        }
+        Body::Batch(members) if members.is_empty() => Reply::json(200, "[]".to_owned()),
+        Body::Batch(members) => answer_batch(members, service).await,
     }
+}
+
+async fn answer_batch<F, S>(members: Vec<Member>, mut service: S) -> Reply
+where
+    S: FnMut(Call) -> F,
+    F: Future<Output = CallResult>,
+{
+    let no_room = || {
+        let message = format!("the replies to this batch have more than {MAX_BATCH_REPLY} bytes: ask for less at once");
+        Err(RpcError::new(code::MISC, message))
+    };
+    let mut replies = String::from("[");
+    let mut full = false;
+    for member in members {
+        let Request { envelope, call } = member.into_request();
+        let wanted = !envelope.is_notification();
+        let result = match call {
+            Ok(_) if full && wanted => no_room(),
+            Ok(call) => service(call).await,
+            Err(error) => Err(error),
+        };
+        if !wanted {
+            continue;
+        }
+        let mut reply = object(&envelope, &result);
+        full = full || replies.len() + reply.len() > MAX_BATCH_REPLY - ROOM_FOR_ERRORS;
+        if full {
+            reply = object(&envelope, &no_room());
+        }
+        replies.push_str(if replies.len() > 1 { "," } else { "" });
+        replies.push_str(&reply);
+    }
+    if replies.len() == 1 {
+        return Reply::NOTHING;
+    }
+    replies.push(']');
+    Reply::json(200, replies)
 }
 
 /// Returns the HTTP status that an error has outside of version 2.0.

@@ -1,5 +1,6 @@
 //! Replies byte for byte.
 
+use std::cell::Cell;
 use std::future::ready;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -124,4 +125,32 @@ fn batches() {
         reply(r#"[{"jsonrpc":"2.0","method":"ok"},{"jsonrpc":"2.0","method":"-4"}]"#),
         (204, None)
     );
+}
+
+#[test]
+fn replies_to_a_batch_are_bounded() {
+    const CALLS: usize = 100;
+    let large = "x".repeat(1 << 20);
+    let made = Cell::new(0);
+    let service = |_: Call| {
+        made.set(made.get() + 1);
+        ready(result(&large))
+    };
+    let id = "i".repeat(MAX_BODY / CALLS - 100);
+    let member = format!(r#"{{"method":"large","id":"{id}"}}"#);
+    let batch = format!("[{}]", vec![member; CALLS].join(","));
+    let future = pin!(answer(Body::parse(batch.as_bytes()), service));
+    let Poll::Ready(Reply { status: 200, body }) = future.poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("all is answered at once")
+    };
+    let body = body.unwrap();
+    assert!(body.len() <= MAX_BATCH_REPLY, "{} bytes", body.len());
+    let replies: Vec<serde_json::Value> = serde_json::from_str(&body).unwrap();
+    assert_eq!(replies.len(), CALLS);
+    assert!(replies.iter().all(|reply| reply["id"] == id));
+    let good = replies.iter().take_while(|reply| reply["error"].is_null()).count();
+    assert!((10..16).contains(&good), "{good}");
+    assert!(replies[good..].iter().all(|reply| reply["error"]["code"] == -1));
+    // The first that found no room was made in vain, none after it.
+    assert_eq!(made.get(), good + 1);
 }

@@ -83,20 +83,49 @@ pub struct Request {
     pub call: Result<Call, RpcError>,
 }
 
+/// One member of a batch: JSON that is not looked into before its turn comes, as values take many times the room of
+/// their text. `Debug` hides it.
+#[derive(Clone)]
+pub struct Member(Box<RawValue>);
+
+impl Member {
+    /// Reads the request. What is no object is none, and nor is what is nested too deep.
+    pub fn into_request(self) -> Request {
+        let nobody = |error: RpcError| Request {
+            envelope: Envelope {
+                version: Version::Legacy,
+                id: Some("null".into()),
+            },
+            call: Err(error),
+        };
+        match serde_json::from_str::<Item<'_>>(self.0.get()) {
+            Ok(Item(Some(members))) => members.into_request(),
+            Ok(Item(None)) => nobody(invalid("Invalid Request object")),
+            Err(_) => nobody(parse_error()),
+        }
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Member(..)")
+    }
+}
+
 /// What a body holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Body {
     /// One request.
     Single(Request),
     /// Several, to be answered together.
-    Batch(Vec<Request>),
+    Batch(Vec<Member>),
     /// None that could be answered by itself.
     Refused(RpcError),
 }
 
 impl Body {
     /// Parses a body of at most [`MAX_BODY`] bytes, with at most [`MAX_BATCH`] calls; more nesting than some 120
-    /// levels is no JSON to us.
+    /// levels, where it is looked at, is no JSON to us.
     pub fn parse(bytes: &[u8]) -> Self {
         if bytes.len() > MAX_BODY {
             return Self::Refused(RpcError::new(code::INVALID_REQUEST, "Request too large"));
@@ -106,14 +135,14 @@ impl Body {
             .ok()
             .and_then(|text| serde_json::from_str::<Top<'_>>(text).ok());
         match parsed {
-            None => Self::Refused(RpcError::new(code::PARSE, "Parse error")),
+            None => Self::Refused(parse_error()),
             Some(Top::Neither) => Self::Refused(RpcError::new(code::PARSE, "Top-level object parse error")),
             Some(Top::Object(members)) => Self::Single(members.into_request()),
             Some(Top::Array(items)) if items.len() > MAX_BATCH => {
                 let message = format!("Batch too large: at most {MAX_BATCH} requests are allowed");
                 Self::Refused(RpcError::new(code::INVALID_REQUEST, message))
             }
-            Some(Top::Array(items)) => Self::Batch(items.into_iter().map(Item::into_request).collect()),
+            Some(Top::Array(items)) => Self::Batch(items),
         }
     }
 }
@@ -170,6 +199,10 @@ fn invalid(message: &str) -> RpcError {
     RpcError::new(code::INVALID_REQUEST, message)
 }
 
+fn parse_error() -> RpcError {
+    RpcError::new(code::PARSE, "Parse error")
+}
+
 /// Copies JSON text without the blanks between its tokens: a reply is one line, whatever its ID looks like.
 fn on_one_line(json: &str) -> Box<str> {
     let (mut quoted, mut escaped) = (false, false);
@@ -189,27 +222,12 @@ fn on_one_line(json: &str) -> Box<str> {
 enum Top<'a> {
     Object(Members<'a>),
     /// At most one item more than a batch may have is kept: enough to see that there are too many.
-    Array(Vec<Item<'a>>),
+    Array(Vec<Member>),
     Neither,
 }
 
-/// A member of a batch; `None` when it is no object.
+/// What a member of a batch holds; `None` when it is no object.
 struct Item<'a>(Option<Members<'a>>);
-
-impl Item<'_> {
-    fn into_request(self) -> Request {
-        self.0.map_or_else(
-            || Request {
-                envelope: Envelope {
-                    version: Version::Legacy,
-                    id: Some("null".into()),
-                },
-                call: Err(invalid("Invalid Request object")),
-            },
-            Members::into_request,
-        )
-    }
-}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -283,7 +301,7 @@ impl<'de> Visitor<'de> for TopVisitor {
         let mut items = Vec::new();
         while items.len() <= MAX_BATCH {
             match access.next_element()? {
-                Some(item) => items.push(item),
+                Some(item) => items.push(Member(item)),
                 None => return Ok(Top::Array(items)),
             }
         }

@@ -11,6 +11,13 @@ fn single(body: &str) -> Request {
     }
 }
 
+fn batch(body: &str) -> Vec<Request> {
+    match Body::parse(body.as_bytes()) {
+        Body::Batch(members) => members.into_iter().map(Member::into_request).collect(),
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
 fn refused(body: &[u8]) -> (i32, String) {
     match Body::parse(body) {
         Body::Refused(error) => (error.code, error.message),
@@ -130,6 +137,13 @@ fn deep_nesting_is_refused_or_skipped() {
         let params = format!(r#"{{"method":"a","params":{deep}}}"#);
         assert_eq!(refused(params.as_bytes()).0, -32700);
         assert_eq!(refused("[".repeat(levels).as_bytes()).0, -32700);
+        // In a batch it is one member's own fault, once its turn comes.
+        let [first, second] = &batch(&format!(r#"[{{"method":"a","id":1}},{params}]"#))[..] else {
+            panic!("two members")
+        };
+        assert!(first.call.is_ok());
+        let error = second.call.as_ref().unwrap_err();
+        assert_eq!((error.code, second.envelope.id.as_deref()), (-32700, Some("null")));
         // What is not looked at may be as deep as it likes.
         assert!(
             single(&format!(r#"{{"method":"a","x":{deep},"id":{deep}}}"#))
@@ -141,20 +155,27 @@ fn deep_nesting_is_refused_or_skipped() {
 
 #[test]
 fn batches() {
-    let Body::Batch(requests) = Body::parse(br#"[{"method":"a","id":1},7,[],"x",null,{"id":2}]"#) else {
-        panic!("a batch")
-    };
+    let requests = batch(r#"[{"method":"a","id":1},7,[],"x",null,{"id":2}]"#);
     let errors: Vec<_> = requests
         .iter()
         .map(|request| request.call.as_ref().err().map(|error| error.message.as_str()))
         .collect();
     let none = Some("Invalid Request object");
     assert_eq!(errors, [None, none, none, none, none, Some("Missing method")]);
-    assert_eq!(Body::parse(b"[]"), Body::Batch(Vec::new()));
-    let batch = |length| format!("[{}]", vec!["1"; length].join(","));
-    assert!(matches!(Body::parse(batch(MAX_BATCH).as_bytes()), Body::Batch(calls) if calls.len() == MAX_BATCH));
+    assert!(batch("[]").is_empty());
+    let ones = |length| format!("[{}]", vec!["1"; length].join(","));
+    assert_eq!(batch(&ones(MAX_BATCH)).len(), MAX_BATCH);
     for length in [MAX_BATCH + 1, 100_000] {
-        assert_eq!(refused(batch(length).as_bytes()).0, -32600);
+        assert_eq!(refused(ones(length).as_bytes()).0, -32600);
+    }
+    // Half a batch is none, however good its members are so far.
+    for cut in [
+        r#"[{"method":"a"}"#,
+        r#"[{"method":"a"},"#,
+        r#"[{"method":"a"},]"#,
+        "[{}}]",
+    ] {
+        assert_eq!(refused(cut.as_bytes()).0, -32700);
     }
 }
 
