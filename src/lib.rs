@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main, cli, config     wiring
+//! dns, above rpc        how a question arrives over DNS
 //! rpc                   how a question arrives over JSON-RPC
 //! node                  the owner of state; clock, entropy and files enter here     sim (same height)
 //! net                   how connections are made and kept apart
@@ -22,6 +23,7 @@
 //! [`name::proof`] checks the reply against [`chain::HeaderTree`]; [`name::policy`] decides the outcome.
 
 pub mod chain;
+pub mod dns;
 pub mod electrum;
 pub mod isolation;
 pub mod name;

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders, lowest first, and what each may name beside itself. `sim` and `node` are at one height.
-const MAY_NAME: [(&str, &[&str]); 12] = [
+const MAY_NAME: [(&str, &[&str]); 13] = [
     ("time", &[]),
     ("isolation", &["time"]),
     ("chain", &["time", "isolation"]),
@@ -28,8 +28,12 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
         &["time", "isolation", "chain", "name", "electrum", "net", "node"],
     ),
     (
-        "config",
+        "dns",
         &["time", "isolation", "chain", "name", "electrum", "net", "node", "rpc"],
+    ),
+    (
+        "config",
+        &["time", "isolation", "chain", "name", "electrum", "net", "node", "rpc", "dns"],
     ),
     (
         "cli",
@@ -43,6 +47,7 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
             "sim",
             "node",
             "rpc",
+            "dns",
             "config",
         ],
     ),
@@ -58,6 +63,7 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
             "sim",
             "node",
             "rpc",
+            "dns",
             "config",
             "cli",
         ],

@@ -1,0 +1,1 @@
+//! `.bit` over DNS: from values to records, from a query to its answer.
