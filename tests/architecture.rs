@@ -33,7 +33,17 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ),
     (
         "config",
-        &["time", "isolation", "chain", "name", "electrum", "net", "node", "rpc", "dns"],
+        &[
+            "time",
+            "isolation",
+            "chain",
+            "name",
+            "electrum",
+            "net",
+            "node",
+            "rpc",
+            "dns",
+        ],
     ),
     (
         "cli",

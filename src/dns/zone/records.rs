@@ -1,0 +1,214 @@
+//! From a tree of objects to records: places, suppression, and the records that others imply.
+
+use std::borrow::Cow;
+
+use hickory_proto::dnssec::rdata::DNSSECRData;
+use hickory_proto::rr::rdata::{CNAME, MX, NULL};
+use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::serialize::binary::BinEncodable;
+
+use super::Node;
+use super::object::{Item, Object};
+use super::tls;
+use crate::dns::value::bounds::{MAX_BYTES, MAX_RECORDS};
+use crate::dns::value::{
+    Json, Key, Place, Problems, Reason, Report, ds, has_nameserver, ip, ip6, is_target, loc, mx, ns, srv, sshfp,
+    target, txt,
+};
+
+/// The port of mail transfer, whose SRV records give MX records. Source: IFA-0001.
+const SMTP: u16 = 25;
+
+/// Makes the records of one domain.
+pub(super) struct Records<'a> {
+    apex: &'a Name,
+    problems: &'a mut Problems,
+    count: usize,
+    bytes: usize,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(apex: &'a Name, problems: &'a mut Problems) -> Self {
+        Self {
+            apex,
+            problems,
+            count: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Makes the node of the apex and all below.
+    pub(super) fn top(mut self, object: &Object<'_>) -> Node {
+        let apex = self.apex;
+        self.node(object, apex, apex)
+    }
+
+    /// Makes a node. `base` is the name of the object above.
+    fn node(&mut self, object: &Object<'_>, owner: &Name, base: &Name) -> Node {
+        let place = Place { apex: self.apex, base };
+        let mut node = Node::default();
+        let mut is_alias = false;
+        if let Some(item) = object.item(Key::Ns).filter(|item| has_nameserver(&item.json)) {
+            node.delegated = true;
+            let records = ns(&item.json, &place, &mut self.problems.at(&item.path));
+            self.add(&mut node, records);
+            self.plain(&mut node, object, Key::Ds, ds);
+        } else if let Some(item) = self.well_formed(object, Key::Translate) {
+            if let Some(name) = self.target(item, &place) {
+                self.translate(&mut node, name);
+            }
+            return node;
+        } else if let Some(item) = self.well_formed(object, Key::Alias) {
+            is_alias = true;
+            let name = self.target(item, &place);
+            self.add(&mut node, name.map(|name| RData::CNAME(CNAME(name))));
+        } else {
+            self.own(&mut node, object, &place);
+        }
+        self.children(&mut node, object, owner);
+        if !node.delegated && !is_alias {
+            let exchanges = exchanges(&node);
+            self.add(&mut node, exchanges);
+        }
+        node
+    }
+
+    /// Returns an item that is a name. A malformed one is reported and hides nothing.
+    fn well_formed<'o>(&mut self, object: &'o Object<'_>, key: Key) -> Option<&'o Item<'o>> {
+        let item = object.item(key)?;
+        if is_target(&item.json) {
+            return Some(item);
+        }
+        self.problems.add(&*item.path, Reason::TargetSyntax);
+        None
+    }
+
+    fn target(&mut self, item: &Item<'_>, place: &Place<'_>) -> Option<Name> {
+        let name = target(&item.json, place);
+        name.map_err(|reason| self.problems.add(&*item.path, reason)).ok()
+    }
+
+    fn translate(&mut self, node: &mut Node, name: Name) {
+        // Not compressed: RFC 6672 section 2.1.
+        if let Ok(bytes) = name.to_bytes() {
+            let record = RData::Unknown {
+                code: RecordType::DNAME,
+                rdata: NULL::with(bytes),
+            };
+            self.add(node, Some(record));
+            node.dname = Some(name);
+        }
+    }
+
+    /// Adds the records of an object that is neither delegated nor another's alias.
+    fn own(&mut self, node: &mut Node, object: &Object<'_>, place: &Place<'_>) {
+        self.plain(node, object, Key::Ip, ip);
+        self.plain(node, object, Key::Ip6, ip6);
+        self.plain(node, object, Key::Txt, txt);
+        self.plain(node, object, Key::Loc, loc);
+        self.plain(node, object, Key::Sshfp, sshfp);
+        self.plain(node, object, Key::Mx, |json, report| mx(json, place, report));
+        self.plain(node, object, Key::Srv, |json, report| srv(json, place, report));
+        if let Some(item) = object.item(Key::Tls) {
+            let records = tls::tls(&item.json, &mut self.problems.at(&item.path));
+            self.add(node, records);
+        }
+        if let Some(item) = object.item(Key::Ns) {
+            // There is no element that is a string: whatever else is in it is malformed.
+            ns(&item.json, place, &mut self.problems.at(&item.path));
+        }
+        if let Some(item) = object.item(Key::Ds) {
+            self.problems.add(&*item.path, Reason::DsWithoutNs);
+        }
+    }
+
+    /// Adds the records of one item.
+    fn plain(
+        &mut self,
+        node: &mut Node,
+        object: &Object<'_>,
+        key: Key,
+        read: impl Fn(&Json, &mut Report<'_>) -> Vec<RData>,
+    ) {
+        if let Some(item) = object.item(key) {
+            let records = read(&item.json, &mut self.problems.at(&item.path));
+            self.add(node, records);
+        }
+    }
+
+    /// Adds records that the node hasn't, as long as the domain has room.
+    fn add(&mut self, node: &mut Node, records: impl IntoIterator<Item = RData>) {
+        for record in records {
+            let rrset = node.records.entry(record.record_type()).or_default();
+            if rrset.contains(&record) {
+                continue;
+            }
+            let bytes = self.bytes.saturating_add(size(&record));
+            if self.count >= MAX_RECORDS || bytes > MAX_BYTES {
+                self.problems.add("", Reason::RecordCount);
+                break;
+            }
+            self.count += 1;
+            self.bytes = bytes;
+            rrset.push(record);
+        }
+        node.records.retain(|_, rrset| !rrset.is_empty());
+    }
+
+    fn children(&mut self, node: &mut Node, object: &Object<'_>, owner: &Name) {
+        for (label, child) in &object.map {
+            let Some(child) = child else { continue };
+            if is_void(child) {
+                continue;
+            }
+            let Ok(name) = owner.prepend_label(label.as_bytes()) else {
+                self.problems.add(*label, Reason::LongName);
+                continue;
+            };
+            let child = self.node(child, &name, owner);
+            node.children.insert(label.as_bytes().into(), child);
+        }
+    }
+}
+
+/// Says whether an object only hides imported onion addresses and has none itself: then there is no such name.
+fn is_void(object: &Object<'_>) -> bool {
+    let no_strings = |item: &Item<'_>| matches!(&item.json, Cow::Owned(Json::List(members)) if members.is_empty());
+    object.map.is_empty() && object.items.len() == 1 && object.items.get(&Key::Txt).is_some_and(no_strings)
+}
+
+/// Returns the MX records that SRV records of `_smtp._tcp` below give. Source: IFA-0001, MX.
+fn exchanges(node: &Node) -> Vec<RData> {
+    let tcp = node.child(b"_tcp").filter(|tcp| !tcp.delegated);
+    let Some(smtp) = tcp.and_then(|tcp| tcp.child(b"_smtp")) else {
+        return Vec::new();
+    };
+    let records = smtp.rrset(RecordType::SRV).iter();
+    records
+        .filter_map(|record| match record {
+            RData::SRV(srv) if srv.port == SMTP => Some(RData::MX(MX::new(srv.priority, srv.target.clone()))),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Returns about how many bytes of memory a record takes.
+pub(super) fn size(record: &RData) -> usize {
+    let heap = match record {
+        RData::TXT(txt) => txt
+            .txt_data
+            .iter()
+            .map(|string| size_of_val(string) + string.len())
+            .sum(),
+        RData::TLSA(tlsa) => tlsa.cert_data.len(),
+        RData::SSHFP(sshfp) => sshfp.fingerprint.len(),
+        RData::Unknown { rdata, .. } => rdata.anything.len(),
+        RData::DNSSEC(DNSSECRData::DS(ds)) => ds.digest().len(),
+        RData::CNAME(name) => name.0.len(),
+        RData::NS(name) => name.0.len(),
+        RData::MX(mx) => mx.exchange.len(),
+        RData::SRV(srv) => srv.target.len(),
+        _ => 0,
+    };
+    size_of::<RData>() + heap
+}
