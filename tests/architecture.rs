@@ -90,6 +90,8 @@ const EDGE: &[(&str, &str)] = &[
         "cli/daemon.rs",
         "listens, waits for signals, raises the number of open files",
     ),
+    ("cli/daemon.rs", "listens, waits for signals"),
+    ("cli/dnssec.rs", "reads and writes key files, reads the clock"),
     (
         "cli/playground.rs",
         "runs the simulated world's edge, waits for the user",

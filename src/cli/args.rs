@@ -135,6 +135,9 @@ Examples:
   isonym rpc getblockcount
   isonym rpc name_show d/example '{\"streamID\":\"me\",\"valueEncoding\":\"hex\"}'")]
     Rpc(RpcArgs),
+    /// Make the keys that .bit answers are signed with over DNS, or print what a validator is to know of them
+    #[command(subcommand)]
+    Dnssec(DnssecCommand),
     /// Try everything in a simulated world: a chain with names, three Electrum servers, a recording SOCKS5 proxy
     Playground {
         /// Exit when done instead of staying up for your own tries
@@ -167,6 +170,44 @@ Examples:
         /// The anchor, or the file that has it [default: the one in use]
         #[arg(value_name = "HEIGHT:HASH[:WORK]|FILE")]
         candidate: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DnssecCommand {
+    /// Make a key-signing and a zone-signing key, in files as BIND's dnssec-keygen writes them; nothing is overwritten
+    #[command(after_help = "\
+Examples:
+  isonym dnssec keygen ~/bit-keys              Kbit.+013+TAG.key and .private, two of each
+  isonym dnssec keygen --algorithm ed25519 DIR
+  isonym dnssec keygen --zone bit.example.org DIR
+
+It prints the names of the files. The private ones are readable by you alone.")]
+    Keygen {
+        /// The zone that the keys are for
+        #[arg(long, value_name = "ZONE", default_value = "bit")]
+        zone: String,
+        /// ecdsap256sha256 (13), which every validator has, or ed25519 (15), which needs no randomness to sign
+        #[arg(long, value_name = "ALGORITHM", value_parser = ["ecdsap256sha256", "ed25519"], ignore_case = true, hide_possible_values = true, default_value = "ecdsap256sha256")]
+        algorithm: String,
+        /// The folder; it is made if missing
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Print the DS record of a zone's key-signing key, and how unbound, BIND and delv take it as a trust anchor
+    #[command(after_help = "\
+Examples:
+  isonym dnssec ds ~/bit-keys
+  isonym dnssec ds --zone bit.example.org DIR  For the parent zone of bit.example.org
+
+The first line is a record for a zone file; the others are comments.")]
+    Ds {
+        /// The zone that the keys are for
+        #[arg(long, value_name = "ZONE", default_value = "bit")]
+        zone: String,
+        /// The folder with the keys, of isonym dnssec keygen or BIND's dnssec-keygen
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
     },
 }
 
@@ -316,7 +357,11 @@ impl Cli {
                 quorum = args.quorum;
             }
             Command::Rpc(args) => (login, rpc_listen) = (Some(&args.login), args.rpc_listen),
-            Command::Sync | Command::Status { .. } | Command::Anchor(_) | Command::Playground { .. } => {}
+            Command::Sync
+            | Command::Status { .. }
+            | Command::Anchor(_)
+            | Command::Dnssec(_)
+            | Command::Playground { .. } => {}
         }
         Wishes {
             network: network.clone(),

@@ -3,6 +3,7 @@
 mod anchor;
 mod args;
 mod daemon;
+mod dnssec;
 mod playground;
 mod progress;
 mod show;

@@ -20,7 +20,7 @@ use isonym::rpc::{self, Encodings};
 use super::args::{Cli, Command, NameArgs};
 use super::daemon::{self, NameMethod};
 use super::progress::Meter;
-use super::{anchor, playground, say};
+use super::{anchor, dnssec, playground, say};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
@@ -30,6 +30,10 @@ pub(super) const ABSENT: u8 = 2;
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     if let Command::Playground { once, seed } = cli.command {
         return playground::run(once, seed).await;
+    }
+    // Keys are made without a network, a configuration or a data folder.
+    if let Command::Dnssec(command) = &cli.command {
+        return dnssec::run(command, cli.options.quiet);
     }
     let settings = Settings::resolve(cli.wishes(), cli.options.config.as_deref())?;
     let quiet = cli.options.quiet;
@@ -47,7 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
         Command::Status { json } => status(&settings, *json),
-        Command::Playground { .. } => Ok(ExitCode::FAILURE),
+        Command::Dnssec(_) | Command::Playground { .. } => Ok(ExitCode::FAILURE),
     }
 }
 
