@@ -5,19 +5,25 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use hickory_proto::rr::Name;
 use isonym::chain::sync::Verification;
 use isonym::chain::{Anchor, Network};
+use isonym::dns;
+use isonym::dns::resolver::Anonymous;
+use isonym::dns::zones::Zones;
 use isonym::name::Encoding;
 use isonym::name::lookup::MAX_QUORUM;
 use isonym::net::{Proxy, ServerAddr, servers};
 use isonym::node::DaemonSettings;
+use isonym::rpc::client::{Dialect, Login};
 use isonym::rpc::{self, Credentials};
 
 /// Largest configuration file that is read, in bytes.
@@ -51,6 +57,30 @@ pub(crate) struct Wishes {
     pub(crate) cache_positive: Option<u64>,
     pub(crate) cache_negative: Option<u64>,
     pub(crate) isolate_anonymous: Option<bool>,
+    pub(crate) rpc_url: Option<String>,
+    pub(crate) rpc_cookie: Option<PathBuf>,
+    pub(crate) rpc_style: Option<String>,
+    #[serde(default)]
+    pub(crate) dns_listen: Vec<SocketAddr>,
+    #[serde(default)]
+    pub(crate) dns_suffix: Vec<String>,
+    pub(crate) dns_any_suffix: Option<bool>,
+    #[serde(default)]
+    pub(crate) dns_nameserver: Vec<String>,
+    pub(crate) dns_hostmaster: Option<String>,
+    #[serde(default)]
+    pub(crate) dns_address: Vec<IpAddr>,
+    pub(crate) dns_self_ip: Option<Ipv4Addr>,
+    pub(crate) dns_version: Option<String>,
+    pub(crate) dns_isolate: Option<String>,
+    pub(crate) dns_patience: Option<u64>,
+    pub(crate) dns_echo_id: Option<bool>,
+    pub(crate) dnssec: Option<PathBuf>,
+}
+
+/// Takes the list that somebody gave: the first one's, unless it is empty.
+fn given<T>(first: Vec<T>, other: Vec<T>) -> Vec<T> {
+    if first.is_empty() { other } else { first }
 }
 
 impl Wishes {
@@ -93,11 +123,7 @@ impl Wishes {
             network: self.network.or(other.network),
             datadir: self.datadir.or(other.datadir),
             anchor: self.anchor.or(other.anchor),
-            server: if self.server.is_empty() {
-                other.server
-            } else {
-                self.server
-            },
+            server: given(self.server, other.server),
             proxy,
             direct,
             verification: self.verification.or(other.verification),
@@ -114,6 +140,21 @@ impl Wishes {
             cache_positive: self.cache_positive.or(other.cache_positive),
             cache_negative: self.cache_negative.or(other.cache_negative),
             isolate_anonymous: self.isolate_anonymous.or(other.isolate_anonymous),
+            rpc_url: self.rpc_url.or(other.rpc_url),
+            rpc_cookie: self.rpc_cookie.or(other.rpc_cookie),
+            rpc_style: self.rpc_style.or(other.rpc_style),
+            dns_listen: given(self.dns_listen, other.dns_listen),
+            dns_suffix: given(self.dns_suffix, other.dns_suffix),
+            dns_any_suffix: self.dns_any_suffix.or(other.dns_any_suffix),
+            dns_nameserver: given(self.dns_nameserver, other.dns_nameserver),
+            dns_hostmaster: self.dns_hostmaster.or(other.dns_hostmaster),
+            dns_address: given(self.dns_address, other.dns_address),
+            dns_self_ip: self.dns_self_ip.or(other.dns_self_ip),
+            dns_version: self.dns_version.or(other.dns_version),
+            dns_isolate: self.dns_isolate.or(other.dns_isolate),
+            dns_patience: self.dns_patience.or(other.dns_patience),
+            dns_echo_id: self.dns_echo_id.or(other.dns_echo_id),
+            dnssec: self.dnssec.or(other.dnssec),
         }
     }
 }
@@ -135,6 +176,29 @@ pub(crate) struct Settings {
     /// Who may call a daemon, instead of who can read its cookie file.
     pub(crate) rpc_credentials: Option<Credentials>,
     pub(crate) daemon: DaemonSettings,
+    /// Another `name_show` than that of our own node or daemon.
+    pub(crate) backend: Option<BackendSettings>,
+    pub(crate) dns: DnsSettings,
+}
+
+/// A `name_show` over JSON-RPC.
+#[derive(Clone, Debug)]
+pub(crate) struct BackendSettings {
+    pub(crate) url: String,
+    pub(crate) login: Login,
+    pub(crate) dialect: Dialect,
+}
+
+/// How the DNS server goes about it.
+#[derive(Clone, Debug)]
+pub(crate) struct DnsSettings {
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) engine: dns::engine::Settings,
+    pub(crate) limits: dns::resolver::Limits,
+    pub(crate) anonymous: Anonymous,
+    pub(crate) echo_id: bool,
+    /// Folder of the keys to sign with.
+    pub(crate) keys: Option<PathBuf>,
 }
 
 impl Settings {
@@ -188,8 +252,10 @@ impl Settings {
             rpc_listen: wishes
                 .rpc_listen
                 .unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, rpc::default_port(network)))),
-            rpc_credentials,
             daemon,
+            backend: backend_settings(&wishes, rpc_credentials.as_ref())?,
+            dns: dns_settings(&wishes)?,
+            rpc_credentials,
             network,
             folder: datadir.join(network.as_str()),
             anchor,
@@ -237,4 +303,82 @@ fn daemon_settings(wishes: &Wishes, quorum: u8) -> Result<DaemonSettings> {
         "--isolation-ttl: give at least one second"
     );
     Ok(settings)
+}
+
+fn backend_settings(wishes: &Wishes, credentials: Option<&Credentials>) -> Result<Option<BackendSettings>> {
+    let dialect = match wishes.rpc_style.as_deref() {
+        None | Some("core") => Dialect::Core,
+        Some("electrum") => Dialect::Electrum,
+        Some(other) => bail!("--rpc-style {other}: give core or electrum"),
+    };
+    let Some(url) = wishes.rpc_url.clone() else {
+        ensure!(
+            wishes.rpc_cookie.is_none() && wishes.rpc_style.is_none(),
+            "--rpc-cookie and --rpc-style go with --rpc-url"
+        );
+        return Ok(None);
+    };
+    let login = match (credentials, &wishes.rpc_cookie) {
+        (Some(_), Some(_)) => bail!("--rpc-cookie and --rpc-user exclude each other; give one of them"),
+        (Some(credentials), None) => Login::Password(credentials.clone()),
+        (None, Some(path)) => Login::Cookie(path.clone()),
+        (None, None) => Login::None,
+    };
+    Ok(Some(BackendSettings { url, login, dialect }))
+}
+
+/// Longest text that `version.bind` may be answered with, in bytes: that of one string of a TXT record.
+const MAX_VERSION: usize = 255;
+
+fn dns_settings(wishes: &Wishes) -> Result<DnsSettings> {
+    let domain = |option: &str, text: &str| -> Result<Name> {
+        let mut name = Name::from_str(text).with_context(|| format!("--{option} {text}: no domain name"))?;
+        name.set_fqdn(true);
+        Ok(name.to_lowercase())
+    };
+    let mut engine = dns::engine::Settings::default();
+    let suffixes = wishes.dns_suffix.iter().map(String::as_str);
+    engine.zones = Zones::new(suffixes, wishes.dns_any_suffix.unwrap_or(false)).context("--dns-suffix")?;
+    for server in &wishes.dns_nameserver {
+        engine.nameservers.push(domain("dns-nameserver", server)?);
+    }
+    if let Some(mailbox) = &wishes.dns_hostmaster {
+        // A mail address, as people have it, or its form in DNS (RFC 1035 section 8).
+        engine.hostmaster = match mailbox.split_once('@') {
+            Some((user, host)) => domain("dns-hostmaster", &format!("{}.{host}", user.replace('.', "\\.")))?,
+            None => domain("dns-hostmaster", mailbox)?,
+        };
+    }
+    engine.vanity.clone_from(&wishes.dns_address);
+    engine.self_ip = wishes.dns_self_ip.unwrap_or(engine.self_ip);
+    engine.version.clone_from(&wishes.dns_version);
+    ensure!(
+        engine.version.as_ref().is_none_or(|text| text.len() <= MAX_VERSION),
+        "--dns-version: give at most {MAX_VERSION} bytes"
+    );
+    let mut limits = dns::resolver::Limits::default();
+    if let Some(seconds) = wishes.dns_patience {
+        ensure!(
+            (1..=300).contains(&seconds),
+            "--dns-patience {seconds}: give 1 to 300 seconds"
+        );
+        limits.patience = Duration::from_secs(seconds);
+    }
+    let apart = wishes.isolate_anonymous.unwrap_or(false);
+    let anonymous = match wishes.dns_isolate.as_deref() {
+        None if apart => Anonymous::Apart,
+        None | Some("none") => Anonymous::Together,
+        Some("address") => Anonymous::ByAddress,
+        Some("port") => Anonymous::ByPort,
+        Some("query") => Anonymous::Apart,
+        Some(other) => bail!("--dns-isolate {other}: give none, address, port or query"),
+    };
+    Ok(DnsSettings {
+        listen: wishes.dns_listen.clone(),
+        engine,
+        limits,
+        anonymous,
+        echo_id: wishes.dns_echo_id.unwrap_or(false),
+        keys: wishes.dnssec.clone(),
+    })
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bitcoin::hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256};
+
 /// The number of one connection to one server, never reused within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
@@ -20,6 +22,15 @@ impl IsolationId {
     /// Makes an ID from bytes; `None` when they are more than [`Self::MAX_LEN`].
     pub fn new(bytes: &[u8]) -> Option<Self> {
         (bytes.len() <= Self::MAX_LEN).then(|| Self(bytes.into()))
+    }
+
+    /// Hashes an ID with a key, so that whoever remembers it need not hold the ID itself.
+    #[must_use]
+    pub fn blinded(&self, key: &[u8; 32]) -> Self {
+        let mut engine = HmacEngine::<sha256::Hash>::new(key);
+        engine.input(&self.0);
+        let hash = Hmac::<sha256::Hash>::from_engine(engine).to_byte_array();
+        Self(Box::from(hash))
     }
 
     /// Returns the bytes that the caller passed.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main, cli, config     wiring
-//! dns, above rpc        how a question arrives over DNS
+//! dns                   how a question arrives over DNS
 //! rpc                   how a question arrives over JSON-RPC
 //! node                  the owner of state; clock, entropy and files enter here     sim (same height)
 //! net                   how connections are made and kept apart

@@ -1,7 +1,7 @@
 //! Arguments and help texts.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
@@ -138,6 +138,27 @@ Examples:
     /// Make the keys that .bit answers are signed with over DNS, or print what a validator is to know of them
     #[command(subcommand)]
     Dnssec(DnssecCommand),
+    /// Serve .bit over DNS, with values from the running daemon or from any `name_show` over JSON-RPC
+    #[command(after_help = "\
+Examples:
+  isonym dns --listen 127.0.0.1:5300                    Ask the daemon of the data folder
+  isonym dns --listen 127.0.0.1:5300 --rpc-url http://127.0.0.1:8336 --rpc-cookie ~/.namecoin/.cookie
+  dig @127.0.0.1 -p 5300 example.bit
+  dig @127.0.0.1 -p 5300 +ednsopt=65312:6d65 example.bit    Under the isolation ID \"me\"
+
+To have it in one process with the light client: isonym daemon --dns-listen 127.0.0.1:5300")]
+    Dns(DnsCommandArgs),
+    /// Print the DNS records of a .bit name
+    #[command(after_help = "\
+Examples:
+  isonym resolve example.bit                   All records of the name and of those below it
+  isonym resolve www.example.bit AAAA
+  isonym resolve example.bit --explain         And what of its value gives none, and why
+  isonym resolve example.bit --json --isolation-id me
+
+Values come from --rpc-url if that is given, else from the daemon that holds the data folder; without one this brings
+the headers up to date first. It exits with 2 when there is no such record.")]
+    Resolve(ResolveArgs),
     /// Try everything in a simulated world: a chain with names, three Electrum servers, a recording SOCKS5 proxy
     Playground {
         /// Exit when done instead of staying up for your own tries
@@ -290,6 +311,113 @@ pub(crate) struct DaemonArgs {
     /// Make each request without an isolation ID an identity of its own, instead of one for all of them
     #[arg(long, env = "ISONYM_ISOLATE_ANONYMOUS", value_parser = BoolishValueParser::new())]
     isolate_anonymous: bool,
+    #[command(flatten)]
+    dns: DnsArgs,
+}
+
+/// A `name_show` to ask.
+#[derive(Debug, Args)]
+pub(crate) struct BackendArgs {
+    /// Ask this server for names, in place of the daemon of the data folder: Isonym, Namecoin Core or Electrum-NMC
+    #[arg(long, env = "ISONYM_RPC_URL", value_name = "http://HOST:PORT")]
+    rpc_url: Option<String>,
+    /// The cookie file of that server
+    #[arg(long, env = "ISONYM_RPC_COOKIE", value_name = "FILE")]
+    rpc_cookie: Option<PathBuf>,
+    /// How that server wants `name_show` written: core or electrum [default: core, which Isonym takes too]
+    #[arg(long, env = "ISONYM_RPC_STYLE", value_name = "STYLE", value_parser = ["core", "electrum"], hide_possible_values = true)]
+    rpc_style: Option<String>,
+    #[command(flatten)]
+    login: RpcLogin,
+}
+
+/// How DNS is served.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "DNS options")]
+pub(crate) struct DnsArgs {
+    /// Where to listen for DNS, over UDP and TCP. May be given several times
+    #[arg(
+        long,
+        visible_alias = "listen",
+        env = "ISONYM_DNS_LISTEN",
+        value_name = "ADDR:PORT",
+        value_delimiter = ','
+    )]
+    dns_listen: Vec<SocketAddr>,
+    /// Zone to serve names under; may be given several times [default: bit]
+    #[arg(
+        long,
+        visible_alias = "suffix",
+        env = "ISONYM_DNS_SUFFIX",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    dns_suffix: Vec<String>,
+    /// Take the rightmost label bit of any name for the zone, whatever follows it, as ncdns does
+    #[arg(long, env = "ISONYM_DNS_ANY_SUFFIX", value_parser = BoolishValueParser::new())]
+    dns_any_suffix: bool,
+    /// Name of a nameserver of the zones; may be given several times [default: this.x--nmc below each zone]
+    #[arg(long, env = "ISONYM_DNS_NAMESERVER", value_name = "NAME", value_delimiter = ',')]
+    dns_nameserver: Vec<String>,
+    /// Mailbox of who answers for the zones
+    #[arg(long, env = "ISONYM_DNS_HOSTMASTER", value_name = "USER@HOST")]
+    dns_hostmaster: Option<String>,
+    /// Address of the zone's own name; may be given several times
+    #[arg(long, env = "ISONYM_DNS_ADDRESS", value_name = "IP", value_delimiter = ',')]
+    dns_address: Vec<IpAddr>,
+    /// Address of this.x--nmc [default: 127.127.127.127]
+    #[arg(long, env = "ISONYM_DNS_SELF_IP", value_name = "IPV4")]
+    dns_self_ip: Option<Ipv4Addr>,
+    /// Answer to version.bind [default: none is given]
+    #[arg(long, env = "ISONYM_DNS_VERSION", value_name = "TEXT")]
+    dns_version: Option<String>,
+    /// How queries without an isolation ID are told apart: none, by address, by port, or each query [default: none]
+    #[arg(long, env = "ISONYM_DNS_ISOLATE", value_name = "none|address|port|query", value_parser = ["none", "address", "port", "query"], hide_possible_values = true)]
+    dns_isolate: Option<String>,
+    /// Seconds that a query waits for lookups, which go on without it [default: 15]
+    #[arg(long, env = "ISONYM_DNS_PATIENCE", value_name = "SECONDS")]
+    dns_patience: Option<u64>,
+    /// Give isolation IDs back in answers, as ncdns does
+    #[arg(long, env = "ISONYM_DNS_ECHO_ID", value_parser = BoolishValueParser::new())]
+    dns_echo_id: bool,
+    /// Sign the zones with the keys in this folder, which `isonym dnssec keygen` makes
+    #[arg(long, env = "ISONYM_DNSSEC", value_name = "DIR")]
+    dnssec: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DnsCommandArgs {
+    #[command(flatten)]
+    dns: DnsArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    /// The name, such as example.bit
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The type, such as A, or TYPE65 [default: all, of the names below as well]
+    #[arg(value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// Who asks: lookups with equal IDs may be linked with each other
+    #[arg(
+        long,
+        env = "ISONYM_ISOLATION_ID",
+        value_name = "ID",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) isolation_id: String,
+    /// Say what of the value gives no records, and why
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    backend: BackendArgs,
 }
 
 #[derive(Debug, Args)]
@@ -347,6 +475,7 @@ impl Cli {
             ..
         } = &self.options;
         let (mut name, mut daemon, mut login, mut rpc_listen, mut quorum) = (None, None, None, None, None);
+        let (mut dns, mut backend) = (None, None);
         match &self.command {
             Command::NameShow(args) => {
                 (name, login, quorum) = (Some(&args.name), Some(&args.name.login), args.quorum);
@@ -354,8 +483,12 @@ impl Cli {
             Command::NameHistory(args) => (name, login) = (Some(args), Some(&args.login)),
             Command::Daemon(args) => {
                 (daemon, login, rpc_listen) = (Some(args), Some(&args.login), args.rpc_listen);
-                quorum = args.quorum;
+                (dns, quorum) = (Some(&args.dns), args.quorum);
             }
+            Command::Dns(args) => {
+                (dns, backend, login) = (Some(&args.dns), Some(&args.backend), Some(&args.backend.login));
+            }
+            Command::Resolve(args) => (backend, login) = (Some(&args.backend), Some(&args.backend.login)),
             Command::Rpc(args) => (login, rpc_listen) = (Some(&args.login), args.rpc_listen),
             Command::Sync
             | Command::Status { .. }
@@ -384,6 +517,21 @@ impl Cli {
             cache_positive: daemon.and_then(|args| args.cache_positive),
             cache_negative: daemon.and_then(|args| args.cache_negative),
             isolate_anonymous: daemon.filter(|args| args.isolate_anonymous).map(|_| true),
+            rpc_url: backend.and_then(|args| args.rpc_url.clone()),
+            rpc_cookie: backend.and_then(|args| args.rpc_cookie.clone()),
+            rpc_style: backend.and_then(|args| args.rpc_style.clone()),
+            dns_listen: dns.map(|args| args.dns_listen.clone()).unwrap_or_default(),
+            dns_suffix: dns.map(|args| args.dns_suffix.clone()).unwrap_or_default(),
+            dns_any_suffix: dns.filter(|args| args.dns_any_suffix).map(|_| true),
+            dns_nameserver: dns.map(|args| args.dns_nameserver.clone()).unwrap_or_default(),
+            dns_hostmaster: dns.and_then(|args| args.dns_hostmaster.clone()),
+            dns_address: dns.map(|args| args.dns_address.clone()).unwrap_or_default(),
+            dns_self_ip: dns.and_then(|args| args.dns_self_ip),
+            dns_version: dns.and_then(|args| args.dns_version.clone()),
+            dns_isolate: dns.and_then(|args| args.dns_isolate.clone()),
+            dns_patience: dns.and_then(|args| args.dns_patience),
+            dns_echo_id: dns.filter(|args| args.dns_echo_id).map(|_| true),
+            dnssec: dns.and_then(|args| args.dnssec.clone()),
         }
     }
 }

@@ -13,12 +13,15 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use isonym::dns::backend::Backend;
+use isonym::dns::book::CacheSettings;
 use isonym::node::{Handle, run_daemon};
 use isonym::rpc::client::{Client, ClientError, Dialect, Login};
 use isonym::rpc::cookie::Cookie;
 use isonym::rpc::{self, Defaults, Encodings, Guard, Methods, server};
 
 use super::args::{NameArgs, RpcArgs};
+use super::dns::DnsServer;
 use super::say;
 use super::show::{ABSENT, open, print, print_json};
 use crate::config::Settings;
@@ -30,7 +33,7 @@ const COOKIE_FILE: &str = ".cookie";
 const ADDRESS_FILE: &str = ".rpc-address";
 
 /// How long a call of ours may take: the daemon's own bounds are shorter.
-const CALL_TIMEOUT: Duration = Duration::from_secs(180);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Files that say how to call a running daemon; gone when it stops cleanly.
 struct Signs {
@@ -80,20 +83,20 @@ fn callable(mut address: SocketAddr) -> SocketAddr {
 
 /// The signals that ask for a clean end. They are caught from here on, so that none comes between the first file that
 /// is to be taken away again and the wait.
-struct EndSignals {
+pub(super) struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl EndSignals {
-    fn catch() -> io::Result<Self> {
+    pub(super) fn catch() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn wait(mut self) {
+    pub(super) async fn wait(mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -132,6 +135,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     if !address.ip().is_loopback() {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
+    let cache = dns_cache(settings);
+    let dns = DnsServer::open(&settings.dns, cache, quiet).await?;
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     let signs = Signs::put_up(settings, address)?;
     let allowed = settings
@@ -155,6 +160,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let ended = run_daemon(node, &settings.daemon, |handle| async move {
         tokio::select! {
             () = serve(handle.clone(), listener, guard, limits, defaults) => {}
+            () = serve_dns(handle.clone(), dns) => {}
             () = stop_at(signals, handle) => {}
         }
         Ok(())
@@ -174,6 +180,26 @@ async fn serve(handle: Handle, listener: TcpListener, guard: Guard, limits: serv
         async move { methods.call(call).await }
     };
     server::serve(listener, guard, limits, service, handle.stopped()).await;
+}
+
+/// Serves DNS beside them, if that is wanted; never returns, so that callers still get their answers.
+async fn serve_dns(handle: Handle, dns: Option<DnsServer>) {
+    if let Some(dns) = dns {
+        let stopped = handle.clone();
+        dns.serve(Backend::Node(handle), async move { stopped.stopped().await })
+            .await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// What DNS remembers, by the daemon's own settings.
+fn dns_cache(settings: &Settings) -> CacheSettings {
+    let (ours, default) = (&settings.daemon.cache, CacheSettings::default());
+    CacheSettings {
+        positive: ours.positive.min(default.positive),
+        negative: ours.negative,
+        ..default
+    }
 }
 
 /// Asks the node to stop when a signal comes; never returns, so that callers still get their answers.
@@ -256,7 +282,7 @@ async fn ask(settings: &Settings, address: SocketAddr, method: &str, params: &Va
     }
 }
 
-fn client(settings: &Settings, address: SocketAddr) -> Result<Client> {
+pub(super) fn client(settings: &Settings, address: SocketAddr) -> Result<Client> {
     let login = match &settings.rpc_credentials {
         Some(credentials) => Login::Password(credentials.clone()),
         None => Login::Cookie(settings.folder.join(COOKIE_FILE)),

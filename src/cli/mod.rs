@@ -3,9 +3,11 @@
 mod anchor;
 mod args;
 mod daemon;
+mod dns;
 mod dnssec;
 mod playground;
 mod progress;
+mod resolve;
 mod show;
 
 use std::fmt;

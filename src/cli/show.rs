@@ -20,7 +20,7 @@ use isonym::rpc::{self, Encodings};
 use super::args::{Cli, Command, NameArgs};
 use super::daemon::{self, NameMethod};
 use super::progress::Meter;
-use super::{anchor, dnssec, playground, say};
+use super::{anchor, dns, dnssec, playground, resolve, say};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
@@ -48,6 +48,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         },
         Command::Anchor(command) => anchor::run(&settings, command).await,
         Command::Daemon(_) => daemon::run(&settings, quiet).await,
+        Command::Dns(_) => dns::run(&settings, quiet).await,
+        Command::Resolve(args) => resolve::run(&settings, args, quiet).await,
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
         Command::Status { json } => status(&settings, *json),
@@ -88,7 +90,7 @@ pub(super) fn open(settings: &Settings) -> Result<Node> {
 }
 
 /// Brings the headers up to date, with progress on standard error.
-async fn bring_up_to_date(settings: &Settings, node: &mut Node, quiet: bool) -> Result<SyncReport> {
+pub(super) async fn bring_up_to_date(settings: &Settings, node: &mut Node, quiet: bool) -> Result<SyncReport> {
     let network = node.tree().params().network;
     ensure!(
         !node.servers().is_empty(),

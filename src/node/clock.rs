@@ -7,18 +7,20 @@ use crate::time::{Moment, Now, Timestamp};
 
 /// Reads both clocks; the steady one counts from when this was made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub struct Clock {
     started: Instant,
 }
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    /// Makes a clock whose steady time begins now.
+    pub fn start() -> Self {
         Self {
             started: Instant::now(),
         }
     }
 
-    pub(super) fn now(&self) -> Now {
+    /// Reads both clocks.
+    pub fn now(&self) -> Now {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
-use bitcoin::hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256};
 use bitcoin::pow::Work;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -96,7 +95,12 @@ pub(super) struct Shared {
     /// What isolation IDs are hashed with, so that memory holds none of them.
     id_key: [u8; 32],
     stop: watch::Sender<bool>,
+    forgetting: Mutex<Vec<Forgetting>>,
 }
+
+/// What a front does when an identity is forgotten; `None`: all of them. It is told the identity as
+/// [`Handle::blinded`] returns it.
+type Forgetting = Box<dyn Fn(Option<&IsolationId>) + Send + Sync>;
 
 /// A way to a running node; clones lead to the same one.
 #[derive(Clone)]
@@ -131,6 +135,7 @@ impl Handle {
             settings: *settings,
             id_key: rand::random(),
             stop: watch::Sender::new(false),
+            forgetting: Mutex::new(Vec::new()),
         }))
     }
 
@@ -251,7 +256,8 @@ impl Handle {
         Ok((entries, self.state().node.tree().tip()))
     }
 
-    /// Returns the identity that a request belongs to, and whether it is for this request alone.
+    /// Returns the identity that a request belongs to, and whether it is for this request alone. Absence is the default
+    /// identity, which an empty ID is too.
     fn identity(&self, id: Option<IsolationId>) -> (IsolationId, bool) {
         let given = id.filter(|id| !id.as_bytes().is_empty());
         let apart = given.is_none() && self.0.settings.anonymous_apart;
@@ -260,7 +266,7 @@ impl Handle {
         } else {
             self.0.id_key
         };
-        (hashed(&key, given.as_ref()), apart)
+        (given.unwrap_or_default().blinded(&key), apart)
     }
 
     fn check_ready(&self, state: &State) -> Result<(), NodeError> {
@@ -293,6 +299,32 @@ impl Handle {
         }
     }
 
+    /// Returns what an identity is known by here, which tells nobody what its ID was.
+    pub fn blinded(&self, id: &IsolationId) -> IsolationId {
+        id.blinded(&self.0.id_key)
+    }
+
+    /// Has a front forget identities along with the node: when a caller asks for it, and when they were not used for
+    /// long. It is told them as [`Self::blinded`] returns them; `None`: all.
+    pub fn forget_along(&self, forget: impl Fn(Option<&IsolationId>) + Send + Sync + 'static) {
+        self.forgetting().push(Box::new(forget));
+    }
+
+    fn forgetting(&self) -> MutexGuard<'_, Vec<Forgetting>> {
+        self.0.forgetting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_in_fronts(&self, id: Option<&IsolationId>) {
+        for forget in self.forgetting().iter() {
+            forget(id);
+        }
+    }
+
+    /// Returns the newest block's hash.
+    pub fn tip_hash(&self) -> BlockHash {
+        self.state().node.tree().tip().hash
+    }
+
     /// Returns the best chain's header at a height, if known.
     pub fn header_at(&self, height: Height) -> Option<PureHeader> {
         self.state().node.tree().header_at(height)
@@ -313,12 +345,13 @@ impl Handle {
     /// Forgets an isolation ID: its connections are closed, what is cached for it is dropped. `None` forgets all. No
     /// lookup that begins after this returns has anything of what was before.
     pub fn forget(&self, id: Option<IsolationId>) {
-        let id = id.map(|id| hashed(&self.0.id_key, Some(&id)));
+        let id = id.map(|id| self.blinded(&id));
         // The pool does so as well, but only when its turn comes.
         match &id {
             Some(id) => self.state().callers.forget(id),
             None => self.state().callers.forget_all(),
         }
+        self.forget_in_fronts(id.as_ref());
         self.0.leases.forget(id);
     }
 
@@ -332,14 +365,6 @@ impl Handle {
         // The sender lives as long as this handle.
         let _ = self.0.stop.subscribe().wait_for(|stop| *stop).await;
     }
-}
-
-/// Hashes an ID with a key of this process. Absence is the default identity, which an empty ID is too.
-fn hashed(key: &[u8; 32], id: Option<&IsolationId>) -> IsolationId {
-    let mut engine = HmacEngine::<sha256::Hash>::new(key);
-    engine.input(id.map_or(&[], |id| id.as_bytes()));
-    let hash = Hmac::<sha256::Hash>::from_engine(engine).to_byte_array();
-    IsolationId::new(&hash).unwrap_or_default()
 }
 
 impl Lend for Handle {
@@ -361,6 +386,7 @@ impl Owner for Handle {
 
     fn forgotten(&self, id: &IsolationId) {
         self.state().callers.forget(id);
+        self.forget_in_fronts(Some(id));
     }
 
     fn counted(&self, counts: Counts) {

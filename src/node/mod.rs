@@ -23,6 +23,7 @@ mod store;
 
 pub use anchor_check::Opinion;
 pub use callers::CacheSettings;
+pub use clock::Clock;
 pub use daemon::{DaemonSettings, run_daemon};
 pub use error::NodeError;
 pub use handle::{Answer, Handle, Question, Standing};

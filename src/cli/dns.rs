@@ -1,0 +1,131 @@
+//! The DNS server: by itself, or beside the daemon.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use sd_notify::NotifyState;
+
+use isonym::dns::backend::Backend;
+use isonym::dns::book::CacheSettings;
+use isonym::dns::dnssec::{Signer, folder};
+use isonym::dns::resolver::{Resolver, Settings as ResolverSettings};
+use isonym::dns::secure::Signers;
+use isonym::dns::server::{self, Limits, Socket};
+use isonym::rpc::client::{self, Client};
+
+use super::daemon::{CALL_TIMEOUT, EndSignals, announced, client};
+use super::say;
+use crate::config::{BackendSettings, DnsSettings, Settings};
+
+/// A DNS server that has its ports, but answers nothing yet.
+pub(super) struct DnsServer {
+    sockets: Vec<Socket>,
+    settings: ResolverSettings,
+    limits: Limits,
+}
+
+impl DnsServer {
+    /// Opens the ports and reads the keys; `None` when there is nowhere to listen.
+    pub(super) async fn open(settings: &DnsSettings, cache: CacheSettings, quiet: bool) -> Result<Option<Self>> {
+        if settings.listen.is_empty() {
+            ensure!(settings.keys.is_none(), "--dnssec goes with --dns-listen");
+            return Ok(None);
+        }
+        let mut signers = Vec::new();
+        if let Some(keys) = &settings.keys {
+            for apex in settings.engine.zones.apexes() {
+                let keys = folder::read(keys, apex).context("--dnssec")?;
+                signers.push(Signer::new(keys));
+            }
+        }
+        let signers = Signers::new(signers);
+        let mut engine = settings.engine.clone();
+        engine.dnskeys = signers.dnskeys();
+        let mut sockets = Vec::new();
+        for listen in &settings.listen {
+            let socket = Socket::bind(*listen).await.with_context(|| {
+                format!("cannot listen on {listen}: another program may use the port, or it is for root alone; choose one with --dns-listen ADDR:PORT")
+            })?;
+            let address = socket.address()?;
+            warn_of_others(address);
+            if !quiet {
+                say(format_args!("listening on {address} for DNS"));
+            }
+            sockets.push(socket);
+        }
+        Ok(Some(Self {
+            sockets,
+            settings: ResolverSettings {
+                engine,
+                signers,
+                cache,
+                limits: settings.limits,
+                anonymous: settings.anonymous,
+            },
+            limits: Limits {
+                echo_id: settings.echo_id,
+                ..Limits::default()
+            },
+        }))
+    }
+
+    /// Answers until `stop` is ready.
+    pub(super) async fn serve(self, backend: Backend, stop: impl Future<Output = ()>) {
+        let resolver: Arc<Resolver> = Resolver::new(backend, self.settings);
+        server::serve(self.sockets, resolver, self.limits, stop).await;
+    }
+}
+
+fn warn_of_others(address: SocketAddr) {
+    if !address.ip().is_loopback() {
+        tracing::warn!("DNS listens on {address}, beyond this machine: whoever reaches it can have names looked up");
+    }
+}
+
+/// Runs the server by itself until a signal ends it.
+pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    let mut dns = settings.dns.clone();
+    if dns.listen.is_empty() {
+        dns.listen.push(DEFAULT_LISTEN.into());
+    }
+    let client = name_show(settings)?;
+    let Some(server) = DnsServer::open(&dns, CacheSettings::default(), quiet).await? else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let signals = EndSignals::catch().context("cannot wait for signals")?;
+    // Nobody but systemd hears this, and without it nobody.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    server.serve(Backend::Rpc(Box::new(client)), signals.wait()).await;
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the server listens when nothing else is said: no port that needs root.
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 5300);
+
+/// Returns the `name_show` to ask: the one that is named, else the running daemon's.
+fn name_show(settings: &Settings) -> Result<Client> {
+    if let Some(backend) = &settings.backend {
+        return named(backend);
+    }
+    let Some(address) = announced(settings) else {
+        bail!(
+            "no daemon runs on {}: start `isonym daemon`, have it serve DNS itself with --dns-listen, or name another \
+             server with --rpc-url",
+            settings.folder.display()
+        );
+    };
+    client(settings, address)
+}
+
+/// Returns a client of the `name_show` that the user named.
+pub(super) fn named(backend: &BackendSettings) -> Result<Client> {
+    Ok(Client::new(client::Settings {
+        url: backend.url.clone(),
+        login: backend.login.clone(),
+        dialect: backend.dialect,
+        timeout: CALL_TIMEOUT,
+    })?)
+}

@@ -1,0 +1,116 @@
+//! The zone's own records, and those of the names that stand for this server.
+
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+use std::net::IpAddr;
+
+use super::{Answering, Reply};
+use crate::dns::zones::Place;
+
+/// Below this label of each zone are the server's own names: it can't be a Namecoin domain, and is ncdns's.
+pub(super) const META: &[u8] = b"x--nmc";
+
+/// How long the zone's own records hold, in seconds.
+const APEX_TTL: u32 = 86_400;
+
+/// How long a name that can't be a domain may be taken for absent, in seconds: the SOA's minimum.
+pub(super) const NEGATIVE_TTL: u32 = 600;
+
+/// The seconds that the SOA states: refresh and retry, which no secondary of ours heeds, and expire.
+const REFRESH: i32 = 600;
+const EXPIRE: i32 = 7200;
+
+impl Answering<'_> {
+    /// Answers for the zone's apex.
+    pub(super) fn at_apex(&self) -> Reply {
+        let mut records = vec![(RecordType::SOA, vec![self.soa_data()])];
+        let servers = self.nameservers().into_iter().map(|name| RData::NS(NS(name)));
+        records.push((RecordType::NS, servers.collect()));
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for address in &self.settings.vanity {
+            match address {
+                IpAddr::V4(address) => v4.push(RData::A(A(*address))),
+                IpAddr::V6(address) => v6.push(RData::AAAA(AAAA(*address))),
+            }
+        }
+        if let Some(keys) = self.settings.dnskeys.get(&self.apex) {
+            records.push((RecordType::DNSKEY, keys.iter().map(|key| key.data.clone()).collect()));
+        }
+        records.push((RecordType::A, v4));
+        records.push((RecordType::AAAA, v6));
+        self.own_records(records)
+    }
+
+    /// Answers for a name of this server's.
+    pub(super) fn at_meta(&self, place: &Place<'_>) -> Reply {
+        let labels: Vec<&[u8]> = place.below().skip(1).collect();
+        match labels.as_slice() {
+            [b"this"] => self.own_records(vec![(RecordType::A, vec![RData::A(A(self.settings.self_ip))])]),
+            [b"aia"] => match self.own_name() {
+                Some(name) if !matches!(self.question.kind, RecordType::ANY | RecordType::CNAME) => Reply {
+                    answers: vec![self.record(APEX_TTL, RData::CNAME(CNAME(name)))],
+                    ..self.reply(APEX_TTL)
+                },
+                name => {
+                    let data = name.map(|name| RData::CNAME(CNAME(name)));
+                    self.own_records(vec![(RecordType::CNAME, data.into_iter().collect())])
+                }
+            },
+            // As with ncdns, all else below the label is there and empty.
+            _ => self.own_records(Vec::new()),
+        }
+    }
+
+    fn own_records(&self, records: Vec<(RecordType, Vec<RData>)>) -> Reply {
+        let kind = self.question.kind;
+        let mut records: Vec<_> = records.into_iter().filter(|(_, data)| !data.is_empty()).collect();
+        let wanted = records
+            .iter()
+            .position(|(found, _)| kind == RecordType::ANY || *found == kind);
+        let Some(wanted) = wanted else {
+            let types = records.into_iter().map(|(kind, _)| kind).collect();
+            return self.no_such_type(types, APEX_TTL);
+        };
+        let (_, data) = records.swap_remove(wanted);
+        Reply {
+            answers: data.into_iter().map(|data| self.record(APEX_TTL, data)).collect(),
+            ..self.reply(APEX_TTL)
+        }
+    }
+
+    /// Returns the zone's SOA record, as negative answers carry it.
+    pub(super) fn soa(&self) -> Record {
+        Record::from_rdata(self.apex.clone(), NEGATIVE_TTL, self.soa_data())
+    }
+
+    fn soa_data(&self) -> RData {
+        let server = self.nameservers().into_iter().next().unwrap_or_default();
+        RData::SOA(SOA::new(
+            server,
+            self.settings.hostmaster.clone(),
+            1,
+            REFRESH,
+            REFRESH,
+            EXPIRE,
+            NEGATIVE_TTL,
+        ))
+    }
+
+    fn nameservers(&self) -> Vec<Name> {
+        if self.settings.nameservers.is_empty() {
+            // Under an apex so long that its own server has no name, the apex itself is named.
+            vec![self.own_name().unwrap_or_else(|| self.apex.clone())]
+        } else {
+            self.settings.nameservers.clone()
+        }
+    }
+
+    /// Returns the name that stands for this server.
+    fn own_name(&self) -> Option<Name> {
+        self.apex
+            .prepend_label(META)
+            .and_then(|meta| meta.prepend_label("this"))
+            .ok()
+    }
+}

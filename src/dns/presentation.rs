@@ -1,0 +1,125 @@
+//! Records as text, as zone files have them (RFC 1035 section 5.1).
+
+use std::fmt::Write as _;
+
+use hickory_proto::dnssec::rdata::DNSSECRData;
+use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable as _, BinEncodable as _};
+
+/// The type of a location (RFC 1876), which our DNS library has no name for.
+pub const LOC: RecordType = RecordType::Unknown(29);
+
+/// Writes a type: its name, else as RFC 3597 section 5 has it.
+pub fn type_text(kind: RecordType) -> String {
+    match kind {
+        LOC => "LOC".to_owned(),
+        RecordType::Unknown(number) => format!("TYPE{number}"),
+        kind => kind.to_string(),
+    }
+}
+
+/// Reads a type: its name in any case, or `TYPE` and its number.
+pub fn parse_type(text: &str) -> Option<RecordType> {
+    let text = text.to_ascii_uppercase();
+    if text == "LOC" {
+        return Some(LOC);
+    }
+    match text.strip_prefix("TYPE") {
+        Some(number) => number.parse::<u16>().ok().map(RecordType::from),
+        None => text.parse().ok(),
+    }
+}
+
+/// Writes a record's data.
+pub fn data_text(data: &RData) -> String {
+    match data {
+        RData::TXT(text) => {
+            let strings: Vec<String> = text.txt_data.iter().map(|string| quoted(string)).collect();
+            strings.join(" ")
+        }
+        RData::TLSA(tlsa) => {
+            let numbers = [tlsa.cert_usage.into(), tlsa.selector.into(), u8::from(tlsa.matching)];
+            let [usage, selector, matching] = numbers;
+            format!("{usage} {selector} {matching} {}", hex(&tlsa.cert_data))
+        }
+        RData::SSHFP(key) => {
+            let [algorithm, kind] = [u8::from(key.algorithm), key.fingerprint_type.into()];
+            format!("{algorithm} {kind} {}", hex(&key.fingerprint))
+        }
+        RData::DNSSEC(DNSSECRData::DS(ds)) => {
+            let [algorithm, kind] = [u8::from(ds.algorithm()), ds.digest_type().into()];
+            format!("{} {algorithm} {kind} {}", ds.key_tag(), hex(ds.digest()))
+        }
+        RData::Unknown { code, rdata } if *code == RecordType::DNAME => {
+            Name::from_bytes(&rdata.anything).map_or_else(|_| generic(&rdata.anything), |name| name.to_ascii())
+        }
+        RData::Unknown { rdata, .. } => generic(&rdata.anything),
+        RData::A(_)
+        | RData::AAAA(_)
+        | RData::CNAME(_)
+        | RData::MX(_)
+        | RData::NS(_)
+        | RData::SOA(_)
+        | RData::SRV(_) => data.to_string(),
+        data => data
+            .to_bytes()
+            .map_or_else(|_| data.to_string(), |bytes| generic(&bytes)),
+    }
+}
+
+/// Writes data of any type as RFC 3597 section 5 has it.
+fn generic(bytes: &[u8]) -> String {
+    format!("\\# {} {}", bytes.len(), hex(bytes)).trim_end().to_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bitcoin::hex::DisplayHex::to_lower_hex_string(bytes)
+}
+
+fn quoted(string: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for byte in string {
+        // Writing to a string can't fail.
+        let _ = match byte {
+            b'"' | b'\\' => write!(text, "\\{}", char::from(*byte)),
+            0x20..=0x7e => write!(text, "{}", char::from(*byte)),
+            _ => write!(text, "\\{byte:03}"),
+        };
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::rdata::{NULL, TXT};
+
+    use super::*;
+
+    #[test]
+    fn types_are_read_as_they_are_written() {
+        for number in 0..400 {
+            let kind = RecordType::from(number);
+            if kind != RecordType::ZERO {
+                assert_eq!(parse_type(&type_text(kind)), Some(kind), "{number}");
+            }
+        }
+        assert_eq!(parse_type("aaaa"), Some(RecordType::AAAA));
+        assert_eq!(parse_type("type65535"), Some(RecordType::from(65535)));
+        for text in ["", "TYPE", "TYPE65536", "NOSUCH"] {
+            assert_eq!(parse_type(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_in_texts_can_do_no_harm() {
+        let text = TXT::from_bytes(vec![b"a\"b\\c", b"\x07\xff\n", b""]);
+        assert_eq!(data_text(&RData::TXT(text)), r#""a\"b\\c" "\007\255\010" """#);
+        let unknown = |bytes: &[u8]| {
+            let (code, rdata) = (RecordType::from(65280), NULL::with(bytes.to_vec()));
+            data_text(&RData::Unknown { code, rdata })
+        };
+        assert_eq!(unknown(&[1, 0xab]), r"\# 2 01ab");
+        assert_eq!(unknown(&[]), r"\# 0");
+    }
+}

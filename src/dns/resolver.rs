@@ -1,0 +1,300 @@
+//! Carries questions out: what is not known is looked up, under the isolation ID of the question and once at a time.
+//!
+//! No question waits for another one's lookup but where both have the same ID and need the same name. What would be too
+//! much at once is refused, not queued: in a queue one ID would feel the other.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant as Deadline, timeout_at};
+
+use super::backend::Backend;
+use super::book::{Book, CacheSettings, Held, Instant, Key, Known};
+use super::engine::{self, Note, Reply, Step};
+use super::message::Query;
+use super::secure::{Signers, secure};
+use crate::isolation::IsolationId;
+use crate::name::NameId;
+use crate::node::Clock;
+
+/// How questions without an isolation ID are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Not at all: they are all of the default identity.
+    #[default]
+    Together,
+    /// By the address that they come from.
+    ByAddress,
+    /// By address and port: by socket, that is.
+    ByPort,
+    /// Each is an identity of its own, and nothing is remembered for it.
+    Apart,
+}
+
+/// Bounds and waits of the resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a question waits for lookups. They go on without it, so that it can be asked again.
+    pub patience: Duration,
+    /// Most lookups at once.
+    pub lookups: usize,
+    /// Most lookups at once under one isolation ID.
+    pub lookups_of_one: usize,
+    /// Most lookups for one question, imports and glue of other names included.
+    pub lookups_of_question: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(15),
+            lookups: 512,
+            lookups_of_one: 64,
+            lookups_of_question: 64,
+        }
+    }
+}
+
+/// How questions are answered.
+#[derive(Debug)]
+pub struct Settings {
+    /// What is served.
+    pub engine: engine::Settings,
+    /// What signs it.
+    pub signers: Signers,
+    /// What is remembered.
+    pub cache: CacheSettings,
+    /// Bounds and waits.
+    pub limits: Limits,
+    /// How questions without an isolation ID are told apart.
+    pub anonymous: Anonymous,
+}
+
+/// Whose question it is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// What the book knows it by.
+    key: IsolationId,
+    /// What the backend is told.
+    told: Option<IsolationId>,
+    /// Whether it is for this question alone.
+    once: bool,
+}
+
+/// A lookup on its way: its number, and where its result will be.
+type Flight = (u64, watch::Receiver<Option<Known>>);
+
+struct State {
+    book: Book,
+    flights: HashMap<Key, Flight>,
+    begun: u64,
+}
+
+/// Answers questions.
+pub struct Resolver {
+    backend: Backend,
+    settings: Settings,
+    clock: Clock,
+    /// What isolation IDs are hashed with, so that memory holds none of them.
+    key: [u8; 32],
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver(..)")
+    }
+}
+
+impl Resolver {
+    /// Makes a resolver. With a node behind it, it forgets whom that forgets.
+    pub fn new(backend: Backend, settings: Settings) -> Arc<Self> {
+        let resolver = Arc::new(Self::unbound(backend, settings));
+        if let Backend::Node(node) = &resolver.backend {
+            let bound = Arc::downgrade(&resolver);
+            node.forget_along(move |key| {
+                if let Some(resolver) = bound.upgrade() {
+                    resolver.forget(key);
+                }
+            });
+        }
+        resolver
+    }
+
+    fn unbound(backend: Backend, settings: Settings) -> Self {
+        Self {
+            backend,
+            clock: Clock::start(),
+            key: rand::random(),
+            state: Mutex::new(State {
+                book: Book::new(settings.cache),
+                flights: HashMap::new(),
+                begun: 0,
+            }),
+            settings,
+        }
+    }
+
+    /// A task that panicked cannot have left the state half-changed: nothing in it panics between two changes.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how many names are remembered, and the bytes that they take.
+    pub fn size(&self) -> (usize, usize) {
+        self.state().book.size()
+    }
+
+    /// Says whose question it is that comes from an address.
+    pub fn identity(&self, query: &Query, from: SocketAddr) -> Identity {
+        let told = match (&query.isolation_id, self.settings.anonymous) {
+            (Some(id), _) => Some(id.clone()),
+            (None, Anonymous::Together) => None,
+            (None, Anonymous::ByAddress) => self.made_up(from.ip().to_string().as_bytes()),
+            (None, Anonymous::ByPort) => self.made_up(from.to_string().as_bytes()),
+            (None, Anonymous::Apart) => self.made_up(&rand::random::<[u8; 32]>()),
+        };
+        Identity {
+            key: self.blinded(&told.clone().unwrap_or_default()),
+            told,
+            once: query.isolation_id.is_none() && self.settings.anonymous == Anonymous::Apart,
+        }
+    }
+
+    /// Makes an ID that nobody can pass by guessing: text, since some backends take nothing else.
+    fn made_up(&self, of: &[u8]) -> Option<IsolationId> {
+        let blinded = IsolationId::new(of)?.blinded(&self.key);
+        let text = bitcoin::hex::DisplayHex::to_lower_hex_string(blinded.as_bytes());
+        IsolationId::new(format!("dns-client-{text}").as_bytes())
+    }
+
+    /// Returns what an identity is known by here: the same as in the node that forgets it, where there is one.
+    fn blinded(&self, id: &IsolationId) -> IsolationId {
+        match &self.backend {
+            Backend::Node(node) => node.blinded(id),
+            Backend::Rpc(_) => id.blinded(&self.key),
+        }
+    }
+
+    /// Forgets all that was looked up under an identity, which is told as [`Handle::blinded`] returns it; `None`: under
+    /// any. What is being looked up is not remembered.
+    ///
+    /// [`Handle::blinded`]: crate::node::Handle::blinded
+    fn forget(&self, key: Option<&IsolationId>) {
+        let mut state = self.state();
+        state.book.forget(key);
+        state
+            .flights
+            .retain(|flight, _| key.is_some_and(|key| flight.id != *key));
+    }
+
+    /// Answers a question if nothing has to be looked up for it.
+    pub fn answer_at_once(&self, query: &Query, identity: &Identity) -> Option<Reply> {
+        match self.step(query, identity, &Held::new()) {
+            Step::Reply(reply) => Some(self.secured(*reply, query)),
+            Step::Need(_) => None,
+        }
+    }
+
+    /// Answers a question.
+    pub async fn answer(self: &Arc<Self>, query: &Query, identity: &Identity) -> Reply {
+        let deadline = Deadline::now() + self.settings.limits.patience;
+        let mut held = Held::new();
+        // Each round looks something up that was not held before, or ends.
+        let reply = loop {
+            match self.step(query, identity, &held) {
+                Step::Reply(reply) => break *reply,
+                Step::Need(names) => self.look_up(names, identity, deadline, &mut held).await,
+            }
+        };
+        if let (true, Some(id)) = (identity.once, &identity.told) {
+            self.backend.forget(id);
+        }
+        self.secured(reply, query)
+    }
+
+    fn step(&self, query: &Query, identity: &Identity, held: &Held) -> Step {
+        let at = self.instant();
+        let mut state = self.state();
+        engine::answer(&self.settings.engine, &query.question, |name, apex| {
+            state.book.find(&identity.key, name, apex, held, at)
+        })
+    }
+
+    fn instant(&self) -> Instant {
+        Instant {
+            now: self.clock.now().steady,
+            epoch: self.backend.newest_block(),
+        }
+    }
+
+    fn secured(&self, reply: Reply, query: &Query) -> Reply {
+        secure(reply, query, &self.settings.signers, self.clock.now().wall)
+    }
+
+    /// Looks names up side by side, and holds what they come to.
+    async fn look_up(self: &Arc<Self>, names: BTreeSet<NameId>, who: &Identity, deadline: Deadline, held: &mut Held) {
+        let mut flights = Vec::with_capacity(names.len());
+        for name in names {
+            let room = held.len() + flights.len() < self.settings.limits.lookups_of_question;
+            match room.then(|| self.begin(&name, who)).flatten() {
+                Some(flight) => flights.push((name, flight)),
+                None => {
+                    held.insert(name, Known::Failed(Note::Busy));
+                }
+            }
+        }
+        for (name, mut flight) in flights {
+            let known = match timeout_at(deadline, flight.wait_for(Option::is_some)).await {
+                Ok(Ok(known)) => known.clone(),
+                Ok(Err(_)) => None,
+                Err(_) => Some(Known::Failed(Note::Timeout)),
+            };
+            held.insert(name, known.unwrap_or(Known::Failed(Note::NoBackend)));
+        }
+    }
+
+    /// Begins to look a name up, or joins who does already under the same ID; `None` when too much goes on.
+    fn begin(self: &Arc<Self>, name: &NameId, who: &Identity) -> Option<watch::Receiver<Option<Known>>> {
+        let key = Key {
+            id: who.key.clone(),
+            name: name.clone(),
+        };
+        let mut state = self.state();
+        if let Some((_, flight)) = state.flights.get(&key)
+            && flight.has_changed().is_ok()
+        {
+            return Some(flight.clone());
+        }
+        let limits = &self.settings.limits;
+        let of_one = state.flights.keys().filter(|flight| flight.id == key.id).count();
+        if state.flights.len() >= limits.lookups || of_one >= limits.lookups_of_one {
+            return None;
+        }
+        state.begun += 1;
+        let number = state.begun;
+        let (result, flight) = watch::channel(None);
+        state.flights.insert(key.clone(), (number, flight.clone()));
+        drop(state);
+        let (resolver, who, epoch) = (Arc::clone(self), who.clone(), self.backend.newest_block());
+        // In a task of its own: who asked may lose patience, and ask again.
+        tokio::spawn(async move {
+            let known = resolver.backend.look_up(&key.name, who.told.as_ref()).await;
+            let now = resolver.clock.now().steady;
+            let mut state = resolver.state();
+            // Who was forgotten meanwhile is not remembered.
+            if state.flights.get(&key).is_some_and(|(other, _)| *other == number) {
+                state.flights.remove(&key);
+                if !who.once {
+                    state.book.store(key, known.clone(), Instant { now, epoch });
+                }
+            }
+            drop(state);
+            result.send_replace(Some(known));
+        });
+        Some(flight)
+    }
+}

@@ -1,0 +1,266 @@
+//! Listens for queries over UDP and TCP.
+//!
+//! hickory-net frames TCP and hickory-proto reads and writes messages. hickory-server's own loop is not used: it has no
+//! bound on connections or on queries that wait, starts a task for each query, and logs the names that are asked for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use hickory_net::runtime::iocompat::AsyncIoTokioAsStd;
+use hickory_net::tcp::TcpStream as DnsStream;
+use hickory_net::{BufDnsStreamHandle, DnsStreamHandle as _};
+use hickory_proto::op::{ResponseCode, SerialMessage};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{sleep, timeout};
+
+use super::engine::{Note, Reply};
+use super::message::{self, Incoming, Query, Transport};
+use super::resolver::Resolver;
+
+/// Bounds and waits of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Queries over UDP that wait for lookups at once; more get SERVFAIL.
+    pub waiting: usize,
+    /// TCP connections open at once; more wait to be accepted.
+    pub connections: usize,
+    /// Queries over one TCP connection that wait for lookups at once; more get SERVFAIL.
+    pub waiting_of_connection: usize,
+    /// How long a TCP connection may take for its next whole query; a fifth of that where most places are taken.
+    pub idle: Duration,
+    /// Whether isolation IDs are given back in answers, as ncdns does.
+    pub echo_id: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            waiting: 2048,
+            connections: 256,
+            waiting_of_connection: 32,
+            idle: Duration::from_secs(10),
+            echo_id: false,
+        }
+    }
+}
+
+/// Longest query over UDP that is read, in bytes: the longest isolation ID and name fit in several times.
+const MAX_QUERY: usize = 4096;
+
+/// Queries that are read from a socket before others have their turn.
+const BURST: usize = 64;
+
+/// Where to listen for queries.
+#[derive(Debug)]
+pub struct Socket {
+    udp: UdpSocket,
+    tcp: TcpListener,
+}
+
+impl Socket {
+    /// Opens a UDP and a TCP port of the same number.
+    ///
+    /// # Errors
+    ///
+    /// As the system says. Port 0 is any that is free for both.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        /// Tries to find a port that is free for both, where any will do.
+        const TRIES: usize = 16;
+        let mut tries = if address.port() == 0 { TRIES } else { 1 };
+        loop {
+            let udp = UdpSocket::bind(address).await?;
+            tries -= 1;
+            match TcpListener::bind(udp.local_addr()?).await {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+                tcp => return Ok(Self { udp, tcp: tcp? }),
+            }
+        }
+    }
+
+    /// Returns where it listens.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.udp.local_addr()
+    }
+}
+
+/// Serves queries until `stop` is ready.
+pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits, stop: impl Future<Output = ()>) {
+    let front = Front {
+        resolver,
+        limits,
+        waiting: Arc::new(Semaphore::new(limits.waiting)),
+        places: Arc::new(Semaphore::new(limits.connections.max(1))),
+    };
+    let mut listening = JoinSet::new();
+    for Socket { udp, tcp } in sockets {
+        listening.spawn(front.clone().datagrams(Arc::new(udp)));
+        listening.spawn(front.clone().connections(tcp));
+    }
+    // What they started ends with them: dropping a set ends its tasks.
+    stop.await;
+}
+
+/// What all sockets share.
+#[derive(Clone)]
+struct Front {
+    resolver: Arc<Resolver>,
+    limits: Limits,
+    /// Places for queries over UDP that wait.
+    waiting: Arc<Semaphore>,
+    /// Places for TCP connections.
+    places: Arc<Semaphore>,
+}
+
+impl Front {
+    async fn datagrams(self, socket: Arc<UdpSocket>) {
+        let mut buffer = [0; MAX_QUERY];
+        let mut waiting = JoinSet::new();
+        loop {
+            if let Err(error) = socket.readable().await {
+                tracing::warn!("cannot receive queries: {error}");
+                sleep(Duration::from_millis(100)).await;
+            }
+            for _ in 0..BURST {
+                match socket.try_recv_from(&mut buffer) {
+                    Ok((length, peer)) => {
+                        let bytes = buffer.get(..length).unwrap_or_default();
+                        self.datagram(&socket, bytes, peer, &mut waiting);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        tracing::debug!("a query could not be received: {error}");
+                        break;
+                    }
+                }
+            }
+            while waiting.try_join_next().is_some() {}
+            yield_now().await;
+        }
+    }
+
+    fn datagram(&self, socket: &Arc<UdpSocket>, bytes: &[u8], peer: SocketAddr, waiting: &mut JoinSet<()>) {
+        // Nobody can be there: it was made up to make us send.
+        if peer.port() == 0 {
+            return;
+        }
+        // A reply that the system has no room for is lost, as any datagram may be.
+        let send = |bytes: &[u8]| drop(socket.try_send_to(bytes, peer));
+        let query = match message::read(bytes) {
+            Incoming::Ignored => return,
+            Incoming::Refused(reply) => return send(&reply),
+            Incoming::Query(query) => query,
+        };
+        let identity = self.resolver.identity(&query, peer);
+        if let Some(reply) = self.resolver.answer_at_once(&query, &identity) {
+            return send(&self.written(&query, &reply, Transport::Udp));
+        }
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return send(&self.written(&query, &busy(), Transport::Udp));
+        };
+        let (front, socket) = (self.clone(), Arc::clone(socket));
+        waiting.spawn(async move {
+            let reply = front.resolver.answer(&query, &identity).await;
+            drop(place);
+            let bytes = front.written(&query, &reply, Transport::Udp);
+            let _ = socket.send_to(&bytes, peer).await;
+        });
+    }
+
+    async fn connections(self, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let front = self.clone();
+                    connections.spawn(async move {
+                        front.connection(stream, peer).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    // Out of file descriptors, most likely: trying again at once would spin.
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+        let _ = stream.set_nodelay(true);
+        let places = self.limits.waiting_of_connection.saturating_mul(2);
+        let (stream, mut replies) = DnsStream::from_stream_with_buffer_size(AsyncIoTokioAsStd(stream), peer, places);
+        let mut stream = pin!(stream);
+        let mut waiting = JoinSet::new();
+        loop {
+            // Polled for replies to go out as well as for queries to come in.
+            let next = tokio::select! {
+                next = timeout(self.patience(), stream.next()) => next,
+                Some(_) = waiting.join_next() => continue,
+            };
+            match next {
+                Ok(Some(Ok(query))) => self.segment(query.bytes(), peer, &mut replies, &mut waiting),
+                Ok(Some(Err(_)) | None) => return,
+                Err(_) if waiting.is_empty() => return,
+                // It waits for us.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn segment(&self, bytes: &[u8], peer: SocketAddr, replies: &mut BufDnsStreamHandle, waiting: &mut JoinSet<()>) {
+        let send = move |replies: &mut BufDnsStreamHandle, bytes: Vec<u8>| {
+            // Who asks for more than he reads loses replies.
+            let _ = replies.send(SerialMessage::new(bytes, peer));
+        };
+        let query = match message::read(bytes) {
+            Incoming::Ignored => return,
+            Incoming::Refused(reply) => return send(replies, reply),
+            Incoming::Query(query) => query,
+        };
+        let identity = self.resolver.identity(&query, peer);
+        if let Some(reply) = self.resolver.answer_at_once(&query, &identity) {
+            return send(replies, self.written(&query, &reply, Transport::Tcp));
+        }
+        if waiting.len() >= self.limits.waiting_of_connection {
+            return send(replies, self.written(&query, &busy(), Transport::Tcp));
+        }
+        let (front, mut replies) = (self.clone(), replies.clone());
+        waiting.spawn(async move {
+            let reply = front.resolver.answer(&query, &identity).await;
+            send(&mut replies, front.written(&query, &reply, Transport::Tcp));
+        });
+    }
+
+    /// Returns how long a connection may be idle.
+    fn patience(&self) -> Duration {
+        let crowded = self.places.available_permits() < self.limits.connections / 4;
+        if crowded {
+            self.limits.idle / 5
+        } else {
+            self.limits.idle
+        }
+    }
+
+    fn written(&self, query: &Query, reply: &Reply, transport: Transport) -> Vec<u8> {
+        message::write(query, reply, transport, self.limits.echo_id)
+    }
+}
+
+fn busy() -> Reply {
+    Reply::noted(ResponseCode::ServFail, Note::Busy)
+}
