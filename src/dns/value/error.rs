@@ -104,7 +104,22 @@ pub enum Reason {
     /// More records than one domain may have.
     #[error("the domain would have more than {MAX_RECORDS} records or {MAX_BYTES} bytes of them")]
     RecordCount,
-    /// More dehydrated certificates than are checked for one domain.
-    #[error("more than {MAX_CERTIFICATES} certificates")]
+    /// Bytes that are not the key of a known kind, or a dehydrated certificate of another version.
+    #[error("not a dehydrated certificate of version 1 with an RSA, uncompressed ECDSA or Ed25519 key")]
+    Certificate,
+    /// A dehydrated certificate that isn't below a port and a protocol, as `_443._tcp`.
+    #[error("no domain to certify: expected below port and protocol, such as `_443._tcp`")]
+    CertifiedName,
+    /// A certificate's time that no certificate can state.
+    #[error("time after the year 9999")]
+    CertificateTime,
+    /// A signature of another kind than the key's, or that doesn't fit.
+    #[error("the signature does not fit the certificate of `{domain}`")]
+    CertificateSignature {
+        /// The domain that the certificate would be of.
+        domain: String,
+    },
+    /// More certificates and compressed keys than are computed for one domain.
+    #[error("more than {MAX_CERTIFICATES} certificates and compressed keys")]
     CertificateCount,
 }

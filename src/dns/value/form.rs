@@ -56,11 +56,7 @@ fn row<const N: usize>(json: &Json) -> Result<&[Json; N], Reason> {
 }
 
 /// Reads each member of a list and reports those that `read` refuses.
-pub(in crate::dns) fn each<T>(
-    members: &[Json],
-    report: &mut Report<'_>,
-    read: impl Fn(&Json) -> Result<T, Reason>,
-) -> Vec<T> {
+pub(super) fn each<T>(members: &[Json], report: &mut Report<'_>, read: impl Fn(&Json) -> Result<T, Reason>) -> Vec<T> {
     let mut found = Vec::new();
     for (index, json) in members.iter().enumerate() {
         match read(json) {

@@ -15,7 +15,7 @@ mod problem;
 mod target;
 
 pub use error::{Reason, ValueError};
-pub(super) use form::{base64, each, number};
+pub(super) use form::{base64, number};
 pub(super) use import::{Import, imports};
 pub(super) use item::{Key, ds, ip, ip6, onions, sshfp, txt};
 pub(super) use json::Json;

@@ -3,9 +3,11 @@
 //! Building is a function of values: it names the imports that have to be looked up, and is called again with them.
 //! Everything is bounded by `value::bounds`, so no value can make a domain that costs more.
 
+mod certificate;
 mod expand;
 mod label;
 mod object;
+mod public_key;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -77,7 +79,7 @@ pub fn build(
     };
     let mut apex = apex.to_lowercase();
     apex.set_fqdn(true);
-    let root = Records::new(&apex, &mut problems).top(&tree);
+    let root = Records::new(name, &apex, &mut problems).top(&tree);
     Ok(Built::Domain(Domain {
         root,
         problems: problems.into_vec(),

@@ -9,12 +9,13 @@ use hickory_proto::serialize::binary::BinEncodable;
 
 use super::Node;
 use super::object::{Item, Object};
-use super::tls;
+use super::tls::Tls;
 use crate::dns::value::bounds::{MAX_BYTES, MAX_RECORDS};
 use crate::dns::value::{
     Json, Key, Place, Problems, Reason, Report, ds, has_nameserver, ip, ip6, is_target, loc, mx, ns, srv, sshfp,
     target, txt,
 };
+use crate::name::NameId;
 
 /// The port of mail transfer, whose SRV records give MX records. Source: IFA-0001.
 const SMTP: u16 = 25;
@@ -23,15 +24,17 @@ const SMTP: u16 = 25;
 pub(super) struct Records<'a> {
     apex: &'a Name,
     problems: &'a mut Problems,
+    tls: Tls,
     count: usize,
     bytes: usize,
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(apex: &'a Name, problems: &'a mut Problems) -> Self {
+    pub(super) fn new(name: &NameId, apex: &'a Name, problems: &'a mut Problems) -> Self {
         Self {
             apex,
             problems,
+            tls: Tls::new(name),
             count: 0,
             bytes: 0,
         }
@@ -40,11 +43,11 @@ impl<'a> Records<'a> {
     /// Makes the node of the apex and all below.
     pub(super) fn top(mut self, object: &Object<'_>) -> Node {
         let apex = self.apex;
-        self.node(object, apex, apex)
+        self.node(object, apex, apex, &[])
     }
 
-    /// Makes a node. `base` is the name of the object above.
-    fn node(&mut self, object: &Object<'_>, owner: &Name, base: &Name) -> Node {
+    /// Makes a node. `base` is the name of the object above, `labels` are those between owner and apex.
+    fn node(&mut self, object: &Object<'_>, owner: &Name, base: &Name, labels: &[&str]) -> Node {
         let place = Place { apex: self.apex, base };
         let mut node = Node::default();
         let mut is_alias = false;
@@ -63,9 +66,9 @@ impl<'a> Records<'a> {
             let name = self.target(item, &place);
             self.add(&mut node, name.map(|name| RData::CNAME(CNAME(name))));
         } else {
-            self.own(&mut node, object, &place);
+            self.own(&mut node, object, &place, labels);
         }
-        self.children(&mut node, object, owner);
+        self.children(&mut node, object, owner, labels);
         if !node.delegated && !is_alias {
             let exchanges = exchanges(&node);
             self.add(&mut node, exchanges);
@@ -96,12 +99,12 @@ impl<'a> Records<'a> {
                 rdata: NULL::with(bytes),
             };
             self.add(node, Some(record));
-            node.dname = Some(name);
+            node.dname = Some(name).filter(|_| !node.rrset(RecordType::DNAME).is_empty());
         }
     }
 
     /// Adds the records of an object that is neither delegated nor another's alias.
-    fn own(&mut self, node: &mut Node, object: &Object<'_>, place: &Place<'_>) {
+    fn own(&mut self, node: &mut Node, object: &Object<'_>, place: &Place<'_>, labels: &[&str]) {
         self.plain(node, object, Key::Ip, ip);
         self.plain(node, object, Key::Ip6, ip6);
         self.plain(node, object, Key::Txt, txt);
@@ -110,7 +113,7 @@ impl<'a> Records<'a> {
         self.plain(node, object, Key::Mx, |json, report| mx(json, place, report));
         self.plain(node, object, Key::Srv, |json, report| srv(json, place, report));
         if let Some(item) = object.item(Key::Tls) {
-            let records = tls::tls(&item.json, &mut self.problems.at(&item.path));
+            let records = self.tls.records(&item.json, labels, &mut self.problems.at(&item.path));
             self.add(node, records);
         }
         if let Some(item) = object.item(Key::Ns) {
@@ -155,7 +158,7 @@ impl<'a> Records<'a> {
         node.records.retain(|_, rrset| !rrset.is_empty());
     }
 
-    fn children(&mut self, node: &mut Node, object: &Object<'_>, owner: &Name) {
+    fn children(&mut self, node: &mut Node, object: &Object<'_>, owner: &Name, labels: &[&str]) {
         for (label, child) in &object.map {
             let Some(child) = child else { continue };
             if is_void(child) {
@@ -165,7 +168,8 @@ impl<'a> Records<'a> {
                 self.problems.add(*label, Reason::LongName);
                 continue;
             };
-            let child = self.node(child, &name, owner);
+            let labels: Vec<&str> = [*label].into_iter().chain(labels.iter().copied()).collect();
+            let child = self.node(child, &name, owner, &labels);
             node.children.insert(label.as_bytes().into(), child);
         }
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::dns::value::bounds::{MAX_BYTES, MAX_IMPORTS, MAX_MAP_DEPTH, MAX_OBJECTS, MAX_RECORDS};
+use crate::dns::value::bounds::{MAX_BYTES, MAX_CERTIFICATES, MAX_IMPORTS, MAX_MAP_DEPTH, MAX_OBJECTS, MAX_RECORDS};
 
 const APEX: &str = "example.bit.";
 
@@ -28,6 +28,8 @@ struct Case {
     /// Values of other names; null for one that doesn't exist.
     #[serde(default)]
     imports: BTreeMap<String, Value>,
+    /// `d/example` where there is none.
+    name: Option<String>,
     apex: Option<String>,
     /// All records, by owner and type.
     expect: BTreeMap<String, Vec<String>>,
@@ -54,12 +56,18 @@ fn name(text: &str) -> NameId {
     NameId::new(text.as_bytes()).unwrap()
 }
 
-/// Builds `d/example`, looking up in `world` what is needed; what isn't there is absent.
-fn resolve(value: &NameValue, apex: &str, world: &BTreeMap<NameId, NameValue>) -> Result<(Domain, usize), ValueError> {
+/// Builds a domain, looking up in `world` what is needed; what isn't there is absent. Also returns how many names were
+/// looked up.
+fn resolve_name(
+    id: &NameId,
+    value: &NameValue,
+    apex: &str,
+    world: &BTreeMap<NameId, NameValue>,
+) -> Result<(Domain, usize), ValueError> {
     let apex = Name::from_ascii(apex).unwrap();
     let mut imports = BTreeMap::new();
     loop {
-        let needs = match build(&name("d/example"), value, &apex, &imports)? {
+        let needs = match build(id, value, &apex, &imports)? {
             Built::Domain(domain) => return Ok((domain, imports.len())),
             Built::Needs(needs) => needs,
         };
@@ -72,8 +80,12 @@ fn resolve(value: &NameValue, apex: &str, world: &BTreeMap<NameId, NameValue>) -
     }
 }
 
+fn resolve(value: &NameValue, world: &BTreeMap<NameId, NameValue>) -> Result<(Domain, usize), ValueError> {
+    resolve_name(&name("d/example"), value, APEX, world)
+}
+
 fn domain(json: &Value) -> Domain {
-    resolve(&value_of(json), APEX, &BTreeMap::new()).unwrap().0
+    resolve(&value_of(json), &BTreeMap::new()).unwrap().0
 }
 
 /// Everything a domain says, in presentation format.
@@ -170,10 +182,11 @@ fn cases_give_the_records_expected() {
     let vectors: Vectors = serde_json::from_str(include_str!("../../../tests/vectors/dns/values.json")).unwrap();
     let mut failed = Vec::new();
     for case in vectors.cases {
+        let id = name(case.name.as_deref().unwrap_or("d/example"));
         let apex = case.apex.as_deref().unwrap_or(APEX);
         let present = case.imports.iter().filter(|(_, json)| !json.is_null());
         let world = present.map(|(id, json)| (name(id), value_of(json))).collect();
-        let (domain, _) = resolve(&value_of(&case.value), apex, &world).unwrap();
+        let (domain, _) = resolve_name(&id, &value_of(&case.value), apex, &world).unwrap();
         let shown = Shown::of(&domain, apex);
         let mut problems: Vec<_> = domain
             .problems()
@@ -205,7 +218,7 @@ fn what_is_no_json_is_an_error() {
         (b"\xa0", ValueError::Encoding),
     ] {
         let value = NameValue::new(bytes).unwrap();
-        assert_eq!(resolve(&value, APEX, &BTreeMap::new()), Err(error));
+        assert_eq!(resolve(&value, &BTreeMap::new()), Err(error));
     }
 }
 
@@ -245,7 +258,7 @@ fn nested_imports_are_bounded() {
             )
         })
         .collect();
-    let (domain, lookups) = resolve(&value_of(&json!({"import": "dd/0"})), APEX, &world).unwrap();
+    let (domain, lookups) = resolve(&value_of(&json!({"import": "dd/0"})), &world).unwrap();
     assert!(lookups <= MAX_IMPORTS);
     let shown = Shown::of(&domain, APEX);
     assert!(
@@ -273,7 +286,7 @@ fn names_to_look_up_are_bounded() {
             )
         })
         .collect();
-    let (domain, lookups) = resolve(&value_of(&json!({"import": "dd/0"})), APEX, &world).unwrap();
+    let (domain, lookups) = resolve(&value_of(&json!({"import": "dd/0"})), &world).unwrap();
     assert_eq!(lookups, MAX_IMPORTS);
     assert_eq!(domain.root().rrset(RecordType::A).len(), 1);
     assert!(
@@ -292,7 +305,7 @@ fn records_are_bounded() {
         .map(|label| (format!("{label}"), json!({"import": "dd/x"})))
         .collect();
     world.insert(name("dd/y"), value_of(&json!({ "map": map })));
-    let (domain, _) = resolve(&value_of(&json!({"import": "dd/y"})), APEX, &world).unwrap();
+    let (domain, _) = resolve(&value_of(&json!({"import": "dd/y"})), &world).unwrap();
     let shown = Shown::of(&domain, APEX);
     let count: usize = shown.records.values().map(Vec::len).sum();
     assert!(
@@ -323,6 +336,26 @@ fn only_what_can_matter_is_looked_up() {
         0
     );
     assert_eq!(needs(json!({"map": {"A": {"import": "dd/a"}}})), 0, "not reachable");
+}
+
+/// Signatures and points cost most; they are counted, and each that is left out is told.
+#[test]
+fn computations_are_bounded() {
+    let compressed = "MDkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDIgACGm0zZlzrnwEYvub3BG3+VTKjvXWdMntoTanw3cwGAqc=";
+    let row: Vec<_> = (0..8).map(|usage| json!([usage, 1, 0, compressed])).collect();
+    let world = BTreeMap::from([(name("dd/x"), value_of(&json!({ "tls": row })))]);
+    let map: serde_json::Map<_, _> = (0..10)
+        .map(|label| (label.to_string(), json!({"import": "dd/x"})))
+        .collect();
+    let (domain, _) = resolve(&value_of(&json!({ "map": map })), &world).unwrap();
+    let shown = Shown::of(&domain, APEX);
+    let count: usize = shown.records.values().map(Vec::len).sum();
+    assert_eq!(count, 80 + MAX_CERTIFICATES);
+    let left_out = domain
+        .problems()
+        .iter()
+        .filter(|problem| *problem.reason() == Reason::CertificateCount);
+    assert_eq!(left_out.count(), 80 - MAX_CERTIFICATES);
 }
 
 /// JSON as owners and attackers write it: the known keys, plausible and implausible contents.
@@ -420,13 +453,13 @@ proptest! {
     #[test]
     fn any_bytes_are_read_within_bounds(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let value = NameValue::new(&bytes).unwrap();
-        let _ = resolve(&value, APEX, &BTreeMap::new());
+        let _ = resolve(&value, &BTreeMap::new());
     }
 
     #[test]
     fn any_json_makes_a_bounded_domain(json in any_value(), world in any_world()) {
         let value = NameValue::new(json.to_string().as_bytes()).unwrap();
-        let (domain, _) = resolve(&value, APEX, &world).unwrap();
+        let (domain, _) = resolve(&value, &world).unwrap();
         let shown = Shown::of(&domain, APEX);
         prop_assert!(shown.records.values().map(Vec::len).sum::<usize>() <= MAX_RECORDS);
         prop_assert!(depth(domain.root()) <= MAX_MAP_DEPTH);
@@ -435,7 +468,7 @@ proptest! {
             let distinct: BTreeSet<_> = records.iter().collect();
             prop_assert_eq!(distinct.len(), records.len());
         }
-        prop_assert_eq!(resolve(&value, APEX, &world).unwrap().0, domain);
+        prop_assert_eq!(resolve(&value, &world).unwrap().0, domain);
     }
 
     #[test]
@@ -443,7 +476,7 @@ proptest! {
         let [written, reversed] = [false, true].map(|reverse| {
             let text = ordered(&json, reverse).to_string();
             let value = NameValue::new(text.as_bytes()).unwrap();
-            Shown::of(&resolve(&value, APEX, &world).unwrap().0, APEX)
+            Shown::of(&resolve(&value, &world).unwrap().0, APEX)
         });
         prop_assert_eq!(written, reversed);
     }
