@@ -54,6 +54,14 @@ impl Backend {
         }
     }
 
+    /// Returns what an identity is known by to whoever remembers it: as in the node that forgets it, where there is one.
+    pub fn blinded(&self, id: &IsolationId, key: &[u8; 32]) -> IsolationId {
+        match self {
+            Self::Node(node) => node.blinded(id),
+            Self::Rpc(_) => id.blinded(key),
+        }
+    }
+
     /// Forgets an identity that no further question will have, where its lookups left traces that we can reach.
     pub fn forget(&self, id: &IsolationId) {
         match self {

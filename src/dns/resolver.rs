@@ -100,6 +100,8 @@ pub struct Resolver {
     clock: Clock,
     /// What isolation IDs are hashed with, so that memory holds none of them.
     key: [u8; 32],
+    /// What the default identity is known by.
+    nobody: IsolationId,
     state: Mutex<State>,
 }
 
@@ -112,7 +114,19 @@ impl std::fmt::Debug for Resolver {
 impl Resolver {
     /// Makes a resolver. With a node behind it, it forgets whom that forgets.
     pub fn new(backend: Backend, settings: Settings) -> Arc<Self> {
-        let resolver = Arc::new(Self::unbound(backend, settings));
+        let key = rand::random();
+        let resolver = Arc::new(Self {
+            clock: Clock::start(),
+            nobody: backend.blinded(&IsolationId::default(), &key),
+            key,
+            state: Mutex::new(State {
+                book: Book::new(settings.cache),
+                flights: HashMap::new(),
+                begun: 0,
+            }),
+            backend,
+            settings,
+        });
         if let Backend::Node(node) = &resolver.backend {
             let bound = Arc::downgrade(&resolver);
             node.forget_along(move |key| {
@@ -122,20 +136,6 @@ impl Resolver {
             });
         }
         resolver
-    }
-
-    fn unbound(backend: Backend, settings: Settings) -> Self {
-        Self {
-            backend,
-            clock: Clock::start(),
-            key: rand::random(),
-            state: Mutex::new(State {
-                book: Book::new(settings.cache),
-                flights: HashMap::new(),
-                begun: 0,
-            }),
-            settings,
-        }
     }
 
     /// A task that panicked cannot have left the state half-changed: nothing in it panics between two changes.
@@ -158,7 +158,9 @@ impl Resolver {
             (None, Anonymous::Apart) => self.made_up(&rand::random::<[u8; 32]>()),
         };
         Identity {
-            key: self.blinded(&told.clone().unwrap_or_default()),
+            key: told
+                .as_ref()
+                .map_or_else(|| self.nobody.clone(), |id| self.backend.blinded(id, &self.key)),
             told,
             once: query.isolation_id.is_none() && self.settings.anonymous == Anonymous::Apart,
         }
@@ -169,14 +171,6 @@ impl Resolver {
         let blinded = IsolationId::new(of)?.blinded(&self.key);
         let text = bitcoin::hex::DisplayHex::to_lower_hex_string(blinded.as_bytes());
         IsolationId::new(format!("dns-client-{text}").as_bytes())
-    }
-
-    /// Returns what an identity is known by here: the same as in the node that forgets it, where there is one.
-    fn blinded(&self, id: &IsolationId) -> IsolationId {
-        match &self.backend {
-            Backend::Node(node) => node.blinded(id),
-            Backend::Rpc(_) => id.blinded(&self.key),
-        }
     }
 
     /// Forgets all that was looked up under an identity, which is told as [`Handle::blinded`] returns it; `None`: under

@@ -130,7 +130,9 @@ impl Front {
                 tracing::warn!("cannot receive queries: {error}");
                 sleep(Duration::from_millis(100)).await;
             }
-            for _ in 0..BURST {
+            let mut burst = 0;
+            while burst < BURST {
+                burst += 1;
                 match socket.try_recv_from(&mut buffer) {
                     Ok((length, peer)) => {
                         let bytes = buffer.get(..length).unwrap_or_default();
@@ -144,7 +146,9 @@ impl Front {
                 }
             }
             while waiting.try_join_next().is_some() {}
-            yield_now().await;
+            if burst == BURST {
+                yield_now().await;
+            }
         }
     }
 

@@ -180,6 +180,7 @@ impl Answering<'_> {
         let kind = self.question.kind;
         match walk(domain, place) {
             End::Nothing => self.no_such_name(None, life).into(),
+            End::Lame => Reply::noted(ResponseCode::ServFail, Note::Lame).into(),
             End::Cut { depth, node } => {
                 let owner = place.at(depth);
                 let is_here = owner == self.question.lower;

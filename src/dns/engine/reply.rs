@@ -83,6 +83,8 @@ pub enum Note {
     NotFinal,
     /// The value is no JSON.
     Unreadable,
+    /// The name is delegated to no usable nameserver.
+    Lame,
     /// Headers are not up to date.
     NotSynchronised,
     /// The proxy can't be reached, or through it no server.
@@ -108,6 +110,7 @@ impl Note {
             Self::Expired => (0, "the name has expired"),
             Self::NotFinal => (0, "the name is not final yet, or about to expire"),
             Self::Unreadable => (24, "the name's value is no JSON"),
+            Self::Lame => (24, "the name is delegated, but to no usable nameserver"),
             Self::NotSynchronised => (14, "not synchronised: headers are being fetched"),
             Self::NoProxy => (23, "no server can be reached; is Tor running?"),
             Self::NoBackend => (23, "the name_show backend gives no answer"),

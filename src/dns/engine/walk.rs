@@ -20,6 +20,8 @@ pub(super) enum End<'a> {
         target: &'a Name,
         node: &'a Node,
     },
+    /// Below a delegation to no usable nameserver: nobody can answer.
+    Lame,
     /// Before it: there is no such name.
     Nothing,
 }
@@ -36,6 +38,9 @@ pub(super) fn walk<'a>(domain: &'a Domain, place: &Place<'_>) -> End<'a> {
         let Some(label) = labels.next() else {
             return End::Here(node);
         };
+        if node.is_delegated() {
+            return End::Lame;
+        }
         if let Some(target) = node.dname() {
             return End::Dname { depth, target, node };
         }

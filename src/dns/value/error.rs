@@ -35,6 +35,14 @@ pub enum Reason {
     /// A text that isn't base64 of the standard alphabet, padded.
     #[error("not standard base64")]
     Base64,
+    /// A digest of another length than its type has (RFC 4034 section 5.1.3).
+    #[error("digest of {got} bytes: expected {expected}")]
+    DigestLength {
+        /// What its type has.
+        expected: usize,
+        /// What is there.
+        got: usize,
+    },
     /// A text that isn't an IPv4 address.
     #[error("not an IPv4 address in dotted decimal without leading zeros")]
     Ip,

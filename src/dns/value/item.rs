@@ -121,12 +121,23 @@ fn strings_of_one(strings: &[Json], index: usize, report: &mut Report<'_>) -> Op
 /// Reads `ds`: rows of key tag, algorithm, digest type, digest. The digest's length isn't checked, so says IFA-0001.
 pub(in crate::dns) fn ds(json: &Json, report: &mut Report<'_>) -> Vec<RData> {
     rows(json, report, |[key_tag, algorithm, digest_type, digest]| {
-        let ds = DS::new(
-            number(key_tag)?,
-            Algorithm::from_u8(number(algorithm)?),
-            DigestType::from(number::<u8>(digest_type)?),
-            base64(digest)?,
-        );
+        let digest_type = DigestType::from(number::<u8>(digest_type)?);
+        let digest = base64(digest)?;
+        // Resolvers take a message with another length for malformed, and the whole delegation with it.
+        let expected = match digest_type {
+            DigestType::SHA1 => 20,
+            DigestType::SHA256 => 32,
+            DigestType::SHA384 => 48,
+            _ => digest.len().max(1),
+        };
+        if digest.len() != expected {
+            return Err(Reason::DigestLength {
+                expected,
+                got: digest.len(),
+            });
+        }
+        let algorithm = Algorithm::from_u8(number(algorithm)?);
+        let ds = DS::new(number(key_tag)?, algorithm, digest_type, digest);
         Ok(RData::DNSSEC(DNSSECRData::DS(ds)))
     })
 }
