@@ -261,8 +261,8 @@ impl Book {
     fn known(&mut self, key: &Key, held: &Held, at: Instant) -> Option<(Known, Moment)> {
         if let Some(known) = held.get(&key.name) {
             let until = match self.entries.get(key) {
-                Some(entry) if entry.known == *known => entry.until,
-                // It is forgotten already, or never was remembered: it holds for this answer.
+                Some(entry) if entry.known == *known && !entry.is_stale(at) => entry.until,
+                // It is forgotten or out of date already, or never was remembered: it holds for this answer.
                 _ => at.now,
             };
             return Some((known.clone(), until));
@@ -308,3 +308,6 @@ impl Book {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
