@@ -109,3 +109,6 @@ fn with_signatures(records: &[Record], signer: &Signer, now: u32) -> Result<Vec<
     }
     Ok(with_signatures)
 }
+
+#[cfg(test)]
+mod tests;
