@@ -2,10 +2,12 @@
 //!
 //! Decoding and encoding are hickory-proto's; here is what a server must make of it.
 
-use hickory_proto::op::{Edns, Header, Message, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_proto::ProtoError;
+use hickory_proto::op::{self, Edns, Header, Message, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::OPT;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use hickory_proto::rr::{RData, Record};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
 
 use super::dnssec::denial::COMPACT_OK;
 use super::engine::{Note, Question, Reply};
@@ -94,6 +96,9 @@ pub fn read(bytes: &[u8]) -> Incoming {
     if header.counts.queries != 1 {
         return refuse(ResponseCode::FormErr);
     }
+    if check_options(bytes).is_err() {
+        return refuse(ResponseCode::FormErr);
+    }
     let Ok(mut message) = Message::from_vec(bytes) else {
         return refuse(ResponseCode::FormErr);
     };
@@ -139,6 +144,39 @@ pub fn read(bytes: &[u8]) -> Incoming {
     }
 }
 
+/// Checks that EDNS options fill their record exactly.
+///
+/// Where they don't, hickory-proto drops them all and goes on: a query would lose its isolation ID and be answered as one
+/// of the default identity. It also logs what it has read of the last option, which may be that ID.
+fn check_options(bytes: &[u8]) -> Result<(), DecodeError> {
+    let mut decoder = BinDecoder::new(bytes);
+    let counts = Header::read(&mut decoder)?.counts;
+    for _ in 0..counts.queries {
+        op::Query::read(&mut decoder)?;
+    }
+    let records = [counts.answers, counts.authorities, counts.additionals].map(usize::from);
+    for _ in 0..records.into_iter().sum() {
+        Name::read(&mut decoder)?;
+        let kind = RecordType::read(&mut decoder)?;
+        let _class_and_ttl = decoder.read_slice(6)?;
+        let data = counted(&mut decoder)?;
+        if kind == RecordType::OPT {
+            let mut options = BinDecoder::new(data);
+            while !options.is_empty() {
+                let _code = options.read_u16()?;
+                counted(&mut options)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads bytes behind their number in two bytes.
+fn counted<'a>(decoder: &mut BinDecoder<'a>) -> Result<&'a [u8], DecodeError> {
+    let length = decoder.read_u16()?.unverified(/*the decoder checks that they are there*/);
+    Ok(decoder.read_slice(length.into())?.unverified(/*any bytes will do*/))
+}
+
 fn refused(metadata: &Metadata, query: Option<&Query>, code: ResponseCode) -> Incoming {
     if let Some(query) = query {
         return Incoming::Refused(write(query, &Reply::bare(code), Transport::Udp, false));
@@ -157,7 +195,7 @@ fn response(metadata: &Metadata, code: ResponseCode) -> Message {
 
 /// Writes the reply to a query. `echo_id` gives the isolation ID back, as ncdns does.
 ///
-/// What is too long for the transport is cut: glue first, then everything, with the flag that says so.
+/// What is too long for the transport is cut: glue first, then all records, with the flag that says so, then options.
 pub fn write(query: &Query, reply: &Reply, transport: Transport, echo_id: bool) -> Vec<u8> {
     let limit = match (transport, query.edns) {
         (Transport::Tcp, _) => u16::MAX,
@@ -179,29 +217,47 @@ pub fn write(query: &Query, reply: &Reply, transport: Transport, echo_id: bool) 
     message.answers = capped(&reply.answers);
     message.authorities = capped(&reply.authorities);
     message.additionals = capped(&reply.additionals);
-    if let Some(bytes) = encoded(&message, limit) {
-        return bytes;
+    cut(message, limit).unwrap_or_else(|_| {
+        // There is a record that can't be written at all.
+        let reply = Reply::bare(ResponseCode::ServFail);
+        let mut failure = response(&query.metadata, reply.code);
+        failure.queries.push(asked(&query.question));
+        failure.edns = query.edns.map(|edns| our_edns(query, edns, &reply, false));
+        failure.to_vec().unwrap_or_default()
+    })
+}
+
+/// Encodes a message, without what makes it longer than the limit. The encoder's own limit would drop the OPT record
+/// first.
+fn cut(mut message: Message, limit: u16) -> Result<Vec<u8>, ProtoError> {
+    let fits = |bytes: &Vec<u8>| bytes.len() <= usize::from(limit);
+    let whole = message.to_vec()?;
+    if fits(&whole) {
+        return Ok(whole);
     }
     // Without glue for a nameserver below the cut a resolver gets no further (RFC 9471): it must ask over TCP.
     message.metadata.truncation = is_glue_needed(&message.authorities, &message.additionals);
     message.additionals.clear();
-    if let Some(bytes) = encoded(&message, limit) {
-        return bytes;
+    let without_glue = message.to_vec()?;
+    if fits(&without_glue) {
+        return Ok(without_glue);
     }
     message.metadata.truncation = true;
     message.answers.clear();
     message.authorities.clear();
-    if let Some(bytes) = encoded(&message, limit) {
-        return bytes;
+    let empty = message.to_vec()?;
+    if fits(&empty) {
+        return Ok(empty);
     }
-    // What a record needs that can't be written at all, or an ID echoed that does not fit.
-    let mut failure = response(&query.metadata, ResponseCode::ServFail);
-    failure.queries.push(asked(&query.question));
-    failure.to_vec().unwrap_or_default()
+    // An isolation ID that is given back, and does not fit.
+    if let Some(edns) = &mut message.edns {
+        *edns.options_mut() = OPT::default();
+    }
+    message.to_vec()
 }
 
-fn asked(question: &Question) -> hickory_proto::op::Query {
-    let mut asked = hickory_proto::op::Query::query(question.name.clone(), question.kind);
+fn asked(question: &Question) -> op::Query {
+    let mut asked = op::Query::query(question.name.clone(), question.kind);
     asked.set_query_class(question.class);
     asked
 }
@@ -224,12 +280,6 @@ fn our_edns(query: &Query, client: ClientEdns, reply: &Reply, echo_id: bool) -> 
     edns
 }
 
-/// Encodes a message if it is no longer than the limit. The encoder's own limit would drop the OPT record first.
-fn encoded(message: &Message, limit: u16) -> Option<Vec<u8>> {
-    let bytes = message.to_vec().ok()?;
-    (bytes.len() <= usize::from(limit)).then_some(bytes)
-}
-
 fn is_glue_needed(authorities: &[Record], glue: &[Record]) -> bool {
     let mut cuts = authorities.iter().filter(|record| matches!(record.data, RData::NS(_)));
     cuts.any(|record| {
@@ -237,3 +287,6 @@ fn is_glue_needed(authorities: &[Record], glue: &[Record]) -> bool {
         glue.iter().any(below)
     })
 }
+
+#[cfg(test)]
+mod tests;
