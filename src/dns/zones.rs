@@ -80,7 +80,7 @@ impl Zones {
                 ..Self::default()
             });
         }
-        apexes.sort_by_key(|apex| std::cmp::Reverse(apex.num_labels()));
+        apexes.sort_by_key(|apex| std::cmp::Reverse(apex.iter().len()));
         Ok(Self { apexes, floating })
     }
 

@@ -35,6 +35,14 @@ impl Answering<'_> {
             }
         }
         if let Some(keys) = self.settings.dnskeys.get(&self.apex) {
+            if self.question.kind == RecordType::DNSKEY {
+                // Theirs is the TTL that their files say.
+                let key = |key: &Record| self.record(key.ttl, key.data.clone());
+                return Reply {
+                    answers: keys.iter().map(key).collect(),
+                    ..self.reply(APEX_TTL)
+                };
+            }
             records.push((RecordType::DNSKEY, keys.iter().map(|key| key.data.clone()).collect()));
         }
         records.push((RecordType::A, v4));

@@ -250,7 +250,7 @@ impl Answering<'_> {
             };
             let owner = place.at(1);
             if owner.zone_of_case(cut) {
-                walk::glue(domain, &place, &mut additionals);
+                walk::glue(domain, &place, zone::TTL, &mut additionals);
                 continue;
             }
             if !others.contains(&id) && others.len() == MAX_GLUE_NAMES {
@@ -258,7 +258,7 @@ impl Answering<'_> {
             }
             match known(&id, &owner) {
                 Found::Needs(names) => missing.extend(names),
-                Found::Domain(other, _) => walk::glue(&other, &place, &mut additionals),
+                Found::Domain(other, life) => walk::glue(&other, &place, zone::TTL.min(life), &mut additionals),
                 // Resolvers can do without glue of other names: they ask for it.
                 Found::Absent(..) | Found::Unreadable(_) | Found::Failed(_) => {}
             }
@@ -283,8 +283,8 @@ impl Answering<'_> {
         let dname = |data: &RData| Record::from_rdata(self.in_asked_case(&owner), zone::TTL, data.clone());
         let mut data: Vec<Record> = node.rrset(RecordType::DNAME).iter().map(dname).collect();
         // The labels in front, in the case in which they were asked.
-        let kept = self.question.name.num_labels().saturating_sub(owner.num_labels());
-        let prefix = Name::from_labels(self.question.name.iter().take(usize::from(kept)));
+        let kept = self.question.name.iter().len().saturating_sub(owner.iter().len());
+        let prefix = Name::from_labels(self.question.name.iter().take(kept));
         match prefix.and_then(|prefix| prefix.append_domain(target)) {
             Ok(renamed) => {
                 data.push(self.record(zone::TTL, RData::CNAME(CNAME(renamed))));
@@ -309,7 +309,8 @@ impl Answering<'_> {
 
     /// Returns an ancestor of the name that is asked for, written as it was asked.
     fn in_asked_case(&self, ancestor: &Name) -> Name {
-        self.question.name.trim_to(usize::from(ancestor.num_labels()))
+        // `num_labels` does not count a leading `*`, which here is a label like any other.
+        self.question.name.trim_to(ancestor.iter().len())
     }
 
     fn reply(&self, life: u32) -> Reply {
@@ -359,3 +360,6 @@ fn chaos(settings: &Settings, question: &Question) -> Reply {
         _ => Reply::bare(ResponseCode::Refused),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use hickory_proto::rr::{Name, Record, RecordType};
 
-use super::super::zone::{Domain, Node, TTL};
+use super::super::zone::{Domain, Node};
 use super::super::zones::Place;
 
 /// The label that stands for all that are not there.
@@ -76,8 +76,9 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Adds the addresses of a name in a domain, whatever is cut off above it: as glue they count all the same.
-pub(super) fn glue(domain: &Domain, place: &Place<'_>, records: &mut Vec<Record>) {
+/// Adds the addresses of a name in a domain, whatever is cut off above it: as glue they count all the same. `ttl` is in
+/// seconds.
+pub(super) fn glue(domain: &Domain, place: &Place<'_>, ttl: u32, records: &mut Vec<Record>) {
     let mut step = Some(Step::at(domain.root()));
     for label in place.below().skip(1) {
         step = step.and_then(|step| step.down(label));
@@ -86,7 +87,7 @@ pub(super) fn glue(domain: &Domain, place: &Place<'_>, records: &mut Vec<Record>
     let owner = place.at(place.below().len());
     for kind in [RecordType::A, RecordType::AAAA] {
         for data in node.rrset(kind) {
-            let record = Record::from_rdata(owner.clone(), TTL, data.clone());
+            let record = Record::from_rdata(owner.clone(), ttl, data.clone());
             if !records.contains(&record) {
                 records.push(record);
             }
