@@ -108,7 +108,7 @@ impl EndSignals {
 /// the number.
 ///
 /// Shells and services commonly start us with 1024, and allow many more to who asks.
-fn raise_open_files() -> u64 {
+pub(super) fn raise_open_files() -> u64 {
     /// What is taken for granted where the system doesn't tell: the least of any system's default.
     const ASSUMED: u64 = 256;
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {

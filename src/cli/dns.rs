@@ -15,7 +15,7 @@ use isonym::dns::secure::Signers;
 use isonym::dns::server::{self, Limits, Socket};
 use isonym::rpc::client::{self, Client};
 
-use super::daemon::{CALL_TIMEOUT, EndSignals, announced, client};
+use super::daemon::{CALL_TIMEOUT, EndSignals, announced, client, raise_open_files};
 use super::say;
 use crate::config::{BackendSettings, DnsSettings, Settings};
 
@@ -86,6 +86,8 @@ fn warn_of_others(address: SocketAddr) {
 
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    // Each lookup is a connection to the backend.
+    raise_open_files();
     let mut dns = settings.dns.clone();
     if dns.listen.is_empty() {
         dns.listen.push(DEFAULT_LISTEN.into());
