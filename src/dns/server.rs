@@ -218,11 +218,18 @@ impl Front {
             };
             match next {
                 Ok(Some(Ok(query))) => self.segment(query.bytes(), peer, &mut replies, &mut waiting),
-                Ok(Some(Err(_)) | None) => return,
+                Ok(Some(Err(_))) => return,
+                Ok(None) => break,
                 Err(_) if waiting.is_empty() => return,
                 // It waits for us.
                 Err(_) => {}
             }
+        }
+        // Nothing more is asked, but answers may still be waited for.
+        while waiting.join_next().await.is_some() {
+            let Ok(None) = timeout(self.patience(), stream.next()).await else {
+                return;
+            };
         }
     }
 

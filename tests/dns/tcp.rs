@@ -67,6 +67,22 @@ async fn byte_by_byte() {
 }
 
 #[tokio::test]
+async fn whoever_says_that_no_more_will_come_is_answered_still() {
+    let backend = Backend::start().await;
+    backend.say("d/x", Says::value(IP).held());
+    let dns = Dns::start(&backend, &[]).await;
+    let mut line = Line::open(dns.address).await;
+    line.send(&query("x.bit", "A")).await;
+    line.send(&query("bit", "NS")).await;
+    line.stream.shutdown().await.unwrap();
+    assert_eq!(line.receive().await.answers(), ["bit. NS this.x--nmc.bit."]);
+    backend.release();
+    assert_eq!(line.receive().await.answers(), ["x.bit. A 192.0.2.1"]);
+    line.end().await;
+    dns.stop().await;
+}
+
+#[tokio::test]
 async fn idle_connections_are_ended_and_nobody_waits_long_for_their_places() {
     let backend = Backend::start().await;
     backend.say("d/x", Says::value(IP));
