@@ -164,8 +164,8 @@ fn getent_follows_aliases_through_dnsmasq_with_unbound_behind_it() {
     };
     let zones = zones();
     let config = Config::bit(zones.bit.address).trusting(&zones.keys.ds());
-    let _unbound = Unbound::start_at("127.0.0.1:5353".parse().unwrap(), &config);
-    let _dnsmasq = dnsmasq(RESOLVER, "127.0.0.1#5353");
+    let _unbound = Unbound::start_at("127.0.0.1:5335".parse().unwrap(), &config);
+    let _dnsmasq = dnsmasq(RESOLVER, "127.0.0.1#5335");
     for (name, addresses) in [
         ("www.example.bit", &["192.0.2.1", "2001:db8::1"][..]),
         ("away.example.bit", &["192.0.2.2"]),
