@@ -15,6 +15,7 @@ use super::backend::Backend;
 use super::book::{Book, CacheSettings, Held, Instant, Key, Known};
 use super::engine::{self, Note, Reply, Step};
 use super::message::Query;
+use super::replies::Replies;
 use super::secure::{Signers, secure};
 use crate::isolation::IsolationId;
 use crate::name::NameId;
@@ -103,6 +104,7 @@ pub struct Resolver {
     /// What the default identity is known by.
     nobody: IsolationId,
     state: Mutex<State>,
+    replies: Mutex<Replies>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -119,6 +121,7 @@ impl Resolver {
             clock: Clock::start(),
             nobody: backend.blinded(&IsolationId::default(), &key),
             key,
+            replies: Mutex::default(),
             state: Mutex::new(State {
                 book: Book::new(settings.cache),
                 flights: HashMap::new(),
@@ -183,6 +186,37 @@ impl Resolver {
         state
             .flights
             .retain(|flight, _| key.is_some_and(|key| flight.id != *key));
+        drop(state);
+        // Whose they are is not known, and they live for a second only.
+        self.replies().clear();
+    }
+
+    fn replies(&self) -> MutexGuard<'_, Replies> {
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the reply to a message off the wire if the very same was there a moment ago.
+    pub fn repeated(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+        let at = self.instant();
+        let source = self.source(from)?;
+        self.replies().find(&source, message, at)
+    }
+
+    /// Remembers the reply to a message, which was made at once, for the next moment.
+    pub fn note_reply(&self, message: &[u8], from: SocketAddr, reply: &[u8]) {
+        if let Some(source) = self.source(from) {
+            self.replies().store(&source, message, reply, self.instant());
+        }
+    }
+
+    /// Returns what tells a caller apart beside what is in the query; `None` when no two queries may be one caller's.
+    fn source(&self, from: SocketAddr) -> Option<Vec<u8>> {
+        match self.settings.anonymous {
+            Anonymous::Together => Some(Vec::new()),
+            Anonymous::ByAddress => Some(from.ip().to_string().into_bytes()),
+            Anonymous::ByPort => Some(from.to_string().into_bytes()),
+            Anonymous::Apart => None,
+        }
     }
 
     /// Answers a question if nothing has to be looked up for it.

@@ -159,6 +159,9 @@ impl Front {
         }
         // A reply that the system has no room for is lost, as any datagram may be.
         let send = |bytes: &[u8]| drop(socket.try_send_to(bytes, peer));
+        if let Some(reply) = self.resolver.repeated(bytes, peer) {
+            return send(&reply);
+        }
         let query = match message::read(bytes) {
             Incoming::Ignored => return,
             Incoming::Refused(reply) => return send(&reply),
@@ -166,7 +169,9 @@ impl Front {
         };
         let identity = self.resolver.identity(&query, peer);
         if let Some(reply) = self.resolver.answer_at_once(&query, &identity) {
-            return send(&self.written(&query, &reply, Transport::Udp));
+            let reply = self.written(&query, &reply, Transport::Udp);
+            self.resolver.note_reply(bytes, peer, &reply);
+            return send(&reply);
         }
         let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
             return send(&self.written(&query, &busy(), Transport::Udp));

@@ -1,0 +1,143 @@
+//! Replies that are given again: to the same query, within the same second, while nothing changed.
+//!
+//! Resolvers and pages ask for the same over and over. Two queries that differ in nothing but their number, the
+//! isolation ID included, have the same reply for as long as TTLs, signatures and the newest block are the same.
+
+use std::collections::HashMap;
+
+use bitcoin::BlockHash;
+
+use super::book::Instant;
+
+/// Bytes of a message's number, which comes first in it (RFC 1035 section 4.1.1).
+const NUMBER: usize = 2;
+
+/// Most bytes of queries and replies that are held.
+const MAX_BYTES: usize = 4 << 20;
+
+/// What an entry costs beside its bytes.
+const ENTRY_OVERHEAD: usize = 64;
+
+/// The replies of one second.
+#[derive(Debug, Default)]
+pub struct Replies {
+    /// Which second, and the newest block in it.
+    moment: (u64, Option<BlockHash>),
+    by_query: HashMap<Box<[u8]>, Box<[u8]>>,
+    bytes: usize,
+}
+
+impl Replies {
+    /// Returns the reply to a query that was there before from the same `source`: what tells callers apart beside the
+    /// query itself.
+    pub fn find(&mut self, source: &[u8], query: &[u8], at: Instant) -> Option<Vec<u8>> {
+        self.keep_up(at);
+        let (number, rest) = query.split_at_checked(NUMBER)?;
+        let reply = if source.is_empty() {
+            self.by_query.get(rest)?
+        } else {
+            self.by_query.get([rest, source].concat().as_slice())?
+        };
+        Some([number, reply].concat())
+    }
+
+    /// Remembers the reply to a query.
+    pub fn store(&mut self, source: &[u8], query: &[u8], reply: &[u8], at: Instant) {
+        self.keep_up(at);
+        let (Some(asked), Some(reply)) = (query.get(NUMBER..), reply.get(NUMBER..)) else {
+            return;
+        };
+        let size = asked.len() + source.len() + reply.len() + ENTRY_OVERHEAD;
+        if self.bytes + size > MAX_BYTES {
+            return;
+        }
+        let key = [asked, source].concat();
+        if self.by_query.insert(key.into(), reply.into()).is_none() {
+            self.bytes += size;
+        }
+    }
+
+    /// Forgets all replies.
+    pub fn clear(&mut self) {
+        self.by_query.clear();
+        self.bytes = 0;
+    }
+
+    fn keep_up(&mut self, at: Instant) {
+        let moment = (at.now.0 / 1000, at.epoch);
+        if self.moment != moment {
+            self.clear();
+            self.moment = moment;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash;
+
+    use super::*;
+    use crate::time::Moment;
+
+    fn at(millis: u64) -> Instant {
+        Instant {
+            now: Moment(millis),
+            epoch: None,
+        }
+    }
+
+    #[test]
+    fn the_same_query_has_the_same_reply_under_its_own_number() {
+        let mut replies = Replies::default();
+        replies.store(b"", b"\x01\x02query", b"\x01\x02reply", at(1000));
+        assert_eq!(
+            replies.find(b"", b"\x09\x08query", at(1999)),
+            Some(b"\x09\x08reply".to_vec())
+        );
+        for (source, query) in [
+            (&b""[..], &b"\x01\x02other"[..]),
+            (b"a", b"\x01\x02query"),
+            (b"", b"\x01"),
+        ] {
+            assert_eq!(replies.find(source, query, at(1999)), None);
+        }
+    }
+
+    #[test]
+    fn callers_are_told_apart() {
+        let mut replies = Replies::default();
+        replies.store(b"\x7f\x00\x00\x01", b"\x01\x02query", b"\x01\x02reply", at(0));
+        assert!(replies.find(b"\x7f\x00\x00\x01", b"\x01\x02query", at(0)).is_some());
+        assert!(replies.find(b"\x7f\x00\x00\x02", b"\x01\x02query", at(0)).is_none());
+        assert!(replies.find(b"", b"\x01\x02query", at(0)).is_none());
+    }
+
+    #[test]
+    fn nothing_outlives_its_second_its_block_or_forgetting() {
+        let stored = || {
+            let mut replies = Replies::default();
+            replies.store(b"", b"\x01\x02query", b"\x01\x02reply", at(500));
+            replies
+        };
+        assert!(stored().find(b"", b"\x01\x02query", at(999)).is_some());
+        assert!(stored().find(b"", b"\x01\x02query", at(1000)).is_none());
+        let newer = Instant {
+            epoch: Some(BlockHash::all_zeros()),
+            ..at(999)
+        };
+        assert!(stored().find(b"", b"\x01\x02query", newer).is_none());
+        let mut replies = stored();
+        replies.clear();
+        assert!(replies.find(b"", b"\x01\x02query", at(999)).is_none());
+    }
+
+    #[test]
+    fn bytes_are_bounded() {
+        let mut replies = Replies::default();
+        for number in 0..100_000_u32 {
+            replies.store(b"", &number.to_be_bytes(), &[0; 512], at(0));
+            replies.store(b"", &[&[0, 0][..], &number.to_be_bytes()].concat(), &[0; 512], at(0));
+        }
+        assert!(replies.bytes <= MAX_BYTES && replies.by_query.len() > 1000);
+    }
+}
