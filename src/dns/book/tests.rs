@@ -345,7 +345,7 @@ enum Step {
 
 fn known() -> impl Strategy<Value = Known> {
     let values = prop_oneof![
-        any::<u8>().prop_map(|last| address(last)),
+        any::<u8>().prop_map(address),
         (0..300_usize).prop_map(|length| json!({ "txt": "a".repeat(length) })),
         prop::collection::vec(0..6_u8, 1..3).prop_map(|names| {
             let names: Vec<Value> = names.iter().map(|number| json!([format!("d/{number}")])).collect();
