@@ -132,8 +132,10 @@ fn checked(section: &[Record], signers: &Signers) -> Vec<String> {
     shown
 }
 
-/// Each question with what is to be in answer and authority section.
-fn check(flags: u16, rows: &[(&str, RecordType, ResponseCode, &[&str], &[&str])]) {
+/// A question, and the code, answer and authority section of its reply.
+type Row<'a> = (&'a str, RecordType, ResponseCode, &'a [&'a str], &'a [&'a str]);
+
+fn check(flags: u16, rows: &[Row<'_>]) {
     for algorithm in KeyAlgorithm::ALL {
         let signers = signers(algorithm);
         for (text, kind, code, answers, authorities) in rows {
