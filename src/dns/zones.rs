@@ -153,16 +153,19 @@ mod tests {
         Some((place.apex().to_ascii(), below))
     }
 
-    fn found(zone: &str, below: &[&str]) -> Option<(String, Vec<String>)> {
-        Some((zone.to_owned(), below.iter().map(|&label| label.to_owned()).collect()))
+    fn found(zone: &str, below: &[&str]) -> (String, Vec<String>) {
+        (zone.to_owned(), below.iter().map(|&label| label.to_owned()).collect())
     }
 
     #[test]
     fn the_zone_is_bit_unless_told_otherwise() {
         let zones = Zones::new([], false).unwrap();
-        assert_eq!(place(&zones, "a.b.example.bit."), found("bit.", &["example", "b", "a"]));
-        assert_eq!(place(&zones, "bit."), found("bit.", &[]));
-        assert_eq!(place(&zones, "bit.bit."), found("bit.", &["bit"]));
+        assert_eq!(
+            place(&zones, "a.b.example.bit."),
+            Some(found("bit.", &["example", "b", "a"]))
+        );
+        assert_eq!(place(&zones, "bit."), Some(found("bit.", &[])));
+        assert_eq!(place(&zones, "bit.bit."), Some(found("bit.", &["bit"])));
         for outside in [".", "com.", "bit.com.", "example.bit.com.", "rabbit."] {
             assert_eq!(place(&zones, outside), None, "{outside}");
         }
@@ -171,9 +174,12 @@ mod tests {
     #[test]
     fn the_longest_suffix_wins() {
         let zones = Zones::new(["example.com", "Bit.example.com.", "bit"], false).unwrap();
-        assert_eq!(place(&zones, "x.bit.example.com."), found("bit.example.com.", &["x"]));
-        assert_eq!(place(&zones, "x.example.com."), found("example.com.", &["x"]));
-        assert_eq!(place(&zones, "x.bit."), found("bit.", &["x"]));
+        assert_eq!(
+            place(&zones, "x.bit.example.com."),
+            Some(found("bit.example.com.", &["x"]))
+        );
+        assert_eq!(place(&zones, "x.example.com."), Some(found("example.com.", &["x"])));
+        assert_eq!(place(&zones, "x.bit."), Some(found("bit.", &["x"])));
     }
 
     #[test]
@@ -181,9 +187,9 @@ mod tests {
         let zones = Zones::new([], true).unwrap();
         assert_eq!(
             place(&zones, "a.b.bit.suffix.xyz."),
-            found("bit.suffix.xyz.", &["b", "a"])
+            Some(found("bit.suffix.xyz.", &["b", "a"]))
         );
-        assert_eq!(place(&zones, "x.bit.bit.com."), found("bit.com.", &["bit", "x"]));
+        assert_eq!(place(&zones, "x.bit.bit.com."), Some(found("bit.com.", &["bit", "x"])));
         assert_eq!(place(&zones, "com."), None);
     }
 

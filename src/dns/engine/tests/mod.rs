@@ -114,7 +114,7 @@ fn told(reply: &Reply) -> String {
     ];
     for (title, records) in sections.into_iter().filter(|(_, records)| !records.is_empty()) {
         let shown: Vec<String> = records.iter().map(shown).collect();
-        text += &format!("; {title}: {}", shown.join(", "));
+        text.extend(["; ", title, ": ", &shown.join(", ")]);
     }
     text
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::dns::value::bounds::MAX_IMPORTS;
 
 fn labels() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["a", "b", "x", "*", "_tcp", "_smtp", "www", "A"]).prop_map(str::to_owned)
+    prop::sample::select(vec!["a", "b", "x", "*", "*", "_tcp", "_smtp", "www", "A"]).prop_map(str::to_owned)
 }
 
 fn targets() -> impl Strategy<Value = String> {
