@@ -71,7 +71,7 @@ async fn of_names_that_do_not_exist_and_ids() {
 #[tokio::test]
 async fn of_ids_that_ask_for_a_name_with_much_in_it() {
     /// More than twice as many as fit into the bytes that are remembered at most.
-    const QUESTIONS: usize = 16_000;
+    const QUESTIONS: usize = 8_000;
     let backend = Backend::start().await;
     let addresses: Vec<String> = (0..40).map(|number| format!("10.0.0.{number}")).collect();
     backend.say("d/x", Says::value(&serde_json::json!({ "ip": addresses })));
