@@ -87,13 +87,13 @@ class Dns:
     def __init__(self, backend, folder, keys=None):
         command = [TARGET / "isonym", "--datadir", folder, "dns", "--listen=127.0.0.1:0"]
         command += [f"--rpc-url=http://127.0.0.1:{backend}"] + ([f"--dnssec={keys}"] if keys else [])
-        log = pathlib.Path(folder) / "log"
-        with log.open("w") as file:
+        self.log = pathlib.Path(folder) / "log"
+        with self.log.open("w") as file:
             self.process = subprocess.Popen(command, stderr=file)
         end = time.monotonic() + PATIENCE
-        while not (listens := re.search(r"listening on 127\.0\.0\.1:(\d+)", log.read_text())):
+        while not (listens := re.search(r"listening on 127\.0\.0\.1:(\d+)", self.log.read_text())):
             if time.monotonic() > end or self.process.poll() is not None:
-                sys.exit(f"never: it listens\n{log.read_text()}")
+                sys.exit(f"never: it listens\n{self.log.read_text()}")
             time.sleep(0.05)
         self.port = int(listens[1])
 
@@ -101,6 +101,8 @@ class Dns:
         return self
 
     def __exit__(self, *_):
+        if (status := self.process.poll()) is not None:
+            sys.exit(f"the server ended by itself: status {status}\n{self.log.read_text()[-2000:]}")
         self.process.kill()
         self.process.wait()
 
