@@ -36,7 +36,7 @@ impl Replies {
         let reply = if source.is_empty() {
             self.by_query.get(rest)?
         } else {
-            self.by_query.get([rest, source].concat().as_slice())?
+            self.by_query.get(key(rest, source).as_slice())?
         };
         Some([number, reply].concat())
     }
@@ -47,11 +47,11 @@ impl Replies {
         let (Some(asked), Some(reply)) = (query.get(NUMBER..), reply.get(NUMBER..)) else {
             return;
         };
-        let size = asked.len() + source.len() + reply.len() + ENTRY_OVERHEAD;
+        let key = key(asked, source);
+        let size = key.len() + reply.len() + ENTRY_OVERHEAD;
         if self.bytes + size > MAX_BYTES {
             return;
         }
-        let key = [asked, source].concat();
         if self.by_query.insert(key.into(), reply.into()).is_none() {
             self.bytes += size;
         }
@@ -70,6 +70,15 @@ impl Replies {
             self.moment = moment;
         }
     }
+}
+
+/// Joins a query and its source. The length comes behind: else a query that ends like the start of somebody's address
+/// would be taken for theirs.
+fn key(asked: &[u8], source: &[u8]) -> Vec<u8> {
+    if source.is_empty() {
+        return asked.to_vec();
+    }
+    [asked, source, &source.len().to_be_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -110,6 +119,8 @@ mod tests {
         assert!(replies.find(b"\x7f\x00\x00\x01", b"\x01\x02query", at(0)).is_some());
         assert!(replies.find(b"\x7f\x00\x00\x02", b"\x01\x02query", at(0)).is_none());
         assert!(replies.find(b"", b"\x01\x02query", at(0)).is_none());
+        replies.store(b"110.0.0.1", b"\x01\x02query", b"\x01\x02reply", at(0));
+        assert!(replies.find(b"10.0.0.1", b"\x01\x02query1", at(0)).is_none());
     }
 
     #[test]
