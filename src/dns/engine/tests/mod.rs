@@ -1,7 +1,11 @@
 //! The engine over worlds of values: what it answers, and what it asks for first.
 
+mod aliases;
+mod apex;
+mod cuts;
+mod names;
 mod properties;
-mod rules;
+mod wildcards;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,3 +130,17 @@ fn shown(record: &Record) -> String {
         _ => format!("{owner} {kind} {}", data_text(&record.data)),
     }
 }
+
+/// The queries of one world, and what is told.
+fn check(world: &World, rows: &[(&str, RecordType, &str)]) {
+    let failed: Vec<String> = rows
+        .iter()
+        .map(|(query, kind, expected)| (query, kind, *expected, world.tell(query, *kind)))
+        .filter(|(.., expected, got)| expected != got)
+        .map(|(query, kind, expected, got)| format!("{query} {kind}\n  expected {expected}\n  got      {got}"))
+        .collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+const NODATA: &str = "NOERROR aa; ns: bit. SOA";
+const NXDOMAIN: &str = "NXDOMAIN aa; ns: bit. SOA";
