@@ -53,7 +53,7 @@ impl Default for Limits {
         Self {
             patience: Duration::from_secs(15),
             lookups: 512,
-            lookups_of_one: 64,
+            lookups_of_one: 256,
             lookups_of_question: 64,
         }
     }
