@@ -149,7 +149,7 @@ async fn many_who_ask_the_same_at_once_make_one_call() {
 #[tokio::test]
 async fn who_wants_too_much_at_once_gets_less_and_others_all() {
     /// Lookups at once of one identity.
-    const MOST: usize = 64;
+    const MOST: usize = 256;
     let backend = Backend::start().await;
     backend.say_of_others(Says::Code(-4).held());
     backend.say_to("marker-of-the-id-2", "d/marker-of-the-name", Says::value(IP));

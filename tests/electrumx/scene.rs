@@ -84,6 +84,8 @@ impl Scene {
 /// As in daily use, but for the pool's size and pace, and that nothing ends by time.
 pub(crate) fn settings(clean: usize, opening_mean: Duration) -> DaemonSettings {
     DaemonSettings {
+        // Some tests ask for thousands of names at once.
+        lookups: 4096,
         pool: pool::Settings {
             clean,
             opening_mean,
