@@ -42,17 +42,18 @@ fn small_manners(world: &World) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Says how many requests are answered before the refusal.
-fn served_by_the_real_one(server: &ElectrumX, method: &str, params: &Value) -> usize {
+/// Says how many requests are answered before the refusal; `None` when the connection is cut without one. 1.17.0 does
+/// so, after it left a request unanswered for a while, where it counted anew of its own accord at the very end.
+fn served_by_the_real_one(server: &ElectrumX, method: &str, params: &Value) -> Option<usize> {
     let mut lines = server.lines();
     lines.say(&version()).unwrap();
     lines.hear().unwrap();
     for served in 0.. {
         lines.say(&request(method, params)).unwrap();
-        let reply: Value = serde_json::from_str(&lines.hear().unwrap()).unwrap();
+        let reply: Value = serde_json::from_str(&lines.hear()?).unwrap();
         if reply["error"]["code"] == -101 {
             assert_eq!(lines.hear(), None, "the connection goes on");
-            return served;
+            return Some(served);
         }
     }
     unreachable!("a debt grows without end")
@@ -120,22 +121,34 @@ fn assert_about(served: usize, expected: usize, what: &str) {
     );
 }
 
+/// Compares what both serve of each kind of request, but of those where the real one never refused.
+#[track_caller]
+fn assert_debts_grow_alike(
+    world: &World,
+    server: &ElectrumX,
+    release: sim::Release,
+    manners: Vec<(&'static str, Value)>,
+) {
+    let (mut compared, kinds) = (0, manners.len());
+    for (method, params) in manners {
+        if let Some(expected) = served_by_the_real_one(server, method, &params) {
+            let simulated = served_by_the_simulated_one(release, world, method, &params);
+            assert_about(simulated, expected, &format!("{method} {params}"));
+            compared += 1;
+        }
+    }
+    assert!(compared * 2 >= kinds, "{compared} of {kinds} could be compared");
+}
+
 #[test]
 fn a_debt_grows_as_on_1_17_0() {
     let (world, _core, electrumx) = real_one(Release::V1_17At1_4_2);
-    for (method, params) in [large_manners(), small_manners(&world)].concat() {
-        let expected = served_by_the_real_one(&electrumx, method, &params);
-        let simulated = served_by_the_simulated_one(sim::Release::V1_16, &world, method, &params);
-        assert_about(simulated, expected, &format!("{method} {params}"));
-    }
+    let manners = [large_manners(), small_manners(&world)].concat();
+    assert_debts_grow_alike(&world, &electrumx, sim::Release::V1_16, manners);
 }
 
 #[test]
 fn a_debt_grows_as_on_2_0_0() {
     let (world, _core, electrumx) = real_one(Release::V2_0);
-    for (method, params) in large_manners() {
-        let expected = served_by_the_real_one(&electrumx, method, &params);
-        let simulated = served_by_the_simulated_one(sim::Release::V1_20, &world, method, &params);
-        assert_about(simulated, expected, &format!("{method} {params}"));
-    }
+    assert_debts_grow_alike(&world, &electrumx, sim::Release::V1_20, large_manners());
 }
