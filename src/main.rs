@@ -5,7 +5,10 @@ mod config;
 
 use std::process::ExitCode;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Exit status of everything that goes wrong; 2 says that a name has no value.
 const FAILED: u8 = 1;
@@ -26,13 +29,16 @@ fn main() -> ExitCode {
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::DEBUG,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    // What the DNS library says of messages is for strangers to make it say, and quotes them.
+    let filter = Targets::new()
+        .with_default(level)
+        .with_targets(["hickory_proto", "hickory_net"].map(|target| (target, LevelFilter::ERROR)));
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
         // It would panic when standard error is closed.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(log.with_filter(filter)).init();
     keep_guarded_panics_quiet();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime
