@@ -91,7 +91,7 @@ const EDGE: &[(&str, &str)] = &[
         "listens, waits for signals, raises the number of open files",
     ),
     ("cli/dns.rs", "listens, waits for signals"),
-    ("cli/dnssec.rs", "reads and writes key files, reads the clock"),
+    ("cli/dnssec.rs", "ends the process"),
     (
         "cli/playground.rs",
         "runs the simulated world's edge, waits for the user",

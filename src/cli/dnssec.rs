@@ -2,13 +2,12 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use bitcoin::hex::DisplayHex as _;
 use hickory_proto::rr::Name;
 use isonym::dns::dnssec::{KeyAlgorithm, Keys, folder};
-use isonym::time::Timestamp;
+use isonym::node::Clock;
 
 use super::args::DnssecCommand;
 use super::say;
@@ -28,16 +27,10 @@ fn zone_name(text: &str) -> Result<Name> {
     Ok(zone)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the command line is the edge")]
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp(since.unwrap_or_default().as_secs())
-}
-
 fn keygen(zone: &str, algorithm: &str, dir: &Path, quiet: bool) -> Result<ExitCode> {
     let algorithm: KeyAlgorithm = algorithm.parse()?;
     let keys = Keys::generate(&zone_name(zone)?, algorithm)?;
-    let files = folder::write(dir, &keys, now())?;
+    let files = folder::write(dir, &keys, Clock::start().now().wall)?;
     let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     print(&names.join("\n"))?;
     if !quiet {

@@ -2,6 +2,8 @@
 //!
 //! Resolvers and pages ask for the same over and over. Two queries that differ in nothing but their number, the
 //! isolation ID included, have the same reply for as long as TTLs, signatures and the newest block are the same.
+//!
+//! Queries are held as they came, with their isolation IDs, until one comes in a later second.
 
 use std::collections::HashMap;
 

@@ -99,7 +99,7 @@ pub struct Resolver {
     backend: Backend,
     settings: Settings,
     clock: Clock,
-    /// What isolation IDs are hashed with, so that memory holds none of them.
+    /// What isolation IDs are hashed with, so that the book holds none of them.
     key: [u8; 32],
     /// What the default identity is known by.
     nobody: IsolationId,
@@ -146,19 +146,13 @@ impl Resolver {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns how many names are remembered, and the bytes that they take.
-    pub fn size(&self) -> (usize, usize) {
-        self.state().book.size()
-    }
-
     /// Says whose question it is that comes from an address.
     pub fn identity(&self, query: &Query, from: SocketAddr) -> Identity {
-        let told = match (&query.isolation_id, self.settings.anonymous) {
+        let told = match (&query.isolation_id, self.source(from)) {
             (Some(id), _) => Some(id.clone()),
-            (None, Anonymous::Together) => None,
-            (None, Anonymous::ByAddress) => self.made_up(from.ip().to_string().as_bytes()),
-            (None, Anonymous::ByPort) => self.made_up(from.to_string().as_bytes()),
-            (None, Anonymous::Apart) => self.made_up(&rand::random::<[u8; 32]>()),
+            (None, Some(source)) if source.is_empty() => None,
+            (None, Some(source)) => self.made_up(&source),
+            (None, None) => self.made_up(&rand::random::<[u8; 32]>()),
         };
         Identity {
             key: told
@@ -209,7 +203,8 @@ impl Resolver {
         }
     }
 
-    /// Returns what tells a caller apart beside what is in the query; `None` when no two queries may be one caller's.
+    /// Returns what tells a caller apart beside what is in the query: nothing where all are one, `None` when no two queries
+    /// may be one caller's.
     fn source(&self, from: SocketAddr) -> Option<Vec<u8>> {
         match self.settings.anonymous {
             Anonymous::Together => Some(Vec::new()),
