@@ -1,6 +1,5 @@
 //! A backend that is down, slow or at odds with us, and a server that makes the best of it.
 
-use std::collections::BTreeSet;
 
 use crate::backend::{Backend, Call, Says};
 use crate::harness::until;
@@ -155,11 +154,13 @@ async fn who_wants_too_much_at_once_gets_less_and_others_all() {
     backend.say_to("marker-of-the-id-2", "d/marker-of-the-name", Says::value(IP));
     let dns = Dns::start(&backend, &[]).await;
     let greedy = Datagrams::open(dns.address).await;
-    let mut asked = BTreeSet::new();
     for number in 0..MOST + 10 {
         let query = query_as("marker-of-the-id-1", &format!("n{number}.bit"), "A");
-        asked.insert(query.metadata.id);
         greedy.send(&query.to_vec().unwrap()).await;
+        // All at once would be more than the system keeps for a socket whose reader is busy: some would be lost.
+        if number < MOST && number % 32 == 31 {
+            until("these are asked", async || (backend.count() == number + 1).then_some(())).await;
+        }
     }
     for _ in 0..10 {
         let reply = crate::wire::Reply::read(&greedy.receive().await);
