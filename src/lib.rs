@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main, cli, config     wiring
+//! naming                what a name stands for to who connects to it
 //! dns                   how a question arrives over DNS
 //! rpc                   how a question arrives over JSON-RPC
 //! node                  the owner of state; clock, entropy and files enter here     sim (same height)
@@ -27,6 +28,7 @@ pub mod dns;
 pub mod electrum;
 pub mod isolation;
 pub mod name;
+pub mod naming;
 pub mod net;
 pub mod node;
 pub mod rpc;

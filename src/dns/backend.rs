@@ -62,12 +62,17 @@ impl Backend {
         }
     }
 
-    /// Forgets an identity that no further question will have, where its lookups left traces that we can reach.
-    pub fn forget(&self, id: &IsolationId) {
+    /// Forgets an identity that no further question will have, as far as we can reach: in our node, and by the method
+    /// `isolation_forget` where the other side has it.
+    pub async fn forget(&self, id: &IsolationId) {
         match self {
             Self::Node(node) => node.forget(Some(id.clone())),
-            // It goes by itself after a while, as every ID there that is not used any more.
-            Self::Rpc(_) => {}
+            Self::Rpc(client) => {
+                // Who has no such method forgets IDs by itself, after they were not used for a while.
+                if let Err(error) = client.isolation_forget(id).await {
+                    tracing::debug!("an isolation ID is left to be forgotten later: {error}");
+                }
+            }
         }
     }
 }

@@ -8,12 +8,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hickory_proto::rr::Name;
 use tokio::sync::watch;
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::backend::Backend;
 use super::book::{Book, CacheSettings, Held, Instant, Key, Known};
-use super::engine::{self, Note, Reply, Step};
+use super::engine::{self, Found, Note, Reply, Step};
 use super::message::Query;
 use super::replies::Replies;
 use super::secure::{Signers, secure};
@@ -83,6 +84,14 @@ pub struct Identity {
     told: Option<IsolationId>,
     /// Whether it is for this question alone.
     once: bool,
+}
+
+impl Identity {
+    /// Returns a number that is always the same for one identity of this process, and tells nothing of it.
+    pub fn choice(&self) -> u64 {
+        let bytes = self.key.as_bytes().first_chunk().copied().unwrap_or_default();
+        u64::from_le_bytes(bytes)
+    }
 }
 
 /// A lookup on its way: its number, and where its result will be.
@@ -155,11 +164,8 @@ impl Resolver {
             (None, None) => self.made_up(&rand::random::<[u8; 32]>()),
         };
         Identity {
-            key: told
-                .as_ref()
-                .map_or_else(|| self.nobody.clone(), |id| self.backend.blinded(id, &self.key)),
-            told,
             once: query.isolation_id.is_none() && self.settings.anonymous == Anonymous::Apart,
+            ..self.identified(told.as_ref())
         }
     }
 
@@ -225,18 +231,62 @@ impl Resolver {
     /// Answers a question.
     pub async fn answer(self: &Arc<Self>, query: &Query, identity: &Identity) -> Reply {
         let deadline = Deadline::now() + self.settings.limits.patience;
-        let mut held = Held::new();
-        // Each round looks something up that was not held before, or ends.
-        let reply = loop {
-            match self.step(query, identity, &held) {
-                Step::Reply(reply) => break *reply,
-                Step::Need(names) => self.look_up(names, identity, deadline, &mut held).await,
-            }
-        };
-        if let (true, Some(id)) = (identity.once, &identity.told) {
-            self.backend.forget(id);
+        let reply = self
+            .settle(identity, deadline, |known| {
+                match engine::answer(&self.settings.engine, &query.question, known) {
+                    Step::Reply(reply) => Ok(*reply),
+                    Step::Need(names) => Err(names),
+                }
+            })
+            .await;
+        // No further query has this ID.
+        if let (true, Some(id), Backend::Node(_)) = (identity.once, &identity.told, &self.backend) {
+            self.backend.forget(id).await;
         }
         self.secured(reply, query)
+    }
+
+    /// Has looked up what a decision needs, under an isolation ID, until `step` comes to it. What is not known by the
+    /// deadline has failed.
+    pub async fn settle<T>(
+        self: &Arc<Self>,
+        who: &Identity,
+        deadline: Deadline,
+        mut step: impl FnMut(&mut dyn FnMut(&NameId, &Name) -> Found) -> Result<T, BTreeSet<NameId>>,
+    ) -> T {
+        let mut held = Held::new();
+        // Each round looks something up that was not held before, or ends.
+        loop {
+            let needed = {
+                let at = self.instant();
+                let mut state = self.state();
+                match step(&mut |name, apex| state.book.find(&who.key, name, apex, &held, at)) {
+                    Ok(settled) => return settled,
+                    Err(needed) => needed,
+                }
+            };
+            self.look_up(needed, who, deadline, &mut held).await;
+        }
+    }
+
+    /// Returns who has this isolation ID; `None` is the default identity.
+    pub fn identified(&self, id: Option<&IsolationId>) -> Identity {
+        Identity {
+            key: id.map_or_else(|| self.nobody.clone(), |id| self.backend.blinded(id, &self.key)),
+            told: id.cloned(),
+            once: false,
+        }
+    }
+
+    /// Forgets an isolation ID, here and where lookups went.
+    pub async fn forget_id(&self, id: &IsolationId) {
+        self.forget(Some(&self.backend.blinded(id, &self.key)));
+        self.backend.forget(id).await;
+    }
+
+    /// Returns what is served.
+    pub fn engine(&self) -> &engine::Settings {
+        &self.settings.engine
     }
 
     fn step(&self, query: &Query, identity: &Identity, held: &Held) -> Step {

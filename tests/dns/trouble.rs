@@ -1,6 +1,5 @@
 //! A backend that is down, slow or at odds with us, and a server that makes the best of it.
 
-
 use crate::backend::{Backend, Call, Says};
 use crate::harness::until;
 use crate::server::Dns;
@@ -159,7 +158,10 @@ async fn who_wants_too_much_at_once_gets_less_and_others_all() {
         greedy.send(&query.to_vec().unwrap()).await;
         // All at once would be more than the system keeps for a socket whose reader is busy: some would be lost.
         if number < MOST && number % 32 == 31 {
-            until("these are asked", async || (backend.count() == number + 1).then_some(())).await;
+            until("these are asked", async || {
+                (backend.count() == number + 1).then_some(())
+            })
+            .await;
         }
     }
     for _ in 0..10 {

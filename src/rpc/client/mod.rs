@@ -322,6 +322,16 @@ impl Client {
         })
     }
 
+    /// Has the other side forget an isolation ID, with its connections and all that is cached for it. Isonym has this
+    /// method, others have none like it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::call`].
+    pub async fn isolation_forget(&self, id: &IsolationId) -> Result<(), ClientError> {
+        self.call("isolation_forget", &json!([id_text(id)])).await
+    }
+
     fn name_params(&self, name: &NameId, id: Option<&IsolationId>) -> Value {
         let name = bitcoin::hex::DisplayHex::to_lower_hex_string(name.as_bytes());
         let id = id.map(id_text).filter(|id| !id.is_empty());

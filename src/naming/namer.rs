@@ -1,0 +1,103 @@
+//! Finds what names stand for, each under an isolation ID, with as many lookups as that takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::name::{folded, is_below};
+use super::search::{Asked, search};
+use super::target::{Failure, Target, Want};
+use crate::dns::backend::Backend;
+use crate::dns::book::CacheSettings;
+use crate::dns::engine;
+use crate::dns::resolver::{Anonymous, Limits, Resolver, Settings};
+use crate::dns::secure::Signers;
+use crate::isolation::IsolationId;
+
+/// The suffix of names that are resolved.
+pub const SUFFIX: &str = "bit";
+
+/// What a caller that must not leak names to DNS puts behind them: only an onion service is then an answer.
+const ONION_ONLY: &str = ".onion";
+
+/// How long a name is looked up, again and again where that can help. Source: StemNS, which gives a name up after it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to wait before a lookup that failed is tried again. Source: StemNS.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Finds what names stand for.
+#[derive(Clone, Debug)]
+pub struct Namer {
+    resolver: Arc<Resolver>,
+    patience: Duration,
+}
+
+impl Namer {
+    /// Makes a namer. It must be made within a runtime.
+    pub fn new(backend: Backend, cache: CacheSettings, patience: Duration) -> Self {
+        let limits = Limits {
+            patience,
+            lookups: 1024,
+            ..Limits::default()
+        };
+        let settings = Settings {
+            engine: engine::Settings::default(),
+            signers: Signers::new(Vec::new()),
+            cache,
+            limits,
+            anonymous: Anonymous::Together,
+        };
+        Self {
+            resolver: Resolver::new(backend, settings),
+            patience,
+        }
+    }
+
+    /// Says whether a name is for this to resolve: in `.bit`, or in `.bit.onion`.
+    pub fn handles(name: &str) -> bool {
+        let name = folded(name);
+        is_below(name.strip_suffix(ONION_ONLY).unwrap_or(&name), SUFFIX)
+    }
+
+    /// Finds what a name stands for, under an isolation ID; `None` is the default identity. Failures that may pass are
+    /// waited out, as long as there is time.
+    ///
+    /// It can be dropped at any time. Lookups that it began go on for whoever asks next.
+    pub async fn resolve(&self, name: &str, want: Want, id: Option<&IsolationId>) -> Result<Target, Failure> {
+        let deadline = Instant::now() + self.patience;
+        let name = folded(name);
+        let (name, want) = match name.strip_suffix(ONION_ONLY) {
+            Some(_) if want == Want::Address => return Err(Failure::NoTarget),
+            Some(name) => (name, Want::Onion),
+            None => (&*name, want),
+        };
+        let who = self.resolver.identified(id);
+        let asked = Asked {
+            name,
+            want,
+            choice: who.choice(),
+        };
+        let settings = self.resolver.engine();
+        loop {
+            let step = |known: &mut dyn FnMut(&_, &_) -> _| search(settings, &asked, known);
+            let found = self.resolver.settle(&who, deadline, step).await;
+            match found {
+                Err(failure) if failure.is_transient() => {
+                    if timeout_at(deadline, sleep(PAUSE)).await.is_err() {
+                        return Err(failure);
+                    }
+                }
+                found => return found,
+            }
+        }
+    }
+
+    /// Forgets isolation IDs, here and where their lookups went.
+    pub async fn forget(&self, ids: Vec<IsolationId>) {
+        for id in ids {
+            self.resolver.forget_id(&id).await;
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! From what is known of names to a target, as a function: nothing is asked here.
+//!
+//! The order is ncprop279's: an onion service in the TXT records of `_tor` below the name, else addresses. Unlike there,
+//! aliases that lead to other names of the zone are followed, so that no `.bit` name ever comes out; and services are tried
+//! at each of them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+use super::name::is_host_name;
+use super::onion::OnionName;
+use super::target::{Failure, Target, Want};
+use crate::dns::engine::{self, Found, Note, Question, Settings};
+use crate::dns::zone;
+use crate::name::NameId;
+
+/// Most aliases that are followed from one name, as resolvers do.
+pub const MAX_ALIASES: usize = 8;
+
+/// The label below a name that owns its onion services. Source: IFA-0001, "tor".
+const SERVICES: &[u8] = b"_tor";
+
+/// Tells what is known of a name whose records an apex owns.
+pub type Known<'a> = &'a mut dyn FnMut(&NameId, &Name) -> Found;
+
+/// What must be looked up first.
+pub type Needed = BTreeSet<NameId>;
+
+/// A name to find a target for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The name, folded.
+    pub name: &'a str,
+    /// What its target may be.
+    pub want: Want,
+    /// Which of several targets to take: the same number takes the same.
+    pub choice: u64,
+}
+
+/// Finds the target of a name.
+///
+/// # Errors
+///
+/// What must be looked up before it can be said.
+pub fn search(settings: &Settings, asked: &Asked<'_>, known: Known<'_>) -> Result<Result<Target, Failure>, Needed> {
+    if !is_host_name(asked.name) {
+        return Ok(Err(Failure::Invalid));
+    }
+    let Ok(mut name) = Name::from_ascii(asked.name) else {
+        return Ok(Err(Failure::Invalid));
+    };
+    name.set_fqdn(true);
+    match settings.zones.find(&name) {
+        None => return Ok(Err(Failure::NotHandled)),
+        Some(place) if place.below().next().and_then(zone::name_id).is_none() => return Ok(Err(Failure::Invalid)),
+        Some(_) => {}
+    }
+    let search = Search {
+        settings,
+        asked,
+        aliases: MAX_ALIASES,
+        known,
+    };
+    match search.from(name) {
+        Ok(target) => Ok(Ok(target)),
+        Err(Stop::Failed(failure)) => Ok(Err(failure)),
+        Err(Stop::Need(names)) => Err(names),
+    }
+}
+
+/// Why a search goes no further.
+enum Stop {
+    Failed(Failure),
+    Need(Needed),
+}
+
+/// What a name has of one type.
+enum Has {
+    Records(Vec<RData>),
+    /// Another name, in a zone of ours or not.
+    Alias(Name),
+    /// Nothing of that type, or the name is not there at all.
+    Nothing(Failure),
+}
+
+struct Search<'a> {
+    settings: &'a Settings,
+    asked: &'a Asked<'a>,
+    /// How many more may be followed.
+    aliases: usize,
+    known: Known<'a>,
+}
+
+impl Search<'_> {
+    fn from(mut self, mut name: Name) -> Result<Target, Stop> {
+        loop {
+            if self.asked.want != Want::Address
+                && let Some(service) = self.service(&name)?
+            {
+                return Ok(Target::Onion(service));
+            }
+            let mut missing = Failure::NoTarget;
+            let mut alias = None;
+            for kind in [RecordType::A, RecordType::AAAA] {
+                match self.ask(&name, kind)? {
+                    Has::Records(data) => {
+                        let addresses = data.iter().filter_map(RData::ip_addr);
+                        return self.address(&addresses.collect::<Vec<_>>());
+                    }
+                    Has::Alias(target) => {
+                        alias = Some(target);
+                        break;
+                    }
+                    Has::Nothing(failure) => missing = failure,
+                }
+            }
+            let Some(target) = alias else {
+                return Err(Stop::Failed(missing));
+            };
+            if !self.is_ours(&target) {
+                return self.elsewhere(&target);
+            }
+            self.follow()?;
+            name = target;
+        }
+    }
+
+    fn is_ours(&self, name: &Name) -> bool {
+        self.settings.zones.find(name).is_some()
+    }
+
+    fn follow(&mut self) -> Result<(), Stop> {
+        self.aliases = self.aliases.checked_sub(1).ok_or(Stop::Failed(Failure::Broken))?;
+        Ok(())
+    }
+
+    /// Returns the onion service of a name. Aliases of its own record are followed as well: a name below `translate` has
+    /// it there.
+    fn service(&mut self, name: &Name) -> Result<Option<OnionName>, Stop> {
+        // The longest names have no room for it.
+        let Ok(mut owner) = name.prepend_label(SERVICES) else {
+            return Ok(None);
+        };
+        loop {
+            match self.ask(&owner, RecordType::TXT)? {
+                Has::Records(data) => {
+                    let services: Vec<OnionName> = data.iter().filter_map(first_string_as_service).collect();
+                    return Ok(self.chosen(&services).cloned());
+                }
+                Has::Alias(target) if self.is_ours(&target) => {
+                    self.follow()?;
+                    owner = target;
+                }
+                Has::Alias(_) | Has::Nothing(_) => return Ok(None),
+            }
+        }
+    }
+
+    fn address(&self, addresses: &[IpAddr]) -> Result<Target, Stop> {
+        let chosen = self.chosen(addresses).filter(|_| self.asked.want != Want::Onion);
+        let target = chosen.map(|address| Target::Address(*address));
+        target.ok_or(Stop::Failed(Failure::NoTarget))
+    }
+
+    /// Returns one of several, by the number that the question came with.
+    fn chosen<'t, T>(&self, all: &'t [T]) -> Option<&'t T> {
+        let count = u64::try_from(all.len()).ok()?;
+        let at = self.asked.choice.checked_rem(count)?;
+        all.get(usize::try_from(at).ok()?)
+    }
+
+    /// Returns the target that an alias to a name of others gives.
+    fn elsewhere(&self, name: &Name) -> Result<Target, Stop> {
+        let target = Target::parse(&name.to_ascii(), std::iter::empty()).ok_or(Stop::Failed(Failure::Broken))?;
+        let fits = match self.asked.want {
+            Want::Any => true,
+            Want::Onion => matches!(target, Target::Onion(_)),
+            Want::Address => !matches!(target, Target::Onion(_)),
+        };
+        fits.then_some(target).ok_or(Stop::Failed(Failure::NoTarget))
+    }
+
+    fn ask(&mut self, name: &Name, kind: RecordType) -> Result<Has, Stop> {
+        let question = Question::new(name.clone(), kind, DNSClass::IN);
+        let reply = match engine::answer(self.settings, &question, &mut *self.known) {
+            engine::Step::Reply(reply) => reply,
+            engine::Step::Need(names) => return Err(Stop::Need(names)),
+        };
+        let failure = match (reply.code, reply.note) {
+            (ResponseCode::NoError, _) => return Ok(has(&reply.answers, &question.lower, kind)),
+            (ResponseCode::NXDomain, _) => return Ok(Has::Nothing(Failure::NotRegistered)),
+            (ResponseCode::YXDomain, _) | (_, Some(Note::Unreadable | Note::Lame)) => Failure::Broken,
+            (_, Some(Note::Timeout)) => Failure::Timeout,
+            _ => Failure::Unavailable,
+        };
+        Err(Stop::Failed(failure))
+    }
+}
+
+/// Returns what records say that a name has of a type.
+fn has(records: &[Record], name: &Name, kind: RecordType) -> Has {
+    let data = |kind| {
+        let of_kind = records.iter().filter(move |record| record.record_type() == kind);
+        of_kind.filter(|record| record.name.to_lowercase() == *name)
+    };
+    let found: Vec<RData> = data(kind).map(|record| record.data.clone()).collect();
+    if !found.is_empty() {
+        return Has::Records(found);
+    }
+    match data(RecordType::CNAME).next().map(|record| &record.data) {
+        Some(RData::CNAME(target)) => Has::Alias(target.0.to_lowercase()),
+        _ => Has::Nothing(Failure::NoTarget),
+    }
+}
+
+/// Returns the service that a TXT record names, which is its first string. What is no valid name is passed over: a string
+/// can hold anything.
+fn first_string_as_service(data: &RData) -> Option<OnionName> {
+    let RData::TXT(text) = data else { return None };
+    OnionName::parse(std::str::from_utf8(text.txt_data.first()?).ok()?)
+}
