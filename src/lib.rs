@@ -34,3 +34,4 @@ pub mod node;
 pub mod rpc;
 pub mod sim;
 pub mod time;
+pub mod tor;

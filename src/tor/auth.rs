@@ -1,0 +1,219 @@
+//! How to log in at a control port.
+//!
+//! Source: Tor, control-spec, PROTOCOLINFO, AUTHENTICATE and AUTHCHALLENGE.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
+use bitcoin::hex::{DisplayHex as _, FromHex as _};
+use subtle::ConstantTimeEq as _;
+use thiserror::Error;
+
+use super::event::fields;
+use super::reply::Message;
+
+/// Length of a cookie, of a nonce and of their hashes, in bytes.
+pub const LENGTH: usize = 32;
+
+/// What the user says of logging in. `Debug` hides the password.
+#[derive(Clone, Default)]
+pub struct Login {
+    /// The cookie file, in place of the one that Tor names.
+    pub cookie: Option<PathBuf>,
+    /// The password.
+    pub password: Option<String>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("cookie", &self.cookie).finish_non_exhaustive()
+    }
+}
+
+/// Why it is not possible to log in.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// What answers is no Tor, or one of another time.
+    #[error("the reply to PROTOCOLINFO cannot be read")]
+    Protocol,
+    /// It wants a password.
+    #[error("Tor wants a password on its control port; give it with --control-password, or set CookieAuthentication 1 in torrc")]
+    PasswordWanted,
+    /// It wants what nobody here can give.
+    #[error("Tor takes none of cookie, password and nothing on its control port; set CookieAuthentication 1 in torrc")]
+    NoMethod,
+    /// A cookie of another length.
+    #[error("the control port's cookie has {got} bytes, and not {LENGTH}")]
+    CookieLength {
+        /// How long it is.
+        got: usize,
+    },
+    /// It doesn't know the cookie that it asks for.
+    #[error("what answers on the control port does not know Tor's cookie: it is not the Tor that wrote it")]
+    NotTor,
+}
+
+/// A way to log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing is asked for.
+    Nothing,
+    /// Both prove that they know the cookie in this file, and neither says it.
+    SafeCookie(PathBuf),
+    /// The cookie in this file is said, as versions before 0.2.3 want it.
+    Cookie(PathBuf),
+    /// The password is said.
+    Password,
+}
+
+/// Chooses how to log in by the reply to PROTOCOLINFO: what the user named goes first.
+///
+/// # Errors
+///
+/// [`AuthError`]
+pub fn choose(reply: &Message, login: &Login) -> Result<Way, AuthError> {
+    let text = reply.value("AUTH ").ok_or(AuthError::Protocol)?;
+    let offered = fields(text).ok_or(AuthError::Protocol)?;
+    let methods = offered.get("METHODS").ok_or(AuthError::Protocol)?;
+    let has = |wanted: &str| methods.split(|byte| *byte == b',').any(|method| method == wanted.as_bytes());
+    let named = offered.get("COOKIEFILE").and_then(|path| std::str::from_utf8(path).ok());
+    let cookie = login.cookie.clone().or(named.map(PathBuf::from));
+    match (&login.password, cookie) {
+        (Some(_), _) if login.cookie.is_none() && has("HASHEDPASSWORD") => Ok(Way::Password),
+        (_, _) if has("NULL") => Ok(Way::Nothing),
+        (_, Some(cookie)) if has("SAFECOOKIE") => Ok(Way::SafeCookie(cookie)),
+        (_, Some(cookie)) if has("COOKIE") => Ok(Way::Cookie(cookie)),
+        _ if has("HASHEDPASSWORD") => Err(AuthError::PasswordWanted),
+        _ => Err(AuthError::NoMethod),
+    }
+}
+
+/// Returns the command that says a secret: a cookie, or the answer to a challenge.
+///
+/// # Errors
+///
+/// [`AuthError::CookieLength`]
+pub fn say(secret: &[u8]) -> Result<String, AuthError> {
+    match secret.len() {
+        LENGTH => Ok(format!("AUTHENTICATE {}", secret.to_lower_hex_string())),
+        got => Err(AuthError::CookieLength { got }),
+    }
+}
+
+/// Returns the command that says a password.
+pub fn say_password(password: &str) -> String {
+    // As hex nothing in it can end the line or the string.
+    format!("AUTHENTICATE {}", password.as_bytes().to_lower_hex_string())
+}
+
+/// Returns the command that challenges Tor to prove that it knows the cookie.
+pub fn challenge(nonce: &[u8; LENGTH]) -> String {
+    format!("AUTHCHALLENGE SAFECOOKIE {}", nonce.to_lower_hex_string())
+}
+
+/// Checks Tor's proof, and returns ours.
+///
+/// # Errors
+///
+/// [`AuthError::NotTor`] when it does not know the cookie, and must not learn it.
+pub fn answer(reply: &Message, cookie: &[u8], nonce: &[u8; LENGTH]) -> Result<[u8; LENGTH], AuthError> {
+    if cookie.len() != LENGTH {
+        return Err(AuthError::CookieLength { got: cookie.len() });
+    }
+    let text = reply.value("AUTHCHALLENGE ").ok_or(AuthError::Protocol)?;
+    let given = fields(text).ok_or(AuthError::Protocol)?;
+    let bytes = |name: &str| {
+        let text = std::str::from_utf8(given.get(name)?).ok()?;
+        <[u8; LENGTH]>::from_hex(text).ok()
+    };
+    let (Some(proof), Some(theirs)) = (bytes("SERVERHASH"), bytes("SERVERNONCE")) else {
+        return Err(AuthError::Protocol);
+    };
+    let expected = prove("Tor safe cookie authentication server-to-controller hash", cookie, nonce, &theirs);
+    if !bool::from(expected.ct_eq(&proof)) {
+        return Err(AuthError::NotTor);
+    }
+    let key = "Tor safe cookie authentication controller-to-server hash";
+    Ok(prove(key, cookie, nonce, &theirs))
+}
+
+fn prove(key: &str, cookie: &[u8], ours: &[u8; LENGTH], theirs: &[u8; LENGTH]) -> [u8; LENGTH] {
+    let mut engine = HmacEngine::<sha256::Hash>::new(key.as_bytes());
+    engine.input(cookie);
+    engine.input(ours);
+    engine.input(theirs);
+    Hmac::<sha256::Hash>::from_engine(engine).to_byte_array()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reply::Line;
+    use super::*;
+
+    fn message(lines: &[&str]) -> Message {
+        let line = |text: &&str| Line {
+            text: (*text).to_owned(),
+            data: Vec::new(),
+        };
+        Message {
+            code: 250,
+            lines: lines.iter().map(line).collect(),
+        }
+    }
+
+    fn offers(auth: &str) -> Message {
+        message(&["PROTOCOLINFO 1", &format!("AUTH {auth}"), "VERSION Tor=\"0.4.9.11\"", "OK"])
+    }
+
+    #[test]
+    fn ways_are_chosen() {
+        let nothing = Login::default();
+        let password = Login {
+            password: Some("p".to_owned()),
+            ..Login::default()
+        };
+        let file = Login {
+            cookie: Some("/mine".into()),
+            ..password.clone()
+        };
+        let tor = r#"METHODS=COOKIE,SAFECOOKIE,HASHEDPASSWORD COOKIEFILE="/a \"b\"""#;
+        for (offer, login, expected) in [
+            ("METHODS=NULL", &nothing, Ok(Way::Nothing)),
+            (tor, &nothing, Ok(Way::SafeCookie("/a \"b\"".into()))),
+            (tor, &password, Ok(Way::Password)),
+            (tor, &file, Ok(Way::SafeCookie("/mine".into()))),
+            ("METHODS=COOKIE COOKIEFILE=\"/a\"", &nothing, Ok(Way::Cookie("/a".into()))),
+            ("METHODS=HASHEDPASSWORD", &nothing, Err(AuthError::PasswordWanted)),
+            ("METHODS=SAFECOOKIE", &nothing, Err(AuthError::NoMethod)),
+            ("METHODS=NULL", &password, Ok(Way::Nothing)),
+            ("METHODS=MAGIC", &password, Err(AuthError::NoMethod)),
+            ("COOKIEFILE=\"/a", &nothing, Err(AuthError::Protocol)),
+        ] {
+            assert_eq!(choose(&offers(offer), login), expected, "{offer}");
+        }
+        assert_eq!(choose(&message(&["OK"]), &nothing), Err(AuthError::Protocol));
+    }
+
+    #[test]
+    fn both_prove_that_they_know_the_cookie() {
+        let (cookie, ours, theirs) = ([1; LENGTH], [2; LENGTH], [3; LENGTH]);
+        let proof = prove("Tor safe cookie authentication server-to-controller hash", &cookie, &ours, &theirs);
+        let reply = |proof: &[u8]| {
+            let (proof, nonce) = (proof.to_lower_hex_string(), theirs.to_lower_hex_string());
+            message(&[&format!("AUTHCHALLENGE SERVERHASH={proof} SERVERNONCE={nonce}")])
+        };
+        let mine = answer(&reply(&proof), &cookie, &ours).unwrap();
+        assert_ne!(mine, proof);
+        assert_eq!(answer(&reply(&[4; LENGTH]), &cookie, &ours), Err(AuthError::NotTor));
+        assert_eq!(answer(&reply(&proof), &[5; LENGTH], &ours), Err(AuthError::NotTor));
+        assert_eq!(answer(&reply(&proof[1..]), &cookie, &ours), Err(AuthError::Protocol));
+        assert_eq!(answer(&reply(&proof), b"short", &ours), Err(AuthError::CookieLength { got: 5 }));
+    }
+
+    #[test]
+    fn no_password_can_end_the_command() {
+        assert_eq!(say_password("a\"\r\nQUIT"), "AUTHENTICATE 61220d0a51554954");
+    }
+}

@@ -1,0 +1,245 @@
+//! What Tor says over its control port, read from bytes.
+//!
+//! Source: Tor, control-spec, "Replies from Tor to the controller".
+
+use thiserror::Error;
+
+/// Longest line in bytes. Tor's own are far shorter: a name and credentials of 255 bytes each, escaped.
+pub const MAX_LINE: usize = 1 << 16;
+
+/// Longest message in bytes: the status of tens of thousands of streams.
+pub const MAX_MESSAGE: usize = 1 << 23;
+
+/// The code of what Tor says unasked.
+const EVENT: u16 = 650;
+
+/// One line of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// What stands behind the code.
+    pub text: String,
+    /// The lines of data below it.
+    pub data: Vec<String>,
+}
+
+/// A whole message: one line or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The code of its last line.
+    pub code: u16,
+    /// Its lines; never none.
+    pub lines: Vec<Line>,
+}
+
+impl Message {
+    /// Says whether it is an event: no reply to a command.
+    pub fn is_event(&self) -> bool {
+        self.code == EVENT
+    }
+
+    /// Says whether the command that it replies to was carried out.
+    pub fn is_ok(&self) -> bool {
+        self.code == 250
+    }
+
+    /// Returns the text of the first line.
+    pub fn text(&self) -> &str {
+        self.lines.first().map_or("", |line| &line.text)
+    }
+
+    /// Returns the text of a line behind a beginning that tells what it is about.
+    pub fn value(&self, beginning: &str) -> Option<&str> {
+        self.lines.iter().find_map(|line| line.text.strip_prefix(beginning))
+    }
+}
+
+/// Why bytes are no messages of Tor's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// A line begins with no code.
+    #[error("what answers on the control port does not speak Tor's control protocol")]
+    NoCode,
+    /// A line has no end.
+    #[error("a line on the control port has more than {MAX_LINE} bytes")]
+    LongLine,
+    /// A message has no end.
+    #[error("a message on the control port has more than {MAX_MESSAGE} bytes")]
+    LongMessage,
+}
+
+/// Puts messages together from bytes as they come.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// Bytes of which no line was made yet, from `read` on.
+    bytes: Vec<u8>,
+    read: usize,
+    /// How far behind `read` there is no end of a line.
+    searched: usize,
+    lines: Vec<Line>,
+    /// What the lines take.
+    size: usize,
+    in_data: bool,
+}
+
+impl Decoder {
+    /// Takes bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        // What was read goes only now, so that many lines in one piece cost one move.
+        self.bytes.drain(..self.read);
+        self.read = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Returns the next whole message.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplyError`]; nothing can be read after it.
+    pub fn next(&mut self) -> Result<Option<Message>, ReplyError> {
+        while let Some(line) = self.line()? {
+            self.size += line.len() + size_of::<Line>();
+            if self.size > MAX_MESSAGE {
+                return Err(ReplyError::LongMessage);
+            }
+            if let Some(message) = self.take(line)? {
+                self.size = 0;
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    fn line(&mut self) -> Result<Option<String>, ReplyError> {
+        let rest = self.bytes.get(self.read..).unwrap_or_default();
+        let unsearched = rest.get(self.searched..).unwrap_or_default();
+        let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') else {
+            self.searched = rest.len();
+            return if rest.len() > MAX_LINE {
+                Err(ReplyError::LongLine)
+            } else {
+                Ok(None)
+            };
+        };
+        let end = self.searched + end;
+        if end > MAX_LINE {
+            return Err(ReplyError::LongLine);
+        }
+        let line = rest.get(..end).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = String::from_utf8_lossy(line).into_owned();
+        self.read += end + 1;
+        self.searched = 0;
+        Ok(Some(line))
+    }
+
+    fn take(&mut self, line: String) -> Result<Option<Message>, ReplyError> {
+        if self.in_data {
+            if line == "." {
+                self.in_data = false;
+            } else if let Some(last) = self.lines.last_mut() {
+                // A leading dot of the data itself is doubled.
+                last.data.push(line.strip_prefix('.').map_or_else(|| line.clone(), str::to_owned));
+            }
+            return Ok(None);
+        }
+        let code = line.get(..3).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
+        let code = code.and_then(|code| code.parse().ok()).ok_or(ReplyError::NoCode)?;
+        let (separator, text) = match line.get(3..).map(|rest| rest.split_at_checked(1)) {
+            Some(Some((separator, text))) => (separator, text.to_owned()),
+            _ => return Err(ReplyError::NoCode),
+        };
+        let text = Line { text, data: Vec::new() };
+        self.lines.push(text);
+        match separator {
+            "-" => Ok(None),
+            "+" => {
+                self.in_data = true;
+                Ok(None)
+            }
+            " " => Ok(Some(Message {
+                code,
+                lines: std::mem::take(&mut self.lines),
+            })),
+            _ => Err(ReplyError::NoCode),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(text: &str) -> Result<Vec<Message>, ReplyError> {
+        let mut decoder = Decoder::default();
+        decoder.push(text.as_bytes());
+        let mut messages = Vec::new();
+        while let Some(message) = decoder.next()? {
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn messages_of_all_shapes_are_read() {
+        let text = "250 OK\r\n\
+                    250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250 OK\r\n\
+                    250+stream-status=\r\n1 NEW 0 a:1\r\n..x\r\n.\r\n250 OK\r\n\
+                    650-CONF_CHANGED\r\n650-A=1\r\n650 OK\r\n\
+                    552 Unknown stream \"1\"\r\n";
+        let messages = decode(text).unwrap();
+        let codes: Vec<u16> = messages.iter().map(|message| message.code).collect();
+        assert_eq!(codes, [250, 250, 250, 650, 552]);
+        assert_eq!(messages[1].value("AUTH METHODS="), Some("NULL"));
+        assert_eq!(messages[2].lines[0].data, ["1 NEW 0 a:1", ".x"]);
+        assert!(messages[3].is_event() && !messages[3].is_ok());
+        assert_eq!(messages[4].text(), "Unknown stream \"1\"");
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for text in ["HTTP/1.1 400 Bad Request\r\n", "\r\n", "25 OK\r\n", "250\r\n", "250=OK\r\n", "２50 OK\r\n", "+50 OK\r\n"] {
+            assert_eq!(decode(text), Err(ReplyError::NoCode), "{text:?}");
+        }
+        let long = "2".repeat(MAX_LINE + 1);
+        assert_eq!(decode(&long), Err(ReplyError::LongLine));
+        assert_eq!(decode(&format!("{long}\n")), Err(ReplyError::LongLine));
+        let endless = format!("250+a\r\n{}", "a\r\n".repeat(MAX_MESSAGE / 20));
+        assert_eq!(decode(&endless), Err(ReplyError::LongMessage));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_the_same_messages(
+            lines in prop::collection::vec("(250|650|551)[ +-][ -~]{0,20}|\\.|[ -~]{0,9}", 0..20),
+            cut in 1_usize..9,
+        ) {
+            let text = lines.join("\r\n") + "\r\n";
+            let mut decoder = Decoder::default();
+            let mut messages = Vec::new();
+            let mut read = || -> Result<(), ReplyError> {
+                for piece in text.as_bytes().chunks(cut) {
+                    decoder.push(piece);
+                    while let Some(message) = decoder.next()? {
+                        messages.push(message);
+                    }
+                }
+                Ok(())
+            };
+            let read = read();
+            match decode(&text) {
+                Ok(whole) => prop_assert_eq!((read, messages), (Ok(()), whole)),
+                Err(error) => prop_assert_eq!(read, Err(error)),
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_borne(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut decoder = Decoder::default();
+            decoder.push(&bytes);
+            while let Ok(Some(_)) = decoder.next() {}
+        }
+    }
+}
