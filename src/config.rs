@@ -25,6 +25,9 @@ use isonym::net::{Proxy, ServerAddr, servers};
 use isonym::node::DaemonSettings;
 use isonym::rpc::client::{Dialect, Login};
 use isonym::rpc::{self, Credentials};
+use isonym::tor::driver::ControlAddr;
+use isonym::tor::suffixes::Plugin;
+use isonym::{naming, tor};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -76,6 +79,12 @@ pub(crate) struct Wishes {
     pub(crate) dns_patience: Option<u64>,
     pub(crate) dns_echo_id: Option<bool>,
     pub(crate) dnssec: Option<PathBuf>,
+    pub(crate) name_patience: Option<u64>,
+    pub(crate) tor_control: Option<String>,
+    pub(crate) control_cookie: Option<PathBuf>,
+    pub(crate) control_password: Option<String>,
+    #[serde(default)]
+    pub(crate) plugin: Vec<String>,
 }
 
 /// Takes the list that somebody gave: the first one's, unless it is empty.
@@ -155,6 +164,11 @@ impl Wishes {
             dns_patience: self.dns_patience.or(other.dns_patience),
             dns_echo_id: self.dns_echo_id.or(other.dns_echo_id),
             dnssec: self.dnssec.or(other.dnssec),
+            name_patience: self.name_patience.or(other.name_patience),
+            tor_control: self.tor_control.or(other.tor_control),
+            control_cookie: self.control_cookie.or(other.control_cookie),
+            control_password: self.control_password.or(other.control_password),
+            plugin: given(self.plugin, other.plugin),
         }
     }
 }
@@ -179,6 +193,18 @@ pub(crate) struct Settings {
     /// Another `name_show` than that of our own node or daemon.
     pub(crate) backend: Option<BackendSettings>,
     pub(crate) dns: DnsSettings,
+    /// How long a name is looked up for a stream.
+    pub(crate) name_patience: Duration,
+    pub(crate) tor: TorSettings,
+}
+
+/// How a Tor is taken care of.
+#[derive(Clone, Debug)]
+pub(crate) struct TorSettings {
+    /// Where it is, if that is said.
+    pub(crate) control: Option<ControlAddr>,
+    pub(crate) login: tor::auth::Login,
+    pub(crate) plugins: Vec<Plugin>,
 }
 
 /// A `name_show` over JSON-RPC.
@@ -255,6 +281,8 @@ impl Settings {
             daemon,
             backend: backend_settings(&wishes, rpc_credentials.as_ref())?,
             dns: dns_settings(&wishes)?,
+            name_patience: name_patience(&wishes)?,
+            tor: tor_settings(&wishes)?,
             rpc_credentials,
             network,
             folder: datadir.join(network.as_str()),
@@ -380,5 +408,29 @@ fn dns_settings(wishes: &Wishes) -> Result<DnsSettings> {
         anonymous,
         echo_id: wishes.dns_echo_id.unwrap_or(false),
         keys: wishes.dnssec.clone(),
+    })
+}
+
+fn name_patience(wishes: &Wishes) -> Result<Duration> {
+    let Some(seconds) = wishes.name_patience else {
+        return Ok(naming::namer::PATIENCE);
+    };
+    ensure!(
+        (1..=300).contains(&seconds),
+        "--name-patience {seconds}: give 1 to 300 seconds"
+    );
+    Ok(Duration::from_secs(seconds))
+}
+
+fn tor_settings(wishes: &Wishes) -> Result<TorSettings> {
+    let control = wishes.tor_control.as_deref().map(str::parse);
+    let plugin = |text: &String| Plugin::parse(text).context("--plugin");
+    Ok(TorSettings {
+        control: control.transpose().context("--tor-control")?,
+        login: tor::auth::Login {
+            cookie: wishes.control_cookie.clone(),
+            password: wishes.control_password.clone(),
+        },
+        plugins: wishes.plugin.iter().map(plugin).collect::<Result<_>>()?,
     })
 }

@@ -31,6 +31,7 @@ pub mod name;
 pub mod naming;
 pub mod net;
 pub mod node;
+pub mod prop279;
 pub mod rpc;
 pub mod sim;
 pub mod time;

@@ -41,9 +41,12 @@ fn main() -> ExitCode {
     tracing_subscriber::registry().with(log.with_filter(filter)).init();
     keep_guarded_panics_quiet();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(cli::run(cli)));
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let result = runtime.block_on(cli::run(cli));
+        // What still reads standard input is not waited for.
+        runtime.shutdown_background();
+        result
+    });
     result.unwrap_or_else(|error| {
         cli::say(format_args!("isonym: {error:#}"));
         ExitCode::from(FAILED)

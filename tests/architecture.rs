@@ -99,6 +99,7 @@ const EDGE: &[(&str, &str)] = &[
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
     ("sim/relay.rs", "reads, writes and waits"),
+    ("tor/driver.rs", "connects to Tor, reads the cookie, starts lookups"),
 ];
 
 /// Paths that only edge files may name, by their beginning.

@@ -148,6 +148,29 @@ Examples:
 
 To have it in one process with the light client: isonym daemon --dns-listen 127.0.0.1:5300")]
     Dns(DnsCommandArgs),
+    /// Resolve .bit for a Tor: find what names stand for while their streams wait, and send the streams there
+    #[command(after_help = "\
+Examples:
+  isonym tor                                   Tor at 127.0.0.1:9051, values from the daemon of the data folder
+  isonym tor --control /run/tor/control --control-cookie /run/tor/control.authcookie
+  isonym tor --control 127.0.0.1:9151 --control-password PASSWORD
+  isonym tor --plugin 'i2p=/usr/bin/i2p-names --strict'
+  curl --socks5-hostname me:x@127.0.0.1:9050 http://example.bit/
+
+Tor needs the line `__LeaveStreamsUnattached 1` in torrc. From then on it connects to nothing while this does not run:
+that is what keeps .bit names from exits. To have it in one process with the light client: isonym daemon --tor-control
+127.0.0.1:9051")]
+    Tor(TorCommandArgs),
+    /// Resolve .bit for whoever speaks the protocol of Tor's proposal 279 on standard input and output
+    #[command(after_help = "\
+Examples:
+  isonym prop279                               Values from the daemon of the data folder
+  isonym prop279 --rpc-url http://127.0.0.1:8336 --rpc-cookie ~/.namecoin/.cookie
+  echo 'RESOLVE 1 example.bit me' | isonym prop279
+
+RESOLVE takes an isolation ID as its third argument, as StemNS gives it. The environment variables TOR_NS_PROTO_VERSION and
+TOR_NS_PLUGIN_OPTIONS (onlyonion=1) are heeded. It ends on SIGTERM, and when standard input has ended and all is answered.")]
+    Prop279(Prop279Args),
     /// Print the DNS records of a .bit name
     #[command(after_help = "\
 Examples:
@@ -312,7 +335,11 @@ pub(crate) struct DaemonArgs {
     #[arg(long, env = "ISONYM_ISOLATE_ANONYMOUS", value_parser = BoolishValueParser::new())]
     isolate_anonymous: bool,
     #[command(flatten)]
+    naming: NamingArgs,
+    #[command(flatten)]
     dns: DnsArgs,
+    #[command(flatten)]
+    tor: TorArgs,
 }
 
 /// A `name_show` to ask.
@@ -389,6 +416,64 @@ pub(crate) struct DnsArgs {
 pub(crate) struct DnsCommandArgs {
     #[command(flatten)]
     dns: DnsArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
+}
+
+/// How long names are looked up.
+#[derive(Debug, Args)]
+pub(crate) struct NamingArgs {
+    /// Seconds for which a name is looked up for a stream, again and again where that can help [default: 60]
+    #[arg(long, env = "ISONYM_NAME_PATIENCE", value_name = "SECONDS")]
+    name_patience: Option<u64>,
+}
+
+/// How a Tor is taken care of.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tor options")]
+pub(crate) struct TorArgs {
+    /// Where Tor's control port is, or the path of its Unix socket
+    #[arg(
+        long,
+        visible_alias = "control",
+        env = "ISONYM_TOR_CONTROL",
+        value_name = "ADDR:PORT|PATH"
+    )]
+    tor_control: Option<String>,
+    /// The control port's cookie file [default: the one that Tor names]
+    #[arg(long, env = "ISONYM_CONTROL_COOKIE", value_name = "FILE")]
+    control_cookie: Option<PathBuf>,
+    /// The control port's password; other users of the machine may see it on the command line, so prefer the environment or
+    /// the file
+    #[arg(
+        long,
+        env = "ISONYM_CONTROL_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true
+    )]
+    control_password: Option<String>,
+    /// A program that resolves names of another suffix by the protocol of proposal 279; may be given several times
+    #[arg(long, env = "ISONYM_PLUGIN", value_name = "SUFFIX=COMMAND")]
+    plugin: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TorCommandArgs {
+    #[command(flatten)]
+    tor: TorArgs,
+    #[command(flatten)]
+    naming: NamingArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prop279Args {
+    /// Answer with onion services alone, whatever else names have
+    #[arg(long)]
+    pub(crate) onion_only: bool,
+    #[command(flatten)]
+    naming: NamingArgs,
     #[command(flatten)]
     backend: BackendArgs,
 }
@@ -475,7 +560,7 @@ impl Cli {
             ..
         } = &self.options;
         let (mut name, mut daemon, mut login, mut rpc_listen, mut quorum) = (None, None, None, None, None);
-        let (mut dns, mut backend) = (None, None);
+        let (mut dns, mut backend, mut tor, mut naming) = (None, None, None, None);
         match &self.command {
             Command::NameShow(args) => {
                 (name, login, quorum) = (Some(&args.name), Some(&args.name.login), args.quorum);
@@ -483,10 +568,18 @@ impl Cli {
             Command::NameHistory(args) => (name, login) = (Some(args), Some(&args.login)),
             Command::Daemon(args) => {
                 (daemon, login, rpc_listen) = (Some(args), Some(&args.login), args.rpc_listen);
-                (dns, quorum) = (Some(&args.dns), args.quorum);
+                (dns, tor, naming) = (Some(&args.dns), Some(&args.tor), Some(&args.naming));
+                quorum = args.quorum;
             }
             Command::Dns(args) => {
                 (dns, backend, login) = (Some(&args.dns), Some(&args.backend), Some(&args.backend.login));
+            }
+            Command::Tor(args) => {
+                (tor, naming) = (Some(&args.tor), Some(&args.naming));
+                (backend, login) = (Some(&args.backend), Some(&args.backend.login));
+            }
+            Command::Prop279(args) => {
+                (naming, backend, login) = (Some(&args.naming), Some(&args.backend), Some(&args.backend.login));
             }
             Command::Resolve(args) => (backend, login) = (Some(&args.backend), Some(&args.backend.login)),
             Command::Rpc(args) => (login, rpc_listen) = (Some(&args.login), args.rpc_listen),
@@ -532,6 +625,11 @@ impl Cli {
             dns_patience: dns.and_then(|args| args.dns_patience),
             dns_echo_id: dns.filter(|args| args.dns_echo_id).map(|_| true),
             dnssec: dns.and_then(|args| args.dnssec.clone()),
+            name_patience: naming.and_then(|args| args.name_patience),
+            tor_control: tor.and_then(|args| args.tor_control.clone()),
+            control_cookie: tor.and_then(|args| args.control_cookie.clone()),
+            control_password: tor.and_then(|args| args.control_password.clone()),
+            plugin: tor.map(|args| args.plugin.clone()).unwrap_or_default(),
         }
     }
 }

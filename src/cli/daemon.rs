@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use isonym::dns::backend::Backend;
 use isonym::dns::book::CacheSettings;
+use isonym::naming::namer::Namer;
 use isonym::node::{Handle, run_daemon};
 use isonym::rpc::client::{Client, ClientError, Dialect, Login};
 use isonym::rpc::cookie::Cookie;
@@ -24,6 +25,7 @@ use super::args::{NameArgs, RpcArgs};
 use super::dns::DnsServer;
 use super::say;
 use super::show::{ABSENT, open, print, print_json};
+use super::tor::TorController;
 use crate::config::Settings;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
@@ -137,6 +139,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     }
     let cache = dns_cache(settings);
     let dns = DnsServer::open(&settings.dns, cache, quiet).await?;
+    let controller = TorController::open(&settings.tor, quiet);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     let signs = Signs::put_up(settings, address)?;
     let allowed = settings
@@ -157,10 +160,13 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     }
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let ended = run_daemon(node, &settings.daemon, |handle| async move {
+    let mut end = Ok(());
+    let ended = run_daemon(node, &settings.daemon, |handle| async {
+        let namer = Namer::new(Backend::Node(handle.clone()), cache, settings.name_patience);
         tokio::select! {
             () = serve(handle.clone(), listener, guard, limits, defaults) => {}
             () = serve_dns(handle.clone(), dns) => {}
+            error = control_tor(handle.clone(), controller, namer) => end = Err(error),
             () = stop_at(signals, handle) => {}
         }
         Ok(())
@@ -169,6 +175,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     signs.take_down()?;
     ended?;
+    end?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -192,7 +199,18 @@ async fn serve_dns(handle: Handle, dns: Option<DnsServer>) {
     std::future::pending::<()>().await;
 }
 
-/// What DNS remembers, by the daemon's own settings.
+/// Takes care of a Tor beside them, if that is wanted; returns only with what the user has to mend.
+async fn control_tor(handle: Handle, controller: Option<TorController>, namer: Namer) -> anyhow::Error {
+    if let Some(controller) = controller {
+        let serving = controller.serve(namer, async move { handle.stopped().await });
+        if let Err(error) = serving.await {
+            return error;
+        }
+    }
+    std::future::pending().await
+}
+
+/// What DNS and streams' names are remembered for, by the daemon's own settings.
 fn dns_cache(settings: &Settings) -> CacheSettings {
     let (ours, default) = (&settings.daemon.cache, CacheSettings::default());
     CacheSettings {

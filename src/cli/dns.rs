@@ -108,14 +108,13 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 5300);
 
 /// Returns the `name_show` to ask: the one that is named, else the running daemon's.
-fn name_show(settings: &Settings) -> Result<Client> {
+pub(super) fn name_show(settings: &Settings) -> Result<Client> {
     if let Some(backend) = &settings.backend {
         return named(backend);
     }
     let Some(address) = announced(settings) else {
         bail!(
-            "no daemon runs on {}: start `isonym daemon`, have it serve DNS itself with --dns-listen, or name another \
-             server with --rpc-url",
+            "no daemon runs on {}: start `isonym daemon`, which can do this itself too, or name another server with --rpc-url",
             settings.folder.display()
         );
     };

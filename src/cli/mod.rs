@@ -7,8 +7,10 @@ mod dns;
 mod dnssec;
 mod playground;
 mod progress;
+mod prop279;
 mod resolve;
 mod show;
+mod tor;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -27,7 +27,9 @@ pub struct Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("cookie", &self.cookie).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("cookie", &self.cookie)
+            .finish_non_exhaustive()
     }
 }
 
@@ -39,7 +41,9 @@ pub enum AuthError {
     #[error("the reply to PROTOCOLINFO cannot be read")]
     Protocol,
     /// It wants a password.
-    #[error("Tor wants a password on its control port; give it with --control-password, or set CookieAuthentication 1 in torrc")]
+    #[error(
+        "Tor wants a password on its control port; give it with --control-password, or set CookieAuthentication 1 in torrc"
+    )]
     PasswordWanted,
     /// It wants what nobody here can give.
     #[error("Tor takes none of cookie, password and nothing on its control port; set CookieAuthentication 1 in torrc")]
@@ -77,8 +81,14 @@ pub fn choose(reply: &Message, login: &Login) -> Result<Way, AuthError> {
     let text = reply.value("AUTH ").ok_or(AuthError::Protocol)?;
     let offered = fields(text).ok_or(AuthError::Protocol)?;
     let methods = offered.get("METHODS").ok_or(AuthError::Protocol)?;
-    let has = |wanted: &str| methods.split(|byte| *byte == b',').any(|method| method == wanted.as_bytes());
-    let named = offered.get("COOKIEFILE").and_then(|path| std::str::from_utf8(path).ok());
+    let has = |wanted: &str| {
+        methods
+            .split(|byte| *byte == b',')
+            .any(|method| method == wanted.as_bytes())
+    };
+    let named = offered
+        .get("COOKIEFILE")
+        .and_then(|path| std::str::from_utf8(path).ok());
     let cookie = login.cookie.clone().or(named.map(PathBuf::from));
     match (&login.password, cookie) {
         (Some(_), _) if login.cookie.is_none() && has("HASHEDPASSWORD") => Ok(Way::Password),
@@ -131,7 +141,12 @@ pub fn answer(reply: &Message, cookie: &[u8], nonce: &[u8; LENGTH]) -> Result<[u
     let (Some(proof), Some(theirs)) = (bytes("SERVERHASH"), bytes("SERVERNONCE")) else {
         return Err(AuthError::Protocol);
     };
-    let expected = prove("Tor safe cookie authentication server-to-controller hash", cookie, nonce, &theirs);
+    let expected = prove(
+        "Tor safe cookie authentication server-to-controller hash",
+        cookie,
+        nonce,
+        &theirs,
+    );
     if !bool::from(expected.ct_eq(&proof)) {
         return Err(AuthError::NotTor);
     }
@@ -164,7 +179,12 @@ mod tests {
     }
 
     fn offers(auth: &str) -> Message {
-        message(&["PROTOCOLINFO 1", &format!("AUTH {auth}"), "VERSION Tor=\"0.4.9.11\"", "OK"])
+        message(&[
+            "PROTOCOLINFO 1",
+            &format!("AUTH {auth}"),
+            "VERSION Tor=\"0.4.9.11\"",
+            "OK",
+        ])
     }
 
     #[test]
@@ -184,7 +204,11 @@ mod tests {
             (tor, &nothing, Ok(Way::SafeCookie("/a \"b\"".into()))),
             (tor, &password, Ok(Way::Password)),
             (tor, &file, Ok(Way::SafeCookie("/mine".into()))),
-            ("METHODS=COOKIE COOKIEFILE=\"/a\"", &nothing, Ok(Way::Cookie("/a".into()))),
+            (
+                "METHODS=COOKIE COOKIEFILE=\"/a\"",
+                &nothing,
+                Ok(Way::Cookie("/a".into())),
+            ),
             ("METHODS=HASHEDPASSWORD", &nothing, Err(AuthError::PasswordWanted)),
             ("METHODS=SAFECOOKIE", &nothing, Err(AuthError::NoMethod)),
             ("METHODS=NULL", &password, Ok(Way::Nothing)),
@@ -199,7 +223,12 @@ mod tests {
     #[test]
     fn both_prove_that_they_know_the_cookie() {
         let (cookie, ours, theirs) = ([1; LENGTH], [2; LENGTH], [3; LENGTH]);
-        let proof = prove("Tor safe cookie authentication server-to-controller hash", &cookie, &ours, &theirs);
+        let proof = prove(
+            "Tor safe cookie authentication server-to-controller hash",
+            &cookie,
+            &ours,
+            &theirs,
+        );
         let reply = |proof: &[u8]| {
             let (proof, nonce) = (proof.to_lower_hex_string(), theirs.to_lower_hex_string());
             message(&[&format!("AUTHCHALLENGE SERVERHASH={proof} SERVERNONCE={nonce}")])
@@ -209,7 +238,10 @@ mod tests {
         assert_eq!(answer(&reply(&[4; LENGTH]), &cookie, &ours), Err(AuthError::NotTor));
         assert_eq!(answer(&reply(&proof), &[5; LENGTH], &ours), Err(AuthError::NotTor));
         assert_eq!(answer(&reply(&proof[1..]), &cookie, &ours), Err(AuthError::Protocol));
-        assert_eq!(answer(&reply(&proof), b"short", &ours), Err(AuthError::CookieLength { got: 5 }));
+        assert_eq!(
+            answer(&reply(&proof), b"short", &ours),
+            Err(AuthError::CookieLength { got: 5 })
+        );
     }
 
     #[test]

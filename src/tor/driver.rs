@@ -134,7 +134,9 @@ pub enum SessionError {
     #[error("Tor does not answer on its control port")]
     Silent,
     /// Its cookie can't be read.
-    #[error("cannot read Tor's control cookie {path}; be a member of the group that owns it (debian-tor on Debian), or name it with --control-cookie")]
+    #[error(
+        "cannot read Tor's control cookie {path}; be a member of the group that owns it (debian-tor on Debian), or name it with --control-cookie"
+    )]
     Cookie {
         /// The file.
         path: PathBuf,
@@ -306,7 +308,9 @@ impl Work {
                     let suffixes = Arc::clone(&self.suffixes);
                     let number = lookup.number;
                     let work = async move {
-                        let result = suffixes.resolve(lookup.suffix, &lookup.name, lookup.want, &lookup.id).await;
+                        let result = suffixes
+                            .resolve(lookup.suffix, &lookup.name, lookup.want, &lookup.id)
+                            .await;
                         (number, result)
                     };
                     self.handles.insert(number, self.lookups.spawn(work));

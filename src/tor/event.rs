@@ -162,7 +162,11 @@ fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
             return Some((value, behind));
         }
         let behind = behind.strip_prefix('\\')?;
-        let digits = behind.bytes().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+        let digits = behind
+            .bytes()
+            .take(3)
+            .take_while(|byte| matches!(byte, b'0'..=b'7'))
+            .count();
         if digits > 0 {
             let (number, behind) = behind.split_at_checked(digits)?;
             value.push(u8::from_str_radix(number, 8).ok()?);
@@ -228,7 +232,16 @@ mod tests {
 
     #[test]
     fn what_is_no_stream_event_is_none() {
-        for text in ["", "1", "1 NEW", "1 NEW 0", "1 NEW 0 host", "1\t NEW 0 a:1", "1; NEW 0 a:1", "12345678901234567 NEW 0 a:1"] {
+        for text in [
+            "",
+            "1",
+            "1 NEW",
+            "1 NEW 0",
+            "1 NEW 0 host",
+            "1\t NEW 0 a:1",
+            "1; NEW 0 a:1",
+            "12345678901234567 NEW 0 a:1",
+        ] {
             assert_eq!(StreamEvent::parse(text), None, "{text}");
         }
     }

@@ -6,6 +6,8 @@
 
 pub mod auth;
 pub mod controller;
+pub mod driver;
 pub mod event;
 pub mod isolation;
 pub mod reply;
+pub mod suffixes;

@@ -139,11 +139,14 @@ impl Decoder {
                 self.in_data = false;
             } else if let Some(last) = self.lines.last_mut() {
                 // A leading dot of the data itself is doubled.
-                last.data.push(line.strip_prefix('.').map_or_else(|| line.clone(), str::to_owned));
+                last.data
+                    .push(line.strip_prefix('.').map_or_else(|| line.clone(), str::to_owned));
             }
             return Ok(None);
         }
-        let code = line.get(..3).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
+        let code = line
+            .get(..3)
+            .filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
         let code = code.and_then(|code| code.parse().ok()).ok_or(ReplyError::NoCode)?;
         let (separator, text) = match line.get(3..).map(|rest| rest.split_at_checked(1)) {
             Some(Some((separator, text))) => (separator, text.to_owned()),
@@ -200,7 +203,15 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for text in ["HTTP/1.1 400 Bad Request\r\n", "\r\n", "25 OK\r\n", "250\r\n", "250=OK\r\n", "２50 OK\r\n", "+50 OK\r\n"] {
+        for text in [
+            "HTTP/1.1 400 Bad Request\r\n",
+            "\r\n",
+            "25 OK\r\n",
+            "250\r\n",
+            "250=OK\r\n",
+            "２50 OK\r\n",
+            "+50 OK\r\n",
+        ] {
             assert_eq!(decode(text), Err(ReplyError::NoCode), "{text:?}");
         }
         let long = "2".repeat(MAX_LINE + 1);

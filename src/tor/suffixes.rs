@@ -57,7 +57,9 @@ impl Plugin {
     ///
     /// [`PluginError`]
     pub fn parse(text: &str) -> Result<Self, PluginError> {
-        let (suffix, command) = text.split_once('=').ok_or_else(|| PluginError::Form { text: text.to_owned() })?;
+        let (suffix, command) = text
+            .split_once('=')
+            .ok_or_else(|| PluginError::Form { text: text.to_owned() })?;
         let suffix = folded(suffix.trim_start_matches('.'));
         if !is_host_name(&suffix) {
             return Err(PluginError::Suffix { suffix });
@@ -119,7 +121,7 @@ impl Suffixes {
             None => Err(Failure::NotHandled),
             Some((_, Source::Ours)) => self.namer.resolve(name, want, Some(id)).await,
             Some((_, Source::Plugin(plugin))) => {
-                let result = plugin.resolve(name, id).await?;
+                let result = plugin.resolve(name, Some(id)).await?;
                 Target::parse(&result, self.names()).ok_or(Failure::Broken)
             }
         }

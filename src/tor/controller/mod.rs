@@ -6,6 +6,7 @@
 //! Source: Tor, control-spec; StemNS, whose weak points the tests go through.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 
 use thiserror::Error;
 
@@ -247,7 +248,13 @@ impl Controller {
             (Sent::Attach(_), 250 | 552 | 555) => {}
             (Sent::Attach(id), _) => self.close(&id),
             (Sent::Redirect(id), code) => {
-                let waits = matches!(self.streams.get(&id), Some(Stream { stage: Stage::Redirected, .. }));
+                let waits = matches!(
+                    self.streams.get(&id),
+                    Some(Stream {
+                        stage: Stage::Redirected,
+                        ..
+                    })
+                );
                 if waits {
                     self.streams.remove(&id);
                 }
@@ -375,7 +382,7 @@ impl Controller {
         }
         match result {
             Ok(target) if self.may_be(&target, want) => {
-                let command = format!("REDIRECTSTREAM {id} {target}");
+                let command = format!("REDIRECTSTREAM {id} {}", written(&target, want));
                 self.send(Sent::Redirect(id), command);
             }
             _ => {
@@ -422,6 +429,15 @@ impl Controller {
         if !ids.is_empty() {
             self.effects.push(Effect::Forget(ids));
         }
+    }
+}
+
+/// Writes a target as Tor takes it. What it asks of an exit to connect to has the brackets of IPv6 (tor-spec, "Opening
+/// streams"); what it answers a question with has none.
+fn written(target: &Target, want: Want) -> String {
+    match target {
+        Target::Address(IpAddr::V6(address)) if want != Want::Address => format!("[{address}]"),
+        target => target.to_string(),
     }
 }
 

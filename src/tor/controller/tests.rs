@@ -62,7 +62,9 @@ impl Talk {
 
     /// Lets a stream come and wait.
     fn wait(&mut self, id: u64, target: &str) {
-        self.say(&format!("650 STREAM {id} NEW 0 {target} SOURCE_ADDR=127.0.0.1:52000 PURPOSE=USER {FIELDS}"));
+        self.say(&format!(
+            "650 STREAM {id} NEW 0 {target} SOURCE_ADDR=127.0.0.1:52000 PURPOSE=USER {FIELDS}"
+        ));
         self.say(&format!("650 STREAM {id} CONTROLLER_WAIT 0 {target} {FIELDS}"));
     }
 
@@ -75,7 +77,10 @@ impl Talk {
     }
 
     fn expect(&mut self, commands: &[&str]) {
-        let expected: Vec<Effect> = commands.iter().map(|command| Effect::Send((*command).to_owned())).collect();
+        let expected: Vec<Effect> = commands
+            .iter()
+            .map(|command| Effect::Send((*command).to_owned()))
+            .collect();
         assert_eq!(self.effects(), expected);
     }
 }
@@ -89,7 +94,10 @@ fn a_name_of_ours_is_redirected_and_then_attached() {
     let mut talk = Talk::new();
     talk.wait(57, "foo.bit:80");
     let lookup = talk.lookup();
-    assert_eq!((lookup.name.as_str(), lookup.want, lookup.suffix), ("foo.bit", Want::Any, 2));
+    assert_eq!(
+        (lookup.name.as_str(), lookup.want, lookup.suffix),
+        ("foo.bit", Want::Any, 2)
+    );
     talk.controller.resolved(lookup.number, Ok(target(ONION)));
     talk.expect(&[&format!("REDIRECTSTREAM 57 {ONION}")]);
     talk.say("250 OK");
@@ -104,11 +112,26 @@ fn a_name_of_ours_is_redirected_and_then_attached() {
 #[test]
 fn what_is_not_ours_is_attached_untouched() {
     let mut talk = Talk::new();
-    for (id, host) in ["example.com", "example.com.", "127.0.0.1", "[::1]", ONION, "rabbit", "a.b.it"].iter().enumerate() {
+    for (id, host) in [
+        "example.com",
+        "example.com.",
+        "127.0.0.1",
+        "[::1]",
+        ONION,
+        "rabbit",
+        "a.b.it",
+    ]
+    .iter()
+    .enumerate()
+    {
         talk.wait(id as u64, &format!("{host}:443"));
         talk.expect(&[&format!("ATTACHSTREAM {id} 0")]);
     }
-    for reply in ["250 OK", "552 Unknown stream \"1\"", "555 Connection is not managed by controller."] {
+    for reply in [
+        "250 OK",
+        "552 Unknown stream \"1\"",
+        "555 Connection is not managed by controller.",
+    ] {
         talk.say(reply);
         talk.expect(&[]);
     }
@@ -126,7 +149,12 @@ fn case_and_final_dots_do_not_hide_a_name() {
 
 #[test]
 fn a_failed_lookup_closes_the_stream() {
-    for failure in [Failure::NotRegistered, Failure::Broken, Failure::Timeout, Failure::Unavailable] {
+    for failure in [
+        Failure::NotRegistered,
+        Failure::Broken,
+        Failure::Timeout,
+        Failure::Unavailable,
+    ] {
         let mut talk = Talk::new();
         talk.wait(1, "foo.bit:80");
         let lookup = talk.lookup();
@@ -139,7 +167,12 @@ fn a_failed_lookup_closes_the_stream() {
 /// StemNS attaches without looking at the reply: a stream that is still there goes out under its own name.
 #[test]
 fn no_stream_is_attached_unless_it_was_redirected() {
-    for reply in ["551 Unable to redirect", "552 Unknown stream", "512 Syntax error", "451 Resource exhausted"] {
+    for reply in [
+        "551 Unable to redirect",
+        "552 Unknown stream",
+        "512 Syntax error",
+        "451 Resource exhausted",
+    ] {
         let mut talk = Talk::new();
         talk.wait(1, "foo.bit:80");
         let lookup = talk.lookup();
@@ -157,7 +190,11 @@ fn no_stream_is_attached_unless_it_was_redirected() {
     talk.wait(1, "bar.bit:80");
     talk.say("250 OK");
     let effects = talk.effects();
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Send(command) if command.starts_with("ATTACH"))));
+    assert!(
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Send(command) if command.starts_with("ATTACH")))
+    );
 }
 
 /// StemNS sends whatever a plugin says.
@@ -182,7 +219,10 @@ fn nothing_but_a_checked_target_is_passed_to_tor() {
         let lookup = talk.lookup();
         assert_eq!(lookup.want == Want::Onion, onion_only(name));
         talk.controller.resolved(lookup.number, Ok(target(answer)));
-        let redirect = format!("REDIRECTSTREAM 1 {answer}");
+        let redirect = match answer.contains(':') {
+            true => format!("REDIRECTSTREAM 1 [{answer}]"),
+            false => format!("REDIRECTSTREAM 1 {answer}"),
+        };
         talk.expect(&[if passes { &redirect } else { "CLOSESTREAM 1 2" }]);
     }
 }
@@ -213,7 +253,9 @@ fn a_stream_that_waits_again_is_attached_without_another_lookup() {
     talk.expect(&["ATTACHSTREAM 58 0"]);
     talk.say("250 OK");
     for _ in 0..2 {
-        talk.say(&format!("650 STREAM 58 DETACHED 3 127.0.0.1:1 REASON=END REMOTE_REASON=MISC {FIELDS}"));
+        talk.say(&format!(
+            "650 STREAM 58 DETACHED 3 127.0.0.1:1 REASON=END REMOTE_REASON=MISC {FIELDS}"
+        ));
         talk.say(&format!("650 STREAM 58 CONTROLLER_WAIT 3 127.0.0.1:1 {FIELDS}"));
         talk.expect(&["ATTACHSTREAM 58 0"]);
         talk.say("250 OK");
@@ -242,7 +284,10 @@ fn streams_that_wait_already_are_taken_care_of() {
         ] => {
             assert_eq!(attach, "ATTACHSTREAM 8 0");
             assert_eq!((seven.want, six.want), (Want::Any, Want::Address));
-            assert!(seven.id != six.id && seven.id != new.id && six.id != new.id, "who they are is not known");
+            assert!(
+                seven.id != six.id && seven.id != new.id && six.id != new.id,
+                "who they are is not known"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -250,14 +295,19 @@ fn streams_that_wait_already_are_taken_care_of() {
     talk.say("250 OK");
     talk.say("250 __LeaveStreamsUnattached=1");
     talk.say("250-stream-status=7 NEW 0 foo.bit:80\r\n250 OK");
-    assert!(matches!(&talk.effects()[..], [Effect::Resolve(_), Effect::Tell(Tell::Ready)]));
+    assert!(matches!(
+        &talk.effects()[..],
+        [Effect::Resolve(_), Effect::Tell(Tell::Ready)]
+    ));
 }
 
 #[test]
 fn who_asks_for_an_address_gets_one_or_none() {
     let mut talk = Talk::new();
     let come = |talk: &mut Talk, id: u64, host: &str| {
-        talk.say(&format!("650 STREAM {id} NEWRESOLVE 0 {host}:0 SOURCE_ADDR=127.0.0.1:1 PURPOSE=DNS_REQUEST {FIELDS}"));
+        talk.say(&format!(
+            "650 STREAM {id} NEWRESOLVE 0 {host}:0 SOURCE_ADDR=127.0.0.1:1 PURPOSE=DNS_REQUEST {FIELDS}"
+        ));
         talk.say(&format!("650 STREAM {id} CONTROLLER_WAIT 0 {host}:0 {FIELDS}"));
     };
     come(&mut talk, 1, "foo.bit");
@@ -268,6 +318,13 @@ fn who_asks_for_an_address_gets_one_or_none() {
     talk.say("250 OK");
     talk.expect(&["ATTACHSTREAM 1 0"]);
     talk.say("250 OK");
+    come(&mut talk, 4, "foo.bit");
+    let lookup = talk.lookup();
+    talk.controller.resolved(lookup.number, Ok(target("2001:db8::1")));
+    talk.expect(&["REDIRECTSTREAM 4 2001:db8::1"]);
+    talk.say("552 Unknown stream \"4\"");
+    talk.expect(&["CLOSESTREAM 4 2"]);
+    talk.say("552 Unknown stream \"4\"");
     come(&mut talk, 2, "foo.bit.onion");
     talk.expect(&["CLOSESTREAM 2 2"]);
     talk.say("250 OK");
@@ -279,19 +336,33 @@ fn who_asks_for_an_address_gets_one_or_none() {
 
 #[test]
 fn tor_must_leave_streams_to_us() {
-    for reply in ["250 __LeaveStreamsUnattached=0", "250 __LeaveStreamsUnattached", "250 __leavestreamsunattached=0"] {
+    for reply in [
+        "250 __LeaveStreamsUnattached=0",
+        "250 __LeaveStreamsUnattached",
+        "250 __leavestreamsunattached=0",
+    ] {
         let mut talk = Talk::begun();
         talk.say("250 OK");
         assert_eq!(talk.try_say(reply), Err(ControlError::Unsafe));
     }
     let mut talk = Talk::begun();
-    assert!(matches!(talk.try_say("552 Unrecognized event"), Err(ControlError::Refused { command: "SETEVENTS", .. })));
+    assert!(matches!(
+        talk.try_say("552 Unrecognized event"),
+        Err(ControlError::Refused {
+            command: "SETEVENTS",
+            ..
+        })
+    ));
 }
 
 /// StemNS looks once, at the start.
 #[test]
 fn the_option_is_put_back() {
-    for changed in ["__LeaveStreamsUnattached=0", "__leaveStreamsUnattached", "SocksPort=1\r\n650-__LeaveStreamsUnattached=0"] {
+    for changed in [
+        "__LeaveStreamsUnattached=0",
+        "__leaveStreamsUnattached",
+        "SocksPort=1\r\n650-__LeaveStreamsUnattached=0",
+    ] {
         let mut talk = Talk::new();
         talk.say(&format!("650-CONF_CHANGED\r\n650-{changed}\r\n650 OK"));
         talk.expect(&["SETCONF __LeaveStreamsUnattached=1"]);
@@ -302,7 +373,10 @@ fn the_option_is_put_back() {
     }
     let mut talk = Talk::new();
     talk.say("650-CONF_CHANGED\r\n650-__LeaveStreamsUnattached=0\r\n650 OK");
-    assert!(matches!(talk.try_say("553 Unable to set option"), Err(ControlError::Refused { .. })));
+    assert!(matches!(
+        talk.try_say("553 Unable to set option"),
+        Err(ControlError::Refused { .. })
+    ));
 }
 
 #[test]
@@ -311,7 +385,10 @@ fn a_new_identity_forgets_the_old_ones() {
     talk.wait(1, "foo.bit:80");
     let old = talk.lookup().id;
     talk.say("650 SIGNAL NEWNYM");
-    assert_eq!(talk.effects(), [Effect::Forget(vec![old.clone()]), Effect::Tell(Tell::NewIdentity)]);
+    assert_eq!(
+        talk.effects(),
+        [Effect::Forget(vec![old.clone()]), Effect::Tell(Tell::NewIdentity)]
+    );
     talk.say("650 SIGNAL RELOAD");
     talk.expect(&[]);
     talk.wait(2, "foo.bit:80");
@@ -322,12 +399,19 @@ fn a_new_identity_forgets_the_old_ones() {
 fn ids_follow_who_asks() {
     let mut talk = Talk::new();
     let mut ids = Vec::new();
-    for (id, (source, user)) in [("127.0.0.1:1", "a"), ("127.0.0.1:2", "a"), ("127.0.0.1:1", "b"), ("127.0.0.2:1", "a")]
-        .into_iter()
-        .enumerate()
+    for (id, (source, user)) in [
+        ("127.0.0.1:1", "a"),
+        ("127.0.0.1:2", "a"),
+        ("127.0.0.1:1", "b"),
+        ("127.0.0.2:1", "a"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let fields = FIELDS.replace("alice", user);
-        talk.say(&format!("650 STREAM {id} NEW 0 x.bit:80 SOURCE_ADDR={source} PURPOSE=USER {fields}"));
+        talk.say(&format!(
+            "650 STREAM {id} NEW 0 x.bit:80 SOURCE_ADDR={source} PURPOSE=USER {fields}"
+        ));
         talk.say(&format!("650 STREAM {id} CONTROLLER_WAIT 0 x.bit:80 {fields}"));
         ids.push(talk.lookup().id);
     }
@@ -338,7 +422,13 @@ fn ids_follow_who_asks() {
     let alone = talk.lookup();
     assert!(!ids.contains(&alone.id));
     talk.controller.resolved(alone.number, Err(Failure::NotRegistered));
-    assert_eq!(talk.effects(), [Effect::Forget(vec![alone.id]), Effect::Send("CLOSESTREAM 9 2".to_owned())]);
+    assert_eq!(
+        talk.effects(),
+        [
+            Effect::Forget(vec![alone.id]),
+            Effect::Send("CLOSESTREAM 9 2".to_owned())
+        ]
+    );
 }
 
 #[test]
@@ -347,7 +437,10 @@ fn the_end_of_a_tor_ends_all() {
     talk.wait(1, "foo.bit:80");
     let lookup = talk.lookup();
     talk.controller.end();
-    assert_eq!(talk.effects(), [Effect::Abort(lookup.number), Effect::Forget(vec![lookup.id])]);
+    assert_eq!(
+        talk.effects(),
+        [Effect::Abort(lookup.number), Effect::Forget(vec![lookup.id])]
+    );
     talk.controller.resolved(lookup.number, Ok(target(ONION)));
     talk.expect(&[]);
     assert!(!talk.controller.awaits_reply());
@@ -362,8 +455,15 @@ fn a_hostile_tor_is_bounded() {
         talk.wait(id as u64, "x.bit:80");
     }
     let effects = talk.effects();
-    let resolved = effects.iter().filter(|effect| matches!(effect, Effect::Resolve(_))).count();
-    assert_eq!((resolved, effects.len()), (MAX_LOOKUPS, MAX_LOOKUPS + 5), "the others are closed");
+    let resolved = effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Resolve(_)))
+        .count();
+    assert_eq!(
+        (resolved, effects.len()),
+        (MAX_LOOKUPS, MAX_LOOKUPS + 5),
+        "the others are closed"
+    );
     let mut talk = Talk::new();
     for id in 0..MAX_STREAMS + 5 {
         talk.say(&format!("650 STREAM {id} NEW 0 x.bit:80"));
@@ -376,12 +476,19 @@ fn a_hostile_tor_is_bounded() {
 
 fn any_event() -> impl Strategy<Value = String> {
     let status = prop::sample::select(vec![
-        "NEW", "NEWRESOLVE", "CONTROLLER_WAIT", "CONTROLLER_WAIT", "SENTCONNECT", "REMAP", "CLOSED", "FAILED", "DETACHED",
+        "NEW",
+        "NEWRESOLVE",
+        "CONTROLLER_WAIT",
+        "CONTROLLER_WAIT",
+        "SENTCONNECT",
+        "REMAP",
+        "CLOSED",
+        "FAILED",
+        "DETACHED",
     ]);
     let host = prop::sample::select(vec!["a.bit", "b.bit.", "x.example", "c.bit.onion", "192.0.2.1"]);
-    (0..4_u8, status, host).prop_map(|(id, status, host)| {
-        format!("650 STREAM {id} {status} 0 {host}:80 SOURCE_ADDR=127.0.0.1:1 {FIELDS}")
-    })
+    (0..4_u8, status, host)
+        .prop_map(|(id, status, host)| format!("650 STREAM {id} {status} 0 {host}:80 SOURCE_ADDR=127.0.0.1:1 {FIELDS}"))
 }
 
 #[derive(Clone, Debug)]

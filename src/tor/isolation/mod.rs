@@ -252,7 +252,9 @@ impl Groups {
 
     /// Adds a stream to a group: it may be isolated by more than the others, and have other values where none is.
     fn join(&mut self, number: u64, stream: Stream) {
-        let Some(group) = self.groups.get_mut(&number) else { return };
+        let Some(group) = self.groups.get_mut(&number) else {
+            return;
+        };
         let differing = differing(&group.common, &stream.values);
         let tightens = !stream.isolated.is_subset(&group.shape);
         if differing.is_empty() && !tightens {

@@ -43,14 +43,21 @@ fn streams_of_one_user_share_and_others_do_not() {
 #[test]
 fn a_new_epoch_forgets_and_an_old_one_is_alone() {
     let mut groups = groups();
-    let old = [groups.assign(&stream("alice", 1)).id, groups.assign(&stream("bob", 1)).id];
+    let old = [
+        groups.assign(&stream("alice", 1)).id,
+        groups.assign(&stream("bob", 1)).id,
+    ];
     let new = groups.assign(&stream("alice", 2));
     let forgotten: HashSet<_> = new.forgotten.iter().cloned().collect();
     assert_eq!(forgotten, HashSet::from(old.clone()));
     assert!(!old.contains(&new.id));
     let late = groups.assign(&stream("alice", 1));
     assert!(late.alone && late.forgotten.is_empty() && !old.contains(&late.id) && late.id != new.id);
-    assert_eq!(groups.assign(&stream("alice", 2)).id, new.id, "the late one forgot nothing");
+    assert_eq!(
+        groups.assign(&stream("alice", 2)).id,
+        new.id,
+        "the late one forgot nothing"
+    );
 }
 
 #[test]
@@ -86,10 +93,19 @@ fn lacking_on_both_sides_is_equal_and_on_one_is_not() {
 #[test]
 fn a_stream_that_joins_tightens_the_group() {
     let mut groups = groups();
-    let first = id(&mut groups, "NYM_EPOCH=1 DESTADDR=x ISO_FIELDS=SESSION_GROUP SESSION_GROUP=-4");
-    let joins = id(&mut groups, "NYM_EPOCH=1 DESTADDR=x ISO_FIELDS=SESSION_GROUP,DESTADDR SESSION_GROUP=-4");
+    let first = id(
+        &mut groups,
+        "NYM_EPOCH=1 DESTADDR=x ISO_FIELDS=SESSION_GROUP SESSION_GROUP=-4",
+    );
+    let joins = id(
+        &mut groups,
+        "NYM_EPOCH=1 DESTADDR=x ISO_FIELDS=SESSION_GROUP,DESTADDR SESSION_GROUP=-4",
+    );
     assert_eq!(first, joins);
-    let third = id(&mut groups, "NYM_EPOCH=1 DESTADDR=y ISO_FIELDS=SESSION_GROUP SESSION_GROUP=-4");
+    let third = id(
+        &mut groups,
+        "NYM_EPOCH=1 DESTADDR=y ISO_FIELDS=SESSION_GROUP SESSION_GROUP=-4",
+    );
     assert_ne!(first, third, "the second is isolated by what they differ in");
 }
 
@@ -115,7 +131,11 @@ fn groups_are_bounded() {
     }
     assert_eq!(groups.len(), MAX_GROUPS);
     assert_eq!(forgotten, [first.clone()]);
-    assert_ne!(groups.assign(&stream("0", 1)).id, first, "a forgotten ID is never used again");
+    assert_ne!(
+        groups.assign(&stream("0", 1)).id,
+        first,
+        "a forgotten ID is never used again"
+    );
 }
 
 #[test]
@@ -126,16 +146,25 @@ fn shapes_are_bounded() {
         assert_eq!(assigned.alone, number >= MAX_SHAPES);
     }
     let many: Vec<String> = (0..=MAX_ISOLATED).map(|number| format!("X{number}")).collect();
-    assert!(groups.assign(&of(&format!("NYM_EPOCH=1 ISO_FIELDS={}", many.join(",")))).alone);
+    assert!(
+        groups
+            .assign(&of(&format!("NYM_EPOCH=1 ISO_FIELDS={}", many.join(","))))
+            .alone
+    );
 }
 
 /// Tor's rule for two streams, written down plainly.
 fn are_compatible(one: &Fields, other: &Fields) -> bool {
     let isolated = |fields: &Fields| -> HashSet<String> {
         let list = String::from_utf8(fields.get("ISO_FIELDS").unwrap().to_vec()).unwrap();
-        list.split(',').filter(|field| !field.is_empty()).map(str::to_owned).collect()
+        list.split(',')
+            .filter(|field| !field.is_empty())
+            .map(str::to_owned)
+            .collect()
     };
-    isolated(one).union(&isolated(other)).all(|field| one.get(field) == other.get(field))
+    isolated(one)
+        .union(&isolated(other))
+        .all(|field| one.get(field) == other.get(field))
 }
 
 /// The groups as plain lists of streams, of which the first is taken whose every member is compatible.

@@ -222,3 +222,6 @@ fn first_string_as_service(data: &RData) -> Option<OnionName> {
     let RData::TXT(text) = data else { return None };
     OnionName::parse(std::str::from_utf8(text.txt_data.first()?).ok()?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! The plugin for whoever speaks the protocol of Tor's proposal 279.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tokio::io::{stdin, stdout};
+use tokio::time::{Instant, sleep};
+
+use isonym::dns::backend::Backend;
+use isonym::dns::book::CacheSettings;
+use isonym::isolation::IsolationId;
+use isonym::naming::namer::Namer;
+use isonym::naming::target::Want;
+use isonym::prop279::environment::Environment;
+use isonym::prop279::plugin_driver;
+use isonym::rpc::client::{Client, ClientError};
+
+use super::daemon::{EndSignals, raise_open_files};
+use super::dns::name_show;
+use crate::config::Settings;
+
+/// How long a backend that does not answer yet may take to start beside us.
+const WARM_UP: Duration = Duration::from_secs(10);
+
+/// How long to wait before it is called again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Answers queries on standard input until that ends, or a signal comes.
+pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCode> {
+    // Each lookup is a connection to the backend.
+    raise_open_files();
+    let signals = EndSignals::catch().context("cannot wait for signals")?;
+    let (environment, client) = match prepare(settings).await {
+        Ok(ready) => ready,
+        Err(error) => {
+            // The caller is told as well as whoever reads standard error.
+            plugin_driver::fail(stdout(), &format!("{error:#}")).await?;
+            return Err(error);
+        }
+    };
+    let namer = Namer::new(
+        Backend::Rpc(Box::new(client)),
+        CacheSettings::default(),
+        settings.name_patience,
+    );
+    let want = if onion_only || environment.onion_only == Some(true) {
+        Want::Onion
+    } else {
+        Want::Any
+    };
+    let resolve = |name: String, id: Option<IsolationId>| {
+        let namer = namer.clone();
+        async move { namer.resolve(&name, want, id.as_ref()).await }
+    };
+    plugin_driver::run(stdin(), stdout(), resolve, signals.wait()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads what the caller says in the environment, and makes sure that there is somebody to ask.
+async fn prepare(settings: &Settings) -> Result<(Environment, Client)> {
+    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let [versions, state, options] =
+        ["TOR_NS_PROTO_VERSION", "TOR_NS_STATE_LOCATION", "TOR_NS_PLUGIN_OPTIONS"].map(variable);
+    let environment = Environment::parse(versions.as_deref(), state.as_deref(), options.as_deref())?;
+    let client = name_show(settings)?;
+    let deadline = Instant::now() + WARM_UP;
+    loop {
+        // Whatever it thinks of this method, it is there.
+        match client.call::<Value>("getblockcount", &json!([])).await {
+            Ok(_) | Err(ClientError::Rpc(_) | ClientError::Malformed { .. }) => return Ok((environment, client)),
+            Err(ClientError::Connection { .. } | ClientError::Cookie { .. }) if Instant::now() < deadline => {
+                sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error).context("cannot reach the name_show backend"),
+        }
+    }
+}

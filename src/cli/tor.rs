@@ -1,0 +1,93 @@
+//! The naming controller of a Tor: by itself, or beside the daemon.
+
+use std::cell::Cell;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Error, Result};
+use sd_notify::NotifyState;
+
+use isonym::dns::backend::Backend;
+use isonym::dns::book::CacheSettings;
+use isonym::naming::namer::Namer;
+use isonym::tor::driver::{self, ControlAddr, News, SessionError};
+use isonym::tor::suffixes::{Plugin, Suffixes};
+
+use super::daemon::{EndSignals, raise_open_files};
+use super::dns::name_show;
+use super::say;
+use crate::config::{Settings, TorSettings};
+
+/// A controller that has not begun.
+pub(super) struct TorController {
+    settings: driver::Settings,
+    plugins: Vec<Plugin>,
+    quiet: bool,
+}
+
+impl TorController {
+    /// Makes a controller of the Tor that is named; `None` when none is.
+    pub(super) fn open(settings: &TorSettings, quiet: bool) -> Option<Self> {
+        let address = settings.control.clone()?;
+        Some(Self {
+            settings: driver::Settings {
+                address,
+                login: settings.login.clone(),
+            },
+            plugins: settings.plugins.clone(),
+            quiet,
+        })
+    }
+
+    /// Takes care of the Tor's streams until `stop` is ready.
+    pub(super) async fn serve(self, namer: Namer, stop: impl Future<Output = ()>) -> Result<()> {
+        let suffixes = Arc::new(Suffixes::new(namer, self.plugins).context("--plugin")?);
+        let address = &self.settings.address;
+        let is_away = Cell::new(false);
+        let news = |news: News<'_>| match news {
+            News::Ready => {
+                is_away.set(false);
+                if !self.quiet {
+                    say(format_args!("controlling Tor at {address}"));
+                }
+            }
+            // Once, and not each time it is tried again.
+            News::Away(error) if !is_away.replace(true) => tell_away(error),
+            News::Away(_) => {}
+            News::OptionRestored => tracing::warn!(
+                "Tor was told to attach streams by itself (by SETCONF, or a torrc without __LeaveStreamsUnattached 1): \
+                 it is set right again, but .bit names may have gone to exits in between"
+            ),
+            News::NewIdentity => tracing::info!("Tor has a new identity: what was looked up before is forgotten"),
+        };
+        driver::run(&self.settings, suffixes, news, stop).await?;
+        Ok(())
+    }
+}
+
+fn tell_away(error: &SessionError) {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text += &format!(": {source}");
+        cause = source.source();
+    }
+    tracing::warn!("{text}; trying again, and Tor's streams wait meanwhile");
+}
+
+/// Runs the controller by itself until a signal ends it.
+pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    // Each lookup is a connection to the backend.
+    raise_open_files();
+    let mut tor = settings.tor.clone();
+    tor.control.get_or_insert(ControlAddr::DEFAULT);
+    let backend = Backend::Rpc(Box::new(name_show(settings)?));
+    let namer = Namer::new(backend, CacheSettings::default(), settings.name_patience);
+    let signals = EndSignals::catch().context("cannot wait for signals")?;
+    let controller = TorController::open(&tor, quiet).ok_or_else(|| Error::msg("no control port is named"))?;
+    // Nobody but systemd hears this, and without it nobody.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    controller.serve(namer, signals.wait()).await?;
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,280 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::dns::book::{Book, CacheSettings, Held, Instant, Known as Lookup};
+use crate::isolation::IsolationId;
+use crate::name::NameValue;
+
+const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
+const OTHER: &str = "sp3k262uwy4r2k3ycr5awluarykdpag6a7y33jxop4cs2lu5uz5sseqd.onion";
+
+/// All names that have a value; a string is its text.
+struct World(BTreeMap<NameId, Lookup>);
+
+impl World {
+    fn new<'a>(values: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        let value = |json: Value| {
+            let text = json.as_str().map_or_else(|| json.to_string(), str::to_owned);
+            Lookup::Value(NameValue::new(text.as_bytes()).unwrap())
+        };
+        let id = |name: &str| NameId::new(format!("d/{name}").as_bytes()).unwrap();
+        Self(values.into_iter().map(|(name, json)| (id(name), value(json))).collect())
+    }
+
+    fn failing(name: &str, note: Note) -> Self {
+        let id = NameId::new(name.as_bytes()).unwrap();
+        Self(BTreeMap::from([(id, Lookup::Failed(note))]))
+    }
+
+    /// Searches as the namer does; returns what was looked up as well.
+    fn trace(&self, asked: &Asked<'_>) -> (Result<Target, Failure>, Vec<NameId>) {
+        let (mut book, mut held) = (Book::new(CacheSettings::default()), Held::new());
+        let (settings, who) = (Settings::default(), IsolationId::default());
+        let mut order = Vec::new();
+        loop {
+            let mut known = |name: &NameId, apex: &Name| book.find(&who, name, apex, &held, Instant::default());
+            match search(&settings, asked, &mut known) {
+                Ok(found) => return (found, order),
+                Err(needed) => {
+                    assert!(needed.iter().any(|name| !held.contains_key(name)), "it gets on");
+                    for name in needed {
+                        let known = self.0.get(&name).cloned().unwrap_or(Lookup::Absent(None));
+                        order.push(name.clone());
+                        held.insert(name, known);
+                    }
+                }
+            }
+        }
+    }
+
+    fn find(&self, name: &str, want: Want) -> Result<String, Failure> {
+        let asked = Asked { name, want, choice: 0 };
+        self.trace(&asked).0.map(|target| target.to_string())
+    }
+}
+
+fn service(onion: &str) -> Value {
+    json!({ "map": { "_tor": { "txt": onion } } })
+}
+
+/// The rows of ncprop279, but for services written as `tor`, which it does not read.
+#[test]
+fn names_stand_for_what_ncprop279_says() {
+    let both = json!({ "ip": "1.2.3.4", "map": { "_tor": { "txt": ONION } } });
+    let world = World::new([
+        ("a", json!({ "ip": "1.2.3.4" })),
+        ("six", json!({ "ip6": "::1" })),
+        ("alias", json!({ "alias": "www.example.com." })),
+        ("both", both),
+        ("ns", json!({ "ns": "ns.example.com." })),
+        ("tor", json!({ "tor": ONION })),
+        ("empty", json!({})),
+        ("broken", json!("{")),
+    ]);
+    for (name, want, expected) in [
+        ("a.bit", Want::Any, Ok("1.2.3.4")),
+        ("six.bit", Want::Any, Ok("::1")),
+        ("alias.bit", Want::Any, Ok("www.example.com")),
+        ("both.bit", Want::Any, Ok(ONION)),
+        ("both.bit", Want::Onion, Ok(ONION)),
+        ("both.bit", Want::Address, Ok("1.2.3.4")),
+        ("a.bit", Want::Onion, Err(Failure::NoTarget)),
+        ("alias.bit", Want::Onion, Err(Failure::NoTarget)),
+        ("alias.bit", Want::Address, Ok("www.example.com")),
+        ("ns.bit", Want::Any, Err(Failure::NoTarget)),
+        ("tor.bit", Want::Any, Ok(ONION)),
+        ("empty.bit", Want::Any, Err(Failure::NoTarget)),
+        ("broken.bit", Want::Any, Err(Failure::Broken)),
+        ("absent.bit", Want::Any, Err(Failure::NotRegistered)),
+        ("x.a.bit", Want::Any, Err(Failure::NotRegistered)),
+        ("bit", Want::Any, Err(Failure::Invalid)),
+        ("under_score.bit", Want::Any, Err(Failure::Invalid)),
+        ("a..bit", Want::Any, Err(Failure::Invalid)),
+        (".bit", Want::Any, Err(Failure::Invalid)),
+        ("", Want::Any, Err(Failure::Invalid)),
+        ("a b.bit", Want::Any, Err(Failure::Invalid)),
+        ("example.com", Want::Any, Err(Failure::NotHandled)),
+    ] {
+        assert_eq!(world.find(name, want), expected.map(str::to_owned), "{name} {want:?}");
+    }
+}
+
+/// ncprop279 gives the other name back, which an exit would then see.
+#[test]
+fn aliases_within_the_zone_are_followed() {
+    let world = World::new([
+        ("site", service(ONION)),
+        (
+            "plain",
+            json!({ "ip": "192.0.2.1", "map": { "www": { "ip6": "2001:db8::1" } } }),
+        ),
+        ("to-site", json!({ "alias": "site.bit." })),
+        ("to-www", json!({ "alias": "www.plain.bit." })),
+        ("twice", json!({ "alias": "to-site.bit." })),
+        ("moved", json!({ "translate": "site.bit." })),
+        ("below", json!({ "map": { "sub": { "translate": "plain.bit." } } })),
+        ("out", json!({ "translate": "example.com." })),
+        ("to-onion", json!({ "alias": format!("{ONION}.") })),
+        ("to-nothing", json!({ "alias": "absent.bit." })),
+        ("to-invalid", json!({ "alias": "x.onion." })),
+    ]);
+    for (name, want, expected) in [
+        ("to-site.bit", Want::Any, Ok(ONION)),
+        ("to-site.bit", Want::Onion, Ok(ONION)),
+        ("to-www.bit", Want::Any, Ok("2001:db8::1")),
+        ("to-www.bit", Want::Onion, Err(Failure::NoTarget)),
+        ("twice.bit", Want::Any, Ok(ONION)),
+        ("www.below.bit", Want::Any, Err(Failure::NotRegistered)),
+        ("www.sub.below.bit", Want::Any, Ok("2001:db8::1")),
+        ("www.out.bit", Want::Any, Ok("www.example.com")),
+        ("www.out.bit", Want::Onion, Err(Failure::NoTarget)),
+        ("to-onion.bit", Want::Any, Ok(ONION)),
+        ("to-onion.bit", Want::Onion, Ok(ONION)),
+        ("to-onion.bit", Want::Address, Err(Failure::NoTarget)),
+        ("to-nothing.bit", Want::Any, Err(Failure::NotRegistered)),
+        ("to-invalid.bit", Want::Any, Err(Failure::Broken)),
+    ] {
+        assert_eq!(world.find(name, want), expected.map(str::to_owned), "{name} {want:?}");
+    }
+    // The services of a name below `translate` are those below its target.
+    assert_eq!(world.find("x.moved.bit", Want::Any), Err(Failure::NotRegistered));
+    let world = World::new([
+        ("moved", json!({ "translate": "site.bit." })),
+        ("site", json!({ "map": { "x": service(ONION) } })),
+    ]);
+    assert_eq!(world.find("x.moved.bit", Want::Onion).as_deref(), Ok(ONION));
+}
+
+#[test]
+fn aliases_that_never_end_are_given_up() {
+    let world = World::new([
+        ("a", json!({ "alias": "b.bit." })),
+        ("b", json!({ "alias": "a.bit." })),
+        ("self", json!({ "alias": "self.bit." })),
+        ("moving", json!({ "translate": "x.moving.bit." })),
+    ]);
+    for name in ["a.bit", "self.bit", "y.moving.bit"] {
+        assert_eq!(world.find(name, Want::Any), Err(Failure::Broken), "{name}");
+    }
+    let hops = |number: usize| {
+        let link = |at: usize| (format!("l{at}"), json!({ "alias": format!("l{}.bit.", at + 1) }));
+        let mut values: Vec<(String, Value)> = (0..number).map(link).collect();
+        values.push((format!("l{number}"), json!({ "ip": "192.0.2.1" })));
+        World::new(values.iter().map(|(name, value)| (name.as_str(), value.clone())))
+    };
+    assert_eq!(hops(MAX_ALIASES).find("l0.bit", Want::Any).as_deref(), Ok("192.0.2.1"));
+    assert_eq!(hops(MAX_ALIASES + 1).find("l0.bit", Want::Any), Err(Failure::Broken));
+}
+
+/// A string of a TXT record can hold anything: ncprop279 prints it as it is.
+#[test]
+fn only_valid_services_are_taken() {
+    let forged = format!("x.onion\nRESOLVED 99 0 {ONION}");
+    for text in [
+        forged.as_str(),
+        "sp ace.onion",
+        "expyuzz4wqqyqhjn.onion",
+        &format!("{ONION} "),
+        &format!("{ONION}."),
+        &format!("{}a.onion", &ONION[..55]),
+        "\u{1}.onion",
+        "x.onion",
+        "",
+    ] {
+        let alone = World::new([("x", service(text))]);
+        assert_eq!(alone.find("x.bit", Want::Any), Err(Failure::NoTarget), "{text:?}");
+        let both = World::new([("x", json!({ "map": { "_tor": { "txt": [text, ONION] } } }))]);
+        assert_eq!(both.find("x.bit", Want::Any).as_deref(), Ok(ONION), "{text:?}");
+    }
+    let upper = World::new([("x", service(&ONION.to_uppercase().replace(".ONION", ".onion")))]);
+    assert_eq!(upper.find("x.bit", Want::Any).as_deref(), Ok(ONION));
+}
+
+#[test]
+fn one_of_several_is_taken_by_the_number() {
+    let world = World::new([
+        ("x", json!({ "map": { "_tor": { "txt": [ONION, OTHER] } } })),
+        ("y", json!({ "ip": ["192.0.2.1", "192.0.2.2", "192.0.2.3"] })),
+    ]);
+    let find = |name, choice| {
+        let asked = Asked {
+            name,
+            want: Want::Any,
+            choice,
+        };
+        world.trace(&asked).0.unwrap().to_string()
+    };
+    assert_eq!(find("x.bit", 4), find("x.bit", 4));
+    assert_ne!(find("x.bit", 4), find("x.bit", 5));
+    let all: BTreeSet<String> = (0..3).map(|choice| find("y.bit", choice)).collect();
+    assert_eq!(all.len(), 3);
+}
+
+#[test]
+fn what_failed_ends_the_search() {
+    for (note, expected) in [
+        (Note::Timeout, Failure::Timeout),
+        (Note::NotSynchronised, Failure::Unavailable),
+        (Note::NoProxy, Failure::Unavailable),
+        (Note::NoBackend, Failure::Unavailable),
+        (Note::Busy, Failure::Unavailable),
+        (Note::Lied, Failure::Unavailable),
+    ] {
+        let world = World::failing("d/x", note);
+        assert_eq!(world.find("x.bit", Want::Any), Err(expected), "{note:?}");
+    }
+}
+
+#[test]
+fn each_name_is_looked_up_once() {
+    let world = World::new([("a", json!({ "alias": "b.bit." })), ("b", json!({ "ip": "192.0.2.1" }))]);
+    let (_, order) = world.trace(&Asked {
+        name: "a.bit",
+        want: Want::Any,
+        choice: 0,
+    });
+    let expected = ["d/a", "d/b"].map(|name| NameId::new(name.as_bytes()).unwrap());
+    assert_eq!(order, expected);
+}
+
+fn any_host() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "a.bit.",
+        "b.bit.",
+        "x.a.bit.",
+        "example.com.",
+        "x.onion.",
+        "bit.",
+        "a.bit.onion.",
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any_host().prop_map(|host| json!({ "alias": host })),
+        any_host().prop_map(|host| json!({ "translate": host })),
+        Just(json!({ "ip": "192.0.2.1" })),
+        "[ -~\n]{0,40}".prop_map(|text| service(&text)),
+        any_host().prop_map(|host| json!({ "map": { "x": { "alias": host }, "*": { "translate": "b.bit." } } })),
+        Just(service(ONION)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_must_be_resolved_here_ever_comes_out(a in any_value(), b in any_value(), name in "(x\\.)?[ab]\\.bit") {
+        let world = World::new([("a", a), ("b", b)]);
+        for want in [Want::Any, Want::Onion, Want::Address] {
+            if let Ok(target) = world.trace(&Asked { name: &name, want, choice: 1 }).0 {
+                let text = target.to_string();
+                prop_assert_eq!(Target::parse(&text, ["bit", "bit.onion"].into_iter()), Some(target.clone()));
+                prop_assert!(want != Want::Onion || matches!(target, Target::Onion(_)));
+                prop_assert!(want != Want::Address || !matches!(target, Target::Onion(_)));
+            }
+        }
+    }
+}
