@@ -106,7 +106,11 @@ impl Plugin {
     }
 
     fn on_resolve(&mut self, query: QueryId, name: Word, id: Option<IsolationId>, effects: &mut Vec<Effect>) {
-        if self.queries.get(&query).is_some_and(|old| old.name == name && old.id == id) {
+        if self
+            .queries
+            .get(&query)
+            .is_some_and(|old| old.name == name && old.id == id)
+        {
             return;
         }
         effects.extend(self.drop_query(query).map(Effect::Abort));

@@ -1,0 +1,155 @@
+//! Runs the side that resolves names: on standard input and output, or on any other pair of streams.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::timeout;
+
+use super::line::Reply;
+use super::outgoing::Outgoing;
+use super::plugin::{Effect, Event, Key, Plugin};
+use super::splitter::Splitter;
+use crate::isolation::IsolationId;
+use crate::naming::target::{Failure, Target};
+
+/// Bytes that are read at a time.
+const CHUNK: usize = 4 << 10;
+
+/// How long the last replies may take to go out when all is said: a caller that has closed the input may have forgotten
+/// about the output.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Says that it is ready and answers queries until the input ends and they are answered, or at once until `stop` is
+/// ready. Names are looked up by `resolve`, each in a task that is aborted when its query is cancelled.
+///
+/// Nothing more is read while the output does not take what has been written, so a caller that only asks makes nothing
+/// grow.
+///
+/// # Errors
+///
+/// As the streams say, also where the caller just went away: then the output is a broken pipe.
+pub async fn run<L>(
+    input: impl AsyncRead,
+    output: impl AsyncWrite,
+    resolve: impl Fn(String, Option<IsolationId>) -> L,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    L: Future<Output = Result<Target, Failure>> + Send + 'static,
+{
+    let (mut input, mut output, mut stop) = (pin!(input), pin!(output), pin!(stop));
+    let mut state = State::default();
+    let mut chunk = [0; CHUNK];
+    // What was read before the output was known to be blocked, and waits for it.
+    let mut held = 0..0;
+    let mut input_ended = false;
+    state.out.push(&Reply::Ready);
+    while !state.finished {
+        if state.out.is_done() && !held.is_empty() {
+            state.take(chunk.get(held).unwrap_or_default(), &resolve);
+            held = 0..0;
+            continue;
+        }
+        tokio::select! {
+            biased;
+            () = &mut stop => return Ok(()),
+            written = state.out.write_to(&mut output), if !state.out.is_done() => written?,
+            Some(ended) = state.tasks.join_next() => state.on_end(ended, &resolve),
+            // Also while the output is blocked, to learn of the end.
+            read = input.read(&mut chunk), if !input_ended && held.is_empty() => {
+                held = 0..read?;
+                if held.is_empty() {
+                    input_ended = true;
+                    state.on_event(Event::EndOfInput, &resolve);
+                }
+            }
+        }
+    }
+    tokio::select! {
+        () = &mut stop => Ok(()),
+        written = timeout(LAST_WORDS, state.out.write_to(&mut output)) => written?,
+    }
+}
+
+/// Says that it can't start. The message must tell nothing of names.
+///
+/// # Errors
+///
+/// As the output says.
+pub async fn fail(output: impl AsyncWrite, message: &str) -> io::Result<()> {
+    let mut out = Outgoing::default();
+    out.push(&Reply::Unready(message.to_owned()));
+    out.write_to(&mut pin!(output)).await
+}
+
+#[derive(Default)]
+struct State {
+    plugin: Plugin,
+    splitter: Splitter,
+    out: Outgoing,
+    tasks: JoinSet<(Key, Result<Target, Failure>)>,
+    handles: BTreeMap<Key, AbortHandle>,
+    finished: bool,
+}
+
+impl State {
+    fn take<L>(&mut self, bytes: &[u8], resolve: &impl Fn(String, Option<IsolationId>) -> L)
+    where
+        L: Future<Output = Result<Target, Failure>> + Send + 'static,
+    {
+        for line in self.splitter.feed(bytes) {
+            self.on_event(Event::Line(line), resolve);
+        }
+    }
+
+    fn on_end<L>(
+        &mut self,
+        ended: Result<(Key, Result<Target, Failure>), JoinError>,
+        resolve: &impl Fn(String, Option<IsolationId>) -> L,
+    ) where
+        L: Future<Output = Result<Target, Failure>> + Send + 'static,
+    {
+        let (key, result) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                // One that panicked is still owed an answer; one that was aborted is not among them.
+                let mut handles = self.handles.iter();
+                let Some((key, _)) = handles.find(|(_, handle)| handle.id() == error.id()) else {
+                    return;
+                };
+                (*key, Err(Failure::Unavailable))
+            }
+        };
+        self.handles.remove(&key);
+        self.on_event(Event::Ended(key, result), resolve);
+    }
+
+    fn on_event<L>(&mut self, event: Event, resolve: &impl Fn(String, Option<IsolationId>) -> L)
+    where
+        L: Future<Output = Result<Target, Failure>> + Send + 'static,
+    {
+        for effect in self.plugin.on_event(event) {
+            match effect {
+                Effect::Write(reply) => self.out.push(&reply),
+                Effect::Begin { key, name, id } => {
+                    let lookup = resolve(name.into(), id);
+                    let handle = self.tasks.spawn(async move { (key, lookup.await) });
+                    self.handles.insert(key, handle);
+                }
+                Effect::Abort(key) => {
+                    if let Some(handle) = self.handles.remove(&key) {
+                        handle.abort();
+                    }
+                }
+                Effect::Finish => self.finished = true,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
