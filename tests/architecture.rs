@@ -91,6 +91,16 @@ const EDGE: &[(&str, &str)] = &[
         "node/store/mod.rs",
         "removes and renames a database that is not trusted",
     ),
+    (
+        "prop279/host_driver/child.rs",
+        "starts a plugin, reads, writes and waits for it",
+    ),
+    ("prop279/host_driver/mod.rs", "owns a plugin in a task, waits"),
+    ("prop279/outgoing.rs", "writes"),
+    (
+        "prop279/plugin_driver/mod.rs",
+        "reads, writes, has lookups made in tasks",
+    ),
     ("rpc/client/mod.rs", "calls other nodes"),
     ("rpc/cookie.rs", "writes and reads the cookie file"),
     ("rpc/server.rs", "listens for callers"),

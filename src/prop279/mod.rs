@@ -6,8 +6,8 @@
 //! Names, isolation IDs and results pass through here: nothing here logs them, and their `Debug` hides them.
 
 pub mod environment;
-//pub mod host;
-//pub mod host_driver;
+pub mod host;
+pub mod host_driver;
 pub mod line;
 mod outgoing;
 pub mod plugin;
