@@ -1,4 +1,4 @@
-//! What a plugin is told when it is started. Source: Proposal 279, section 2.1, environment variables.
+//! What a plugin is told when it is started. Source: Proposal 279, section 2.7.
 
 use std::path::PathBuf;
 

@@ -26,7 +26,8 @@ impl fmt::Debug for Line {
 
 /// Takes bytes as they come and gives lines.
 ///
-/// A line ends in LF on every platform; CR is a byte like others. What is not ended is no line. Source: Proposal 279.
+/// A line ends in LF on every platform; CR is a byte like others. What is not ended is no line. Source: Proposal 279,
+/// section 2.9.1.
 #[derive(Default)]
 pub struct Splitter {
     begun: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What lines say. Source: Proposal 279, sections 2.1 to 2.6; the isolation ID is an extension of `StemNS`.
+//! What lines say. Source: Proposal 279, sections 2.4 to 2.6; the isolation ID is an extension of `StemNS`.
 //!
 //! | direction | line |
 //! | --- | --- |
@@ -38,7 +38,7 @@ impl fmt::Display for QueryId {
     }
 }
 
-/// What a query comes to, as a number. Source: Proposal 279, section 2.5.1.
+/// What a query comes to, as a number. Source: Proposal 279, section 2.5.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// 0: there is a result.

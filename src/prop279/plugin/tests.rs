@@ -172,7 +172,7 @@ fn what_is_asked_is_still_answered_when_the_input_ends() {
     assert!(talk.on(Event::EndOfInput).is_empty());
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Act {
     Resolve(i64, u8, u8),
     Cancel(i64),

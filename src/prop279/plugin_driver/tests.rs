@@ -141,6 +141,15 @@ async fn a_caller_that_does_not_read_is_not_read_from() {
 }
 
 #[tokio::test]
+async fn a_caller_that_ends_the_input_and_does_not_read_ends_it() {
+    let mut caller = Caller::start(4);
+    caller.to = None;
+    let Caller { from, plugin, stop, .. } = caller;
+    assert_eq!(plugin.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    drop((from, stop));
+}
+
+#[tokio::test]
 async fn a_caller_that_has_gone_ends_it() {
     let mut caller = Caller::start(1 << 10);
     caller.hear().await;
