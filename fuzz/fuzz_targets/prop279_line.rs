@@ -1,4 +1,4 @@
-//! Any bytes are lines of both sides or ignored; a plugin gives each query one reply, and nothing ends a line but its end.
+//! Any bytes are lines of both sides or ignored; a plugin gives each query one reply, and what it writes is one line.
 
 #![no_main]
 

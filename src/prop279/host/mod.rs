@@ -3,8 +3,8 @@
 //! Every query gets one answer within [`PATIENCE`], whatever the plugin says, unless it is cancelled. The plugin is
 //! started when a query needs it, and ended when it makes no sense; after that it is left alone for a while.
 //!
-//! When a plugin does not get ready, what waits fails at once: it would fail the next time as well. When one ends that was
-//! ready, its queries wait for the next start; but a query that was open at two such ends fails, since it may be
+//! When a plugin does not get ready, what waits fails at once: it would fail the next time as well. When one ends that
+//! was ready, its queries wait for the next start; but a query that was open at two such ends fails, since it may be
 //! what ends it.
 
 mod replies;

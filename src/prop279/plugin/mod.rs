@@ -1,11 +1,11 @@
 //! The side that resolves names, as a machine without I/O.
 //!
-//! Every query gets one reply: `RESOLVED` when its lookup ends, or `CANCELED` when it is cancelled before, and never the
-//! first after the second. Queries do not wait for each other.
+//! Every query gets one reply: `RESOLVED` when its lookup ends, or `CANCELED` when it is cancelled before, and never
+//! the first after the second. Queries do not wait for each other.
 //!
 //! Where Proposal 279 leaves it open: a cancellation of a query that has been answered, or never was, is answered like
-//! others, since the two lines may have crossed. A query whose number is taken by one for the same name and isolation ID
-//! is the same query; for others it takes that one's place.
+//! others, since the two lines may have crossed. A query whose number is taken by one for the same name and isolation
+//! ID is the same query; for others it takes that one's place.
 
 use std::collections::BTreeMap;
 
