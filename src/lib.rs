@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main, cli, config     wiring
+//! socks                 how applications that speak SOCKS are connected through Tor
 //! naming                what a name stands for to who connects to it
 //! dns                   how a question arrives over DNS
 //! rpc                   how a question arrives over JSON-RPC
@@ -34,5 +35,6 @@ pub mod node;
 pub mod prop279;
 pub mod rpc;
 pub mod sim;
+pub mod socks;
 pub mod time;
 pub mod tor;

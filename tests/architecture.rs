@@ -109,6 +109,10 @@ const EDGE: &[(&str, &str)] = &[
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
     ("sim/relay.rs", "reads, writes and waits"),
+    ("socks/http.rs", "listens to clients that speak HTTP"),
+    ("socks/onward.rs", "connects to Tor, waits for it"),
+    ("socks/relay.rs", "reads, writes and waits"),
+    ("socks/server.rs", "listens for applications"),
     ("tor/driver.rs", "connects to Tor, reads the cookie, starts lookups"),
 ];
 

@@ -1,0 +1,111 @@
+//! Takes HTTP CONNECT, as Tor's `HTTPTunnelPort` does.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request as HttpRequest, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use super::identity::Caller;
+use super::relay::{Side, relay};
+use super::reply::{Refusal, http};
+use super::request::{IsolationHeaders, Request};
+use super::server::{Done, Front};
+
+/// Most bytes that are buffered of a request, hence of its headers.
+const MAX_HEADERS: usize = 16 << 10;
+
+/// What is told who takes this for a web server.
+const EXPLANATION: &str =
+    "This is a SOCKS and HTTP proxy into Tor that knows .bit names. Of HTTP it takes CONNECT alone.\n";
+
+/// A connection to the other side, until the application's is ready to be joined with it.
+type Opened = Arc<Mutex<Option<(OnUpgrade, Side<TcpStream>)>>>;
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(front: &Front, stream: TcpStream, caller: Caller) {
+    let opened = Opened::default();
+    let service = service_fn(|request| {
+        let opened = Arc::clone(&opened);
+        async move { Ok::<_, Infallible>(respond(front, &caller, request, &opened).await) }
+    });
+    let ended = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(front.patience())
+        .max_buf_size(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if ended.is_err() {
+        return;
+    }
+    let opened = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some((upgrade, tor)) = opened else { return };
+    if let Ok(stream) = upgrade.await {
+        let stream = TokioIo::new(stream);
+        // What it sent too early comes first of itself.
+        let sent = Vec::new();
+        relay(Side { stream, sent }, tor).await;
+    }
+}
+
+async fn respond(
+    front: &Front,
+    caller: &Caller,
+    mut request: HttpRequest<Incoming>,
+    opened: &Opened,
+) -> Response<Full<Bytes>> {
+    if request.method() != Method::CONNECT {
+        let mut response = told(405, EXPLANATION);
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("CONNECT"));
+        return response;
+    }
+    let headers = isolation_headers(request.headers());
+    let target = request.uri().authority().map_or("", |authority| authority.as_str());
+    let Some(asked) = Request::of_http(target, &headers) else {
+        return told(400, "CONNECT takes HOST:PORT\n");
+    };
+    let (code, connected) = match front.carry_out(caller, &asked).await {
+        Ok(Done::Answered(answer, stream)) => {
+            let sent = answer.rest;
+            (answer.code, Some(Side { stream, sent }))
+        }
+        Ok(Done::Resolved(_)) => (Refusal::General.code(), None),
+        Err(refusal) => (refusal.code(), None),
+    };
+    let (status, text) = http(code);
+    match connected {
+        Some(tor) if status == 200 => {
+            let upgrade = hyper::upgrade::on(&mut request);
+            *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, tor));
+            Response::new(Full::default())
+        }
+        _ => told(status, text),
+    }
+}
+
+fn isolation_headers(headers: &HeaderMap) -> IsolationHeaders<'_> {
+    IsolationHeaders {
+        authorization: headers.get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes),
+        tor: headers.get("tor-stream-isolation").map(HeaderValue::as_bytes),
+        x_tor: headers.get("x-tor-stream-isolation").map(HeaderValue::as_bytes),
+    }
+}
+
+/// Answers with a text, and no more on this connection: what follows may be meant for the other side.
+fn told(status: u16, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

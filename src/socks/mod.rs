@@ -1,0 +1,18 @@
+//! The SOCKS front: takes applications' connections as Tor's own ports do, finds what `.bit` names stand for, and hands
+//! everything on to Tor's SOCKS port.
+//!
+//! It is for users who cannot have Tor's control port. Applications reach it with SOCKS4, 4a and 5 or HTTP
+//! CONNECT; Tor is reached with the application's own credentials, so that it keeps streams apart as it would have
+//! without this in between. What is no name of ours goes through as it came.
+//!
+//! [`request`] is what is asked, [`handshake`] reads and asks it, [`reply`] says how it went and [`identity`] who asked;
+//! [`server`] listens.
+
+pub mod handshake;
+mod http;
+pub mod identity;
+mod onward;
+mod relay;
+pub mod reply;
+pub mod request;
+pub mod server;
