@@ -3,6 +3,7 @@
 //! Precedence: command line, environment (`ISONYM_*`), configuration file, default. The first two are one to this
 //! file: the argument parser joins them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -25,6 +26,7 @@ use isonym::net::{Proxy, ServerAddr, servers};
 use isonym::node::DaemonSettings;
 use isonym::rpc::client::{Dialect, Login};
 use isonym::rpc::{self, Credentials};
+use isonym::socks::identity::Isolate;
 use isonym::tor::driver::ControlAddr;
 use isonym::tor::suffixes::Plugin;
 use isonym::{naming, tor};
@@ -85,6 +87,11 @@ pub(crate) struct Wishes {
     pub(crate) control_password: Option<String>,
     #[serde(default)]
     pub(crate) plugin: Vec<String>,
+    #[serde(default)]
+    pub(crate) socks_listen: Vec<SocketAddr>,
+    pub(crate) socks_tor: Option<SocketAddr>,
+    #[serde(default)]
+    pub(crate) socks_isolate: Vec<String>,
 }
 
 /// Takes the list that somebody gave: the first one's, unless it is empty.
@@ -169,6 +176,9 @@ impl Wishes {
             control_cookie: self.control_cookie.or(other.control_cookie),
             control_password: self.control_password.or(other.control_password),
             plugin: given(self.plugin, other.plugin),
+            socks_listen: given(self.socks_listen, other.socks_listen),
+            socks_tor: self.socks_tor.or(other.socks_tor),
+            socks_isolate: given(self.socks_isolate, other.socks_isolate),
         }
     }
 }
@@ -205,6 +215,7 @@ pub(crate) struct TorSettings {
     pub(crate) control: Option<ControlAddr>,
     pub(crate) login: tor::auth::Login,
     pub(crate) plugins: Vec<Plugin>,
+    pub(crate) socks: SocksSettings,
 }
 
 /// A `name_show` over JSON-RPC.
@@ -225,6 +236,15 @@ pub(crate) struct DnsSettings {
     pub(crate) echo_id: bool,
     /// Folder of the keys to sign with.
     pub(crate) keys: Option<PathBuf>,
+}
+
+/// How applications are served that speak SOCKS.
+#[derive(Clone, Debug)]
+pub(crate) struct SocksSettings {
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Tor's SOCKS port, by its addresses in the order in which they are tried; none where the user wants no proxy.
+    pub(crate) tor: Vec<SocketAddr>,
+    pub(crate) isolate: Isolate,
 }
 
 impl Settings {
@@ -283,6 +303,7 @@ impl Settings {
             dns: dns_settings(&wishes)?,
             name_patience: name_patience(&wishes)?,
             tor: tor_settings(&wishes)?,
+            socks: socks_settings(&wishes, &proxy)?,
             rpc_credentials,
             network,
             folder: datadir.join(network.as_str()),
@@ -353,6 +374,29 @@ fn backend_settings(wishes: &Wishes, credentials: Option<&Credentials>) -> Resul
         (None, None) => Login::None,
     };
     Ok(Some(BackendSettings { url, login, dialect }))
+}
+
+fn socks_settings(wishes: &Wishes, proxy: &Proxy) -> Result<SocksSettings> {
+    let isolate = match wishes.socks_isolate.as_slice() {
+        [] => Isolate::default(),
+        [none] if none == "none" => Isolate(BTreeSet::new()),
+        words => {
+            let by = words
+                .iter()
+                .map(|word| word.parse().with_context(|| format!("--socks-isolate {word}")));
+            Isolate(by.collect::<Result<_>>()?)
+        }
+    };
+    let tor = match (wishes.socks_tor, proxy) {
+        (Some(tor), _) => vec![tor],
+        (None, Proxy::Socks5(candidates)) => candidates.clone(),
+        (None, Proxy::Direct) => Vec::new(),
+    };
+    Ok(SocksSettings {
+        listen: wishes.socks_listen.clone(),
+        tor,
+        isolate,
+    })
 }
 
 /// Longest text that `version.bind` may be answered with, in bytes: that of one string of a TXT record.

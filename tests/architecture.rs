@@ -62,6 +62,7 @@ const EDGE: &[(&str, &str)] = &[
     ("cli/progress.rs", "writes to the terminal"),
     ("cli/resolve.rs", "ends the process"),
     ("cli/show.rs", "writes to the terminal"),
+    ("cli/socks.rs", "listens, waits for signals, draws keys"),
     ("dns/dnssec/folder/mod.rs", "reads and writes key files"),
     (
         "dns/dnssec/private_key.rs",

@@ -149,7 +149,9 @@ Examples:
 To have it in one process with the light client: isonym daemon --dns-listen 127.0.0.1:5300")]
     Dns(DnsCommandArgs),
     /// Resolve .bit for a Tor: find what names stand for while their streams wait, and send the streams there
-    #[command(after_help = "\
+    #[command(
+        mut_arg("tor_control", |arg| arg.visible_alias("control")),
+        after_help = "\
 Examples:
   isonym tor                                   Tor at 127.0.0.1:9051, values from the daemon of the data folder
   isonym tor --control /run/tor/control --control-cookie /run/tor/control.authcookie
@@ -159,7 +161,8 @@ Examples:
 
 Tor needs the line `__LeaveStreamsUnattached 1` in torrc. From then on it connects to nothing while this does not run:
 that is what keeps .bit names from exits. To have it in one process with the light client: isonym daemon --tor-control
-127.0.0.1:9051")]
+127.0.0.1:9051"
+    )]
     Tor(TorCommandArgs),
     /// Resolve .bit for whoever speaks the protocol of Tor's proposal 279 on standard input and output
     #[command(after_help = "\
@@ -171,6 +174,25 @@ Examples:
 RESOLVE takes an isolation ID as its third argument, as StemNS gives it. The environment variables TOR_NS_PROTO_VERSION and
 TOR_NS_PLUGIN_OPTIONS (onlyonion=1) are heeded. It ends on SIGTERM, and when standard input has ended and all is answered.")]
     Prop279(Prop279Args),
+    /// Take the place of Tor's SOCKS port for applications, and know .bit names
+    #[command(
+        mut_arg("socks_listen", |arg| arg.visible_alias("listen")),
+        mut_arg("socks_tor", |arg| arg.visible_alias("tor")),
+        mut_arg("socks_isolate", |arg| arg.visible_alias("isolate")),
+        after_help = "\
+Examples:
+  isonym socks                                 On 127.0.0.1:9052, before Tor on 127.0.0.1:9050 or 9150
+  isonym socks --listen 127.0.0.1:9052 --tor 127.0.0.1:9050 --rpc-url http://127.0.0.1:8336
+  curl --socks5-hostname user:password@127.0.0.1:9052 http://example.bit/
+  curl --proxytunnel --proxy http://127.0.0.1:9052 http://example.bit/
+
+It takes SOCKS4, SOCKS4a, SOCKS5 and HTTP CONNECT. Streams reach Tor with the user name and password that applications
+give, so that Tor keeps them apart; lookups are kept apart by the same. Clients on other machines look to Tor like
+this one: they are given names of their own there. On SIGUSR1 all callers are taken for new ones.
+
+Where Tor's control port can be used, the naming controller does the same for all applications at once."
+    )]
+    Socks(SocksCommandArgs),
     /// Print the DNS records of a .bit name
     #[command(after_help = "\
 Examples:
@@ -340,6 +362,8 @@ pub(crate) struct DaemonArgs {
     dns: DnsArgs,
     #[command(flatten)]
     tor: TorArgs,
+    #[command(flatten)]
+    socks: SocksArgs,
 }
 
 /// A `name_show` to ask.
@@ -433,12 +457,7 @@ pub(crate) struct NamingArgs {
 #[command(next_help_heading = "Tor options")]
 pub(crate) struct TorArgs {
     /// Where Tor's control port is, or the path of its Unix socket
-    #[arg(
-        long,
-        visible_alias = "control",
-        env = "ISONYM_TOR_CONTROL",
-        value_name = "ADDR:PORT|PATH"
-    )]
+    #[arg(long, env = "ISONYM_TOR_CONTROL", value_name = "ADDR:PORT|PATH")]
     tor_control: Option<String>,
     /// The control port's cookie file [default: the one that Tor names]
     #[arg(long, env = "ISONYM_CONTROL_COOKIE", value_name = "FILE")]
@@ -472,6 +491,31 @@ pub(crate) struct Prop279Args {
     /// Answer with onion services alone, whatever else names have
     #[arg(long)]
     pub(crate) onion_only: bool,
+    #[command(flatten)]
+    naming: NamingArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
+}
+
+/// How applications are served that speak SOCKS.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "SOCKS options")]
+pub(crate) struct SocksArgs {
+    /// Where to listen for SOCKS4, 4a and 5 and HTTP CONNECT. May be given several times
+    #[arg(long, env = "ISONYM_SOCKS_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
+    socks_listen: Vec<SocketAddr>,
+    /// Tor's SOCKS port [default: what --proxy says]
+    #[arg(long, env = "ISONYM_SOCKS_TOR", value_name = "ADDR:PORT")]
+    socks_tor: Option<SocketAddr>,
+    /// What keeps lookups apart: auth, address, port, destination, or none; several with commas [default: auth,address]
+    #[arg(long, env = "ISONYM_SOCKS_ISOLATE", value_name = "WHAT", value_parser = ["auth", "address", "port", "destination", "none"], hide_possible_values = true, value_delimiter = ',')]
+    socks_isolate: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SocksCommandArgs {
+    #[command(flatten)]
+    socks: SocksArgs,
     #[command(flatten)]
     naming: NamingArgs,
     #[command(flatten)]
@@ -560,7 +604,7 @@ impl Cli {
             ..
         } = &self.options;
         let (mut name, mut daemon, mut login, mut rpc_listen, mut quorum) = (None, None, None, None, None);
-        let (mut dns, mut backend, mut tor, mut naming) = (None, None, None, None);
+        let (mut dns, mut backend, mut tor, mut socks, mut naming) = (None, None, None, None, None);
         match &self.command {
             Command::NameShow(args) => {
                 (name, login, quorum) = (Some(&args.name), Some(&args.name.login), args.quorum);
@@ -569,7 +613,7 @@ impl Cli {
             Command::Daemon(args) => {
                 (daemon, login, rpc_listen) = (Some(args), Some(&args.login), args.rpc_listen);
                 (dns, tor, naming) = (Some(&args.dns), Some(&args.tor), Some(&args.naming));
-                quorum = args.quorum;
+                (socks, quorum) = (Some(&args.socks), args.quorum);
             }
             Command::Dns(args) => {
                 (dns, backend, login) = (Some(&args.dns), Some(&args.backend), Some(&args.backend.login));
@@ -580,6 +624,10 @@ impl Cli {
             }
             Command::Prop279(args) => {
                 (naming, backend, login) = (Some(&args.naming), Some(&args.backend), Some(&args.backend.login));
+            }
+            Command::Socks(args) => {
+                (socks, naming) = (Some(&args.socks), Some(&args.naming));
+                (backend, login) = (Some(&args.backend), Some(&args.backend.login));
             }
             Command::Resolve(args) => (backend, login) = (Some(&args.backend), Some(&args.backend.login)),
             Command::Rpc(args) => (login, rpc_listen) = (Some(&args.login), args.rpc_listen),
@@ -630,6 +678,9 @@ impl Cli {
             control_cookie: tor.and_then(|args| args.control_cookie.clone()),
             control_password: tor.and_then(|args| args.control_password.clone()),
             plugin: tor.map(|args| args.plugin.clone()).unwrap_or_default(),
+            socks_listen: socks.map(|args| args.socks_listen.clone()).unwrap_or_default(),
+            socks_tor: socks.and_then(|args| args.socks_tor),
+            socks_isolate: socks.map(|args| args.socks_isolate.clone()).unwrap_or_default(),
         }
     }
 }

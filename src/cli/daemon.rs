@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,6 +21,7 @@ use isonym::node::{Handle, run_daemon};
 use isonym::rpc::client::{Client, ClientError, Dialect, Login};
 use isonym::rpc::cookie::Cookie;
 use isonym::rpc::{self, Defaults, Encodings, Guard, Methods, server};
+use isonym::socks::identity::Epoch;
 
 use super::args::{NameArgs, RpcArgs};
 use super::dns::DnsServer;
@@ -121,7 +123,8 @@ pub(super) fn raise_open_files() -> u64 {
 
 /// Runs the daemon until a signal or the method `stop` ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    let limits = server::Limits::within(raise_open_files());
+    let files = raise_open_files();
+    let limits = server::Limits::within(files);
     tracing::debug!("room for {} callers at a time", limits.connections);
     let node = open(settings)?;
     let network = settings.network;
@@ -139,6 +142,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     }
     let cache = dns_cache(settings);
     let dns = DnsServer::open(&settings.dns, cache, quiet).await?;
+    let socks = SocksServer::open(&settings.socks, files, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     let signs = Signs::put_up(settings, address)?;
@@ -160,13 +164,15 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     }
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let epoch = socks.as_ref().map(SocksServer::epoch);
     let mut end = Ok(());
     let ended = run_daemon(node, &settings.daemon, |handle| async {
         let namer = Namer::new(Backend::Node(handle.clone()), cache, settings.name_patience);
         tokio::select! {
             () = serve(handle.clone(), listener, guard, limits, defaults) => {}
             () = serve_dns(handle.clone(), dns) => {}
-            error = control_tor(handle.clone(), controller, namer) => end = Err(error),
+            () = serve_socks(handle.clone(), socks, namer.clone()) => {}
+            error = control_tor(handle.clone(), controller, epoch, namer) => end = Err(error),
             () = stop_at(signals, handle) => {}
         }
         Ok(())
@@ -199,10 +205,30 @@ async fn serve_dns(handle: Handle, dns: Option<DnsServer>) {
     std::future::pending::<()>().await;
 }
 
-/// Takes care of a Tor beside them, if that is wanted; returns only with what the user has to mend.
-async fn control_tor(handle: Handle, controller: Option<TorController>, namer: Namer) -> anyhow::Error {
+/// Serves applications beside them, if that is wanted; never returns, so that callers still get their answers.
+async fn serve_socks(handle: Handle, socks: Option<SocksServer>, namer: Namer) {
+    if let Some(socks) = socks {
+        socks.serve(namer, async move { handle.stopped().await }).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Takes care of a Tor beside them, if that is wanted; returns only with what the user has to mend. A new identity is one
+/// for applications that come by SOCKS as well.
+async fn control_tor(
+    handle: Handle,
+    controller: Option<TorController>,
+    epoch: Option<Arc<Epoch>>,
+    namer: Namer,
+) -> anyhow::Error {
     if let Some(controller) = controller {
-        let serving = controller.serve(namer, async move { handle.stopped().await });
+        let renew = || {
+            epoch
+                .as_ref()
+                .map(|epoch| epoch.renew(rand::random()))
+                .unwrap_or_default()
+        };
+        let serving = controller.serve(namer, renew, async move { handle.stopped().await });
         if let Err(error) = serving.await {
             return error;
         }

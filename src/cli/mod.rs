@@ -10,6 +10,7 @@ mod progress;
 mod prop279;
 mod resolve;
 mod show;
+mod socks;
 mod tor;
 
 use std::fmt;

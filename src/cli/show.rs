@@ -20,7 +20,7 @@ use isonym::rpc::{self, Encodings};
 use super::args::{Cli, Command, NameArgs};
 use super::daemon::{self, NameMethod};
 use super::progress::Meter;
-use super::{anchor, dns, dnssec, playground, prop279, resolve, say, tor};
+use super::{anchor, dns, dnssec, playground, prop279, resolve, say, socks, tor};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
@@ -51,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Dns(_) => dns::run(&settings, quiet).await,
         Command::Tor(_) => tor::run(&settings, quiet).await,
         Command::Prop279(args) => prop279::run(&settings, args.onion_only).await,
+        Command::Socks(_) => socks::run(&settings, quiet).await,
         Command::Resolve(args) => resolve::run(&settings, args, quiet).await,
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,

@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 
 use isonym::dns::backend::Backend;
 use isonym::dns::book::CacheSettings;
+use isonym::isolation::IsolationId;
 use isonym::naming::namer::Namer;
 use isonym::tor::driver::{self, ControlAddr, News, SessionError};
 use isonym::tor::suffixes::{Plugin, Suffixes};
@@ -39,9 +40,15 @@ impl TorController {
         })
     }
 
-    /// Takes care of the Tor's streams until `stop` is ready.
-    pub(super) async fn serve(self, namer: Namer, stop: impl Future<Output = ()>) -> Result<()> {
-        let suffixes = Arc::new(Suffixes::new(namer, self.plugins).context("--plugin")?);
+    /// Takes care of the Tor's streams until `stop` is ready. When it has a new identity, `renew` tells which other isolation
+    /// IDs are to be forgotten along.
+    pub(super) async fn serve(
+        self,
+        namer: Namer,
+        renew: impl Fn() -> Vec<IsolationId>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<()> {
+        let suffixes = Arc::new(Suffixes::new(namer.clone(), self.plugins).context("--plugin")?);
         let address = &self.settings.address;
         let is_away = Cell::new(false);
         let news = |news: News<'_>| match news {
@@ -58,7 +65,11 @@ impl TorController {
                 "Tor was told to attach streams by itself (by SETCONF, or a torrc without __LeaveStreamsUnattached 1): \
                  it is set right again, but .bit names may have gone to exits in between"
             ),
-            News::NewIdentity => tracing::info!("Tor has a new identity: what was looked up before is forgotten"),
+            News::NewIdentity => {
+                tracing::info!("Tor has a new identity: what was looked up before is forgotten");
+                let (namer, others) = (namer.clone(), renew());
+                tokio::spawn(async move { namer.forget(others).await });
+            }
         };
         driver::run(&self.settings, suffixes, news, stop).await?;
         Ok(())
@@ -87,7 +98,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let controller = TorController::open(&tor, quiet).ok_or_else(|| Error::msg("no control port is named"))?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    controller.serve(namer, signals.wait()).await?;
+    controller.serve(namer, Vec::new, signals.wait()).await?;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,122 @@
+//! The SOCKS front: by itself, or beside the daemon.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use isonym::dns::backend::Backend;
+use isonym::dns::book::CacheSettings;
+use isonym::naming::namer::Namer;
+use isonym::socks::identity::Epoch;
+use isonym::socks::server::{self, Limits};
+
+use super::daemon::{EndSignals, raise_open_files};
+use super::dns::name_show;
+use super::say;
+use crate::config::{Settings, SocksSettings};
+
+/// A SOCKS front that has its ports, but serves nobody yet.
+pub(super) struct SocksServer {
+    listeners: Vec<TcpListener>,
+    settings: server::Settings,
+}
+
+impl SocksServer {
+    /// Opens the ports, for a process that may have so many files open; `None` when there is nowhere to listen.
+    pub(super) async fn open(settings: &SocksSettings, files: u64, quiet: bool) -> Result<Option<Self>> {
+        if settings.listen.is_empty() {
+            return Ok(None);
+        }
+        ensure!(
+            !settings.tor.is_empty(),
+            "applications are connected through Tor, and --direct names none: say where it is with --socks-tor ADDR:PORT"
+        );
+        let mut listeners = Vec::new();
+        for listen in &settings.listen {
+            let listener = TcpListener::bind(listen).await.with_context(|| {
+                format!("cannot listen on {listen}: another program may use the port; choose one with --socks-listen ADDR:PORT")
+            })?;
+            let address = listener.local_addr()?;
+            ensure!(
+                !settings.tor.contains(&address),
+                "--socks-listen {address} is where Tor is looked for: choose another port, or say where Tor is with --socks-tor ADDR:PORT"
+            );
+            warn_of_others(address);
+            if !quiet {
+                say(format_args!("listening on {address} for SOCKS and HTTP CONNECT"));
+            }
+            listeners.push(listener);
+        }
+        Ok(Some(Self {
+            listeners,
+            settings: server::Settings {
+                tor: settings.tor.clone(),
+                isolate: settings.isolate.clone(),
+                epoch: Arc::new(Epoch::new(rand::random())),
+                limits: Limits::within(files),
+            },
+        }))
+    }
+
+    /// Returns what makes callers' IDs, for who renews them.
+    pub(super) fn epoch(&self) -> Arc<Epoch> {
+        Arc::clone(&self.settings.epoch)
+    }
+
+    /// Serves applications until `stop` is ready.
+    pub(super) async fn serve(self, namer: Namer, stop: impl Future<Output = ()>) {
+        server::serve(self.listeners, namer, self.settings, stop).await;
+    }
+}
+
+fn warn_of_others(address: SocketAddr) {
+    if !address.ip().is_loopback() {
+        tracing::warn!("SOCKS listens on {address}, beyond this machine: whoever reaches it can use Tor through it");
+    }
+}
+
+/// Where the server listens when nothing else is said: beside Tor's own ports.
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9052);
+
+/// Runs the server by itself until a signal ends it.
+pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    let files = raise_open_files();
+    let mut socks = settings.socks.clone();
+    if socks.listen.is_empty() {
+        socks.listen.push(DEFAULT_LISTEN.into());
+    }
+    let client = name_show(settings)?;
+    let Some(server) = SocksServer::open(&socks, files, quiet).await? else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let signals = EndSignals::catch().context("cannot wait for signals")?;
+    let renewals = signal(SignalKind::user_defined1()).context("cannot wait for signals")?;
+    let namer = Namer::new(
+        Backend::Rpc(Box::new(client)),
+        CacheSettings::default(),
+        settings.name_patience,
+    );
+    // Nobody but systemd hears this, and without it nobody.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let epoch = server.epoch();
+    tokio::select! {
+        () = server.serve(namer.clone(), signals.wait()) => {}
+        () = renew(&epoch, &namer, renewals) => {}
+    }
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes all callers' IDs anew at each signal.
+async fn renew(epoch: &Epoch, namer: &Namer, mut signals: Signal) {
+    while signals.recv().await.is_some() {
+        namer.forget(epoch.renew(rand::random())).await;
+        tracing::info!("all callers are taken for new ones");
+    }
+    std::future::pending::<()>().await;
+}
