@@ -206,6 +206,7 @@ pub(crate) struct Settings {
     /// How long a name is looked up for a stream.
     pub(crate) name_patience: Duration,
     pub(crate) tor: TorSettings,
+    pub(crate) socks: SocksSettings,
 }
 
 /// How a Tor is taken care of.
@@ -215,7 +216,6 @@ pub(crate) struct TorSettings {
     pub(crate) control: Option<ControlAddr>,
     pub(crate) login: tor::auth::Login,
     pub(crate) plugins: Vec<Plugin>,
-    pub(crate) socks: SocksSettings,
 }
 
 /// A `name_show` over JSON-RPC.

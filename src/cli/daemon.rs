@@ -27,6 +27,7 @@ use super::args::{NameArgs, RpcArgs};
 use super::dns::DnsServer;
 use super::say;
 use super::show::{ABSENT, open, print, print_json};
+use super::socks::SocksServer;
 use super::tor::TorController;
 use crate::config::Settings;
 
