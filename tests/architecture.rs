@@ -60,9 +60,14 @@ const EDGE: &[(&str, &str)] = &[
         "runs the simulated world's edge, waits for the user",
     ),
     ("cli/progress.rs", "writes to the terminal"),
+    (
+        "cli/prop279.rs",
+        "reads standard input and the environment, writes standard output, waits",
+    ),
     ("cli/resolve.rs", "ends the process"),
     ("cli/show.rs", "writes to the terminal"),
     ("cli/socks.rs", "listens, waits for signals, draws keys"),
+    ("cli/tor.rs", "starts to forget, ends the process"),
     ("dns/dnssec/folder/mod.rs", "reads and writes key files"),
     (
         "dns/dnssec/private_key.rs",

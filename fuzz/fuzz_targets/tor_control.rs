@@ -47,7 +47,7 @@ fuzz_target!(|pieces: Vec<&[u8]>| {
     for (number, piece) in pieces.into_iter().enumerate() {
         decoder.push(piece);
         loop {
-            let message = match decoder.next() {
+            let message = match decoder.message() {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
                 Err(_) => return,

@@ -128,7 +128,7 @@ Examples:
   curl --user u:p --data '{\"method\":\"name_show\",\"params\":[\"d/example\"]}' http://127.0.0.1:8336/
 
 It ends on SIGTERM, SIGINT and the RPC method stop.")]
-    Daemon(DaemonArgs),
+    Daemon(Box<DaemonArgs>),
     /// Call a running daemon, as namecoin-cli does; ARGS are JSON where they parse as JSON, else text
     #[command(after_help = "\
 Examples:
@@ -500,6 +500,7 @@ pub(crate) struct Prop279Args {
 /// How applications are served that speak SOCKS.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "SOCKS options")]
+#[expect(clippy::struct_field_names, reason = "they are called as the options are")]
 pub(crate) struct SocksArgs {
     /// Where to listen for SOCKS4, 4a and 5 and HTTP CONNECT. May be given several times
     #[arg(long, env = "ISONYM_SOCKS_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]

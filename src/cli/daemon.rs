@@ -167,7 +167,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = socks.as_ref().map(SocksServer::epoch);
     let mut end = Ok(());
-    let ended = run_daemon(node, &settings.daemon, |handle| async {
+    let running = run_daemon(node, &settings.daemon, |handle| async {
         let namer = Namer::new(Backend::Node(handle.clone()), cache, settings.name_patience);
         tokio::select! {
             () = serve(handle.clone(), listener, guard, limits, defaults) => {}
@@ -177,8 +177,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             () = stop_at(signals, handle) => {}
         }
         Ok(())
-    })
-    .await;
+    });
+    let ended = Box::pin(running).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     signs.take_down()?;
     ended?;

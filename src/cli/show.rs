@@ -47,7 +47,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             shown => shown,
         },
         Command::Anchor(command) => anchor::run(&settings, command).await,
-        Command::Daemon(_) => daemon::run(&settings, quiet).await,
+        Command::Daemon(_) => Box::pin(daemon::run(&settings, quiet)).await,
         Command::Dns(_) => dns::run(&settings, quiet).await,
         Command::Tor(_) => tor::run(&settings, quiet).await,
         Command::Prop279(args) => prop279::run(&settings, args.onion_only).await,

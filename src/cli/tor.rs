@@ -1,6 +1,7 @@
 //! The naming controller of a Tor: by itself, or beside the daemon.
 
 use std::cell::Cell;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -80,7 +81,8 @@ fn tell_away(error: &SessionError) {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(source) = cause {
-        text += &format!(": {source}");
+        // Text takes whatever is written.
+        let _ = write!(text, ": {source}");
         cause = source.source();
     }
     tracing::warn!("{text}; trying again, and Tor's streams wait meanwhile");

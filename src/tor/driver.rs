@@ -279,7 +279,7 @@ impl Work {
                         return Err(SessionError::Closed);
                     }
                     link.decoder.push(bytes.get(..count).unwrap_or_default());
-                    while let Some(message) = link.decoder.next()? {
+                    while let Some(message) = link.decoder.message()? {
                         self.controller.take(&message)?;
                     }
                 }
@@ -375,7 +375,7 @@ impl Link {
         let reply = async {
             let mut bytes = [0; 4096];
             loop {
-                if let Some(message) = self.decoder.next()? {
+                if let Some(message) = self.decoder.message()? {
                     return Ok(message);
                 }
                 let count = self.wire.read(&mut bytes).await?;
@@ -393,9 +393,9 @@ impl Link {
         let command = match auth::choose(&offers, login)? {
             Way::Nothing => "AUTHENTICATE".to_owned(),
             Way::Password => auth::say_password(login.password.as_deref().unwrap_or_default()),
-            Way::Cookie(path) => auth::say(&read_cookie(path).await?)?,
+            Way::Cookie(path) => auth::say(&read_cookie(path)?)?,
             Way::SafeCookie(path) => {
-                let cookie = read_cookie(path).await?;
+                let cookie = read_cookie(path)?;
                 let nonce = rand::random();
                 let reply = self.command(&auth::challenge(&nonce)).await?;
                 auth::say(&auth::answer(&reply, &cookie, &nonce)?)?
@@ -410,7 +410,7 @@ impl Link {
     }
 }
 
-async fn read_cookie(path: PathBuf) -> Result<Vec<u8>, SessionError> {
+fn read_cookie(path: PathBuf) -> Result<Vec<u8>, SessionError> {
     let read = |path: &PathBuf| {
         // Whoever answers names the file: to open anything else might take forever.
         if !std::fs::metadata(path)?.is_file() {

@@ -96,13 +96,13 @@ impl Decoder {
     /// # Errors
     ///
     /// [`ReplyError`]; nothing can be read after it.
-    pub fn next(&mut self) -> Result<Option<Message>, ReplyError> {
+    pub fn message(&mut self) -> Result<Option<Message>, ReplyError> {
         while let Some(line) = self.line()? {
             self.size += line.len() + size_of::<Line>();
             if self.size > MAX_MESSAGE {
                 return Err(ReplyError::LongMessage);
             }
-            if let Some(message) = self.take(line)? {
+            if let Some(message) = self.take(&line)? {
                 self.size = 0;
                 return Ok(Some(message));
             }
@@ -133,14 +133,13 @@ impl Decoder {
         Ok(Some(line))
     }
 
-    fn take(&mut self, line: String) -> Result<Option<Message>, ReplyError> {
+    fn take(&mut self, line: &str) -> Result<Option<Message>, ReplyError> {
         if self.in_data {
             if line == "." {
                 self.in_data = false;
             } else if let Some(last) = self.lines.last_mut() {
                 // A leading dot of the data itself is doubled.
-                last.data
-                    .push(line.strip_prefix('.').map_or_else(|| line.clone(), str::to_owned));
+                last.data.push(line.strip_prefix('.').unwrap_or(line).to_owned());
             }
             return Ok(None);
         }
@@ -179,7 +178,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(text.as_bytes());
         let mut messages = Vec::new();
-        while let Some(message) = decoder.next()? {
+        while let Some(message) = decoder.message()? {
             messages.push(message);
         }
         Ok(messages)
@@ -233,7 +232,7 @@ mod tests {
             let mut read = || -> Result<(), ReplyError> {
                 for piece in text.as_bytes().chunks(cut) {
                     decoder.push(piece);
-                    while let Some(message) = decoder.next()? {
+                    while let Some(message) = decoder.message()? {
                         messages.push(message);
                     }
                 }
@@ -250,7 +249,7 @@ mod tests {
         fn any_bytes_are_borne(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            while let Ok(Some(_)) = decoder.next() {}
+            while let Ok(Some(_)) = decoder.message() {}
         }
     }
 }

@@ -29,7 +29,7 @@ const MAX_STREAMS: usize = 32_768;
 /// Most commands without a reply.
 const MAX_UNANSWERED: usize = 1 << 17;
 
-/// The reason that streams are closed for. Source: tor-spec, "Closing streams", REASON_RESOLVEFAILED.
+/// The reason that streams are closed for. Source: tor-spec, "Closing streams", `REASON_RESOLVEFAILED`.
 const RESOLVE_FAILED: u8 = 2;
 
 /// The end of a name whose user takes nothing but an onion service.
@@ -232,7 +232,8 @@ impl Controller {
             reply: message.text().to_owned(),
         };
         match (sent, message.code) {
-            (Sent::Events, 250) | (Sent::Close, _) => {}
+            // Streams may have gone, or somebody else has attached them.
+            (Sent::Events, 250) | (Sent::Close, _) | (Sent::Attach(_), 250 | 552 | 555) => {}
             (Sent::Events, _) => return Err(refused("SETEVENTS")),
             (Sent::Option, 250) if message.text() == format!("{OPTION}=1") => {}
             (Sent::Option, 250) => return Err(ControlError::Unsafe),
@@ -244,8 +245,6 @@ impl Controller {
             (Sent::Waiting, _) => return Err(refused("GETINFO")),
             (Sent::Restore, 250) => self.effects.push(Effect::Tell(Tell::OptionRestored)),
             (Sent::Restore, _) => return Err(refused("SETCONF")),
-            // It has gone, or somebody else has attached it.
-            (Sent::Attach(_), 250 | 552 | 555) => {}
             (Sent::Attach(id), _) => self.close(&id),
             (Sent::Redirect(id), code) => {
                 let waits = matches!(
@@ -306,7 +305,7 @@ impl Controller {
                     resolves,
                 }) => {
                     let (source, resolves) = (source.take(), *resolves);
-                    self.waits(event, resolves, source);
+                    self.waits(event, resolves, source.as_deref());
                 }
                 // It is told of twice.
                 Some(_) => {}
@@ -326,7 +325,7 @@ impl Controller {
     }
 
     /// Takes care of a stream that waits: again, with the target that it was given, after an exit could not reach it.
-    fn waits(&mut self, event: StreamEvent, resolves: bool, source: Option<Vec<u8>>) {
+    fn waits(&mut self, event: StreamEvent, resolves: bool, source: Option<&[u8]>) {
         let name = folded(&event.host);
         let Some(suffix) = self.suffixes.iter().position(|suffix| is_below(&name, suffix)) else {
             self.streams.remove(&event.id);
@@ -346,7 +345,7 @@ impl Controller {
             (false, true) => Want::Address,
             (false, false) => Want::Any,
         };
-        let assigned = self.groups.assign(&isolating(&event, source.as_deref()));
+        let assigned = self.groups.assign(&isolating(&event, source));
         self.forget(assigned.forgotten);
         self.begun += 1;
         let lookup = self.begun;

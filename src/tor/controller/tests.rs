@@ -46,7 +46,7 @@ impl Talk {
     fn try_say(&mut self, text: &str) -> Result<(), ControlError> {
         self.decoder.push(text.as_bytes());
         self.decoder.push(b"\r\n");
-        while let Some(message) = self.decoder.next().unwrap() {
+        while let Some(message) = self.decoder.message().unwrap() {
             self.controller.take(&message)?;
         }
         Ok(())

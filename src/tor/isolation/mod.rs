@@ -69,7 +69,7 @@ pub struct Groups {
     prefix: String,
     counter: u64,
     epoch: Option<u64>,
-    groups: LruCache<u64, Group>,
+    by_number: LruCache<u64, Group>,
     shapes: HashMap<Shape, Index>,
 }
 
@@ -96,27 +96,27 @@ impl Groups {
             prefix: bitcoin::hex::DisplayHex::to_lower_hex_string(prefix),
             counter: 0,
             epoch: None,
-            groups: LruCache::unbounded(),
+            by_number: LruCache::unbounded(),
             shapes: HashMap::new(),
         }
     }
 
     /// Returns how many groups there are.
     pub fn len(&self) -> usize {
-        self.groups.len()
+        self.by_number.len()
     }
 
     /// Says whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.by_number.is_empty()
     }
 
     /// Forgets all groups, for a new nym epoch or another Tor. Returns their IDs.
     pub fn forget(&mut self) -> Vec<IsolationId> {
         self.epoch = None;
         self.shapes.clear();
-        let numbers: Vec<u64> = self.groups.iter().map(|(number, _)| *number).collect();
-        self.groups.clear();
+        let numbers: Vec<u64> = self.by_number.iter().map(|(number, _)| *number).collect();
+        self.by_number.clear();
         numbers.into_iter().map(|number| self.id(number)).collect()
     }
 
@@ -155,9 +155,10 @@ impl Groups {
             }
         };
         self.join(number, stream);
-        while self.groups.len() > MAX_GROUPS
-            && let Some((oldest, _)) = self.groups.peek_lru().map(|(number, _)| (*number, ()))
-        {
+        while self.by_number.len() > MAX_GROUPS {
+            let Some(oldest) = self.by_number.peek_lru().map(|(number, _)| *number) else {
+                break;
+            };
             self.remove(oldest);
             forgotten.push(self.id(oldest));
         }
@@ -219,7 +220,7 @@ impl Groups {
 
     /// Says whether all members have a stream's value in those of its fields that they are not isolated by.
     fn agrees(&self, number: u64, shape: &Shape, stream: &Stream) -> bool {
-        let Some(group) = self.groups.peek(&number) else {
+        let Some(group) = self.by_number.peek(&number) else {
             return false;
         };
         let mut others = stream.isolated.difference(shape);
@@ -230,11 +231,11 @@ impl Groups {
         let index = self.shapes.entry(group.shape.clone()).or_default();
         let key = in_fields(&group.shape, &group.common);
         index.entry(key).or_default().insert(number);
-        self.groups.put(number, group);
+        self.by_number.put(number, group);
     }
 
     fn remove(&mut self, number: u64) -> Option<Group> {
-        let group = self.groups.pop(&number)?;
+        let group = self.by_number.pop(&number)?;
         if let Some(index) = self.shapes.get_mut(&group.shape) {
             let key = in_fields(&group.shape, &group.common);
             if let Some(numbers) = index.get_mut(&key) {
@@ -252,7 +253,7 @@ impl Groups {
 
     /// Adds a stream to a group: it may be isolated by more than the others, and have other values where none is.
     fn join(&mut self, number: u64, stream: Stream) {
-        let Some(group) = self.groups.get_mut(&number) else {
+        let Some(group) = self.by_number.get_mut(&number) else {
             return;
         };
         let differing = differing(&group.common, &stream.values);
