@@ -50,10 +50,11 @@ pub enum Host {
 }
 
 impl Host {
-    /// Takes a name; `None` for what Tor takes for none: anything but letters, digits, `-`, `_` and `.`, or an IPv6 address
-    /// with or without brackets.
+    /// Takes a name; `None` for anything but letters, digits, `-`, `_` and `.`, or an IPv6 address with or without
+    /// brackets.
     ///
-    /// Tor refuses the rest too. It is refused here so that nothing depends on how a proxy reads a name like `a.bit/`.
+    /// Tor refuses the rest too, but for names in brackets. It is refused here so that nothing depends on how a proxy
+    /// reads a name like `a.bit/` or `[a.bit]`.
     pub fn name(text: &str) -> Option<Self> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
@@ -284,6 +285,7 @@ mod tests {
             "a\0b",
             "a\nb",
             "[a]",
+            "[a.bit]",
             "[::1",
             "%66oo.bit",
             "fe80::1%eth0",

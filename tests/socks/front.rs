@@ -161,6 +161,16 @@ impl Drop for Front {
 /// Serves within the test until that ends.
 pub async fn served(backend: &Backend, tor: &Tor, limits: Limits, patience: Duration) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    served_on(listener, backend, tor, limits, patience)
+}
+
+pub fn served_on(
+    listener: TcpListener,
+    backend: &Backend,
+    tor: &Tor,
+    limits: Limits,
+    patience: Duration,
+) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let client = Client::new(client::Settings {
         url: backend.url(),

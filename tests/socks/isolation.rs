@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use isonym::socks::server::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use crate::backend::Backend;
-use crate::front::{Front, names, soon, until};
+use crate::front::{Front, names, served_on, soon, until};
 use crate::tor::Tor;
 
 /// Connects to a name with SOCKS5 as somebody, from an address.
@@ -135,4 +137,45 @@ async fn settings_say_who_is_kept_apart() {
     let first = id_of(&front, &backend, HOME, None).await;
     assert_ne!(id_of(&front, &backend, HOME, None).await, first);
     front.stop().await;
+}
+
+/// Tor sees one address for all of them.
+#[tokio::test]
+async fn clients_that_tor_cannot_see_are_told_apart_there() {
+    let (backend, tor) = (names().await, Tor::start().await);
+    // Nothing is sent: that is the address from which it would be.
+    let probe = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+    let own = probe.connect("198.51.100.1:9").await.and_then(|()| probe.local_addr());
+    let Some(own) = own.ok().filter(|own| !own.ip().is_loopback()) else {
+        eprintln!("skipped: this machine has no address but loopback's");
+        return;
+    };
+    let IpAddr::V4(own) = own.ip() else { unreachable!() };
+    let listener = TcpListener::bind((own, 0)).await.unwrap();
+    let (limits, patience) = (Limits::default(), Duration::from_secs(60));
+    let front = served_on(listener, &backend, &tor, limits, patience);
+    let mut seen = BTreeSet::new();
+    for who in [
+        None,
+        Some(("marker-of-the-user", "one")),
+        Some(("marker-of-the-user", "two")),
+    ] {
+        for name in ["marker-of-the-onion.bit", "example.com"] {
+            connect(front, own.octets(), who, name).await;
+            let asked = tor.one();
+            assert_eq!(asked.from, IpAddr::from(HOME));
+            let user = asked.user.unwrap();
+            assert_eq!(user.len(), 64);
+            assert!(user.iter().all(u8::is_ascii_hexdigit));
+            seen.insert((user, asked.password.unwrap()));
+        }
+    }
+    assert_eq!(seen.len(), 3);
+    let mut stream = TcpStream::connect(front).await.unwrap();
+    stream
+        .write_all(b"\x04\x01\x00\x07\x00\x00\x00\x01\x00example.com\x00")
+        .await
+        .unwrap();
+    soon(stream.read_exact(&mut [0; 8])).await.unwrap();
+    assert!(seen.iter().any(|(user, _)| tor.asked()[0].user.as_ref() == Some(user)));
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::backend::Backend;
 use crate::front::{Front, ONION, end_of, names, soon, until};
+use crate::program::Program;
 use crate::tor::Tor;
 
 /// Everything that a server says to a client that says this, until its end.
@@ -200,5 +201,47 @@ async fn tor_resolve_finds_addresses() {
         );
     }
     tor.assert_unasked();
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_begun_is_told() {
+    let program = Program::new();
+    let taken = Tor::start().await;
+    let taken = taken.address.to_string();
+    let port = Backend::nowhere().await.to_string();
+    let url = "--rpc-url=http://127.0.0.1:1";
+    for (arguments, words) in [
+        (&["--listen", "127.0.0.1:0"][..], &["no daemon runs", "--rpc-url"][..]),
+        (&[url, "--listen", &taken], &["cannot listen", &taken, "--socks-listen"]),
+        (&[url, "--listen", &port, "--tor", &port], &[&port, "--socks-tor"]),
+        (
+            &[url, "--listen", "127.0.0.1:0", "--direct"],
+            &["--direct", "--socks-tor"],
+        ),
+        (&[url, "--isolate", "none,auth"], &["none"]),
+        (&[url, "--isolate", "query"], &["query"]),
+        (&[url, "--tor", "localhost"], &["localhost"]),
+    ] {
+        let mut command = program.on_regtest();
+        command.arg("socks").args(arguments);
+        end_of(command).await.assert_failed(words);
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_file_is_heard() {
+    let (backend, tor) = (names().await, Tor::start().await);
+    let program = Program::new();
+    let file = program.home().join("isonym.toml");
+    let text = format!(
+        "socks-listen = [\"{}\"]\nsocks-tor = \"127.0.0.1:1\"\nsocks-isolate = [\"none\"]\n",
+        tor.address
+    );
+    std::fs::write(&file, text).unwrap();
+    // The command line goes over it: else the port would be taken, and Tor elsewhere.
+    let config = ["--config", file.to_str().unwrap()];
+    let front = Front::start(&backend, &tor, &config).await;
+    assert_eq!(said(front.address, &socks5(0xf0, "example.com", 0)).await[3], 0);
     front.stop().await;
 }
