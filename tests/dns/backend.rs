@@ -55,6 +55,7 @@ struct Script {
     /// What it says of all others.
     others: Option<Says>,
     calls: Vec<Call>,
+    forgotten: Vec<String>,
     logins: BTreeSet<String>,
 }
 
@@ -129,6 +130,11 @@ impl Backend {
         self.script().calls.len()
     }
 
+    /// The isolation IDs that it was to forget.
+    pub fn forgotten(&self) -> Vec<String> {
+        self.script().forgotten.clone()
+    }
+
     /// The `Authorization` headers that came.
     pub fn logins(&self) -> BTreeSet<String> {
         self.script().logins.clone()
@@ -153,6 +159,21 @@ async fn answer(
 ) -> Response {
     let request: Value = serde_json::from_str(&body).unwrap();
     let params = &request["params"];
+    match request["method"].as_str() {
+        Some("name_show") => {}
+        Some("isolation_forget") => {
+            let id = params[0].as_str().unwrap().to_owned();
+            script.lock().unwrap().forgotten.push(id);
+            return json!({ "result": null, "error": null, "id": request["id"] })
+                .to_string()
+                .into_response();
+        }
+        _ => {
+            let error = json!({ "code": -32601, "message": "Method not found" });
+            let body = json!({ "result": null, "error": error, "id": request["id"] }).to_string();
+            return (StatusCode::NOT_FOUND, body).into_response();
+        }
+    }
     let (name, id) = match params[0].as_str() {
         Some(name) => (name, &params[1]["streamID"]),
         None => (params["identifier"].as_str().unwrap(), &params["stream_id"]),
