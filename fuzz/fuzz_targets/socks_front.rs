@@ -6,8 +6,14 @@
 use isonym::socks::handshake::{Asking, Conversation, Hearing, MAX_HANDSHAKE, Step};
 use libfuzzer_sys::fuzz_target;
 
-/// What one side says and how it ends, if so many bytes arrive at a time; nothing, where it waits for more.
-fn talk<C: Conversation>(mut side: C, mut arrives: &[u8], at_once: usize) -> (Vec<u8>, Option<Result<C::Outcome, C::Error>>) {
+/// What one side said and how it ended; nothing, where it waits for more.
+type Talk<C> = (
+    Vec<u8>,
+    Option<Result<<C as Conversation>::Outcome, <C as Conversation>::Error>>,
+);
+
+/// Lets one side talk, where so many bytes arrive at a time.
+fn talk<C: Conversation>(mut side: C, mut arrives: &[u8], at_once: usize) -> Talk<C> {
     let mut said = Vec::new();
     loop {
         match side.step() {

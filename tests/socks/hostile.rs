@@ -21,7 +21,7 @@ const SHORT: Limits = Limits {
 async fn garbage_is_ended() {
     let (backend, tor) = (names().await, Tor::start().await);
     let front = Front::start(&backend, &tor, &[]).await;
-    let long = [b'a'; 100_000];
+    let long = vec![b'a'; 100_000];
     for (bytes, expected) in [
         (&b"\x00"[..], &b""[..]),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b""),

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use crate::backend::Backend;
 use crate::front::{Front, names, served_on, soon, until};
+use crate::raw::{said, socks5};
 use crate::tor::Tor;
 
 /// Connects to a name with SOCKS5 as somebody, from an address.
@@ -178,4 +179,15 @@ async fn clients_that_tor_cannot_see_are_told_apart_there() {
         .unwrap();
     soon(stream.read_exact(&mut [0; 8])).await.unwrap();
     assert!(seen.iter().any(|(user, _)| tor.asked()[0].user.as_ref() == Some(user)));
+}
+
+#[tokio::test]
+async fn tor_may_be_of_the_other_family() {
+    let (backend, tor) = (names().await, Tor::start().await);
+    let listener = TcpListener::bind(("::1", 0)).await.unwrap();
+    let front = served_on(listener, &backend, &tor, Limits::default(), Duration::from_secs(60));
+    let reply = said(front, &socks5(0xf0, "example.com", 0)).await;
+    assert_eq!(reply[3], 0);
+    let asked = tor.one();
+    assert_eq!((asked.from, asked.user), (IpAddr::from(HOME), None));
 }

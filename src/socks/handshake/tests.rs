@@ -5,12 +5,14 @@ use tor_socksproto::{SocksAddr, SocksAuth, SocksCmd, SocksVersion};
 use super::super::request::{Command, Credentials, Host};
 use super::*;
 
-/// Everything that one side says and how it ends, if so many bytes arrive at a time.
-fn talk<C: Conversation>(
-    mut side: C,
-    arrives: &[u8],
-    at_once: usize,
-) -> (Vec<u8>, Option<Result<C::Outcome, C::Error>>) {
+/// What one side said and how it ended; nothing, where it waits for more.
+type Talk<C> = (
+    Vec<u8>,
+    Option<Result<<C as Conversation>::Outcome, <C as Conversation>::Error>>,
+);
+
+/// Lets one side talk, where so many bytes arrive at a time.
+fn talk<C: Conversation>(mut side: C, arrives: &[u8], at_once: usize) -> Talk<C> {
     let mut said = Vec::new();
     let mut arrives = arrives;
     loop {
