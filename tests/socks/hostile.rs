@@ -145,12 +145,17 @@ async fn who_goes_away_leaves_its_place() {
 async fn what_takes_too_long_or_fails_is_told() {
     let (backend, tor) = (names().await, Tor::start().await);
     let front = served(&backend, &tor, Limits::default(), Duration::from_secs(2)).await;
-    for (name, code, status) in [("held", 6, "504"), ("broken", 1, "503")] {
+    // The last of several tries may fail, or be out of time.
+    for (name, codes) in [("held", &[6][..]), ("broken", &[1, 6])] {
         let name = format!("marker-of-the-{name}.bit");
         let socks5 = said(front, &socks5(1, &name, 80)).await;
-        assert_eq!(socks5[..4], [5, 0, 5, code], "{name}");
+        assert!(socks5[2] == 5 && codes.contains(&socks5[3]), "{name}: {socks5:?}");
         let http = said(front, format!("CONNECT {name}:80 HTTP/1.1\r\n\r\n").as_bytes()).await;
-        assert!(http.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{name}");
+        let told = |code| match code {
+            6 => http.starts_with(b"HTTP/1.1 504 "),
+            _ => http.starts_with(b"HTTP/1.1 503 "),
+        };
+        assert!(codes.iter().any(|code| told(*code)), "{name}");
     }
     tor.assert_unasked();
 }
