@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! main, cli, config     wiring
-//! socks                 how applications that speak SOCKS are connected through Tor
+//! tor                   what becomes of a Tor's streams
+//! socks, prop279        how names of applications arrive by SOCKS, and of programs by proposal 279 (same height)
 //! naming                what a name stands for to who connects to it
 //! dns                   how a question arrives over DNS
 //! rpc                   how a question arrives over JSON-RPC

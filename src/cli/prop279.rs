@@ -1,5 +1,6 @@
 //! The plugin for whoever speaks the protocol of Tor's proposal 279.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,8 +55,11 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
         let namer = namer.clone();
         async move { namer.resolve(&name, want, id.as_ref()).await }
     };
-    plugin_driver::run(stdin(), stdout(), resolve, signals.wait()).await?;
-    Ok(ExitCode::SUCCESS)
+    match plugin_driver::run(stdin(), stdout(), resolve, signals.wait()).await {
+        // The caller has gone, and may do so at any time.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Reads what the caller says in the environment, and makes sure that there is somebody to ask.

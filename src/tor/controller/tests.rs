@@ -200,7 +200,6 @@ fn no_stream_is_attached_unless_it_was_redirected() {
 /// StemNS sends whatever a plugin says.
 #[test]
 fn nothing_but_a_checked_target_is_passed_to_tor() {
-    let onion_only = |name: &str| name.ends_with(".onion");
     for (name, answer, passes) in [
         ("foo.bit", ONION, true),
         ("foo.bit", "192.0.2.1", true),
@@ -217,11 +216,13 @@ fn nothing_but_a_checked_target_is_passed_to_tor() {
         let mut talk = Talk::new();
         talk.wait(1, &format!("{name}:80"));
         let lookup = talk.lookup();
-        assert_eq!(lookup.want == Want::Onion, onion_only(name));
+        let is_onion_only = lookup.want == Want::Onion;
+        assert_eq!(is_onion_only, name == "foo.bit.onion");
         talk.controller.resolved(lookup.number, Ok(target(answer)));
-        let redirect = match answer.contains(':') {
-            true => format!("REDIRECTSTREAM 1 [{answer}]"),
-            false => format!("REDIRECTSTREAM 1 {answer}"),
+        let redirect = if answer.contains(':') {
+            format!("REDIRECTSTREAM 1 [{answer}]")
+        } else {
+            format!("REDIRECTSTREAM 1 {answer}")
         };
         talk.expect(&[if passes { &redirect } else { "CLOSESTREAM 1 2" }]);
     }

@@ -130,7 +130,7 @@ fn groups_are_bounded() {
         forgotten.extend(groups.assign(&stream(&user.to_string(), 1)).forgotten);
     }
     assert_eq!(groups.len(), MAX_GROUPS);
-    assert_eq!(forgotten, [first.clone()]);
+    assert_eq!(forgotten, std::slice::from_ref(&first));
     assert_ne!(
         groups.assign(&stream("0", 1)).id,
         first,
