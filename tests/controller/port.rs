@@ -49,7 +49,7 @@ impl Port {
         control.expect("GETCONF __LeaveStreamsUnattached").await;
         control.expect("GETINFO stream-status").await;
         control.say("250 OK\r\n250 __LeaveStreamsUnattached=1").await;
-        let lines: String = waiting.iter().map(|line| format!("{line}\r\n")).collect();
+        let lines = [waiting, &[""]].concat().join("\r\n");
         control.say(&format!("250+stream-status=\r\n{lines}.\r\n250 OK")).await;
         control
     }

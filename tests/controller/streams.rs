@@ -1,5 +1,6 @@
 //! What becomes of streams, whatever Tor and values say.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -181,8 +182,12 @@ async fn a_thousand_streams_at_once_all_get_where_they_go() {
             "marker-absent.bit",
         ][id % 4];
         let fields = crate::port::FIELDS.replace("of-the-user", &format!("of-the-user-{}", id % 50));
-        events += &format!("650 STREAM {id} NEW 0 {host}:80 SOURCE_ADDR=127.0.0.1:1 PURPOSE=USER {fields}\r\n");
-        events += &format!("650 STREAM {id} CONTROLLER_WAIT 0 {host}:80 {fields}\r\n");
+        write!(
+            events,
+            "650 STREAM {id} NEW 0 {host}:80 SOURCE_ADDR=127.0.0.1:1 PURPOSE=USER {fields}\r\n\
+             650 STREAM {id} CONTROLLER_WAIT 0 {host}:80 {fields}\r\n"
+        )
+        .unwrap();
     }
     assert!(control.try_say(events.as_bytes()).await);
     let mut ended = vec![false; STREAMS];
