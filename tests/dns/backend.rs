@@ -131,6 +131,7 @@ impl Backend {
     }
 
     /// The isolation IDs that it was to forget.
+    #[allow(dead_code, reason = "only where a Tor is controlled")]
     pub fn forgotten(&self) -> Vec<String> {
         self.script().forgotten.clone()
     }
