@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use tokio::io::{stdin, stdout};
 use tokio::time::{Instant, sleep};
 
-use isonym::dns::backend::Backend;
 use isonym::dns::book::CacheSettings;
 use isonym::isolation::IsolationId;
 use isonym::naming::namer::Namer;
@@ -41,11 +40,7 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
             return Err(error);
         }
     };
-    let namer = Namer::new(
-        Backend::Rpc(Box::new(client)),
-        CacheSettings::default(),
-        settings.name_patience,
-    );
+    let namer = Namer::new(client.into(), CacheSettings::default(), settings.name_patience);
     let want = if onion_only || environment.onion_only == Some(true) {
         Want::Onion
     } else {

@@ -136,13 +136,13 @@ enum Source {
 impl Source {
     async fn open(settings: &Settings, id: IsolationId, quiet: bool) -> Result<Self> {
         if let Some(backend) = &settings.backend {
-            return Ok(Self::Other(Backend::Rpc(Box::new(named(backend)?)), id));
+            return Ok(Self::Other(named(backend)?.into(), id));
         }
         let mut node = match open(settings) {
             Ok(node) => node,
             Err(error) => match (error.downcast_ref(), announced(settings)) {
                 (Some(NodeError::FolderInUse { .. }), Some(address)) => {
-                    return Ok(Self::Other(Backend::Rpc(Box::new(client(settings, address)?)), id));
+                    return Ok(Self::Other(client(settings, address)?.into(), id));
                 }
                 _ => return Err(error),
             },

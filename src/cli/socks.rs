@@ -9,7 +9,6 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use isonym::dns::backend::Backend;
 use isonym::dns::book::CacheSettings;
 use isonym::naming::namer::Namer;
 use isonym::socks::identity::Epoch;
@@ -96,11 +95,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     };
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     let renewals = signal(SignalKind::user_defined1()).context("cannot wait for signals")?;
-    let namer = Namer::new(
-        Backend::Rpc(Box::new(client)),
-        CacheSettings::default(),
-        settings.name_patience,
-    );
+    let namer = Namer::new(client.into(), CacheSettings::default(), settings.name_patience);
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = server.epoch();

@@ -1,5 +1,8 @@
 //! Who is asked what names are worth: the node of this process, or any `name_show` over JSON-RPC.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use bitcoin::BlockHash;
 
 use super::book::Known;
@@ -7,9 +10,13 @@ use super::engine::Note;
 use crate::isolation::IsolationId;
 use crate::name::lookup::LookupError;
 use crate::name::{NameId, Outcome};
-use crate::node::{Handle, NodeError, Question};
+use crate::node::{Clock, Handle, NodeError, Question};
 use crate::rpc::client::{Client, ClientError};
 use crate::rpc::code;
+use crate::time::Moment;
+
+/// How long nothing more is said of it when the other side can't be asked.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Who is asked.
 #[derive(Clone, Debug)]
@@ -17,7 +24,55 @@ pub enum Backend {
     /// The node of this process: values are proved here.
     Node(Handle),
     /// Isonym, Namecoin Core or Electrum-NMC: their word is taken.
-    Rpc(Box<Client>),
+    Rpc(Remote),
+}
+
+/// A `name_show` over JSON-RPC.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    client: Box<Client>,
+    clock: Clock,
+    /// When it was last said that it can't be asked.
+    said: Arc<Mutex<Option<Moment>>>,
+}
+
+impl Remote {
+    async fn look_up(&self, name: &NameId, id: Option<&IsolationId>) -> Known {
+        match self.client.name_show(name, id).await {
+            // Core shows expired names too.
+            Ok(record) if record.expired => Known::Absent(Some(Note::Expired)),
+            Ok(record) => Known::Value(record.value),
+            Err(error) if error.is_absent_name() => Known::Absent(None),
+            Err(error) => {
+                self.complain(&error);
+                Known::Failed(of_client_error(&error))
+            }
+        }
+    }
+
+    /// Tells the user what to mend, now and then: who asks for names is told no more than that there is no answer.
+    fn complain(&self, error: &ClientError) {
+        // What it says itself may have names in it.
+        if matches!(error, ClientError::Rpc(_) | ClientError::Timeout(_)) {
+            return;
+        }
+        let now = self.clock.now().steady;
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| now.since(said) >= SILENCE) {
+            *said = Some(now);
+            tracing::warn!("names cannot be looked up: {error}");
+        }
+    }
+}
+
+impl From<Client> for Backend {
+    fn from(client: Client) -> Self {
+        Self::Rpc(Remote {
+            client: Box::new(client),
+            clock: Clock::start(),
+            said: Arc::default(),
+        })
+    }
 }
 
 impl Backend {
@@ -44,13 +99,7 @@ impl Backend {
                     Err(error) => Known::Failed(of_node_error(&error)),
                 }
             }
-            Self::Rpc(client) => match client.name_show(name, id).await {
-                // Core shows expired names too.
-                Ok(record) if record.expired => Known::Absent(Some(Note::Expired)),
-                Ok(record) => Known::Value(record.value),
-                Err(error) if error.is_absent_name() => Known::Absent(None),
-                Err(error) => Known::Failed(of_client_error(&error)),
-            },
+            Self::Rpc(remote) => remote.look_up(name, id).await,
         }
     }
 
@@ -67,9 +116,9 @@ impl Backend {
     pub async fn forget(&self, id: &IsolationId) {
         match self {
             Self::Node(node) => node.forget(Some(id.clone())),
-            Self::Rpc(client) => {
+            Self::Rpc(remote) => {
                 // Who has no such method forgets IDs by itself, after they were not used for a while.
-                if let Err(error) = client.isolation_forget(id).await {
+                if let Err(error) = remote.client.isolation_forget(id).await {
                     tracing::debug!("an isolation ID is left to be forgotten later: {error}");
                 }
             }

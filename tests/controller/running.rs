@@ -22,16 +22,13 @@ pub struct Running {
 
 impl Running {
     pub fn start(backend: &Backend, port: SocketAddr, arguments: &[&str]) -> Self {
+        Self::start_before(&backend.url(), port, arguments)
+    }
+
+    pub fn start_before(url: &str, port: SocketAddr, arguments: &[&str]) -> Self {
         let program = Program::new();
         let mut command = program.on_regtest();
-        command.args([
-            "tor",
-            "-vv",
-            "--control",
-            &port.to_string(),
-            "--rpc-url",
-            &backend.url(),
-        ]);
+        command.args(["tor", "-vv", "--control", &port.to_string(), "--rpc-url", url]);
         let log = File::create(program.home().join("log")).unwrap();
         command.args(arguments).stdout(Stdio::null()).stderr(log);
         Self {

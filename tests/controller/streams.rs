@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::backend::Backend;
 use crate::port::Port;
 use crate::running::{FORGED, ONION, Running, names};
 
@@ -101,6 +102,24 @@ async fn a_new_identity_is_forgotten_everywhere() {
         "each was looked up anew, under an ID that was forgotten then"
     );
     assert_ne!(asked[0], asked[1]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_user_is_told_where_nobody_can_be_asked_for_names() {
+    let (nowhere, port) = (Backend::nowhere().await, Port::open().await);
+    let url = format!("http://{nowhere}");
+    let running = Running::start_before(&url, port.address(), &["--name-patience", "3"]);
+    let mut control = port.accept_kindly(&[]).await;
+    control.wait(1, "marker-onion.bit:80").await;
+    control.hears_nothing().await;
+    control.expect("CLOSESTREAM 1 2").await;
+    let log = running.log();
+    assert_eq!(
+        log.matches("names cannot be looked up: no connection").count(),
+        1,
+        "{log}"
+    );
     running.stop().await;
 }
 

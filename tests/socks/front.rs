@@ -178,7 +178,7 @@ pub fn served_on(
         dialect: Dialect::Core,
         timeout: PATIENCE,
     });
-    let backend = dns::backend::Backend::Rpc(Box::new(client.unwrap()));
+    let backend = dns::backend::Backend::from(client.unwrap());
     let namer = Namer::new(backend, CacheSettings::default(), patience);
     let settings = server::Settings {
         tor: vec![tor.address],
