@@ -3,9 +3,10 @@
 //! Resolvers and pages ask for the same over and over. Two queries that differ in nothing but their number, the
 //! isolation ID included, have the same reply for as long as TTLs, signatures and the newest block are the same.
 //!
-//! Queries are held as they came, with their isolation IDs, until one comes in a later second.
+//! A query is held as its keyed hash alone, since it has an isolation ID in it.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
 use bitcoin::BlockHash;
 
@@ -14,18 +15,22 @@ use super::book::Instant;
 /// Bytes of a message's number, which comes first in it (RFC 1035 section 4.1.1).
 const NUMBER: usize = 2;
 
-/// Most bytes of queries and replies that are held.
+/// Most bytes of replies that are held, with what they are found by.
 const MAX_BYTES: usize = 4 << 20;
 
 /// What an entry costs beside its bytes.
 const ENTRY_OVERHEAD: usize = 64;
+
+/// A hash of a query and who asked, with keys that nobody knows: of 128 bits, so that no two ever share one.
+type Key = [u64; 2];
 
 /// The replies of one second.
 #[derive(Debug, Default)]
 pub struct Replies {
     /// Which second, and the newest block in it.
     moment: (u64, Option<BlockHash>),
-    by_query: HashMap<Box<[u8]>, Box<[u8]>>,
+    hashers: [RandomState; 2],
+    by_query: HashMap<Key, Box<[u8]>>,
     bytes: usize,
 }
 
@@ -35,11 +40,7 @@ impl Replies {
     pub fn find(&mut self, source: &[u8], query: &[u8], at: Instant) -> Option<Vec<u8>> {
         self.keep_up(at);
         let (number, rest) = query.split_at_checked(NUMBER)?;
-        let reply = if source.is_empty() {
-            self.by_query.get(rest)?
-        } else {
-            self.by_query.get(key(rest, source).as_slice())?
-        };
+        let reply = self.by_query.get(&self.key(rest, source))?;
         Some([number, reply].concat())
     }
 
@@ -49,12 +50,12 @@ impl Replies {
         let (Some(asked), Some(reply)) = (query.get(NUMBER..), reply.get(NUMBER..)) else {
             return;
         };
-        let key = key(asked, source);
-        let size = key.len() + reply.len() + ENTRY_OVERHEAD;
+        let key = self.key(asked, source);
+        let size = size_of::<Key>() + reply.len() + ENTRY_OVERHEAD;
         if self.bytes + size > MAX_BYTES {
             return;
         }
-        if self.by_query.insert(key.into(), reply.into()).is_none() {
+        if self.by_query.insert(key, reply.into()).is_none() {
             self.bytes += size;
         }
     }
@@ -65,6 +66,12 @@ impl Replies {
         self.bytes = 0;
     }
 
+    /// Hashes a query and its source, each behind its length: else a query that ends like the start of somebody's address
+    /// would be taken for theirs.
+    fn key(&self, asked: &[u8], source: &[u8]) -> Key {
+        self.hashers.each_ref().map(|hasher| hasher.hash_one((asked, source)))
+    }
+
     fn keep_up(&mut self, at: Instant) {
         let moment = (at.now.0 / 1000, at.epoch);
         if self.moment != moment {
@@ -72,15 +79,6 @@ impl Replies {
             self.moment = moment;
         }
     }
-}
-
-/// Joins a query and its source. The length comes behind: else a query that ends like the start of somebody's address
-/// would be taken for theirs.
-fn key(asked: &[u8], source: &[u8]) -> Vec<u8> {
-    if source.is_empty() {
-        return asked.to_vec();
-    }
-    [asked, source, &source.len().to_be_bytes()].concat()
 }
 
 #[cfg(test)]
