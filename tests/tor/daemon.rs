@@ -1,83 +1,60 @@
 //! The real daemon, called over JSON-RPC.
 
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use isonym::rpc::client::{Client, ClientError, Dialect, Login, Settings};
 use serde_json::{Value, json};
 
-use crate::network::Tor;
+use crate::client::Tor;
 use crate::program::Program;
+use crate::running::{Running, eventually};
 
 /// What a call may take at most, whether it succeeds or not.
 const CALL: Duration = Duration::from_secs(30);
 
-/// How long something may take that is sure to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits until something holds.
-pub async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(
-            Instant::now() < deadline,
-            "not within {} seconds: {what}",
-            PATIENCE.as_secs()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// A running daemon; it is killed when this is dropped.
 pub struct Daemon {
-    child: Child,
+    pub running: Running,
     client: Client,
     program: Program,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.program.home().join("log"));
-            eprintln!("the daemon said:\n{}", log.unwrap_or_default());
-        }
-    }
+    arguments: Vec<String>,
 }
 
 impl Daemon {
     /// Starts a daemon behind a Tor and waits until its headers are up to date.
     pub async fn start(tor: &Tor, servers: &[String], arguments: &[&str]) -> Self {
         let program = Program::new();
-        let log = std::fs::File::create(program.home().join("log")).unwrap();
-        let mut command = program.on_regtest();
-        command.args(servers.iter().map(|server| format!("--server={server}:t")));
-        command.args(["-v", &tor.proxy(), "daemon", "--rpc-listen=127.0.0.1:0"]);
-        command.args(arguments).stdout(Stdio::null()).stderr(log);
-        let child = command.spawn().unwrap();
-        let address = program.folder().join(".rpc-address");
-        eventually("the daemon listens", async || {
-            std::fs::read_to_string(&address).is_ok_and(|text| !text.is_empty())
-        })
-        .await;
-        let client = Client::new(Settings {
-            url: format!("http://{}", std::fs::read_to_string(&address).unwrap()),
-            login: Login::Cookie(program.folder().join(".cookie")),
-            dialect: Dialect::Core,
-            timeout: CALL,
-        });
+        let mut all: Vec<_> = servers.iter().map(|server| format!("--server={server}:t")).collect();
+        all.extend(["-v", &tor.proxy(), "daemon", "--rpc-listen=127.0.0.1:0"].map(str::to_owned));
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let (running, client) = start(&program, &all).await;
         let daemon = Self {
-            child,
-            client: client.unwrap(),
+            running,
+            client,
             program,
+            arguments: all,
         };
+        daemon.up_to_date().await;
+        daemon
+    }
+
+    /// Starts it again with the same arguments, where it was killed.
+    pub async fn go_on(&mut self) {
+        (self.running, self.client) = start(&self.program, &self.arguments).await;
+        self.up_to_date().await;
+    }
+
+    async fn up_to_date(&self) {
         eventually("headers are up to date", async || {
-            let info = daemon.call("getblockchaininfo", &[]).await;
+            let info = self.call("getblockchaininfo", &[]).await;
             info.is_ok_and(|info| info["initialblockdownload"] == false)
         })
         .await;
-        daemon
+    }
+
+    /// Returns the program, whose other commands find this daemon.
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 
     pub async fn call(&self, method: &str, params: &[&str]) -> Result<Value, ClientError> {
@@ -93,9 +70,34 @@ impl Daemon {
         }
     }
 
+    /// Returns how many isolation IDs are known.
+    pub async fn ids(&self) -> u64 {
+        self.call("isolation_info", &[]).await.unwrap()["ids"].as_u64().unwrap()
+    }
+
     /// Says whether the pool is full, so that it opens no connection.
     pub async fn is_at_rest(&self) -> bool {
         let info = self.call("isolation_info", &[]).await.unwrap();
         info["clean"].as_u64().unwrap() >= 2 && info["opening"] == 0
     }
+}
+
+async fn start(program: &Program, arguments: &[String]) -> (Running, Client) {
+    let address = program.folder().join(".rpc-address");
+    // That of one that was killed is no news.
+    let _ = std::fs::remove_file(&address);
+    let mut command = program.on_regtest();
+    command.args(arguments);
+    let running = Running::start(command, &program.home().join("log"));
+    eventually("the daemon listens", async || {
+        std::fs::read_to_string(&address).is_ok_and(|text| !text.is_empty())
+    })
+    .await;
+    let client = Client::new(Settings {
+        url: format!("http://{}", std::fs::read_to_string(&address).unwrap()),
+        login: Login::Cookie(program.folder().join(".cookie")),
+        dialect: Dialect::Core,
+        timeout: CALL,
+    });
+    (running, client.unwrap())
 }

@@ -9,11 +9,21 @@
     reason = "a test may panic and read the clock, and is a crate of its own"
 )]
 
+mod authority;
+mod client;
 mod control;
 mod daemon;
+mod name_server;
+mod naming;
 mod network;
+mod process;
 #[path = "../support/program.rs"]
 mod program;
+mod raw;
+mod record;
+mod running;
+mod site;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,10 +32,11 @@ use isonym::sim::ledger::Connection;
 use isonym::sim::{AddressKind, Host, Ledger, SharedWorld, World};
 use isonym::time::Timestamp;
 
-use control::Record;
-use daemon::{Daemon, eventually};
+use daemon::Daemon;
 use network::network;
 use program::{End, Program};
+use record::{Record, Stream};
+use running::eventually;
 
 /// Isolation IDs that look names up.
 const IDS: usize = 50;
@@ -77,26 +88,33 @@ fn syncs(connection: &Connection) -> bool {
     methods.any(|method| method == "blockchain.headers.subscribe")
 }
 
-/// Asserts what holds for all streams of the program: each has user and password that no other has, and circuits that
-/// no other stream was ever put on; and nothing was resolved without a stream.
+/// Asserts what holds for all streams of the program where nobody else uses the Tor: see [`assert_kept_apart`].
 fn assert_apart(record: &Record) {
     let streams = record.streams();
+    assert_kept_apart(&streams, &[]);
+    assert_eq!(record.resolved(), Vec::<String>::new());
+}
+
+/// Asserts what holds for all streams of the program: each has user and password that no other has, and circuits that
+/// no other stream was ever put on, those of others included.
+fn assert_kept_apart(streams: &[Stream], others: &[Stream]) {
     let mut words = BTreeSet::new();
-    let mut circuits = BTreeMap::new();
-    for (number, stream) in streams.iter().enumerate() {
-        let Some((user, password)) = &stream.credentials else {
+    let mut circuits: BTreeSet<u64> = others.iter().flat_map(|stream| stream.circuits.clone()).collect();
+    for stream in streams {
+        let Some((user, password)) = stream.credentials() else {
             panic!("no credentials: {stream:?}")
         };
         for word in [user, password] {
             assert!(word.len() >= 32 && words.insert(word), "used before: {stream:?}");
         }
         for circuit in &stream.circuits {
-            let other = circuits.insert(circuit, number);
-            assert_eq!(other, None, "two streams on circuit {circuit}: {stream:?}");
+            assert!(
+                circuits.insert(*circuit),
+                "another stream on circuit {circuit}: {stream:?}"
+            );
         }
         assert!(stream.circuits.len() == 1 || !stream.succeeded, "{stream:?}");
     }
-    assert_eq!(record.resolved(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -225,7 +243,7 @@ async fn an_id_that_was_forgotten_comes_back_on_another_circuit() {
     })
     .await;
     assert_apart(&record);
-    let closed = record.streams().iter().filter(|stream| stream.closed).count();
+    let closed = record.streams().iter().filter(|stream| stream.closed.is_some()).count();
     assert!(closed >= 1, "{:?}", record.streams());
 }
 
@@ -271,7 +289,11 @@ async fn lookups_fail_while_tor_is_down_and_work_again_after_it() {
     })
     .await;
     eventually("each connection has its stream", async || {
-        daemon.is_at_rest().await && after.streams().iter().all(|stream| stream.succeeded || stream.closed)
+        daemon.is_at_rest().await
+            && after
+                .streams()
+                .iter()
+                .all(|stream| stream.succeeded || stream.closed.is_some())
     })
     .await;
     assert_apart(&after);
