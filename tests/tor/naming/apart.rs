@@ -1,0 +1,144 @@
+//! Who asks is kept apart: as Tor keeps streams apart, so are the lookups for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::task::JoinSet;
+
+use super::scene::{IDS, Scene};
+use crate::raw::fetch;
+use crate::record::{Record, Stream};
+use crate::running::{eventually, until};
+use crate::{NAMES, asked, assert_kept_apart, syncs};
+
+/// A name, and its port.
+fn site(scene: &Scene, id: usize, number: usize) -> (String, u16) {
+    (format!("of-{id}-{number}.bit"), scene.plain.port())
+}
+
+async fn assert_fetched(scene: &Scene, proxy: u16, user: &str, (host, port): (String, u16)) {
+    let page = fetch(proxy, Some((user, "password")), &host, port).await.unwrap();
+    assert!(page.ends_with(&scene.plain.text), "{page}");
+}
+
+/// Returns the streams of the program, and those of applications.
+fn parted(scene: &Scene, record: &Record) -> (Vec<Stream>, Vec<Stream>) {
+    let server = scene.server();
+    record.streams().into_iter().partition(|stream| stream.target == server)
+}
+
+#[tokio::test]
+async fn lookups_are_apart_as_the_streams_are() {
+    let scene = Scene::new().await;
+    let tor = scene.network.naming_client("apart", true);
+    let record = tor.record();
+    let daemon = scene.naming_daemon(&tor).await;
+    let socks = tor.ports().socks;
+    for number in 0..NAMES {
+        let mut fetches = JoinSet::new();
+        for id in 0..IDS {
+            let ((host, port), text) = (site(&scene, id, number), scene.plain.text.clone());
+            fetches.spawn(async move {
+                let user = format!("user-{id}");
+                let page = fetch(socks, Some((&user, "password")), &host, port).await;
+                assert!(
+                    page.as_ref().is_ok_and(|page| page.ends_with(&text)),
+                    "{host}: {page:?}"
+                );
+            });
+        }
+        while let Some(done) = fetches.join_next().await {
+            done.unwrap();
+        }
+    }
+    eventually("each connection has its stream", async || {
+        let (lookups, _) = parted(&scene, &record);
+        let succeeded = lookups.iter().filter(|stream| stream.succeeded).count();
+        daemon.is_at_rest().await && succeeded == scene.ledger.connections().len()
+    })
+    .await;
+
+    let (lookups, applications) = parted(&scene, &record);
+    // No lookup rides with another one, nor with what an application does.
+    assert_kept_apart(&lookups, &applications);
+    let mut of_ids: BTreeMap<usize, Vec<BTreeSet<usize>>> = BTreeMap::new();
+    for connection in scene.ledger.connections() {
+        let asked = asked(&connection, IDS);
+        let ids: BTreeSet<usize> = asked.iter().map(|(id, _)| *id).collect();
+        assert!(ids.len() <= 1, "two IDs: {asked:?}");
+        assert!(asked.is_empty() || !syncs(&connection), "a lookup rode header sync");
+        for id in ids {
+            of_ids
+                .entry(id)
+                .or_default()
+                .push(asked.iter().map(|(_, number)| *number).collect());
+        }
+    }
+    // Who has the same circuit in Tor has one identity here.
+    let everything = vec![(0..NAMES).collect::<BTreeSet<_>>()];
+    for id in 0..IDS {
+        assert_eq!(of_ids.get(&id), Some(&everything), "ID {id}");
+    }
+
+    // The streams of applications are on the circuits that Tor gives them anyway.
+    let mut circuits: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for stream in &applications {
+        assert!(stream.succeeded, "{stream:?}");
+        let (user, _) = stream.credentials().unwrap();
+        circuits.entry(user).or_default().extend(&stream.circuits);
+    }
+    assert_eq!((applications.len(), circuits.len()), (IDS * NAMES, IDS));
+    let mut all = BTreeSet::new();
+    for (user, circuits) in circuits {
+        assert_eq!(circuits.len(), 1, "{user}: {circuits:?}");
+        assert!(circuits.into_iter().all(|circuit| all.insert(circuit)), "{user}");
+    }
+    assert_eq!(record.resolved(), Vec::<String>::new());
+    scene.network.assert_no_leak();
+}
+
+#[tokio::test]
+async fn a_new_identity_is_new_for_lookups_too() {
+    let scene = Scene::new().await;
+    let tor = scene.network.naming_client("identity", true);
+    let record = tor.record();
+    let daemon = scene.naming_daemon(&tor).await;
+    let socks = tor.ports().socks;
+    let lookups = || {
+        let connections = scene.ledger.connections();
+        let of_names = connections.into_iter().map(|it| (asked(&it, 1), it.closed));
+        of_names.filter(|(asked, _)| !asked.is_empty()).collect::<Vec<_>>()
+    };
+    for number in [0, 1] {
+        assert_fetched(&scene, socks, "me", site(&scene, 0, number)).await;
+    }
+    assert_fetched(&scene, socks, "you", site(&scene, 1, 0)).await;
+    assert_eq!(lookups(), [(BTreeSet::from([(0, 0), (0, 1)]), false)]);
+    assert_eq!(daemon.ids().await, 2);
+
+    tor.control().unwrap().command("SIGNAL NEWNYM").unwrap();
+    // It is there with the first stream that has it: one that needs no lookup.
+    until("Tor has a new identity", async || {
+        let page = fetch(socks, Some(("me", "password")), "other.example", scene.plain.port()).await;
+        assert!(page.unwrap().ends_with(&scene.plain.text));
+        let streams = record.streams();
+        streams.iter().any(|stream| stream.epoch > 0).then_some(())
+    })
+    .await;
+    eventually("all IDs are forgotten, and their connections are closed", async || {
+        daemon.ids().await == 0 && lookups().iter().all(|(_, closed)| *closed)
+    })
+    .await;
+    // What was known is known no more, and is asked for over a connection of its own.
+    assert_fetched(&scene, socks, "me", site(&scene, 0, 1)).await;
+    assert_eq!(
+        lookups(),
+        [
+            (BTreeSet::from([(0, 0), (0, 1)]), true),
+            (BTreeSet::from([(0, 1)]), false),
+        ]
+    );
+    assert_eq!(daemon.ids().await, 1);
+    let (lookups, applications) = parted(&scene, &record);
+    assert_kept_apart(&lookups, &applications);
+    scene.network.assert_no_leak();
+}
