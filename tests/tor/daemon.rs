@@ -16,6 +16,7 @@ const CALL: Duration = Duration::from_secs(30);
 pub struct Daemon {
     pub running: Running,
     client: Client,
+    url: String,
     program: Program,
     arguments: Vec<String>,
 }
@@ -27,10 +28,11 @@ impl Daemon {
         let mut all: Vec<_> = servers.iter().map(|server| format!("--server={server}:t")).collect();
         all.extend(["-v", &tor.proxy(), "daemon", "--rpc-listen=127.0.0.1:0"].map(str::to_owned));
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        let (running, client) = start(&program, &all).await;
+        let (running, client, url) = start(&program, &all).await;
         let daemon = Self {
             running,
             client,
+            url,
             program,
             arguments: all,
         };
@@ -40,7 +42,7 @@ impl Daemon {
 
     /// Starts it again with the same arguments, where it was killed.
     pub async fn go_on(&mut self) {
-        (self.running, self.client) = start(&self.program, &self.arguments).await;
+        (self.running, self.client, self.url) = start(&self.program, &self.arguments).await;
         self.up_to_date().await;
     }
 
@@ -55,6 +57,11 @@ impl Daemon {
     /// Returns the program, whose other commands find this daemon.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// Returns where it answers.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     pub async fn call(&self, method: &str, params: &[&str]) -> Result<Value, ClientError> {
@@ -82,7 +89,7 @@ impl Daemon {
     }
 }
 
-async fn start(program: &Program, arguments: &[String]) -> (Running, Client) {
+async fn start(program: &Program, arguments: &[String]) -> (Running, Client, String) {
     let address = program.folder().join(".rpc-address");
     // That of one that was killed is no news.
     let _ = std::fs::remove_file(&address);
@@ -93,11 +100,12 @@ async fn start(program: &Program, arguments: &[String]) -> (Running, Client) {
         std::fs::read_to_string(&address).is_ok_and(|text| !text.is_empty())
     })
     .await;
+    let url = format!("http://{}", std::fs::read_to_string(&address).unwrap());
     let client = Client::new(Settings {
-        url: format!("http://{}", std::fs::read_to_string(&address).unwrap()),
+        url: url.clone(),
         login: Login::Cookie(program.folder().join(".cookie")),
         dialect: Dialect::Core,
         timeout: CALL,
     });
-    (running, client.unwrap())
+    (running, client.unwrap(), url)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::scene::{HTTP, Scene, controller};
 use crate::client::{PASSWORD, Tor};
+use crate::program::Program;
 use crate::raw::{CONNECT, Raw, UNREACHABLE, fetch};
 use crate::running::end_of;
 
@@ -173,5 +174,29 @@ async fn the_own_plugin_resolves_names_for_the_own_controller() {
         assert_names_work(&scene, &tor, user).await;
     }
     assert!(daemon.ids().await >= 2);
+    scene.network.assert_no_leak();
+}
+
+#[tokio::test]
+async fn two_controllers_of_one_tor_do_not_keep_streams_from_their_ends() {
+    let scene = Scene::new().await;
+    let daemon = scene.daemon(&scene.network.client("for-two"), &[]).await;
+    let tor = scene.network.naming_client("two", true);
+    let record = tor.record();
+    let one = controller(daemon.program(), &["--control", &tor.control_port()]).await;
+    let home = Program::new();
+    let cookie = format!("--rpc-cookie={}", daemon.program().folder().join(".cookie").display());
+    let url = format!("--rpc-url={}", daemon.url());
+    let other = controller(&home, &["--control", &tor.control_port(), &cookie, &url]).await;
+    for number in 0..10 {
+        assert_names_work(&scene, &tor, &format!("user-{number}")).await;
+    }
+    drop(one);
+    assert_names_work(&scene, &tor, "the other alone").await;
+    drop(other);
+    // Who attaches what the other has attached already begins it anew: once may be, again and again may not.
+    for stream in record.streams() {
+        assert!(stream.waits <= 3, "{stream:?}");
+    }
     scene.network.assert_no_leak();
 }
