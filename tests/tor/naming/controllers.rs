@@ -52,7 +52,8 @@ async fn assert_names_work(scene: &Scene, tor: &Tor, user: &str) {
 #[tokio::test]
 async fn the_control_port_is_opened_by_each_means() {
     let scene = Scene::new().await;
-    let daemon = scene.daemon(&scene.network.client("lookups"), &[]).await;
+    let way = scene.network.client("lookups");
+    let daemon = scene.daemon(&way, &[]).await;
     let tor = scene.network.naming_client("means", true);
     let (port, cookie) = (tor.control_port(), tor.cookie().display().to_string());
     let socket = tor.control_socket().display().to_string();
@@ -92,7 +93,8 @@ async fn the_control_port_is_opened_by_each_means() {
 #[tokio::test]
 async fn another_program_resolves_names_of_its_own() {
     let scene = Scene::new().await;
-    let daemon = scene.daemon(&scene.network.client("beside"), &[]).await;
+    let way = scene.network.client("beside");
+    let daemon = scene.daemon(&way, &[]).await;
     let tor = scene.network.naming_client("plugin", true);
     let home = daemon.program().home();
     let (script, log) = (home.join("plugin"), home.join("asked"));
@@ -162,7 +164,8 @@ async fn another_program_resolves_names_of_its_own() {
 #[tokio::test]
 async fn the_own_plugin_resolves_names_for_the_own_controller() {
     let scene = Scene::new().await;
-    let daemon = scene.daemon(&scene.network.client("behind"), &[]).await;
+    let way = scene.network.client("behind");
+    let daemon = scene.daemon(&way, &[]).await;
     let tor = scene.network.naming_client("own-plugin", true);
     let mut own = daemon.program().on_regtest();
     own.arg("prop279");
@@ -180,7 +183,8 @@ async fn the_own_plugin_resolves_names_for_the_own_controller() {
 #[tokio::test]
 async fn two_controllers_of_one_tor_do_not_keep_streams_from_their_ends() {
     let scene = Scene::new().await;
-    let daemon = scene.daemon(&scene.network.client("for-two"), &[]).await;
+    let way = scene.network.client("for-two");
+    let daemon = scene.daemon(&way, &[]).await;
     let tor = scene.network.naming_client("two", true);
     let record = tor.record();
     let one = controller(daemon.program(), &["--control", &tor.control_port()]).await;
