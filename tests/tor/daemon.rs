@@ -54,6 +54,25 @@ impl Daemon {
         .await;
     }
 
+    /// Asserts that neither its log nor its files have any of these words in them.
+    pub fn assert_tells_nothing_of(&self, words: &[&str]) {
+        let mut folders = vec![self.program.home().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let content = std::fs::read(&path).unwrap();
+                let content = String::from_utf8_lossy(&content);
+                for word in words {
+                    assert!(!content.contains(word), "{word} is in {}: {content}", path.display());
+                }
+            }
+        }
+    }
+
     /// Returns the program, whose other commands find this daemon.
     pub fn program(&self) -> &Program {
         &self.program

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::JoinSet;
 
 use super::scene::{IDS, Scene};
+use crate::daemon::Daemon;
 use crate::raw::fetch;
 use crate::record::{Record, Stream};
 use crate::running::{eventually, until};
@@ -27,16 +28,29 @@ fn parted(scene: &Scene, record: &Record) -> (Vec<Stream>, Vec<Stream>) {
 }
 
 #[tokio::test]
-async fn lookups_are_apart_as_the_streams_are() {
+async fn lookups_are_apart_as_the_streams_are_with_a_controller() {
     let scene = Scene::new().await;
     let tor = scene.network.naming_client("apart", true);
     let record = tor.record();
     let daemon = scene.naming_daemon(&tor).await;
-    let socks = tor.ports().socks;
+    assert_apart(&scene, &daemon, &record, tor.ports().socks).await;
+}
+
+#[tokio::test]
+async fn lookups_are_apart_as_the_streams_are_by_the_socks_front() {
+    let scene = Scene::new().await;
+    let tor = scene.network.client("apart-by-front");
+    let record = tor.record();
+    let (daemon, front) = scene.front(&tor).await;
+    assert_apart(&scene, &daemon, &record, front).await;
+}
+
+/// Asks for all names of all users, and asserts that nothing tells that two of them are one.
+async fn assert_apart(scene: &Scene, daemon: &Daemon, record: &Record, socks: u16) {
     for number in 0..NAMES {
         let mut fetches = JoinSet::new();
         for id in 0..IDS {
-            let ((host, port), text) = (site(&scene, id, number), scene.plain.text.clone());
+            let ((host, port), text) = (site(scene, id, number), scene.plain.text.clone());
             fetches.spawn(async move {
                 let user = format!("user-{id}");
                 let page = fetch(socks, Some((&user, "password")), &host, port).await;
@@ -51,13 +65,13 @@ async fn lookups_are_apart_as_the_streams_are() {
         }
     }
     eventually("each connection has its stream", async || {
-        let (lookups, _) = parted(&scene, &record);
+        let (lookups, _) = parted(scene, record);
         let succeeded = lookups.iter().filter(|stream| stream.succeeded).count();
         daemon.is_at_rest().await && succeeded == scene.ledger.connections().len()
     })
     .await;
 
-    let (lookups, applications) = parted(&scene, &record);
+    let (lookups, applications) = parted(scene, record);
     // No lookup rides with another one, nor with what an application does.
     assert_kept_apart(&lookups, &applications);
     let mut of_ids: BTreeMap<usize, Vec<BTreeSet<usize>>> = BTreeMap::new();

@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use super::scene::Scene;
 use crate::NAMES;
+use crate::daemon::Daemon;
 use crate::raw::fetch;
 
 /// Streams at once, half of them to names.
@@ -21,13 +22,39 @@ const MEMORY: u64 = 150 << 20;
 const TIMED: usize = 100;
 
 #[tokio::test]
-async fn a_thousand_streams_at_once_all_get_there() {
-    rlimit::increase_nofile_limit(8_192).unwrap();
+async fn a_thousand_streams_at_once_all_get_there_with_a_controller() {
     let scene = Scene::new().await;
     let tor = scene.network.naming_client("many", true);
     let mut daemon = scene.naming_daemon(&tor).await;
-    let (socks, port) = (tor.ports().socks, scene.plain.port());
-    let idle = daemon.running.resident();
+    let socks = tor.ports().socks;
+    assert_all_get_there(&scene, &daemon, socks).await;
+    let with = median(&scene, socks).await;
+    daemon.running.kill();
+    // Nobody is in control now, nor has to be.
+    let without_controller = "SETCONF __LeaveStreamsUnattached=0";
+    tor.control().unwrap().command(without_controller).unwrap();
+    let without = median(&scene, socks).await;
+    println!("a stream to no name, median: {with:.1?} with a controller, {without:.1?} without");
+    assert!(with < without * 10 + Duration::from_secs(1), "that is not sane");
+    scene.network.assert_no_leak();
+}
+
+#[tokio::test]
+async fn a_thousand_streams_at_once_all_get_there_by_the_socks_front() {
+    let scene = Scene::new().await;
+    let tor = scene.network.client("many-by-front");
+    let (daemon, front) = scene.front(&tor).await;
+    assert_all_get_there(&scene, &daemon, front).await;
+    let (with, without) = (median(&scene, front).await, median(&scene, tor.ports().socks).await);
+    println!("a stream to no name, median: {with:.1?} by the front, {without:.1?} without");
+    assert!(with < without * 10 + Duration::from_secs(1), "that is not sane");
+    scene.network.assert_no_leak();
+}
+
+/// Asserts that a thousand streams begun at once all get there, and at what cost.
+async fn assert_all_get_there(scene: &Scene, daemon: &Daemon, socks: u16) {
+    rlimit::increase_nofile_limit(8_192).unwrap();
+    let (port, idle) = (scene.plain.port(), daemon.running.resident());
     let mut fetches = JoinSet::new();
     let begin = Instant::now();
     for number in 0..STREAMS {
@@ -51,18 +78,6 @@ async fn a_thousand_streams_at_once_all_get_there() {
         busy >> 10
     );
     assert!(busy < MEMORY, "{busy}");
-
-    let with = median(&scene, socks).await;
-    daemon.running.kill();
-    // Nobody is in control now, nor has to be.
-    tor.control()
-        .unwrap()
-        .command("SETCONF __LeaveStreamsUnattached=0")
-        .unwrap();
-    let without = median(&scene, socks).await;
-    println!("a stream to no name, median: {with:.1?} with a controller, {without:.1?} without");
-    assert!(with < without * 10 + Duration::from_secs(1), "that is not sane");
-    scene.network.assert_no_leak();
 }
 
 /// Returns how long a page takes in the middle that is no name's, over circuits that are there.

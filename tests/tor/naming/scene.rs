@@ -64,7 +64,7 @@ impl Scene {
     /// Starts a daemon that says what names stand for to the Tor that its own connections go through.
     pub async fn naming_daemon(&self, tor: &Tor) -> Daemon {
         let control = format!("--tor-control={}", tor.control_port());
-        let mut daemon = self.daemon(tor, &[&control]).await;
+        let mut daemon = self.daemon(tor, &["-v", &control]).await;
         in_control(&mut daemon.running).await;
         daemon
     }
@@ -72,8 +72,8 @@ impl Scene {
     /// Starts a daemon that listens for applications itself; returns its port, too.
     pub async fn front(&self, tor: &Tor) -> (Daemon, u16) {
         let to = format!("--socks-tor=127.0.0.1:{}", tor.ports().socks);
-        let mut daemon = self.daemon(tor, &["--socks-listen=127.0.0.1:0", &to]).await;
-        let address = daemon.running.says("listening on ", " for SOCKS").await;
+        let mut daemon = self.daemon(tor, &["-v", "--socks-listen=127.0.0.1:0", &to]).await;
+        let address = daemon.running.says("listening on ", " for SOCKS and HTTP CONNECT").await;
         let (_, port) = address.rsplit_once(':').unwrap();
         (daemon, port.parse().unwrap())
     }

@@ -31,6 +31,18 @@ const NOWHERE: [&str; 13] = [
     "bit",
 ];
 
+/// What is in names, and in those who ask for them, and must be told to nobody.
+const SECRETS: [&str; 8] = [
+    "missing",
+    "poison",
+    "forged",
+    "PLAIN",
+    "other.example",
+    "www.example.com",
+    "user-",
+    "d/site",
+];
+
 /// Where hosts lead to, at which port.
 fn somewhere(scene: &Scene) -> Vec<(&str, u16, &Site)> {
     let (hidden, plain) = (&scene.hidden, &scene.plain);
@@ -116,7 +128,7 @@ async fn applications_get_where_names_lead_with_a_controller() {
     let scene = Scene::new().await;
     let tor = scene.network.naming_client("ways", true);
     let record = tor.record();
-    let _daemon = scene.naming_daemon(&tor).await;
+    let daemon = scene.naming_daemon(&tor).await;
     let ports = tor.ports();
     assert_ways(&scene, ports.socks, ports.http).await;
     eventually("all streams of names have ended", async || {
@@ -149,6 +161,7 @@ async fn applications_get_where_names_lead_with_a_controller() {
             assert!(stream.waits >= 1, "{stream:?}");
         }
     }
+    daemon.assert_tells_nothing_of(&SECRETS);
     let asked = scene.network.asked_of_exits();
     for host in ["www.example.com", "other.example", "rabbit.example"] {
         assert!(asked.contains(host), "{host}: {asked:?}");
@@ -161,7 +174,7 @@ async fn applications_get_where_names_lead_by_the_socks_front() {
     let scene = Scene::new().await;
     let tor = scene.network.client("front");
     let record = tor.record();
-    let (_daemon, port) = scene.front(&tor).await;
+    let (daemon, port) = scene.front(&tor).await;
     assert_ways(&scene, port, port).await;
     for (host, expected) in [
         ("v4.bit", V4),
@@ -177,6 +190,7 @@ async fn applications_get_where_names_lead_by_the_socks_front() {
         let raw = Raw::ask(port, None, RESOLVE, host, 0).await.unwrap();
         assert_eq!(raw.reply, UNREACHABLE, "{host}");
     }
+    daemon.assert_tells_nothing_of(&SECRETS);
     // Tor never heard of such a name, but had the users of applications as they were.
     let streams = record.streams();
     for stream in &streams {
