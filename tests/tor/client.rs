@@ -132,6 +132,20 @@ impl Tor {
         self.folder.join("control_auth_cookie")
     }
 
+    /// Has it listen for SOCKS on more ports, with these flags.
+    pub fn listen_too(&self, flags: &[&str]) -> Vec<u16> {
+        let ports: Vec<u16> = flags.iter().map(|_| free_port()).collect();
+        let more = ports.iter().zip(flags);
+        let more = more.map(|(port, flags)| format!(" SocksPort=\"127.0.0.1:{port} {flags}\""));
+        let all = format!(
+            "SETCONF SocksPort=127.0.0.1:{}{}",
+            self.ports.socks,
+            more.collect::<String>()
+        );
+        self.control().unwrap().command(&all).unwrap();
+        ports
+    }
+
     pub fn control(&self) -> Result<Control, String> {
         Control::open(self.ports.control, &self.cookie())
     }

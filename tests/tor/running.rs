@@ -96,6 +96,26 @@ impl Running {
         let _ = self.child.wait();
     }
 
+    /// Ends it as the system does, and asserts that all was well with it.
+    pub async fn stop(&mut self) {
+        let mut kill = Command::new("kill");
+        kill.args(["-TERM", &self.child.id().to_string()]);
+        end_of(kill).await.assert_succeeded();
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.status() {
+                Some(status) => break status,
+                None => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+            assert!(Instant::now() < deadline, "it goes on; {}", self.log());
+        };
+        assert!(
+            status.success() && !self.log().contains("panicked"),
+            "{status}; {}",
+            self.log()
+        );
+    }
+
     /// Returns how much memory it takes, in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

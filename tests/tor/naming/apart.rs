@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::task::JoinSet;
 
-use super::scene::{IDS, Scene};
+use super::scene::{IDS, Scene, controller};
+use crate::client::Tor;
 use crate::daemon::Daemon;
 use crate::raw::fetch;
 use crate::record::{Record, Stream};
 use crate::running::{eventually, until};
+use crate::users::{Way, curl};
 use crate::{NAMES, asked, assert_kept_apart, syncs};
 
 /// A name, and its port.
@@ -111,11 +113,80 @@ async fn assert_apart(scene: &Scene, daemon: &Daemon, record: &Record, socks: u1
 }
 
 #[tokio::test]
+async fn there_are_as_many_identities_as_circuits() {
+    let scene = Scene::new().await;
+    let tor = scene.network.naming_client("flags", true);
+    let record = tor.record();
+    let daemon = scene.naming_daemon(&tor).await;
+    let flags = [
+        "IsolateDestAddr",
+        "IsolateDestPort IsolateClientProtocol",
+        "NoIsolateSOCKSAuth",
+    ];
+    let ports = tor.listen_too(&flags);
+    let [by_address, by_port, together] = ports[..] else {
+        panic!()
+    };
+    let plain = tor.ports().socks;
+    let [alice, bob] = ["alice", "bob"].map(|user| Some((user, "password")));
+    let mut expected = 0;
+    for (proxy, who, id, number, new) in [
+        (plain, alice, 0, 0, 1),
+        (plain, alice, 0, 1, 0),
+        (plain, alice, 1, 0, 0),
+        (plain, bob, 0, 0, 1),
+        (plain, Some(("alice", "other")), 0, 0, 1),
+        (plain, None, 0, 0, 1),
+        (plain, None, 0, 1, 0),
+        (by_address, alice, 0, 0, 1),
+        (by_address, alice, 0, 0, 0),
+        (by_address, alice, 0, 1, 1),
+        (by_port, alice, 0, 0, 1),
+        (by_port, alice, 0, 1, 0),
+        (together, alice, 0, 0, 1),
+        (together, bob, 0, 0, 0),
+        (together, bob, 0, 1, 0),
+    ] {
+        let (host, port) = site(&scene, id, number);
+        let page = fetch(proxy, who, &host, port).await.unwrap();
+        assert!(page.ends_with(&scene.plain.text));
+        expected += new;
+        assert_eq!(daemon.ids().await, expected, "{who:?} at {host} by {proxy}");
+    }
+    // By a port of its own, which is a group of its own.
+    let url = format!("http://of-0-0.bit:{}/", scene.plain.port());
+    curl(Way::Http, tor.ports().http, "alice", &url)
+        .await
+        .assert_succeeded();
+    assert_eq!(daemon.ids().await, expected + 1);
+    let (lookups, applications) = parted(&scene, &record);
+    let circuits: BTreeSet<u64> = applications.iter().flat_map(|stream| stream.circuits.clone()).collect();
+    assert_eq!(circuits.len() as u64, expected + 1, "{applications:?}");
+    assert_kept_apart(&lookups, &applications);
+    scene.network.assert_no_leak();
+}
+
+#[tokio::test]
 async fn a_new_identity_is_new_for_lookups_too() {
     let scene = Scene::new().await;
     let tor = scene.network.naming_client("identity", true);
-    let record = tor.record();
     let daemon = scene.naming_daemon(&tor).await;
+    assert_new_identity(&scene, &daemon, &tor).await;
+}
+
+#[tokio::test]
+async fn a_new_identity_is_told_to_a_daemon_elsewhere() {
+    let scene = Scene::new().await;
+    let way = scene.network.client("not-identity");
+    let daemon = scene.daemon(&way, &[]).await;
+    let tor = scene.network.naming_client("identity-alone", true);
+    let _controller = controller(daemon.program(), &["--control", &tor.control_port()]).await;
+    assert_new_identity(&scene, &daemon, &tor).await;
+}
+
+/// Asserts that a new identity of a Tor makes a daemon forget all that was asked for it.
+async fn assert_new_identity(scene: &Scene, daemon: &Daemon, tor: &Tor) {
+    let record = tor.record();
     let socks = tor.ports().socks;
     let lookups = || {
         let connections = scene.ledger.connections();
@@ -123,9 +194,9 @@ async fn a_new_identity_is_new_for_lookups_too() {
         of_names.filter(|(asked, _)| !asked.is_empty()).collect::<Vec<_>>()
     };
     for number in [0, 1] {
-        assert_fetched(&scene, socks, "me", site(&scene, 0, number)).await;
+        assert_fetched(scene, socks, "me", site(scene, 0, number)).await;
     }
-    assert_fetched(&scene, socks, "you", site(&scene, 1, 0)).await;
+    assert_fetched(scene, socks, "you", site(scene, 1, 0)).await;
     assert_eq!(lookups(), [(BTreeSet::from([(0, 0), (0, 1)]), false)]);
     assert_eq!(daemon.ids().await, 2);
 
@@ -143,7 +214,7 @@ async fn a_new_identity_is_new_for_lookups_too() {
     })
     .await;
     // What was known is known no more, and is asked for over a connection of its own.
-    assert_fetched(&scene, socks, "me", site(&scene, 0, 1)).await;
+    assert_fetched(scene, socks, "me", site(scene, 0, 1)).await;
     assert_eq!(
         lookups(),
         [
@@ -152,7 +223,7 @@ async fn a_new_identity_is_new_for_lookups_too() {
         ]
     );
     assert_eq!(daemon.ids().await, 1);
-    let (lookups, applications) = parted(&scene, &record);
+    let (lookups, applications) = parted(scene, &record);
     assert_kept_apart(&lookups, &applications);
     scene.network.assert_no_leak();
 }

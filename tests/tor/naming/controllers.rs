@@ -67,8 +67,9 @@ async fn the_control_port_is_opened_by_each_means() {
     ] {
         let mut all = vec!["--control"];
         all.extend(&arguments);
-        let _controller = controller(daemon.program(), &all).await;
+        let mut controller = controller(daemon.program(), &all).await;
         assert_names_work(&scene, &tor, arguments.last().unwrap()).await;
+        controller.stop().await;
     }
     // Now there is but the password.
     tor.control()
@@ -177,6 +178,29 @@ async fn the_own_plugin_resolves_names_for_the_own_controller() {
         assert_names_work(&scene, &tor, user).await;
     }
     assert!(daemon.ids().await >= 2);
+    scene.network.assert_no_leak();
+}
+
+#[tokio::test]
+async fn names_fail_while_there_is_nobody_to_ask_and_all_else_goes_on() {
+    let scene = Scene::new().await;
+    let tor = scene.network.naming_client("nobody", true);
+    let home = Program::new();
+    let arguments = [
+        "--control",
+        &tor.control_port(),
+        "--name-patience=3",
+        "--rpc-url=http://127.0.0.1:9",
+    ];
+    let mut controller = controller(&home, &arguments).await;
+    let (socks, port) = (tor.ports().socks, scene.plain.port());
+    for _ in 0..3 {
+        let raw = Raw::ask(socks, None, CONNECT, "plain.bit", port).await.unwrap();
+        assert_eq!(raw.reply, UNREACHABLE);
+        let page = fetch(socks, None, "other.example", port).await.unwrap();
+        assert!(page.ends_with(&scene.plain.text));
+    }
+    controller.stop().await;
     scene.network.assert_no_leak();
 }
 

@@ -73,7 +73,10 @@ impl Scene {
     pub async fn front(&self, tor: &Tor) -> (Daemon, u16) {
         let to = format!("--socks-tor=127.0.0.1:{}", tor.ports().socks);
         let mut daemon = self.daemon(tor, &["-v", "--socks-listen=127.0.0.1:0", &to]).await;
-        let address = daemon.running.says("listening on ", " for SOCKS and HTTP CONNECT").await;
+        let address = daemon
+            .running
+            .says("listening on ", " for SOCKS and HTTP CONNECT")
+            .await;
         let (_, port) = address.rsplit_once(':').unwrap();
         (daemon, port.parse().unwrap())
     }
