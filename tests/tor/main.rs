@@ -33,7 +33,7 @@ use isonym::sim::{AddressKind, Host, Ledger, SharedWorld, World};
 use isonym::time::Timestamp;
 
 use daemon::Daemon;
-use network::network;
+use network::{beside_others, network};
 use program::{End, Program};
 use record::{Record, Stream};
 use running::eventually;
@@ -119,6 +119,7 @@ fn assert_kept_apart(streams: &[Stream], others: &[Stream]) {
 
 #[tokio::test]
 async fn a_name_is_shown_through_an_exit_and_from_an_onion_service() {
+    let _beside = beside_others().await;
     let network = network();
     let tor = network.client("one-shot");
     let ledger = Ledger::new();
@@ -152,6 +153,7 @@ async fn a_name_is_shown_through_an_exit_and_from_an_onion_service() {
 
 #[tokio::test]
 async fn no_circuit_carries_two_ids_and_each_id_keeps_its_own() {
+    let _beside = beside_others().await;
     let network = network();
     let tor = network.client("fifty");
     let (ledger, world) = (Ledger::new(), world(IDS));
@@ -213,6 +215,7 @@ async fn no_circuit_carries_two_ids_and_each_id_keeps_its_own() {
 
 #[tokio::test]
 async fn an_id_that_was_forgotten_comes_back_on_another_circuit() {
+    let _beside = beside_others().await;
     let tor = network().client("forget");
     let ledger = Ledger::new();
     let host = Host::honest("server", world(1), ledger.clone()).await.unwrap();
@@ -249,6 +252,7 @@ async fn an_id_that_was_forgotten_comes_back_on_another_circuit() {
 
 #[tokio::test]
 async fn lookups_fail_while_tor_is_down_and_work_again_after_it() {
+    let _beside = beside_others().await;
     let mut tor = network().client("restart");
     let ledger = Ledger::new();
     let world = world(2);

@@ -9,6 +9,8 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 use crate::authority::{AUTHORITIES, Member, VOTE_DELAY, VOTING_INTERVAL, make_keys};
 use crate::client::Tor;
 use crate::control::Control;
@@ -25,6 +27,18 @@ pub fn network() -> &'static Network {
         Ok(network) => network,
         Err(reason) => panic!("{reason}"),
     }
+}
+
+static LOAD: RwLock<()> = RwLock::const_new(());
+
+/// Lets others run beside the test that holds it.
+pub async fn beside_others() -> RwLockReadGuard<'static, ()> {
+    LOAD.read().await
+}
+
+/// Lets nobody run beside the test that holds it: it loads the machine so much that another would take that for a fault.
+pub async fn alone() -> RwLockWriteGuard<'static, ()> {
+    LOAD.write().await
 }
 
 pub struct Network {

@@ -2,7 +2,7 @@
 //! let go to an exit is seen.
 
 use crate::client::Tor;
-use crate::network::network;
+use crate::network::{beside_others, network};
 use crate::raw::{CONNECT, GRANTED, Raw, UNREACHABLE};
 use crate::running::{eventually, until};
 use crate::site::Site;
@@ -25,7 +25,7 @@ async fn waiting(tor: &Tor, target: &str) -> String {
 
 #[tokio::test]
 async fn streams_wait_until_they_are_let_go_and_the_exit_asks_for_them_then() {
-    let network = network();
+    let (_beside, network) = (beside_others().await, network());
     let tor = network.naming_client("bare", true);
     let record = tor.record();
     let site = Site::start("bare").await;

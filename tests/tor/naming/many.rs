@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use super::scene::Scene;
 use crate::NAMES;
 use crate::daemon::Daemon;
+use crate::network::alone;
 use crate::raw::fetch;
 
 /// Streams at once, half of them to names.
@@ -23,7 +24,8 @@ const TIMED: usize = 100;
 
 #[tokio::test]
 async fn a_thousand_streams_at_once_all_get_there_with_a_controller() {
-    let scene = Scene::new().await;
+    let _alone = alone().await;
+    let scene = Scene::of_its_own().await;
     let tor = scene.network.naming_client("many", true);
     let mut daemon = scene.naming_daemon(&tor).await;
     let socks = tor.ports().socks;
@@ -41,7 +43,8 @@ async fn a_thousand_streams_at_once_all_get_there_with_a_controller() {
 
 #[tokio::test]
 async fn a_thousand_streams_at_once_all_get_there_by_the_socks_front() {
-    let scene = Scene::new().await;
+    let _alone = alone().await;
+    let scene = Scene::of_its_own().await;
     let tor = scene.network.client("many-by-front");
     let (daemon, front) = scene.front(&tor).await;
     assert_all_get_there(&scene, &daemon, front).await;

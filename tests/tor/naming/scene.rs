@@ -3,10 +3,11 @@
 use isonym::sim::{AddressKind, Host, Ledger, SharedWorld, World};
 use isonym::time::Timestamp;
 use serde_json::json;
+use tokio::sync::RwLockReadGuard;
 
 use crate::client::Tor;
 use crate::daemon::Daemon;
-use crate::network::{Network, Onion, network};
+use crate::network::{Network, Onion, beside_others, network};
 use crate::program::Program;
 use crate::running::Running;
 use crate::site::Site;
@@ -32,10 +33,21 @@ pub struct Scene {
     pub onion: Onion,
     /// A site that exits connect to.
     pub plain: Site,
+    _beside: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl Scene {
+    /// Makes one for a test that others may run beside.
     pub async fn new() -> Self {
+        let beside = beside_others().await;
+        Self {
+            _beside: Some(beside),
+            ..Self::of_its_own().await
+        }
+    }
+
+    /// Makes one for a test that sees to it itself.
+    pub async fn of_its_own() -> Self {
         let network = network();
         let (hidden, plain) = (Site::start("hidden").await, Site::start("plain").await);
         let onion = network.onion_service(HTTP, hidden.address);
@@ -48,6 +60,7 @@ impl Scene {
             hidden,
             onion,
             plain,
+            _beside: None,
         }
     }
 
