@@ -68,7 +68,10 @@ async fn assert_all_get_there(scene: &Scene, daemon: &Daemon, socks: u16) {
                 _ => "other.example".to_owned(),
             };
             let page = fetch(socks, Some((&user, "password")), &host, port).await;
-            page.is_ok_and(|page| page.ends_with(&text)).then_some(()).ok_or(host)
+            match page {
+                Ok(page) if page.ends_with(&text) => Ok(()),
+                other => Err((host, other)),
+            }
         });
     }
     let lost: Vec<_> = fetches.join_all().await.into_iter().filter_map(Result::err).collect();
