@@ -40,7 +40,9 @@ pub enum Status {
     ControllerWait,
     /// Its target has changed, for us or somebody else.
     Remap,
-    /// It was sent on its way, or has ended.
+    /// It was sent on its way.
+    Sent,
+    /// It came back, to wait again, or has ended.
     Gone,
 }
 
@@ -103,7 +105,8 @@ impl StreamEvent {
             "NEWRESOLVE" => Status::NewResolve,
             "CONTROLLER_WAIT" => Status::ControllerWait,
             "REMAP" => Status::Remap,
-            _ => Status::Gone,
+            "DETACHED" | "FAILED" | "CLOSED" => Status::Gone,
+            _ => Status::Sent,
         };
         let _circuit = words.next()?;
         // An IPv6 address has colons of its own, and not always brackets.

@@ -5,7 +5,7 @@
 //!
 //! Source: Tor, control-spec; StemNS, whose weak points the tests go through.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
 use thiserror::Error;
@@ -144,6 +144,8 @@ pub struct Controller {
     suffixes: Vec<String>,
     groups: Groups,
     streams: HashMap<StreamId, Stream>,
+    /// Streams that Tor was told to attach, until it says that they came back or have ended.
+    attached: HashSet<StreamId>,
     /// Streams by the numbers of their lookups, and whether only an onion service will do.
     lookups: HashMap<u64, (StreamId, Want)>,
     begun: u64,
@@ -159,6 +161,7 @@ impl Controller {
             suffixes,
             groups: Groups::new(secret),
             streams: HashMap::new(),
+            attached: HashSet::new(),
             lookups: HashMap::new(),
             begun: 0,
             unanswered: VecDeque::new(),
@@ -195,6 +198,7 @@ impl Controller {
             self.effects.push(Effect::Abort(number));
         }
         self.streams.clear();
+        self.attached.clear();
         self.unanswered.clear();
         let ids = self.groups.forget();
         self.forget(ids);
@@ -258,7 +262,9 @@ impl Controller {
                     self.streams.remove(&id);
                 }
                 match code {
-                    250 if waits => self.attach(id),
+                    // It has ended, or somebody else has attached it.
+                    _ if !waits => {}
+                    250 => self.attach(id),
                     // It would go out under its own name.
                     _ => self.close(&id),
                 }
@@ -299,6 +305,9 @@ impl Controller {
                     }
                 }
             }
+            // Somebody else attaches it once more, which begins it anew. Were it attached again for that, and again by the
+            // other, it would never get anywhere.
+            Status::ControllerWait if self.attached.contains(&event.id) => {}
             Status::ControllerWait => match self.streams.get_mut(&event.id) {
                 Some(Stream {
                     stage: Stage::Seen { source },
@@ -316,7 +325,10 @@ impl Controller {
             },
             // The target that we have given it ourselves, or a mapped address: then it waits under that, if at all.
             Status::Remap => {}
-            Status::Gone => {
+            Status::Sent | Status::Gone => {
+                if event.status == Status::Gone {
+                    self.attached.remove(&event.id);
+                }
                 if let Some(stream) = self.streams.remove(&event.id) {
                     self.drop_lookup(stream);
                 }
@@ -412,6 +424,9 @@ impl Controller {
 
     fn attach(&mut self, id: StreamId) {
         let command = format!("ATTACHSTREAM {id} 0");
+        if self.attached.len() < MAX_STREAMS {
+            self.attached.insert(id.clone());
+        }
         self.send(Sent::Attach(id), command);
     }
 
