@@ -119,9 +119,10 @@ DirPort 127.0.0.1:{dir}
 SocksPort 0
 AssumeReachable 1
 ExitRelay 1
+IPv6Exit 1
 ExitPolicyRejectPrivate 0
 ExitPolicyRejectLocalInterfaces 0
-ExitPolicy accept *:*
+ExitPolicy accept *:*, accept6 *6:*
 ServerDNSDetectHijacking 0
 ServerDNSTestAddresses
 ServerDNSAllowBrokenConfig 1

@@ -57,6 +57,7 @@ DataDirectory {folder}
 ControlPort 127.0.0.1:{control}
 CookieAuthentication 1
 PathsNeededToBuildCircuits 0.67
+LearnCircuitBuildTimeout 0
 ShutdownWaitLength 0
 SafeLogging 0
 GeoIPFile {empty}

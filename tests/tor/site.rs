@@ -22,7 +22,11 @@ impl Drop for Site {
 
 impl Site {
     pub async fn start(name: &str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        Self::of(TcpListener::bind(("127.0.0.1", 0)).await.unwrap(), name)
+    }
+
+    /// Serves what comes here.
+    pub fn of(listener: TcpListener, name: &str) -> Self {
         let address = listener.local_addr().unwrap();
         let text = format!("this is the {name} site");
         let page = text.clone();

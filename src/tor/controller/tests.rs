@@ -263,6 +263,29 @@ fn a_stream_that_waits_again_is_attached_without_another_lookup() {
     }
 }
 
+/// Each that attaches a stream which is on its way begins it anew, and Tor says once more that it waits.
+#[test]
+fn another_controller_is_not_answered_in_kind() {
+    let mut talk = Talk::new();
+    talk.wait(1, "example.com:80");
+    talk.expect(&["ATTACHSTREAM 1 0"]);
+    talk.say(&format!("650 STREAM 1 CONTROLLER_WAIT 0 example.com:80 {FIELDS}"));
+    talk.expect(&[]);
+    talk.say("250 OK");
+    talk.say(&format!("650 STREAM 1 DETACHED 3 example.com:80 REASON=END {FIELDS}"));
+    talk.say(&format!("650 STREAM 1 CONTROLLER_WAIT 3 example.com:80 {FIELDS}"));
+    talk.expect(&["ATTACHSTREAM 1 0"]);
+    talk.say("250 OK");
+    // It attaches what we have redirected, before we do.
+    talk.wait(2, "foo.bit:80");
+    let lookup = talk.lookup();
+    talk.controller.resolved(lookup.number, Ok(target("192.0.2.1")));
+    talk.expect(&["REDIRECTSTREAM 2 192.0.2.1"]);
+    talk.say(&format!("650 STREAM 2 SENTCONNECT 3 192.0.2.1:80 {FIELDS}"));
+    talk.say("250 OK");
+    talk.expect(&[]);
+}
+
 /// StemNS never sees them: no event comes for them again.
 #[test]
 fn streams_that_wait_already_are_taken_care_of() {

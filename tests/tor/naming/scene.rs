@@ -121,6 +121,7 @@ fn world(onion: &str) -> World {
         ("alias", json!({ "alias": "site.bit." })),
         ("host", json!({ "alias": "www.example.com." })),
         ("moved", json!({ "translate": "both.bit." })),
+        ("six", json!({ "ip6": "::1" })),
         ("v4", json!({ "ip": V4 })),
         ("v6", json!({ "ip6": V6 })),
         ("empty", json!({})),

@@ -1,11 +1,12 @@
 //! From an application to a site, in all ways that Tor listens for.
 
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::scene::{HTTP, Scene, V4, V6};
 use crate::client::Tor;
 use crate::name_server::HOST;
-use crate::raw::{CONNECT, RESOLVE, Raw, UNREACHABLE};
+use crate::raw::{CONNECT, RESOLVE, Raw, UNREACHABLE, fetch};
 use crate::record::Stream;
 use crate::running::eventually;
 use crate::site::Site;
@@ -204,6 +205,31 @@ async fn applications_get_where_names_lead_by_the_socks_front() {
     let users: std::collections::BTreeSet<_> = users.filter_map(|stream| stream.user.as_deref()).collect();
     for number in 0..4 {
         assert!(users.contains(&*format!("user-{number}")), "{users:?}");
+    }
+    scene.network.assert_no_leak();
+}
+
+/// What Tor is told is put into the message to the exit as it is, so it must be written as exits read it.
+#[tokio::test]
+async fn addresses_of_ipv6_are_connected_to() {
+    let Ok(listener) = TcpListener::bind(("::1", 0)).await else {
+        println!("not tried: there is no ::1 on this machine");
+        return;
+    };
+    let site = Site::of(listener, "six");
+    let scene = Scene::new().await;
+    let tor = scene.network.naming_client("six", true);
+    let _daemon = scene.naming_daemon(&tor).await;
+    let front_tor = scene.network.client("six-by-front");
+    let (_front_daemon, front) = scene.front(&front_tor).await;
+    for (proxy, host) in [
+        (tor.ports().socks, "::1"),
+        (tor.ports().socks, "six.bit"),
+        (front, "::1"),
+        (front, "six.bit"),
+    ] {
+        let page = fetch(proxy, Some(("user", "password")), host, site.port()).await;
+        assert!(page.is_ok_and(|page| page.ends_with(&site.text)), "{host} by {proxy}");
     }
     scene.network.assert_no_leak();
 }
