@@ -54,7 +54,8 @@ impl Control {
     pub fn line(&mut self) -> Result<String, String> {
         let mut line = String::new();
         match self.0.read_line(&mut line) {
-            Ok(0) => Err("closed the control port".to_owned()),
+            // One that was killed may not have come to the end of its line.
+            Ok(_) if !line.ends_with('\n') => Err("closed the control port".to_owned()),
             Ok(_) => Ok(line.trim_end().to_owned()),
             Err(error) => Err(error.to_string()),
         }
