@@ -76,6 +76,7 @@ const EDGE: &[(&str, &str)] = &[
     ("dns/resolver.rs", "has lookups made in tasks, draws identities"),
     ("dns/server.rs", "listens for queries"),
     ("naming/namer.rs", "starts lookups, waits between tries"),
+    ("net/accept.rs", "listens, waits"),
     ("net/connection/mod.rs", "starts a task for each connection"),
     ("net/connection/task.rs", "reads, writes and waits"),
     ("net/dialer.rs", "opens connections, draws SOCKS credentials"),

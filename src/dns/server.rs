@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use super::engine::{Note, Reply};
 use super::message::{self, Incoming, Query, Transport};
 use super::resolver::Resolver;
+use crate::net::accept::accept_within;
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,25 +188,13 @@ impl Front {
 
     async fn connections(self, listener: TcpListener) {
         let mut connections = JoinSet::new();
-        loop {
+        while let Some((stream, peer, place)) = accept_within(&listener, &self.places).await {
             while connections.try_join_next().is_some() {}
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let front = self.clone();
-                    connections.spawn(async move {
-                        front.connection(stream, peer).await;
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
-                    // Out of file descriptors, most likely: trying again at once would spin.
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
+            let front = self.clone();
+            connections.spawn(async move {
+                front.connection(stream, peer).await;
+                drop(place);
+            });
         }
     }
 

@@ -1,8 +1,9 @@
 //! How connections are made and kept apart.
 //!
 //! [`address`], [`servers`], [`pins`], [`proxy`], [`certificate`] and [`dial_error`] are plain values; [`dialer`],
-//! [`tls`] and [`connection`] are the edge where sockets are.
+//! [`tls`] and [`connection`] are the edge where sockets are, and [`accept`] where others' come in.
 
+pub mod accept;
 pub mod address;
 pub mod certificate;
 pub mod connection;

@@ -28,6 +28,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use super::auth::{Guard, Verdict, is_our_host};
 use super::reply::{self, CallResult, Reply};
 use super::request::{Body, Call, MAX_BODY};
+use crate::net::accept::{MOST_CONNECTIONS, accept, connections_within};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,24 +49,11 @@ pub struct Limits {
     pub stop_grace: Duration,
 }
 
-/// Most connections, however many files may be open.
-const MOST_CONNECTIONS: usize = 1024;
-
-/// Connections that there is room for even where there is none to spare.
-const LEAST_CONNECTIONS: usize = 8;
-
-/// Open files that are left to the rest of the process at least: its store, and connections to as many servers as one
-/// lookup may need while headers are synchronised.
-const OTHER_FILES: u64 = 128;
-
 impl Limits {
-    /// Bounds for a process that may have so many files open at once. Callers, who need no password to be connected,
-    /// get half of them at most: without the others no answer could be found for anybody.
+    /// Bounds for a process that may have so many files open at once: callers need no password to be connected.
     pub fn within(files: u64) -> Self {
-        let spare = files.saturating_sub(OTHER_FILES.max(files / 2));
-        let spare = usize::try_from(spare).unwrap_or(usize::MAX);
         Self {
-            connections: spare.clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS),
+            connections: connections_within(files, 1),
             ..Self::default()
         }
     }
@@ -112,16 +100,11 @@ pub async fn serve<S, F>(
         tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if room => match accepted {
-                Ok((stream, _)) => {
+            accepted = accept(&listener), if room => {
+                if let Some((stream, _)) = accepted {
                     connections.spawn(connection(stream, gate.clone(), stopped.clone()));
                 }
-                Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
-                    // Out of file descriptors, most likely: trying again at once would spin.
-                    sleep(Duration::from_millis(100)).await;
-                }
-            },
+            }
         }
     }
     drop(listener);
@@ -355,26 +338,5 @@ impl AsyncWrite for Patient {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.stream).poll_shutdown(context);
         self.watch(context, progress)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn callers_get_half_of_the_files_at_most() {
-        for (files, connections) in [
-            (0, LEAST_CONNECTIONS),
-            (64, LEAST_CONNECTIONS),
-            (160, 32),
-            (256, 128),
-            (257, 129),
-            (1024, 512),
-            (2048, MOST_CONNECTIONS),
-            (u64::MAX, MOST_CONNECTIONS),
-        ] {
-            assert_eq!(Limits::within(files).connections, connections, "{files}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::handshake::{Answer, Asking, Farewell, Heard, Hearing};
 use super::http;
@@ -19,6 +19,7 @@ use super::reply::{Refusal, refused, resolved};
 use super::request::{Command, Host, Request};
 use crate::naming::namer::Namer;
 use crate::naming::target::{Target, Want};
+use crate::net::accept::{MOST_CONNECTIONS, accept_within, connections_within};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,23 +30,11 @@ pub struct Limits {
     pub handshake: Duration,
 }
 
-/// Most connections, however many files may be open.
-const MOST_CONNECTIONS: usize = 1024;
-
-/// Connections that there is room for even where there is none to spare.
-const LEAST_CONNECTIONS: usize = 8;
-
-/// Open files that are left to the rest of the process at least: each lookup is a connection too.
-const OTHER_FILES: u64 = 128;
-
 impl Limits {
-    /// Bounds for a process that may have so many files open at once. Applications, which need two for each connection, get
-    /// half of them at most.
+    /// Bounds for a process that may have so many files open at once: each connection may need one to Tor.
     pub fn within(files: u64) -> Self {
-        let spare = files.saturating_sub(OTHER_FILES.max(files / 2)) / 2;
-        let spare = usize::try_from(spare).unwrap_or(usize::MAX);
         Self {
-            connections: spare.clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS),
+            connections: connections_within(files, 2),
             ..Self::default()
         }
     }
@@ -116,31 +105,19 @@ impl Front {
         let Ok(here) = listener.local_addr() else { return };
         let mut connections = JoinSet::new();
         let mut connection = u64::from(number) << u32::BITS;
-        loop {
+        while let Some((stream, peer, place)) = accept_within(&listener, &self.places).await {
             while connections.try_join_next().is_some() {}
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                return;
+            connection = connection.wrapping_add(1);
+            let caller = Caller {
+                listener: here,
+                address: peer.ip(),
+                connection,
             };
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    connection = connection.wrapping_add(1);
-                    let caller = Caller {
-                        listener: here,
-                        address: peer.ip(),
-                        connection,
-                    };
-                    let front = self.clone();
-                    connections.spawn(async move {
-                        front.connection(stream, caller).await;
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
-                    // Out of file descriptors, most likely: trying again at once would spin.
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
+            let front = self.clone();
+            connections.spawn(async move {
+                front.connection(stream, caller).await;
+                drop(place);
+            });
         }
     }
 
@@ -228,24 +205,5 @@ async fn part(mut stream: TcpStream, reply: &[u8]) {
     const LINGER: Duration = Duration::from_secs(2);
     if stream.write_all(reply).await.is_ok() && stream.shutdown().await.is_ok() {
         let _ = timeout(LINGER, gone(&mut stream, &mut Vec::new())).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn applications_get_half_of_the_files_at_most() {
-        for (files, connections) in [
-            (0, LEAST_CONNECTIONS),
-            (160, 16),
-            (256, 64),
-            (1024, 256),
-            (4096, 1024),
-            (u64::MAX, MOST_CONNECTIONS),
-        ] {
-            assert_eq!(Limits::within(files).connections, connections, "{files}");
-        }
     }
 }

@@ -7,7 +7,7 @@ use bitcoin::hex::{DisplayHex as _, FromHex as _};
 
 use crate::backend::Backend;
 use crate::port::{Control, Port};
-use crate::running::{Running, names};
+use crate::scene::{Controller, names};
 
 const COOKIE: [u8; 32] = [0xab; 32];
 
@@ -43,7 +43,7 @@ async fn both_prove_that_they_know_the_cookie_and_neither_says_it() {
     let path = folder.path().join("cookie \"1\"");
     std::fs::write(&path, COOKIE).unwrap();
     let named = path.to_str().unwrap().replace('"', "\\\"");
-    let running = Running::start(&backend, port.address(), &[]);
+    let controller = Controller::start(&backend, port.address(), &[]);
     let (mut control, ours) = offer_cookie(&port, &named).await;
     let theirs = [7; 32];
     let hash = prove(
@@ -65,7 +65,7 @@ async fn both_prove_that_they_know_the_cookie_and_neither_says_it() {
     control.expect(&format!("AUTHENTICATE {proof}")).await;
     control.say("250 OK").await;
     control.expect("SETEVENTS STREAM SIGNAL CONF_CHANGED").await;
-    running.stop().await;
+    controller.stop().await;
 }
 
 /// Another user of the machine could listen on Tor's port while Tor is down.
@@ -75,18 +75,18 @@ async fn the_cookie_is_not_told_to_who_does_not_know_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cookie");
     std::fs::write(&path, COOKIE).unwrap();
-    let mut running = Running::start(&backend, port.address(), &[]);
+    let mut controller = Controller::start(&backend, port.address(), &[]);
     let (mut control, _) = offer_cookie(&port, path.to_str().unwrap()).await;
     let (hash, nonce) = ("00".repeat(32), "07".repeat(32));
     control
         .say(&format!("250 AUTHCHALLENGE SERVERHASH={hash} SERVERNONCE={nonce}"))
         .await;
     assert_eq!(control.hear().await, None);
-    assert_eq!(running.end().await, Some(1));
+    assert_eq!(controller.end().await, Some(1));
     assert!(
-        running.log().contains("does not know Tor's cookie"),
+        controller.log().contains("does not know Tor's cookie"),
         "{}",
-        running.log()
+        controller.log()
     );
 }
 
@@ -100,22 +100,22 @@ async fn a_cookie_that_is_no_file_is_not_waited_for() {
         (path.as_path(), "it is no file"),
         (&folder.path().join("none"), "No such file"),
     ] {
-        let mut running = Running::start(&backend, port.address(), &[]);
+        let mut controller = Controller::start(&backend, port.address(), &[]);
         let mut control = port.accept().await;
         control.expect("PROTOCOLINFO 1").await;
         let auth = format!("METHODS=SAFECOOKIE COOKIEFILE=\"{}\"", path.display());
         control
             .say(&format!("250-PROTOCOLINFO 1\r\n250-AUTH {auth}\r\n250 OK"))
             .await;
-        assert_eq!(running.end().await, Some(1));
-        assert!(running.log().contains(expected), "{}", running.log());
+        assert_eq!(controller.end().await, Some(1));
+        assert!(controller.log().contains(expected), "{}", controller.log());
     }
 }
 
 #[tokio::test]
 async fn a_password_is_said_as_hex_and_refusals_are_told() {
     let (backend, port) = (names().await, Port::open().await);
-    let mut running = Running::start(&backend, port.address(), &["--control-password", "marker \"\\"]);
+    let mut controller = Controller::start(&backend, port.address(), &["--control-password", "marker \"\\"]);
     let mut control = port.accept().await;
     control.expect("PROTOCOLINFO 1").await;
     control
@@ -125,8 +125,12 @@ async fn a_password_is_said_as_hex_and_refusals_are_told() {
         .expect(&format!("AUTHENTICATE {}", b"marker \"\\".to_lower_hex_string()))
         .await;
     control.say("515 Authentication failed: Password did not match").await;
-    assert_eq!(running.end().await, Some(1));
-    assert!(running.log().contains("Password did not match"), "{}", running.log());
+    assert_eq!(controller.end().await, Some(1));
+    assert!(
+        controller.log().contains("Password did not match"),
+        "{}",
+        controller.log()
+    );
 }
 
 #[tokio::test]
@@ -152,18 +156,22 @@ async fn what_the_user_has_to_mend_is_told() {
         ),
     ] {
         let (backend, port) = (names().await, Port::open().await);
-        let mut running = Running::start(&backend, port.address(), &[]);
+        let mut controller = Controller::start(&backend, port.address(), &[]);
         let mut control = port.accept().await;
         for reply in replies {
             control.hear().await.unwrap();
             control.say(reply).await;
         }
-        assert_eq!(running.end().await, Some(1), "{expected}");
-        assert!(running.log().contains(expected), "no {expected:?} in {}", running.log());
+        assert_eq!(controller.end().await, Some(1), "{expected}");
+        assert!(
+            controller.log().contains(expected),
+            "no {expected:?} in {}",
+            controller.log()
+        );
     }
     let backend = Backend::start().await;
     let port = Backend::nowhere().await;
-    let mut running = Running::start(&backend, port, &["--plugin", "test"]);
-    assert_eq!(running.end().await, Some(1));
-    assert!(running.log().contains("SUFFIX=COMMAND"), "{}", running.log());
+    let mut controller = Controller::start(&backend, port, &["--plugin", "test"]);
+    assert_eq!(controller.end().await, Some(1));
+    assert!(controller.log().contains("SUFFIX=COMMAND"), "{}", controller.log());
 }

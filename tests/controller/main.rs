@@ -14,9 +14,11 @@
 mod backend;
 #[path = "../support/program.rs"]
 mod program;
+#[path = "../support/running.rs"]
+mod running;
 
 mod login;
 mod plugins;
 mod port;
-mod running;
+mod scene;
 mod streams;

@@ -1,7 +1,7 @@
 //! Plugins for other suffixes that do what they should not.
 
 use crate::port::Port;
-use crate::running::{ONION, Running, names};
+use crate::scene::{Controller, ONION, names};
 
 /// Returns the option for a plugin that is this script of the shell.
 fn script(text: &str) -> String {
@@ -18,7 +18,7 @@ async fn a_plugin_resolves_its_suffix_and_its_answers_are_checked() {
          absent.test) echo RESOLVED $query 3 no;; esac; done"
     );
     let plugin = script(&answer);
-    let running = Running::start(&backend, port.address(), &["--plugin", &plugin]);
+    let controller = Controller::start(&backend, port.address(), &["--plugin", &plugin]);
     let mut control = port.accept_kindly(&[]).await;
     for (id, (name, expected)) in [
         ("good.test", format!("REDIRECTSTREAM 0 {ONION}")),
@@ -39,7 +39,7 @@ async fn a_plugin_resolves_its_suffix_and_its_answers_are_checked() {
         }
     }
     assert_eq!(backend.count(), 0, "they are none of ours");
-    running.stop().await;
+    controller.stop().await;
 }
 
 /// StemNS hangs or loses its reader thread over each of these.
@@ -55,14 +55,14 @@ async fn a_plugin_that_makes_no_sense_closes_its_streams_and_harms_no_other() {
         script("echo; echo \"   \"; exit 3"),
     ] {
         let (backend, port) = (names().await, Port::open().await);
-        let running = Running::start(&backend, port.address(), &["--plugin", &plugin]);
+        let controller = Controller::start(&backend, port.address(), &["--plugin", &plugin]);
         let mut control = port.accept_kindly(&[]).await;
         control.wait(1, "marker.test:80").await;
         control.wait(2, "marker-address.bit:80").await;
         let mut heard = [control.hear().await.unwrap(), control.hear().await.unwrap()];
         heard.sort();
         assert_eq!(heard, ["CLOSESTREAM 1 2", "REDIRECTSTREAM 2 192.0.2.1"], "{plugin}");
-        assert!(running.memory() < 100 << 10, "{plugin}: {} KiB", running.memory());
-        running.stop().await;
+        controller.assert_small();
+        controller.stop().await;
     }
 }

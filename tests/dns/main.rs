@@ -12,6 +12,8 @@
 
 #[path = "../support/program.rs"]
 mod program;
+#[path = "../support/running.rs"]
+mod running;
 #[path = "../stage/mod.rs"]
 mod stage;
 

@@ -1,11 +1,9 @@
 //! `isonym socks` as a running program, and the same within the test where bounds have to be small.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use isonym::dns;
@@ -20,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::backend::{Backend, Says};
 use crate::program::{End, Program};
+use crate::running::Running;
 use crate::tor::Tor;
 
 /// What all names, credentials and results have in them that must be told to nobody.
@@ -78,11 +77,10 @@ pub async fn names() -> Backend {
 
 /// A front before a backend and Tor; killed when dropped.
 pub struct Front {
-    child: Child,
+    running: Running,
     pub address: SocketAddr,
     program: Program,
-    log: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
+    _log: tempfile::TempDir,
 }
 
 impl Front {
@@ -96,65 +94,35 @@ impl Front {
         let mut command = program.on_regtest();
         command.args(["socks", "-vv", "--listen=127.0.0.1:0", "--rpc-url", &backend.url()]);
         command.args(["--tor", &tor.to_string()]);
-        command.args(arguments).stdout(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let all = Arc::clone(&log);
-        let reader = std::thread::spawn(move || {
-            for line in lines {
-                let mut all = all.lock().unwrap();
-                all.push_str(&line.unwrap());
-                all.push('\n');
-            }
-        });
-        let listens = || {
-            let log = log.lock().unwrap();
-            let mut lines = log.lines();
-            lines.find_map(|line| line.split_once("listening on ")?.1.split_once(' ')?.0.parse().ok())
-        };
-        let address = until("it listens", listens).await;
+        command.args(arguments);
+        let log = tempfile::tempdir().unwrap();
+        let mut running = Running::start(command, &log.path().join("log"));
+        let address = running.says("listening on ", " for SOCKS and HTTP CONNECT").await;
         Self {
-            child,
-            address,
+            running,
+            address: address.parse().unwrap(),
             program,
-            log,
-            reader: Some(reader),
+            _log: log,
         }
     }
 
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.running.log()
     }
 
     /// Sends it a signal.
     pub async fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.args([name, &self.child.id().to_string()]);
-        assert_eq!(end_of(kill).await.status, Some(0));
+        self.running.signal(name).await;
     }
 
-    /// Ends it, and asserts that all was well: status 0, no panic, and nothing told in log or files.
+    /// Ends it, and asserts that all was well, and nothing told in log or files.
     pub async fn stop(mut self) {
-        self.signal("-TERM").await;
-        let status = until("it ends", || self.child.try_wait().unwrap()).await;
-        self.reader.take().unwrap().join().unwrap();
+        self.running.stop().await;
         let log = self.log();
-        assert_eq!(status.code(), Some(0), "{log}");
-        assert!(!log.contains("panicked"), "{log}");
         assert!(!log.contains(MARKER), "{log}");
         let home = fs::read_dir(self.program.home()).unwrap();
         let left: Vec<_> = home.map(|entry| entry.unwrap().path()).collect();
         assert!(left.is_empty(), "it left {left:?}");
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
     }
 }
 

@@ -15,6 +15,8 @@
 mod backend;
 #[path = "../support/program.rs"]
 mod program;
+#[path = "../support/running.rs"]
+mod running;
 
 mod curl;
 mod front;

@@ -21,6 +21,7 @@ mod process;
 mod program;
 mod raw;
 mod record;
+#[path = "../support/running.rs"]
 mod running;
 mod site;
 mod users;

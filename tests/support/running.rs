@@ -1,5 +1,7 @@
 //! A program that runs beside the test.
 
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -96,11 +98,22 @@ impl Running {
         let _ = self.child.wait();
     }
 
+    /// Sends it a signal.
+    pub async fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args([name, &self.child.id().to_string()]);
+        end_of(kill).await.assert_succeeded();
+    }
+
     /// Ends it as the system does, and asserts that all was well with it.
     pub async fn stop(&mut self) {
-        let mut kill = Command::new("kill");
-        kill.args(["-TERM", &self.child.id().to_string()]);
-        end_of(kill).await.assert_succeeded();
+        self.signal("-TERM").await;
+        let status = self.ended().await;
+        assert!(status.success(), "{status}; {}", self.log());
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             match self.status() {
@@ -109,11 +122,8 @@ impl Running {
             }
             assert!(Instant::now() < deadline, "it goes on; {}", self.log());
         };
-        assert!(
-            status.success() && !self.log().contains("panicked"),
-            "{status}; {}",
-            self.log()
-        );
+        assert!(!self.log().contains("panicked"), "{}", self.log());
+        status
     }
 
     /// Returns how much memory it takes, in bytes.

@@ -1,26 +1,23 @@
-//! `isonym tor` as a running program.
+//! `isonym tor` as a running program, and names for it.
 
-use std::fs::File;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::backend::{Backend, Says};
-use crate::port::PATIENCE;
 use crate::program::Program;
+use crate::running::Running;
 
 /// An onion service. Source: Tor, rend-spec-v3.
 pub const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
 
 /// A controller; killed when dropped.
-pub struct Running {
-    child: Child,
-    pub program: Program,
+pub struct Controller {
+    running: Running,
+    _program: Program,
 }
 
-impl Running {
+impl Controller {
     pub fn start(backend: &Backend, port: SocketAddr, arguments: &[&str]) -> Self {
         Self::start_before(&backend.url(), port, arguments)
     }
@@ -29,51 +26,35 @@ impl Running {
         let program = Program::new();
         let mut command = program.on_regtest();
         command.args(["tor", "-vv", "--control", &port.to_string(), "--rpc-url", url]);
-        let log = File::create(program.home().join("log")).unwrap();
-        command.args(arguments).stdout(Stdio::null()).stderr(log);
+        command.args(arguments);
+        let log = program.home().join("log");
         Self {
-            child: command.spawn().unwrap(),
-            program,
+            running: Running::start(command, &log),
+            _program: program,
         }
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.program.home().join("log")).unwrap()
+        self.running.log()
     }
 
-    /// Returns its memory in KiB.
-    pub fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+    /// Asserts that it takes no more memory than it should, whatever it was told.
+    pub fn assert_small(&self) {
+        let resident = self.running.resident();
+        assert!(resident < 100 << 20, "{resident} bytes");
     }
 
     /// Waits for its end; asserts that it told nothing of anybody.
     pub async fn end(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status,
-                None if Instant::now() > deadline => panic!("it does not end: {}", self.log()),
-                None => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        };
+        let status = self.running.ended().await;
         let log = self.log();
-        assert!(!log.contains("panicked") && !log.contains("marker"), "{log}");
+        assert!(!log.contains("marker"), "{log}");
         status.code()
     }
 
     pub async fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.running.signal("-TERM").await;
         assert_eq!(self.end().await, Some(0), "{}", self.log());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
