@@ -7,4 +7,5 @@ mod controllers;
 mod life;
 mod many;
 mod scene;
+mod together;
 mod ways;
