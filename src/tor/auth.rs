@@ -48,6 +48,12 @@ pub enum AuthError {
     /// It wants what nobody here can give.
     #[error("Tor takes none of cookie, password and nothing on its control port; set CookieAuthentication 1 in torrc")]
     NoMethod,
+    /// It does not say when a stream waits.
+    #[error("Tor {version} is too old: its streams can be taken care of from version 0.4.5 on")]
+    TooOld {
+        /// The version, as Tor says it.
+        version: String,
+    },
     /// A cookie of another length.
     #[error("the control port's cookie has {got} bytes, and not {LENGTH}")]
     CookieLength {
@@ -97,6 +103,29 @@ pub fn choose(reply: &Message, login: &Login) -> Result<Way, AuthError> {
         (_, Some(cookie)) if has("COOKIE") => Ok(Way::Cookie(cookie)),
         _ if has("HASHEDPASSWORD") => Err(AuthError::PasswordWanted),
         _ => Err(AuthError::NoMethod),
+    }
+}
+
+/// Checks that a Tor tells what is needed of its streams, by its reply to PROTOCOLINFO. One that does not say its version
+/// is taken to be new.
+///
+/// # Errors
+///
+/// [`AuthError::TooOld`]
+pub fn check_version(reply: &Message) -> Result<(), AuthError> {
+    /// The first that has the status `CONTROLLER_WAIT`. Source: Tor, its change log.
+    const FIRST: [u32; 3] = [0, 4, 5];
+    let fields = reply.value("VERSION ").and_then(fields);
+    let version = fields.as_ref().and_then(|fields| fields.get("Tor"));
+    let version = version.map(String::from_utf8_lossy).unwrap_or_default();
+    let mut numbers = version.split('.').map(str::parse);
+    match [numbers.next(), numbers.next(), numbers.next()] {
+        [Some(Ok(first)), Some(Ok(second)), Some(Ok(third))] if [first, second, third] < FIRST => {
+            Err(AuthError::TooOld {
+                version: version.into_owned(),
+            })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -218,6 +247,20 @@ mod tests {
             assert_eq!(choose(&offers(offer), login), expected, "{offer}");
         }
         assert_eq!(choose(&message(&["OK"]), &nothing), Err(AuthError::Protocol));
+    }
+
+    #[test]
+    fn old_tors_are_refused() {
+        for version in ["0.4.4.9", "0.3.5.18 (git-1)", "0.4.4.0-alpha"] {
+            let reply = message(&["PROTOCOLINFO 1", &format!("VERSION Tor=\"{version}\""), "OK"]);
+            let version = version.to_owned();
+            assert_eq!(check_version(&reply), Err(AuthError::TooOld { version }));
+        }
+        for version in ["0.4.5.1-alpha", "0.4.9.11", "0.5.0.1", "1.0.0", "", "new"] {
+            let reply = message(&["PROTOCOLINFO 1", &format!("VERSION Tor=\"{version}\""), "OK"]);
+            assert_eq!(check_version(&reply), Ok(()), "{version}");
+        }
+        assert_eq!(check_version(&message(&["OK"])), Ok(()));
     }
 
     #[test]

@@ -405,6 +405,7 @@ impl Link {
 
     async fn log_in(&mut self, login: &Login) -> Result<(), SessionError> {
         let offers = self.command("PROTOCOLINFO 1").await?;
+        auth::check_version(&offers)?;
         let command = match auth::choose(&offers, login)? {
             Way::Nothing => "AUTHENTICATE".to_owned(),
             Way::Password => auth::say_password(login.password.as_deref().unwrap_or_default()),

@@ -144,6 +144,10 @@ async fn what_the_user_has_to_mend_is_told() {
             &["250-PROTOCOLINFO 1\r\n250-AUTH METHODS=MAGIC\r\n250 OK"],
             "CookieAuthentication 1",
         ),
+        (
+            &["250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250-VERSION Tor=\"0.4.4.9\"\r\n250 OK"],
+            "Tor 0.4.4.9 is too old",
+        ),
         (&["HTTP/1.1 400 Bad Request"], "does not speak Tor's control protocol"),
         (&["250 OK"], "PROTOCOLINFO"),
         (
