@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn what_is_unknown_is_borne() {
         let event = StreamEvent::parse("a1 DAYDREAMING 7 x:1 REASON= UNKNOWN_99 NEW=\"\" END").unwrap();
-        assert_eq!(event.status, Status::Gone);
+        assert_eq!(event.status, Status::Sent);
         assert_eq!(event.fields.get("REASON"), Some(&b""[..]));
         assert_eq!(event.fields.get("NEW"), Some(&b""[..]));
         // What can't be read is not guessed at: the stream is then one of its own.
