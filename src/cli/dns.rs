@@ -92,7 +92,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     if dns.listen.is_empty() {
         dns.listen.push(DEFAULT_LISTEN.into());
     }
-    let client = name_show(settings)?;
+    let client = name_show(settings, Some("--dns-listen"))?;
     let Some(server) = DnsServer::open(&dns, CacheSettings::default(), quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
@@ -107,14 +107,18 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
 /// Where the server listens when nothing else is said: no port that needs root.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 5300);
 
-/// Returns the `name_show` to ask: the one that is named, else the running daemon's.
-pub(super) fn name_show(settings: &Settings) -> Result<Client> {
+/// Returns the `name_show` to ask: the one that is named, else the running daemon's. Where there is neither, the user is
+/// told of the daemon's option that makes it do the same itself.
+pub(super) fn name_show(settings: &Settings, option: Option<&str>) -> Result<Client> {
     if let Some(backend) = &settings.backend {
         return named(backend);
     }
     let Some(address) = announced(settings) else {
+        let itself = option.map_or(String::new(), |option| {
+            format!(", which does this itself with {option}")
+        });
         bail!(
-            "no daemon runs on {}: start `isonym daemon`, which can do this itself too, or name another server with --rpc-url",
+            "no daemon runs on {}: start `isonym daemon`{itself}, or name another server with --rpc-url",
             settings.folder.display()
         );
     };

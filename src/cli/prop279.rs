@@ -63,7 +63,7 @@ async fn prepare(settings: &Settings) -> Result<(Environment, Client)> {
     let [versions, state, options] =
         ["TOR_NS_PROTO_VERSION", "TOR_NS_STATE_LOCATION", "TOR_NS_PLUGIN_OPTIONS"].map(variable);
     let environment = Environment::parse(versions.as_deref(), state.as_deref(), options.as_deref())?;
-    let client = name_show(settings)?;
+    let client = name_show(settings, None)?;
     let deadline = Instant::now() + WARM_UP;
     loop {
         // Whatever it thinks of this method, it is there.

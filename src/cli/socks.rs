@@ -89,7 +89,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     if socks.listen.is_empty() {
         socks.listen.push(DEFAULT_LISTEN.into());
     }
-    let client = name_show(settings)?;
+    let client = name_show(settings, Some("--socks-listen"))?;
     let Some(server) = SocksServer::open(&socks, files, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };

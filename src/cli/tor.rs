@@ -94,7 +94,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     raise_open_files();
     let mut tor = settings.tor.clone();
     tor.control.get_or_insert(ControlAddr::DEFAULT);
-    let backend = Backend::from(name_show(settings)?);
+    let backend = Backend::from(name_show(settings, Some("--tor-control"))?);
     let namer = Namer::new(backend, CacheSettings::default(), settings.name_patience);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     let controller = TorController::open(&tor, quiet).ok_or_else(|| Error::msg("no control port is named"))?;
