@@ -1,11 +1,10 @@
 //! The naming controller of a Tor: by itself, or beside the daemon.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Chain, Context, Result};
 use sd_notify::NotifyState;
 
 use isonym::dns::backend::Backend;
@@ -31,14 +30,18 @@ impl TorController {
     /// Makes a controller of the Tor that is named; `None` when none is.
     pub(super) fn open(settings: &TorSettings, quiet: bool) -> Option<Self> {
         let address = settings.control.clone()?;
-        Some(Self {
+        Some(Self::of(address, settings, quiet))
+    }
+
+    fn of(address: ControlAddr, settings: &TorSettings, quiet: bool) -> Self {
+        Self {
             settings: driver::Settings {
                 address,
                 login: settings.login.clone(),
             },
             plugins: settings.plugins.clone(),
             quiet,
-        })
+        }
     }
 
     /// Takes care of the Tor's streams until `stop` is ready. When it has a new identity, `renew` tells which other isolation
@@ -78,13 +81,8 @@ impl TorController {
 }
 
 fn tell_away(error: &SessionError) {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        // Text takes whatever is written.
-        let _ = write!(text, ": {source}");
-        cause = source.source();
-    }
+    let causes: Vec<String> = Chain::new(error).map(ToString::to_string).collect();
+    let text = causes.join(": ");
     tracing::warn!("{text}; trying again, and Tor's streams wait meanwhile");
 }
 
@@ -92,12 +90,11 @@ fn tell_away(error: &SessionError) {
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
     raise_open_files();
-    let mut tor = settings.tor.clone();
-    tor.control.get_or_insert(ControlAddr::DEFAULT);
+    let address = settings.tor.control.clone().unwrap_or(ControlAddr::DEFAULT);
+    let controller = TorController::of(address, &settings.tor, quiet);
     let backend = Backend::from(name_show(settings, Some("--tor-control"))?);
     let namer = Namer::new(backend, CacheSettings::default(), settings.name_patience);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
-    let controller = TorController::open(&tor, quiet).ok_or_else(|| Error::msg("no control port is named"))?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     controller.serve(namer, Vec::new, signals.wait()).await?;

@@ -94,6 +94,9 @@ impl Identity {
     }
 }
 
+/// Tells what is known of a name whose records an apex owns.
+pub type Knowing<'a> = &'a mut dyn FnMut(&NameId, &Name) -> Found;
+
 /// A lookup on its way: its number, and where its result will be.
 type Flight = (u64, watch::Receiver<Option<Known>>);
 
@@ -222,23 +225,14 @@ impl Resolver {
 
     /// Answers a question if nothing has to be looked up for it.
     pub fn answer_at_once(&self, query: &Query, identity: &Identity) -> Option<Reply> {
-        match self.step(query, identity, &Held::new()) {
-            Step::Reply(reply) => Some(self.secured(*reply, query)),
-            Step::Need(_) => None,
-        }
+        let reply = self.decide(identity, &Held::new(), |known| self.reply(query, known));
+        reply.ok().map(|reply| self.secured(reply, query))
     }
 
     /// Answers a question.
     pub async fn answer(self: &Arc<Self>, query: &Query, identity: &Identity) -> Reply {
         let deadline = Deadline::now() + self.settings.limits.patience;
-        let reply = self
-            .settle(identity, deadline, |known| {
-                match engine::answer(&self.settings.engine, &query.question, known) {
-                    Step::Reply(reply) => Ok(*reply),
-                    Step::Need(names) => Err(names),
-                }
-            })
-            .await;
+        let reply = self.settle(identity, deadline, |known| self.reply(query, known)).await;
         // No further query has this ID.
         if let (true, Some(id), Backend::Node(_)) = (identity.once, &identity.told, &self.backend) {
             self.backend.forget(id).await;
@@ -252,18 +246,14 @@ impl Resolver {
         self: &Arc<Self>,
         who: &Identity,
         deadline: Deadline,
-        mut step: impl FnMut(&mut dyn FnMut(&NameId, &Name) -> Found) -> Result<T, BTreeSet<NameId>>,
+        mut step: impl FnMut(Knowing<'_>) -> Result<T, BTreeSet<NameId>>,
     ) -> T {
         let mut held = Held::new();
         // Each round looks something up that was not held before, or ends.
         loop {
-            let needed = {
-                let at = self.instant();
-                let mut state = self.state();
-                match step(&mut |name, apex| state.book.find(&who.key, name, apex, &held, at)) {
-                    Ok(settled) => return settled,
-                    Err(needed) => needed,
-                }
+            let needed = match self.decide(who, &held, &mut step) {
+                Ok(settled) => return settled,
+                Err(needed) => needed,
             };
             self.look_up(needed, who, deadline, &mut held).await;
         }
@@ -289,12 +279,19 @@ impl Resolver {
         &self.settings.engine
     }
 
-    fn step(&self, query: &Query, identity: &Identity, held: &Held) -> Step {
+    /// Decides by what is held and what is remembered for an identity.
+    fn decide<T>(&self, who: &Identity, held: &Held, decide: impl FnOnce(Knowing<'_>) -> T) -> T {
         let at = self.instant();
         let mut state = self.state();
-        engine::answer(&self.settings.engine, &query.question, |name, apex| {
-            state.book.find(&identity.key, name, apex, held, at)
-        })
+        decide(&mut |name, apex| state.book.find(&who.key, name, apex, held, at))
+    }
+
+    /// Replies to a query, or says what must be looked up first.
+    fn reply(&self, query: &Query, known: Knowing<'_>) -> Result<Reply, BTreeSet<NameId>> {
+        match engine::answer(&self.settings.engine, &query.question, known) {
+            Step::Reply(reply) => Ok(*reply),
+            Step::Need(names) => Err(names),
+        }
     }
 
     fn instant(&self) -> Instant {

@@ -27,6 +27,12 @@ pub fn folded(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
 }
 
+/// Returns a folded name without the `.onion` behind it, by which its user takes an onion service and nothing else: for
+/// callers that must not leak names to DNS.
+pub fn onion_only(name: &str) -> Option<&str> {
+    name.strip_suffix(".onion")
+}
+
 /// Says whether a folded name is a suffix or lies below it.
 pub fn is_below(name: &str, suffix: &str) -> bool {
     match name.strip_suffix(suffix) {

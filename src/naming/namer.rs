@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::name::{folded, is_below};
+use super::name::{folded, is_below, onion_only};
 use super::search::{Asked, search};
 use super::target::{Failure, Target, Want};
 use crate::dns::backend::Backend;
@@ -17,9 +17,6 @@ use crate::isolation::IsolationId;
 
 /// The suffix of names that are resolved.
 pub const SUFFIX: &str = "bit";
-
-/// What a caller that must not leak names to DNS puts behind them: only an onion service is then an answer.
-const ONION_ONLY: &str = ".onion";
 
 /// How long a name is looked up, again and again where that can help. Source: StemNS, which gives a name up after it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,7 +55,7 @@ impl Namer {
     /// Says whether a name is for this to resolve: in `.bit`, or in `.bit.onion`.
     pub fn handles(name: &str) -> bool {
         let name = folded(name);
-        is_below(name.strip_suffix(ONION_ONLY).unwrap_or(&name), SUFFIX)
+        is_below(onion_only(&name).unwrap_or(&name), SUFFIX)
     }
 
     /// Finds what a name stands for, under an isolation ID; `None` is the default identity. Failures that may pass are
@@ -68,7 +65,7 @@ impl Namer {
     pub async fn resolve(&self, name: &str, want: Want, id: Option<&IsolationId>) -> Result<Target, Failure> {
         let deadline = Instant::now() + self.patience;
         let name = folded(name);
-        let (name, want) = match name.strip_suffix(ONION_ONLY) {
+        let (name, want) = match onion_only(&name) {
             Some(_) if want == Want::Address => return Err(Failure::NoTarget),
             Some(name) => (name, Want::Onion),
             None => (&*name, want),

@@ -76,6 +76,17 @@ pub enum Want {
     Address,
 }
 
+impl Want {
+    /// Says whether a target is of use to the caller. A host may have an address; an onion service has none.
+    pub fn takes(self, target: &Target) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Onion => matches!(target, Target::Onion(_)),
+            Self::Address => !matches!(target, Target::Onion(_)),
+        }
+    }
+}
+
 /// Why a name stands for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -203,16 +203,16 @@ pub async fn run(
         let mut pause = FIRST_PAUSE;
         let mut was_ready = false;
         loop {
-            let mut ready = false;
-            let end = work.session(settings, &news, &mut ready).await;
+            work.ready = false;
+            let end = work.session(settings, &news).await;
             work.controller.end();
             // Nothing is sent any more.
-            let _ = work.carry_out(&news, &mut ready);
-            was_ready |= ready;
+            let _ = work.carry_out(&news);
+            was_ready |= work.ready;
             if end.is_final(was_ready) {
                 return end;
             }
-            if ready {
+            if work.ready {
                 pause = FIRST_PAUSE;
             }
             news(News::Away(&end));
@@ -233,6 +233,8 @@ struct Work {
     lookups: JoinSet<(u64, Result<Target, Failure>)>,
     handles: HashMap<u64, AbortHandle>,
     forget: mpsc::Sender<Vec<IsolationId>>,
+    /// Whether streams were taken care of over the newest connection.
+    ready: bool,
     /// Ends with this.
     _forgetting: JoinSet<()>,
 }
@@ -255,17 +257,18 @@ impl Work {
             lookups: JoinSet::new(),
             handles: HashMap::new(),
             forget,
+            ready: false,
             _forgetting: forgetting,
         }
     }
 
     /// Takes care of streams for as long as one connection holds.
-    async fn session(&mut self, settings: &Settings, news: &impl Fn(News<'_>), ready: &mut bool) -> SessionError {
+    async fn session(&mut self, settings: &Settings, news: &impl Fn(News<'_>)) -> SessionError {
         let session = async {
             let mut link = Link::open(&settings.address).await?;
             link.log_in(&settings.login).await?;
             self.controller.begin();
-            self.go_on(link, news, ready).await
+            self.go_on(link, news).await
         };
         match session.await {
             Ok(never) => match never {},
@@ -277,11 +280,10 @@ impl Work {
         &mut self,
         mut link: Link,
         news: &impl Fn(News<'_>),
-        ready: &mut bool,
     ) -> Result<std::convert::Infallible, SessionError> {
         let mut bytes = vec![0; 1 << 16];
         loop {
-            let commands = self.carry_out(news, ready);
+            let commands = self.carry_out(news);
             if !commands.is_empty() {
                 link.write(commands.as_bytes()).await?;
             }
@@ -311,7 +313,7 @@ impl Work {
     }
 
     /// Does what the controller wants, and returns the commands that are to be sent.
-    fn carry_out(&mut self, news: &impl Fn(News<'_>), ready: &mut bool) -> String {
+    fn carry_out(&mut self, news: &impl Fn(News<'_>)) -> String {
         let mut commands = String::new();
         for effect in self.controller.effects() {
             match effect {
@@ -337,7 +339,7 @@ impl Work {
                 }
                 Effect::Forget(ids) => drop(self.forget.try_send(ids)),
                 Effect::Tell(Tell::Ready) => {
-                    *ready = true;
+                    self.ready = true;
                     news(News::Ready);
                 }
                 Effect::Tell(Tell::OptionRestored) => news(News::OptionRestored),

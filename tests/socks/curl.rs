@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use crate::front::{Front, MARKER, ONION, end_of, names};
+use crate::front::{Front, MARKER, ONION, names};
 use crate::program::End;
+use crate::running::end_of;
 use crate::tor::Tor;
 
 /// Fetches a page with no settings of the user's own; the status of CONNECT comes last.

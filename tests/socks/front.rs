@@ -1,8 +1,6 @@
 //! `isonym socks` as a running program, and the same within the test where bounds have to be small.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
 use crate::backend::{Backend, Says};
-use crate::program::{End, Program};
+use crate::program::Program;
 use crate::running::Running;
 use crate::tor::Tor;
 
@@ -29,11 +27,6 @@ pub const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscry
 
 /// Longest that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(200);
-
-pub async fn end_of(mut command: Command) -> End {
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
-    soon(output).await.unwrap().into()
-}
 
 /// Waits for what should not take long.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -116,13 +109,8 @@ impl Front {
     }
 
     /// Ends it, and asserts that all was well, and nothing told in log or files.
-    pub async fn stop(mut self) {
-        self.running.stop().await;
-        let log = self.log();
-        assert!(!log.contains(MARKER), "{log}");
-        let home = fs::read_dir(self.program.home()).unwrap();
-        let left: Vec<_> = home.map(|entry| entry.unwrap().path()).collect();
-        assert!(left.is_empty(), "it left {left:?}");
+    pub async fn stop(self) {
+        self.running.stop_having_told_nothing(&self.program, MARKER).await;
     }
 }
 

@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::backend::Backend;
-use crate::front::{Front, ONION, end_of, names, soon, until};
+use crate::front::{Front, ONION, names, soon, until};
 use crate::program::Program;
+use crate::running::end_of;
 use crate::tor::Tor;
 
 /// Everything that a server says to a client that says this, until its end.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::program::End;
+use crate::program::{End, Program};
 
 /// How long something may take that is sure to happen.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -110,6 +110,16 @@ impl Running {
         self.signal("-TERM").await;
         let status = self.ended().await;
         assert!(status.success(), "{status}; {}", self.log());
+    }
+
+    /// Ends it, and asserts that all was well, and neither its log nor files in its home tell of what is marked.
+    pub async fn stop_having_told_nothing(mut self, program: &Program, marker: &str) {
+        self.stop().await;
+        let log = self.log();
+        assert!(!log.contains(marker), "{log}");
+        let home = std::fs::read_dir(program.home()).unwrap();
+        let left: Vec<_> = home.map(|entry| entry.unwrap().path()).collect();
+        assert!(left.is_empty(), "it left {left:?}");
     }
 
     /// Waits for its end.

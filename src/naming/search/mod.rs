@@ -13,7 +13,8 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use super::name::is_host_name;
 use super::onion::OnionName;
 use super::target::{Failure, Target, Want};
-use crate::dns::engine::{self, Found, Note, Question, Settings};
+use crate::dns::engine::{self, Note, Question, Settings};
+use crate::dns::resolver::Knowing;
 use crate::dns::zone;
 use crate::name::NameId;
 
@@ -22,9 +23,6 @@ pub const MAX_ALIASES: usize = 8;
 
 /// The label below a name that owns its onion services. Source: IFA-0001, "tor".
 const SERVICES: &[u8] = b"_tor";
-
-/// Tells what is known of a name whose records an apex owns.
-pub type Known<'a> = &'a mut dyn FnMut(&NameId, &Name) -> Found;
 
 /// What must be looked up first.
 pub type Needed = BTreeSet<NameId>;
@@ -45,7 +43,7 @@ pub struct Asked<'a> {
 /// # Errors
 ///
 /// What must be looked up before it can be said.
-pub fn search(settings: &Settings, asked: &Asked<'_>, known: Known<'_>) -> Result<Result<Target, Failure>, Needed> {
+pub fn search(settings: &Settings, asked: &Asked<'_>, known: Knowing<'_>) -> Result<Result<Target, Failure>, Needed> {
     if !is_host_name(asked.name) {
         return Ok(Err(Failure::Invalid));
     }
@@ -91,7 +89,7 @@ struct Search<'a> {
     asked: &'a Asked<'a>,
     /// How many more may be followed.
     aliases: usize,
-    known: Known<'a>,
+    known: Knowing<'a>,
 }
 
 impl Search<'_> {
@@ -175,11 +173,7 @@ impl Search<'_> {
     /// Returns the target that an alias to a name of others gives.
     fn elsewhere(&self, name: &Name) -> Result<Target, Stop> {
         let target = Target::parse(&name.to_ascii(), std::iter::empty()).ok_or(Stop::Failed(Failure::Broken))?;
-        let fits = match self.asked.want {
-            Want::Any => true,
-            Want::Onion => matches!(target, Target::Onion(_)),
-            Want::Address => !matches!(target, Target::Onion(_)),
-        };
+        let fits = self.asked.want.takes(&target);
         fits.then_some(target).ok_or(Stop::Failed(Failure::NoTarget))
     }
 

@@ -14,7 +14,7 @@ use super::event::{Fields, Status, StreamEvent, StreamId};
 use super::isolation::Groups;
 use super::reply::{Line, Message};
 use crate::isolation::IsolationId;
-use crate::naming::name::{folded, is_below};
+use crate::naming::name::{folded, is_below, onion_only};
 use crate::naming::target::{Failure, Target, Want};
 
 /// The option without which Tor attaches streams itself, whatever their names are.
@@ -31,9 +31,6 @@ const MAX_UNANSWERED: usize = 1 << 17;
 
 /// The reason that streams are closed for. Source: tor-spec, "Closing streams", `REASON_RESOLVEFAILED`.
 const RESOLVE_FAILED: u8 = 2;
-
-/// The end of a name whose user takes nothing but an onion service.
-const ONION_ONLY: &str = ".onion";
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,18 +121,15 @@ enum Sent {
 #[derive(Debug)]
 enum Stage {
     /// It is there, and may come to wait.
-    Seen { source: Option<Vec<u8>> },
+    Seen {
+        source: Option<Vec<u8>>,
+        /// Whether an address is wanted, and no connection.
+        resolves: bool,
+    },
     /// Its name is being looked up.
     LookedUp { lookup: u64, alone: Option<IsolationId> },
     /// Tor was told where it goes.
     Redirected,
-}
-
-#[derive(Debug)]
-struct Stream {
-    stage: Stage,
-    /// Whether an address is wanted, and no connection.
-    resolves: bool,
 }
 
 /// Takes care of the streams of one Tor.
@@ -143,7 +137,7 @@ struct Stream {
 pub struct Controller {
     suffixes: Vec<String>,
     groups: Groups,
-    streams: HashMap<StreamId, Stream>,
+    streams: HashMap<StreamId, Stage>,
     /// Streams that Tor was told to attach, until it says that they came back or have ended.
     attached: HashSet<StreamId>,
     /// Streams by the numbers of their lookups, and whether only an onion service will do.
@@ -251,13 +245,7 @@ impl Controller {
             (Sent::Restore, _) => return Err(refused("SETCONF")),
             (Sent::Attach(id), _) => self.close(&id),
             (Sent::Redirect(id), code) => {
-                let waits = matches!(
-                    self.streams.get(&id),
-                    Some(Stream {
-                        stage: Stage::Redirected,
-                        ..
-                    })
-                );
+                let waits = matches!(self.streams.get(&id), Some(Stage::Redirected));
                 if waits {
                     self.streams.remove(&id);
                 }
@@ -296,11 +284,8 @@ impl Controller {
             Status::New | Status::NewResolve => {
                 if self.streams.len() < MAX_STREAMS {
                     let source = event.fields.get("SOURCE_ADDR").map(<[u8]>::to_vec);
-                    let stream = Stream {
-                        stage: Stage::Seen { source },
-                        resolves: event.status == Status::NewResolve,
-                    };
-                    if let Some(old) = self.streams.insert(event.id, stream) {
+                    let resolves = event.status == Status::NewResolve;
+                    if let Some(old) = self.streams.insert(event.id, Stage::Seen { source, resolves }) {
                         self.drop_lookup(old);
                     }
                 }
@@ -309,10 +294,7 @@ impl Controller {
             // other, it would never get anywhere.
             Status::ControllerWait if self.attached.contains(&event.id) => {}
             Status::ControllerWait => match self.streams.get_mut(&event.id) {
-                Some(Stream {
-                    stage: Stage::Seen { source },
-                    resolves,
-                }) => {
+                Some(Stage::Seen { source, resolves }) => {
                     let (source, resolves) = (source.take(), *resolves);
                     self.waits(event, resolves, source.as_deref());
                 }
@@ -347,7 +329,7 @@ impl Controller {
             self.streams.remove(&event.id);
             return self.close(&event.id);
         }
-        let want = match (name.ends_with(ONION_ONLY), resolves) {
+        let want = match (onion_only(&name).is_some(), resolves) {
             // No address can be had of an onion service.
             (true, true) => {
                 self.streams.remove(&event.id);
@@ -362,14 +344,8 @@ impl Controller {
         self.begun += 1;
         let lookup = self.begun;
         self.lookups.insert(lookup, (event.id.clone(), want));
-        let stream = Stream {
-            stage: Stage::LookedUp {
-                lookup,
-                alone: assigned.alone.then(|| assigned.id.clone()),
-            },
-            resolves,
-        };
-        self.streams.insert(event.id, stream);
+        let alone = assigned.alone.then(|| assigned.id.clone());
+        self.streams.insert(event.id, Stage::LookedUp { lookup, alone });
         self.effects.push(Effect::Resolve(Lookup {
             number: lookup,
             suffix,
@@ -384,10 +360,10 @@ impl Controller {
         let Some((id, want)) = self.lookups.remove(&lookup) else {
             return;
         };
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stage) = self.streams.get_mut(&id) else {
             return;
         };
-        let before = std::mem::replace(&mut stream.stage, Stage::Redirected);
+        let before = std::mem::replace(stage, Stage::Redirected);
         if let Stage::LookedUp { alone: Some(alone), .. } = before {
             self.effects.push(Effect::Forget(vec![alone]));
         }
@@ -405,17 +381,12 @@ impl Controller {
 
     /// Says whether a stream may be sent there, whoever said so.
     fn may_be(&self, target: &Target, want: Want) -> bool {
-        let fits = match (target, want) {
-            (Target::Onion(_), Want::Address) => false,
-            (Target::Onion(_), _) => true,
-            (Target::Address(_) | Target::Host(_), want) => want != Want::Onion,
-        };
         let text = target.to_string();
-        fits && Target::parse(&text, self.suffixes.iter().map(String::as_str)).as_ref() == Some(target)
+        want.takes(target) && Target::parse(&text, self.suffixes.iter().map(String::as_str)).as_ref() == Some(target)
     }
 
-    fn drop_lookup(&mut self, stream: Stream) {
-        if let Stage::LookedUp { lookup, alone } = stream.stage {
+    fn drop_lookup(&mut self, stage: Stage) {
+        if let Stage::LookedUp { lookup, alone } = stage {
             self.lookups.remove(&lookup);
             self.effects.push(Effect::Abort(lookup));
             self.forget(alone.into_iter().collect());
