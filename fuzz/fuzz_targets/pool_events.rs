@@ -42,11 +42,7 @@ impl Model {
                     assert!(!self.parting.contains(&conn));
                     let (since, key) = self.waiting.remove(&ticket).expect("it waits");
                     assert!(self.now.since(since) <= settings.wait);
-                    let bound = self
-                        .open
-                        .get_mut(&conn)
-                        .expect("it is open")
-                        .get_or_insert_with(|| key.clone());
+                    let bound = self.open.get_mut(&conn).expect("it is open").get_or_insert(key);
                     assert_eq!(*bound, key);
                     self.served.insert(ticket);
                 }
@@ -78,7 +74,7 @@ impl Model {
     fn act(&mut self, pool: &mut Pool, settings: &Settings, [what, how]: [u8; 2]) {
         let at = usize::from(how);
         let trouble = [Trouble::Unreachable, Trouble::NoWayOut, Trouble::Useless][at % 3];
-        let id = IsolationId::new(&[how % 8]).expect("short");
+        let id = IsolationId::new(&[how % 8]).expect("short").blinded(&[0; 32]);
         let open = |model: &Self| model.open.keys().nth(at % model.open.len().max(1)).copied();
         let event = match what % 11 {
             0 => return self.pass(pool, settings, Duration::from_millis(u64::from(how) * 20)),
@@ -97,7 +93,7 @@ impl Model {
             6 | 7 => {
                 let (ticket, key) = (Ticket(self.next_ticket), IsolationKey { id, attempt: how >> 6 });
                 self.next_ticket += 1;
-                self.waiting.insert(ticket, (self.now, key.clone()));
+                self.waiting.insert(ticket, (self.now, key));
                 Event::Wanted {
                     ticket,
                     key,

@@ -13,7 +13,7 @@ use tokio::time::sleep_until;
 use super::clock::Clock;
 use super::lookup_link::Dial;
 use crate::electrum::Request;
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::net::pool::{Counts, Effect, Event, Pool, Refusal, ServerIndex, Settings, Ticket, Trouble};
 use crate::net::{Connection, ConnectionError, Pin, Purpose, ServerAddr};
 use crate::time::Moment;
@@ -32,8 +32,8 @@ enum Command {
     },
     Release(Ticket),
     Lied(ConnId),
-    Forget(Option<IsolationId>),
-    Use(IsolationId),
+    Forget(Option<BlindedId>),
+    Use(BlindedId),
 }
 
 /// Where a lookup waits for its connection.
@@ -99,12 +99,12 @@ impl Leases {
     }
 
     /// Forgets an identity, or all of them.
-    pub(super) fn forget(&self, id: Option<IsolationId>) {
+    pub(super) fn forget(&self, id: Option<BlindedId>) {
         self.tell(Command::Forget(id));
     }
 
     /// Says that an identity is in use though it needs no connection.
-    pub(super) fn note_use(&self, id: IsolationId) {
+    pub(super) fn note_use(&self, id: BlindedId) {
         self.tell(Command::Use(id));
     }
 }
@@ -162,7 +162,7 @@ pub(super) trait Owner: Send + 'static {
     /// Remembers a server's certificate.
     fn learn_pin(&self, server: &ServerAddr, pin: Pin);
     /// Drops what is cached for an identity.
-    fn forgotten(&self, id: &IsolationId);
+    fn forgotten(&self, id: &BlindedId);
     /// Takes the pool's latest figures.
     fn counted(&self, counts: Counts);
 }

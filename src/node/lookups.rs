@@ -12,7 +12,7 @@ use super::header_sync::Lend;
 use super::lookup_link::{self, Dial, Source, Word};
 use super::{Node, NodeError};
 use crate::chain::Height;
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::name::lookup::{Ask, Attempt, Effect, Event, Lookup, LookupError, LookupSettings};
 use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
@@ -79,7 +79,7 @@ pub(super) enum Way {
     /// Each opens one, to these servers in turn.
     Dial(Vec<ServerAddr>),
     /// Each has that of its isolation key; the flag says whether each must ask another server.
-    Lease(Leases, IsolationId, bool),
+    Lease(Leases, BlindedId, bool),
 }
 
 impl Way {
@@ -92,7 +92,7 @@ impl Way {
                     .map(|server| Source::Dial(Box::new(node.lookup_dial(index, server))))
             }
             Self::Lease(leases, id, apart) => {
-                let id = id.clone();
+                let id = *id;
                 Some(Source::Lease(leases.clone(), IsolationKey { id, attempt }, *apart))
             }
         }

@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 
 use super::servers::Servers;
 use super::{Clean, Counts, Dirty, Effect, Event, Refusal, ServerIndex, Settings, Ticket, Trouble};
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::time::{LEAST_PAUSE, Moment, random_pause};
 
 /// Connections that are opened at once for lookups that found the pool empty, beside the pool's own one.
@@ -85,7 +85,7 @@ pub struct Pool {
     clock_rng: StdRng,
     servers: Servers,
     connections: BTreeMap<ConnId, Connection>,
-    identities: BTreeMap<IsolationId, Identity>,
+    identities: BTreeMap<BlindedId, Identity>,
     waiting: VecDeque<Waiting>,
     next_conn: u64,
     /// When the clock that opens connections ticks next; `None` before the first event.
@@ -262,7 +262,7 @@ impl Pool {
         if !self.identities.contains_key(&key.id) {
             self.shrink(self.settings.max_ids.max(1) - 1, effects);
         }
-        let identity = self.identities.entry(key.id.clone()).or_insert_with(|| Identity {
+        let identity = self.identities.entry(key.id).or_insert_with(|| Identity {
             last_used: now,
             connections: BTreeMap::new(),
             tickets: BTreeSet::new(),
@@ -286,10 +286,7 @@ impl Pool {
                 .identities
                 .iter()
                 .filter(|(_, identity)| identity.tickets.is_empty());
-            let Some(oldest) = idle
-                .min_by_key(|(_, identity)| identity.last_used)
-                .map(|(id, _)| id.clone())
-            else {
+            let Some(oldest) = idle.min_by_key(|(_, identity)| identity.last_used).map(|(id, _)| *id) else {
                 return;
             };
             self.forget(&oldest, effects);
@@ -319,7 +316,7 @@ impl Pool {
         }
     }
 
-    fn forget(&mut self, id: &IsolationId, effects: &mut Vec<Effect>) {
+    fn forget(&mut self, id: &BlindedId, effects: &mut Vec<Effect>) {
         let Some(identity) = self.identities.remove(id) else {
             return;
         };
@@ -336,7 +333,7 @@ impl Pool {
         if !tickets.is_empty() {
             let last_used = identity.last_used;
             self.identities.insert(
-                id.clone(),
+                *id,
                 Identity {
                     last_used,
                     connections: BTreeMap::new(),
@@ -344,7 +341,7 @@ impl Pool {
                 },
             );
         }
-        effects.push(Effect::Forgotten(id.clone()));
+        effects.push(Effect::Forgotten(*id));
     }
 
     /// Forgets all identities. Their connections are nobody's from now on, and close one by one.
@@ -358,7 +355,7 @@ impl Pool {
                 connection.state = State::Parting { closes_at: now + stay };
             }
         }
-        for id in self.identities.keys().cloned().collect::<Vec<_>>() {
+        for id in self.identities.keys().copied().collect::<Vec<_>>() {
             self.forget(&id, effects);
         }
     }
@@ -369,11 +366,11 @@ impl Pool {
         self.refuse(late, Refusal::TimedOut(self.settings.wait), effects);
         let ttl = self.settings.id_ttl;
         let idle = |identity: &Identity| identity.tickets.is_empty() && now.since(identity.last_used) >= ttl;
-        let ids: Vec<IsolationId> = self
+        let ids: Vec<BlindedId> = self
             .identities
             .iter()
             .filter(|(_, identity)| idle(identity))
-            .map(|(id, _)| id.clone())
+            .map(|(id, _)| *id)
             .collect();
         for id in ids {
             self.forget(&id, effects);
@@ -446,7 +443,7 @@ impl Pool {
         let connection = self.connections.remove(&conn)?;
         let Connection { server, state } = connection;
         let state = match state {
-            State::Clean { clean, .. } => State::Dirty(clean.assign(key.clone())),
+            State::Clean { clean, .. } => State::Dirty(clean.assign(*key)),
             other => other,
         };
         self.connections.insert(conn, Connection { server, state });

@@ -21,7 +21,7 @@ pub use machine::Pool;
 
 use std::time::Duration;
 
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::time::Moment;
 
 /// A connection that has carried nothing but the handshake.
@@ -62,7 +62,7 @@ pub enum Trouble {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A moment asked for by [`Effect::WakeAt`] is reached; also the way to begin.
     Tick,
@@ -87,16 +87,16 @@ pub enum Event {
     /// The server of this connection lied in a lookup.
     Lied(ConnId),
     /// An ID is in use though it needs no connection: it is not to be forgotten yet.
-    Used(IsolationId),
+    Used(BlindedId),
     /// Everything of an ID is to be forgotten now.
-    Forget(IsolationId),
+    Forget(BlindedId),
     /// Everything of all IDs is to be forgotten now. Nobody gets their connections any more, but these close one by
     /// one: a server that sees them end together knows that they were one user's.
     ForgetAll,
 }
 
 /// What the driver must do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Open a connection to a server, over a circuit of its own.
     Open(ConnId, ServerIndex),
@@ -109,7 +109,7 @@ pub enum Effect {
     /// There is no connection for a lookup: no server is left to try, or it waited too long.
     Refuse(Ticket, Refusal),
     /// Drop all that is cached for an ID.
-    Forgotten(IsolationId),
+    Forgotten(BlindedId),
     /// Hand in [`Event::Tick`] at this moment at the latest.
     WakeAt(Moment),
 }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::isolation::{BlindedId, ConnId, IsolationId, IsolationKey};
 use crate::net::pool::{Effect, Event, Pool, Refusal, ServerIndex, Settings, Ticket, Trouble};
 use crate::time::Moment;
 
 pub(super) const SEED: [u8; 32] = [7; 32];
 
-pub(super) fn id(number: u32) -> IsolationId {
-    IsolationId::new(&number.to_le_bytes()).unwrap()
+pub(super) fn id(number: u32) -> BlindedId {
+    IsolationId::new(&number.to_le_bytes()).unwrap().blinded(&[0; 32])
 }
 
 pub(super) fn key(number: u32, attempt: u8) -> IsolationKey {
@@ -52,7 +52,7 @@ pub(super) struct Driver {
     pub(super) asked: BTreeMap<Ticket, (Moment, IsolationKey)>,
     pub(super) released: BTreeSet<Ticket>,
     pub(super) pings: Vec<(Moment, ConnId)>,
-    pub(super) forgotten: Vec<IsolationId>,
+    pub(super) forgotten: Vec<BlindedId>,
     pub(super) wake_at: Option<Moment>,
     next_ticket: u64,
 }
@@ -86,7 +86,7 @@ impl Driver {
         assert!(self.wake_at.is_some_and(|at| at > self.now), "the clock always goes on");
         let counts = self.pool.counts();
         let idle_room = self.settings.max_ids.max(1);
-        let busy: BTreeSet<&IsolationId> = self
+        let busy: BTreeSet<&BlindedId> = self
             .asked
             .iter()
             .filter(|(ticket, _)| !self.released.contains(ticket))
@@ -130,11 +130,11 @@ impl Driver {
                 seen.over = true;
             }
             Effect::Serve(ticket, conn) => {
-                let key = self.asked[&ticket].1.clone();
+                let key = self.asked[&ticket].1;
                 let seen = self.seen.get_mut(&conn).unwrap();
                 assert!(seen.open && !seen.over, "what is served is open");
                 assert!(!self.parting.contains(&conn), "what was all forgotten is nobody's");
-                let bound = seen.key.get_or_insert_with(|| key.clone());
+                let bound = seen.key.get_or_insert(key);
                 assert_eq!(*bound, key, "a connection changed hands");
                 self.answer(ticket, Fate::Served(conn));
             }
@@ -183,7 +183,7 @@ impl Driver {
     fn want_as(&mut self, key: IsolationKey, apart: bool) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.asked.insert(ticket, (self.now, key.clone()));
+        self.asked.insert(ticket, (self.now, key));
         self.step(Event::Wanted { ticket, key, apart });
         ticket
     }
