@@ -14,7 +14,9 @@
 //! electrum              how questions and proofs look on the wire
 //! name                  what an answer must prove
 //! chain                 what a header must prove
-//! isolation, time       shared words
+//! reputation            what is known of the servers
+//! isolation, backoff    shared words
+//! time                  shared words
 //! ```
 //!
 //! Everything is pure (no sockets, files, clock or entropy) but for the files that the same test lists as
@@ -25,6 +27,7 @@
 //! [`electrum`] turns that into requests on a connection that [`net`] opened for this isolation key alone;
 //! [`name::proof`] checks the reply against [`chain::HeaderTree`]; [`name::policy`] decides the outcome.
 
+pub mod backoff;
 pub mod chain;
 pub mod dns;
 pub mod electrum;
@@ -34,6 +37,7 @@ pub mod naming;
 pub mod net;
 pub mod node;
 pub mod prop279;
+pub mod reputation;
 pub mod rpc;
 pub mod sim;
 pub mod socks;

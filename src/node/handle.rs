@@ -25,6 +25,7 @@ use crate::name::proof::ProvenEntry;
 use crate::name::{NameId, Outcome};
 use crate::net::pool::Counts;
 use crate::net::{Pin, ServerAddr};
+use crate::reputation::ServerReputation;
 
 /// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
 /// but has them to fetch still.
@@ -387,6 +388,10 @@ impl Owner for Handle {
     fn forgotten(&self, id: &BlindedId) {
         self.state().callers.forget(id);
         self.forget_in_fronts(Some(id));
+    }
+
+    fn with_reputation<T>(&self, work: impl FnOnce(&mut ServerReputation) -> T) -> T {
+        work(self.state().node.reputation_mut())
     }
 
     fn counted(&self, counts: Counts) {

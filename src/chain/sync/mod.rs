@@ -32,6 +32,8 @@ mod tests;
 
 pub use machine::Sync;
 
+pub use crate::reputation::ServerIndex;
+
 use std::time::Duration;
 
 use bitcoin::BlockHash;
@@ -69,10 +71,6 @@ pub enum Ask {
 /// The number of an [`Ask`], never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AskId(pub u64);
-
-/// The place of a server in the list that the machine was made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerIndex(pub usize);
 
 /// The tip that a server claims: a statement, not a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,11 +13,12 @@
 //! time. Connections for lookups that found the pool empty are opened at random distances as well, only shorter ones.
 
 mod machine;
-mod servers;
 #[cfg(test)]
 mod tests;
 
 pub use machine::Pool;
+
+pub use crate::reputation::{FailureKind, ServerIndex};
 
 use std::time::Duration;
 
@@ -42,24 +43,9 @@ pub struct Dirty {
     key: IsolationKey,
 }
 
-/// The place of a server in the list that the pool was made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerIndex(pub usize);
-
 /// A lookup's request for a connection, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
-
-/// How a connection could not be opened or came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// The server could not be reached, or closed: try again later.
-    Unreachable,
-    /// The proxy can't be used: no server's fault, and no server can be reached.
-    NoWayOut,
-    /// The server is of no use to anybody for now: another network, a broken protocol, a lie.
-    Useless,
-}
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +55,9 @@ pub enum Event {
     /// A connection is open, its handshake done and its server's network checked.
     Opened(ConnId),
     /// A connection could not be opened.
-    OpenFailed(ConnId, Trouble),
+    OpenFailed(ConnId, FailureKind),
     /// A connection is gone.
-    Closed(ConnId, Trouble),
+    Closed(ConnId, FailureKind),
     /// A lookup needs the connection of a key.
     Wanted {
         /// Who asks.
@@ -145,10 +131,6 @@ pub struct Settings {
     pub max_ids: usize,
     /// How long a lookup waits for a connection.
     pub wait: Duration,
-    /// The pause before a failing server is tried again; doubles with each failure.
-    pub back_off: Duration,
-    /// Longest such pause.
-    pub back_off_max: Duration,
 }
 
 impl Default for Settings {
@@ -162,8 +144,6 @@ impl Default for Settings {
             id_ttl: Duration::from_secs(10 * 60),
             max_ids: 256,
             wait: Duration::from_secs(60),
-            back_off: Duration::from_secs(2),
-            back_off_max: Duration::from_secs(300),
         }
     }
 }

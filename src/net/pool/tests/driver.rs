@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::isolation::{BlindedId, ConnId, IsolationId, IsolationKey};
-use crate::net::pool::{Effect, Event, Pool, Refusal, ServerIndex, Settings, Ticket, Trouble};
+use crate::net::pool::{Effect, Event, FailureKind, Pool, Refusal, ServerIndex, Settings, Ticket};
+use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
 pub(super) const SEED: [u8; 32] = [7; 32];
@@ -42,6 +43,7 @@ pub(super) struct Seen {
 
 pub(super) struct Driver {
     pub(super) pool: Pool,
+    reputation: ServerReputation,
     pub(super) now: Moment,
     pub(super) settings: Settings,
     pub(super) seen: BTreeMap<ConnId, Seen>,
@@ -59,8 +61,17 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(servers: usize, settings: Settings, seed: [u8; 32]) -> Self {
+        Self::with_reputation(
+            ServerReputation::new(servers, ServerReputation::BACK_OFF),
+            settings,
+            seed,
+        )
+    }
+
+    pub(super) fn with_reputation(reputation: ServerReputation, settings: Settings, seed: [u8; 32]) -> Self {
         let mut driver = Self {
-            pool: Pool::new(servers, settings, seed),
+            pool: Pool::new(settings, seed),
+            reputation,
             now: Moment(1000),
             settings,
             seen: BTreeMap::new(),
@@ -80,7 +91,7 @@ impl Driver {
 
     pub(super) fn step(&mut self, event: Event) {
         self.wake_at = None;
-        for effect in self.pool.on_event(self.now, event) {
+        for effect in self.pool.on_event(self.now, &mut self.reputation, event) {
             self.carry_out(effect);
         }
         assert!(self.wake_at.is_some_and(|at| at > self.now), "the clock always goes on");
@@ -219,13 +230,13 @@ impl Driver {
         self.step(Event::Opened(conn));
     }
 
-    pub(super) fn failed(&mut self, conn: ConnId, trouble: Trouble) {
+    pub(super) fn failed(&mut self, conn: ConnId, trouble: FailureKind) {
         self.opening.retain(|it| *it != conn);
         self.seen.get_mut(&conn).unwrap().over = true;
         self.step(Event::OpenFailed(conn, trouble));
     }
 
-    pub(super) fn closed(&mut self, conn: ConnId, trouble: Trouble) {
+    pub(super) fn closed(&mut self, conn: ConnId, trouble: FailureKind) {
         self.seen.get_mut(&conn).unwrap().over = true;
         self.step(Event::Closed(conn, trouble));
     }
@@ -255,7 +266,7 @@ impl Driver {
     }
 
     /// Lets time pass; each opening comes to what `fate` says of its server at once.
-    pub(super) fn run(&mut self, time: Duration, fate: impl Fn(ServerIndex) -> Option<Trouble>) {
+    pub(super) fn run(&mut self, time: Duration, fate: impl Fn(ServerIndex) -> Option<FailureKind>) {
         let end = self.now + time;
         loop {
             while let Some(conn) = self.opening.first().copied() {
