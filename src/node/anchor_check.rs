@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::Node;
 use super::lookup_link::Dial;
 use crate::chain::{Height, PureHeader};
-use crate::electrum::{Reply, Request};
+use crate::electrum::{ElectrumReply, ElectrumRequest};
 use crate::net::{Connection, Pin, Purpose, ServerAddr};
 
 /// How long a server may take to send one header.
@@ -65,9 +65,9 @@ async fn ask(dial: &Dial, height: Height) -> Result<(BlockHash, Option<Pin>), St
         dial.limits,
     );
     let connection = opened.await.map_err(|error| error.to_string())?;
-    let answers = connection.call(vec![Request::Header(height)], TIMEOUT).await;
+    let answers = connection.call(vec![ElectrumRequest::Header(height)], TIMEOUT).await;
     match answers.map_err(|error| error.to_string())?.into_iter().next() {
-        Some(Ok(Reply::Header(header))) => {
+        Some(Ok(ElectrumReply::Header(header))) => {
             let header = PureHeader::decode(&header).ok_or("server gave no header")?;
             Ok((header.hash(), connection.identity().pin()))
         }

@@ -24,7 +24,7 @@ pub struct DaemonSettings {
     /// Header sync.
     pub sync: Limits,
     /// Connections of lookups.
-    pub pool: pool::Settings,
+    pub pool: pool::PoolSettings,
     /// Lookups.
     pub lookup: LookupSettings,
     /// Most lookups and histories at a time, whether somebody waits for them still or not; more are refused.
@@ -40,7 +40,7 @@ impl Default for DaemonSettings {
     fn default() -> Self {
         Self {
             sync: Limits::default(),
-            pool: pool::Settings::default(),
+            pool: pool::PoolSettings::default(),
             lookup: LookupSettings::default(),
             // As many as JSON-RPC lets callers have at once.
             lookups: 1024,

@@ -23,7 +23,7 @@ use crate::name::lookup::LookupSettings;
 use crate::name::policy::check_tip_age;
 use crate::name::proof::ProvenEntry;
 use crate::name::{NameId, Outcome};
-use crate::net::pool::Counts;
+use crate::net::pool::PoolCounts;
 use crate::net::{Pin, ServerAddr};
 use crate::reputation::ServerReputation;
 
@@ -71,7 +71,7 @@ pub struct Standing {
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
     pub unproved: usize,
     /// Connections of the lookups' pool.
-    pub pool: Counts,
+    pub pool: PoolCounts,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -83,7 +83,7 @@ pub(super) struct State {
     pub(super) synchronized: bool,
     pub(super) progress: Progress,
     pub(super) servers: Vec<ServerResult>,
-    pub(super) counts: Counts,
+    pub(super) counts: PoolCounts,
 }
 
 pub(super) struct Shared {
@@ -125,7 +125,7 @@ impl Handle {
                 connections: 0,
             },
             servers: Vec::new(),
-            counts: Counts::default(),
+            counts: PoolCounts::default(),
             node,
         };
         Self(Arc::new(Shared {
@@ -394,7 +394,7 @@ impl Owner for Handle {
         work(self.state().node.reputation_mut())
     }
 
-    fn counted(&self, counts: Counts) {
+    fn counted(&self, counts: PoolCounts) {
         self.state().counts = counts;
     }
 }

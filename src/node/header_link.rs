@@ -13,10 +13,10 @@ use tokio::time::sleep;
 use crate::chain::sync::{Ask, AskId, ClaimedTip, Event, ServerIndex};
 use crate::chain::{Height, Network, PureHeader};
 use crate::electrum::exchange::ServerErrorKind;
-use crate::electrum::{AnswerError, HeaderTip, Reply, ReplyError, Request, VersionRange};
+use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, ReplyError, VersionRange};
 use crate::isolation::ConnId;
 use crate::net::tls::TlsError;
-use crate::net::{Connection, ConnectionError, DialError, Dialer, Limits, Pin, Proxy, Purpose, ServerAddr};
+use crate::net::{Connection, ConnectionError, ConnectionLimits, DialError, Dialer, Pin, Proxy, Purpose, ServerAddr};
 
 /// Questions that may wait for the link; the machine keeps fewer in flight.
 const QUEUE: usize = 16;
@@ -29,6 +29,8 @@ const KEEP_ALIVE: RangeInclusive<u64> = 150..=450;
 pub(super) enum Word {
     /// The server's certificate is to be remembered.
     Pin(ServerIndex, Pin),
+    /// No stream can leave this machine.
+    WayOut(DialError),
     /// For the sync machine.
     Event(Event),
 }
@@ -42,7 +44,7 @@ pub(super) struct Dial {
     pub(super) server: ServerAddr,
     pub(super) pin: Option<Pin>,
     pub(super) conn: ConnId,
-    pub(super) limits: Limits,
+    pub(super) limits: ConnectionLimits,
     /// A request takes at most this long; the machine's own deadline is shorter.
     pub(super) timeout: Duration,
     /// The file of pins, for the message when one does not fit.
@@ -79,7 +81,12 @@ async fn run(dial: Dial, asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::Sende
     };
     let connection = match open_connection(dial).await {
         Ok(connection) => connection,
-        Err((reason, permanent)) => {
+        Err((error, reason, permanent)) => {
+            if let ConnectionError::Dial(error) = error
+                && error.is_proxys()
+            {
+                words.send(Word::WayOut(error)).await.ok()?;
+            }
             let _ = words.send(failed(reason, permanent)).await;
             return None;
         }
@@ -101,7 +108,7 @@ async fn run(dial: Dial, asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::Sende
     serve(Arc::new(connection), conn, timeout, asks, words).await
 }
 
-async fn open_connection(dial: Dial) -> Result<Connection, (String, bool)> {
+async fn open_connection(dial: Dial) -> Result<Connection, (ConnectionError, String, bool)> {
     let versions = VersionRange::ALL;
     let purpose = Purpose::Sync { versions };
     let server = &dial.server;
@@ -115,7 +122,8 @@ async fn open_connection(dial: Dial) -> Result<Connection, (String, bool)> {
             }
             _ => error.to_string(),
         };
-        (reason, direct || error.is_permanent())
+        let permanent = direct || error.is_permanent();
+        (error, reason, permanent)
     })
 }
 
@@ -136,7 +144,7 @@ async fn serve(
         tokio::select! {
             () = sleep(Duration::from_secs(silence)) => {
                 let connection = Arc::clone(&connection);
-                calls.spawn(async move { connection.call(vec![Request::Ping], timeout).await.map(|_| None) });
+                calls.spawn(async move { connection.call(vec![ElectrumRequest::Ping], timeout).await.map(|_| None) });
             }
             ask = asks.recv() => {
                 let (id, ask) = ask?;
@@ -203,20 +211,20 @@ async fn answer(
         Ask::Truncated { start, count, under } => (start, count, under),
         Ask::Scattered(heights) => return scattered(connection, conn, id, &heights, timeout).await,
     };
-    let request = Request::Headers {
+    let request = ElectrumRequest::Headers {
         start,
         count,
         cp_height,
     };
     let answer = connection.call(vec![request], timeout).await?.into_iter().next();
     Ok(match answer {
-        Some(Ok(Reply::Headers(chunk))) => Event::Headers {
+        Some(Ok(ElectrumReply::Headers(chunk))) => Event::Headers {
             conn,
             ask: id,
             count: chunk.count,
             bytes: chunk.bytes,
         },
-        Some(Err(AnswerError::Reply(ReplyError::WronglyCut { .. } | ReplyError::CountMismatch { .. })))
+        Some(Err(AnswerError::ElectrumReply(ReplyError::WronglyCut { .. } | ReplyError::CountMismatch { .. })))
             if cp_height > 0 =>
         {
             Event::WronglyCut { conn, ask: id }
@@ -233,11 +241,11 @@ async fn scattered(
     heights: &[Height],
     timeout: Duration,
 ) -> Result<Event, ConnectionError> {
-    let requests = heights.iter().map(|height| Request::Header(*height));
+    let requests = heights.iter().map(|height| ElectrumRequest::Header(*height));
     let mut headers = Vec::with_capacity(heights.len());
     for answer in connection.call(requests.collect(), timeout).await? {
         match answer {
-            Ok(Reply::Header(header)) => headers.push(header),
+            Ok(ElectrumReply::Header(header)) => headers.push(header),
             answer => return Ok(refused(conn, id, answer.err())),
         }
     }

@@ -101,6 +101,7 @@ impl<L: Lend> HeaderSync<L> {
                         node.learn_pin(&server, pin);
                     }
                 }),
+                Some(Word::WayOut(error)) => sync.lend.with(|node| node.way_out = Some(error)),
                 Some(Word::Event(event)) => {
                     if let Event::Closed { conn, .. } = &event {
                         sync.links.remove(conn);

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::connections::{Lease, Leases};
+use super::connections::{Lease, Leases, NoLease};
 use crate::chain::{Height, Network};
-use crate::electrum::{Reply, Request};
+use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest};
 use crate::isolation::{ConnId, IsolationKey};
 use crate::name::ProofLink;
-use crate::name::lookup::{Ask, Attempt, Event};
+use crate::name::lookup::{Attempt, FailureScope, LinkFailure, LookupEvent, LookupRequest};
 use crate::net::pool::Refusal;
-use crate::net::{Connection, Dialer, Limits, Pin, Purpose, ServerAddr};
+use crate::net::{Connection, ConnectionError, ConnectionLimits, DialError, Dialer, Pin, Purpose, ServerAddr};
 
 /// Questions that may wait for the link: an attempt has at most one open.
 const QUEUE: usize = 2;
@@ -36,7 +36,7 @@ pub(super) struct Dial {
     pub(super) index: usize,
     pub(super) server: ServerAddr,
     pub(super) pin: Option<Pin>,
-    pub(super) limits: Limits,
+    pub(super) limits: ConnectionLimits,
 }
 
 /// What a link tells the driver.
@@ -53,7 +53,7 @@ pub(super) enum Word {
         pin: Option<Pin>,
     },
     /// For the lookup machine.
-    Event(Event),
+    Event(LookupEvent),
 }
 
 enum Line {
@@ -76,18 +76,15 @@ pub(super) fn open(
     attempt: Attempt,
     timeout: Duration,
     words: mpsc::Sender<Word>,
-) -> mpsc::Sender<Ask> {
-    let (sender, asks) = mpsc::channel(QUEUE);
+) -> mpsc::Sender<LookupRequest> {
+    let (sender, requests) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         tokio::select! {
             () = words.closed() => {}
-            ended = run(source, attempt, timeout, asks, &words) => {
-                if let Err(end) = ended {
-                    let event = match end {
-                        End::Failed(reason) => Event::Failed { attempt, reason },
-                        End::Unreachable(reason) => Event::Unreachable { attempt, reason },
-                    };
-                    let _ = words.send(Word::Event(event)).await;
+            ended = run(source, attempt, timeout, requests, &words) => {
+                if let Err(error) = ended {
+                    let failure = LinkFailure::new(error.scope(), error);
+                    let _ = words.send(Word::Event(LookupEvent::Failed { attempt, failure })).await;
                 }
             }
         }
@@ -95,25 +92,70 @@ pub(super) fn open(
     sender
 }
 
-/// Why a link ended.
-enum End {
-    /// This attempt failed; another one may not.
-    Failed(String),
-    /// No server can be reached, by this attempt or another one.
-    Unreachable(String),
+/// Why an attempt of a lookup got no connection, or no answer over it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupLinkError {
+    /// The pool has no connection for it.
+    #[error(transparent)]
+    NoLease(#[from] NoLease),
+    /// The connection could not be opened, or is of no more use.
+    #[error("{server}: {error}")]
+    Connection {
+        /// Where it leads.
+        server: ServerAddr,
+        /// What is wrong with it.
+        error: ConnectionError,
+    },
+    /// The server has no answer to a request.
+    #[error("{server}: {error}")]
+    Answer {
+        /// Which server.
+        server: ServerAddr,
+        /// What it says instead.
+        error: AnswerError,
+    },
+    /// The server answered a request with the answer to another one.
+    #[error("{server}: server answered something else")]
+    OtherAnswer {
+        /// Which server.
+        server: ServerAddr,
+    },
+}
+
+impl LookupLinkError {
+    /// Says whom it concerns: without a server to be had, no other attempt would get a connection either.
+    fn scope(&self) -> FailureScope {
+        match self {
+            Self::NoLease(error) if error.refusal == Refusal::Unreachable => FailureScope::Everything,
+            _ => FailureScope::Attempt,
+        }
+    }
+
+    /// Returns why no stream to a server could be opened, where that is the reason.
+    pub fn dial_error(&self) -> Option<&DialError> {
+        let error = match self {
+            Self::NoLease(error) => error.last.as_ref()?,
+            Self::Connection { error, .. } => error,
+            Self::Answer { .. } | Self::OtherAnswer { .. } => return None,
+        };
+        match error {
+            ConnectionError::Dial(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 async fn run(
     source: Source,
     attempt: Attempt,
     timeout: Duration,
-    mut asks: mpsc::Receiver<Ask>,
+    mut requests: mpsc::Receiver<LookupRequest>,
     words: &mpsc::Sender<Word>,
-) -> Result<(), End> {
+) -> Result<(), LookupLinkError> {
     let (line, index, pin) = connect(source).await?;
     let connection = line.connection();
     let server = connection.server().clone();
-    let failed = |error: String| End::Failed(format!("{server}: {error}"));
     let leased = match &line {
         Line::Own(_) => None,
         Line::Leased(lease) => Some(lease.conn()),
@@ -128,8 +170,8 @@ async fn run(
     if words.send(connected).await.is_err() {
         return Ok(());
     }
-    while let Some(ask) = asks.recv().await {
-        let event = answer(connection, attempt, ask, timeout).await.map_err(failed)?;
+    while let Some(request) = requests.recv().await {
+        let event = answer(connection, attempt, request, timeout).await?;
         if words.send(Word::Event(event)).await.is_err() {
             break;
         }
@@ -137,7 +179,7 @@ async fn run(
     Ok(())
 }
 
-async fn connect(source: Source) -> Result<(Line, usize, Option<Pin>), End> {
+async fn connect(source: Source) -> Result<(Line, usize, Option<Pin>), LookupLinkError> {
     match source {
         Source::Dial(dial) => {
             let Dial {
@@ -149,48 +191,54 @@ async fn connect(source: Source) -> Result<(Line, usize, Option<Pin>), End> {
                 limits,
             } = *dial;
             let opened = Connection::open(&dialer, &server, pin, network, Purpose::Lookup, limits).await;
-            let connection = opened.map_err(|error| End::Failed(format!("{server}: {error}")))?;
+            let connection = opened.map_err(|error| LookupLinkError::Connection { server, error })?;
             let pin = connection.identity().pin();
             Ok((Line::Own(connection), index, pin))
         }
-        Source::Lease(leases, key, apart) => {
-            let lease = leases.lease(key, apart).await.map_err(|error| match error.refusal {
-                Refusal::Unreachable => End::Unreachable(error.to_string()),
-                _ => End::Failed(error.to_string()),
-            })?;
+        Source::Lease(leases, key, distinct_server) => {
+            let lease = leases.lease(key, distinct_server).await?;
             let index = lease.server();
             Ok((Line::Leased(lease), index, None))
         }
     }
 }
 
-async fn answer(connection: &Connection, attempt: Attempt, ask: Ask, timeout: Duration) -> Result<Event, String> {
-    match ask {
-        Ask::Name(scripthash) | Ask::History(scripthash) => {
-            let request = if matches!(ask, Ask::Name(_)) && connection.version().protocol.has_value_proof() {
-                Request::ValueProof(scripthash)
-            } else {
-                Request::History(scripthash)
-            };
+async fn answer(
+    connection: &Connection,
+    attempt: Attempt,
+    request: LookupRequest,
+    timeout: Duration,
+) -> Result<LookupEvent, LookupLinkError> {
+    let other_answer = || LookupLinkError::OtherAnswer {
+        server: connection.server().clone(),
+    };
+    match request {
+        LookupRequest::Name(scripthash) | LookupRequest::History(scripthash) => {
+            let request =
+                if matches!(request, LookupRequest::Name(_)) && connection.version().protocol.has_value_proof() {
+                    ElectrumRequest::ValueProof(scripthash)
+                } else {
+                    ElectrumRequest::History(scripthash)
+                };
             match call(connection, vec![request], timeout).await?.into_iter().next() {
-                Some(Reply::ValueProof(links)) => Ok(Event::Proof { attempt, links }),
-                Some(Reply::History(entries)) => {
+                Some(ElectrumReply::ValueProof(links)) => Ok(LookupEvent::Proof { attempt, links }),
+                Some(ElectrumReply::History(entries)) => {
                     let confirmed = entries
                         .into_iter()
                         .filter_map(|entry| Some((entry.txid, entry.height?)));
-                    Ok(Event::History {
+                    Ok(LookupEvent::History {
                         attempt,
                         entries: confirmed.collect(),
                     })
                 }
-                _ => Err("server answered something else".to_owned()),
+                _ => Err(other_answer()),
             }
         }
-        Ask::Transactions(wanted) => {
+        LookupRequest::Transactions(wanted) => {
             let requests = wanted.iter().flat_map(|(txid, height)| {
                 [
-                    Request::Transaction(*txid),
-                    Request::Merkle {
+                    ElectrumRequest::Transaction(*txid),
+                    ElectrumRequest::Merkle {
                         txid: *txid,
                         height: *height,
                     },
@@ -201,8 +249,8 @@ async fn answer(connection: &Connection, attempt: Attempt, ask: Ask, timeout: Du
             let links = replies
                 .chunks_exact(2)
                 .zip(heights)
-                .map(|(pair, height)| link(pair, height));
-            Ok(Event::Transactions {
+                .map(|(pair, height)| link(pair, height).ok_or_else(other_answer));
+            Ok(LookupEvent::Transactions {
                 attempt,
                 links: links.collect::<Result<_, _>>()?,
             })
@@ -210,25 +258,36 @@ async fn answer(connection: &Connection, attempt: Attempt, ask: Ask, timeout: Du
     }
 }
 
-fn link(pair: &[Reply], height: Height) -> Result<ProofLink, String> {
+fn link(pair: &[ElectrumReply], height: Height) -> Option<ProofLink> {
     match pair {
-        [Reply::Transaction(tx), Reply::Merkle(merkle)] if merkle.block_height == height => Ok(ProofLink {
-            height,
-            tx: tx.clone(),
-            merkle: merkle.branch.clone(),
-            pos: merkle.pos,
-        }),
-        _ => Err("server answered something else".to_owned()),
+        [ElectrumReply::Transaction(tx), ElectrumReply::Merkle(merkle)] if merkle.block_height == height => {
+            Some(ProofLink {
+                height,
+                tx: tx.clone(),
+                merkle: merkle.branch.clone(),
+                pos: merkle.pos,
+            })
+        }
+        _ => None,
     }
 }
 
-async fn call(connection: &Connection, requests: Vec<Request>, timeout: Duration) -> Result<Vec<Reply>, String> {
-    let answers = connection
-        .call(requests, timeout)
-        .await
-        .map_err(|error| error.to_string())?;
-    answers
-        .into_iter()
-        .map(|answer| answer.map_err(|error| error.to_string()))
-        .collect()
+async fn call(
+    connection: &Connection,
+    requests: Vec<ElectrumRequest>,
+    timeout: Duration,
+) -> Result<Vec<ElectrumReply>, LookupLinkError> {
+    let server = || connection.server().clone();
+    let answers = connection.call(requests, timeout).await;
+    let answers = answers.map_err(|error| LookupLinkError::Connection {
+        server: server(),
+        error,
+    })?;
+    let answers = answers.into_iter().map(|answer| {
+        answer.map_err(|error| LookupLinkError::Answer {
+            server: server(),
+            error,
+        })
+    });
+    answers.collect()
 }

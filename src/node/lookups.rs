@@ -9,10 +9,12 @@ use tokio::time::sleep_until;
 use super::connections::Leases;
 use super::header_sync::Lend;
 use super::lookup_link::{self, Dial, Source, Word};
-use super::{Node, NodeError};
+use super::{HistoryFailure, Node, NodeError};
 use crate::chain::Height;
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
-use crate::name::lookup::{Ask, Attempt, Effect, Event, Lookup, LookupError, LookupSettings};
+use crate::name::lookup::{
+    Attempt, FailureScope, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
+};
 use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
 use crate::net::ServerAddr;
@@ -94,9 +96,13 @@ impl Way {
                     .get(index)
                     .map(|server| Source::Dial(Box::new(node.lookup_dial(index, server))))
             }
-            Self::Lease(leases, id, apart) => {
+            Self::Lease(leases, id, distinct_server) => {
                 let id = *id;
-                Some(Source::Lease(leases.clone(), IsolationKey { id, attempt }, *apart))
+                Some(Source::Lease(
+                    leases.clone(),
+                    IsolationKey { id, attempt },
+                    *distinct_server,
+                ))
             }
         }
     }
@@ -119,18 +125,21 @@ pub(super) async fn look_up(
 ) -> Result<Outcome, NodeError> {
     let (clock, servers, claimed) = lend.with(|node| (node.clock(), way.servers(node), node.claimed_height));
     if servers == 0 {
-        return Err(NodeError::NoServer { servers: Vec::new() });
+        return Err(NodeError::NoServer {
+            servers: Vec::new(),
+            way_out: None,
+        });
     }
     let mut lookup = Lookup::new(name.clone(), settings, claimed, servers);
     let (words, mut inbox) = mpsc::channel(usize::from(settings.attempts.max(settings.quorum)) * 4);
-    let mut links: BTreeMap<Attempt, mpsc::Sender<Ask>> = BTreeMap::new();
+    let mut links: BTreeMap<Attempt, mpsc::Sender<LookupRequest>> = BTreeMap::new();
     let mut servers: BTreeMap<Attempt, (ServerAddr, Option<ConnId>)> = BTreeMap::new();
-    let mut event = Event::Start;
+    let mut event = LookupEvent::Start;
     loop {
         let mut wake_at = None;
         for effect in lend.with(|node| lookup.on_event(clock.now().steady, node.tree(), event)) {
             match effect {
-                Effect::Ask { attempt, ask } => {
+                LookupEffect::Ask { attempt, request } => {
                     let Some(source) = lend.with(|node| way.source(node, attempt)) else {
                         continue;
                     };
@@ -138,9 +147,9 @@ pub(super) async fn look_up(
                         .entry(attempt)
                         .or_insert_with(|| lookup_link::open(source, attempt, settings.attempt_timeout, words.clone()));
                     // The queue has room for what one attempt asks; a link that is gone says so by itself.
-                    let _ = link.try_send(ask);
+                    let _ = link.try_send(request);
                 }
-                Effect::Blame { attempt, fault } => {
+                LookupEffect::Report { attempt, fault } => {
                     links.remove(&attempt);
                     if let Some((server, conn)) = servers.remove(&attempt) {
                         // Heights of operations would help to guess the name.
@@ -151,9 +160,9 @@ pub(super) async fn look_up(
                         }
                     }
                 }
-                Effect::Abandon(attempt) => drop(links.remove(&attempt)),
-                Effect::WakeAt(at) => wake_at = Some(at),
-                Effect::Finished(result) => return Ok(result?),
+                LookupEffect::Abandon(attempt) => drop(links.remove(&attempt)),
+                LookupEffect::WakeAt(at) => wake_at = Some(at),
+                LookupEffect::Finished(result) => return Ok(result?),
             }
         }
         let wake = wake_at.unwrap_or(clock.now().steady + settings.attempt_timeout);
@@ -165,10 +174,10 @@ pub(super) async fn look_up(
                         lend.with(|node| node.learn_pin(&server, pin));
                     }
                     servers.insert(attempt, (server, leased));
-                    Event::Assigned { attempt, server: index }
+                    LookupEvent::Assigned { attempt, server: index }
                 }
             },
-            () = sleep_until(clock.instant(wake)) => Event::Tick,
+            () = sleep_until(clock.instant(wake)) => LookupEvent::Tick,
         };
     }
 }
@@ -191,12 +200,14 @@ pub(super) async fn history(
         match history_over(&mut lend, name, &link, &mut inbox).await {
             Ok((entries, 0)) if entries.is_empty() => denied = true,
             Ok(found) => return Ok(found),
-            Err(NodeError::History { reasons: why }) => reasons.extend(why),
             // No further attempt would get a connection.
-            Err(error @ NodeError::Lookup(LookupError::Unreachable { .. })) if !denied && reasons.is_empty() => {
-                return Err(error);
+            Err(HistoryFailure::Link(failure))
+                if failure.scope() == FailureScope::Everything && !denied && reasons.is_empty() =>
+            {
+                let reasons = vec![failure.into()];
+                return Err(LookupError::Unreachable { reasons }.into());
             }
-            Err(error) => reasons.push(error.to_string()),
+            Err(failure) => reasons.push(failure),
         }
     }
     if denied {
@@ -208,14 +219,12 @@ pub(super) async fn history(
 async fn history_over(
     lend: &mut impl Lend,
     name: &NameId,
-    link: &mpsc::Sender<Ask>,
+    link: &mpsc::Sender<LookupRequest>,
     inbox: &mut mpsc::Receiver<Word>,
-) -> Result<(Vec<ProvenEntry>, usize), NodeError> {
-    let failed = |reason: &str| NodeError::History {
-        reasons: vec![reason.to_owned()],
-    };
-    let Event::History { entries, .. } = ask(lend, link, inbox, Ask::History(name.scripthash())).await? else {
-        return Err(failed("server gave no history"));
+) -> Result<(Vec<ProvenEntry>, usize), HistoryFailure> {
+    let request = LookupRequest::History(name.scripthash());
+    let LookupEvent::History { entries, .. } = ask(lend, link, inbox, request).await? else {
+        return Err(HistoryFailure::NoHistory);
     };
     let lowest = lend.with(|node| node.tree().lowest()).unwrap_or_default();
     let kept: Vec<(Txid, Height)> = entries
@@ -225,19 +234,16 @@ async fn history_over(
         .collect();
     let mut proven = Vec::with_capacity(kept.len());
     for wanted in kept.chunks(HISTORY_FLIGHT) {
-        let Event::Transactions { links, .. } = ask(lend, link, inbox, Ask::Transactions(wanted.to_vec())).await?
-        else {
-            return Err(failed("server gave no transactions"));
+        let request = LookupRequest::Transactions(wanted.to_vec());
+        let LookupEvent::Transactions { links, .. } = ask(lend, link, inbox, request).await? else {
+            return Err(HistoryFailure::NoTransactions);
         };
         if links.len() != wanted.len() {
-            return Err(failed("server gave other transactions"));
+            return Err(HistoryFailure::OtherTransactions);
         }
         for (link, (txid, height)) in links.iter().zip(wanted) {
             let entry = lend.with(|node| prove(node, name, link, *txid));
-            proven.push(entry.map_err(|source| NodeError::HistoryEntry {
-                height: *height,
-                source,
-            })?);
+            proven.push(entry.map_err(|error| HistoryFailure::Entry { height: *height, error })?);
         }
     }
     Ok((proven, entries.len() - kept.len()))
@@ -245,12 +251,11 @@ async fn history_over(
 
 async fn ask(
     lend: &mut impl Lend,
-    link: &mpsc::Sender<Ask>,
+    link: &mpsc::Sender<LookupRequest>,
     inbox: &mut mpsc::Receiver<Word>,
-    ask: Ask,
-) -> Result<Event, NodeError> {
-    let failed = |reason: String| NodeError::History { reasons: vec![reason] };
-    link.try_send(ask).map_err(|error| failed(error.to_string()))?;
+    request: LookupRequest,
+) -> Result<LookupEvent, HistoryFailure> {
+    link.try_send(request).map_err(|_| HistoryFailure::Ended)?;
     loop {
         match inbox.recv().await {
             Some(Word::Connected { server, pin, .. }) => {
@@ -258,13 +263,9 @@ async fn ask(
                     lend.with(|node| node.learn_pin(&server, pin));
                 }
             }
-            Some(Word::Event(Event::Failed { reason, .. })) => return Err(failed(reason)),
-            Some(Word::Event(Event::Unreachable { reason, .. })) => {
-                let reasons = vec![reason];
-                return Err(LookupError::Unreachable { reasons }.into());
-            }
+            Some(Word::Event(LookupEvent::Failed { failure, .. })) => return Err(failure.into()),
             Some(Word::Event(event)) => return Ok(event),
-            None => return Err(failed("connection ended".to_owned())),
+            None => return Err(HistoryFailure::Ended),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::chain::sync::{Limits, Progress};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::name::policy::check_tip_age;
-use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
+use crate::net::{self, DialError, Dialer, Pin, Proxy, ServerAddr};
 use crate::reputation::{ServerIndex, ServerReputation, SyncEvidence};
 use crate::time::Timestamp;
 
@@ -48,7 +48,7 @@ pub struct NodeConfig {
     /// The way out.
     pub proxy: Proxy,
     /// How long it may take to open a connection.
-    pub connection_limits: net::Limits,
+    pub connection_limits: net::ConnectionLimits,
 }
 
 /// A light client with its data folder.
@@ -62,10 +62,12 @@ pub struct Node {
     servers: Vec<ServerAddr>,
     /// What is known of the servers, in their order: for header sync, the pool and lookups alike.
     reputation: ServerReputation,
+    /// Why header sync could not get out of this machine when it tried last, if so: for the message.
+    pub(super) way_out: Option<DialError>,
     /// The greatest height that servers claim.
     pub(super) claimed_height: Height,
     clock: Clock,
-    connection_limits: net::Limits,
+    connection_limits: net::ConnectionLimits,
     connections: u64,
 }
 
@@ -82,7 +84,7 @@ impl Node {
         let mut tree = HeaderTree::new(config.network.params(), config.anchor);
         let path = folder.file(STORE);
         let opened = HeaderStore::open(&path, &mut tree);
-        let (store, rebuilt) = opened.map_err(|source| NodeError::Store { path, source })?;
+        let (store, rebuilt) = opened.map_err(|error| NodeError::Store { path, error })?;
         let mut servers = config.servers;
         // No server is everybody's first.
         servers.shuffle(&mut rand::rng());
@@ -95,6 +97,7 @@ impl Node {
             dialer: Arc::new(Dialer::new(config.proxy)?),
             reputation: ServerReputation::new(servers.len(), ServerReputation::BACK_OFF),
             servers,
+            way_out: None,
             clock: Clock::start(),
             connection_limits: config.connection_limits,
             connections: 0,
@@ -156,7 +159,10 @@ impl Node {
             ..
         }) = last
         else {
-            return Err(NodeError::NoServer { servers: Vec::new() });
+            return Err(NodeError::NoServer {
+                servers: Vec::new(),
+                way_out: None,
+            });
         };
         self.note_claim(claimed);
         self.note_sync(&servers);
@@ -165,7 +171,10 @@ impl Node {
                 tip: self.tree.tip(),
                 servers,
             }),
-            Stage::Running | Stage::Exhausted => Err(NodeError::NoServer { servers }),
+            Stage::Running | Stage::Exhausted => {
+                let way_out = self.way_out.take();
+                Err(NodeError::NoServer { servers, way_out })
+            }
         }
     }
 
@@ -228,7 +237,7 @@ impl Node {
         Arc::clone(&self.dialer)
     }
 
-    pub(super) fn connection_limits(&self) -> net::Limits {
+    pub(super) fn connection_limits(&self) -> net::ConnectionLimits {
         self.connection_limits
     }
 
@@ -245,18 +254,18 @@ impl Node {
     /// Writes the best chain's headers of these heights.
     pub(super) fn store_headers(&mut self, from: Height, to: Height) -> Result<(), NodeError> {
         let written = self.store.write(&self.tree, from, to);
-        written.map_err(|source| NodeError::Store {
+        written.map_err(|error| NodeError::Store {
             path: self.folder.file(STORE),
-            source,
+            error,
         })
     }
 
     /// Notes that headers of the best chain were proved, and where it ends.
     pub(super) fn store_proved(&mut self, heights: &[Height]) -> Result<(), NodeError> {
         let written = self.store.write_proved(&self.tree, heights);
-        written.map_err(|source| NodeError::Store {
+        written.map_err(|error| NodeError::Store {
             path: self.folder.file(STORE),
-            source,
+            error,
         })
     }
 
@@ -288,7 +297,7 @@ mod tests {
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![server.clone()],
             proxy: Proxy::Direct,
-            connection_limits: net::Limits::default(),
+            connection_limits: net::ConnectionLimits::default(),
         };
         let (mut node, _) = Node::open(config).unwrap();
         // No file can be made where a folder is.

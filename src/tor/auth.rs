@@ -41,9 +41,7 @@ pub enum AuthError {
     #[error("the reply to PROTOCOLINFO cannot be read")]
     Protocol,
     /// It wants a password.
-    #[error(
-        "Tor wants a password on its control port; give it with --control-password, or set CookieAuthentication 1 in torrc"
-    )]
+    #[error("Tor wants a password on its control port")]
     PasswordWanted,
     /// It wants what nobody here can give.
     #[error("Tor takes none of cookie, password and nothing on its control port; set CookieAuthentication 1 in torrc")]

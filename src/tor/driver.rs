@@ -134,9 +134,7 @@ pub enum SessionError {
     #[error("Tor does not answer on its control port")]
     Silent,
     /// Its cookie can't be read.
-    #[error(
-        "cannot read Tor's control cookie {path}; be a member of the group that owns it (debian-tor on Debian), or name it with --control-cookie"
-    )]
+    #[error("cannot read Tor's control cookie {path}")]
     Cookie {
         /// The file.
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! Codes and parameters of the methods, without a node.
 
 use super::*;
-use crate::name::lookup::LookupError;
+use crate::name::lookup::{FailureScope, LinkFailure, LookupError};
 use crate::name::policy::NotSynchronized;
 
 #[test]
@@ -15,7 +15,7 @@ fn codes_of_the_nodes_errors() {
         reason: stale,
         servers: Vec::new(),
     };
-    let reasons = vec!["it is slow".to_owned()];
+    let reasons = vec![LinkFailure::new(FailureScope::Attempt, "it is slow").into()];
     for (error, code, message) in [
         (
             NodeError::Syncing { done: 1, total: 2 },
@@ -23,7 +23,14 @@ fn codes_of_the_nodes_errors() {
             "Synchronising headers: 1 of 2",
         ),
         (stale, -10, "Namecoin is downloading blocks..."),
-        (NodeError::NoServer { servers: Vec::new() }, -9, "no server"),
+        (
+            NodeError::NoServer {
+                servers: Vec::new(),
+                way_out: None,
+            },
+            -9,
+            "no server",
+        ),
         (NodeError::Busy { limit: 7 }, -1, "7 lookups are in work already"),
         (
             NodeError::Lookup(LookupError::NoAnswer {

@@ -10,7 +10,11 @@ pub mod reply;
 pub mod request;
 mod wire;
 
-pub use exchange::{AnswerError, Exchange, ServerError, ServerErrorKind, Violation};
+pub use exchange::{
+    AnswerError, Exchange, ExchangeEffect, ExchangeEnd, ExchangeEvent, ServerError, ServerErrorKind, Violation,
+};
 pub use framing::LineBuffer;
-pub use reply::{Features, HeaderChunk, HeaderTip, HistoryEntry, MerkleProof, Reply, ReplyError, ServerVersion};
-pub use request::{ProtocolVersion, Request, VersionRange};
+pub use reply::{
+    ElectrumReply, Features, HeaderChunk, HeaderTip, HistoryEntry, MerkleProof, ReplyError, ServerVersion,
+};
+pub use request::{ElectrumRequest, ProtocolVersion, VersionRange};
