@@ -4,6 +4,9 @@
 //! applications, offer a proxy to go without credentials beside logging in, and do so without a word when it chooses that.
 //! Tor would then put the stream on one circuit with others. Source of the messages: RFC 1928, section 3.
 
+/// The message that offers user name and password alone, for who can choose what is offered.
+pub(crate) const OFFER_LOGIN: [u8; 3] = [5, 1, 2];
+
 /// The byte by which a proxy chooses to go without credentials.
 const NO_AUTHENTICATION: u8 = 0;
 
