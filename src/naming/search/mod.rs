@@ -80,7 +80,7 @@ enum Stop {
 }
 
 /// What records of one type a name has.
-enum Has {
+enum NameRecords {
     Records(Vec<RData>),
     /// Another name, in a zone of ours or not.
     Alias(Name),
@@ -108,15 +108,15 @@ impl Search<'_> {
             let mut alias = None;
             for kind in [RecordType::A, RecordType::AAAA] {
                 match self.ask(&name, kind)? {
-                    Has::Records(data) => {
+                    NameRecords::Records(data) => {
                         let addresses = data.iter().filter_map(RData::ip_addr);
                         return self.address(&addresses.collect::<Vec<_>>());
                     }
-                    Has::Alias(target) => {
+                    NameRecords::Alias(target) => {
                         alias = Some(target);
                         break;
                     }
-                    Has::Nothing(failure) => missing = failure,
+                    NameRecords::Nothing(failure) => missing = failure,
                 }
             }
             let Some(target) = alias else {
@@ -148,15 +148,15 @@ impl Search<'_> {
         };
         loop {
             match self.ask(&owner, RecordType::TXT)? {
-                Has::Records(data) => {
+                NameRecords::Records(data) => {
                     let services: Vec<OnionName> = data.iter().filter_map(first_string_as_service).collect();
                     return Ok(self.chosen(&services).cloned());
                 }
-                Has::Alias(target) if self.is_ours(&target) => {
+                NameRecords::Alias(target) if self.is_ours(&target) => {
                     self.follow()?;
                     owner = target;
                 }
-                Has::Alias(_) | Has::Nothing(_) => return Ok(None),
+                NameRecords::Alias(_) | NameRecords::Nothing(_) => return Ok(None),
             }
         }
     }
@@ -183,15 +183,15 @@ impl Search<'_> {
         fits.then_some(target).ok_or(Stop::Failed(Failure::NoTarget))
     }
 
-    fn ask(&mut self, name: &Name, kind: RecordType) -> Result<Has, Stop> {
+    fn ask(&mut self, name: &Name, kind: RecordType) -> Result<NameRecords, Stop> {
         let question = Question::new(name.clone(), kind, DNSClass::IN);
         let reply = match engine::answer(self.settings, &question, &mut *self.known) {
             engine::Step::Reply(reply) => reply,
             engine::Step::Need(names) => return Err(Stop::Need(names)),
         };
         let failure = match (reply.code, reply.note) {
-            (ResponseCode::NoError, _) => return Ok(has(&reply.answers, &question.lower, kind)),
-            (ResponseCode::NXDomain, _) => return Ok(Has::Nothing(Failure::NotRegistered)),
+            (ResponseCode::NoError, _) => return Ok(records_of(&reply.answers, &question.lower, kind)),
+            (ResponseCode::NXDomain, _) => return Ok(NameRecords::Nothing(Failure::NotRegistered)),
             (ResponseCode::YXDomain, _) | (_, Some(Note::Unreadable | Note::Lame)) => Failure::Broken,
             (_, Some(Note::Timeout)) => Failure::Timeout,
             _ => Failure::Unavailable,
@@ -201,18 +201,18 @@ impl Search<'_> {
 }
 
 /// Returns what records say that a name has of a type.
-fn has(records: &[Record], name: &Name, kind: RecordType) -> Has {
+fn records_of(records: &[Record], name: &Name, kind: RecordType) -> NameRecords {
     let data = |kind| {
         let of_kind = records.iter().filter(move |record| record.record_type() == kind);
         of_kind.filter(|record| record.name.to_lowercase() == *name)
     };
     let found: Vec<RData> = data(kind).map(|record| record.data.clone()).collect();
     if !found.is_empty() {
-        return Has::Records(found);
+        return NameRecords::Records(found);
     }
     match data(RecordType::CNAME).next().map(|record| &record.data) {
-        Some(RData::CNAME(target)) => Has::Alias(target.0.to_lowercase()),
-        _ => Has::Nothing(Failure::NoTarget),
+        Some(RData::CNAME(target)) => NameRecords::Alias(target.0.to_lowercase()),
+        _ => NameRecords::Nothing(Failure::NoTarget),
     }
 }
 

@@ -15,14 +15,14 @@ use crate::prop279::line::{OutgoingQuery, VERSION};
 use crate::prop279::line_decoder::{LineDecoder, PluginLine};
 use crate::prop279::write_buffer::WriteBuffer;
 
-/// Bytes that are read at a time.
+/// How many bytes are read at a time.
 const CHUNK: usize = 8 << 10;
 
-/// Most bytes that wait for the plugin to read them: as many queries as there may be, with long names and IDs.
+/// Most bytes that the plugin has not read: room for as many queries as there may be, with long names and IDs.
 const MAX_WAITING: usize = 4 << 20;
 
 /// How long a plugin may take to end when its input is closed.
-const FAREWELL: Duration = Duration::from_secs(2);
+const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A plugin that runs. Dropping it kills it.
 pub(super) struct Child {
@@ -93,7 +93,7 @@ impl Child {
             ..
         } = self;
         drop((input, output));
-        let _ = timeout(FAREWELL, process.wait()).await;
+        let _ = timeout(EXIT_PATIENCE, process.wait()).await;
     }
 }
 

@@ -84,7 +84,7 @@ impl PluginHost {
         };
         let key = QueryKey(self.keys.fetch_add(1, Ordering::Relaxed));
         let (sender, answer) = oneshot::channel();
-        let _hold = Hold {
+        let _cancel = CancelOnDrop {
             key,
             commands: self.commands.clone(),
         };
@@ -107,12 +107,12 @@ impl PluginHost {
 }
 
 /// Cancels a query when nobody waits for it any more. One that has been answered is not open, so that does nothing.
-struct Hold {
+struct CancelOnDrop {
     key: QueryKey,
     commands: mpsc::UnboundedSender<Command>,
 }
 
-impl Drop for Hold {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let _ = self.commands.send(Command::Cancel(self.key));
     }

@@ -16,18 +16,17 @@ use super::write_buffer::WriteBuffer;
 use crate::isolation::IsolationId;
 use crate::naming::target::{Failure, Target};
 
-/// Bytes that are read at a time.
+/// How many bytes are read at a time.
 const CHUNK: usize = 4 << 10;
 
-/// How long the last replies may take to go out when all is said: a caller that has closed the input may have forgotten
-/// about the output.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long it may take to write the last replies: a caller that has closed the input may not read the output any more.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Says that it is ready and answers queries until the input ends and they are answered, or at once until `stop` is
+/// Announces that the plugin is ready and answers queries, until the input has ended and all are answered, or `stop` is
 /// ready. Names are looked up by `resolve`, each in a task that is aborted when its query is cancelled.
 ///
-/// Nothing more is read while the output does not take what has been written, so a caller that only asks makes nothing
-/// grow.
+/// Nothing more is read while the output does not take what has been written, so that a caller which only asks makes
+/// nothing grow.
 ///
 /// # Errors
 ///
@@ -71,11 +70,11 @@ where
     }
     tokio::select! {
         () = &mut stop => Ok(()),
-        written = timeout(LAST_WORDS, state.out.write_to(&mut output)) => written?,
+        written = timeout(FLUSH_PATIENCE, state.out.write_to(&mut output)) => written?,
     }
 }
 
-/// Says that it can't start. The message must tell nothing of names.
+/// Announces that the plugin can't start. The message must tell nothing of names.
 ///
 /// # Errors
 ///
