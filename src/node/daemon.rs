@@ -8,9 +8,9 @@ use tokio::time::sleep;
 use super::callers::CacheSettings;
 use super::connections::{Connections, Leases};
 use super::handle::Handle;
-use super::header_sync::{Glimpse, HeaderSync, Stage};
+use super::header_sync::{HeaderSyncDriver, Stage, SyncStatus};
 use super::{Node, NodeError};
-use crate::chain::sync::Limits;
+use crate::chain::sync::HeaderSyncLimits;
 use crate::name::lookup::LookupSettings;
 use crate::net::pool;
 
@@ -24,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DaemonSettings {
     /// Header sync.
-    pub sync: Limits,
+    pub sync: HeaderSyncLimits,
     /// Connections of lookups.
     pub pool: pool::Settings,
     /// Lookups.
@@ -41,7 +41,7 @@ pub struct DaemonSettings {
 impl Default for DaemonSettings {
     fn default() -> Self {
         Self {
-            sync: Limits::default(),
+            sync: HeaderSyncLimits::default(),
             pool: pool::Settings::default(),
             lookup: LookupSettings::default(),
             // As many as JSON-RPC lets callers have at once.
@@ -83,12 +83,12 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
     let mut pause = FIRST_PAUSE;
     loop {
         let watcher = handle.clone();
-        HeaderSync::run(handle.clone(), handle.settings().sync, |glimpse| {
-            if glimpse.stage == Stage::Synced {
+        HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
+            if status.stage == Stage::Synced {
                 pause = FIRST_PAUSE;
             }
-            let exhausted = glimpse.stage == Stage::Exhausted;
-            note(&watcher, glimpse);
+            let exhausted = status.stage == Stage::Exhausted;
+            note(&watcher, status);
             if exhausted {
                 ControlFlow::Break(())
             } else {
@@ -103,13 +103,13 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
 }
 
 /// Takes down where header sync stands.
-fn note(handle: &Handle, glimpse: Glimpse) {
-    let Glimpse {
+fn note(handle: &Handle, status: SyncStatus) {
+    let SyncStatus {
         progress,
         stage,
         servers,
         claimed,
-    } = glimpse;
+    } = status;
     let mut state = handle.state();
     state.progress = progress;
     if stage == Stage::Synced && !state.synchronized {

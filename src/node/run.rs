@@ -10,11 +10,11 @@ use rand::seq::SliceRandom;
 use super::NodeError;
 use super::clock::Clock;
 use super::folder::Folder;
-use super::header_sync::{Glimpse, HeaderSync, Stage};
+use super::header_sync::{HeaderSyncDriver, Stage, SyncStatus};
 use super::known_servers::{self, KnownServers};
 use super::report::{ServerResult, SyncReport};
 use super::store::{HeaderStore, Rebuilt};
-use crate::chain::sync::{Limits, Progress};
+use crate::chain::sync::{HeaderSyncLimits, Progress};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::name::policy::check_tip_age;
@@ -141,14 +141,14 @@ impl Node {
     /// [`NodeError::NoServer`] when no server could be used, [`NodeError::Store`] when headers can't be written.
     pub async fn sync(
         &mut self,
-        limits: Limits,
+        limits: HeaderSyncLimits,
         mut on_progress: impl FnMut(Progress),
     ) -> Result<SyncReport, NodeError> {
         let mut last = None;
-        HeaderSync::run(&mut *self, limits, |glimpse| {
-            on_progress(glimpse.progress);
-            let over = glimpse.stage != Stage::Running;
-            last = over.then_some(glimpse);
+        HeaderSyncDriver::run(&mut *self, limits, |status| {
+            on_progress(status.progress);
+            let over = status.stage != Stage::Running;
+            last = over.then_some(status);
             if over {
                 ControlFlow::Break(())
             } else {
@@ -156,7 +156,7 @@ impl Node {
             }
         })
         .await?;
-        let Some(Glimpse {
+        let Some(SyncStatus {
             stage,
             servers,
             claimed,
@@ -275,6 +275,7 @@ impl Node {
 mod tests {
     use super::*;
     use crate::net::Fingerprint;
+    use crate::node::ServerStanding;
 
     #[test]
     fn what_can_not_be_written_is_remembered_all_the_same() {
@@ -298,6 +299,7 @@ mod tests {
         assert_eq!(node.pin(&server), Some(pin));
         let result = ServerResult {
             address: server.to_string(),
+            state: ServerStanding::Good,
             result: "ok".to_owned(),
             claimed_height: Some(node.tree().tip().height),
             headers: 0,
