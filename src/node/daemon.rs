@@ -10,15 +10,13 @@ use super::connections::{Connections, Leases};
 use super::handle::Handle;
 use super::header_sync::{HeaderSyncDriver, Stage, SyncStatus};
 use super::{Node, NodeError};
+use crate::backoff::Backoff;
 use crate::chain::sync::HeaderSyncLimits;
 use crate::name::lookup::LookupSettings;
 use crate::net::pool;
 
-/// The pause before header sync begins anew when no server could be used; doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-
-/// Longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pauses before header sync begins anew when no server could be used.
+const SYNC_PAUSES: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(30));
 
 /// How a daemon goes about it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,11 +64,10 @@ pub async fn run_daemon<F>(
 where
     F: Future<Output = Result<(), NodeError>>,
 {
-    let servers = node.servers().len();
     let clock = node.clock();
     let (leases, commands) = Leases::channel();
     let handle = Handle::new(node, settings, leases);
-    let connections = Connections::new(handle.clone(), servers, settings.pool, clock, commands);
+    let connections = Connections::new(handle.clone(), settings.pool, clock, commands);
     tokio::select! {
         end = keep_synced(handle.clone()) => end,
         never = connections.run() => match never {},
@@ -80,12 +77,12 @@ where
 
 /// Keeps the headers up to date for ever.
 async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     loop {
         let watcher = handle.clone();
         HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
             if status.stage == Stage::Synced {
-                pause = FIRST_PAUSE;
+                failures = 0;
             }
             let exhausted = status.stage == Stage::Exhausted;
             note(&watcher, status);
@@ -96,9 +93,10 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
             }
         })
         .await?;
+        let pause = SYNC_PAUSES.pause(failures);
+        failures += 1;
         tracing::warn!("no server gives headers; trying again in {} seconds", pause.as_secs());
         sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -5,6 +5,7 @@ use bitcoin::BlockHash;
 use super::LinkError;
 use crate::chain::Height;
 use crate::isolation::ConnId;
+use crate::reputation::ServerIndex;
 use crate::time::Moment;
 
 /// A request for headers, in the words of the chain.
@@ -52,10 +53,6 @@ impl HeaderRequest {
 /// The number of a [`HeaderRequest`], never reused by one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
-
-/// The place of a server in the list that the machine was made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerIndex(pub usize);
 
 /// The tip that a server claims: a statement, not a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -69,7 +69,7 @@ mod skeleton_sync;
 mod tests;
 mod verdict;
 
-pub use event::{ClaimedTip, HeaderRequest, HeaderSyncEffect, HeaderSyncEvent, RequestId, ServerIndex};
+pub use event::{ClaimedTip, HeaderRequest, HeaderSyncEffect, HeaderSyncEvent, RequestId};
 pub use fault::{CloseReason, LinkError, LinkErrorKind, ServerFault};
 pub use header_sync::HeaderSync;
 pub use limits::{HeaderSyncLimits, Verification};

@@ -14,6 +14,7 @@
 use super::peers::{AGREEING_SERVERS, PeerPhase, PeerTable};
 use super::{HeaderSyncEffect, HeaderSyncLimits, backfill};
 use crate::chain::HeaderTree;
+use crate::reputation::SyncReputation;
 use crate::time::{Moment, Now};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,13 @@ impl Verdict {
     }
 
     /// Says whether everything that the reachable servers know is known.
-    pub(super) fn is_synced(&self, tree: &HeaderTree, peers: &PeerTable, now: Now) -> bool {
+    pub(super) fn is_synced(
+        &self,
+        tree: &HeaderTree,
+        peers: &PeerTable,
+        reputation: &SyncReputation,
+        now: Now,
+    ) -> bool {
         if !backfill::is_done(tree) || !peers.any_in(PeerPhase::Settled) {
             return false;
         }
@@ -71,7 +78,7 @@ impl Verdict {
         if peers.values().any(|peer| peer.phase != PeerPhase::Settled) && !(stalled && waited) {
             return false;
         }
-        if !peers.has_more_servers(now.steady) {
+        if !peers.has_more_servers(reputation, now.steady) {
             return true;
         }
         let tip = tree.tip();
@@ -82,10 +89,16 @@ impl Verdict {
     }
 
     /// Tells how it ended, unless that was told already.
-    pub(super) fn tell(&mut self, tree: &HeaderTree, peers: &PeerTable, now: Now) -> Option<HeaderSyncEffect> {
-        let (stage, effect) = if self.is_synced(tree, peers, now) {
+    pub(super) fn tell(
+        &mut self,
+        tree: &HeaderTree,
+        peers: &PeerTable,
+        reputation: &SyncReputation,
+        now: Now,
+    ) -> Option<HeaderSyncEffect> {
+        let (stage, effect) = if self.is_synced(tree, peers, reputation, now) {
             (Stage::Synced, HeaderSyncEffect::Synced)
-        } else if peers.is_empty() && !peers.has_more_servers(now.steady) {
+        } else if peers.is_empty() && !peers.has_more_servers(reputation, now.steady) {
             (Stage::Exhausted, HeaderSyncEffect::Exhausted)
         } else {
             return None;
