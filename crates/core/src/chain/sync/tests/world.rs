@@ -474,7 +474,7 @@ impl World {
                 self.wake = Some(at);
             }
             verdict @ (HeaderSyncEffect::Synced | HeaderSyncEffect::Exhausted) => {
-                self.verdicts.push((self.now, verdict))
+                self.verdicts.push((self.now, verdict));
             }
         }
     }
