@@ -61,7 +61,8 @@ pub(super) struct SyncStatus {
 pub(super) struct HeaderSyncDriver<L> {
     lend: L,
     clock: Clock,
-    machine: HeaderSync,
+    /// Boxed, so that the futures around it stay small.
+    machine: Box<HeaderSync>,
     limits: HeaderSyncLimits,
     links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
     events: mpsc::Sender<LinkEvent>,
@@ -85,7 +86,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
         let mut sync = Self {
             lend,
             clock,
-            machine: HeaderSync::new(servers, limits, rand::random()),
+            machine: Box::new(HeaderSync::new(servers, limits, rand::random())),
             limits,
             links: BTreeMap::new(),
             events,
