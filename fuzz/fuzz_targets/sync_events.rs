@@ -10,10 +10,11 @@ use bitcoin::hashes::{Hash, sha256d};
 use isonym::chain::sampling::Assurance;
 use isonym::chain::sync::{
     ClaimedTip, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError, LinkErrorKind,
-    RequestId, ServerIndex, Verification,
+    RequestId, Verification,
 };
 use isonym::chain::{Anchor, HeaderTree, Height, Network, PureHeader};
 use isonym::isolation::ConnId;
+use isonym::reputation::{ServerIndex, SyncReputation};
 use isonym::time::{Moment, Now, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
@@ -239,6 +240,7 @@ fuzz_target!(|data: &[u8]| {
         ..LIMITS
     };
     let mut sync = HeaderSync::new(SERVERS, limits, [choice; 32]);
+    let mut reputation = SyncReputation::new(SERVERS);
     let mut now = Now {
         wall: WALL,
         steady: Moment(0),
@@ -249,7 +251,7 @@ fuzz_target!(|data: &[u8]| {
     for _ in 0..MOST_EVENTS {
         let Some(event) = next.take() else { return };
         let (before, lowest) = (tree.tip(), tree.lowest());
-        let effects = sync.on_event(&mut tree, now, event);
+        let effects = sync.on_event(&mut tree, &mut reputation, now, event);
         let after = tree.tip();
         assert!(after.chainwork >= before.chainwork);
         // The machine takes as many connections as it is told of; each gets so many questions, or is closed.

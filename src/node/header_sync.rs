@@ -14,9 +14,10 @@ use super::report::ServerResult;
 use super::run::Node;
 use crate::chain::Height;
 use crate::chain::sync::{
-    HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId, ServerIndex,
+    HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId,
 };
 use crate::isolation::ConnId;
+use crate::reputation::ServerIndex;
 use crate::time::Moment;
 
 /// Events that may wait for the driver. Links wait when it is busy, and their servers with them.
@@ -54,7 +55,8 @@ pub(super) struct SyncStatus {
 pub(super) struct HeaderSyncDriver<L> {
     lend: L,
     clock: Clock,
-    machine: HeaderSync,
+    /// Boxed, so that the futures around it stay small.
+    machine: Box<HeaderSync>,
     limits: HeaderSyncLimits,
     links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
     events: mpsc::Sender<LinkEvent>,
@@ -71,11 +73,14 @@ impl<L: Lend> HeaderSyncDriver<L> {
         mut watch: impl FnMut(SyncStatus) -> ControlFlow<()>,
     ) -> Result<(), NodeError> {
         let (events, mut inbox) = mpsc::channel(QUEUE);
-        let (servers, clock) = lend.with(|node| (node.servers().len(), node.clock()));
+        let (servers, clock) = lend.with(|node| {
+            node.reputation_mut().header_sync_mut().begin();
+            (node.servers().len(), node.clock())
+        });
         let mut sync = Self {
             lend,
             clock,
-            machine: HeaderSync::new(servers, limits, rand::random()),
+            machine: Box::new(HeaderSync::new(servers, limits, rand::random())),
             limits,
             links: BTreeMap::new(),
             events,
@@ -129,7 +134,8 @@ impl<L: Lend> HeaderSyncDriver<L> {
         let machine = &mut self.machine;
         let (effects, lowest) = self.lend.with(|node| {
             let lowest = node.tree().lowest();
-            (machine.on_event(node.tree_mut(), now, event), lowest)
+            let (tree, reputation) = node.header_sync_state();
+            (machine.on_event(tree, reputation, now, event), lowest)
         });
         self.wake_at = None;
         for effect in effects {
