@@ -14,9 +14,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders, lowest first; those of one row are at one height.
-const LINE: [&[&str]; 15] = [
+const LINE: [&[&str]; 16] = [
     &["time"],
-    &["isolation"],
+    &["isolation", "backoff"],
+    &["reputation"],
     &["chain"],
     &["name"],
     &["electrum"],
