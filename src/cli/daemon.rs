@@ -18,8 +18,9 @@ use isonym::dns::backend::Backend;
 use isonym::dns::book::CacheSettings;
 use isonym::naming::namer::NameResolver;
 use isonym::node::{Handle, run_daemon};
-use isonym::rpc::client::{Client, ClientError, Dialect, Login};
-use isonym::rpc::cookie::Cookie;
+use isonym::jsonrpc;
+use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login};
+use isonym::jsonrpc::cookie::Cookie;
 use isonym::rpc::{self, Defaults, Encodings, Guard, Methods, server};
 use isonym::socks::identity::IdentityEpoch;
 
@@ -318,7 +319,7 @@ async fn ask(settings: &Settings, address: SocketAddr, method: &str, params: &Va
             print_json(&value)?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(ClientError::Rpc(error)) if error.code == rpc::code::NAME => {
+        Err(ClientError::Rpc(error)) if error.code == jsonrpc::code::NAME => {
             say(format_args!("{}", error.message));
             Ok(ExitCode::from(ABSENT))
         }
@@ -332,7 +333,7 @@ pub(super) fn client(settings: &Settings, address: SocketAddr) -> Result<Client>
         Some(credentials) => Login::Password(credentials.clone()),
         None => Login::Cookie(settings.folder.join(COOKIE_FILE)),
     };
-    let settings = rpc::client::Settings {
+    let settings = jsonrpc::client::ClientSettings {
         url: format!("http://{address}"),
         login,
         dialect: Dialect::Core,

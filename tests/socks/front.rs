@@ -7,7 +7,7 @@ use std::time::Duration;
 use isonym::dns;
 use isonym::dns::book::CacheSettings;
 use isonym::naming::namer::NameResolver;
-use isonym::rpc::client::{self, Client, Dialect, Login};
+use isonym::jsonrpc::client::{self, Client, Dialect, Login};
 use isonym::socks::identity::{IdentityEpoch, IsolationFlags};
 use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 use serde_json::json;
