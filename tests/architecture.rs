@@ -504,7 +504,7 @@ fn good_samples_pass() {
             "#[cfg(test)] mod tests { use crate::sim::World; use std::fs; }",
         ),
         ("net/dialer.rs", "use tokio::net::TcpStream; use crate::electrum::Ask;"),
-        ("cli/playground.rs", "use isonym::sim::World; use isonym::node::Handle;"),
+        ("cli/playground.rs", "use isonym_sim::World; use isonym::node::Handle;"),
         (
             "sim/host.rs",
             "use tokio::net::TcpListener; use crate::net::ServerAddress;",

@@ -17,9 +17,9 @@ use isonym::name::Outcome;
 use isonym::name::lookup::{LookupError, LookupSettings};
 use isonym::name::policy::{NotSynchronized, check_tip_age};
 use isonym::node::{NodeError, SyncReport};
-use isonym::sim::wallet::Signer;
-use isonym::sim::{AddressKind, AuxPowKind, Fault, Flaw, Release, SharedWorld, Work};
 use isonym::time::Timestamp;
+use isonym_sim::wallet::Signer;
+use isonym_sim::{AddressKind, AuxPowKind, Fault, Flaw, Release, SharedWorld, Work};
 
 use stage::{ENOUGH, NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, value, world};
 

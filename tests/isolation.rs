@@ -22,10 +22,10 @@ use isonym::name::Outcome;
 use isonym::name::lookup::LookupError;
 use isonym::net;
 use isonym::node::{Node, NodeConfig, NodeError};
-use isonym::sim::ledger::{Connection, Target};
-use isonym::sim::proxy::{Mode, Refusal};
-use isonym::sim::{AddressKind, Fault, Ledger, Proxy, Release, World};
 use isonym::time::Timestamp;
+use isonym_sim::ledger::{Connection, Target};
+use isonym_sim::proxy::{Mode, Refusal};
+use isonym_sim::{AddressKind, Fault, Ledger, Proxy, Release, World};
 use tracing_subscriber::filter::LevelFilter;
 
 use stage::{ENOUGH, NAME, OLD_VALUE, Stage, VALUE, lookup_settings, name_id, sync, value, world};

@@ -13,9 +13,9 @@ mod program;
 
 use std::time::Duration;
 
-use isonym::sim::link::Link;
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::link::Link;
+use isonym_sim::{AddressKind, World};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 

@@ -18,10 +18,10 @@ use isonym::name::lookup::LookupSettings;
 use isonym::name::{NameId, Outcome};
 use isonym::net::{Limits, Proxy, ServerAddr, pool};
 use isonym::node::{Answer, CacheSettings, DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, run_daemon};
-use isonym::sim::ledger::{Connection, Ledger};
-use isonym::sim::proxy::Mode;
-use isonym::sim::{self, AddressKind, Host, SharedWorld, World};
 use isonym::time::Timestamp;
+use isonym_sim::ledger::{Connection, Ledger};
+use isonym_sim::proxy::Mode;
+use isonym_sim::{self as sim, AddressKind, Host, SharedWorld, World};
 
 type Fallible = Result<(), NodeError>;
 

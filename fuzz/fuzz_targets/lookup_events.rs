@@ -15,7 +15,7 @@ use isonym::chain::{HeaderTree, Height};
 use isonym::name::lookup::{Ask, Effect, Event, Lookup, LookupSettings};
 use isonym::name::proof::{ProvenEntry, verify_entry};
 use isonym::name::{NameId, NameProof, Outcome};
-use isonym::sim::{AddressKind, World};
+use isonym_sim::{AddressKind, World};
 use isonym::time::{Moment, Timestamp};
 use libfuzzer_sys::fuzz_target;
 

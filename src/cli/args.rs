@@ -146,6 +146,7 @@ Examples:
 Values come from --rpc-url if that is given, else from the daemon that holds the data folder; without one this brings
 the headers up to date first. It exits with 2 when there is no such record.")]
     Resolve(ResolveArgs),
+    #[cfg(feature = "playground")]
     /// Try everything in a simulated world: a chain with names, three Electrum servers, a recording SOCKS5 proxy
     Playground {
         /// Exit when done instead of staying up for your own tries
@@ -395,11 +396,11 @@ impl Command {
             Self::Socks => CommandName::Socks,
             Self::Resolve(_) => CommandName::Resolve,
             Self::Config(ConfigCommand::Show { .. }) => CommandName::ConfigShow,
-            Self::Config(ConfigCommand::Example)
-            | Self::Dnssec(_)
-            | Self::Playground { .. }
-            | Self::Completions { .. }
-            | Self::Man { .. } => return None,
+            Self::Config(ConfigCommand::Example) | Self::Dnssec(_) | Self::Completions { .. } | Self::Man { .. } => {
+                return None;
+            }
+            #[cfg(feature = "playground")]
+            Self::Playground { .. } => return None,
         })
     }
 }

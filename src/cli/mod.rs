@@ -7,6 +7,7 @@ mod daemon;
 mod dns;
 mod dnssec;
 mod pages;
+#[cfg(feature = "playground")]
 mod playground;
 mod progress;
 mod prop279;

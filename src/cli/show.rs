@@ -18,8 +18,10 @@ use isonym::rpc::{self, Encodings};
 
 use super::args::{Cli, Command, ConfigCommand, NameArgs};
 use super::daemon::{self, NameMethod};
+#[cfg(feature = "playground")]
+use super::playground;
 use super::progress::Meter;
-use super::{anchor, config, dns, dnssec, pages, playground, prop279, resolve, say, socks, tor};
+use super::{anchor, config, dns, dnssec, pages, prop279, resolve, say, socks, tor};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
@@ -30,6 +32,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let quiet = cli.quiet;
     // These need no network, configuration or data folder.
     match &cli.command {
+        #[cfg(feature = "playground")]
         Command::Playground { once, seed } => return playground::run(*once, *seed).await,
         Command::Dnssec(command) => return dnssec::run(command, quiet),
         Command::Completions { shell } => return pages::completions(*shell),
@@ -61,11 +64,11 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
         Command::Status { json } => status(&settings, *json),
-        Command::Config(_)
-        | Command::Dnssec(_)
-        | Command::Playground { .. }
-        | Command::Completions { .. }
-        | Command::Man { .. } => Ok(ExitCode::FAILURE),
+        Command::Config(_) | Command::Dnssec(_) | Command::Completions { .. } | Command::Man { .. } => {
+            Ok(ExitCode::FAILURE)
+        }
+        #[cfg(feature = "playground")]
+        Command::Playground { .. } => Ok(ExitCode::FAILURE),
     }
 }
 

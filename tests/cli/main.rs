@@ -20,8 +20,8 @@ mod settings;
 use std::net::TcpListener;
 use std::sync::LazyLock;
 
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, World};
 
 /// A world of some 120 blocks with the name `d/here`.
 fn world() -> World {

@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 
-use isonym::sim::Transport;
-use isonym::sim::proxy::{Mode, Refusal};
+use isonym_sim::Transport;
+use isonym_sim::proxy::{Mode, Refusal};
 
 use crate::program::{End, Program, Stage};
 use crate::{closed_port, world};

@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use isonym::sim::World;
 use isonym::time::Timestamp;
+use isonym_sim::World;
 
 use crate::program::{End, Program, Stage};
 use crate::world;

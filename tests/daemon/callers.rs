@@ -1,6 +1,6 @@
 //! The program's own commands as callers of a daemon.
 
-use isonym::sim::{AddressKind, World};
+use isonym_sim::{AddressKind, World};
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Stop, end_of, honest, id, way};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bitcoin::hex::DisplayHex;
-use isonym::sim::{Ledger, SharedWorld, World};
+use isonym_sim::{Ledger, SharedWorld, World};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
@@ -30,7 +30,7 @@ const MARKERS: [&str; 2] = ["marker-of-the", "marker of the"];
 /// A stage with so many honest servers, and the world that they share.
 pub async fn honest(world: World, servers: usize) -> (Stage, SharedWorld) {
     let world = SharedWorld::new(world);
-    let hosts = vec![(world.clone(), isonym::sim::Release::default(), None); servers];
+    let hosts = vec![(world.clone(), isonym_sim::Release::default(), None); servers];
     (Stage::with_worlds(hosts).await, world)
 }
 

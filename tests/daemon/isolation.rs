@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use isonym::sim::ledger::{Connection, Credentials};
+use isonym_sim::ledger::{Connection, Credentials};
 use serde_json::json;
 
 use crate::harness::{Daemon, Stop, honest, id, until};

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use isonym::rpc::MAX_BODY;
-use isonym::sim::{AddressKind, Fault};
+use isonym_sim::{AddressKind, Fault};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -69,7 +69,7 @@ async fn callers_without_a_password_can_not_take_all_files() {
         assert_eq!(first.ask(&count).await.status, 200);
     }
     // A new block is written down, and how it went with the servers; a lookup gets its connection.
-    let height = shared.read(isonym::sim::SimChain::height) + 1;
+    let height = shared.read(isonym_sim::SimChain::height) + 1;
     shared.change(|world| world.update(NAME, NEWER, AddressKind::P2pkh).unwrap());
     let show = json!({ "method": "name_show", "params": [NAME, { "streamID": id(0) }] }).to_string();
     let show = daemon.with_body(show.as_bytes());
@@ -98,7 +98,7 @@ async fn no_file_can_be_opened_for_a_while() {
     assert!(message.contains("Too many open files"), "{message}");
     assert!(!message.contains("start Tor"), "{message}");
     // The servers' tips are news, which can't be written down now.
-    let height = shared.read(isonym::sim::SimChain::height) + 1;
+    let height = shared.read(isonym_sim::SimChain::height) + 1;
     shared.change(|world| world.update(NAME, NEWER, AddressKind::P2pkh).unwrap());
     until_counted(&mut line, &count, height).await;
     until("it says so", async || {
@@ -123,7 +123,7 @@ async fn a_report_that_can_not_be_written() {
     let daemon = Daemon::ready(&program, &stage, &[]).await;
     assert_eq!(daemon.value(&id(0)).await, Ok(VALUE.to_owned()));
     shared.change(|world| world.mine(1));
-    until_at(&daemon, shared.read(isonym::sim::SimChain::height)).await;
+    until_at(&daemon, shared.read(isonym_sim::SimChain::height)).await;
     assert!(daemon.log().contains("is not written down"), "{}", daemon.log());
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }

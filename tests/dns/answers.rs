@@ -10,8 +10,8 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode};
 use hickory_proto::rr::DNSClass;
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use isonym::dns::message::ISOLATION_OPTION;
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

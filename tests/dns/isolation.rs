@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use isonym::dns::message::ISOLATION_OPTION;
-use isonym::sim::ledger::{Connection, Credentials};
-use isonym::sim::{AddressKind, Fault, World};
 use isonym::time::Timestamp;
+use isonym_sim::ledger::{Connection, Credentials};
+use isonym_sim::{AddressKind, Fault, World};
 use serde_json::json;
 
 use crate::backend::{Backend, Call, Says};

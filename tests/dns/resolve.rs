@@ -1,7 +1,7 @@
 //! `isonym resolve`, and what `isonym dns` says when it can't begin.
 
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, World};
 use serde_json::json;
 
 use crate::backend::{Backend, Call, Says};

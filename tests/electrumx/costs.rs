@@ -1,9 +1,9 @@
 //! What a real server lets one client use is what the simulated one does.
 
 use isonym::isolation::ConnId;
-use isonym::sim::cost::{Accounts, Cost, Limits, Refusal};
-use isonym::sim::{self, Server, Session, World};
 use isonym::time::{Moment, Timestamp};
+use isonym_sim::cost::{Accounts, Cost, Limits, Refusal};
+use isonym_sim::{self as sim, Server, Session, World};
 use serde_json::{Value, json};
 
 use crate::support::core_rpc::CoreRpc;

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use isonym::chain::FullHeader;
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, World};
 
 use crate::client::{Client, hex};
 use crate::support::core_rpc::CoreRpc;

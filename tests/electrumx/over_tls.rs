@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use isonym::sim::tape::{Side, Stream};
+use isonym_sim::tape::{Side, Stream};
 
 use crate::client::Expected;
 use crate::hello::{EARLY_DATA, Hello, PRE_SHARED_KEY, SESSION_TICKET};

@@ -1,6 +1,6 @@
 //! The requests on a stream as its server reads them.
 
-use isonym::sim::tape::{Order, Side, Stream};
+use isonym_sim::tape::{Order, Side, Stream};
 use serde_json::Value;
 
 /// What follows every flight, whatever was asked.

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use isonym::node::Handle;
-use isonym::sim::ledger::{Proxied, Target, Traffic};
-use isonym::sim::tape::{Order, Side, Stream, Tape};
 use isonym::time::Moment;
+use isonym_sim::ledger::{Proxied, Target, Traffic};
+use isonym_sim::tape::{Order, Side, Stream, Tape};
 use tokio::time::Instant;
 
 use crate::client::Expected;

@@ -9,8 +9,8 @@ use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{self, Limits, pool};
 use isonym::node::{Answer, DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, run_daemon};
 use isonym::rpc::{self, Encodings};
-use isonym::sim::proxy::Mode;
-use isonym::sim::{Ledger, Proxy, Tape};
+use isonym_sim::proxy::Mode;
+use isonym_sim::{Ledger, Proxy, Tape};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
-use isonym::sim::link::Link;
-use isonym::sim::proxy::Mode;
-use isonym::sim::{Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
+use isonym_sim::link::Link;
+use isonym_sim::proxy::Mode;
+use isonym_sim::{Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use tokio::sync::oneshot;
 
 /// The program, without anything of the user's own: no settings in the environment, an empty home.

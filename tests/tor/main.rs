@@ -29,9 +29,9 @@ mod users;
 use std::collections::{BTreeMap, BTreeSet};
 
 use isonym::name::NameId;
-use isonym::sim::ledger::Connection;
-use isonym::sim::{AddressKind, Host, Ledger, SharedWorld, World};
 use isonym::time::Timestamp;
+use isonym_sim::ledger::Connection;
+use isonym_sim::{AddressKind, Host, Ledger, SharedWorld, World};
 
 use daemon::Daemon;
 use network::{beside_others, network};

@@ -1,7 +1,7 @@
 //! Names, the sites that they stand for, and the servers that know of them.
 
-use isonym::sim::{AddressKind, Host, Ledger, SharedWorld, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, Host, Ledger, SharedWorld, World};
 use serde_json::json;
 use tokio::sync::RwLockReadGuard;
 
