@@ -239,16 +239,20 @@ fn socks_settings(options: &Effective, proxy: &Proxy) -> Result<SocksSettings> {
 }
 
 fn dns_settings(options: &Effective) -> Result<DnsSettings> {
+    let default = dns::engine::Settings::default();
     let suffixes = options.get(&table::DNS_SUFFIX)?;
     let suffixes = suffixes.iter().map(|suffix| suffix.0.as_str());
     let engine = dns::engine::Settings {
         zones: Zones::new(suffixes, options.get(&table::DNS_ANY_SUFFIX)?)?,
         nameservers: options.get(&table::DNS_NAMESERVER)?,
-        hostmaster: options.get(&table::DNS_HOSTMASTER)?.0,
+        hostmaster: match options.get(&table::DNS_HOSTMASTER)? {
+            Some(mailbox) => mailbox.0,
+            None => default.hostmaster,
+        },
         vanity: options.get(&table::DNS_ADDRESS)?,
         self_ip: options.get(&table::DNS_SELF_IP)?,
         version: options.get(&table::DNS_VERSION)?,
-        ..dns::engine::Settings::default()
+        dnskeys: default.dnskeys,
     };
     let limits = dns::resolver::Limits {
         patience: options.get(&table::DNS_PATIENCE)?,

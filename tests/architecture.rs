@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders, lowest first; those of one row are at one height.
-const LINE: [&[&str]; 15] = [
+const LINE: [&[&str]; 16] = [
     &["time"],
     &["isolation"],
     &["chain"],
@@ -27,6 +27,7 @@ const LINE: [&[&str]; 15] = [
     &["naming"],
     &["prop279", "socks"],
     &["tor"],
+    &["options"],
     &["config"],
     &["cli"],
     &["main"],
@@ -46,15 +47,16 @@ fn may_name(folder: &str, named: &str) -> bool {
 /// Files that may touch the world, and why. None is listed that does not.
 const EDGE: &[(&str, &str)] = &[
     ("main.rs", "starts the runtime"),
-    ("config.rs", "reads the configuration file"),
     ("cli/anchor.rs", "reads an anchor file, ends the process"),
     ("cli/args.rs", "reads the arguments"),
+    ("cli/config.rs", "ends the process"),
     (
         "cli/daemon.rs",
         "listens, waits for signals, raises the number of open files",
     ),
     ("cli/dns.rs", "listens, waits for signals"),
     ("cli/dnssec.rs", "ends the process"),
+    ("cli/pages.rs", "writes manual pages"),
     (
         "cli/playground.rs",
         "runs the simulated world's edge, waits for the user",
@@ -98,6 +100,8 @@ const EDGE: &[(&str, &str)] = &[
         "node/store/mod.rs",
         "removes and renames a database that is not trusted",
     ),
+    ("options/file.rs", "reads the configuration file"),
+    ("options/mod.rs", "reads the environment"),
     (
         "prop279/host_driver/child.rs",
         "starts a plugin, reads, writes and waits for it",

@@ -27,8 +27,11 @@ environment, and that over the file. Switches take =true, =false and --no-
 in front. An empty variable is as if the option were not given at all.
 `isonym config show` says what holds and where it comes from.";
 
-/// What stands at the end of a short help text.
-const MORE: &str = "--help says more, and has the options that every command accepts.";
+/// What stands at the end of the program's short help text.
+const MORE: &str = "--help says more of these. The options of a command are in its own: isonym COMMAND -h";
+
+/// What stands at the end of a command's short help text.
+const MORE_OF_COMMAND: &str = "--help says more of these, and has the options that every command accepts.";
 
 /// A Namecoin light client: proves what names are worth, and keeps who asks apart.
 #[derive(Debug, Parser)]
@@ -79,16 +82,22 @@ Examples:
 
 It ends on SIGTERM, SIGINT and the RPC method stop.")]
     Daemon,
-    /// Call a running daemon, as namecoin-cli does; ARGS are JSON where they parse as JSON, else text
+    /// Call a running daemon, as namecoin-cli does
+    ///
+    /// ARGS are JSON where they parse as JSON, else text.
     #[command(after_long_help = "\
 Examples:
   isonym rpc getblockcount
   isonym rpc name_show d/example '{\"streamID\":\"me\",\"valueEncoding\":\"hex\"}'")]
     Rpc(RpcArgs),
-    /// Make the keys that .bit answers are signed with over DNS, or print what a validator is to know of them
+    /// Make the keys that .bit answers are signed with over DNS
+    ///
+    /// Or print what a validator is to know of them.
     #[command(subcommand)]
     Dnssec(DnssecCommand),
-    /// Serve .bit over DNS, with values from the running daemon or from any `name_show` over JSON-RPC
+    /// Serve .bit over DNS
+    ///
+    /// Values come from the running daemon, or from any `name_show` over JSON-RPC.
     #[command(after_long_help = "\
 Examples:
   isonym dns --listen 127.0.0.1:5300                    Ask the daemon of the data folder
@@ -98,7 +107,9 @@ Examples:
 
 To have it in one process with the light client: isonym daemon --dns-listen 127.0.0.1:5300")]
     Dns,
-    /// Resolve .bit for a Tor: find what names stand for while their streams wait, and send the streams there
+    /// Resolve .bit for a Tor
+    ///
+    /// It finds what names stand for while their streams wait, and sends the streams there.
     #[command(after_long_help = "\
 Examples:
   isonym tor                                   Tor at 127.0.0.1:9051, values from the daemon of the data folder
@@ -111,7 +122,9 @@ Tor needs the line `__LeaveStreamsUnattached 1` in torrc. From then on it connec
 that is what keeps .bit names from exits. To have it in one process with the light client: isonym daemon --tor-control
 127.0.0.1:9051")]
     Tor,
-    /// Resolve .bit for whoever speaks the protocol of Tor's proposal 279 on standard input and output
+    /// Resolve .bit as a plugin of Tor's proposal 279
+    ///
+    /// It speaks the proposal's protocol on standard input and output.
     #[command(after_long_help = "\
 Examples:
   isonym prop279                               Values from the daemon of the data folder
@@ -147,7 +160,9 @@ Values come from --rpc-url if that is given, else from the daemon that holds the
 the headers up to date first. It exits with 2 when there is no such record.")]
     Resolve(ResolveArgs),
     #[cfg(feature = "playground")]
-    /// Try everything in a simulated world: a chain with names, three Electrum servers, a recording SOCKS5 proxy
+    /// Try everything in a simulated world
+    ///
+    /// It has a chain with names, three Electrum servers and a recording SOCKS5 proxy.
     Playground {
         /// Exit when done instead of staying up for your own tries
         #[arg(long)]
@@ -337,7 +352,7 @@ pub(crate) fn parse_from<A: Into<OsString> + Clone>(
 /// Returns the program's command line with the arguments of all options.
 pub(super) fn program(purpose: Purpose) -> clap::Command {
     let program = options::with_arguments(with_talkativeness(Words::command(), true), purpose);
-    with_note(program)
+    with_note(program, MORE)
 }
 
 /// Adds the options that every command accepts and that are of the command line alone.
@@ -359,12 +374,12 @@ fn with_talkativeness(command: clap::Command, is_root: bool) -> clap::Command {
 }
 
 /// Says at the end of each short help text where the rest is.
-fn with_note(command: clap::Command) -> clap::Command {
+fn with_note(command: clap::Command, note: &'static str) -> clap::Command {
     let long = command.get_after_long_help().cloned().unwrap_or_default();
     command
-        .after_help(MORE)
+        .after_help(note)
         .after_long_help(long)
-        .mut_subcommands(with_note)
+        .mut_subcommands(|command| with_note(command, MORE_OF_COMMAND))
 }
 
 /// Returns how much is to be said, and whether nothing: the flags may stand before the command and behind it.
@@ -425,6 +440,35 @@ mod tests {
                 command = command.and_then(|command| command.find_subcommand(word));
             }
             assert!(command.is_some(), "{name:?}");
+        }
+    }
+
+    /// Asserts it for a command and those below it.
+    fn assert_short(command: &mut clap::Command) {
+        let name = command.get_name().to_owned();
+        let short = command.clone().term_width(100).render_help().to_string();
+        let options = short.lines().skip_while(|line| !line.starts_with("Options"));
+        for line in options.filter(|line| !line.is_empty() && line.starts_with(' ')) {
+            assert!(
+                line.starts_with("  -") || line.starts_with("      --"),
+                "{name}: {line}"
+            );
+        }
+        assert!(short.contains("--help says more"), "{name}");
+        for command in command.get_subcommands_mut() {
+            assert_short(command);
+        }
+    }
+
+    #[test]
+    fn short_help_has_a_line_for_each_option_of_the_command_alone() {
+        let mut program = program(Purpose::Parsing);
+        program.build();
+        assert_short(&mut program);
+        let sync = program.find_subcommand_mut("sync").unwrap();
+        let (short, long) = (sync.render_help().to_string(), sync.render_long_help().to_string());
+        for option in ["--network", "--proxy", "--verbose"] {
+            assert!(!short.contains(option) && long.contains(option), "{option}");
         }
     }
 

@@ -97,14 +97,18 @@ impl Row {
     }
 
     fn line(&self, width: usize) -> String {
-        let mut line = format!("{:width$}  # {}", self.setting(), self.origin);
-        if let Some(problem) = &self.problem {
-            line.push_str(&format!("; problem: {problem}"));
-        }
-        if let Some(origin) = &self.gave_way {
-            line.push_str(&format!("; {origin} gave way to another option"));
-        }
-        line
+        let has_value = self.texts.as_ref().is_none_or(|texts| !texts.is_empty());
+        let words = self.option.spec().default_words.filter(|_| !has_value);
+        let notes = [
+            Some(self.origin.to_string()),
+            words.map(str::to_owned),
+            self.problem.as_ref().map(|problem| format!("problem: {problem}")),
+            self.gave_way
+                .as_ref()
+                .map(|origin| format!("{origin} gave way to another option")),
+        ];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        format!("{:width$}  # {}", self.setting(), notes.join("; "))
     }
 
     fn to_json(&self) -> Value {

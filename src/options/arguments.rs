@@ -45,6 +45,22 @@ fn with_arguments_at(mut command: Command, path: &mut Vec<String>, purpose: Purp
     })
 }
 
+/// Returns all that is to be said of an option but its default.
+pub(super) fn description(option: &dyn Declared) -> String {
+    let spec = option.spec();
+    let mut sentences = vec![format!("{}.", spec.help)];
+    if !spec.more.is_empty() {
+        sentences.push(spec.more.to_owned());
+    }
+    if option.shape() == Shape::Number {
+        sentences.push(format!("Give {}.", option.allowed()));
+    }
+    if option.is_many() {
+        sentences.push("May be given several times.".to_owned());
+    }
+    sentences.join(" ")
+}
+
 /// What is said of an option's default, if anything.
 fn default_note(option: &dyn Declared, command: Option<CommandName>) -> Option<String> {
     if let Some(words) = option.spec().default_words {
@@ -69,19 +85,28 @@ fn denial(option: &dyn Declared) -> String {
 fn arguments(option: &dyn Declared, command: Option<CommandName>, is_root: bool, purpose: Purpose) -> Vec<Arg> {
     let spec = option.spec();
     let default = default_note(option, command);
-    let short = [Some(spec.help), default.as_deref()];
+    // Short help has a line for each option: only what a value is stands there, not what it is in words.
+    let brief = default.as_deref().filter(|_| spec.default_words.is_none());
+    let alias = spec.aliases.iter().find(|(of, _)| Some(*of) == command);
+    let alias = alias.map(|(_, alias)| *alias);
     let variable = format!("[env: {}]", spec.variable());
-    let more = Some(spec.more).filter(|more| !more.is_empty());
-    let notes = [default.as_deref(), Some(variable.as_str())];
+    let also = alias.map(|alias| format!("[alias: --{alias}]"));
+    let notes = [default.as_deref(), Some(variable.as_str()), also.as_deref()];
     let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(" ");
-    let long = [Some(spec.help), more, Some(notes.as_str())];
     let mut arg = Arg::new(spec.name)
         .long(spec.name)
         .value_name(spec.value_name)
-        .help(short.into_iter().flatten().collect::<Vec<_>>().join(" "))
-        .long_help(long.into_iter().flatten().collect::<Vec<_>>().join("\n"))
+        .help(
+            [Some(spec.help), brief]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
+        .long_help(format!("{}\n{notes}", description(option)))
         .value_parser(values(option, purpose))
         .value_hint(option.hint())
+        .aliases(alias)
         .action(if option.is_many() {
             ArgAction::Append
         } else {
@@ -95,11 +120,6 @@ fn arguments(option: &dyn Declared, command: Option<CommandName>, is_root: bool,
     } else if command == Some(CommandName::ConfigShow) {
         // They are those of all other commands.
         arg = arg.hide(true);
-    }
-    for (of, alias) in spec.aliases {
-        if Some(*of) == command {
-            arg = arg.visible_alias(*alias);
-        }
     }
     if option.shape() != Shape::Switch {
         return vec![arg];
@@ -121,7 +141,7 @@ fn arguments(option: &dyn Declared, command: Option<CommandName>, is_root: bool,
 fn values(option: &dyn Declared, purpose: Purpose) -> ValueParser {
     let words = option.words();
     if purpose == Purpose::Parsing || words.is_empty() {
-        return value_parser!(OsString).into();
+        return value_parser!(OsString);
     }
     PossibleValuesParser::new(words).into()
 }

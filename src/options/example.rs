@@ -1,8 +1,11 @@
 //! A configuration file with every option, commented out.
 
+use std::path::Path;
+
 use isonym::chain::Network;
 use toml::Value;
 
+use super::arguments::description;
 use super::declare::{Basis, CommandName, Declared, Given, Section};
 use super::item::Shape;
 use super::origin::Origin;
@@ -19,26 +22,28 @@ const HEAD: &str = "\
 
 /// Returns the file's text. Lines that begin with `#` and no space are options.
 pub(crate) fn example() -> String {
-    let mut text = HEAD.to_owned();
+    let mut lines: Vec<String> = HEAD.lines().map(str::to_owned).collect();
     for section in Section::ALL {
-        text.push_str(&format!("\n# {}\n", section.heading()));
+        lines.extend([String::new(), format!("# {}", section.heading())]);
         for option in OPTIONS {
             let spec = option.spec();
-            if spec.section != section || !spec.in_file {
-                continue;
+            if spec.section == section && spec.in_file {
+                lines.push(String::new());
+                lines.extend(comment(*option));
+                lines.push(format!("#{} = {}", spec.name, value(*option)));
             }
-            text.push('\n');
-            let mut comment = format!("{}. {}", spec.help, spec.more);
-            if let Some(words) = spec.default_words {
-                comment.push_str(&format!(" Default: {words}."));
-            }
-            for line in wrapped(&comment) {
-                text.push_str(&format!("# {line}\n"));
-            }
-            text.push_str(&format!("#{} = {}\n", spec.name, value(*option)));
         }
     }
-    text
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Returns the lines above an option.
+fn comment(option: &dyn Declared) -> Vec<String> {
+    let default = option.spec().default_words;
+    let default = default.map_or(String::new(), |words| format!(" Default: {words}."));
+    let lines = wrapped(&format!("{}{default}", description(option)));
+    lines.into_iter().map(|line| format!("# {line}")).collect()
 }
 
 /// Returns the value that stands in the example: the default, if it can be given, else a sample.
@@ -47,18 +52,28 @@ fn value(option: &dyn Declared) -> Value {
         network: Network::default(),
         command: CommandName::Daemon,
     };
-    let spec = option.spec();
     let mut texts = option.default_texts(basis);
     let given = Given {
         origin: Origin::Default,
         values: Ok(texts.iter().map(Into::into).collect()),
     };
-    // A default in words may be of this machine, or one that only the program can choose.
-    if spec.default_words.is_some() || !matches!(option.canonical(&given), Ok(Some(_))) {
+    // Some defaults can't be given: there may be none, or only the program can choose it.
+    if !matches!(option.canonical(&given), Ok(Some(_))) {
         texts = option.samples();
         texts.truncate(1);
     }
+    let texts: Vec<String> = texts.into_iter().map(below_home).collect();
     as_toml(option, &texts)
+}
+
+/// Returns a path in the user's home as everybody would write it.
+fn below_home(text: String) -> String {
+    let home = dirs::home_dir();
+    let rest = home.as_ref().and_then(|home| Path::new(&text).strip_prefix(home).ok());
+    match rest {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => text,
+    }
 }
 
 /// Returns an option's values as they stand in the file.

@@ -69,7 +69,7 @@ macro_rules! options {
 
 options! {
     NETWORK: Required<Network> =
-        Opt::new("network", "NETWORK", "Namecoin network: mainnet, testnet or regtest", |_| Network::default())
+        Opt::new("network", "NETWORK", "mainnet, testnet or regtest", |_| Network::default())
             .used_by(ALL)
             .section(Section::Every);
 
@@ -84,28 +84,25 @@ options! {
             own_folder(dirs::config_dir()).map(|folder| folder.join("isonym.toml"))
         })
         .default_words("isonym/isonym.toml in the user's folder for configuration")
-        .more("`isonym config example` prints one that has every option.")
         .used_by(ALL)
         .section(Section::Every)
-        .not_in_file();
+        .not_in_file().more("`isonym config example` prints one that has every option.");
 
     ANCHOR: Optional<Anchor> =
-        Opt::new("anchor", "HEIGHT:HASH[:WORK]", "Block to trust, in place of the one shipped for the network", |basis| {
+        Opt::new("anchor", "BLOCK", "Block to trust, in place of the shipped one", |basis| {
             Anchor::shipped(basis.network).ok()
         })
         .default_words("the shipped one")
-        .more("WORK is its total chain work in hexadecimal.")
         .used_by(NODE)
-        .section(Section::Every);
+        .section(Section::Every).more("HEIGHT:HASH or HEIGHT:HASH:WORK, where WORK is its total chain work in hexadecimal.");
 
     SERVER: Many<ServerAddr> =
-        Opt::new("server", "HOST:PORT[:t|:s]", "Electrum server; may be given several times", |basis| {
+        Opt::new("server", "HOST:PORT[:t|:s]", "Electrum server to use, in place of those shipped", |basis| {
             servers::servers(basis.network)
         })
         .default_words("the shipped list")
-        .more("t stands for plain TCP, s for TLS, which is the default.")
         .used_by(NODE)
-        .section(Section::Every);
+        .section(Section::Every).more("HOST:PORT:t for plain TCP, HOST:PORT:s for TLS, which is the default.");
 
     PROXY: Required<Proxy> =
         Opt::new("proxy", "socks5://HOST:PORT", "SOCKS5 proxy, which should be Tor", |_| Proxy::tor())
@@ -114,20 +111,19 @@ options! {
             .section(Section::Every);
 
     DIRECT: Required<bool> =
-        Opt::new("direct", "BOOLEAN", "Use no proxy: servers learn your address, and all your lookups can be linked", |_| false)
+        Opt::new("direct", "BOOL", "Use no proxy: servers learn your address and link lookups", |_| false)
             .used_by(PROXIED)
-            .section(Section::Every);
+            .section(Section::Every).more("All your lookups can be linked with each other then.");
 
     VERIFICATION: Required<Verification> =
-        Opt::new("verification", "sampled|full", "How headers are verified that are missing in great number", |_| {
+        Opt::new("verification", "HOW", "How headers are verified: sampled or full", |_| {
             Verification::default()
         })
-        .more("sampled: a secret random sample of them; full: each of them.")
         .used_by(SYNC)
-        .section(Section::Every);
+        .section(Section::Every).more("It is about headers that are missing in great number: of those a secret random sample is verified, or each.");
 
     SYNC_CONNECTIONS: Required<usize> =
-        Opt::new("sync-connections", "NUMBER", "Connections that header sync may have at once, 1 to 16", |_| {
+        Opt::new("sync-connections", "NUMBER", "Connections that header sync may have at once", |_| {
             sync::Limits::default().connections
         })
         .between(1, 16)
@@ -136,59 +132,51 @@ options! {
 
     NAME_ENCODING: Required<Encoding> =
         Opt::new("name-encoding", "ENCODING", "How names are written: ascii, utf8 or hex", |_| Encoding::default())
-            .more("For the daemon: where a call does not say it.")
-            .used_by(&[NameShow, NameHistory, Daemon]);
+            .used_by(&[NameShow, NameHistory, Daemon]).more("For the daemon: where a call does not say it.");
 
     VALUE_ENCODING: Required<Encoding> =
         Opt::new("value-encoding", "ENCODING", "How values are written: ascii, utf8 or hex", |_| Encoding::default())
-            .more("For the daemon: where a call does not say it.")
-            .used_by(&[NameShow, NameHistory, Daemon]);
+            .used_by(&[NameShow, NameHistory, Daemon]).more("For the daemon: where a call does not say it.");
 
     ISOLATION_ID: Optional<IsolationId> =
-        Opt::new("isolation-id", "ID", "Who asks: lookups with equal IDs may be linked with each other", |_| None)
+        Opt::new("isolation-id", "ID", "Who asks: lookups with equal IDs may be linked", |_| None)
             .default_words("the one that all share who give none")
             .used_by(&[NameShow, NameHistory, Resolve])
             .secret();
 
     QUORUM: Required<u8> =
-        Opt::new("quorum", "NUMBER", "How many servers must answer; the newest proved value wins", |_| {
+        Opt::new("quorum", "NUMBER", "How many servers must answer", |_| {
             LookupSettings::default().quorum
         })
-        .more("Each is asked over its own circuit, so that one alone can't hide an update.")
         .between(1, MAX_QUORUM as u64)
-        .used_by(&[NameShow, Resolve, Daemon]);
+        .used_by(&[NameShow, Resolve, Daemon]).more("Each is asked over its own circuit, so that one alone can't hide an update; the newest proved value wins.");
 
     RPC_LISTEN: Required<SocketAddr> =
         Opt::new("rpc-listen", "ADDR:PORT", "Where the daemon listens for JSON-RPC", |basis| {
             SocketAddr::from((Ipv4Addr::LOCALHOST, rpc::default_port(basis.network)))
         })
         .default_words("127.0.0.1 at Namecoin Core's port")
-        .more("`isonym rpc` calls the daemon of the data folder wherever that listens, unless this is given.")
-        .used_by(&[Daemon, Rpc]);
+        .used_by(&[Daemon, Rpc]).more("`isonym rpc` calls the daemon of the data folder wherever that listens, unless this is given.");
 
     RPC_USER: Optional<UserName> =
-        Opt::new("rpc-user", "USER", "Who may call the daemon, instead of who can read its cookie file", |_| None)
-            .more("It goes with --rpc-password. With --rpc-url it is the user name there.")
-            .used_by(LOGIN);
+        Opt::new("rpc-user", "USER", "Who may call the daemon, instead of who reads its cookie", |_| None)
+            .used_by(LOGIN).more("It goes with --rpc-password. Without them, who can read the cookie file in the data folder may call. With --rpc-url it is the user name there.");
 
     RPC_PASSWORD: Optional<String> =
         Opt::new("rpc-password", "PASSWORD", "The password for it; prefer the environment or the file", |_| None)
-            .more("Other users of the machine may see it on the command line.")
             .used_by(LOGIN)
-            .secret();
+            .secret().more("Other users of the machine may see it on the command line.");
 
     RPC_URL: Optional<RpcUrl> =
-        Opt::new("rpc-url", "http://HOST:PORT", "Ask this server for names, in place of the daemon of the data folder", |_| None)
-            .more("Isonym, Namecoin Core or Electrum-NMC.")
-            .used_by(BACKEND);
+        Opt::new("rpc-url", "http://HOST:PORT", "Ask this server for names, not the daemon of the data folder", |_| None)
+            .used_by(BACKEND).more("Isonym, Namecoin Core or Electrum-NMC.");
 
     RPC_COOKIE: Optional<PathBuf> =
         Opt::new("rpc-cookie", "FILE", "The cookie file of that server", |_| None).used_by(BACKEND);
 
     RPC_STYLE: Required<Dialect> =
-        Opt::new("rpc-style", "STYLE", "How that server wants name_show written: core or electrum", |_| Dialect::default())
-            .more("Isonym takes either.")
-            .used_by(BACKEND);
+        Opt::new("rpc-style", "STYLE", "How it takes name_show: core or electrum", |_| Dialect::default())
+            .used_by(BACKEND).more("Isonym takes either.");
 
     POOL_CLEAN: Required<usize> =
         Opt::new("pool-clean", "NUMBER", "Connections to keep ready for lookups", |_| pool::Settings::default().clean)
@@ -196,47 +184,44 @@ options! {
             .used_by(&[Daemon]);
 
     ISOLATION_TTL: Required<Duration> =
-        Opt::new("isolation-ttl", "SECONDS", "Seconds without a lookup after which an isolation ID is forgotten", |_| {
+        Opt::new("isolation-ttl", "SECONDS", "Seconds until an unused isolation ID is forgotten", |_| {
             pool::Settings::default().id_ttl
         })
         .between(1, 365 * 24 * 60 * 60)
         .used_by(&[Daemon]);
 
     MAX_IDS: Required<usize> =
-        Opt::new("max-ids", "NUMBER", "Most isolation IDs to keep connections and results for", |_| {
+        Opt::new("max-ids", "NUMBER", "Most isolation IDs to keep state for", |_| {
             pool::Settings::default().max_ids
         })
         .between(1, 100_000)
-        .used_by(&[Daemon]);
+        .used_by(&[Daemon]).more("Their connections and results, that is.");
 
     CACHE_POSITIVE: Required<Duration> =
-        Opt::new("cache-positive", "SECONDS", "Seconds for which a value is remembered for its caller; 0: not", |_| {
+        Opt::new("cache-positive", "SECONDS", "Seconds for which a value is remembered; 0: not", |_| {
             DaemonSettings::default().cache.positive
         })
-        .more("At most until the next block.")
-        .used_by(&[Daemon]);
+        .used_by(&[Daemon]).more("For its caller alone, and at most until the next block.");
 
     CACHE_NEGATIVE: Required<Duration> =
-        Opt::new("cache-negative", "SECONDS", "Seconds for which absence is remembered for its caller; 0: not", |_| {
+        Opt::new("cache-negative", "SECONDS", "Seconds for which absence is remembered; 0: not", |_| {
             DaemonSettings::default().cache.negative
         })
-        .used_by(&[Daemon]);
+        .used_by(&[Daemon]).more("For its caller alone.");
 
     ISOLATE_ANONYMOUS: Required<bool> =
-        Opt::new("isolate-anonymous", "BOOLEAN", "Make each request without an isolation ID an identity of its own", |_| {
+        Opt::new("isolate-anonymous", "BOOL", "Make each request without an isolation ID its own identity", |_| {
             DaemonSettings::default().anonymous_apart
         })
-        .more("Otherwise they are all of one. DNS queries have --dns-isolate beside it.")
-        .used_by(&[Daemon, Dns]);
+        .used_by(&[Daemon, Dns]).more("Otherwise they are all of one. DNS queries have --dns-isolate beside it.");
 
     NAME_PATIENCE: Required<Duration> =
-        Opt::new("name-patience", "SECONDS", "Seconds for which a name is looked up for a stream", |_| naming::namer::PATIENCE)
-            .more("Again and again where that can help.")
+        Opt::new("name-patience", "SECONDS", "Seconds for which a stream's name is looked up", |_| naming::namer::PATIENCE)
             .between(1, 300)
-            .used_by(STREAMS);
+            .used_by(STREAMS).more("Again and again where that can help.");
 
     DNS_LISTEN: Many<SocketAddr> =
-        Opt::new("dns-listen", "ADDR:PORT", "Where to listen for DNS, over UDP and TCP; may be given several times", |basis| {
+        Opt::new("dns-listen", "ADDR:PORT", "Where to listen for DNS", |basis| {
             match basis.command {
                 // No port that needs root.
                 Dns => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5300))],
@@ -245,10 +230,10 @@ options! {
         })
         .used_by(&[Daemon, Dns])
         .aliases(&[(Daemon, "listen"), (Dns, "listen")])
-        .section(Section::Dns);
+        .section(Section::Dns).more("Over UDP and TCP.");
 
     DNS_SUFFIX: Many<Suffix> =
-        Opt::new("dns-suffix", "NAME", "Zone to serve names under; may be given several times", |_| {
+        Opt::new("dns-suffix", "NAME", "Zone to serve names under", |_| {
             let zones = Zones::default();
             let apexes = zones.apexes().iter().map(Name::to_ascii);
             apexes.map(|apex| Suffix(apex.trim_end_matches('.').to_owned())).collect()
@@ -262,28 +247,26 @@ options! {
         .section(Section::Dns);
 
     DNS_ANY_SUFFIX: Required<bool> =
-        Opt::new("dns-any-suffix", "BOOLEAN", "Take the rightmost label bit of any name for the zone, as ncdns does", |_| false)
+        Opt::new("dns-any-suffix", "BOOL", "Take the rightmost label bit of any name for the zone", |_| false)
             .used_by(&[Daemon, Dns, Resolve])
-            .section(Section::Dns);
+            .section(Section::Dns).more("Whatever follows it, as ncdns does.");
 
     DNS_NAMESERVER: Many<Name> =
-        Opt::new("dns-nameserver", "NAME", "Name of a nameserver of the zones; may be given several times", |_| {
+        Opt::new("dns-nameserver", "NAME", "Name of a nameserver of the zones", |_| {
             dns::engine::Settings::default().nameservers
         })
         .default_words("this.x--nmc below each zone")
         .used_by(&[Daemon, Dns, Resolve])
         .section(Section::Dns);
 
-    DNS_HOSTMASTER: Required<Mailbox> =
-        Opt::new("dns-hostmaster", "USER@HOST", "Mailbox of who answers for the zones", |_| {
-            Mailbox(dns::engine::Settings::default().hostmaster)
-        })
+    DNS_HOSTMASTER: Optional<Mailbox> =
+        Opt::new("dns-hostmaster", "USER@HOST", "Mailbox of who answers for the zones", |_| None)
         .default_words("none")
         .used_by(&[Daemon, Dns, Resolve])
         .section(Section::Dns);
 
     DNS_ADDRESS: Many<std::net::IpAddr> =
-        Opt::new("dns-address", "IP", "Address of the zone's own name; may be given several times", |_| {
+        Opt::new("dns-address", "IP", "Address of the zone's own name", |_| {
             dns::engine::Settings::default().vanity
         })
         .used_by(&[Daemon, Dns, Resolve])
@@ -303,22 +286,21 @@ options! {
             .section(Section::Dns);
 
     DNS_ISOLATE: Optional<Anonymous> =
-        Opt::new("dns-isolate", "none|address|port|query", "How queries without an isolation ID are told apart", |_| None)
+        Opt::new("dns-isolate", "HOW", "How queries without an isolation ID are told apart", |_| None)
             .default_words("none; query with --isolate-anonymous")
-            .more("none: not at all; address, port: by where they come from; query: each from all others.")
             .used_by(&[Daemon, Dns])
-            .section(Section::Dns);
+            .section(Section::Dns).more("none: not at all; address, port: by where they come from; query: each from all others.");
 
     DNS_PATIENCE: Required<Duration> =
-        Opt::new("dns-patience", "SECONDS", "Seconds that a query waits for lookups, which go on without it", |_| {
+        Opt::new("dns-patience", "SECONDS", "Seconds that a query waits for its lookups", |_| {
             dns::resolver::Limits::default().patience
         })
         .between(1, 300)
         .used_by(&[Daemon, Dns])
-        .section(Section::Dns);
+        .section(Section::Dns).more("They go on without it.");
 
     DNS_ECHO_ID: Required<bool> =
-        Opt::new("dns-echo-id", "BOOLEAN", "Give isolation IDs back in answers, as ncdns does", |_| {
+        Opt::new("dns-echo-id", "BOOL", "Give isolation IDs back in answers, as ncdns does", |_| {
             dns::server::Limits::default().echo_id
         })
         .used_by(&[Daemon, Dns])
@@ -326,17 +308,16 @@ options! {
 
     DNSSEC: Optional<PathBuf> =
         Opt::new("dnssec", "DIR", "Sign the zones with the keys in this folder", |_| None)
-            .more("`isonym dnssec keygen` makes them.")
             .used_by(&[Daemon, Dns])
-            .section(Section::Dns);
+            .section(Section::Dns).more("`isonym dnssec keygen` makes them.");
 
     TOR_CONTROL: Optional<ControlAddr> =
-        Opt::new("tor-control", "ADDR:PORT|PATH", "Where Tor's control port is, or the path of its Unix socket", |basis| {
+        Opt::new("tor-control", "ADDR:PORT|PATH", "Where Tor's control port is", |basis| {
             (basis.command == Tor).then_some(ControlAddr::DEFAULT)
         })
         .used_by(&[Daemon, Tor])
         .aliases(&[(Tor, "control")])
-        .section(Section::Tor);
+        .section(Section::Tor).more("Or the path of its Unix socket.");
 
     CONTROL_COOKIE: Optional<PathBuf> =
         Opt::new("control-cookie", "FILE", "The control port's cookie file", |_| None)
@@ -345,23 +326,21 @@ options! {
             .section(Section::Tor);
 
     CONTROL_PASSWORD: Optional<String> =
-        Opt::new("control-password", "PASSWORD", "The control port's password; prefer the environment or the file", |_| None)
-            .more("Other users of the machine may see it on the command line.")
+        Opt::new("control-password", "PASSWORD", "The control port's password; prefer the environment or file", |_| None)
             .used_by(&[Daemon, Tor])
             .section(Section::Tor)
-            .secret();
+            .secret().more("Other users of the machine may see it on the command line.");
 
     PLUGIN: Many<Plugin> =
-        Opt::new("plugin", "SUFFIX=COMMAND", "A program that resolves names of another suffix; may be given several times", |_| {
+        Opt::new("plugin", "SUFFIX=COMMAND", "A program that resolves names of another suffix", |_| {
             Vec::new()
         })
-        .more("It speaks the protocol of Tor's proposal 279. In the environment each stands on a line of its own.")
         .one_a_line()
         .used_by(&[Daemon, Tor])
-        .section(Section::Tor);
+        .section(Section::Tor).more("It speaks the protocol of Tor's proposal 279. In the environment each stands on a line of its own.");
 
     SOCKS_LISTEN: Many<SocketAddr> =
-        Opt::new("socks-listen", "ADDR:PORT", "Where to listen for SOCKS and HTTP CONNECT; may be given several times", |basis| {
+        Opt::new("socks-listen", "ADDR:PORT", "Where to listen for applications", |basis| {
             match basis.command {
                 // Beside Tor's own ports.
                 Socks => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9052))],
@@ -370,7 +349,7 @@ options! {
         })
         .used_by(&[Daemon, Socks])
         .aliases(&[(Socks, "listen")])
-        .section(Section::Socks);
+        .section(Section::Socks).more("They may speak SOCKS4, SOCKS4a, SOCKS5 or HTTP CONNECT.");
 
     SOCKS_TOR: Optional<SocketAddr> =
         Opt::new("socks-tor", "ADDR:PORT", "Tor's SOCKS port", |_| None)
@@ -380,17 +359,16 @@ options! {
             .section(Section::Socks);
 
     SOCKS_ISOLATE: Many<CallersApart> =
-        Opt::new("socks-isolate", "WHAT", "What keeps lookups apart: auth, address, port, destination or none", |_| {
+        Opt::new("socks-isolate", "WHAT", "What keeps lookups apart", |_| {
             Isolate::default().0.into_iter().map(|by| CallersApart(Some(by))).collect()
         })
-        .more("Several stand with commas between them.")
         .checked(|apart: &Vec<CallersApart>| match apart.as_slice() {
             [_, _, ..] if apart.contains(&CallersApart(None)) => Err("none stands alone".to_owned()),
             _ => Ok(()),
         })
         .used_by(&[Daemon, Socks])
         .aliases(&[(Socks, "isolate")])
-        .section(Section::Socks);
+        .section(Section::Socks).more("auth, address, port, destination or none; several stand with commas between them.");
 }
 
 /// Commands that connect through the proxy: those with a node, and the SOCKS front, which looks for Tor there.

@@ -444,7 +444,6 @@ fn the_declarations_hold_together() {
         let spec = option.spec();
         assert!(!spec.commands.is_empty(), "{} is used by nobody", spec.name);
         assert!(!spec.help.ends_with('.') && !spec.help.contains('\n'), "{}", spec.name);
-        assert!(spec.help.len() <= 90, "{}: {}", spec.name, spec.help.len());
         assert!(spec.more.is_empty() || spec.more.ends_with('.'), "{}", spec.name);
         for (command, _) in spec.aliases {
             assert!(spec.commands.contains(command), "{}", spec.name);
