@@ -463,8 +463,8 @@ mod tests {
     #[test]
     fn short_help_has_a_line_for_each_option_of_the_command_alone() {
         let mut program = program(Purpose::Parsing);
-        program.build();
         assert_short(&mut program);
+        program.build();
         let sync = program.find_subcommand_mut("sync").unwrap();
         let (short, long) = (sync.render_help().to_string(), sync.render_long_help().to_string());
         for option in ["--network", "--proxy", "--verbose"] {

@@ -28,8 +28,8 @@ fn examples(program: &Program) -> Vec<(String, toml::Value)> {
 }
 
 /// Returns what is said of an option, and makes sure that it and only it was given.
-fn shown(command: &mut Command, option: &str) -> Value {
-    let end = End::of(command, ["config", "show", "--json"]);
+fn shown(command: &mut Command, arguments: &[String], option: &str) -> Value {
+    let end = End::of(command.args(["config", "show", "--json"]), arguments);
     let json = end.json();
     let options = json["options"].as_array().unwrap();
     let given = options.iter().filter(|option| option["origin"]["source"] != "default");
@@ -64,27 +64,21 @@ fn the_program_hears_every_option_from_every_source() {
     let program = Program::new();
     for (key, value) in examples(&program) {
         let text = as_text(&value);
-        let by_option = shown(
-            program
-                .bare()
-                .arg("config")
-                .args(["show", &format!("--{key}={text}"), "--json"]),
-            &key,
-        );
+        let by_option = shown(&mut program.bare(), &[format!("--{key}={text}")], &key);
         assert_eq!(
             by_option["origin"],
             json!({ "source": "command line", "option": format!("--{key}") })
         );
 
         let variable = by_option["variable"].as_str().unwrap();
-        let by_variable = shown(program.bare().env(variable, &text), &key);
+        let by_variable = shown(program.bare().env(variable, &text), &[], &key);
         assert_eq!(
             by_variable["origin"],
             json!({ "source": "environment", "variable": variable })
         );
 
         let file = write(&program, &format!("# A comment.\n\n{key} = {value}\n"));
-        let by_file = shown(program.bare().env("ISONYM_CONFIG", &file), &key);
+        let by_file = shown(program.bare().env("ISONYM_CONFIG", &file), &[], &key);
         assert_eq!(by_file["origin"], in_file(&file, 3));
 
         let values = [&by_option, &by_variable, &by_file].map(|option| option["value"].clone());
