@@ -17,10 +17,10 @@ use isonym::net::{Proxy, ServerAddr};
 use isonym::node::DaemonSettings;
 use isonym::rpc::Credentials;
 use isonym::rpc::client::{Dialect, Login};
-use isonym::socks::identity::Isolate;
+use isonym::socks::identity::IsolationFlags;
 use isonym::tor;
 use isonym::tor::driver::ControlAddr;
-use isonym::tor::suffixes::Plugin;
+use isonym::tor::suffixes::SuffixPlugin;
 
 use crate::options::{CommandName, Declared, Effective, OPTIONS, Origin, PartialConfig, load, table};
 
@@ -59,8 +59,8 @@ pub(crate) struct Settings {
 pub(crate) struct TorSettings {
     /// Where it is, if that is said.
     pub(crate) control: Option<ControlAddr>,
-    pub(crate) login: tor::auth::Login,
-    pub(crate) plugins: Vec<Plugin>,
+    pub(crate) login: tor::auth::ControlLogin,
+    pub(crate) plugins: Vec<SuffixPlugin>,
 }
 
 /// A `name_show` over JSON-RPC.
@@ -89,7 +89,7 @@ pub(crate) struct SocksSettings {
     pub(crate) listen: Vec<SocketAddr>,
     /// Tor's SOCKS port, by its addresses in the order in which they are tried; none where the user wants no proxy.
     pub(crate) tor: Vec<SocketAddr>,
-    pub(crate) isolate: Isolate,
+    pub(crate) isolate: IsolationFlags,
 }
 
 impl Settings {
@@ -234,7 +234,7 @@ fn socks_settings(options: &Effective, proxy: &Proxy) -> Result<SocksSettings> {
     Ok(SocksSettings {
         listen: options.get(&table::SOCKS_LISTEN)?,
         tor,
-        isolate: Isolate(apart.into_iter().filter_map(|word| word.0).collect()),
+        isolate: IsolationFlags(apart.into_iter().filter_map(|word| word.0).collect()),
     })
 }
 
@@ -276,7 +276,7 @@ fn dns_settings(options: &Effective) -> Result<DnsSettings> {
 fn tor_settings(options: &Effective) -> Result<TorSettings> {
     Ok(TorSettings {
         control: options.get(&table::TOR_CONTROL)?,
-        login: tor::auth::Login {
+        login: tor::auth::ControlLogin {
             cookie: options.get(&table::CONTROL_COOKIE)?,
             password: options.get(&table::CONTROL_PASSWORD)?,
         },

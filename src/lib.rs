@@ -14,7 +14,9 @@
 //! electrum              how questions and proofs look on the wire
 //! name                  what an answer must prove
 //! chain                 what a header must prove
-//! isolation, time       shared words
+//! reputation            what is known of the servers
+//! isolation, backoff    shared words
+//! time                  shared words
 //! ```
 //!
 //! Everything is pure (no sockets, files, clock or entropy) but for the files that the same test lists as
@@ -34,4 +36,4 @@ pub mod rpc;
 pub mod socks;
 pub mod tor;
 
-pub use isonym_core::{chain, electrum, isolation, name, time};
+pub use isonym_core::{backoff, chain, electrum, isolation, name, reputation, time};

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 /// The folders, lowest first; those of one row are at one height.
 const LINE: [&[&str]; 16] = [
     &["time"],
-    &["isolation"],
+    &["isolation", "backoff"],
+    &["reputation"],
     &["chain"],
     &["name"],
     &["electrum"],
@@ -107,7 +108,7 @@ const EDGE: &[(&str, &str)] = &[
         "starts a plugin, reads, writes and waits for it",
     ),
     ("prop279/host_driver/mod.rs", "owns a plugin in a task, waits"),
-    ("prop279/outgoing.rs", "writes"),
+    ("prop279/write_buffer.rs", "writes"),
     (
         "prop279/plugin_driver/mod.rs",
         "reads, writes, has lookups made in tasks",

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 use serde_json::json;
 
-use isonym::chain::tree::Skeleton;
+use isonym::chain::tree::UnverifiedChain;
 use isonym::name::encoding::quoted;
 use isonym::name::lookup::LookupSettings;
 use isonym::name::policy::Basis;
@@ -246,7 +246,7 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
             "tip_hash": tip.hash.to_string(),
             "tip_age": age,
             "headers_unproved": node.tree().unproved(),
-            "skeleton_height": node.tree().skeleton().map(Skeleton::top_height),
+            "skeleton_height": node.tree().skeleton().map(UnverifiedChain::top_height),
             "chainwork": format!("{:064x}", tip.chainwork),
             "servers": last,
         }))?;

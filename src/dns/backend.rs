@@ -7,7 +7,7 @@ use bitcoin::BlockHash;
 
 use super::book::Known;
 use super::engine::Note;
-use crate::isolation::IsolationId;
+use crate::isolation::{BlindedId, IsolationId};
 use crate::name::lookup::LookupError;
 use crate::name::{NameId, Outcome};
 use crate::node::{Clock, Handle, NodeError, Question};
@@ -104,7 +104,7 @@ impl Backend {
     }
 
     /// Returns what an identity is known by to whoever remembers it: as in the node that forgets it, where there is one.
-    pub fn blinded(&self, id: &IsolationId, key: &[u8; 32]) -> IsolationId {
+    pub fn blinded(&self, id: &IsolationId, key: &[u8; 32]) -> BlindedId {
         match self {
             Self::Node(node) => node.blinded(id),
             Self::Rpc(_) => id.blinded(key),

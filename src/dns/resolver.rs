@@ -18,7 +18,7 @@ use super::engine::{self, Found, Note, Reply, Step};
 use super::message::Query;
 use super::replies::Replies;
 use super::secure::{Signers, secure};
-use crate::isolation::IsolationId;
+use crate::isolation::{BlindedId, IsolationId};
 use crate::name::NameId;
 use crate::node::Clock;
 
@@ -79,7 +79,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// What the book knows it by.
-    key: IsolationId,
+    key: BlindedId,
     /// What the backend is told.
     told: Option<IsolationId>,
     /// Whether it is for this question alone.
@@ -114,7 +114,7 @@ pub struct Resolver {
     /// What isolation IDs are hashed with, so that the book holds none of them.
     key: [u8; 32],
     /// What the default identity is known by.
-    nobody: IsolationId,
+    nobody: BlindedId,
     state: Mutex<State>,
     replies: Mutex<Replies>,
 }
@@ -183,7 +183,7 @@ impl Resolver {
     /// any. What is being looked up is not remembered.
     ///
     /// [`Handle::blinded`]: crate::node::Handle::blinded
-    fn forget(&self, key: Option<&IsolationId>) {
+    fn forget(&self, key: Option<&BlindedId>) {
         let mut state = self.state();
         state.book.forget(key);
         state
@@ -262,7 +262,7 @@ impl Resolver {
     /// Returns who has this isolation ID; `None` is the default identity.
     pub fn identified(&self, id: Option<&IsolationId>) -> Identity {
         Identity {
-            key: id.map_or_else(|| self.nobody.clone(), |id| self.backend.blinded(id, &self.key)),
+            key: id.map_or_else(|| self.nobody, |id| self.backend.blinded(id, &self.key)),
             told: id.cloned(),
             once: false,
         }
@@ -330,7 +330,7 @@ impl Resolver {
     /// Begins to look a name up, or joins who does already under the same ID; `None` when too much goes on.
     fn begin(self: &Arc<Self>, name: &NameId, who: &Identity) -> Option<watch::Receiver<Option<Known>>> {
         let key = Key {
-            id: who.key.clone(),
+            id: who.key,
             name: name.clone(),
         };
         let mut state = self.state();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::name::{folded, is_below, onion_only};
-use super::search::{Asked, search};
-use super::target::{Failure, Target, Want};
+use super::search::{TargetQuery, search};
+use super::target::{Failure, Target, TargetKind};
 use crate::dns::backend::Backend;
 use crate::dns::book::CacheSettings;
 use crate::dns::engine;
@@ -26,13 +26,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Finds what names stand for.
 #[derive(Clone, Debug)]
-pub struct Namer {
+pub struct NameResolver {
     resolver: Arc<Resolver>,
     patience: Duration,
 }
 
-impl Namer {
-    /// Makes a namer. It must be made within a runtime.
+impl NameResolver {
+    /// Makes a resolver. It must be made within a runtime.
     pub fn new(backend: Backend, cache: CacheSettings, patience: Duration) -> Self {
         let limits = Limits {
             patience,
@@ -62,23 +62,28 @@ impl Namer {
     /// waited out, as long as there is time.
     ///
     /// It can be dropped at any time. Lookups that it began go on for whoever asks next.
-    pub async fn resolve(&self, name: &str, want: Want, id: Option<&IsolationId>) -> Result<Target, Failure> {
+    pub async fn resolve(
+        &self,
+        name: &str,
+        target_kind: TargetKind,
+        id: Option<&IsolationId>,
+    ) -> Result<Target, Failure> {
         let deadline = Instant::now() + self.patience;
         let name = folded(name);
-        let (name, want) = match onion_only(&name) {
-            Some(_) if want == Want::Address => return Err(Failure::NoTarget),
-            Some(name) => (name, Want::Onion),
-            None => (&*name, want),
+        let (name, target_kind) = match onion_only(&name) {
+            Some(_) if target_kind == TargetKind::Address => return Err(Failure::NoTarget),
+            Some(name) => (name, TargetKind::Onion),
+            None => (&*name, target_kind),
         };
         let who = self.resolver.identified(id);
-        let asked = Asked {
+        let query = TargetQuery {
             name,
-            want,
+            target_kind,
             choice: who.choice(),
         };
         let settings = self.resolver.engine();
         loop {
-            let step = |known: &mut dyn FnMut(&_, &_) -> _| search(settings, &asked, known);
+            let step = |known: &mut dyn FnMut(&_, &_) -> _| search(settings, &query, known);
             let found = self.resolver.settle(&who, deadline, step).await;
             match found {
                 Err(failure) if failure.is_transient() => {

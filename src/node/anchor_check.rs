@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use super::Node;
 use super::lookup_link::Dial;
 use crate::chain::{Height, PureHeader};
-use crate::electrum::{Reply, Request};
-use crate::net::{Connection, Pin, Purpose, ServerAddr};
+use crate::electrum::{AnswerError, Reply, Request};
+use crate::net::{Connection, ConnectionError, Pin, Purpose, ServerAddr};
 
 /// How long a server may take to send one header.
 const TIMEOUT: Duration = Duration::from_secs(45);
@@ -21,7 +21,22 @@ pub struct Opinion {
     /// Which server.
     pub server: ServerAddr,
     /// The hash of its block there, or why it told none.
-    pub hash: Result<BlockHash, String>,
+    pub hash: Result<BlockHash, OpinionError>,
+}
+
+/// Why a server didn't tell its block at a height.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpinionError {
+    /// It was not reached, or its connection failed.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// It refused to tell, or answered nonsense.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// What it answered is no header.
+    #[error("server gave no header")]
+    NoHeader,
 }
 
 impl Node {
@@ -39,15 +54,10 @@ impl Node {
             let Some(server) = servers.get(index).cloned() else {
                 continue;
             };
-            let hash = match answer {
-                Ok((hash, pin)) => {
-                    if let Some(pin) = pin {
-                        self.learn_pin(&server, pin);
-                    }
-                    Ok(hash)
-                }
-                Err(reason) => Err(reason),
-            };
+            if let Ok((_, Some(pin))) = &answer {
+                self.learn_pin(&server, *pin);
+            }
+            let hash = answer.map(|(hash, _)| hash);
             opinions.push(Opinion { server, hash });
         }
         opinions.sort_by(|one, other| one.server.cmp(&other.server));
@@ -55,7 +65,7 @@ impl Node {
     }
 }
 
-async fn ask(dial: &Dial, height: Height) -> Result<(BlockHash, Option<Pin>), String> {
+async fn ask(dial: &Dial, height: Height) -> Result<(BlockHash, Option<Pin>), OpinionError> {
     let opened = Connection::open(
         &dial.dialer,
         &dial.server,
@@ -64,14 +74,14 @@ async fn ask(dial: &Dial, height: Height) -> Result<(BlockHash, Option<Pin>), St
         Purpose::Lookup,
         dial.limits,
     );
-    let connection = opened.await.map_err(|error| error.to_string())?;
-    let answers = connection.call(vec![Request::Header(height)], TIMEOUT).await;
-    match answers.map_err(|error| error.to_string())?.into_iter().next() {
+    let connection = opened.await?;
+    let answers = connection.call(vec![Request::Header(height)], TIMEOUT).await?;
+    match answers.into_iter().next() {
         Some(Ok(Reply::Header(header))) => {
-            let header = PureHeader::decode(&header).ok_or("server gave no header")?;
+            let header = PureHeader::decode(&header).ok_or(OpinionError::NoHeader)?;
             Ok((header.hash(), connection.identity().pin()))
         }
-        Some(Err(error)) => Err(error.to_string()),
-        Some(Ok(_)) | None => Err("server gave no header".to_owned()),
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(_)) | None => Err(OpinionError::NoHeader),
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::NodeError;
 use super::handle::Answer;
-use crate::isolation::IsolationId;
+use crate::isolation::BlindedId;
 use crate::name::{NameId, Outcome};
 use crate::time::Moment;
 
@@ -58,7 +58,7 @@ struct Caller {
 #[derive(Debug)]
 pub(super) struct Callers {
     settings: CacheSettings,
-    by_id: HashMap<IsolationId, Caller>,
+    by_id: HashMap<BlindedId, Caller>,
     lives: u64,
 }
 
@@ -84,11 +84,11 @@ impl Callers {
         }
     }
 
-    pub(super) fn find(&mut self, id: &IsolationId, key: &Key, tip: bitcoin::BlockHash, now: Moment) -> Found {
+    pub(super) fn find(&mut self, id: &BlindedId, key: &Key, tip: bitcoin::BlockHash, now: Moment) -> Found {
         let lives = &mut self.lives;
         let results = NonZeroUsize::new(self.settings.results).unwrap_or(NonZeroUsize::MIN);
         let settings = self.settings;
-        let caller = self.by_id.entry(id.clone()).or_insert_with(|| {
+        let caller = self.by_id.entry(*id).or_insert_with(|| {
             *lives += 1;
             Caller {
                 life: *lives,
@@ -114,14 +114,14 @@ impl Callers {
         }
     }
 
-    pub(super) fn begin(&mut self, id: &IsolationId, key: Key, pending: Pending) {
+    pub(super) fn begin(&mut self, id: &BlindedId, key: Key, pending: Pending) {
         if let Some(caller) = self.by_id.get_mut(id) {
             caller.pending.insert(key, pending);
         }
     }
 
     /// Ends a lookup and remembers its answer, unless the ID was forgotten in the meantime.
-    pub(super) fn end(&mut self, id: &IsolationId, life: u64, key: &Key, answer: Option<&Answer>, now: Moment) {
+    pub(super) fn end(&mut self, id: &BlindedId, life: u64, key: &Key, answer: Option<&Answer>, now: Moment) {
         let Some(caller) = self.by_id.get_mut(id).filter(|caller| caller.life == life) else {
             return;
         };
@@ -138,7 +138,7 @@ impl Callers {
         }
     }
 
-    pub(super) fn forget(&mut self, id: &IsolationId) {
+    pub(super) fn forget(&mut self, id: &BlindedId) {
         self.by_id.remove(id);
     }
 
@@ -164,12 +164,13 @@ mod tests {
 
     use super::*;
     use crate::chain::Tip;
+    use crate::isolation::IsolationId;
     use crate::name::policy::NameStatus;
     use crate::name::proof::ProvenName;
     use crate::time::Timestamp;
 
-    fn id(text: &str) -> IsolationId {
-        IsolationId::new(text.as_bytes()).unwrap()
+    fn id(text: &str) -> BlindedId {
+        IsolationId::new(text.as_bytes()).unwrap().blinded(&[0; 32])
     }
 
     fn key(name: &str) -> Key {
@@ -222,7 +223,7 @@ mod tests {
     /// Begins a lookup and returns the life that it is in, and what ends it.
     fn begin(
         callers: &mut Callers,
-        who: &IsolationId,
+        who: &BlindedId,
         key: &Key,
     ) -> (u64, watch::Sender<Option<Result<Answer, NodeError>>>) {
         let Found::Nothing { life } = callers.find(who, key, block(1), seconds(0)) else {
@@ -233,12 +234,12 @@ mod tests {
         (life, sender)
     }
 
-    fn remember(callers: &mut Callers, who: &IsolationId, key: &Key, answer: &Answer) {
+    fn remember(callers: &mut Callers, who: &BlindedId, key: &Key, answer: &Answer) {
         let (life, _sender) = begin(callers, who, key);
         callers.end(who, life, key, Some(answer), seconds(0));
     }
 
-    fn is_known(callers: &mut Callers, who: &IsolationId, key: &Key, tip: BlockHash, now: Moment) -> bool {
+    fn is_known(callers: &mut Callers, who: &BlindedId, key: &Key, tip: BlockHash, now: Moment) -> bool {
         matches!(callers.find(who, key, tip, now), Found::Answer(..))
     }
 

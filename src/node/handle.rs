@@ -18,13 +18,14 @@ use super::report::ServerResult;
 use super::{Node, NodeError};
 use crate::chain::sync::Progress;
 use crate::chain::{Anchor, Height, Params, PureHeader, Tip};
-use crate::isolation::IsolationId;
+use crate::isolation::{BlindedId, IsolationId};
 use crate::name::lookup::LookupSettings;
 use crate::name::policy::check_tip_age;
 use crate::name::proof::ProvenEntry;
 use crate::name::{NameId, Outcome};
 use crate::net::pool::Counts;
 use crate::net::{Pin, ServerAddr};
+use crate::reputation::ServerReputation;
 
 /// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
 /// but has them to fetch still.
@@ -100,7 +101,7 @@ pub(super) struct Shared {
 
 /// What a front does when an identity is forgotten; `None`: all of them. It is told the identity as
 /// [`Handle::blinded`] returns it.
-type Forgetting = Box<dyn Fn(Option<&IsolationId>) + Send + Sync>;
+type Forgetting = Box<dyn Fn(Option<&BlindedId>) + Send + Sync>;
 
 /// A way to a running node; clones lead to the same one.
 #[derive(Clone)]
@@ -222,8 +223,8 @@ impl Handle {
         permit.map_err(|_| NodeError::Busy { limit })
     }
 
-    async fn look_up(&self, id: &IsolationId, key: &Key) -> Result<Answer, NodeError> {
-        let way = Way::Lease(self.0.leases.clone(), id.clone(), key.quorum > 1);
+    async fn look_up(&self, id: &BlindedId, key: &Key) -> Result<Answer, NodeError> {
+        let way = Way::Lease(self.0.leases.clone(), *id, key.quorum > 1);
         let mut settings: LookupSettings = self.0.settings.lookup;
         settings.policy.allow_expired = key.allow_expired;
         settings.quorum = key.quorum;
@@ -247,7 +248,7 @@ impl Handle {
         let (id, apart) = self.identity(question.isolation_id);
         self.check_ready(&self.state())?;
         let _permit = self.permit()?;
-        let way = Way::Lease(self.0.leases.clone(), id.clone(), false);
+        let way = Way::Lease(self.0.leases.clone(), id, false);
         let history = lookups::history(self.clone(), &question.name, self.0.settings.lookup, &way).await;
         if apart {
             self.0.leases.forget(Some(id));
@@ -258,7 +259,7 @@ impl Handle {
 
     /// Returns the identity that a request belongs to, and whether it is for this request alone. Absence is the default
     /// identity, which an empty ID is too.
-    fn identity(&self, id: Option<IsolationId>) -> (IsolationId, bool) {
+    fn identity(&self, id: Option<IsolationId>) -> (BlindedId, bool) {
         let given = id.filter(|id| !id.as_bytes().is_empty());
         let apart = given.is_none() && self.0.settings.anonymous_apart;
         let key = if apart {
@@ -300,13 +301,13 @@ impl Handle {
     }
 
     /// Returns what an identity is known by here, which tells nobody what its ID was.
-    pub fn blinded(&self, id: &IsolationId) -> IsolationId {
+    pub fn blinded(&self, id: &IsolationId) -> BlindedId {
         id.blinded(&self.0.id_key)
     }
 
     /// Has a front forget identities along with the node: when a caller asks for it, and when they were not used for
     /// long. It is told them as [`Self::blinded`] returns them; `None`: all.
-    pub fn forget_along(&self, forget: impl Fn(Option<&IsolationId>) + Send + Sync + 'static) {
+    pub fn forget_along(&self, forget: impl Fn(Option<&BlindedId>) + Send + Sync + 'static) {
         self.forgetting().push(Box::new(forget));
     }
 
@@ -314,7 +315,7 @@ impl Handle {
         self.0.forgetting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget_in_fronts(&self, id: Option<&IsolationId>) {
+    fn forget_in_fronts(&self, id: Option<&BlindedId>) {
         for forget in self.forgetting().iter() {
             forget(id);
         }
@@ -384,9 +385,13 @@ impl Owner for Handle {
         self.state().node.learn_pin(server, pin);
     }
 
-    fn forgotten(&self, id: &IsolationId) {
+    fn forgotten(&self, id: &BlindedId) {
         self.state().callers.forget(id);
         self.forget_in_fronts(Some(id));
+    }
+
+    fn with_reputation<T>(&self, work: impl FnOnce(&mut ServerReputation) -> T) -> T {
+        work(self.state().node.reputation_mut())
     }
 
     fn counted(&self, counts: Counts) {

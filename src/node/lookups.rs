@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bitcoin::Txid;
-use rand::seq::SliceRandom;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
@@ -12,11 +11,12 @@ use super::header_sync::Lend;
 use super::lookup_link::{self, Dial, Source, Word};
 use super::{Node, NodeError};
 use crate::chain::Height;
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::name::lookup::{Ask, Attempt, Effect, Event, Lookup, LookupError, LookupSettings};
 use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
 use crate::net::ServerAddr;
+use crate::reputation::{Evidence, ServerIndex};
 
 /// Transactions of a history that are asked for in one go.
 const HISTORY_FLIGHT: usize = 100;
@@ -47,18 +47,21 @@ impl Node {
         history(self, name, settings, &way).await
     }
 
-    /// Returns the servers to look up at, in the order of attempts: those that sync got on with first, liars never
-    /// while there are others.
+    /// Returns the servers to look up at, in the order of attempts.
     fn lookup_servers(&self) -> Vec<ServerAddr> {
-        let mut servers = self.servers().to_vec();
-        servers.shuffle(&mut rand::rng());
-        servers.sort_by_key(|server| !self.good.contains(server));
-        let honest: Vec<ServerAddr> = servers
-            .iter()
-            .filter(|server| !self.liars.contains(server))
-            .cloned()
-            .collect();
-        if honest.is_empty() { servers } else { honest }
+        let order = self.reputation().lookup_order(&mut rand::rng());
+        let servers = order.into_iter().filter_map(|index| self.servers().get(index.0));
+        servers.cloned().collect()
+    }
+
+    /// Notes that a server lied in a lookup.
+    fn note_lie(&mut self, server: &ServerAddr) {
+        let now = self.clock().now().steady;
+        let index = self.servers().iter().position(|other| other == server);
+        if let Some(index) = index.map(ServerIndex) {
+            self.reputation_mut()
+                .record(now, index, Evidence::Lied, &mut rand::rng());
+        }
     }
 
     /// Returns what it takes to open a connection for lookups to a server, which `index` stands for.
@@ -79,7 +82,7 @@ pub(super) enum Way {
     /// Each opens one, to these servers in turn.
     Dial(Vec<ServerAddr>),
     /// Each has that of its isolation key; the flag says whether each must ask another server.
-    Lease(Leases, IsolationId, bool),
+    Lease(Leases, BlindedId, bool),
 }
 
 impl Way {
@@ -92,7 +95,7 @@ impl Way {
                     .map(|server| Source::Dial(Box::new(node.lookup_dial(index, server))))
             }
             Self::Lease(leases, id, apart) => {
-                let id = id.clone();
+                let id = *id;
                 Some(Source::Lease(leases.clone(), IsolationKey { id, attempt }, *apart))
             }
         }
@@ -142,10 +145,10 @@ pub(super) async fn look_up(
                     if let Some((server, conn)) = servers.remove(&attempt) {
                         // Heights of operations would help to guess the name.
                         tracing::warn!(%server, "a server {}", fault.summary());
-                        if let (Way::Lease(leases, ..), Some(conn)) = (way, conn) {
-                            leases.lied(conn);
+                        match (way, conn) {
+                            (Way::Lease(leases, ..), Some(conn)) => leases.lied(conn),
+                            _ => lend.with(|node| node.note_lie(&server)),
                         }
-                        lend.with(|node| node.liars.insert(server));
                     }
                 }
                 Effect::Abandon(attempt) => drop(links.remove(&attempt)),

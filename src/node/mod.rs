@@ -1,7 +1,7 @@
 //! The owner of state: header tree, header store, known servers. Clock, entropy and files enter here.
 //!
 //! [`Node`] opens a data folder, brings the headers up to date ([`Node::sync`]) and looks names up
-//! ([`Node::name_show`]). The decisions are made by the machines [`crate::chain::sync::Sync`] and
+//! ([`Node::name_show`]). The decisions are made by the machines [`crate::chain::sync::HeaderSync`] and
 //! [`crate::name::lookup::Lookup`]; this folder carries their effects out.
 
 mod anchor_check;
@@ -21,12 +21,12 @@ mod report;
 mod run;
 mod store;
 
-pub use anchor_check::Opinion;
+pub use anchor_check::{Opinion, OpinionError};
 pub use callers::CacheSettings;
 pub use clock::Clock;
 pub use daemon::{DaemonSettings, run_daemon};
 pub use error::NodeError;
 pub use handle::{Answer, Handle, Question, Standing};
-pub use report::{ServerResult, SyncReport};
+pub use report::{ServerResult, ServerStanding, SyncReport};
 pub use run::{Node, NodeConfig};
 pub use store::{HeaderStore, Rebuilt, StoreError, panic_is_guarded};

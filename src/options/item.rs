@@ -17,9 +17,9 @@ use isonym::name::Encoding;
 use isonym::net::{Proxy, ServerAddr};
 use isonym::rpc::Credentials;
 use isonym::rpc::client::{Client, Dialect, Login, Settings};
-use isonym::socks::identity::By;
+use isonym::socks::identity::IsolateBy;
 use isonym::tor::driver::ControlAddr;
-use isonym::tor::suffixes::Plugin;
+use isonym::tor::suffixes::SuffixPlugin;
 
 use super::origin::Problem;
 use super::path::expand;
@@ -255,15 +255,15 @@ impl Choice for Anonymous {
 
 /// What keeps lookups of applications apart; `None` where nothing is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CallersApart(pub(crate) Option<By>);
+pub(crate) struct CallersApart(pub(crate) Option<IsolateBy>);
 
 impl Choice for CallersApart {
     fn words() -> Vec<(&'static str, Self)> {
         vec![
-            ("auth", Self(Some(By::Auth))),
-            ("address", Self(Some(By::Address))),
-            ("port", Self(Some(By::Port))),
-            ("destination", Self(Some(By::Destination))),
+            ("auth", Self(Some(IsolateBy::Auth))),
+            ("address", Self(Some(IsolateBy::Address))),
+            ("port", Self(Some(IsolateBy::Port))),
+            ("destination", Self(Some(IsolateBy::Destination))),
             ("none", Self(None)),
         ]
     }
@@ -612,7 +612,7 @@ impl Item for ControlAddr {
     }
 }
 
-impl Item for Plugin {
+impl Item for SuffixPlugin {
     fn parse(text: &str, _: Bounds) -> Result<Self, Problem> {
         let mut plugin = Self::parse(text).map_err(|error| refused(&error))?;
         if let Some(program) = plugin.command.first_mut() {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
-use isonym::chain::sync::{self, Verification};
+use isonym::chain::sync::Verification;
 use isonym::chain::{Anchor, Network};
 use isonym::dns;
 use isonym::dns::resolver::Anonymous;
@@ -21,9 +21,9 @@ use isonym::net::{Proxy, ServerAddr, pool, servers};
 use isonym::node::DaemonSettings;
 use isonym::rpc;
 use isonym::rpc::client::Dialect;
-use isonym::socks::identity::Isolate;
+use isonym::socks::identity::IsolationFlags;
 use isonym::tor::driver::ControlAddr;
-use isonym::tor::suffixes::Plugin;
+use isonym::tor::suffixes::SuffixPlugin;
 
 use super::declare::CommandName::{
     AnchorCheck, AnchorExport, Daemon, Dns, NameHistory, NameShow, Prop279, Resolve, Rpc, Socks, Status, Sync, Tor,
@@ -124,7 +124,7 @@ options! {
 
     SYNC_CONNECTIONS: Required<usize> =
         Opt::new("sync-connections", "NUMBER", "Connections that header sync may have at once", |_| {
-            sync::Limits::default().connections
+            DaemonSettings::default().sync.connections
         })
         .between(1, 16)
         .used_by(SYNC)
@@ -331,7 +331,7 @@ options! {
             .section(Section::Tor)
             .secret().more("Other users of the machine may see it on the command line.");
 
-    PLUGIN: Many<Plugin> =
+    PLUGIN: Many<SuffixPlugin> =
         Opt::new("plugin", "SUFFIX=COMMAND", "A program that resolves names of another suffix", |_| {
             Vec::new()
         })
@@ -360,7 +360,7 @@ options! {
 
     SOCKS_ISOLATE: Many<CallersApart> =
         Opt::new("socks-isolate", "WHAT", "What keeps lookups apart", |_| {
-            Isolate::default().0.into_iter().map(|by| CallersApart(Some(by))).collect()
+            IsolationFlags::default().0.into_iter().map(|by| CallersApart(Some(by))).collect()
         })
         .checked(|apart: &Vec<CallersApart>| match apart.as_slice() {
             [_, _, ..] if apart.contains(&CallersApart(None)) => Err("none stands alone".to_owned()),

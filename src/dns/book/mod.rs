@@ -13,7 +13,7 @@ use lru::LruCache;
 
 use super::engine::{Found, Note};
 use super::zone::{self, Built, Domain, Imported};
-use crate::isolation::IsolationId;
+use crate::isolation::BlindedId;
 use crate::name::{NameId, NameValue};
 use crate::time::Moment;
 
@@ -59,7 +59,7 @@ pub enum Known {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Whose lookup it is.
-    pub id: IsolationId,
+    pub id: BlindedId,
     /// Which name.
     pub name: NameId,
 }
@@ -97,7 +97,7 @@ impl Entry {
             Known::Absent(_) | Known::Failed(_) => 0,
         };
         let built = self.built.as_ref().map_or(0, |built| built.domain.size());
-        ENTRY_OVERHEAD + key.id.as_bytes().len() + key.name.as_bytes().len() + value + built
+        ENTRY_OVERHEAD + size_of::<BlindedId>() + key.name.as_bytes().len() + value + built
     }
 }
 
@@ -159,7 +159,7 @@ impl Book {
     }
 
     /// Forgets all that was looked up under an ID; `None`: under any.
-    pub fn forget(&mut self, id: Option<&IsolationId>) {
+    pub fn forget(&mut self, id: Option<&BlindedId>) {
         let Some(id) = id else {
             self.entries.clear();
             self.bytes = 0;
@@ -174,9 +174,9 @@ impl Book {
 
     /// Tells what is known of a name whose records `apex` owns: what the question holds itself, else what is
     /// remembered.
-    pub fn find(&mut self, id: &IsolationId, name: &NameId, apex: &Name, held: &Held, at: Instant) -> Found {
+    pub fn find(&mut self, id: &BlindedId, name: &NameId, apex: &Name, held: &Held, at: Instant) -> Found {
         let key = Key {
-            id: id.clone(),
+            id: *id,
             name: name.clone(),
         };
         let life = |until: Moment| u32::try_from(until.since(at.now).as_secs()).unwrap_or(u32::MAX);
@@ -231,10 +231,7 @@ impl Book {
             };
             let mut missing = BTreeSet::new();
             for name in needed {
-                let key = Key {
-                    id: key.id.clone(),
-                    name,
-                };
+                let key = Key { id: key.id, name };
                 let imported = match self.known(&key, held, at) {
                     None => {
                         missing.insert(key.name);

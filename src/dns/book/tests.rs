@@ -2,13 +2,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::isolation::IsolationId;
 
 fn name(text: &str) -> NameId {
     NameId::new(text.as_bytes()).unwrap()
 }
 
-fn who(text: &str) -> IsolationId {
-    IsolationId::new(text.as_bytes()).unwrap()
+fn who(text: &str) -> BlindedId {
+    IsolationId::new(text.as_bytes()).unwrap().blinded(&[0; 32])
 }
 
 fn key(id: &str, text: &str) -> Key {

@@ -58,7 +58,7 @@ impl World {
     /// Answers a question as the resolver does, and returns which names it took in which round.
     fn trace(&self, question: &Question) -> (Reply, Vec<BTreeSet<NameId>>) {
         let mut book = Book::new(CacheSettings::default());
-        let (who, at) = (IsolationId::default(), Instant::default());
+        let (who, at) = (IsolationId::default().blinded(&[0; 32]), Instant::default());
         let mut rounds: Vec<BTreeSet<NameId>> = Vec::new();
         loop {
             let step = answer(&self.settings, question, |name, apex| {
@@ -73,7 +73,7 @@ impl World {
                 assert!(rounds.iter().all(|round| !round.contains(name)), "asked for twice");
                 let known = self.names.get(name).cloned().unwrap_or(Known::Absent(None));
                 let key = Key {
-                    id: who.clone(),
+                    id: who,
                     name: name.clone(),
                 };
                 book.store(key, known, at);
