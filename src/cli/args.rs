@@ -200,7 +200,9 @@ pub(crate) enum ConfigCommand {
 Examples:
   isonym config example > ~/.config/isonym/isonym.toml")]
     Example,
-    /// Print each option's value and where it comes from; it takes the options of every command
+    /// Print each option's value and where it comes from
+    ///
+    /// It takes the options of every command.
     #[command(after_long_help = "\
 Examples:
   isonym config show
@@ -221,7 +223,9 @@ pub(crate) enum AnchorCommand {
 Examples:
   isonym sync --datadir DIR --verification full && isonym anchor export --datadir DIR > headers/mainnet.toml")]
     Export {
-        /// How many blocks below the tip: deep enough that no reorganisation will reach it
+        /// How many blocks below the tip
+        ///
+        /// Deep enough that no reorganisation will reach it.
         #[arg(long, value_name = "BLOCKS", default_value_t = 4032)]
         depth: u32,
     },
@@ -252,7 +256,9 @@ It prints the names of the files. The private ones are readable by you alone.")]
         /// The zone that the keys are for
         #[arg(long, value_name = "ZONE", default_value = "bit")]
         zone: String,
-        /// ecdsap256sha256 (13), which every validator has, or ed25519 (15), which needs no randomness to sign
+        /// ecdsap256sha256 or ed25519
+        ///
+        /// Every validator has ecdsap256sha256 (13); ed25519 (15) needs no randomness to sign.
         #[arg(long, value_name = "ALGORITHM", value_parser = ["ecdsap256sha256", "ed25519"], ignore_case = true, hide_possible_values = true, default_value = "ecdsap256sha256")]
         algorithm: String,
         /// The folder; it is made if missing
@@ -448,7 +454,7 @@ mod tests {
         let name = command.get_name().to_owned();
         let short = command.clone().term_width(100).render_help().to_string();
         let options = short.lines().skip_while(|line| !line.starts_with("Options"));
-        for line in options.filter(|line| !line.is_empty() && line.starts_with(' ')) {
+        for line in options.filter(|line| line.starts_with(' ')) {
             assert!(
                 line.starts_with("  -") || line.starts_with("      --"),
                 "{name}: {line}"

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 
@@ -30,6 +30,11 @@ pub(super) const ABSENT: u8 = 2;
 /// Runs a command and returns the process's exit status.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let quiet = cli.quiet;
+    if cli.command.name().is_none()
+        && let Some(option) = cli.given.origins().next()
+    {
+        bail!("{option} has no effect here: the command has no settings");
+    }
     // These need no network, configuration or data folder.
     match &cli.command {
         #[cfg(feature = "playground")]

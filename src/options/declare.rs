@@ -1,6 +1,7 @@
 //! What a declaration of an option consists of.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 
 use isonym::chain::Network;
 
@@ -338,13 +339,21 @@ impl<A: Arity> Opt<A> {
     }
 }
 
-/// What one source says of an option.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What one source says of an option. `Debug` hides the values, among which may be secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) origin: Origin,
     /// The values as texts, none where the option is cleared; or what stands in a file in place of a value of the
     /// option's shape.
     pub(crate) values: Result<Vec<OsString>, String>,
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Given")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An option, whatever the type of its values.

@@ -26,6 +26,11 @@ impl PartialConfig {
         self.0.get(option.spec().name)
     }
 
+    /// Returns where the options are given that it names.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &Origin> {
+        self.0.values().map(|given| &given.origin)
+    }
+
     /// Reads the environment, and returns the variables that look like options but are none, with the nearest one.
     pub(super) fn from_environment(
         variables: impl IntoIterator<Item = (OsString, OsString)>,

@@ -367,6 +367,29 @@ fn a_wrong_value_is_told_with_its_origin_and_what_is_allowed() {
 }
 
 #[test]
+fn secrets_are_not_shown_when_settings_are_debugged() {
+    let secrets = || OPTIONS.iter().copied().filter(|option| option.spec().is_secret);
+    assert!(secrets().count() > 1);
+    for option in secrets() {
+        let mut sources = Sources::default().option(option, "marker");
+        if option.spec().name == table::RPC_PASSWORD.spec().name {
+            sources = sources.option(&table::RPC_USER, "me");
+        }
+        let settings = Settings::of(sources.load(option.spec().commands[0])).unwrap();
+        assert!(!format!("{settings:?}").contains("marker"), "{}", option.spec().name);
+        assert!(settings.explicit(option.spec().name).is_some());
+        assert!(
+            settings
+                .effective()
+                .iter()
+                .all(|(name, text, _)| *name != option.spec().name && text != "marker")
+        );
+        let cli = parse_from(["isonym", "config", "show", &format!("--{}=marker", option.spec().name)]).unwrap();
+        assert!(!format!("{cli:?}").contains("marker"), "{}", option.spec().name);
+    }
+}
+
+#[test]
 fn a_file_s_value_of_another_shape_is_none() {
     for option in of_files() {
         for value in ["1979-05-27", "1.5", "{ a = 1 }", "[[]]"] {

@@ -191,3 +191,16 @@ fn completions_and_manual_pages_have_every_command() {
     let end = End::of(program.bare().arg("man"), ["/dev/null/x"]);
     end.assert_failed(&["cannot write manual pages to /dev/null/x"]);
 }
+
+#[test]
+fn an_option_that_a_command_can_not_heed_is_refused() {
+    let program = Program::new();
+    for command in [
+        &["playground", "--once"][..],
+        &["config", "example"],
+        &["completions", "bash"],
+    ] {
+        let end = End::of(program.bare().arg("--direct"), command);
+        end.assert_failed(&["--direct has no effect here"]);
+    }
+}
