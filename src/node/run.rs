@@ -150,11 +150,12 @@ impl Node {
     }
 
     /// Returns what is known of the servers.
+    #[cfg(test)]
     pub(super) fn reputation(&self) -> &ServerReputation {
         &self.reputation
     }
 
-    /// As [`Self::reputation`], to add to it.
+    /// Lends what is known of the servers, to add to it.
     pub(super) fn reputation_mut(&mut self) -> &mut ServerReputation {
         &mut self.reputation
     }
