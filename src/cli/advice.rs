@@ -70,6 +70,8 @@ fn of_auth(error: &AuthError) -> Option<&'static str> {
 mod tests {
     use anyhow::Context as _;
 
+    use isonym::node::{ServerResult, ServerStanding};
+
     use super::*;
 
     fn unreachable() -> DialError {
@@ -78,13 +80,23 @@ mod tests {
         }
     }
 
+    fn through_nothing() -> ServerResult {
+        ServerResult {
+            address: "electrum.example:50002:s".to_owned(),
+            state: ServerStanding::Closed,
+            result: "no proxy".to_owned(),
+            claimed_height: None,
+            headers: 0,
+            way_out: Some(unreachable()),
+        }
+    }
+
     #[test]
     fn advice_is_found_behind_what_the_error_was_wrapped_in() {
         let bare = advice(&unreachable().into()).unwrap();
         assert!(bare.contains("--proxy") && bare.contains("--direct"), "{bare}");
         let error = NodeError::NoServer {
-            servers: Vec::new(),
-            way_out: Some(unreachable()),
+            servers: vec![through_nothing()],
         };
         let wrapped = Err::<(), _>(error).context("cannot sync").unwrap_err();
         assert_eq!(advice(&wrapped), Some(bare));
@@ -92,10 +104,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_where_there_is_nothing_to_say() {
-        let error = NodeError::NoServer {
-            servers: Vec::new(),
-            way_out: None,
-        };
+        let error = NodeError::NoServer { servers: Vec::new() };
         assert_eq!(advice(&error.into()), None);
         assert_eq!(advice(&anyhow::anyhow!("--proxy")), None);
         assert_eq!(advice(&DialError::ClosedPort.into()), None);

@@ -3,9 +3,11 @@
 mod advice;
 mod anchor;
 mod args;
+mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod pages;
 #[cfg(feature = "playground")]
 mod playground;
 mod progress;
@@ -20,6 +22,8 @@ use std::io::{self, Write};
 
 pub(crate) use advice::advice;
 pub(crate) use args::parse;
+#[cfg(test)]
+pub(crate) use args::parse_from;
 pub(crate) use show::run;
 
 /// Writes a line to standard error; where nobody reads it, it is lost, and that is no reason to panic.

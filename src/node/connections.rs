@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use super::clock::Clock;
-use super::lookup_link::Dial;
+use crate::chain::Network;
 use crate::electrum::ElectrumRequest;
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::net::pool::{
     FailureKind, Pool, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
 };
-use crate::net::{Connection, ConnectionError, Pin, Purpose, ServerAddr};
+use crate::net::{Connection, ConnectionError, ConnectionLimits, Dialer, Pin, Purpose, ServerAddr};
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
@@ -68,7 +68,7 @@ impl Leases {
         (leases, Commands(receiver))
     }
 
-    /// Waits for the connection of a key, to a server distinct from those of the attempts before where that is said. The pool
+    /// Waits for the connection of a key, distinct from the servers of the attempts before where that is said. The pool
     /// learns of it when the wait is given up.
     pub(super) async fn lease(&self, key: IsolationKey, distinct_server: bool) -> Result<Lease, NoLease> {
         let (reply, lent) = oneshot::channel();
@@ -157,6 +157,16 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.leases.tell(Command::Release(self.ticket));
     }
+}
+
+/// What it takes to open a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Dial {
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) network: Network,
+    pub(super) server: ServerAddr,
+    pub(super) pin: Option<Pin>,
+    pub(super) limits: ConnectionLimits,
 }
 
 /// What the pool's driver needs of the node, and tells it.
@@ -316,7 +326,6 @@ impl<O: Owner> Connections<O> {
             server,
             pin,
             limits,
-            ..
         }) = self.owner.dial(server.0)
         else {
             self.tasks.spawn(async move { Done::NoServer(conn) });

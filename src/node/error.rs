@@ -56,18 +56,10 @@ pub enum NodeError {
     NoServer {
         /// How it went with each.
         servers: Vec<ServerResult>,
-        /// Why no stream could leave this machine at all, where that is the reason.
-        way_out: Option<DialError>,
     },
     /// The node was stopped before there was an answer.
     #[error("the node is stopping")]
     Stopped,
-    /// As many lookups as allowed are in work.
-    #[error("{limit} lookups are in work already, which is as many as allowed; try again later")]
-    Busy {
-        /// How many are allowed.
-        limit: usize,
-    },
     /// Header sync has not come to the tip yet.
     #[error("headers are being synchronised: {done} of {total}")]
     Syncing {
@@ -100,7 +92,7 @@ impl NodeError {
     pub fn dial_error(&self) -> Option<&DialError> {
         match self {
             Self::Dial(error) => Some(error),
-            Self::NoServer { way_out, .. } => way_out.as_ref(),
+            Self::NoServer { servers } => servers.iter().find_map(|server| server.way_out.as_ref()),
             Self::Lookup(
                 LookupError::Unreachable { reasons }
                 | LookupError::NoAnswer { reasons, .. }

@@ -1,90 +1,54 @@
 //! One attempt of one lookup: carries its questions over the connection that it got, and nothing else.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::connections::{Lease, Leases, NoLease};
-use crate::chain::{Height, Network};
+use crate::chain::Height;
 use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest};
 use crate::isolation::{ConnId, IsolationKey};
 use crate::name::ProofLink;
 use crate::name::lookup::{Attempt, FailureScope, LinkFailure, LookupEvent, LookupRequest};
 use crate::net::pool::Refusal;
-use crate::net::{Connection, ConnectionError, ConnectionLimits, DialError, Dialer, Pin, Purpose, ServerAddr};
+use crate::net::{Connection, ConnectionError, DialError, ServerAddr};
 
 /// Questions that may wait for the link: an attempt has at most one open.
 const QUEUE: usize = 2;
 
-/// Where an attempt's connection comes from.
-#[derive(Clone, Debug)]
-pub(super) enum Source {
-    /// It is opened for this attempt, and closed behind it.
-    Dial(Box<Dial>),
-    /// It belongs to an isolation key; the flag says whether its server must be another one than those of the attempts
-    /// before.
-    Lease(Leases, IsolationKey, bool),
-}
-
-/// What it takes to open a connection.
-#[derive(Clone, Debug)]
-pub(super) struct Dial {
-    pub(super) dialer: Arc<Dialer>,
-    pub(super) network: Network,
-    /// Stands for the server where answers are counted.
-    pub(super) index: usize,
-    pub(super) server: ServerAddr,
-    pub(super) pin: Option<Pin>,
-    pub(super) limits: ConnectionLimits,
-}
-
 /// What a link tells the driver.
 #[derive(Debug)]
-pub(super) enum Word {
+pub(super) enum LinkEvent {
     /// The attempt has its connection.
     Connected {
         attempt: Attempt,
         server: ServerAddr,
         index: usize,
         /// The connection's number in the pool.
-        leased: Option<ConnId>,
-        /// What is to be remembered of the server's certificate.
-        pin: Option<Pin>,
+        conn: ConnId,
     },
     /// For the lookup machine.
-    Event(LookupEvent),
-}
-
-enum Line {
-    Own(Connection),
-    Leased(Lease),
-}
-
-impl Line {
-    fn connection(&self) -> &Connection {
-        match self {
-            Self::Own(connection) => connection,
-            Self::Leased(lease) => lease.connection(),
-        }
-    }
+    Lookup(LookupEvent),
 }
 
 /// Opens a link in a task of its own. It ends, and its hold on the connection with it, when the sender is dropped.
 pub(super) fn open(
-    source: Source,
-    attempt: Attempt,
+    leases: Leases,
+    key: IsolationKey,
+    distinct_server: bool,
     timeout: Duration,
-    words: mpsc::Sender<Word>,
+    events: mpsc::Sender<LinkEvent>,
 ) -> mpsc::Sender<LookupRequest> {
     let (sender, requests) = mpsc::channel(QUEUE);
+    let attempt = key.attempt;
     tokio::spawn(async move {
+        let lent = leases.lease(key, distinct_server);
         tokio::select! {
-            () = words.closed() => {}
-            ended = run(source, attempt, timeout, requests, &words) => {
+            () = events.closed() => {}
+            ended = run(lent, attempt, timeout, requests, &events) => {
                 if let Err(error) = ended {
                     let failure = LinkFailure::new(error.scope(), error);
-                    let _ = words.send(Word::Event(LookupEvent::Failed { attempt, failure })).await;
+                    let _ = events.send(LinkEvent::Lookup(LookupEvent::Failed { attempt, failure })).await;
                 }
             }
         }
@@ -99,7 +63,7 @@ pub enum LookupLinkError {
     /// The pool has no connection for it.
     #[error(transparent)]
     NoLease(#[from] NoLease),
-    /// The connection could not be opened, or is of no more use.
+    /// The connection is of no more use.
     #[error("{server}: {error}")]
     Connection {
         /// Where it leads.
@@ -134,73 +98,45 @@ impl LookupLinkError {
 
     /// Returns why no stream to a server could be opened, where that is the reason.
     pub fn dial_error(&self) -> Option<&DialError> {
-        let error = match self {
-            Self::NoLease(error) => error.last.as_ref()?,
-            Self::Connection { error, .. } => error,
-            Self::Answer { .. } | Self::OtherAnswer { .. } => return None,
-        };
-        match error {
-            ConnectionError::Dial(error) => Some(error),
+        match self {
+            Self::NoLease(NoLease {
+                last: Some(ConnectionError::Dial(error)),
+                ..
+            })
+            | Self::Connection {
+                error: ConnectionError::Dial(error),
+                ..
+            } => Some(error),
             _ => None,
         }
     }
 }
 
 async fn run(
-    source: Source,
+    lent: impl Future<Output = Result<Lease, NoLease>>,
     attempt: Attempt,
     timeout: Duration,
     mut requests: mpsc::Receiver<LookupRequest>,
-    words: &mpsc::Sender<Word>,
+    events: &mpsc::Sender<LinkEvent>,
 ) -> Result<(), LookupLinkError> {
-    let (line, index, pin) = connect(source).await?;
-    let connection = line.connection();
-    let server = connection.server().clone();
-    let leased = match &line {
-        Line::Own(_) => None,
-        Line::Leased(lease) => Some(lease.conn()),
-    };
-    let connected = Word::Connected {
+    let lease = lent.await?;
+    let connection = lease.connection();
+    let connected = LinkEvent::Connected {
         attempt,
-        server: server.clone(),
-        index,
-        leased,
-        pin,
+        server: connection.server().clone(),
+        index: lease.server(),
+        conn: lease.conn(),
     };
-    if words.send(connected).await.is_err() {
+    if events.send(connected).await.is_err() {
         return Ok(());
     }
     while let Some(request) = requests.recv().await {
         let event = answer(connection, attempt, request, timeout).await?;
-        if words.send(Word::Event(event)).await.is_err() {
+        if events.send(LinkEvent::Lookup(event)).await.is_err() {
             break;
         }
     }
     Ok(())
-}
-
-async fn connect(source: Source) -> Result<(Line, usize, Option<Pin>), LookupLinkError> {
-    match source {
-        Source::Dial(dial) => {
-            let Dial {
-                dialer,
-                network,
-                index,
-                server,
-                pin,
-                limits,
-            } = *dial;
-            let opened = Connection::open(&dialer, &server, pin, network, Purpose::Lookup, limits).await;
-            let connection = opened.map_err(|error| LookupLinkError::Connection { server, error })?;
-            let pin = connection.identity().pin();
-            Ok((Line::Own(connection), index, pin))
-        }
-        Source::Lease(leases, key, distinct_server) => {
-            let lease = leases.lease(key, distinct_server).await?;
-            let index = lease.server();
-            Ok((Line::Leased(lease), index, None))
-        }
-    }
 }
 
 async fn answer(

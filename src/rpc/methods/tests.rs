@@ -23,15 +23,7 @@ fn codes_of_the_nodes_errors() {
             "Synchronising headers: 1 of 2",
         ),
         (stale, -10, "Namecoin is downloading blocks..."),
-        (
-            NodeError::NoServer {
-                servers: Vec::new(),
-                way_out: None,
-            },
-            -9,
-            "no server",
-        ),
-        (NodeError::Busy { limit: 7 }, -1, "7 lookups are in work already"),
+        (NodeError::NoServer { servers: Vec::new() }, -9, "no server"),
         (
             NodeError::Lookup(LookupError::NoAnswer {
                 reasons,
