@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use hickory_proto::op::Message;
 
-use crate::backend::{Backend, Says};
-use crate::server::Dns;
-use crate::wire::{Datagrams, Reply, assert_lives, query, query_as, udp};
+use isonym_testkit::backend::{Backend, Says};
+use isonym_testkit::dns::server::Dns;
+use isonym_testkit::dns::wire::{Datagrams, Reply, assert_lives, query, query_as, udp};
 
 /// Questions on their way at once, less than one ID's lookups may be.
 const WINDOW: usize = 48;
@@ -60,6 +60,7 @@ async fn stays_bounded(backend: &Backend, questions: usize, asked: impl Fn(usize
 
 #[tokio::test]
 async fn of_names_that_do_not_exist_and_ids() {
+    let _turn = crate::turn().await;
     /// Twice as many names as are remembered at most, and a few.
     const QUESTIONS: usize = 44_000;
     let backend = Backend::start().await;
@@ -70,6 +71,7 @@ async fn of_names_that_do_not_exist_and_ids() {
 
 #[tokio::test]
 async fn of_ids_that_ask_for_a_name_with_much_in_it() {
+    let _turn = crate::turn().await;
     /// More than twice as many as fit into the bytes that are remembered at most.
     const QUESTIONS: usize = 8_000;
     let backend = Backend::start().await;

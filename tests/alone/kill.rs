@@ -1,25 +1,14 @@
 //! `kill -9` in the middle of a sync loses at most what was not written yet.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test may panic and read the clock"
-)]
-
-#[path = "support/program.rs"]
-mod program;
-
 use std::time::Duration;
 
-use isonym::sim::link::Link;
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::link::Link;
+use isonym_sim::{AddressKind, World};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use program::{End, Program, Stage};
+use isonym_testkit::program::{End, Program, Stage};
 
 const BLOCKS: u32 = 6000;
 
@@ -49,6 +38,7 @@ fn sync_and_kill(program: &Program, stage: &Stage, after: Duration) -> bool {
 
 #[test]
 fn fifty_kills_while_headers_come_and_while_a_sample_is_proved() {
+    let _turn = crate::blocking_turn();
     let names = [("d/killed", "value", AddressKind::P2pkh)];
     let world = World::long(11, BLOCKS, Timestamp(1_700_000_000), &names).unwrap();
     let tip = world.chain().tip_hash().to_string();
@@ -116,6 +106,7 @@ fn fifty_kills_while_headers_come_and_while_a_sample_is_proved() {
 
 #[test]
 fn twenty_kills_and_then_a_clean_sync() {
+    let _turn = crate::blocking_turn();
     let mut world = World::new(9, Timestamp(1_700_000_000));
     world.mine(BLOCKS);
     let tip = world.chain().tip_hash().to_string();
@@ -180,6 +171,7 @@ fn twenty_kills_and_then_a_clean_sync() {
 
 #[test]
 fn a_run_after_a_kill_asks_for_no_header_twice() {
+    let _turn = crate::blocking_turn();
     let mut world = World::new(10, Timestamp(1_700_000_000));
     world.mine(BLOCKS);
     let stage = Stage::honest(world);

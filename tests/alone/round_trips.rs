@@ -6,18 +6,18 @@ use std::thread;
 use std::time::Duration;
 
 use isonym::node::Handle;
-use isonym::sim::ledger::{Proxied, Target, Traffic};
-use isonym::sim::tape::{Order, Side, Stream, Tape};
 use isonym::time::Moment;
+use isonym_sim::ledger::{Proxied, Target, Traffic};
+use isonym_sim::tape::{Order, Side, Stream, Tape};
 use tokio::time::Instant;
 
-use crate::client::Expected;
-use crate::recorded::recorded;
-use crate::requests::is_answered;
-use crate::scene::{Scene, ask, full, settings, until};
-use crate::support::blocks;
-use crate::support::core_rpc::CoreRpc;
-use crate::support::electrumx::{ElectrumX, Release, Transport};
+use isonym_testkit::electrumx::blocks;
+use isonym_testkit::electrumx::client::Expected;
+use isonym_testkit::electrumx::core_rpc::CoreRpc;
+use isonym_testkit::electrumx::recorded::recorded;
+use isonym_testkit::electrumx::scene::is_answered;
+use isonym_testkit::electrumx::scene::{Scene, ask, full, settings, until};
+use isonym_testkit::electrumx::server::{ElectrumX, Release, Transport};
 
 /// How long each way through the proxy takes.
 const ONE_WAY: Duration = Duration::from_millis(150);
@@ -92,6 +92,7 @@ fn trips(streams: &[Stream], from: Order, by: Order) -> usize {
 
 #[test]
 fn trips_are_what_is_waited_for_and_not_what_is_sent() {
+    let _turn = crate::blocking_turn();
     let tape = Tape::new();
     let from = tape.mark();
     let track = tape.begin(Proxied {
@@ -225,6 +226,7 @@ fn median<T: Copy + Ord>(all: impl Iterator<Item = T>) -> T {
 
 #[test]
 fn lookups_take_as_many_round_trips_as_they_must() {
+    let _turn = crate::blocking_turn();
     let blocks = blocks::recorded();
     let core = CoreRpc::start(&blocks);
     let servers = thread::scope(|scope| {

@@ -6,15 +6,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use isonym::rpc::MAX_BODY;
-use isonym::sim::{AddressKind, Fault};
+use isonym_sim::{AddressKind, Fault};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Daemon, Line, PATIENCE, Stop, end_of, honest, id, until};
-use crate::program::Program;
-use crate::stage::{NAME, VALUE, world};
+use isonym_testkit::harness::{Daemon, Line, PATIENCE, Stop, end_of, honest, id, until};
+use isonym_testkit::program::Program;
+use isonym_testkit::stage::{NAME, VALUE, world};
 
 const NEWER: &str = "marker of the newer value";
 
@@ -51,6 +51,7 @@ async fn set_soft_limit(daemon: &Daemon, files: u64) {
 
 #[tokio::test]
 async fn callers_without_a_password_can_not_take_all_files() {
+    let _turn = crate::turn().await;
     let (stage, shared) = honest(world(), 2).await;
     let program = Program::new();
     let daemon = Daemon::start_with_files(&program, &stage, "100:200", &[]).await;
@@ -69,7 +70,7 @@ async fn callers_without_a_password_can_not_take_all_files() {
         assert_eq!(first.ask(&count).await.status, 200);
     }
     // A new block is written down, and how it went with the servers; a lookup gets its connection.
-    let height = shared.read(isonym::sim::SimChain::height) + 1;
+    let height = shared.read(isonym_sim::SimChain::height) + 1;
     shared.change(|world| world.update(NAME, NEWER, AddressKind::P2pkh).unwrap());
     let show = json!({ "method": "name_show", "params": [NAME, { "streamID": id(0) }] }).to_string();
     let show = daemon.with_body(show.as_bytes());
@@ -83,6 +84,7 @@ async fn callers_without_a_password_can_not_take_all_files() {
 
 #[tokio::test]
 async fn no_file_can_be_opened_for_a_while() {
+    let _turn = crate::turn().await;
     let (stage, shared) = honest(world(), 2).await;
     let program = Program::new();
     let daemon = Daemon::ready(&program, &stage, &["--pool-clean=0"]).await;
@@ -98,7 +100,7 @@ async fn no_file_can_be_opened_for_a_while() {
     assert!(message.contains("Too many open files"), "{message}");
     assert!(!message.contains("start Tor"), "{message}");
     // The servers' tips are news, which can't be written down now.
-    let height = shared.read(isonym::sim::SimChain::height) + 1;
+    let height = shared.read(isonym_sim::SimChain::height) + 1;
     shared.change(|world| world.update(NAME, NEWER, AddressKind::P2pkh).unwrap());
     until_counted(&mut line, &count, height).await;
     until("it says so", async || {
@@ -116,6 +118,7 @@ async fn no_file_can_be_opened_for_a_while() {
 
 #[tokio::test]
 async fn a_report_that_can_not_be_written() {
+    let _turn = crate::turn().await;
     let (stage, shared) = honest(world(), 2).await;
     let program = Program::new();
     // No file can be made where a folder is.
@@ -123,7 +126,7 @@ async fn a_report_that_can_not_be_written() {
     let daemon = Daemon::ready(&program, &stage, &[]).await;
     assert_eq!(daemon.value(&id(0)).await, Ok(VALUE.to_owned()));
     shared.change(|world| world.mine(1));
-    until_at(&daemon, shared.read(isonym::sim::SimChain::height)).await;
+    until_at(&daemon, shared.read(isonym_sim::SimChain::height)).await;
     assert!(daemon.log().contains("is not written down"), "{}", daemon.log());
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
@@ -137,6 +140,7 @@ fn memory(daemon: &Daemon) -> u64 {
 
 #[tokio::test]
 async fn a_batch_that_waits_takes_little_more_room_than_its_text() {
+    let _turn = crate::turn().await;
     const BATCHES: usize = 20;
     let (stage, _) = honest(world(), 1).await;
     let program = Program::new();

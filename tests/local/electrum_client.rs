@@ -1,12 +1,5 @@
 //! The Electrum client over loopback sockets: what it does with servers and proxies that misbehave.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
 use std::time::Duration;
 
 use bitcoin::hex::DisplayHex;

@@ -1,15 +1,6 @@
 //! Every fault of a server, one by one: beside two honest servers it ends in the right answer; alone in the right
 //! error, never in a wrong value.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod stage;
-
 use std::time::Duration;
 
 use isonym::chain::Network;
@@ -17,11 +8,13 @@ use isonym::name::Outcome;
 use isonym::name::lookup::{LookupError, LookupSettings};
 use isonym::name::policy::{NotSynchronized, check_tip_age};
 use isonym::node::{NodeError, SyncReport};
-use isonym::sim::wallet::Signer;
-use isonym::sim::{AddressKind, AuxPowKind, Fault, Flaw, Release, SharedWorld, Work};
 use isonym::time::Timestamp;
+use isonym_sim::wallet::Signer;
+use isonym_sim::{AddressKind, AuxPowKind, Fault, Flaw, Release, SharedWorld, Work};
 
-use stage::{ENOUGH, NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, value, world};
+use isonym_testkit::stage::{
+    ENOUGH, NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, value, world,
+};
 
 /// The server that errs, where there are others.
 const FAULTY: usize = 0;

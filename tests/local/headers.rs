@@ -1,7 +1,5 @@
 //! Whole chains and real headers: what Namecoin Core wrote is accepted, and nothing that was bent afterwards.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

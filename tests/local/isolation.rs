@@ -1,14 +1,5 @@
 //! What proxy and servers can put together when they compare notes: nothing that joins two lookups.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod stage;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -22,13 +13,13 @@ use isonym::name::Outcome;
 use isonym::name::lookup::LookupError;
 use isonym::net;
 use isonym::node::{Node, NodeConfig, NodeError};
-use isonym::sim::ledger::{Connection, Target};
-use isonym::sim::proxy::{Mode, Refusal};
-use isonym::sim::{AddressKind, Fault, Ledger, Proxy, Release, World};
 use isonym::time::Timestamp;
+use isonym_sim::ledger::{Connection, Target};
+use isonym_sim::proxy::{Mode, Refusal};
+use isonym_sim::{AddressKind, Fault, Ledger, Proxy, Release, World};
 use tracing_subscriber::filter::LevelFilter;
 
-use stage::{ENOUGH, NAME, OLD_VALUE, Stage, VALUE, lookup_settings, name_id, sync, value, world};
+use isonym_testkit::stage::{ENOUGH, NAME, OLD_VALUE, Stage, VALUE, lookup_settings, name_id, sync, value, world};
 
 /// Names beside [`NAME`] that are looked up.
 const NAMES: usize = 40;

@@ -1,13 +1,5 @@
 //! The daemon's pool over simulated servers and a recording proxy: who met whom is read from the ledger.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test may panic"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,10 +10,10 @@ use isonym::name::lookup::LookupSettings;
 use isonym::name::{NameId, Outcome};
 use isonym::net::{Limits, Proxy, ServerAddr, pool};
 use isonym::node::{Answer, CacheSettings, DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, run_daemon};
-use isonym::sim::ledger::{Connection, Ledger};
-use isonym::sim::proxy::Mode;
-use isonym::sim::{self, AddressKind, Host, SharedWorld, World};
 use isonym::time::Timestamp;
+use isonym_sim::ledger::{Connection, Ledger};
+use isonym_sim::proxy::Mode;
+use isonym_sim::{self, AddressKind, Host, SharedWorld, World};
 
 type Fallible = Result<(), NodeError>;
 

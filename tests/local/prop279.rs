@@ -1,21 +1,5 @@
 //! The plugin as callers of proposal 279 meet it: the real program, on standard input and output.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    unreachable_pub,
-    reason = "a test may panic and read the clock, and is a program of its own"
-)]
-
-#[allow(dead_code, reason = "the DNS server's tests use all of it")]
-#[path = "dns/backend.rs"]
-mod backend;
-#[path = "support/program.rs"]
-mod program;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -26,8 +10,9 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use backend::{Backend, Call, Says};
-use program::Program;
+use isonym_testkit::backend::{Backend, Call, Says};
+use isonym_testkit::program::Program;
+use isonym_testkit::running::signal;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
 
@@ -124,9 +109,7 @@ impl Plugin {
     }
 
     fn signal(&self) {
-        let status = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status();
+        let status = signal("-TERM", self.child.id()).status();
         assert!(status.unwrap().success());
     }
 }

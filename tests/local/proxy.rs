@@ -1,7 +1,5 @@
 //! SOCKS5 over loopback: credentials of its own for every stream, names unresolved, and no way past the proxy.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;

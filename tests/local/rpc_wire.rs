@@ -1,12 +1,5 @@
 //! JSON-RPC on the wire: the bytes that Core's and Electrum's clients send, and what hostile callers try.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

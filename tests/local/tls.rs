@@ -1,7 +1,5 @@
 //! TLS to servers over loopback: pins, authorities, old certificates, and nothing to be recognised by.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,9 +37,9 @@ impl Shown {
     }
 
     fn version_1() -> Self {
-        let key = include_bytes!("vectors/tls-v1/key.der").to_vec();
+        let key = include_bytes!("../vectors/tls-v1/key.der").to_vec();
         Self {
-            certificate: include_bytes!("vectors/tls-v1/certificate.der").to_vec().into(),
+            certificate: include_bytes!("../vectors/tls-v1/certificate.der").to_vec().into(),
             key: Arc::new(PrivateSec1KeyDer::from(key).into()),
         }
     }

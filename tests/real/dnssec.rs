@@ -1,12 +1,5 @@
 //! Keys and signatures against BIND's own tools: each reads what the other wrote.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};

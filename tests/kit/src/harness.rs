@@ -1,7 +1,5 @@
 //! A running daemon, ways to call it, and what it must not have told when it ends.
 
-#![allow(unreachable_pub, reason = "this is a program of its own")]
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,12 +11,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bitcoin::hex::DisplayHex;
-use isonym::sim::{Ledger, SharedWorld, World};
+use isonym_sim::{Ledger, SharedWorld, World};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 use crate::program::{End, Program};
+use crate::running::signal;
 use crate::stage::{NAME, Stage, name_id};
 
 /// How long anything may take that comes by itself: so long that no load of the machine reaches it.
@@ -30,7 +29,7 @@ const MARKERS: [&str; 2] = ["marker-of-the", "marker of the"];
 /// A stage with so many honest servers, and the world that they share.
 pub async fn honest(world: World, servers: usize) -> (Stage, SharedWorld) {
     let world = SharedWorld::new(world);
-    let hosts = vec![(world.clone(), isonym::sim::Release::default(), None); servers];
+    let hosts = vec![(world.clone(), isonym_sim::Release::default(), None); servers];
     (Stage::with_worlds(hosts).await, world)
 }
 
@@ -304,15 +303,13 @@ impl Daemon {
     /// Ends it, and asserts that all was well: status 0, nothing left that lets callers in, and nothing told.
     pub async fn stop(mut self, stop: Stop, ledger: &Ledger) {
         let user = self.user();
-        let signal = match stop {
+        let name = match stop {
             Stop::Terminate => Some("-TERM"),
             Stop::Interrupt => Some("-INT"),
             Stop::Call => None,
         };
-        if let Some(signal) = signal {
-            let mut kill = Command::new("kill");
-            kill.args([signal, &self.pid().to_string()]);
-            assert_eq!(end_of(kill).await.status, Some(0));
+        if let Some(name) = name {
+            assert_eq!(end_of(signal(name, self.pid())).await.status, Some(0));
         } else {
             let said = self.call("stop", json!([])).await;
             assert_eq!(said, Ok(json!("Isonym stopping")));

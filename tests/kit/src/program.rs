@@ -1,17 +1,22 @@
 //! The real program, and a simulated world for it to look at.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
-
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
-use isonym::sim::link::Link;
-use isonym::sim::proxy::Mode;
-use isonym::sim::{Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
+use isonym_sim::link::Link;
+use isonym_sim::proxy::Mode;
+use isonym_sim::{Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use tokio::sync::oneshot;
+
+/// Where Cargo put the program: beside the folder of the test or benchmark that runs.
+pub fn isonym() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).unwrap();
+    folder.join("isonym")
+}
 
 /// The program, without anything of the user's own: no settings in the environment, an empty home.
 pub struct Program {
@@ -40,7 +45,7 @@ impl Program {
 
     /// The program itself, told nothing yet but where its home is.
     pub fn bare(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_isonym"));
+        let mut command = Command::new(isonym());
         command
             .env_clear()
             .env("HOME", self.home())

@@ -1,7 +1,5 @@
 //! A program that runs beside the test.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
-
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -39,6 +37,13 @@ pub async fn end_of(command: Command) -> End {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(PATIENCE, output).await;
     output.unwrap().unwrap().into()
+}
+
+/// A command that sends a signal: `-TERM` and the like. The shell has it built in, so that no program need be installed.
+pub fn signal(name: &str, process: u32) -> Command {
+    let mut kill = Command::new("sh");
+    kill.args(["-c", "kill \"$1\" \"$2\"", "sh", name, &process.to_string()]);
+    kill
 }
 
 /// A running program; it is killed when this is dropped.
@@ -100,9 +105,7 @@ impl Running {
 
     /// Sends it a signal.
     pub async fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.args([name, &self.child.id().to_string()]);
-        end_of(kill).await.assert_succeeded();
+        end_of(signal(name, self.child.id())).await.assert_succeeded();
     }
 
     /// Ends it as the system does, and asserts that all was well with it.

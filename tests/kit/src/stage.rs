@@ -1,13 +1,5 @@
 //! A simulated world, servers that may err, and a recording proxy, all on loopback; and nodes that use them.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "each test file uses its own part; a test may panic"
-)]
-
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -17,8 +9,8 @@ use isonym::name::lookup::LookupSettings;
 use isonym::name::{NameId, Outcome};
 use isonym::net;
 use isonym::node::{Node, NodeConfig, NodeError, SyncReport};
-use isonym::sim::{AddressKind, Fault, Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, Fault, Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use tempfile::TempDir;
 
 /// The name that tests look up.
@@ -105,7 +97,7 @@ impl Stage {
 
     pub async fn with_worlds(servers: Vec<(SharedWorld, Release, Option<Fault>)>) -> Self {
         let ledger = Ledger::new();
-        let proxy = Proxy::start(isonym::sim::proxy::Mode::Open, ledger.clone())
+        let proxy = Proxy::start(isonym_sim::proxy::Mode::Open, ledger.clone())
             .await
             .unwrap();
         let mut hosts = Vec::new();

@@ -2,8 +2,8 @@
 
 use isonym::chain::Anchor;
 
-use crate::program::{End, Program, Stage};
 use crate::{closed_port, world};
+use isonym_testkit::program::{End, Program, Stage};
 
 #[test]
 fn an_exported_anchor_is_where_the_next_sync_starts() {

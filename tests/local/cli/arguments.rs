@@ -1,7 +1,7 @@
 //! Arguments that make no sense.
 
-use crate::closed_port;
-use crate::program::{End, Program};
+use super::closed_port;
+use isonym_testkit::program::{End, Program};
 
 fn name_show(arguments: &[&str]) -> End {
     let program = Program::new();

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::process::Command;
 
-use crate::program::{End, Program, Stage};
-use crate::world;
+use super::world;
+use isonym_testkit::program::{End, Program, Stage};
 
 fn synced(program: &Program, stage: &Stage) -> String {
     End::of(&mut program.direct(), ["sync", &stage.server('t')]).assert_succeeded();

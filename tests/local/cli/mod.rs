@@ -1,15 +1,5 @@
 //! The program as its user sees it: what it says, and how it ends, when something is wrong.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-#[path = "../support/program.rs"]
-mod program;
-
 mod anchor;
 mod arguments;
 mod data_folder;
@@ -20,8 +10,8 @@ mod settings;
 use std::net::TcpListener;
 use std::sync::LazyLock;
 
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, World};
 
 /// A world of some 120 blocks with the name `d/here`.
 fn world() -> World {

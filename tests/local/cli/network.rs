@@ -2,11 +2,11 @@
 
 use std::net::TcpListener;
 
-use isonym::sim::Transport;
-use isonym::sim::proxy::{Mode, Refusal};
+use isonym_sim::Transport;
+use isonym_sim::proxy::{Mode, Refusal};
 
-use crate::program::{End, Program, Stage};
 use crate::{closed_port, world};
+use isonym_testkit::program::{End, Program, Stage};
 
 fn sync(program: &Program, arguments: &[&str]) -> End {
     End::of(program.on_regtest().arg("sync"), arguments)

@@ -3,11 +3,11 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use isonym::sim::World;
 use isonym::time::Timestamp;
+use isonym_sim::World;
 
-use crate::program::{End, Program, Stage};
-use crate::world;
+use super::world;
+use isonym_testkit::program::{End, Program, Stage};
 
 #[test]
 fn a_name_that_is_there() {

@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use crate::closed_port;
-use crate::program::{End, Program, Stage};
-use crate::world;
+use super::closed_port;
+use super::world;
+use isonym_testkit::program::{End, Program, Stage};
 
 fn with_file(program: &Program, text: &str) -> Command {
     let file = program.home().join("isonym.toml");

@@ -5,9 +5,9 @@ use std::process::Command;
 use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 
-use crate::backend::Backend;
-use crate::port::{Control, Port};
-use crate::scene::{Controller, names};
+use super::port::{Control, Port};
+use super::scene::{Controller, names};
+use isonym_testkit::backend::Backend;
 
 const COOKIE: [u8; 32] = [0xab; 32];
 

@@ -1,7 +1,7 @@
 //! Plugins for other suffixes that do what they should not.
 
-use crate::port::Port;
-use crate::scene::{Controller, ONION, names};
+use super::port::Port;
+use super::scene::{Controller, ONION, names};
 
 /// Returns the option for a plugin that is this script of the shell.
 fn script(text: &str) -> String {

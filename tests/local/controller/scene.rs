@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use crate::backend::{Backend, Says};
-use crate::program::Program;
-use crate::running::Running;
+use isonym_testkit::backend::{Backend, Says};
+use isonym_testkit::program::Program;
+use isonym_testkit::running::Running;
 
 /// An onion service. Source: Tor, rend-spec-v3.
 pub const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";

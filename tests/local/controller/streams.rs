@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::backend::Backend;
-use crate::port::Port;
-use crate::scene::{Controller, FORGED, ONION, names};
+use super::port::Port;
+use super::scene::{Controller, FORGED, ONION, names};
+use isonym_testkit::backend::Backend;
 
 #[tokio::test]
 async fn streams_go_where_names_lead_and_nowhere_else() {
@@ -93,7 +93,7 @@ async fn a_new_identity_is_forgotten_everywhere() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(crate::port::PATIENCE, forgotten).await.unwrap();
+        timeout(super::port::PATIENCE, forgotten).await.unwrap();
     }
     let asked: Vec<String> = backend.calls().into_iter().filter_map(|call| call.id).collect();
     assert_eq!(
@@ -212,7 +212,7 @@ async fn a_thousand_streams_at_once_all_get_where_they_go() {
             "marker-onion.bit",
             "marker-absent.bit",
         ][id % 4];
-        let fields = crate::port::FIELDS.replace("of-the-user", &format!("of-the-user-{}", id % 50));
+        let fields = super::port::FIELDS.replace("of-the-user", &format!("of-the-user-{}", id % 50));
         write!(
             events,
             "650 STREAM {id} NEW 0 {host}:80 SOURCE_ADDR=127.0.0.1:1 PURPOSE=USER {fields}\r\n\

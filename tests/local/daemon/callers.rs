@@ -1,11 +1,11 @@
 //! The program's own commands as callers of a daemon.
 
-use isonym::sim::{AddressKind, World};
+use isonym_sim::{AddressKind, World};
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Stop, end_of, honest, id, way};
-use crate::program::{End, Program};
-use crate::stage::{NAME, Stage, VALUE, world};
+use isonym_testkit::harness::{Daemon, Stop, end_of, honest, id, way};
+use isonym_testkit::program::{End, Program};
+use isonym_testkit::stage::{NAME, Stage, VALUE, world};
 
 async fn one_shot(program: &Program, stage: &Stage, arguments: &[&str]) -> End {
     let mut command = program.on_regtest();

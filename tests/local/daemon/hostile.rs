@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Daemon, Line, PATIENCE, Stop, end_of, honest, id, send, until};
-use crate::program::Program;
-use crate::stage::{NAME, Stage, VALUE, world};
+use isonym_testkit::harness::{Daemon, Line, PATIENCE, Stop, end_of, honest, id, send, until};
+use isonym_testkit::program::Program;
+use isonym_testkit::stage::{NAME, Stage, VALUE, world};
 
 /// By how many bytes the daemon may grow, whatever callers do: much more than it does, much less than they send.
 const GROWTH: u64 = 64 << 20;

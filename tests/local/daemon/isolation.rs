@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use isonym::sim::ledger::{Connection, Credentials};
+use isonym_sim::ledger::{Connection, Credentials};
 use serde_json::json;
 
-use crate::harness::{Daemon, Stop, honest, id, until};
-use crate::program::Program;
-use crate::stage::{NAME, Stage, VALUE, name_id, world};
+use isonym_testkit::harness::{Daemon, Stop, honest, id, until};
+use isonym_testkit::program::Program;
+use isonym_testkit::stage::{NAME, Stage, VALUE, name_id, world};
 
 const IDS: usize = 20;
 

@@ -6,12 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use isonym::sim::Fault;
+use isonym_sim::Fault;
 use serde_json::json;
 
-use crate::harness::{Daemon, Stop, end_of, honest, id, send, until, way};
-use crate::program::Program;
-use crate::stage::{NAME, VALUE, world};
+use isonym_testkit::harness::{Daemon, Stop, end_of, honest, id, send, until, way};
+use isonym_testkit::program::Program;
+use isonym_testkit::stage::{NAME, VALUE, world};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -33,7 +33,7 @@ async fn it_comes_up_answers_and_leaves_nothing_behind() {
         count.args(["rpc", "getblockcount"]);
         let end = end_of(count).await;
         end.assert_succeeded();
-        assert_eq!(end.json(), json!(shared.read(isonym::sim::SimChain::height)));
+        assert_eq!(end.json(), json!(shared.read(isonym_sim::SimChain::height)));
 
         let mut show = program.on_regtest();
         show.args(["rpc", "name_show", NAME, r#"{"streamID":"marker-of-the-id"}"#]);

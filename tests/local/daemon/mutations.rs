@@ -8,9 +8,9 @@ use rand::{Rng, SeedableRng};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Line, Reply, Stop, honest, id};
-use crate::program::Program;
-use crate::stage::{NAME, VALUE, world};
+use isonym_testkit::harness::{Daemon, Line, Reply, Stop, honest, id};
+use isonym_testkit::program::Program;
+use isonym_testkit::stage::{NAME, VALUE, world};
 
 const ROUNDS: usize = 4000;
 

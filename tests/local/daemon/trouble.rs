@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use isonym::sim::{AddressKind, Host, Proxy, SharedWorld, proxy::Mode};
+use isonym_sim::{AddressKind, Host, Proxy, SharedWorld, proxy::Mode};
 use serde_json::json;
 
-use crate::harness::{Daemon, Stop, honest, id, until};
-use crate::program::Program;
-use crate::stage::{NAME, Stage, VALUE, world};
+use isonym_testkit::harness::{Daemon, Stop, honest, id, until};
+use isonym_testkit::program::Program;
+use isonym_testkit::stage::{NAME, Stage, VALUE, world};
 
 const NEWER: &str = "marker of the newer value";
 const OTHER: &str = "marker of the other value";
@@ -24,7 +24,7 @@ async fn new_blocks_and_a_reorganisation() {
     let (stage, shared) = honest(world(), 2).await;
     let program = Program::new();
     let daemon = Daemon::ready(&program, &stage, &[]).await;
-    let fork = shared.read(isonym::sim::SimChain::height);
+    let fork = shared.read(isonym_sim::SimChain::height);
     for number in 0..3 {
         assert_eq!(daemon.value(&id(number)).await, Ok(VALUE.to_owned()));
     }
@@ -135,7 +135,7 @@ async fn the_proxy_dies_and_comes_back() {
 #[tokio::test]
 async fn servers_of_another_network_are_of_no_use() {
     let (stage, _) = honest(world(), 2).await;
-    stage.hosts[0].set_fault(Some(isonym::sim::Fault::WrongNetwork));
+    stage.hosts[0].set_fault(Some(isonym_sim::Fault::WrongNetwork));
     let program = Program::new();
     let daemon = Daemon::ready(&program, &stage, &[]).await;
     for number in 0..6 {

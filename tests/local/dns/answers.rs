@@ -10,16 +10,16 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode};
 use hickory_proto::rr::DNSClass;
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use isonym::dns::message::ISOLATION_OPTION;
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::backend::{Backend, Says};
-use crate::harness::{Daemon, Stop, honest};
-use crate::program::Program;
-use crate::server::{Dns, listens};
-use crate::wire::{Datagrams, Line, Reply, query, texts};
+use isonym_testkit::backend::{Backend, Says};
+use isonym_testkit::dns::server::{Dns, listens};
+use isonym_testkit::dns::wire::{Datagrams, Line, Reply, query, texts};
+use isonym_testkit::harness::{Daemon, Stop, honest};
+use isonym_testkit::program::Program;
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -94,7 +94,7 @@ struct Expected {
 }
 
 fn cases() -> Vec<Case> {
-    let text = include_str!("../vectors/dns/answers.json");
+    let text = include_str!("../../vectors/dns/answers.json");
     serde_json::from_str::<Vectors>(text).unwrap().cases
 }
 

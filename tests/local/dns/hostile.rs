@@ -7,9 +7,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::backend::{Backend, Says};
-use crate::server::Dns;
-use crate::wire::{Datagrams, Line, Reply, assert_lives, edns_query, framed, query, query_as, soon, tcp, udp};
+use isonym_testkit::backend::{Backend, Says};
+use isonym_testkit::dns::server::Dns;
+use isonym_testkit::dns::wire::{
+    Datagrams, Line, Reply, assert_lives, edns_query, framed, query, query_as, soon, tcp, udp,
+};
 
 const IP: &str = r#"{"ip":"192.0.2.1"}"#;
 

@@ -6,17 +6,17 @@ use std::sync::LazyLock;
 
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use isonym::dns::message::ISOLATION_OPTION;
-use isonym::sim::ledger::{Connection, Credentials};
-use isonym::sim::{AddressKind, Fault, World};
 use isonym::time::Timestamp;
+use isonym_sim::ledger::{Connection, Credentials};
+use isonym_sim::{AddressKind, Fault, World};
 use serde_json::json;
 
-use crate::backend::{Backend, Call, Says};
-use crate::harness::{Daemon, Stop, honest, id, until};
-use crate::program::Program;
-use crate::server::{Dns, listens};
-use crate::stage::{NAME, Stage, name_id};
-use crate::wire::{Datagrams, edns_query, query, query_as, tcp, udp};
+use isonym_testkit::backend::{Backend, Call, Says};
+use isonym_testkit::dns::server::{Dns, listens};
+use isonym_testkit::dns::wire::{Datagrams, edns_query, query, query_as, tcp, udp};
+use isonym_testkit::harness::{Daemon, Stop, honest, id, until};
+use isonym_testkit::program::Program;
+use isonym_testkit::stage::{NAME, Stage, name_id};
 
 const DOMAIN: &str = "marker-of-the-name.bit";
 const IMPORT: &str = "dd/marker-of-the-import";
@@ -92,7 +92,7 @@ async fn no_id_waits_for_another_ones_lookup() {
     assert_eq!(udp(dns.address, &query(DOMAIN, "A")).await.answers(), ANSWER);
     assert_eq!(backend.count(), 1 + 2 * 19);
     backend.release();
-    let late = crate::wire::Reply::read(&slow.receive().await);
+    let late = isonym_testkit::dns::wire::Reply::read(&slow.receive().await);
     assert_eq!(late.answers(), ["marker-of-the-name.bit. A 192.0.2.99"]);
     dns.stop().await;
 }

@@ -1,14 +1,14 @@
 //! `isonym resolve`, and what `isonym dns` says when it can't begin.
 
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, World};
 use serde_json::json;
 
-use crate::backend::{Backend, Call, Says};
-use crate::harness::{Daemon, Stop, end_of, honest, until, way};
-use crate::program::{End, Program};
-use crate::server::{Dns, listens};
-use crate::wire::assert_lives;
+use isonym_testkit::backend::{Backend, Call, Says};
+use isonym_testkit::dns::server::{Dns, listens};
+use isonym_testkit::dns::wire::assert_lives;
+use isonym_testkit::harness::{Daemon, Stop, end_of, honest, until, way};
+use isonym_testkit::program::{End, Program};
 
 const VALUE: &str = r#"{"ip":["192.0.2.1","broken"],"txt":"a b","import":"dd/marker-of-the-import","map":{"www":{"alias":"@"},"_tcp":{"map":{"_http":{"srv":[[1,2,80,"www.@"]]}}}}}"#;
 const IMPORTED: &str = r#"{"ip6":"2001:db8::1"}"#;
@@ -240,7 +240,10 @@ async fn help_has_examples() {
             ],
             &["--dnssec"],
         ),
-        (&["daemon", "--dnssec=/nonexistent"], &["--dnssec", "--dns-listen"]),
+        (
+            &["daemon", "--dnssec=/nonexistent", "--rpc-listen=127.0.0.1:0"],
+            &["--dnssec", "--dns-listen"],
+        ),
     ] {
         let mut command = Program::new().direct();
         command.arg("--server=127.0.0.1:1:t");

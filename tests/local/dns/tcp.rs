@@ -2,9 +2,9 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::backend::{Backend, Says};
-use crate::server::Dns;
-use crate::wire::{Datagrams, Line, assert_lives, framed, query, soon, tcp};
+use isonym_testkit::backend::{Backend, Says};
+use isonym_testkit::dns::server::Dns;
+use isonym_testkit::dns::wire::{Datagrams, Line, assert_lives, framed, query, soon, tcp};
 
 const IP: &str = r#"{"ip":"192.0.2.1"}"#;
 

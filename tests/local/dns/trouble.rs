@@ -1,15 +1,15 @@
 //! A backend that is down, slow or at odds with us, and a server that makes the best of it.
 
-use crate::backend::{Backend, Call, Says};
-use crate::harness::until;
-use crate::server::Dns;
-use crate::wire::{Datagrams, Line, edns_query, query, query_as, tcp, udp};
+use isonym_testkit::backend::{Backend, Call, Says};
+use isonym_testkit::dns::server::Dns;
+use isonym_testkit::dns::wire::{Datagrams, Line, edns_query, query, query_as, tcp, udp};
+use isonym_testkit::harness::until;
 
 const IP: &str = r#"{"ip":"192.0.2.1"}"#;
 const NAME: &str = "marker-of-the-name.bit";
 const ANSWER: [&str; 1] = ["marker-of-the-name.bit. A 192.0.2.1"];
 
-fn failed(reply: &crate::wire::Reply) -> (String, Option<u16>) {
+fn failed(reply: &isonym_testkit::dns::wire::Reply) -> (String, Option<u16>) {
     assert!(!reply.message.metadata.authoritative, "{reply:?}");
     assert_eq!(reply.message.answers.len() + reply.message.authorities.len(), 0);
     (reply.code(), reply.extended_error())
@@ -135,7 +135,10 @@ async fn many_who_ask_the_same_at_once_make_one_call() {
     until("it is asked", async || (backend.count() > 0).then_some(())).await;
     backend.release();
     for client in &clients {
-        assert_eq!(crate::wire::Reply::read(&client.receive().await).answers(), ANSWER);
+        assert_eq!(
+            isonym_testkit::dns::wire::Reply::read(&client.receive().await).answers(),
+            ANSWER
+        );
     }
     for line in &mut lines {
         assert_eq!(line.receive().await.answers(), ANSWER);
@@ -165,7 +168,7 @@ async fn who_wants_too_much_at_once_gets_less_and_others_all() {
         }
     }
     for _ in 0..10 {
-        let reply = crate::wire::Reply::read(&greedy.receive().await);
+        let reply = isonym_testkit::dns::wire::Reply::read(&greedy.receive().await);
         assert_eq!(failed(&reply), ("SERVFAIL".to_owned(), Some(0)));
     }
     let other = udp(dns.address, &query_as("marker-of-the-id-2", NAME, "A")).await;
@@ -173,7 +176,7 @@ async fn who_wants_too_much_at_once_gets_less_and_others_all() {
     until("all are asked", async || (backend.count() == MOST + 1).then_some(())).await;
     backend.release();
     for _ in 0..MOST {
-        let reply = crate::wire::Reply::read(&greedy.receive().await);
+        let reply = isonym_testkit::dns::wire::Reply::read(&greedy.receive().await);
         assert_eq!(reply.code(), "NXDOMAIN");
     }
     dns.stop().await;

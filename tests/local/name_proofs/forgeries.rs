@@ -16,8 +16,8 @@ use isonym::name::verify_script::{SpendError, check_spend};
 use isonym::name::{NameProof, Outcome, Policy, ProofError, ProofLimits, ProvenName};
 use proptest::prelude::*;
 
-use super::edit::Edit;
-use super::world::{Holder, LOCKED, World, id, input, plain_output, text, transaction, update};
+use isonym_fixtures::edit::Edit;
+use isonym_fixtures::world::{Holder, LOCKED, World, id, input, plain_output, text, transaction, update};
 
 const HOLDERS: [Holder; 3] = [Holder::P2pkh, Holder::P2wpkh, Holder::P2shP2wpkh];
 

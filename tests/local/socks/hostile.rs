@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::front::{Front, names, served, soon, until};
-use crate::raw::{said, socks5};
-use crate::tor::Tor;
+use super::raw::{said, socks5};
+use isonym_testkit::socks::front::{Front, names, served, soon, until};
+use isonym_testkit::socks::tor::Tor;
 
 const SHORT: Limits = Limits {
     connections: 16,

@@ -8,10 +8,10 @@ use isonym::socks::server::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
-use crate::backend::Backend;
-use crate::front::{Front, names, served_on, soon, until};
-use crate::raw::{said, socks5};
-use crate::tor::Tor;
+use super::raw::{said, socks5};
+use isonym_testkit::backend::Backend;
+use isonym_testkit::socks::front::{Front, names, served_on, soon, until};
+use isonym_testkit::socks::tor::Tor;
 
 /// Connects to a name with SOCKS5 as somebody, from an address.
 async fn connect(to: SocketAddr, from: [u8; 4], who: Option<(&str, &str)>, name: &str) {
@@ -46,7 +46,7 @@ async fn id_of(front: &Front, backend: &Backend, from: [u8; 4], who: Option<(&st
     let name = format!("marker-of-the-{count}");
     backend.say(
         &format!("d/{name}"),
-        crate::backend::Says::value(r#"{"ip":"192.0.2.1"}"#),
+        isonym_testkit::backend::Says::value(r#"{"ip":"192.0.2.1"}"#),
     );
     connect(front.address, from, who, &format!("{name}.bit")).await;
     assert!(backend.count() > count);

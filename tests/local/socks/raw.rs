@@ -6,11 +6,11 @@ use std::process::Command;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::backend::Backend;
-use crate::front::{Front, ONION, names, soon, until};
-use crate::program::Program;
-use crate::running::end_of;
-use crate::tor::Tor;
+use isonym_testkit::backend::Backend;
+use isonym_testkit::program::Program;
+use isonym_testkit::running::end_of;
+use isonym_testkit::socks::front::{Front, ONION, names, soon, until};
+use isonym_testkit::socks::tor::Tor;
 
 /// Everything that a server says to a client that says this, until its end.
 pub async fn said(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
@@ -177,31 +177,6 @@ async fn without_tor_nothing_goes_anywhere() {
     let complaints = || front.log().matches("cannot connect to Tor").count();
     until("it complains", || (complaints() > 0).then_some(())).await;
     assert_eq!(complaints(), 1, "{}", front.log());
-    front.stop().await;
-}
-
-#[tokio::test]
-async fn tor_resolve_finds_addresses() {
-    let (backend, tor) = (names().await, Tor::start().await);
-    let front = Front::start(&backend, &tor, &[]).await;
-    let resolve = |name: &str, version| {
-        let mut command = Command::new("tor-resolve");
-        command.args([version, name, &front.address.to_string()]);
-        command
-    };
-    if resolve("", "-5").output().is_err() {
-        eprintln!("skipped: there is no tor-resolve");
-        return;
-    }
-    for version in ["-4", "-5"] {
-        let end = end_of(resolve("marker-of-the-address.bit", version)).await;
-        assert_eq!((end.status, end.out.trim()), (Some(0), "192.0.2.1"), "{end:?}");
-        assert_ne!(
-            end_of(resolve("marker-of-the-nothing.bit", version)).await.status,
-            Some(0)
-        );
-    }
-    tor.assert_unasked();
     front.stop().await;
 }
 

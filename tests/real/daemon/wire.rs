@@ -5,9 +5,9 @@ use std::process::Command;
 use bitcoin::hex::DisplayHex;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Reply, Stop, end_of, honest, send};
-use crate::program::Program;
-use crate::stage::{NAME, Stage, VALUE, world};
+use isonym_testkit::harness::{Daemon, Reply, Stop, end_of, honest, send};
+use isonym_testkit::program::Program;
+use isonym_testkit::stage::{NAME, Stage, VALUE, world};
 
 async fn start(program: &Program) -> (Daemon, Stage) {
     let (stage, _) = honest(world(), 1).await;
@@ -207,7 +207,7 @@ async fn callers_who_are_kept_out() {
 /// Takes the examples as they stand, but for where the daemon is and the name.
 #[tokio::test]
 async fn the_examples_of_the_readme() {
-    let readme = include_str!("../../README.md");
+    let readme = include_str!("../../../README.md");
     let begin = readme.find("cookie=$(cat").unwrap();
     let examples = &readme[begin..begin + readme[begin..].find("```").unwrap()];
     let program = Program::new();

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::backend::{Backend, Call, Says};
-use crate::harness::end_of;
-use crate::server::Dns;
+use isonym_testkit::backend::{Backend, Call, Says};
+use isonym_testkit::dns::server::Dns;
+use isonym_testkit::harness::end_of;
 
 /// What dig printed.
 struct Dug(String);

@@ -1,13 +1,13 @@
 //! What a real server lets one client use is what the simulated one does.
 
 use isonym::isolation::ConnId;
-use isonym::sim::cost::{Accounts, Cost, Limits, Refusal};
-use isonym::sim::{self, Server, Session, World};
 use isonym::time::{Moment, Timestamp};
+use isonym_sim::cost::{Accounts, Cost, Limits, Refusal};
+use isonym_sim::{self, Server, Session, World};
 use serde_json::{Value, json};
 
-use crate::support::core_rpc::CoreRpc;
-use crate::support::electrumx::{ElectrumX, Release};
+use isonym_testkit::electrumx::core_rpc::CoreRpc;
+use isonym_testkit::electrumx::server::{ElectrumX, Release};
 
 const CONN: ConnId = ConnId(0);
 
@@ -60,7 +60,7 @@ fn served_by_the_real_one(server: &ElectrumX, method: &str, params: &Value) -> O
 }
 
 /// The same of the simulated one, which sends what the real one does but for spaces.
-fn served_by_the_simulated_one(release: sim::Release, world: &World, method: &str, params: &Value) -> usize {
+fn served_by_the_simulated_one(release: isonym_sim::Release, world: &World, method: &str, params: &Value) -> usize {
     let now = Moment(0);
     let limits = Limits {
         soft: Cost::units(SOFT),
@@ -126,7 +126,7 @@ fn assert_about(served: usize, expected: usize, what: &str) {
 fn assert_debts_grow_alike(
     world: &World,
     server: &ElectrumX,
-    release: sim::Release,
+    release: isonym_sim::Release,
     manners: Vec<(&'static str, Value)>,
 ) {
     let (mut compared, kinds) = (0, manners.len());
@@ -144,11 +144,11 @@ fn assert_debts_grow_alike(
 fn a_debt_grows_as_on_1_17_0() {
     let (world, _core, electrumx) = real_one(Release::V1_17At1_4_2);
     let manners = [large_manners(), small_manners(&world)].concat();
-    assert_debts_grow_alike(&world, &electrumx, sim::Release::V1_16, manners);
+    assert_debts_grow_alike(&world, &electrumx, isonym_sim::Release::V1_16, manners);
 }
 
 #[test]
 fn a_debt_grows_as_on_2_0_0() {
     let (world, _core, electrumx) = real_one(Release::V2_0);
-    assert_debts_grow_alike(&world, &electrumx, sim::Release::V1_20, large_manners());
+    assert_debts_grow_alike(&world, &electrumx, isonym_sim::Release::V1_20, large_manners());
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::recorded::TIP;
-use crate::support::blocks;
-use crate::support::core_rpc::CoreRpc;
-use crate::support::electrumx::{ElectrumX, Release};
+use isonym_testkit::electrumx::blocks;
+use isonym_testkit::electrumx::core_rpc::CoreRpc;
+use isonym_testkit::electrumx::recorded::TIP;
+use isonym_testkit::electrumx::server::{ElectrumX, Release};
 
 /// The script hash that `ElectrumX` indexes a name by: of an update with no value, and `OP_RETURN`.
 fn script_hash(name: &[u8]) -> String {
@@ -26,7 +26,7 @@ fn script_hash(name: &[u8]) -> String {
 fn every_release_serves_the_recorded_chain() {
     let blocks = blocks::recorded();
     let core = CoreRpc::start(&blocks);
-    let names: Value = serde_json::from_str(include_str!("../vectors/namecoind-regtest/names.json")).unwrap();
+    let names: Value = serde_json::from_str(include_str!("../../vectors/namecoind-regtest/names.json")).unwrap();
     for (release, newest) in Release::ALL.into_iter().zip(["1.4.2", "1.4.3", "1.4.3", "1.6"]) {
         let server = ElectrumX::start(release, &core, blocks.len() - 1);
         let mut lines = server.lines();

@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use isonym::chain::FullHeader;
-use isonym::sim::{AddressKind, World};
 use isonym::time::Timestamp;
+use isonym_sim::{AddressKind, World};
 
-use crate::client::{Client, hex};
-use crate::support::core_rpc::CoreRpc;
-use crate::support::electrumx::{ElectrumX, Release, Transport};
+use isonym_testkit::electrumx::client::{Client, hex};
+use isonym_testkit::electrumx::core_rpc::CoreRpc;
+use isonym_testkit::electrumx::server::{ElectrumX, Release, Transport};
 
 const HEIGHT: u32 = 20_000;
 const NAME: &str = "d/long";

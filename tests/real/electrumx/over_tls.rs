@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use isonym::sim::tape::{Side, Stream};
+use isonym_sim::tape::{Side, Stream};
 
-use crate::client::Expected;
-use crate::hello::{EARLY_DATA, Hello, PRE_SHARED_KEY, SESSION_TICKET};
-use crate::scene::{Scene, ask, full, join_all, settings, until};
-use crate::support::electrumx::{ElectrumX, Transport};
+use super::hello::{EARLY_DATA, Hello, PRE_SHARED_KEY, SESSION_TICKET};
+use isonym_testkit::electrumx::client::Expected;
+use isonym_testkit::electrumx::scene::{Scene, ask, full, join_all, settings, until};
+use isonym_testkit::electrumx::server::{ElectrumX, Transport};
 
 const IDS: usize = 20;
 const CLEAN: usize = 6;

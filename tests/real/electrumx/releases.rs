@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, Expected, hex, in_two_parts};
-use crate::recorded::{Recorded, TIP, recorded, registration};
-use crate::support::blocks;
-use crate::support::core_rpc::CoreRpc;
-use crate::support::electrumx::{ElectrumX, Release, Transport};
+use isonym_testkit::electrumx::blocks;
+use isonym_testkit::electrumx::client::{Client, Expected, hex, in_two_parts};
+use isonym_testkit::electrumx::core_rpc::CoreRpc;
+use isonym_testkit::electrumx::recorded::{Recorded, TIP, recorded, registration};
+use isonym_testkit::electrumx::server::{ElectrumX, Release, Transport};
 
 fn every_answer_is_that_of_core(release: Release) {
     let blocks = blocks::recorded();

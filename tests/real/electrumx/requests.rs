@@ -1,6 +1,6 @@
 //! The requests on a stream as its server reads them.
 
-use isonym::sim::tape::{Order, Side, Stream};
+use isonym_sim::tape::{Order, Side, Stream};
 use serde_json::Value;
 
 /// What follows every flight, whatever was asked.
@@ -149,12 +149,6 @@ pub(crate) fn had_reply(stream: &Stream, method: &str, by: Order) -> bool {
     replies
         .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
         .any(|reply| reply["id"] == id)
-}
-
-/// Says whether as many lines have come from the server as went to it.
-pub(crate) fn is_answered(stream: &Stream) -> bool {
-    let lines = |side| stream.sent_by(side).split(|byte| *byte == b'\n').count();
-    lines(Side::Server) >= lines(Side::Client)
 }
 
 #[test]

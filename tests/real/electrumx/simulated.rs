@@ -1,14 +1,14 @@
 //! Chains of our own simulator behind real servers, compared with what the simulator did. Needs no recorded chain.
 
 use isonym::chain::Height;
-use isonym::sim::wallet::Signer;
-use isonym::sim::{AddressKind, AuxPowKind, Work, World};
 use isonym::time::Timestamp;
+use isonym_sim::wallet::Signer;
+use isonym_sim::{AddressKind, AuxPowKind, Work, World};
 use serde_json::{Value, json};
 
-use crate::client::{Client, Expected, core_fields, hex, in_two_parts};
-use crate::support::core_rpc::CoreRpc;
-use crate::support::electrumx::{ElectrumX, Release, Transport};
+use isonym_testkit::electrumx::client::{Client, Expected, core_fields, hex, in_two_parts};
+use isonym_testkit::electrumx::core_rpc::CoreRpc;
+use isonym_testkit::electrumx::server::{ElectrumX, Release, Transport};
 
 /// Blocks that a name lives on regtest.
 const LIFE: Height = 30;

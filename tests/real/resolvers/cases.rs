@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use crate::server::{Keys, Names, Server, name_show};
+use super::server::{Keys, Names, Server, name_show};
 
 /// Our server for `bit`, and servers for two zones below it.
 pub struct Zones {

@@ -8,11 +8,11 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::cases::{SECURE, SIGNED, SIGNED_CHILD, UNSIGNED, UNSIGNED_CHILD, Zones};
-use crate::client::{dig, run};
-use crate::process::Process;
-use crate::unbound::{Config, Unbound};
-use crate::{ALGORITHMS, assert_cases};
+use super::cases::{SECURE, SIGNED, SIGNED_CHILD, UNSIGNED, UNSIGNED_CHILD, Zones};
+use super::client::{dig, run};
+use super::process::Process;
+use super::unbound::{Config, Unbound};
+use super::{ALGORITHMS, assert_cases};
 
 /// Says to the test that it is the one inside.
 const INSIDE: &str = "ISONYM_TEST_MACHINE";
@@ -94,7 +94,8 @@ fn zones() -> Zones {
 
 #[test]
 fn getent_finds_names_through_unbound_which_follows_referrals() {
-    let Some(_home) = is_inside("machine::getent_finds_names_through_unbound_which_follows_referrals") else {
+    let Some(_home) = is_inside("resolvers::machine::getent_finds_names_through_unbound_which_follows_referrals")
+    else {
         return;
     };
     let zones = zones();
@@ -134,7 +135,7 @@ fn dnsmasq(listen: &str, server: &str) -> Process {
 
 #[test]
 fn getent_finds_names_through_dnsmasq() {
-    let Some(_home) = is_inside("machine::getent_finds_names_through_dnsmasq") else {
+    let Some(_home) = is_inside("resolvers::machine::getent_finds_names_through_dnsmasq") else {
         return;
     };
     let _zones = zones();
@@ -159,7 +160,8 @@ fn getent_finds_names_through_dnsmasq() {
 
 #[test]
 fn getent_follows_aliases_through_dnsmasq_with_unbound_behind_it() {
-    let Some(_home) = is_inside("machine::getent_follows_aliases_through_dnsmasq_with_unbound_behind_it") else {
+    let Some(_home) = is_inside("resolvers::machine::getent_follows_aliases_through_dnsmasq_with_unbound_behind_it")
+    else {
         return;
     };
     let zones = zones();

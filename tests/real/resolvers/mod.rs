@@ -1,13 +1,5 @@
 //! Real resolvers in front of our server: what they fetch from it, what they validate, and what they refuse to believe.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    unreachable_pub,
-    reason = "a test may panic, and is a crate of its own"
-)]
-
 mod cases;
 mod client;
 mod machine;

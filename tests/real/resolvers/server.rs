@@ -18,7 +18,7 @@ use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::Process;
+use super::process::Process;
 
 /// Names and the values that they have.
 pub type Names = BTreeMap<&'static str, Value>;

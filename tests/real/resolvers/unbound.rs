@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::process::Process;
+use super::process::Process;
 
 /// What an unbound is to do.
 #[derive(Clone, Default)]

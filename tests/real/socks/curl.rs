@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use crate::front::{Front, MARKER, ONION, names};
-use crate::program::End;
-use crate::running::end_of;
-use crate::tor::Tor;
+use isonym_testkit::program::End;
+use isonym_testkit::running::end_of;
+use isonym_testkit::socks::front::{Front, MARKER, ONION, names};
+use isonym_testkit::socks::tor::Tor;
 
 /// Fetches a page with no settings of the user's own; the status of CONNECT comes last.
 async fn curl(host: &str, arguments: &[String]) -> End {

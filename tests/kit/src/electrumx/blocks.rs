@@ -15,7 +15,7 @@ const HEADER: usize = 80;
 
 /// Returns the blocks of `tests/vectors/namecoind-regtest`, heights 0 to 480.
 pub fn recorded() -> Vec<Vec<u8>> {
-    let packed = include_bytes!("../vectors/namecoind-regtest/blocks.hex.gz");
+    let packed = include_bytes!("../../../vectors/namecoind-regtest/blocks.hex.gz");
     let mut lines = String::new();
     GzDecoder::new(&packed[..])
         .read_to_string(&mut lines)

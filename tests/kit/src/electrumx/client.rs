@@ -6,6 +6,8 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::program::isonym;
+
 /// The fields of Core's `name_show` without a wallet.
 const CORE_FIELDS: [&str; 10] = [
     "name",
@@ -22,7 +24,7 @@ const CORE_FIELDS: [&str; 10] = [
 
 /// What the program must answer for a name.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Expected {
+pub enum Expected {
     /// This object, and more fields; exit 0.
     Found(Value),
     /// Exit 2, with this word in the message.
@@ -30,7 +32,7 @@ pub(crate) enum Expected {
 }
 
 /// The program with a data folder of its own.
-pub(crate) struct Client {
+pub struct Client {
     datadir: TempDir,
     options: Vec<String>,
     environment: Vec<(&'static str, &'static str)>,
@@ -38,7 +40,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client of these servers, as `--server` takes them.
-    pub(crate) fn new<I: IntoIterator<Item = String>>(servers: I) -> Self {
+    pub fn new<I: IntoIterator<Item = String>>(servers: I) -> Self {
         Self {
             datadir: tempfile::tempdir().unwrap(),
             options: servers
@@ -50,20 +52,20 @@ impl Client {
     }
 
     /// Gives further options to every command.
-    pub(crate) fn with(mut self, options: &[&str]) -> Self {
+    pub fn with(mut self, options: &[&str]) -> Self {
         self.options.extend(options.iter().map(|option| (*option).to_owned()));
         self
     }
 
     /// Sets a variable for every command.
-    pub(crate) fn with_environment(mut self, variable: &'static str, value: &'static str) -> Self {
+    pub fn with_environment(mut self, variable: &'static str, value: &'static str) -> Self {
         self.environment.push((variable, value));
         self
     }
 
     /// Runs a command.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_isonym"))
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(isonym())
             .args(["--network", "regtest", "--direct", "--datadir"])
             .arg(self.datadir.path())
             .args(&self.options)
@@ -74,7 +76,7 @@ impl Client {
     }
 
     /// Runs a command on a name in hex; returns the exit code, and the JSON or the message.
-    pub(crate) fn try_ask(&self, command: &str, name: &str) -> (Option<i32>, Result<Value, String>) {
+    pub fn try_ask(&self, command: &str, name: &str) -> (Option<i32>, Result<Value, String>) {
         let output = self.run(&[command, name, "--name-encoding", "hex", "--value-encoding", "hex"]);
         let code = output.status.code();
         let answer = if code == Some(0) {
@@ -89,7 +91,7 @@ impl Client {
     ///
     /// # Panics
     /// When it ends neither with the name nor by saying that there is none.
-    pub(crate) fn ask(&self, command: &str, name: &str) -> Result<Value, String> {
+    pub fn ask(&self, command: &str, name: &str) -> Result<Value, String> {
         match self.try_ask(command, name) {
             (Some(0 | 2), answer) => answer,
             (code, answer) => panic!(
@@ -100,7 +102,7 @@ impl Client {
     }
 
     /// Asks, compares the answer with what is expected, and returns what was found.
-    pub(crate) fn check(&self, command: &str, name: &str, expected: &Expected) -> Option<Value> {
+    pub fn check(&self, command: &str, name: &str, expected: &Expected) -> Option<Value> {
         let answer = self.ask(command, name);
         let context = format!("{command} {name} with {:?}: {answer:?}", self.options);
         match (expected, &answer) {
@@ -116,7 +118,7 @@ impl Client {
 }
 
 /// Leaves only the fields that Core gives, in an answer to `name_show` or `name_history`.
-pub(crate) fn core_fields(answer: &Value) -> Value {
+pub fn core_fields(answer: &Value) -> Value {
     match answer {
         Value::Array(entries) => entries.iter().map(core_fields).collect(),
         Value::Object(fields) => fields
@@ -129,7 +131,7 @@ pub(crate) fn core_fields(answer: &Value) -> Value {
 }
 
 /// Two clients share the work, one for each core of a small machine: a data folder serves one process at a time.
-pub(crate) fn in_two_parts<T: Sync>(items: &[T], work: impl Fn(&[T]) + Sync) {
+pub fn in_two_parts<T: Sync>(items: &[T], work: impl Fn(&[T]) + Sync) {
     let (left, right) = items.split_at(items.len() / 2);
     thread::scope(|scope| {
         scope.spawn(|| work(left));
@@ -138,6 +140,6 @@ pub(crate) fn in_two_parts<T: Sync>(items: &[T], work: impl Fn(&[T]) + Sync) {
 }
 
 /// Writes a name as the tests give it to the program.
-pub(crate) fn hex(name: impl AsRef<[u8]>) -> String {
+pub fn hex(name: impl AsRef<[u8]>) -> String {
     bitcoin::hex::DisplayHex::to_lower_hex_string(name.as_ref())
 }

@@ -1,7 +1,8 @@
-//! What tests need to run the program against real servers.
-
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+//! Real ElectrumX servers over a chain that Namecoin Core recorded, and what the program must say of its names.
 
 pub mod blocks;
+pub mod client;
 pub mod core_rpc;
-pub mod electrumx;
+pub mod recorded;
+pub mod scene;
+pub mod server;

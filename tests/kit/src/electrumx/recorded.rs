@@ -1,13 +1,11 @@
 //! What Namecoin Core said about every name of the recorded chain, and where our policy is stricter.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use crate::client::Expected;
+use super::client::Expected;
 
 /// Height of the recorded chain.
-pub(crate) const TIP: u64 = 480;
+pub const TIP: u64 = 480;
 
 /// Names that Core still serves but that are semi-expired: at most 4 blocks are left to renew them.
 const SEMI_EXPIRED: [&str; 10] = [
@@ -27,17 +25,17 @@ const SEMI_EXPIRED: [&str; 10] = [
 const UNCONFIRMED: [&str; 3] = ["d/first-conf-11", "d/first-conf-3", "d/taken-over-recently"];
 
 /// The recorded answers of Namecoin Core about one name.
-pub(crate) struct Recorded {
-    pub(crate) hex: String,
-    pub(crate) show: Expected,
+pub struct Recorded {
+    pub hex: String,
+    pub show: Expected,
     /// Heights of all operations, oldest first.
-    pub(crate) heights: Vec<u64>,
-    pub(crate) history: Expected,
+    pub heights: Vec<u64>,
+    pub history: Expected,
 }
 
 /// Returns every name of `names.json`, the unregistered ones too.
-pub(crate) fn recorded() -> Vec<Recorded> {
-    let file: Value = serde_json::from_str(include_str!("../vectors/namecoind-regtest/names.json")).unwrap();
+pub fn recorded() -> Vec<Recorded> {
+    let file: Value = serde_json::from_str(include_str!("../../../vectors/namecoind-regtest/names.json")).unwrap();
     assert_eq!(file["height"], TIP);
     ["names", "unregistered"]
         .into_iter()
@@ -64,7 +62,7 @@ fn heights(entry: &Value) -> Vec<u64> {
 }
 
 /// Returns which operation is the newest registration: the first one, or the first after an expiry.
-pub(crate) fn registration(heights: &[u64]) -> usize {
+pub fn registration(heights: &[u64]) -> usize {
     let lapse = heights.windows(2).rposition(|pair| pair[1] - pair[0] >= 30);
     lapse.map_or(0, |at| at + 1)
 }
@@ -88,35 +86,42 @@ fn expected_show(entry: &Value) -> Expected {
     }
 }
 
-/// The lists by name are what the policy says in numbers.
-#[test]
-fn names_that_the_policy_refuses_are_those_listed() {
-    let file: Value = serde_json::from_str(include_str!("../vectors/namecoind-regtest/names.json")).unwrap();
-    let mut refused = BTreeMap::<&str, Vec<&str>>::new();
-    for entry in file["names"].as_array().unwrap() {
-        let shown = &entry["name_show_hex"]["result"];
-        if shown.is_null() {
-            continue;
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The lists by name are what the policy says in numbers.
+    #[test]
+    fn names_that_the_policy_refuses_are_those_listed() {
+        let file: Value = serde_json::from_str(include_str!("../../../vectors/namecoind-regtest/names.json")).unwrap();
+        let mut refused = BTreeMap::<&str, Vec<&str>>::new();
+        for entry in file["names"].as_array().unwrap() {
+            let shown = &entry["name_show_hex"]["result"];
+            if shown.is_null() {
+                continue;
+            }
+            let heights = heights(entry);
+            let registered = heights[registration(&heights)];
+            let why = if shown["expires_in"].as_i64().unwrap() <= 4 {
+                "semi-expired"
+            } else if TIP + 1 - registered < 12 {
+                "unconfirmed"
+            } else {
+                continue;
+            };
+            refused.entry(why).or_default().push(entry["name"].as_str().unwrap());
         }
-        let heights = heights(entry);
-        let registered = heights[registration(&heights)];
-        let why = if shown["expires_in"].as_i64().unwrap() <= 4 {
-            "semi-expired"
-        } else if TIP + 1 - registered < 12 {
-            "unconfirmed"
-        } else {
-            continue;
-        };
-        refused.entry(why).or_default().push(entry["name"].as_str().unwrap());
+        for names in refused.values_mut() {
+            names.sort_unstable();
+        }
+        assert_eq!(
+            refused,
+            BTreeMap::from([
+                ("semi-expired", SEMI_EXPIRED.to_vec()),
+                ("unconfirmed", UNCONFIRMED.to_vec())
+            ])
+        );
     }
-    for names in refused.values_mut() {
-        names.sort_unstable();
-    }
-    assert_eq!(
-        refused,
-        BTreeMap::from([
-            ("semi-expired", SEMI_EXPIRED.to_vec()),
-            ("unconfirmed", UNCONFIRMED.to_vec())
-        ])
-    );
 }

@@ -9,13 +9,14 @@ use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{self, Limits, pool};
 use isonym::node::{Answer, DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, run_daemon};
 use isonym::rpc::{self, Encodings};
-use isonym::sim::proxy::Mode;
-use isonym::sim::{Ledger, Proxy, Tape};
+use isonym_sim::proxy::Mode;
+use isonym_sim::tape::{Side, Stream};
+use isonym_sim::{Ledger, Proxy, Tape};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::client::{Expected, core_fields};
-use crate::support::electrumx::{ElectrumX, Transport};
+use super::client::{Expected, core_fields};
+use super::server::{ElectrumX, Transport};
 
 /// What is waited where nothing is to end by time: so long that no load of the machine reaches it.
 const LONG: Duration = Duration::from_secs(300);
@@ -24,16 +25,16 @@ const LONG: Duration = Duration::from_secs(300);
 const HOST: &str = "localhost";
 
 /// A proxy that leads to one server, and a data folder.
-pub(crate) struct Scene {
-    pub(crate) tape: Tape,
-    pub(crate) proxy: Proxy,
+pub struct Scene {
+    pub tape: Tape,
+    pub proxy: Proxy,
     port: u16,
     transport: Transport,
     folder: TempDir,
 }
 
 impl Scene {
-    pub(crate) async fn new(server: &ElectrumX, transport: Transport) -> Self {
+    pub async fn new(server: &ElectrumX, transport: Transport) -> Self {
         let tape = Tape::new();
         let proxy = Proxy::start(Mode::Open, Ledger::new()).await.unwrap();
         proxy.record(tape.clone());
@@ -52,7 +53,7 @@ impl Scene {
     }
 
     /// Runs a daemon for as long as its test takes; waits until the headers are there.
-    pub(crate) async fn run<F: Future<Output = ()>>(&self, settings: &DaemonSettings, test: impl FnOnce(Handle) -> F) {
+    pub async fn run<F: Future<Output = ()>>(&self, settings: &DaemonSettings, test: impl FnOnce(Handle) -> F) {
         let kind = match self.transport {
             Transport::Tcp => 't',
             Transport::Tls => 's',
@@ -82,7 +83,7 @@ impl Scene {
 }
 
 /// As in daily use, but for the pool's size and pace, and that nothing ends by time.
-pub(crate) fn settings(clean: usize, opening_mean: Duration) -> DaemonSettings {
+pub fn settings(clean: usize, opening_mean: Duration) -> DaemonSettings {
     DaemonSettings {
         // Some tests ask for thousands of names at once.
         lookups: 4096,
@@ -102,14 +103,14 @@ pub(crate) fn settings(clean: usize, opening_mean: Duration) -> DaemonSettings {
 }
 
 /// Waits until what is looked at holds; the time limit of [`Scene::run`] ends it.
-pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+pub async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// Waits until the pool has all its connections and opens none.
-pub(crate) async fn full(handle: &Handle, clean: usize) {
+pub async fn full(handle: &Handle, clean: usize) {
     until(|| {
         let pool = handle.standing().pool;
         pool.clean >= clean && pool.opening == 0
@@ -118,12 +119,12 @@ pub(crate) async fn full(handle: &Handle, clean: usize) {
 }
 
 /// Runs all to their ends, side by side.
-pub(crate) async fn join_all<F: Future<Output = ()> + Send + 'static>(work: impl IntoIterator<Item = F>) {
+pub async fn join_all<F: Future<Output = ()> + Send + 'static>(work: impl IntoIterator<Item = F>) {
     work.into_iter().collect::<JoinSet<()>>().join_all().await;
 }
 
 /// Asks for a name and returns what is said of it.
-pub(crate) async fn ask(handle: &Handle, name: &[u8], id: &str) -> Expected {
+pub async fn ask(handle: &Handle, name: &[u8], id: &str) -> Expected {
     let question = Question {
         name: NameId::new(name).unwrap(),
         isolation_id: IsolationId::new(id.as_bytes()),
@@ -146,4 +147,10 @@ pub(crate) async fn ask(handle: &Handle, name: &[u8], id: &str) -> Expected {
         Outcome::Unconfirmed { .. } => Expected::Absent("unconfirmed"),
         Outcome::NeverExisted => Expected::Absent("never existed"),
     }
+}
+
+/// Says whether as many lines have come from the server as went to it.
+pub fn is_answered(stream: &Stream) -> bool {
+    let lines = |side| stream.sent_by(side).split(|byte| *byte == b'\n').count();
+    lines(Side::Server) >= lines(Side::Client)
 }

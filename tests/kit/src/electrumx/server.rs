@@ -188,7 +188,6 @@ fn spawn(
     (tcp, tls): (u16, u16),
     settings: &[(&str, String)],
 ) -> Child {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = environments().join(release.version()).join("bin/python");
     assert!(
         python.exists(),
@@ -203,7 +202,7 @@ fn spawn(
     fs::create_dir(&database).expect("the folder takes folders");
     let log = File::create(folder.join("log")).expect("the folder takes files");
     Command::new(&python)
-        .arg(root.join("tests/electrumx/serve.py"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("electrumx/serve.py"))
         .args(release.protocol_max())
         .env_clear()
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -232,7 +231,7 @@ fn spawn(
 
 /// Where `tests/install` puts the servers: under `target` in the checkout, also when Cargo builds elsewhere.
 fn environments() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/electrumx")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/electrumx")
 }
 
 /// Picks a free port below the range from which the system picks ports for outgoing connections, so that none

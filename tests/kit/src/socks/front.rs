@@ -14,10 +14,10 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
+use super::tor::Tor;
 use crate::backend::{Backend, Says};
 use crate::program::Program;
 use crate::running::Running;
-use crate::tor::Tor;
 
 /// What all names, credentials and results have in them that must be told to nobody.
 pub const MARKER: &str = "marker-of-the";
