@@ -13,7 +13,7 @@ use isonym::node::{Answer, CacheSettings, DaemonSettings, Handle, Node, NodeConf
 use isonym::time::Timestamp;
 use isonym_sim::ledger::{Connection, Ledger};
 use isonym_sim::proxy::Mode;
-use isonym_sim::{self, AddressKind, Host, SharedWorld, World};
+use isonym_sim::{AddressKind, Host, SharedWorld, World};
 
 type Fallible = Result<(), NodeError>;
 
@@ -33,7 +33,7 @@ struct Scene {
     world: SharedWorld,
     ledger: Ledger,
     hosts: Vec<Host>,
-    proxy: Option<sim::Proxy>,
+    proxy: Option<isonym_sim::Proxy>,
     folder: tempfile::TempDir,
 }
 
@@ -44,7 +44,7 @@ fn host_name(at: usize) -> String {
 impl Scene {
     async fn new(servers: usize, names: usize) -> Self {
         let (world, ledger) = (world(names), Ledger::new());
-        let proxy = sim::Proxy::start(Mode::Open, ledger.clone()).await.unwrap();
+        let proxy = isonym_sim::Proxy::start(Mode::Open, ledger.clone()).await.unwrap();
         let mut hosts = Vec::new();
         for at in 0..servers {
             let host = Host::honest(&host_name(at), world.clone(), ledger.clone())
@@ -234,8 +234,8 @@ async fn lookups_in_flight_are_joined_under_one_id_and_never_across() {
 async fn nothing_is_answered_before_headers_are_there() {
     let mut scene = Scene::new(1, 1).await;
     scene.proxy = None;
-    let proxy = sim::Proxy::start(
-        Mode::Refusing(sim::proxy::Refusal::GeneralFailure),
+    let proxy = isonym_sim::Proxy::start(
+        Mode::Refusing(isonym_sim::proxy::Refusal::GeneralFailure),
         scene.ledger.clone(),
     )
     .await
@@ -300,7 +300,7 @@ async fn lookups_go_on_when_a_server_dies() {
 
 /// Starts a proxy at an address that another one had.
 async fn proxy_at(addr: SocketAddr, scene: &Scene) -> tokio::task::JoinHandle<()> {
-    let inner = sim::Proxy::start(Mode::Open, scene.ledger.clone()).await.unwrap();
+    let inner = isonym_sim::Proxy::start(Mode::Open, scene.ledger.clone()).await.unwrap();
     for host in &scene.hosts {
         inner.route(&host.name, host.addr);
     }
@@ -469,7 +469,7 @@ async fn lookups_are_bounded_whether_somebody_waits_for_them_or_not() {
         .run(&settings, async |handle| {
             warm(&handle).await;
             assert_found(ask(&handle, "d/0", "known").await);
-            scene.hosts[0].set_fault(Some(sim::Fault::SilentAfterHandshake));
+            scene.hosts[0].set_fault(Some(isonym_sim::Fault::SilentAfterHandshake));
             begin_and_leave(ask(&handle, "d/0", "a")).await;
             // A history is given up with its caller, and so is its place.
             begin_and_leave(handle.name_history(question("d/0", "a"))).await;

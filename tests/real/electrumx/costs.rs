@@ -3,7 +3,7 @@
 use isonym::isolation::ConnId;
 use isonym::time::{Moment, Timestamp};
 use isonym_sim::cost::{Accounts, Cost, Limits, Refusal};
-use isonym_sim::{self, Server, Session, World};
+use isonym_sim::{Server, Session, World};
 use serde_json::{Value, json};
 
 use isonym_testkit::electrumx::core_rpc::CoreRpc;
