@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use isonym::chain::Height;
-use isonym::sim::cost::{self, Sharing};
-use isonym::sim::ledger::{Cut, Traffic};
-use isonym::sim::link::Link;
-use isonym::sim::{AddressKind, Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use isonym::time::Timestamp;
+use isonym_sim::cost::{self, Sharing};
+use isonym_sim::ledger::{Cut, Traffic};
+use isonym_sim::link::Link;
+use isonym_sim::{AddressKind, Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use tokio::time::Instant;
 
 const NAME: &str = "d/recent";

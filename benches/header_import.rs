@@ -6,8 +6,8 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use isonym::chain::{Anchor, FullHeader, HeaderTree, Height, Network};
 use isonym::node::HeaderStore;
-use isonym::sim::World;
 use isonym::time::Timestamp;
+use isonym_sim::World;
 
 const HEADERS: Height = 10_000;
 

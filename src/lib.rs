@@ -25,17 +25,13 @@
 //! [`electrum`] turns that into requests on a connection that [`net`] opened for this isolation key alone;
 //! [`name::proof`] checks the reply against [`chain::HeaderTree`]; [`name::policy`] decides the outcome.
 
-pub mod chain;
 pub mod dns;
-pub mod electrum;
-pub mod isolation;
-pub mod name;
 pub mod naming;
 pub mod net;
 pub mod node;
 pub mod prop279;
 pub mod rpc;
-pub mod sim;
 pub mod socks;
-pub mod time;
 pub mod tor;
+
+pub use isonym_core::{chain, electrum, isolation, name, time};

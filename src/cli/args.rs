@@ -204,6 +204,7 @@ Examples:
 Values come from --rpc-url if that is given, else from the daemon that holds the data folder; without one this brings
 the headers up to date first. It exits with 2 when there is no such record.")]
     Resolve(ResolveArgs),
+    #[cfg(feature = "playground")]
     /// Try everything in a simulated world: a chain with names, three Electrum servers, a recording SOCKS5 proxy
     Playground {
         /// Exit when done instead of staying up for your own tries
@@ -632,11 +633,9 @@ impl Cli {
             }
             Command::Resolve(args) => (backend, login) = (Some(&args.backend), Some(&args.backend.login)),
             Command::Rpc(args) => (login, rpc_listen) = (Some(&args.login), args.rpc_listen),
-            Command::Sync
-            | Command::Status { .. }
-            | Command::Anchor(_)
-            | Command::Dnssec(_)
-            | Command::Playground { .. } => {}
+            Command::Sync | Command::Status { .. } | Command::Anchor(_) | Command::Dnssec(_) => {}
+            #[cfg(feature = "playground")]
+            Command::Playground { .. } => {}
         }
         Wishes {
             network: network.clone(),

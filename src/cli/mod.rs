@@ -5,6 +5,7 @@ mod args;
 mod daemon;
 mod dns;
 mod dnssec;
+#[cfg(feature = "playground")]
 mod playground;
 mod progress;
 mod prop279;

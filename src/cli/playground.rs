@@ -13,8 +13,10 @@ use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{Proxy, ServerAddr};
 use isonym::node::{Node, NodeConfig};
 use isonym::rpc::{self, Encodings};
-use isonym::sim::{self, AddressKind, Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World, WorldError};
 use isonym::time::Timestamp;
+use isonym_sim::{
+    self as sim, AddressKind, Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World, WorldError,
+};
 
 use super::show::{absence, print_json};
 
@@ -142,7 +144,7 @@ impl Playground {
                 server.headers
             );
         }
-        if report.tip.hash != self.world.read(isonym::sim::SimChain::tip_hash) {
+        if report.tip.hash != self.world.read(isonym_sim::SimChain::tip_hash) {
             bail!("the tip is not the world's");
         }
         Ok(())

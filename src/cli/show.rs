@@ -19,8 +19,10 @@ use isonym::rpc::{self, Encodings};
 
 use super::args::{Cli, Command, NameArgs};
 use super::daemon::{self, NameMethod};
+#[cfg(feature = "playground")]
+use super::playground;
 use super::progress::Meter;
-use super::{anchor, dns, dnssec, playground, prop279, resolve, say, socks, tor};
+use super::{anchor, dns, dnssec, prop279, resolve, say, socks, tor};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
@@ -28,6 +30,7 @@ pub(super) const ABSENT: u8 = 2;
 
 /// Runs a command and returns the process's exit status.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
+    #[cfg(feature = "playground")]
     if let Command::Playground { once, seed } = cli.command {
         return playground::run(once, seed).await;
     }
@@ -56,7 +59,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
         Command::Status { json } => status(&settings, *json),
-        Command::Dnssec(_) | Command::Playground { .. } => Ok(ExitCode::FAILURE),
+        Command::Dnssec(_) => Ok(ExitCode::FAILURE),
+        #[cfg(feature = "playground")]
+        Command::Playground { .. } => Ok(ExitCode::FAILURE),
     }
 }
 

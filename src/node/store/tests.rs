@@ -9,8 +9,8 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::chain::{Anchor, FullHeader, Network};
-use crate::sim::{SimChain, World};
 use crate::time::Timestamp;
+use isonym_sim::{SimChain, World};
 
 const BLOCKS: Height = 300;
 const ANCHOR: Height = 100;

@@ -1,0 +1,19 @@
+//! What a header, a name and a reply must prove: the pure part of the Namecoin light client
+//! [Isonym](https://crates.io/crates/isonym).
+//!
+//! Nothing here touches a socket, a file, a clock or a source of randomness. Verification and policy are state machines
+//! that take events and return effects as values, so that simulation, property tests and fuzzing drive the very code that
+//! the program runs. A module names only modules below it in this line:
+//!
+//! ```text
+//! electrum              how questions and proofs look on the wire
+//! name                  what an answer must prove
+//! chain                 what a header must prove
+//! isolation, time       shared words
+//! ```
+
+pub mod chain;
+pub mod electrum;
+pub mod isolation;
+pub mod name;
+pub mod time;

@@ -1,0 +1,248 @@
+//! A lookup: whom to ask what, when to ask somebody else, and whom to believe. A machine without I/O.
+//!
+//! Each attempt is a question to one server over a connection of its own. A proved value is final, unless a quorum
+//! was asked for. What can't be proved (absence, expiry by a claim) or went wrong is asked again over other circuits,
+//! hedged: the next attempt starts when the last one is slow, not only when it failed.
+//!
+//! What an attempt asks depends on the name and on the replies to this attempt alone, never on our tip, on which headers
+//! we hold, on other attempts or on other lookups. Only whether there is another attempt depends on more, and nobody
+//! can tell it from a lookup of somebody else.
+
+mod machine;
+
+pub use machine::Lookup;
+
+use std::time::Duration;
+
+use bitcoin::Txid;
+
+use super::id::ScriptHash;
+use super::policy::Outcome;
+use super::proof::{ProofError, ProofLimits, ProofLink};
+use crate::chain::Height;
+use crate::time::Moment;
+
+/// Most servers that a lookup may be made to ask.
+pub const MAX_QUORUM: u8 = 8;
+
+/// Counts the attempts of one lookup, from 0.
+pub type Attempt = u8;
+
+/// A question to a server, in the words of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// All that the server has on a name: a whole proof where it can give one in one go, else the history.
+    Name(ScriptHash),
+    /// The list of a name's operations, even from a server that could give a proof in one go: a proof ends where the
+    /// name expired once.
+    History(ScriptHash),
+    /// These transactions, each with its merkle branch, in this order.
+    Transactions(Vec<(Txid, Height)>),
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Begin.
+    Start,
+    /// An attempt has its connection. What it answers counts towards the quorum as the voice of this server.
+    Assigned {
+        /// Which attempt.
+        attempt: Attempt,
+        /// A number that stands for the server.
+        server: usize,
+    },
+    /// A server gave the operations of the name with their proofs, newest first.
+    Proof {
+        /// In which attempt.
+        attempt: Attempt,
+        /// The operations; none: the name never existed, it says.
+        links: Vec<ProofLink>,
+    },
+    /// A server gave the list of confirmed operations, oldest first.
+    History {
+        /// In which attempt.
+        attempt: Attempt,
+        /// The operations; none: the name never existed, it says.
+        entries: Vec<(Txid, Height)>,
+    },
+    /// The transactions asked for, in the order asked.
+    Transactions {
+        /// In which attempt.
+        attempt: Attempt,
+        /// One for each.
+        links: Vec<ProofLink>,
+    },
+    /// The attempt failed before there was an answer; the text says why.
+    Failed {
+        /// Which attempt.
+        attempt: Attempt,
+        /// For [`LookupError`].
+        reason: String,
+    },
+    /// The attempt has no connection, and none can be had for another attempt either: no server can be reached.
+    Unreachable {
+        /// Which attempt.
+        attempt: Attempt,
+        /// For [`LookupError`].
+        reason: String,
+    },
+    /// A moment asked for by [`Effect::WakeAt`] is reached.
+    Tick,
+}
+
+impl Event {
+    /// Returns the attempt that the event belongs to, if to one.
+    pub fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::Start | Self::Tick => None,
+            Self::Assigned { attempt, .. }
+            | Self::Proof { attempt, .. }
+            | Self::History { attempt, .. }
+            | Self::Transactions { attempt, .. }
+            | Self::Failed { attempt, .. }
+            | Self::Unreachable { attempt, .. } => Some(*attempt),
+        }
+    }
+}
+
+/// What the driver must do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask over the attempt's own connection; opens it when it is the attempt's first question.
+    Ask {
+        /// Which attempt.
+        attempt: Attempt,
+        /// What to ask.
+        ask: Ask,
+    },
+    /// The attempt's server broke a rule: trust it no more.
+    Blame {
+        /// Which attempt.
+        attempt: Attempt,
+        /// What it did.
+        fault: Fault,
+    },
+    /// The attempt is of no use any more: close its connection.
+    Abandon(Attempt),
+    /// Hand in [`Event::Tick`] at this moment at the latest.
+    WakeAt(Moment),
+    /// The lookup is over.
+    Finished(Result<Outcome, LookupError>),
+}
+
+/// How a server broke the rules of a lookup.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Its proof is wrong.
+    #[error("gave a wrong proof: {0}")]
+    Proof(#[from] ProofError),
+    /// It answered with other transactions than were asked for.
+    #[error("gave other transactions than asked for")]
+    OtherTransactions,
+    /// It showed an older operation than another server proved.
+    #[error("hid the operation at height {newest} and showed the one at height {shown}")]
+    HidUpdate {
+        /// What it showed.
+        shown: Height,
+        /// What another server proved.
+        newest: Height,
+    },
+    /// It denied a name that another server proved.
+    #[error("denied a name that was last updated at height {newest}")]
+    DeniedName {
+        /// What another server proved.
+        newest: Height,
+    },
+}
+
+impl Fault {
+    /// Says what it did in words that don't help to guess the name, as heights would: fit for a log.
+    pub const fn summary(&self) -> &'static str {
+        match self {
+            Self::Proof(_) => "gave a wrong proof",
+            Self::OtherTransactions => "gave other transactions than asked for",
+            Self::HidUpdate { .. } => "hid an update",
+            Self::DeniedName { .. } => "denied a name",
+        }
+    }
+}
+
+/// Why a lookup has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// No attempt got a connection, and none was to be had.
+    #[error("no server can be reached: {}", joined(.reasons))]
+    Unreachable {
+        /// Why, one for each attempt.
+        reasons: Vec<String>,
+    },
+    /// No attempt came to an answer.
+    #[error("no server gave a usable answer: {}", joined(.reasons))]
+    NoAnswer {
+        /// Why, one for each attempt.
+        reasons: Vec<String>,
+        /// Whether one of the answers was a lie: it could not be proved.
+        lied_to: bool,
+    },
+    /// Fewer servers can be asked than the quorum asks for; none was.
+    #[error("{expected} servers must answer, but only {known} can be asked")]
+    TooFewServers {
+        /// How many can be asked.
+        known: usize,
+        /// The quorum.
+        expected: usize,
+    },
+    /// Fewer servers answered than the quorum asks for.
+    #[error("only {got} of {expected} servers gave a usable answer: {}", joined(.reasons))]
+    NoQuorum {
+        /// How many answered.
+        got: usize,
+        /// The quorum.
+        expected: usize,
+        /// Why the others didn't.
+        reasons: Vec<String>,
+    },
+}
+
+/// Joins reasons to a text; once where attempts in a row failed alike.
+fn joined(reasons: &[String]) -> String {
+    let runs = reasons.chunk_by(|a, b| a == b).filter_map(|run| run.first());
+    runs.map(String::as_str).collect::<Vec<_>>().join("; ")
+}
+
+/// How a lookup goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookupSettings {
+    /// Most attempts, at least 1; the quorum if that is greater.
+    pub attempts: u8,
+    /// How many different servers must answer: 1, or more to notice that one of them hides an update.
+    pub quorum: u8,
+    /// After this without an answer the next attempt starts beside the last one.
+    pub hedge_after: Duration,
+    /// After this an attempt counts as failed.
+    pub attempt_timeout: Duration,
+    /// How long an operation in a block that our headers don't have yet waits for it: a server is often a moment ahead
+    /// of header sync. Zero where no sync goes on.
+    pub header_grace: Duration,
+    /// How much of a name's history is checked.
+    pub limits: ProofLimits,
+    /// What is served.
+    pub policy: super::policy::Policy,
+}
+
+impl Default for LookupSettings {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            quorum: 1,
+            hedge_after: Duration::from_secs(8),
+            attempt_timeout: Duration::from_secs(45),
+            header_grace: Duration::ZERO,
+            limits: ProofLimits::default(),
+            policy: super::policy::Policy::default(),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! A simulated chain: its blocks, and what an index over them knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bitcoin::consensus::serialize;
+use bitcoin::hashes::Hash;
+use bitcoin::{BlockHash, Script, Transaction, TxMerkleNode, Txid, VarInt};
+
+use super::merkle::{self, Node};
+use isonym_core::chain::auxpow::DecodeError;
+use isonym_core::chain::{Anchor, FullHeader, HeaderError, HeaderTree, Height, Params, PureHeader};
+use isonym_core::name::script::{NameOp, NameScript};
+use isonym_core::name::{NameId, NameProof, ProofLink, ScriptHash};
+use isonym_core::time::Timestamp;
+
+/// A block.
+#[derive(Clone, Debug)]
+pub struct SimBlock {
+    /// The 80 bytes and the AuxPoW, if it has one.
+    pub full_header: Vec<u8>,
+    /// The 80 bytes.
+    pub header: PureHeader,
+    /// The transactions in order, the coinbase first.
+    pub transactions: Vec<SimTransaction>,
+}
+
+impl SimBlock {
+    /// Makes a block; the header's merkle root is the caller's affair.
+    pub fn new(header: PureHeader, auxpow: &[u8], transactions: Vec<Transaction>) -> Self {
+        Self {
+            full_header: [header.as_bytes(), auxpow].concat(),
+            header,
+            transactions: transactions.into_iter().map(SimTransaction::new).collect(),
+        }
+    }
+
+    /// Returns the block as serialized.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.full_header.clone();
+        bytes.extend_from_slice(&serialize(&VarInt::from(self.transactions.len())));
+        for transaction in &self.transactions {
+            bytes.extend_from_slice(&transaction.bytes);
+        }
+        bytes
+    }
+
+    fn leaves(&self) -> Vec<Node> {
+        self.transactions
+            .iter()
+            .map(|transaction| transaction.txid.to_byte_array())
+            .collect()
+    }
+}
+
+/// A transaction in a block.
+#[derive(Clone, Debug)]
+pub struct SimTransaction {
+    /// Its hash without witness.
+    pub txid: Txid,
+    /// As serialized, with witness.
+    pub bytes: Vec<u8>,
+    /// The same, taken apart.
+    pub transaction: Transaction,
+}
+
+impl SimTransaction {
+    fn new(transaction: Transaction) -> Self {
+        Self {
+            txid: transaction.compute_txid(),
+            bytes: serialize(&transaction),
+            transaction,
+        }
+    }
+
+    /// Returns the index keys of the names that it registers or updates.
+    fn names(&self) -> impl Iterator<Item = ScriptHash> {
+        self.transaction.output.iter().filter_map(|output| {
+            let script: &Script = &output.script_pubkey;
+            NameScript::parse(script)?
+                .op
+                .any_update()
+                .map(|(name, _)| name.scripthash())
+        })
+    }
+}
+
+/// Where a transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The height of its block.
+    pub height: Height,
+    /// Its index in the block.
+    pub pos: usize,
+}
+
+/// One entry of a name's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The transaction.
+    pub txid: Txid,
+    /// The height of its block.
+    pub height: Height,
+}
+
+/// Why [`SimChain::header_tree`] stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("header at height {height}")]
+pub struct RefusedHeader {
+    /// Its height.
+    pub height: Height,
+    /// What is wrong with it.
+    #[source]
+    pub cause: RefusalCause,
+}
+
+/// What is wrong with a header of a simulated chain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefusalCause {
+    /// It can't be read.
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
+    /// It breaks a rule.
+    #[error(transparent)]
+    Refused(#[from] HeaderError),
+}
+
+/// A chain of blocks from the genesis block on. Blocks are shared between clones, so a clone is cheap.
+#[derive(Clone, Debug)]
+pub struct SimChain {
+    blocks: Vec<Arc<SimBlock>>,
+    positions: BTreeMap<Txid, Position>,
+    histories: BTreeMap<ScriptHash, Vec<HistoryEntry>>,
+    /// Over the block hashes.
+    rows: merkle::Rows,
+}
+
+impl SimChain {
+    /// Starts a chain with its genesis block.
+    pub fn new(genesis: SimBlock) -> Self {
+        let mut chain = Self {
+            blocks: Vec::new(),
+            positions: BTreeMap::new(),
+            histories: BTreeMap::new(),
+            rows: merkle::Rows::default(),
+        };
+        chain.push(genesis);
+        chain
+    }
+
+    /// Appends a block; nothing is checked.
+    pub fn push(&mut self, block: SimBlock) {
+        self.push_shared(Arc::new(block));
+    }
+
+    fn push_shared(&mut self, block: Arc<SimBlock>) {
+        let height = Height::try_from(self.blocks.len()).unwrap_or(Height::MAX);
+        for (pos, transaction) in block.transactions.iter().enumerate() {
+            self.positions.insert(transaction.txid, Position { height, pos });
+            for name in transaction.names() {
+                self.histories.entry(name).or_default().push(HistoryEntry {
+                    txid: transaction.txid,
+                    height,
+                });
+            }
+        }
+        self.rows.push(block.header.hash().to_byte_array());
+        self.blocks.push(block);
+    }
+
+    /// Returns the chain up to and including `height`.
+    #[must_use]
+    pub fn truncated(&self, height: Height) -> Self {
+        let mut chain = self.clone();
+        chain.blocks.truncate(height as usize + 1);
+        chain.rows.truncate(chain.blocks.len());
+        chain.positions.retain(|_, position| position.height <= height);
+        chain.histories.retain(|_, history| {
+            history.retain(|entry| entry.height <= height);
+            !history.is_empty()
+        });
+        chain
+    }
+
+    /// Returns the height of the last block.
+    pub fn height(&self) -> Height {
+        Height::try_from(self.blocks.len().saturating_sub(1)).unwrap_or(Height::MAX)
+    }
+
+    /// Returns the hash of the last block.
+    pub fn tip_hash(&self) -> BlockHash {
+        self.header(self.height())
+            .map_or_else(BlockHash::all_zeros, |header| header.hash())
+    }
+
+    /// Returns the block at a height.
+    pub fn block(&self, height: Height) -> Option<&SimBlock> {
+        self.blocks.get(height as usize).map(AsRef::as_ref)
+    }
+
+    /// Returns the 80 bytes of the header at a height.
+    pub fn header(&self, height: Height) -> Option<PureHeader> {
+        self.block(height).map(|block| block.header)
+    }
+
+    /// Returns the full header at a height, as serialized.
+    pub fn full_header(&self, height: Height) -> Option<&[u8]> {
+        self.block(height).map(|block| block.full_header.as_slice())
+    }
+
+    /// Replaces what is served as the full header at a height; the block below it stays.
+    pub fn replace_full_header(&mut self, height: Height, full_header: Vec<u8>) {
+        if let Some(shared) = self.blocks.get_mut(height as usize) {
+            let block = Arc::make_mut(shared);
+            let before = block.header;
+            if let Some(header) = PureHeader::decode(&full_header) {
+                block.header = header;
+            }
+            block.full_header = full_header;
+            if block.header != before {
+                self.rows.truncate(height as usize);
+                for block in self.blocks.iter().skip(height as usize) {
+                    self.rows.push(block.header.hash().to_byte_array());
+                }
+            }
+        }
+    }
+
+    /// Returns where a transaction is.
+    pub fn position(&self, txid: &Txid) -> Option<Position> {
+        self.positions.get(txid).copied()
+    }
+
+    /// Returns a transaction.
+    pub fn transaction(&self, txid: &Txid) -> Option<&SimTransaction> {
+        let Position { height, pos } = self.position(txid)?;
+        self.block(height)?.transactions.get(pos)
+    }
+
+    /// Returns registrations and updates of a name, oldest first.
+    pub fn history(&self, name: &ScriptHash) -> &[HistoryEntry] {
+        self.histories.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the index keys of all names that ever were registered.
+    pub fn names(&self) -> impl Iterator<Item = ScriptHash> {
+        self.histories.keys().copied()
+    }
+
+    /// Returns the branch from a transaction to its block's merkle root.
+    pub fn merkle_branch(&self, position: Position) -> Option<Vec<Node>> {
+        let block = self.block(position.height)?;
+        Some(merkle::branch_and_root(&block.leaves(), position.pos).0)
+    }
+
+    /// Returns what an honest server shows for a name: all of its history, and the NAME_NEW that its newest
+    /// registration spends.
+    pub fn name_proof(&self, name: &NameId) -> NameProof {
+        let history = self.history(&name.scripthash());
+        let links = history.iter().rev().filter_map(|entry| {
+            let position = self.position(&entry.txid)?;
+            Some(ProofLink {
+                height: entry.height,
+                tx: self.transaction(&entry.txid)?.bytes.clone(),
+                merkle: self
+                    .merkle_branch(position)?
+                    .into_iter()
+                    .map(TxMerkleNode::from_byte_array)
+                    .collect(),
+                pos: u32::try_from(position.pos).ok()?,
+            })
+        });
+        NameProof {
+            links: links.collect(),
+            complete: true,
+            name_new: self.name_new(history),
+        }
+    }
+
+    fn name_new(&self, history: &[HistoryEntry]) -> Option<Vec<u8>> {
+        let is = |transaction: &Transaction, wanted: fn(&NameOp) -> bool| {
+            let mut scripts = transaction.output.iter().map(|output| &output.script_pubkey);
+            scripts.any(|script| NameScript::parse(script).is_some_and(|name| wanted(&name.op)))
+        };
+        let mut transactions = history.iter().rev().filter_map(|entry| self.transaction(&entry.txid));
+        let registration =
+            transactions.find(|known| is(&known.transaction, |op| matches!(op, NameOp::FirstUpdate { .. })))?;
+        let spent = registration.transaction.input.iter();
+        spent
+            .filter_map(|input| self.transaction(&input.previous_output.txid))
+            .find(|known| is(&known.transaction, |op| matches!(op, NameOp::New { .. })))
+            .map(|known| known.bytes.clone())
+    }
+
+    /// Returns a header tree that starts at the genesis block and took the whole chain.
+    ///
+    /// # Errors
+    ///
+    /// The first header that was refused.
+    pub fn header_tree(&self, params: &'static Params) -> Result<HeaderTree, RefusedHeader> {
+        let mut blocks = self.blocks.iter().zip(0..);
+        let genesis = blocks.next().map_or(params.genesis, |(block, _)| block.header);
+        let anchor = Anchor {
+            height: 0,
+            hash: genesis.hash(),
+            chainwork: None,
+        };
+        let mut tree = HeaderTree::new(params, anchor);
+        for (block, height) in blocks {
+            let now = Timestamp(block.header.time().into());
+            let refused = |cause| RefusedHeader { height, cause };
+            let (header, _) = FullHeader::decode(&block.full_header).map_err(|error| refused(error.into()))?;
+            tree.accept(&header, now).map_err(|error| refused(error.into()))?;
+        }
+        Ok(tree)
+    }
+
+    /// Returns branch and root of the tree over the block hashes from 0 to `cp_height` for the one at `height`;
+    /// `None` unless `height <= cp_height <=` [`Self::height`].
+    pub fn header_branch(&self, height: Height, cp_height: Height) -> Option<(Vec<Node>, Node)> {
+        self.rows.branch_and_root(cp_height as usize + 1, height as usize)
+    }
+}

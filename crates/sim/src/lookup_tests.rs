@@ -1,0 +1,832 @@
+//! Lookups in simulated worlds, without sockets: servers are functions from questions to replies.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bitcoin::{OutPoint, TxMerkleNode, Txid};
+use proptest::prelude::*;
+
+use crate::{AddressKind, SimChain, World};
+use isonym_core::chain::{Anchor, FullHeader, HeaderTree, Height, Network};
+use isonym_core::name::lookup::*;
+use isonym_core::name::{NameId, Outcome, Policy, ProofLimits, ProofLink};
+use isonym_core::time::{Moment, Timestamp};
+
+const START: Timestamp = Timestamp(1_700_000_000);
+const TRUE_VALUE: &[u8] = b"three";
+
+/// A chain and our headers of it.
+struct Truth {
+    chain: SimChain,
+    tree: HeaderTree,
+}
+
+impl Truth {
+    fn of(world: &World) -> Self {
+        Self {
+            chain: world.chain().clone(),
+            tree: world.chain().header_tree(world.params()).unwrap(),
+        }
+    }
+}
+
+/// `d/x` was registered, updated twice, the last time 8 blocks ago; `d/other` is another name.
+static TRUTH: LazyLock<Truth> = LazyLock::new(|| {
+    let mut world = World::new(1, START);
+    world
+        .register_all(&[
+            ("d/x", "one", AddressKind::P2pkh),
+            ("d/other", "other", AddressKind::P2wpkh),
+        ])
+        .unwrap();
+    world.update("d/x", "two", AddressKind::P2sh).unwrap();
+    world.update("d/other", "other two", AddressKind::P2pkh).unwrap();
+    world.mine(12);
+    world.update("d/x", "three", AddressKind::P2wpkh).unwrap();
+    world.update("d/other", "other three", AddressKind::P2pkh).unwrap();
+    world.mine(6);
+    Truth::of(&world)
+});
+
+/// The same, but that the last update is in our newest block, and the newest two are in one block.
+static FRESH: LazyLock<Truth> = LazyLock::new(|| {
+    let mut world = World::new(2, START);
+    world.register("d/x", "one", AddressKind::P2pkh).unwrap();
+    world.mine(12);
+    for value in ["two", "three"] {
+        world
+            .queue_update("d/x", value, AddressKind::P2pkh, crate::wallet::Signer::Owner)
+            .unwrap();
+    }
+    world.mine(1);
+    Truth::of(&world)
+});
+
+fn name() -> NameId {
+    NameId::new(b"d/x").unwrap()
+}
+
+/// How a server of these tests answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// All in one reply.
+    Proof,
+    /// History, then transactions.
+    History,
+    /// As the first, but with no operation.
+    DeniesByProof,
+    /// As the second, but with no operation.
+    DeniesByHistory,
+    /// Leaves the newest operation out.
+    HidesByProof,
+    /// Leaves the newest operation out.
+    HidesByHistory,
+    ForgesBranch,
+    /// The value and with it the transaction's ID.
+    ForgesValue,
+    /// Transactions of another name, after a true history.
+    OtherTransactions,
+    /// Too few of the transactions asked for.
+    FewerTransactions,
+    /// Heights that fall.
+    Disorder,
+    /// The proof of another name.
+    OtherName,
+    Fails,
+    Silent,
+    /// Answers as [`Self::Proof`] after 20 seconds.
+    Slow,
+}
+
+use Manner::*;
+
+const LIES_BUT_HIDING: [Manner; 12] = [
+    Proof,
+    History,
+    DeniesByProof,
+    DeniesByHistory,
+    ForgesBranch,
+    ForgesValue,
+    OtherTransactions,
+    FewerTransactions,
+    Disorder,
+    OtherName,
+    Fails,
+    Silent,
+];
+
+impl Manner {
+    fn is_honest(self) -> bool {
+        matches!(self, Proof | History | Slow)
+    }
+
+    fn reply(self, truth: &Truth, attempt: Attempt, ask: &Ask) -> Option<Event> {
+        let failed = || Event::Failed {
+            attempt,
+            reason: "hung up".to_owned(),
+        };
+        if self == Silent {
+            return None;
+        }
+        if self == Fails {
+            return Some(failed());
+        }
+        Some(match ask {
+            Ask::Name(scripthash) | Ask::History(scripthash) => {
+                assert_eq!(*scripthash, name().scripthash());
+                self.reply_to_name(truth, attempt)
+            }
+            Ask::Transactions(wanted) => Event::Transactions {
+                attempt,
+                links: self.transactions(truth, wanted),
+            },
+        })
+    }
+
+    fn reply_to_name(self, truth: &Truth, attempt: Attempt) -> Event {
+        let history = truth.chain.history(&name().scripthash());
+        let mut entries: Vec<(Txid, Height)> = history.iter().map(|entry| (entry.txid, entry.height)).collect();
+        let mut links = truth.chain.name_proof(&name()).links;
+        match self {
+            DeniesByProof => links.clear(),
+            DeniesByHistory => entries.clear(),
+            HidesByProof => drop(links.remove(0)),
+            HidesByHistory => drop(entries.pop()),
+            ForgesBranch => links[0].merkle.push(branch_node()),
+            ForgesValue => links[0].tx = forged(&links[0].tx),
+            OtherName => links = truth.chain.name_proof(&NameId::new(b"d/other").unwrap()).links,
+            Disorder => entries.reverse(),
+            _ => {}
+        }
+        match self {
+            History | DeniesByHistory | HidesByHistory | OtherTransactions | FewerTransactions | Disorder => {
+                Event::History { attempt, entries }
+            }
+            _ => Event::Proof { attempt, links },
+        }
+    }
+
+    fn transactions(self, truth: &Truth, wanted: &[(Txid, Height)]) -> Vec<ProofLink> {
+        let links = truth.chain.name_proof(&name()).links.into_iter();
+        let mut links: Vec<ProofLink> = links
+            .filter(|link| wanted.iter().any(|(txid, _)| *txid == txid_of(&link.tx)))
+            .collect();
+        match self {
+            OtherTransactions => {
+                let other = truth.chain.name_proof(&NameId::new(b"d/other").unwrap()).links;
+                links = other.into_iter().take(wanted.len()).collect();
+            }
+            FewerTransactions => drop(links.pop()),
+            _ => {}
+        }
+        links
+    }
+}
+
+fn branch_node() -> TxMerkleNode {
+    use bitcoin::hashes::Hash;
+    TxMerkleNode::from_byte_array([7; 32])
+}
+
+fn txid_of(tx: &[u8]) -> Txid {
+    let tx: bitcoin::Transaction = bitcoin::consensus::deserialize(tx).unwrap();
+    tx.compute_txid()
+}
+
+fn forged(tx: &[u8]) -> Vec<u8> {
+    let mut tx: bitcoin::Transaction = bitcoin::consensus::deserialize(tx).unwrap();
+    tx.input[0].previous_output = OutPoint::null();
+    bitcoin::consensus::serialize(&tx)
+}
+
+/// What came of a lookup.
+#[derive(Debug)]
+struct Ended {
+    result: Result<Outcome, LookupError>,
+    asks: BTreeMap<Attempt, Vec<Ask>>,
+    started: BTreeMap<Attempt, Moment>,
+    blamed: Vec<(Attempt, Fault)>,
+    abandoned: Vec<Attempt>,
+    at: Moment,
+}
+
+impl Ended {
+    fn value(&self) -> &[u8] {
+        match &self.result {
+            Ok(Outcome::Found(status)) => status.name.value().as_bytes(),
+            other => panic!("not found: {other:?}"),
+        }
+    }
+
+    fn blamed(&self) -> Vec<Attempt> {
+        self.blamed.iter().map(|(attempt, _)| *attempt).collect()
+    }
+}
+
+fn settings(attempts: u8, quorum: u8) -> LookupSettings {
+    LookupSettings {
+        attempts,
+        quorum,
+        ..LookupSettings::default()
+    }
+}
+
+/// Lets servers answer a lookup, in virtual time; each reply takes a second. Attempt `i` meets `manners[i % len]`.
+fn look_up(truth: &Truth, manners: &[Manner], settings: LookupSettings, claimed: Height) -> Ended {
+    let mut lookup = Lookup::new(name(), settings, claimed, manners.len());
+    let mut queue: BTreeMap<(Moment, usize), Event> = BTreeMap::from([((Moment(0), 0), Event::Start)]);
+    let mut ended = Ended {
+        result: Ok(Outcome::NeverExisted),
+        asks: BTreeMap::new(),
+        started: BTreeMap::new(),
+        blamed: Vec::new(),
+        abandoned: Vec::new(),
+        at: Moment(0),
+    };
+    for count in 1.. {
+        assert!(count < 1000, "no end");
+        let ((now, _), event) = queue.pop_first().unwrap();
+        for effect in lookup.on_event(now, &truth.tree, event) {
+            match effect {
+                Effect::Ask { attempt, ask } => {
+                    let manner = manners[usize::from(attempt) % manners.len()];
+                    let delay = Duration::from_secs(if manner == Slow { 20 } else { 1 });
+                    if let Some(reply) = manner.reply(truth, attempt, &ask) {
+                        queue.insert((now + delay, 10 * count + usize::from(attempt)), reply);
+                    }
+                    ended.started.entry(attempt).or_insert_with(|| {
+                        let server = usize::from(attempt) % manners.len();
+                        queue.insert(
+                            (now, 10 * count + usize::from(attempt)),
+                            Event::Assigned { attempt, server },
+                        );
+                        now
+                    });
+                    ended.asks.entry(attempt).or_default().push(ask);
+                }
+                Effect::Blame { attempt, fault } => ended.blamed.push((attempt, fault)),
+                Effect::Abandon(attempt) => ended.abandoned.push(attempt),
+                Effect::WakeAt(at) => {
+                    assert!(at > now, "a wake-up in the past would never come");
+                    queue.insert((at, 10 * count + 9), Event::Tick);
+                }
+                Effect::Finished(result) => {
+                    ended.result = result;
+                    ended.at = now;
+                    let late = queue.into_values();
+                    for event in late {
+                        assert_eq!(lookup.on_event(now, &truth.tree, event), []);
+                    }
+                    return ended;
+                }
+            }
+        }
+    }
+    ended
+}
+
+fn plain(manners: &[Manner]) -> Ended {
+    look_up(&TRUTH, manners, settings(3, 1), 0)
+}
+
+#[test]
+fn an_honest_server_is_believed_at_once_and_alone() {
+    for (manner, asks) in [(Proof, 1), (History, 2)] {
+        let ended = plain(&[manner, Fails, Fails]);
+        assert_eq!(ended.value(), TRUE_VALUE);
+        assert_eq!(ended.asks.len(), 1, "{manner:?} asks one server");
+        assert_eq!(ended.asks[&0].len(), asks);
+        assert!(ended.blamed.is_empty() && ended.abandoned.is_empty());
+    }
+}
+
+#[test]
+fn both_ways_prove_the_same() {
+    let statuses = [Proof, History].map(|manner| plain(&[manner]).result.unwrap());
+    let [Outcome::Found(proof), Outcome::Found(history)] = statuses else {
+        panic!("not found")
+    };
+    assert_eq!(proof, history);
+    assert_eq!(proof.name.links(), 2);
+}
+
+#[test]
+fn what_one_server_denies_is_asked_of_all_others_at_once() {
+    for manner in [DeniesByProof, DeniesByHistory] {
+        let ended = plain(&[manner, Silent, Proof]);
+        assert_eq!(ended.value(), TRUE_VALUE);
+        assert_eq!(ended.started[&1], ended.started[&2], "no second hedge to wait for");
+        assert!(matches!(ended.blamed.as_slice(), [(0, Fault::DeniedName { .. })]));
+        assert_eq!(ended.abandoned, [1]);
+    }
+}
+
+#[test]
+fn a_name_that_all_deny_never_existed_they_say() {
+    let ended = plain(&[DeniesByProof, DeniesByHistory, DeniesByProof]);
+    assert_eq!(ended.result, Ok(Outcome::NeverExisted));
+    assert_eq!(ended.asks.len(), 3, "all attempts were made");
+    assert!(ended.blamed.is_empty());
+}
+
+#[test]
+fn a_denial_stands_only_when_nobody_else_can_answer() {
+    let ended = plain(&[DeniesByProof, Fails, Silent]);
+    assert_eq!(ended.result, Ok(Outcome::NeverExisted));
+    assert!(ended.at >= Moment(45_000), "it waits for the silent one");
+}
+
+#[test]
+fn a_wrong_proof_is_blamed_and_the_next_server_asked() {
+    for manner in [
+        ForgesBranch,
+        ForgesValue,
+        OtherTransactions,
+        FewerTransactions,
+        Disorder,
+        OtherName,
+    ] {
+        let ended = plain(&[manner, Proof, Proof]);
+        assert_eq!(ended.value(), TRUE_VALUE, "{manner:?}");
+        assert_eq!(ended.blamed(), [0], "{manner:?}");
+        assert!(ended.at < Moment(8_000), "{manner:?} is not waited for");
+        let ended = plain(&[manner, manner, manner]);
+        assert!(
+            matches!(&ended.result, Err(LookupError::NoAnswer { reasons, .. }) if reasons.len() == 3),
+            "{manner:?}: {ended:?}"
+        );
+        assert_eq!(ended.blamed(), [0, 1, 2], "{manner:?}");
+    }
+}
+
+#[test]
+fn transactions_other_than_asked_for_are_named_as_such() {
+    for manner in [OtherTransactions, FewerTransactions] {
+        let ended = plain(&[manner, Proof, Proof]);
+        assert_eq!(ended.blamed, [(0, Fault::OtherTransactions)]);
+    }
+}
+
+#[test]
+fn a_slow_server_is_hedged_and_may_still_win() {
+    let ended = plain(&[Slow, Silent, Silent]);
+    assert_eq!(ended.value(), TRUE_VALUE);
+    let starts: Vec<u64> = ended.started.values().map(|at| at.0).collect();
+    assert_eq!(starts, [0, 8_000, 16_000]);
+    assert_eq!(ended.at, Moment(20_000));
+    assert_eq!(ended.abandoned, [1, 2]);
+    let ended = plain(&[Slow, Proof, Proof]);
+    assert_eq!((ended.value(), ended.at), (TRUE_VALUE, Moment(9_000)));
+    assert_eq!(ended.abandoned, [0]);
+}
+
+#[test]
+fn silence_ends_by_time() {
+    let ended = plain(&[Silent, Silent, Silent]);
+    let Err(LookupError::NoAnswer { reasons, .. }) = &ended.result else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(reasons, &["no answer within 45 seconds"; 3]);
+    assert_eq!(ended.at, Moment(16_000 + 45_000));
+    assert_eq!(ended.abandoned, [0, 1, 2], "no connection outlives its attempt");
+}
+
+#[test]
+fn a_quorum_finds_the_update_that_one_hides_and_blames() {
+    for hider in [HidesByProof, HidesByHistory] {
+        for manners in [[hider, Proof, Silent], [History, hider, Silent]] {
+            let ended = look_up(&TRUTH, &manners, settings(3, 2), 0);
+            assert_eq!(ended.value(), TRUE_VALUE, "{manners:?}");
+            let at = Attempt::try_from(manners.iter().position(|manner| *manner == hider).unwrap()).unwrap();
+            assert!(
+                matches!(ended.blamed.as_slice(), [(attempt, Fault::HidUpdate { .. })] if *attempt == at),
+                "{ended:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_quorum_of_three_blames_hider_and_denier() {
+    let manners = [DeniesByProof, HidesByHistory, Proof, Fails, Fails];
+    let ended = look_up(&TRUTH, &manners, settings(5, 3), 0);
+    assert_eq!(ended.value(), TRUE_VALUE);
+    assert!(matches!(
+        ended.blamed.as_slice(),
+        [(0, Fault::DeniedName { .. }), (1, Fault::HidUpdate { .. })]
+    ));
+}
+
+#[test]
+fn with_a_quorum_of_one_a_hider_shows_what_once_was_true() {
+    // What can't be had without a second opinion; the README says so.
+    assert_eq!(plain(&[HidesByProof, Proof, Proof]).value(), b"two");
+}
+
+#[test]
+fn a_quorum_that_is_not_reached_is_an_error_and_no_value() {
+    let ended = look_up(&TRUTH, &[Proof, Fails, Silent], settings(3, 2), 0);
+    assert!(
+        matches!(&ended.result, Err(LookupError::NoQuorum { got: 1, expected: 2, reasons }) if reasons.len() == 2),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn one_server_asked_twice_makes_no_quorum() {
+    let ended = look_up(&TRUTH, &[HidesByProof, Silent], settings(4, 2), 0);
+    assert!(
+        matches!(
+            &ended.result,
+            Err(LookupError::NoQuorum {
+                got: 1,
+                expected: 2,
+                ..
+            })
+        ),
+        "{ended:?}"
+    );
+    let ended = look_up(&TRUTH, &[Proof], settings(4, 2), 0);
+    let few = LookupError::TooFewServers { known: 1, expected: 2 };
+    assert_eq!(ended.result, Err(few));
+    assert!(ended.asks.is_empty());
+}
+
+#[test]
+fn the_later_of_two_updates_in_one_block_wins() {
+    for manners in [[HidesByProof, Proof], [Proof, HidesByHistory]] {
+        let ended = look_up(&FRESH, &manners, settings(2, 2), 0);
+        assert_eq!(ended.value(), TRUE_VALUE, "{manners:?}");
+    }
+}
+
+#[test]
+fn who_lags_by_a_block_is_not_believed_and_not_blamed() {
+    let ended = look_up(&FRESH, &[DeniesByProof, Proof, HidesByProof], settings(3, 3), 0);
+    assert_eq!(ended.value(), TRUE_VALUE);
+    assert!(ended.blamed.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn a_branch_that_fails_in_a_block_just_mined_may_be_a_reorganisation() {
+    let ended = look_up(&FRESH, &[ForgesBranch, Proof], settings(2, 1), 0);
+    assert_eq!(ended.value(), TRUE_VALUE);
+    assert!(ended.blamed.is_empty(), "{ended:?}");
+}
+
+/// Returns a tree without the newest headers of [`TRUTH`].
+fn tree_without(newest: Height) -> HeaderTree {
+    let mut tree = HeaderTree::new(TRUTH.tree.params(), *TRUTH.tree.anchor());
+    for height in 1..=TRUTH.chain.height() - newest {
+        take(&mut tree, height);
+    }
+    tree
+}
+
+fn take(tree: &mut HeaderTree, height: Height) {
+    let (header, _) = FullHeader::decode(TRUTH.chain.full_header(height).unwrap()).unwrap();
+    tree.accept(&header, Timestamp(header.pure.time().into())).unwrap();
+}
+
+#[test]
+fn an_update_above_our_tip_is_no_servers_fault() {
+    for header_grace in [Duration::ZERO, Duration::from_secs(10)] {
+        let truth = Truth {
+            chain: TRUTH.chain.clone(),
+            tree: tree_without(11),
+        };
+        let settings = LookupSettings {
+            header_grace,
+            ..settings(2, 1)
+        };
+        let ended = look_up(&truth, &[Proof, History], settings, 0);
+        assert!(matches!(ended.result, Err(LookupError::NoAnswer { .. })));
+        assert!(ended.blamed.is_empty());
+    }
+}
+
+/// What a lookup does while the header of the update is missing, when it is asked again at these seconds, and what in the
+/// end: the header comes before the last of them, or never.
+fn await_header(seconds: &[u64], comes: bool) -> Vec<Vec<Effect>> {
+    // The update lies seven blocks below the tip.
+    let mut tree = tree_without(8);
+    let settings = LookupSettings {
+        header_grace: Duration::from_secs(5),
+        hedge_after: Duration::from_secs(100),
+        ..settings(1, 1)
+    };
+    let mut lookup = Lookup::new(name(), settings, 0, 1);
+    lookup.on_event(Moment(0), &tree, Event::Start);
+    lookup.on_event(Moment(0), &tree, Event::Assigned { attempt: 0, server: 0 });
+    let mut effects = vec![lookup.on_event(Moment(0), &tree, Proof.reply_to_name(&TRUTH, 0))];
+    for (at, second) in seconds.iter().enumerate() {
+        if comes && at + 1 == seconds.len() {
+            take(&mut tree, TRUTH.chain.height() - 7);
+        }
+        effects.push(lookup.on_event(Moment(second * 1000), &tree, Event::Tick));
+    }
+    effects
+}
+
+#[test]
+fn an_update_in_a_block_just_mined_waits_for_its_header() {
+    let mut effects = await_header(&[1, 4, 4], true);
+    let last = effects.pop().unwrap();
+    let [Effect::Finished(Ok(Outcome::Found(status)))] = last.as_slice() else {
+        panic!("{last:?}")
+    };
+    assert_eq!(status.name.value().as_bytes(), TRUE_VALUE);
+    for waiting in effects {
+        assert!(matches!(waiting[..], [Effect::WakeAt(_)]), "{waiting:?}");
+    }
+    let mut effects = await_header(&[1, 4, 6], false);
+    let last = effects.pop().unwrap();
+    assert!(
+        matches!(
+            last[..],
+            [Effect::Abandon(0), Effect::Finished(Err(LookupError::NoAnswer { .. }))]
+        ),
+        "{last:?}"
+    );
+    assert!(
+        effects
+            .iter()
+            .flatten()
+            .all(|effect| matches!(effect, Effect::WakeAt(_)))
+    );
+}
+
+#[test]
+fn where_nobody_can_be_reached_no_further_attempt_is_made() {
+    let unreachable = |attempt| Event::Unreachable {
+        attempt,
+        reason: "no server can be reached".to_owned(),
+    };
+    let mut lookup = Lookup::new(name(), settings(3, 1), 0, 3);
+    lookup.on_event(Moment(0), &TRUTH.tree, Event::Start);
+    let effects = lookup.on_event(Moment(1), &TRUTH.tree, unreachable(0));
+    assert!(
+        matches!(
+            &effects[..],
+            [Effect::Finished(Err(LookupError::Unreachable { reasons }))] if reasons.len() == 1
+        ),
+        "{effects:?}"
+    );
+
+    // One that has its connection may answer yet.
+    let mut lookup = Lookup::new(name(), settings(3, 1), 0, 3);
+    lookup.on_event(Moment(0), &TRUTH.tree, Event::Start);
+    lookup.on_event(Moment(0), &TRUTH.tree, Event::Assigned { attempt: 0, server: 0 });
+    let effects = lookup.on_event(Moment(8000), &TRUTH.tree, Event::Tick);
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Ask { attempt: 1, .. }))
+    );
+    let effects = lookup.on_event(Moment(9000), &TRUTH.tree, unreachable(1));
+    assert!(matches!(effects[..], [Effect::WakeAt(_)]), "{effects:?}");
+    let effects = lookup.on_event(Moment(9001), &TRUTH.tree, Proof.reply_to_name(&TRUTH, 0));
+    assert!(
+        matches!(effects[..], [Effect::Finished(Ok(Outcome::Found(_)))]),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn more_updates_than_are_checked_are_no_answer_and_no_fault() {
+    let mut world = World::new(3, START);
+    world.register("d/x", "one", AddressKind::P2pkh).unwrap();
+    for _ in 0..=ProofLimits::default().max_entries {
+        world
+            .queue_update("d/x", "three", AddressKind::P2pkh, crate::wallet::Signer::Owner)
+            .unwrap();
+    }
+    world.mine(1);
+    let ended = look_up(&Truth::of(&world), &[Proof, History], settings(2, 1), 0);
+    let Err(LookupError::NoAnswer { reasons, .. }) = &ended.result else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(reasons, &["more than 128 operations would have to be checked"; 2]);
+    assert!(ended.blamed.is_empty(), "{:?}", ended.blamed);
+}
+
+/// Returns our headers of the true chain from an anchor near its end.
+fn high_tree(chain: &SimChain, above: Height) -> HeaderTree {
+    let height = chain.height() - above;
+    let anchor = Anchor {
+        height,
+        hash: chain.header(height).unwrap().hash(),
+        chainwork: None,
+    };
+    let mut tree = HeaderTree::new(Network::Regtest.params(), anchor);
+    let low = height - tree.params().expiration_depth(height);
+    for below in (low..=height).rev() {
+        tree.backfill(chain.header(below).unwrap()).unwrap();
+    }
+    for above in height + 1..=chain.height() {
+        let (header, _) = FullHeader::decode(chain.full_header(above).unwrap()).unwrap();
+        tree.accept(&header, Timestamp(header.pure.time().into())).unwrap();
+    }
+    tree
+}
+
+#[test]
+fn a_name_last_seen_below_all_headers_has_purportedly_long_expired() {
+    let mut world = World::new(4, START);
+    world.register("d/x", "one", AddressKind::P2pkh).unwrap();
+    let registered = world.chain().height();
+    world.mine(60);
+    let truth = Truth {
+        chain: world.chain().clone(),
+        tree: high_tree(world.chain(), 10),
+    };
+    assert!(truth.tree.lowest().unwrap() > registered);
+    let ended = look_up(&truth, &[Proof, History, DeniesByProof], settings(3, 1), 0);
+    assert_eq!(ended.result, Ok(Outcome::LongExpired { height: registered }));
+    assert_eq!(ended.asks.len(), 3, "it is nobody's last word");
+    assert!(ended.blamed.is_empty());
+}
+
+#[test]
+fn an_expiry_by_a_claimed_height_alone_is_asked_again_and_told() {
+    let claimed = TRUTH.chain.height() + 25;
+    let ended = look_up(&TRUTH, &[Proof, History, Proof], settings(3, 1), claimed);
+    assert!(
+        matches!(
+            &ended.result,
+            Ok(Outcome::Expired {
+                basis: isonym_core::name::policy::Basis::Claimed,
+                ..
+            })
+        ),
+        "{ended:?}"
+    );
+    assert_eq!(ended.asks.len(), 3);
+}
+
+#[test]
+fn late_and_unasked_events_change_nothing() {
+    let truth = &*TRUTH;
+    let mut lookup = Lookup::new(name(), settings(3, 1), 0, 3);
+    let proof = |attempt| Proof.reply_to_name(truth, attempt);
+    assert_eq!(
+        lookup.on_event(Moment(0), &truth.tree, proof(0)),
+        [],
+        "nothing was asked yet"
+    );
+    assert_eq!(lookup.on_event(Moment(0), &truth.tree, Event::Tick), []);
+    lookup.on_event(Moment(0), &truth.tree, Event::Start);
+    for event in [
+        Event::Start,
+        proof(1),
+        proof(200),
+        Event::Transactions {
+            attempt: 0,
+            links: Vec::new(),
+        },
+        Event::Failed {
+            attempt: 7,
+            reason: String::new(),
+        },
+    ] {
+        let effects = lookup.on_event(Moment(1), &truth.tree, event.clone());
+        assert!(matches!(effects.as_slice(), [Effect::WakeAt(_)]), "{event:?}");
+    }
+    // The first attempt times out; its reply comes after all.
+    lookup.on_event(Moment(45_000), &truth.tree, Event::Tick);
+    let effects = lookup.on_event(Moment(45_001), &truth.tree, proof(0));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Finished(_))));
+    lookup.on_event(Moment(45_002), &truth.tree, Event::Assigned { attempt: 1, server: 1 });
+    let effects = lookup.on_event(Moment(45_002), &truth.tree, proof(1));
+    assert!(matches!(effects.last(), Some(Effect::Finished(Ok(Outcome::Found(_))))));
+    assert_eq!(lookup.on_event(Moment(45_003), &truth.tree, proof(2)), []);
+}
+
+fn manners(of: &'static [Manner]) -> impl Strategy<Value = Vec<Manner>> {
+    prop::collection::vec(prop::sample::select(of), 1..6)
+}
+
+/// Any event for any attempt, whether it was asked for or not.
+fn any_event() -> impl Strategy<Value = (u64, Event)> {
+    let manner = prop::sample::select(&LIES_BUT_HIDING[..]);
+    (0..20_000_u64, 0..8_u8, 0..6_u8, manner).prop_map(|(pause, kind, attempt, manner)| {
+        let truth = &*TRUTH;
+        let history = truth.chain.history(&name().scripthash());
+        let wanted: Vec<(Txid, Height)> = history.iter().rev().map(|entry| (entry.txid, entry.height)).collect();
+        let event = match kind {
+            0 => Event::Start,
+            1 => Event::Tick,
+            2 => Event::Failed {
+                attempt,
+                reason: "hung up".to_owned(),
+            },
+            3 => Event::Unreachable {
+                attempt,
+                reason: "no way".to_owned(),
+            },
+            4 => Event::Transactions {
+                attempt,
+                links: manner.transactions(truth, &wanted),
+            },
+            _ => manner.reply_to_name(truth, attempt),
+        };
+        (pause, event)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn any_order_of_events_ends_once_and_never_in_a_wrong_value(
+        events in prop::collection::vec(any_event(), 0..30),
+        attempts in 0..6_u8,
+        quorum in 0..4_u8,
+        servers in 0..5_usize,
+    ) {
+        let truth = &*TRUTH;
+        let mut lookup = Lookup::new(name(), settings(attempts, quorum), 0, servers);
+        let mut now = Moment(0);
+        let mut finished = Vec::new();
+        let mut drive = |now: Moment, event: Event| {
+            let mut asked = 0;
+            for effect in lookup.on_event(now, &truth.tree, event) {
+                match effect {
+                    Effect::Finished(result) => finished.push(result),
+                    Effect::Ask { .. } => asked += 1,
+                    _ => {}
+                }
+            }
+            assert!(asked <= 7, "work is bounded");
+        };
+        drive(now, Event::Start);
+        for (pause, event) in events {
+            now = now + Duration::from_millis(pause);
+            if let Some(attempt) = event.attempt() {
+                let server = usize::from(attempt) % servers.max(1);
+                drive(now, Event::Assigned { attempt, server });
+            }
+            drive(now, event);
+        }
+        for _ in 0..20 {
+            now = now + Duration::from_secs(45);
+            drive(now, Event::Tick);
+        }
+        prop_assert_eq!(finished.len(), 1);
+        if let Ok(Outcome::Found(status)) = &finished[0] {
+            prop_assert_eq!(status.name.value().as_bytes(), TRUE_VALUE);
+        }
+    }
+
+    #[test]
+    fn one_honest_server_that_is_asked_is_enough(mut manners in manners(&LIES_BUT_HIDING), at in any::<prop::sample::Index>()) {
+        let at = at.index(manners.len());
+        manners[at] = History;
+        let ended = look_up(&TRUTH, &manners, settings(5, 1), 0);
+        prop_assert_eq!(ended.value(), TRUE_VALUE);
+        for (attempt, _) in &ended.blamed {
+            prop_assert!(!manners[usize::from(*attempt) % manners.len()].is_honest());
+        }
+    }
+
+    #[test]
+    fn a_quorum_with_an_honest_voice_is_never_fooled(
+        lies in prop::collection::vec(prop::sample::select(&[HidesByProof, HidesByHistory, DeniesByProof, ForgesBranch][..]), 1..3),
+        honest_first in any::<bool>(),
+    ) {
+        let mut manners = lies.clone();
+        manners.insert(if honest_first { 0 } else { lies.len() }, Proof);
+        let quorum = u8::try_from(manners.len()).unwrap();
+        match look_up(&TRUTH, &manners, settings(quorum, quorum), 0).result {
+            Ok(Outcome::Found(status)) => prop_assert_eq!(status.name.value().as_bytes(), TRUE_VALUE),
+            Ok(other) => prop_assert!(false, "{:?}", other),
+            Err(error) => prop_assert!(matches!(error, LookupError::NoQuorum { .. }), "{}", error),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_tells_nothing_of_us(manners in manners(&LIES_BUT_HIDING), above in 1..40_u32, claimed in any::<u32>()) {
+        let mut lagging = high_tree(&TRUTH.chain, above);
+        if above % 2 == 0 {
+            // Only the anchor: nothing can be proved.
+            lagging = HeaderTree::new(lagging.params(), *lagging.anchor());
+        }
+        let other = Truth { chain: TRUTH.chain.clone(), tree: lagging };
+        let strict = LookupSettings {
+            policy: Policy { min_confirmations: 200, allow_expired: true },
+            ..settings(5, 1)
+        };
+        let ours = look_up(&TRUTH, &manners, settings(5, 1), 0);
+        let theirs = look_up(&other, &manners, strict, claimed);
+        for (attempt, asks) in &ours.asks {
+            if let Some(others) = theirs.asks.get(attempt) {
+                // Whoever was abandoned early was asked less.
+                let both = asks.len().min(others.len());
+                prop_assert_eq!(&asks[..both], &others[..both]);
+            }
+        }
+        let first = (ours.asks.get(&0), theirs.asks.get(&0));
+        prop_assert_eq!(first.0, first.1);
+    }
+}
