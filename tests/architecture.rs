@@ -418,8 +418,14 @@ fn circles(sources: &[(&str, &str)]) -> Vec<String> {
     while let Some(free) = names.keys().find(|folder| is_free(folder, &names)).cloned() {
         names.remove(&free);
     }
-    let named = |all: &BTreeSet<String>| all.iter().filter(|named| names.contains_key(*named)).cloned().collect();
-    let circle = |(folder, all)| format!("{folder}: names in a circle {}", Vec::<String>::join(&named(all), ", "));
+    let circle = |(folder, all): (&String, &BTreeSet<String>)| {
+        let left: Vec<&str> = all
+            .iter()
+            .map(String::as_str)
+            .filter(|named| names.contains_key(*named))
+            .collect();
+        format!("{folder}: names in a circle {}", left.join(", "))
+    };
     names.iter().map(circle).collect()
 }
 

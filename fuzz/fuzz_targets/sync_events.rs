@@ -251,7 +251,9 @@ fuzz_target!(|data: &[u8]| {
                 Effect::Ask { conn, id, ask } => {
                     match &ask {
                         Ask::Full { start, count } | Ask::Truncated { start, count, .. } => {
-                            assert!(*count > 0 && *count <= LIMITS.truncated_chunk && start.checked_add(*count).is_some());
+                            assert!(
+                                *count > 0 && *count <= LIMITS.truncated_chunk && start.checked_add(*count).is_some()
+                            );
                             assert!(matches!(ask, Ask::Truncated { .. }) || *count <= LIMITS.full_chunk);
                         }
                         Ask::Scattered(heights) => {

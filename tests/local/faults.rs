@@ -13,7 +13,7 @@ use isonym_sim::wallet::Signer;
 use isonym_sim::{AddressKind, AuxPowKind, Fault, Flaw, Release, SharedWorld, Work};
 
 use isonym_testkit::stage::{
-    ENOUGH, NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, value, world,
+    ENOUGH, NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, sync_limits, value, world,
 };
 
 /// The server that errs, where there are others.
@@ -278,7 +278,7 @@ async fn a_small_budget_is_enough_over_many_connections() {
     let (mut node, _folder) = stage.node();
     let limits = isonym::chain::sync::Limits {
         full_chunk: 8,
-        ..stage::sync_limits()
+        ..sync_limits()
     };
     let report = node.sync(limits, |_| {}).await.unwrap();
     assert_eq!(report.tip.hash, world().chain().tip_hash());

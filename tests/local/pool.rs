@@ -300,7 +300,9 @@ async fn lookups_go_on_when_a_server_dies() {
 
 /// Starts a proxy at an address that another one had.
 async fn proxy_at(addr: SocketAddr, scene: &Scene) -> tokio::task::JoinHandle<()> {
-    let inner = isonym_sim::Proxy::start(Mode::Open, scene.ledger.clone()).await.unwrap();
+    let inner = isonym_sim::Proxy::start(Mode::Open, scene.ledger.clone())
+        .await
+        .unwrap();
     for host in &scene.hosts {
         inner.route(&host.name, host.addr);
     }

@@ -2,7 +2,7 @@
 
 use isonym::chain::Anchor;
 
-use crate::{closed_port, world};
+use super::{closed_port, world};
 use isonym_testkit::program::{End, Program, Stage};
 
 #[test]

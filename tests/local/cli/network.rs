@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use isonym_sim::Transport;
 use isonym_sim::proxy::{Mode, Refusal};
 
-use crate::{closed_port, world};
+use super::{closed_port, world};
 use isonym_testkit::program::{End, Program, Stage};
 
 fn sync(program: &Program, arguments: &[&str]) -> End {

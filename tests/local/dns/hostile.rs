@@ -141,19 +141,17 @@ async fn malformed_messages() {
         }
         let mut line = Line::open(dns.address).await;
         line.stream.write_all(&framed(&bytes)).await.unwrap();
-        line.end_soon().await;
+        end_soon(&mut line).await;
     }
     assert_lives(dns.address).await;
     assert!(backend.count() <= 1, "{:?}", backend.calls());
     dns.stop().await;
 }
 
-impl Line {
-    /// Reads what comes in a short while, or to the end.
-    async fn end_soon(&mut self) {
-        let mut rest = vec![0; 4096];
-        let _ = timeout(std::time::Duration::from_millis(20), self.stream.read(&mut rest)).await;
-    }
+/// Reads what comes in a short while, or to the end.
+async fn end_soon(line: &mut Line) {
+    let mut rest = vec![0; 4096];
+    let _ = timeout(std::time::Duration::from_millis(20), line.stream.read(&mut rest)).await;
 }
 
 /// Changes a message in a few places.

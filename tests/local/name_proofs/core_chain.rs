@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::world;
 use bitcoin::consensus::{deserialize, deserialize_partial, serialize};
 use bitcoin::hex::FromHex;
 use bitcoin::{Transaction, Txid, VarInt};
@@ -16,6 +15,7 @@ use isonym::name::script::{NameOp, NameScript, commitment};
 use isonym::name::verify_script::{SpendError, check_spend};
 use isonym::name::{Encoding, NameId, NameProof, Outcome, Policy, ProofLimits, ProofLink, encoding};
 use isonym::time::Timestamp;
+use isonym_fixtures::world;
 use serde_json::Value;
 
 /// Names that Core shows and we don't, on purpose: Core has no notion of overdue renewal nor of a registration that

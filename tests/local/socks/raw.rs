@@ -1,7 +1,6 @@
 //! What is said byte by byte.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
