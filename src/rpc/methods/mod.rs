@@ -5,7 +5,7 @@ use std::str::FromStr;
 use bitcoin::BlockHash;
 use serde_json::json;
 
-use super::args::{self, Defaults, NameArgs, Style};
+use super::args::{self, Defaults, NameArgs};
 use super::blocks;
 use super::error::{RpcError, code};
 use super::help;
@@ -13,7 +13,7 @@ use super::json::Json;
 use super::params::{Wanted, check, positional};
 use super::reply::{CallResult, result as write};
 use super::request::{Call, Params};
-use super::result;
+use super::result::{self, Style};
 use crate::chain::{self, Height};
 use crate::name::Outcome;
 use crate::name::encoding::quoted;
