@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use isonym::isolation::{ConnId, IsolationId, IsolationKey};
-use isonym::net::pool::{PoolEffect, PoolEvent, FailureKind, Pool, PoolSettings, Ticket};
+use isonym::net::pool::{FailureKind, Pool, PoolEffect, PoolEvent, PoolSettings, Ticket};
 use isonym::reputation::ServerReputation;
 use isonym::time::Moment;
 use libfuzzer_sys::fuzz_target;

@@ -16,11 +16,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use isonym::dns::backend::Backend;
 use isonym::dns::book::CacheSettings;
-use isonym::naming::namer::NameResolver;
-use isonym::node::{Handle, run_daemon};
 use isonym::jsonrpc;
 use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
+use isonym::naming::namer::NameResolver;
+use isonym::node::{Handle, run_daemon};
 use isonym::rpc::{self, Defaults, Encodings, Guard, Methods, server};
 use isonym::socks::identity::IdentityEpoch;
 
