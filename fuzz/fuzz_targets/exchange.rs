@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use isonym::electrum::exchange::COMPANIONS_PER_FLIGHT;
-use isonym::electrum::{ElectrumRequest, Exchange, ExchangeEffect, ExchangeEvent, LineBuffer};
+use isonym::electrum::{ElectrumRequest, Exchange, ExchangeEffect, ExchangeEvent};
+use isonym::line::LineBuffer;
 use isonym::name::ScriptHash;
 use isonym::time::Moment;
 use libfuzzer_sys::fuzz_target;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bitcoin::hex::DisplayHex;
 use isonym::chain::Network;
 use isonym::electrum::exchange::{MAX_OPEN, Overdue};
-use isonym::electrum::framing::{LOOKUP_LINE, LineTooLong};
+use isonym::electrum::framing::LOOKUP_LINE;
 use isonym::electrum::{
     AnswerError, ElectrumReply, ElectrumRequest, ProtocolVersion, ServerErrorKind, VersionRange, Violation,
 };
+use isonym::line::LineTooLong;
 use isonym::name::{NameId, ScriptHash};
 use isonym::net::{Connection, ConnectionError, ConnectionLimits, Dialer, Identity, Proxy, Purpose, ServerAddr};
 use serde_json::{Value, json};

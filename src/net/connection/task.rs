@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep_until};
 use super::{Answers, ConnectionError};
 use crate::electrum::{
     AnswerError, ElectrumReply, ElectrumRequest, Exchange, ExchangeEffect, ExchangeEnd, ExchangeEvent, HeaderTip,
-    LineBuffer, Violation,
+    Violation,
 };
+use crate::line::LineBuffer;
 use crate::net::dialer::Duplex;
 use crate::time::Moment;
 

@@ -11,6 +11,24 @@
 //! `Clean::assign`. What an observer could link is random and not triggered by use: the clock that opens
 //! connections is a Poisson process that runs whether or not connections are missing, and opens at most one each
 //! time. Connections for lookups that found the pool empty are opened at random distances as well, only shorter ones.
+//!
+//! A connection goes this way; an event that does not belong to its phase changes nothing:
+//!
+//! | phase | event | next phase, and what is told |
+//! |---|---|---|
+//! | none | the pool's clock ticks and a connection is missing, or a lookup waits and its turn comes | `Opening`: [`PoolEffect::Open`] |
+//! | `Opening` | [`PoolEvent::Opened`] | `Clean` |
+//! | `Opening` | [`PoolEvent::OpenFailed`] | none; who waits in vain is told: [`PoolEffect::Refuse`] |
+//! | `Clean` | its random moment comes | `Clean`: [`PoolEffect::Ping`] |
+//! | `Clean` | [`PoolEvent::Acquire`] by a key without a connection, or one that waits already | `Dirty`: [`PoolEffect::Serve`] |
+//! | `Clean` | its life ends, or its server proves to be of no use | none: [`PoolEffect::Close`] |
+//! | `Dirty` | [`PoolEvent::Acquire`] by its own key | `Dirty`: [`PoolEffect::Serve`] |
+//! | `Dirty` | its ID idles out, is evicted, or [`PoolEvent::Forget`] | none: [`PoolEffect::Close`], [`PoolEffect::Forgotten`] |
+//! | `Dirty` | [`PoolEvent::Lied`] | none: [`PoolEffect::Close`] |
+//! | `Dirty` | its key must have a server distinct from those of the attempts before, and this one is not | none: [`PoolEffect::Close`] |
+//! | `Dirty` | [`PoolEvent::ForgetAll`] | `Draining`, for some seconds: [`PoolEffect::Forgotten`] |
+//! | `Draining` | its random moment comes | none: [`PoolEffect::Close`] |
+//! | any | [`PoolEvent::Closed`] | none |
 
 mod machine;
 #[cfg(test)]

@@ -28,11 +28,12 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::framing::{self, LineTooLong};
+use super::framing;
 use super::reply::{self, ElectrumReply, HeaderTip, ReplyError};
 use super::request::ElectrumRequest;
 use super::wire;
 use crate::backoff::Backoff;
+use crate::line::LineTooLong;
 use crate::time::Moment;
 
 /// Most requests that may wait for their answers at a time. A name with 280 operations needs 560.
