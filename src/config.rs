@@ -20,15 +20,16 @@ use isonym::chain::{Anchor, Network};
 use isonym::dns;
 use isonym::dns::resolver::Anonymous;
 use isonym::dns::zones::Zones;
+use isonym::jsonrpc::Credentials;
+use isonym::jsonrpc::client::{Dialect, Login};
 use isonym::name::Encoding;
 use isonym::name::lookup::MAX_QUORUM;
 use isonym::net::{Proxy, ServerAddr, servers};
 use isonym::node::DaemonSettings;
-use isonym::rpc::client::{Dialect, Login};
-use isonym::rpc::{self, Credentials};
-use isonym::socks::identity::Isolate;
+use isonym::rpc;
+use isonym::socks::identity::IsolationFlags;
 use isonym::tor::driver::ControlAddr;
-use isonym::tor::suffixes::Plugin;
+use isonym::tor::suffixes::SuffixPlugin;
 use isonym::{naming, tor};
 
 /// Largest configuration file that is read, in bytes.
@@ -214,8 +215,8 @@ pub(crate) struct Settings {
 pub(crate) struct TorSettings {
     /// Where it is, if that is said.
     pub(crate) control: Option<ControlAddr>,
-    pub(crate) login: tor::auth::Login,
-    pub(crate) plugins: Vec<Plugin>,
+    pub(crate) login: tor::auth::ControlLogin,
+    pub(crate) plugins: Vec<SuffixPlugin>,
 }
 
 /// A `name_show` over JSON-RPC.
@@ -244,7 +245,7 @@ pub(crate) struct SocksSettings {
     pub(crate) listen: Vec<SocketAddr>,
     /// Tor's SOCKS port, by its addresses in the order in which they are tried; none where the user wants no proxy.
     pub(crate) tor: Vec<SocketAddr>,
-    pub(crate) isolate: Isolate,
+    pub(crate) isolate: IsolationFlags,
 }
 
 impl Settings {
@@ -378,13 +379,13 @@ fn backend_settings(wishes: &Wishes, credentials: Option<&Credentials>) -> Resul
 
 fn socks_settings(wishes: &Wishes, proxy: &Proxy) -> Result<SocksSettings> {
     let isolate = match wishes.socks_isolate.as_slice() {
-        [] => Isolate::default(),
-        [none] if none == "none" => Isolate(BTreeSet::new()),
+        [] => IsolationFlags::default(),
+        [none] if none == "none" => IsolationFlags(BTreeSet::new()),
         words => {
             let by = words
                 .iter()
                 .map(|word| word.parse().with_context(|| format!("--socks-isolate {word}")));
-            Isolate(by.collect::<Result<_>>()?)
+            IsolationFlags(by.collect::<Result<_>>()?)
         }
     };
     let tor = match (wishes.socks_tor, proxy) {
@@ -468,10 +469,10 @@ fn name_patience(wishes: &Wishes) -> Result<Duration> {
 
 fn tor_settings(wishes: &Wishes) -> Result<TorSettings> {
     let control = wishes.tor_control.as_deref().map(str::parse);
-    let plugin = |text: &String| Plugin::parse(text).context("--plugin");
+    let plugin = |text: &String| SuffixPlugin::parse(text).context("--plugin");
     Ok(TorSettings {
         control: control.transpose().context("--tor-control")?,
-        login: tor::auth::Login {
+        login: tor::auth::ControlLogin {
             cookie: wishes.control_cookie.clone(),
             password: wishes.control_password.clone(),
         },

@@ -104,7 +104,7 @@ const EDGE: &[(&str, &str)] = &[
         "starts a plugin, reads, writes and waits for it",
     ),
     ("prop279/host_driver/mod.rs", "owns a plugin in a task, waits"),
-    ("prop279/outgoing.rs", "writes"),
+    ("prop279/write_buffer.rs", "writes"),
     (
         "prop279/plugin_driver/mod.rs",
         "reads, writes, has lookups made in tasks",

@@ -13,7 +13,7 @@ use isonym::dns::dnssec::{Signer, folder};
 use isonym::dns::resolver::{Resolver, Settings as ResolverSettings};
 use isonym::dns::secure::Signers;
 use isonym::dns::server::{self, Limits, Socket};
-use isonym::rpc::client::{self, Client};
+use isonym::jsonrpc::client::{self, Client};
 
 use super::daemon::{CALL_TIMEOUT, EndSignals, announced, client, raise_open_files};
 use super::say;

@@ -181,39 +181,6 @@ async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<
     Ok(ExitCode::from(ABSENT))
 }
 
-/// Says in words why a name has no value. Absence is what servers purport; a proved expiry is a fact.
-pub(super) fn absence(outcome: &Outcome, name: &NameId) -> String {
-    let name = quoted(name.as_bytes());
-    let purportedly = |basis: &Basis| match basis {
-        Basis::Verified => "",
-        Basis::Claimed => "purportedly ",
-    };
-    match outcome {
-        Outcome::Found(_) => format!("name found: {name}"),
-        Outcome::Expired { status, basis } => {
-            format!(
-                "name {}expired: {name} (last updated at height {})",
-                purportedly(basis),
-                status.name.height()
-            )
-        }
-        Outcome::SemiExpired { status, basis } => format!(
-            "name {}semi-expired: {name} (expires in {} blocks; its owner should have renewed it, so it is not served)",
-            purportedly(basis),
-            status.expires_in
-        ),
-        Outcome::Unconfirmed { expected, got, .. } => {
-            format!(
-                "name unconfirmed: {name} (the registration has {got} of {expected} confirmations; try again later)"
-            )
-        }
-        Outcome::LongExpired { height } => {
-            format!("name purportedly expired: {name} (last updated at height {height}, long before all headers kept)")
-        }
-        Outcome::NeverExisted => format!("name purportedly never existed: {name}"),
-    }
-}
-
 async fn name_history(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<ExitCode> {
     let name = name_id(args, settings)?;
     check_isolation_id(args)?;

@@ -31,12 +31,6 @@ pub(super) trait Lend {
     fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T;
 }
 
-impl Lend for &mut Node {
-    fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T {
-        work(self)
-    }
-}
-
 /// Where a sync stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {

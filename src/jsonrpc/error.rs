@@ -58,13 +58,13 @@ impl RpcError {
     /// Says that a value inside a parameter has the wrong type.
     ///
     /// Source: Namecoin Core `rpc/util.cpp`, `RPCTypeCheckObj`.
-    pub(super) fn field_type(field: &str, got: &str, expected: &str) -> Self {
+    pub(crate) fn field_type(field: &str, got: &str, expected: &str) -> Self {
         let message = format!("JSON value of type {got} for field {field} is not of expected type {expected}");
         Self::new(code::TYPE, message)
     }
 
     /// Says that text does not keep to its encoding. Source: Namecoin Core `rpc/names.cpp`.
-    pub(super) fn encoding(encoding: Encoding) -> Self {
+    pub(crate) fn encoding(encoding: Encoding) -> Self {
         Self::new(code::ENCODING, format!("Name/value is invalid for encoding {encoding}"))
     }
 }

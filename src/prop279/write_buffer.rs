@@ -1,18 +1,20 @@
-//! Bytes on their way out.
+//! Bytes that wait to be written.
 
 use std::io;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-/// Bytes on their way out, to somebody who may not take them at once.
+/// Bytes that wait to be written to a reader that may not take them at once.
 #[derive(Default)]
-pub(super) struct Outgoing {
+pub(super) struct WriteBuffer {
     bytes: Vec<u8>,
+    /// How many of `bytes` have been written.
     written: usize,
+    /// Whether all that was written has been flushed.
     flushed: bool,
 }
 
-impl Outgoing {
+impl WriteBuffer {
     pub(super) fn push(&mut self, line: &impl ToString) {
         self.bytes.drain(..self.written);
         self.written = 0;
@@ -24,7 +26,7 @@ impl Outgoing {
         self.flushed || self.bytes.is_empty()
     }
 
-    /// Returns how many bytes wait.
+    /// Returns how many bytes have not been written.
     pub(super) fn waiting(&self) -> usize {
         self.bytes.len().saturating_sub(self.written)
     }

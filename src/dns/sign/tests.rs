@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dns::dnssec::denial::COMPACT_OK;
 use crate::dns::dnssec::{KeyAlgorithm, Keys};
-use crate::dns::engine::{self, Found, Note, Step};
+use crate::dns::engine::{self, Found, ExtendedError, Step};
 use crate::dns::message::{self, Incoming};
 use crate::dns::zone::{Built, build};
 use crate::name::{NameId, NameValue};
@@ -68,7 +68,7 @@ fn unsigned(query: &Query, signers: &Signers) -> Reply {
     let step = engine::answer(&settings, &query.question, |id, apex| {
         match id.as_bytes() {
             b"d/x" => {}
-            b"d/failed" => return Found::Failed(Note::Timeout),
+            b"d/failed" => return Found::Failed(ExtendedError::Timeout),
             _ => return Found::Absent(None, 60),
         }
         let value = NameValue::new(value().to_string().as_bytes()).unwrap();
@@ -85,7 +85,7 @@ fn unsigned(query: &Query, signers: &Signers) -> Reply {
 }
 
 fn signed(query: &Query, signers: &Signers) -> Reply {
-    secure(unsigned(query, signers), query, signers, NOW)
+    sign(unsigned(query, signers), query, signers, NOW)
 }
 
 fn rrsig(record: &Record) -> Option<&RRSIG> {
@@ -349,7 +349,7 @@ fn the_time_of_signatures_is_counted_modulo() {
     let signers = signers(KeyAlgorithm::Ed25519);
     let query = query("x.bit.", A, Some(DO));
     for now in [0, u64::from(u32::MAX), 1 << 32, u64::MAX] {
-        let reply = secure(unsigned(&query, &signers), &query, &signers, Timestamp(now));
+        let reply = sign(unsigned(&query, &signers), &query, &signers, Timestamp(now));
         assert_eq!(checked(&reply.answers, &signers), ["x.bit. A"]);
         let input = rrsig(reply.answers.last().unwrap()).unwrap().input();
         let low = u32::try_from(now & 0xffff_ffff).unwrap();
@@ -365,7 +365,7 @@ fn what_can_not_be_signed_fails() {
     let mut reply = unsigned(&query, &signers);
     reply.answers[0].ttl += 1;
     assert_eq!(
-        secure(reply, &query, &signers, NOW),
+        sign(reply, &query, &signers, NOW),
         Reply::bare(ResponseCode::ServFail)
     );
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn client(dialect: Dialect) -> Client {
-    let settings = Settings {
+    let settings = ClientSettings {
         url: "http://localhost:8336".to_owned(),
         login: Login::None,
         dialect,

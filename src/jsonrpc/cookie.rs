@@ -11,7 +11,7 @@ use bitcoin::hex::DisplayHex as _;
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 
-use super::auth::{COOKIE_USER, Credentials};
+use super::credentials::{COOKIE_USER, Credentials};
 
 /// The usual name of the file, in the data folder.
 pub const FILE_NAME: &str = ".cookie";

@@ -20,7 +20,7 @@ fn key(id: &str, text: &str) -> Key {
 }
 
 fn value(json: &Value) -> Known {
-    Known::Value(NameValue::new(json.to_string().as_bytes()).unwrap())
+    LookupResult::Value(NameValue::new(json.to_string().as_bytes()).unwrap())
 }
 
 fn at(seconds: u64) -> Instant {
@@ -88,9 +88,9 @@ fn check(book: &Book) {
 fn each_kind_has_a_life_of_its_own() {
     let mut book = Book::new(CacheSettings::default());
     book.store(key("", "d/x"), value(&address(1)), at(0));
-    book.store(key("", "d/broken"), Known::Value(NameValue::new(b"{").unwrap()), at(0));
-    book.store(key("", "d/none"), Known::Absent(Some(Note::Expired)), at(0));
-    book.store(key("", "d/failed"), Known::Failed(Note::Timeout), at(0));
+    book.store(key("", "d/broken"), LookupResult::Value(NameValue::new(b"{").unwrap()), at(0));
+    book.store(key("", "d/none"), LookupResult::Absent(Some(ExtendedError::Expired)), at(0));
+    book.store(key("", "d/failed"), LookupResult::Failed(ExtendedError::Timeout), at(0));
     for (text, seconds, expected) in [
         ("d/x", 0, "192.0.2.1 for 600"),
         ("d/x", 1, "192.0.2.1 for 599"),
@@ -116,7 +116,7 @@ fn nothing_is_remembered_that_has_no_life() {
         positive: Duration::ZERO,
         ..CacheSettings::default()
     });
-    book.store(key("", "d/x"), Known::Absent(None), at(0));
+    book.store(key("", "d/x"), LookupResult::Absent(None), at(0));
     book.store(key("", "d/x"), value(&address(1)), at(0));
     assert_eq!(book.size(), (0, 0));
     let held = held([("d/x", value(&address(1)))]);
@@ -130,7 +130,7 @@ fn a_later_lookup_takes_the_place_of_an_earlier_one() {
     assert_eq!(tell(&mut book, "d/x", 0), "192.0.2.1 for 600");
     book.store(key("", "d/x"), value(&address(2)), at(100));
     assert_eq!(tell(&mut book, "d/x", 100), "192.0.2.2 for 600");
-    book.store(key("", "d/x"), Known::Absent(None), at(200));
+    book.store(key("", "d/x"), LookupResult::Absent(None), at(200));
     assert_eq!(tell(&mut book, "d/x", 200), "absent None for 60");
     check(&book);
 }
@@ -142,8 +142,8 @@ fn a_new_block_ends_values_alone() {
     assert_eq!(tell("d/x", in_epoch(0, 1)), "needs d/x");
     let mut book = Book::new(CacheSettings::default());
     book.store(key("", "d/x"), value(&address(1)), in_epoch(0, 1));
-    book.store(key("", "d/none"), Known::Absent(None), in_epoch(0, 1));
-    book.store(key("", "d/failed"), Known::Failed(Note::Lied), in_epoch(0, 1));
+    book.store(key("", "d/none"), LookupResult::Absent(None), in_epoch(0, 1));
+    book.store(key("", "d/failed"), LookupResult::Failed(ExtendedError::Lied), in_epoch(0, 1));
     let mut tell = |text: &str, at: Instant| told(&find(&mut book, "", text, &Held::new(), at));
     assert_eq!(tell("d/x", in_epoch(1, 1)), "192.0.2.1 for 599");
     assert_eq!(tell("d/none", in_epoch(1, 2)), "absent None for 59");
@@ -173,7 +173,7 @@ fn one_identity_is_forgotten_or_all() {
     let mut book = Book::new(CacheSettings::default());
     for id in ["", "a", "b"] {
         book.store(key(id, "d/x"), value(&address(1)), at(0));
-        book.store(key(id, "d/y"), Known::Absent(None), at(0));
+        book.store(key(id, "d/y"), LookupResult::Absent(None), at(0));
         find(&mut book, id, "d/x", &Held::new(), at(0));
     }
     book.forget(Some(&who("a")));
@@ -198,8 +198,8 @@ fn what_the_question_holds_beats_memory() {
     for (known, expected) in [
         (value(&address(2)), "192.0.2.2 for 0"),
         (value(&address(1)), "192.0.2.1 for 590"),
-        (Known::Absent(None), "absent None for 0"),
-        (Known::Failed(Note::Timeout), "failed Timeout"),
+        (LookupResult::Absent(None), "absent None for 0"),
+        (LookupResult::Failed(ExtendedError::Timeout), "failed Timeout"),
     ] {
         let held = held([("d/x", known)]);
         assert_eq!(told(&find(&mut book, "", "d/x", &held, at(10))), expected);
@@ -213,7 +213,7 @@ fn what_the_question_holds_beats_memory() {
 fn imports_hold_what_is_made_of_them_no_longer_than_themselves() {
     let mut book = Book::new(CacheSettings::default());
     book.store(key("", "dd/i"), value(&address(1)), at(0));
-    book.store(key("", "dd/none"), Known::Absent(None), at(280));
+    book.store(key("", "dd/none"), LookupResult::Absent(None), at(280));
     book.store(
         key("", "d/x"),
         value(&json!({"import": [["dd/none"], ["dd/i"]]})),
@@ -222,7 +222,7 @@ fn imports_hold_what_is_made_of_them_no_longer_than_themselves() {
     assert_eq!(tell(&mut book, "d/x", 300), "192.0.2.1 for 40");
     assert_eq!(tell(&mut book, "d/x", 339), "192.0.2.1 for 1");
     assert_eq!(tell(&mut book, "d/x", 340), "needs dd/none");
-    book.store(key("", "dd/none"), Known::Absent(None), at(580));
+    book.store(key("", "dd/none"), LookupResult::Absent(None), at(580));
     assert_eq!(tell(&mut book, "d/x", 580), "192.0.2.1 for 20");
     assert_eq!(tell(&mut book, "d/x", 600), "needs dd/i");
     check(&book);
@@ -238,10 +238,10 @@ fn an_import_that_failed_fails_all() {
     );
     assert_eq!(tell(&mut book, "d/x", 0), "needs dd/a dd/b");
     book.store(key("", "dd/a"), value(&json!({})), at(0));
-    book.store(key("", "dd/b"), Known::Failed(Note::NoProxy), at(0));
+    book.store(key("", "dd/b"), LookupResult::Failed(ExtendedError::NoProxy), at(0));
     assert_eq!(tell(&mut book, "d/x", 1), "failed NoProxy");
     assert_eq!(tell(&mut book, "d/x", 2), "needs dd/b");
-    book.store(key("", "dd/b"), Known::Absent(None), at(2));
+    book.store(key("", "dd/b"), LookupResult::Absent(None), at(2));
     assert_eq!(tell(&mut book, "d/x", 2), "192.0.2.1 for 60");
 }
 
@@ -264,7 +264,7 @@ fn a_question_ends_however_soon_the_book_forgets() {
         match find(&mut book, "", "d/x", &holds, at(0)) {
             Found::Needs(names) => {
                 for name in names {
-                    let known = world.get(&name).cloned().unwrap_or(Known::Absent(None));
+                    let known = world.get(&name).cloned().unwrap_or(LookupResult::Absent(None));
                     let key = Key {
                         id: who(""),
                         name: name.clone(),
@@ -356,9 +356,9 @@ fn known() -> impl Strategy<Value = Known> {
     ];
     prop_oneof![
         6 => values.prop_map(|json| value(&json)),
-        1 => Just(Known::Value(NameValue::new(b"{").unwrap())),
-        1 => Just(Known::Absent(None)),
-        1 => Just(Known::Failed(Note::Timeout)),
+        1 => Just(LookupResult::Value(NameValue::new(b"{").unwrap())),
+        1 => Just(LookupResult::Absent(None)),
+        1 => Just(LookupResult::Failed(ExtendedError::Timeout)),
     ]
 }
 
@@ -402,13 +402,13 @@ proptest! {
                     };
                     let age = now.now.since(since.now).as_secs();
                     match (&found, &known) {
-                        (Found::Domain(_, life), Known::Value(_)) => {
+                        (Found::Domain(_, life), LookupResult::Value(_)) => {
                             prop_assert!(u64::from(*life) + age <= 600 && since.epoch == now.epoch);
                         }
-                        (Found::Unreadable(life), Known::Value(_)) => prop_assert!(u64::from(*life) + age <= 600),
-                        (Found::Absent(_, life), Known::Absent(_)) => prop_assert!(u64::from(*life) + age <= 60),
+                        (Found::Unreadable(life), LookupResult::Value(_)) => prop_assert!(u64::from(*life) + age <= 600),
+                        (Found::Absent(_, life), LookupResult::Absent(_)) => prop_assert!(u64::from(*life) + age <= 60),
                         // Its own, or that of an import.
-                        (Found::Failed(Note::Timeout), Known::Failed(_) | Known::Value(_)) => {}
+                        (Found::Failed(ExtendedError::Timeout), LookupResult::Failed(_) | LookupResult::Value(_)) => {}
                         (Found::Needs(names), _) => prop_assert!(names.iter().all(|name| !held.contains_key(name))),
                         _ => prop_assert!(false, "{} of {known:?}", told(&found)),
                     }

@@ -35,7 +35,7 @@ impl Signers {
 }
 
 /// Adds the signatures and proofs that a client asks for, where the zone is signed.
-pub fn secure(mut reply: Reply, query: &Query, signers: &Signers, now: Timestamp) -> Reply {
+pub fn sign(mut reply: Reply, query: &Query, signers: &Signers, now: Timestamp) -> Reply {
     let signer = reply.zone.as_ref().and_then(|zone| signers.0.get(zone));
     let Some(signer) = signer.filter(|_| query.wants_dnssec()) else {
         return reply;

@@ -22,16 +22,15 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::auth::Credentials;
 use super::cookie;
+use super::credentials::Credentials;
 use super::error::{RpcError, code};
-use super::reply::MAX_BATCH_REPLY;
 use crate::chain::Height;
 use crate::isolation::IsolationId;
 use crate::name::{Encoding, NameId, NameValue};
 
 /// Longest reply that is read, in bytes: what a daemon of ours gives at most for a batch.
-pub const MAX_REPLY: usize = MAX_BATCH_REPLY;
+pub const MAX_REPLY: usize = 16 << 20;
 
 /// How the server wants name lookups to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub enum Login {
 
 /// Whom to call and how.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ClientSettings {
     /// `http://HOST:PORT`, with a path where the server wants one.
     pub url: String,
     /// With which credentials.
@@ -191,8 +190,8 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientError::Url`].
-    pub fn new(settings: Settings) -> Result<Self, ClientError> {
-        let Settings {
+    pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+        let ClientSettings {
             url,
             login,
             dialect,
