@@ -9,8 +9,8 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::{Hash, sha256d};
 use isonym::chain::sampling::Assurance;
 use isonym::chain::sync::{
-    ClaimedTip, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError, LinkErrorKind,
-    RequestId, Verification,
+    ClaimedTip, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError,
+    LinkErrorKind, RequestId, Verification,
 };
 use isonym::chain::{Anchor, HeaderTree, Height, Network, PureHeader};
 use isonym::isolation::ConnId;
@@ -114,7 +114,9 @@ fn tip(bytes: &mut Bytes<'_>) -> Option<ClaimedTip> {
 
 fn headers(bytes: &mut Bytes<'_>, conn: ConnId, request: RequestId, asked: HeaderRequest) -> Option<HeaderSyncEvent> {
     let heights: Vec<Height> = match &asked {
-        HeaderRequest::Full { start, count } | HeaderRequest::Truncated { start, count, .. } => (*start..*start + *count).collect(),
+        HeaderRequest::Full { start, count } | HeaderRequest::Truncated { start, count, .. } => {
+            (*start..*start + *count).collect()
+        }
         HeaderRequest::Scattered(heights) => heights.clone(),
     };
     let count = heights.len() as Height;
@@ -157,7 +159,11 @@ fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<HeaderSyncEvent> {
         .get(pick % seen.conns.len().max(1))
         .map_or(stranger, |(conn, _)| *conn);
     let asked = if seen.requests.is_empty() {
-        (stranger, RequestId(pick as u64), HeaderRequest::Full { start: 1, count: 3 })
+        (
+            stranger,
+            RequestId(pick as u64),
+            HeaderRequest::Full { start: 1, count: 3 },
+        )
     } else {
         seen.requests.remove(pick % seen.requests.len())
     };
@@ -257,7 +263,12 @@ fuzz_target!(|data: &[u8]| {
         // The machine takes as many connections as it is told of; each gets so many questions, or is closed.
         let most = 8 + 2 * LIMITS.window + SERVERS + (LIMITS.in_flight + 1) * seen.conns.len();
         assert!(effects.len() <= most, "{} of {most}", effects.len());
-        let stores = |effect: &HeaderSyncEffect| matches!(effect, HeaderSyncEffect::StoreForward { .. } | HeaderSyncEffect::StoreProved { .. });
+        let stores = |effect: &HeaderSyncEffect| {
+            matches!(
+                effect,
+                HeaderSyncEffect::StoreForward { .. } | HeaderSyncEffect::StoreProved { .. }
+            )
+        };
         assert!(after.hash == before.hash || effects.iter().any(stores));
         for effect in effects {
             match effect {
@@ -265,7 +276,9 @@ fuzz_target!(|data: &[u8]| {
                 HeaderSyncEffect::Send { conn, id, request } => {
                     match &request {
                         HeaderRequest::Full { start, count } | HeaderRequest::Truncated { start, count, .. } => {
-                            assert!(*count > 0 && *count <= LIMITS.truncated_chunk && start.checked_add(*count).is_some());
+                            assert!(
+                                *count > 0 && *count <= LIMITS.truncated_chunk && start.checked_add(*count).is_some()
+                            );
                             assert!(matches!(request, HeaderRequest::Truncated { .. }) || *count <= LIMITS.full_chunk);
                         }
                         HeaderRequest::Scattered(heights) => {

@@ -262,9 +262,10 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
         .iter()
         .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
         .collect();
-    let said = args.rpc_listen.map(callable);
-    let address = said.or_else(|| announced(settings));
-    let address = address.unwrap_or_else(|| callable(settings.rpc_listen));
+    // What the file says is where a daemon would listen; one that runs may have been told otherwise.
+    let is_said = settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file());
+    let running = if is_said { None } else { announced(settings) };
+    let address = running.unwrap_or_else(|| callable(settings.rpc_listen));
     ask(settings, address, &args.method, &Value::Array(params)).await
 }
 
@@ -293,8 +294,10 @@ pub(super) async fn name_method(
         "valueEncoding": settings.value_encoding.as_str(),
     });
     if let Some(options) = options.as_object_mut() {
-        if !args.isolation_id.is_empty() {
-            options.insert("isolation_id".to_owned(), json!(args.isolation_id));
+        if let Ok(id) = std::str::from_utf8(settings.isolation_id.as_bytes())
+            && !id.is_empty()
+        {
+            options.insert("isolation_id".to_owned(), json!(id));
         }
         // A history is what one server gives.
         if method == NameMethod::Show && settings.quorum > 1 {

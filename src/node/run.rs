@@ -150,18 +150,14 @@ impl Node {
     }
 
     /// Returns what is known of the servers.
+    #[cfg(test)]
     pub(super) fn reputation(&self) -> &ServerReputation {
         &self.reputation
     }
 
-    /// As [`Self::reputation`], to add to it.
+    /// Lends what is known of the servers, to add to it.
     pub(super) fn reputation_mut(&mut self) -> &mut ServerReputation {
         &mut self.reputation
-    }
-
-    /// Lends what header sync changes: the headers, and what it knows of the servers.
-    pub(super) fn header_sync_state(&mut self) -> (&mut HeaderTree, &mut SyncReputation) {
-        (&mut self.tree, self.reputation.header_sync_mut())
     }
 
     /// Returns what it takes to open a connection for lookups to a server.
@@ -173,6 +169,11 @@ impl Node {
             pin: self.pin(server),
             limits: self.connection_limits(),
         }
+    }
+
+    /// Lends what header sync changes: the headers, and what it knows of the servers.
+    pub(super) fn header_sync_state(&mut self) -> (&mut HeaderTree, &mut SyncReputation) {
+        (&mut self.tree, self.reputation.header_sync_mut())
     }
 
     pub(super) fn clock(&self) -> Clock {

@@ -19,16 +19,7 @@ use super::help;
 use super::json::Json;
 use super::params::{Wanted, positional};
 use super::request::Params;
-use super::result::Encodings;
-
-/// Whose way of asking a call uses, and hence whose way of answering it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// Namecoin Core's.
-    Core,
-    /// Electrum-NMC's.
-    Electrum,
-}
+use super::result::{Encodings, Style};
 
 /// What holds where a call in Core's style says nothing. In Electrum's style encodings are ASCII then.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use bitcoin::BlockHash;
 use serde_json::json;
 
-use super::args::{self, Defaults, NameArgs, Style};
+use super::args::{self, Defaults, NameArgs};
 use super::blocks;
 use super::help;
 use super::json::Json;
 use super::params::{Wanted, check, positional};
 use super::reply::{CallResult, result as write};
 use super::request::{Call, Params};
-use super::result;
+use super::result::{self, Style};
 use crate::chain::{self, Height};
 use crate::jsonrpc::{ClientError, RpcError, code};
 use crate::name::encoding::quoted;
