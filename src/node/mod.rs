@@ -9,6 +9,7 @@ mod callers;
 mod clock;
 mod connections;
 mod daemon;
+mod disk;
 mod error;
 mod folder;
 mod handle;
@@ -29,4 +30,6 @@ pub use error::NodeError;
 pub use handle::{Answer, Handle, Question, Standing};
 pub use report::{ServerResult, ServerStanding, SyncReport};
 pub use run::{Node, NodeConfig};
-pub use store::{HeaderStore, Rebuilt, StoreError, panic_is_guarded};
+pub use store::{
+    BatchEnd, HeaderBatch, HeaderChange, HeaderStore, Rebuilt, StoreError, UnwrittenHeaders, panic_is_guarded,
+};
