@@ -286,6 +286,19 @@ impl Node {
     }
 }
 
+#[cfg(test)]
+impl Node {
+    /// Has the thread that writes call this before each flush of a header store that nothing was written to yet.
+    pub(super) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
+        let mut tree = HeaderTree::new(self.tree.params(), *self.tree.anchor());
+        let path = self.folder.file(STORE);
+        self.disk.end();
+        let (mut store, unwritten, _) = HeaderStore::open(&path, &mut tree).unwrap();
+        store.before_flush(call);
+        self.disk = Disk::open(store, unwritten, Arc::clone(&self.folder)).unwrap();
+    }
+}
+
 /// Whatever ends a node, what it learnt is on the disk afterwards, or it is told why not.
 impl Drop for Node {
     fn drop(&mut self) {

@@ -86,9 +86,9 @@ pub(super) struct Database {
     before_flush: BeforeFlush,
 }
 
-/// What a test has done before each flush: a disk that is slow, or doesn't come back at all.
+/// What a test has done before each flush, as by a disk that is slow, full or broken.
 #[cfg(test)]
-struct BeforeFlush(Box<dyn Fn() + Send + Sync>);
+struct BeforeFlush(Box<dyn Fn() -> sled::Result<()> + Send + Sync>);
 
 #[cfg(test)]
 impl std::fmt::Debug for BeforeFlush {
@@ -102,7 +102,7 @@ impl From<sled::Db> for Database {
         Self {
             db: Some(db),
             #[cfg(test)]
-            before_flush: BeforeFlush(Box::new(|| {})),
+            before_flush: BeforeFlush(Box::new(|| Ok(()))),
         }
     }
 }
@@ -169,15 +169,15 @@ impl Database {
 
     /// Returns when all that was applied is on the disk.
     pub(super) fn flush(&self) -> Result<(), Trouble> {
-        #[cfg(test)]
-        {
-            (self.before_flush.0)();
-        }
-        self.call(|db| db.flush().map(drop))
+        self.call(|db| {
+            #[cfg(test)]
+            (self.before_flush.0)()?;
+            db.flush().map(drop)
+        })
     }
 
     #[cfg(test)]
-    pub(super) fn before_flush(&mut self, call: impl Fn() + Send + Sync + 'static) {
+    pub(super) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
         self.before_flush = BeforeFlush(Box::new(call));
     }
 }

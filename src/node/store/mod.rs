@@ -252,9 +252,9 @@ impl HeaderStore {
         self.db.flush()
     }
 
-    /// Calls this before each flush, in the thread that writes.
+    /// Calls this before each flush of the database that is there now, in the thread that writes.
     #[cfg(test)]
-    pub(super) fn before_flush(&mut self, call: impl Fn() + Send + Sync + 'static) {
+    pub(super) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
         self.db.before_flush(call);
     }
 }

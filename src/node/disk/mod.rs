@@ -4,6 +4,9 @@
 //! changed, and has what waits copied and handed to the thread whenever it is free. What changes again before its turn
 //! comes takes the place of what was noted before, so that what waits does not grow with time.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, TryRecvError};
@@ -84,11 +87,7 @@ impl std::fmt::Debug for Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // How its last job ended is told elsewhere, if anybody is to know.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 
@@ -181,6 +180,15 @@ impl Disk {
     /// Says whether an error was returned already.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.is_some()
+    }
+
+    /// Ends the thread after its job.
+    pub(super) fn end(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // How its last job ended is told by `ends`.
+            let _ = thread.join();
+        }
     }
 
     fn ends(&mut self) -> &mut mpsc::Receiver<JobEnd> {
