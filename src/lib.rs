@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main, cli, config     wiring
+//! options               what the user says, from the command line, the environment and the file
 //! tor                   what becomes of a Tor's streams
 //! socks, prop279        how names of applications arrive by SOCKS, and of programs by proposal 279 (same height)
 //! naming                what a name stands for to who connects to it
@@ -28,11 +29,13 @@
 //! [`name::proof`] checks the reply against [`chain::HeaderTree`]; [`name::policy`] decides the outcome.
 
 pub mod dns;
+pub mod jsonrpc;
 pub mod naming;
 pub mod net;
 pub mod node;
 pub mod prop279;
 pub mod rpc;
+pub mod service;
 pub mod socks;
 pub mod tor;
 

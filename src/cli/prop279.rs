@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep};
 
 use isonym::dns::book::CacheSettings;
 use isonym::isolation::IsolationId;
+use isonym::jsonrpc::client::{Client, ClientError};
 use isonym::naming::namer::NameResolver;
 use isonym::naming::target::TargetKind;
 use isonym::prop279::environment::PluginEnvironment;
 use isonym::prop279::plugin_driver;
-use isonym::rpc::client::{Client, ClientError};
 
 use super::daemon::{EndSignals, raise_open_files};
 use super::dns::name_show;

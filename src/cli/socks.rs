@@ -79,18 +79,11 @@ fn warn_of_others(address: SocketAddr) {
     }
 }
 
-/// Where the server listens when nothing else is said: beside Tor's own ports.
-const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9052);
-
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let files = raise_open_files();
-    let mut socks = settings.socks.clone();
-    if socks.listen.is_empty() {
-        socks.listen.push(DEFAULT_LISTEN.into());
-    }
     let client = name_show(settings, Some("--socks-listen"))?;
-    let Some(server) = SocksServer::open(&socks, files, quiet).await? else {
+    let Some(server) = SocksServer::open(&settings.socks, files, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
     let signals = EndSignals::catch().context("cannot wait for signals")?;

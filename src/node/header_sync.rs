@@ -15,9 +15,10 @@ use super::run::Node;
 use super::store::HeaderChange;
 use crate::chain::Height;
 use crate::chain::sync::{
-    HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId, ServerIndex,
+    HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId,
 };
 use crate::isolation::ConnId;
+use crate::reputation::ServerIndex;
 use crate::time::Moment;
 
 /// Events that may wait for the driver. Links wait when it is busy, and their servers with them.
@@ -29,12 +30,6 @@ const LINK_GRACE: Duration = Duration::from_secs(30);
 /// Lends the node for as long as a closure runs: a command has it for itself, the daemon's tasks share it.
 pub(super) trait Lend {
     fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T;
-}
-
-impl Lend for &mut Node {
-    fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T {
-        work(self)
-    }
 }
 
 /// Waits until all that a node learnt is on the disk.
@@ -71,7 +66,8 @@ pub(super) struct SyncStatus {
 pub(super) struct HeaderSyncDriver<L> {
     lend: L,
     clock: Clock,
-    machine: HeaderSync,
+    /// Boxed, so that the futures around it stay small.
+    machine: Box<HeaderSync>,
     limits: HeaderSyncLimits,
     links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
     events: mpsc::Sender<LinkEvent>,
@@ -88,12 +84,15 @@ impl<L: Lend> HeaderSyncDriver<L> {
         mut watch: impl FnMut(SyncStatus) -> ControlFlow<()>,
     ) -> Result<(), NodeError> {
         let (events, mut inbox) = mpsc::channel(QUEUE);
-        let (servers, clock) = lend.with(|node| (node.servers().len(), node.clock()));
+        let (servers, clock) = lend.with(|node| {
+            node.reputation_mut().header_sync_mut().begin();
+            (node.servers().len(), node.clock())
+        });
         let mut written = lend.with(|node| node.writing_ended());
         let mut sync = Self {
             lend,
             clock,
-            machine: HeaderSync::new(servers, limits, rand::random()),
+            machine: Box::new(HeaderSync::new(servers, limits, rand::random())),
             limits,
             links: BTreeMap::new(),
             events,
@@ -151,7 +150,8 @@ impl<L: Lend> HeaderSyncDriver<L> {
         let machine = &mut self.machine;
         let (effects, lowest) = self.lend.with(|node| {
             let lowest = node.tree().lowest();
-            (machine.on_event(node.tree_mut(), now, event), lowest)
+            let (tree, reputation) = node.header_sync_state();
+            (machine.on_event(tree, reputation, now, event), lowest)
         });
         self.wake_at = None;
         for effect in effects {
