@@ -244,7 +244,7 @@ impl Node {
 #[cfg(test)]
 impl Node {
     /// Has the thread that writes call this before each flush of a header store that nothing was written to yet.
-    pub(super) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
+    pub(crate) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
         let mut tree = HeaderTree::new(self.tree.params(), *self.tree.anchor());
         let path = self.folder.file(STORE);
         self.disk.end();

@@ -4,9 +4,6 @@
 //! changed, and has what waits copied and handed to the thread whenever it is free. What changes again before its turn
 //! comes takes the place of what was noted before, so that what waits does not grow with time.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, TryRecvError};

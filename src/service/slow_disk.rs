@@ -8,12 +8,12 @@ use std::time::Duration;
 use isonym_sim::{AddressKind, Host, Ledger, SharedWorld, SimChain, World};
 use tempfile::TempDir;
 
-use super::LAST_SYNC;
+use super::{Daemon, DaemonSettings, Question, run_daemon};
 use crate::chain::{Anchor, Height, Network};
 use crate::isolation::IsolationId;
-use crate::name::{NameId, Outcome};
+use crate::name::NameId;
 use crate::net::{self, Proxy};
-use crate::node::{DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, panic_is_guarded, run_daemon};
+use crate::node::{Node, NodeConfig, NodeError, panic_is_guarded};
 use crate::time::Timestamp;
 
 const NAME: &str = "d/disk";
@@ -105,15 +105,16 @@ impl Scene {
         self.world.change(|world| world.mine(1));
     }
 
-    async fn until_at_tip(&self, handle: &Handle) {
-        until(|| handle.standing().synchronized && handle.standing().tip.height == self.height()).await;
+    async fn until_at_tip(&self, daemon: &Daemon) {
+        let standing = || daemon.node.standing();
+        until(|| standing().synchronized && standing().tip.height == self.height()).await;
     }
 }
 
-async fn run<F: Future<Output = ()>>(node: Node, test: impl FnOnce(Handle) -> F) -> Result<(), NodeError> {
+async fn run<F: Future<Output = ()>>(node: Node, test: impl FnOnce(Daemon) -> F) -> Result<(), NodeError> {
     let settings = DaemonSettings::default();
-    let running = run_daemon(node, &settings, async |handle| {
-        test(handle).await;
+    let running = run_daemon(node, &settings, async |daemon| {
+        test(daemon).await;
         Ok(())
     });
     tokio::time::timeout(3 * PATIENCE, running)
@@ -127,22 +128,15 @@ async fn until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-#[track_caller]
-fn assert_found(answer: &Result<crate::node::Answer, NodeError>) {
-    assert!(
-        matches!(answer.as_ref().map(|answer| &answer.outcome), Ok(Outcome::Found(_))),
-        "{answer:?}"
-    );
-}
-
-async fn look_up(handle: &Handle, id: &str) {
-    let answer = handle.name_show(Question {
+async fn look_up(daemon: &Daemon, id: &str) {
+    let question = Question {
         name: NameId::new(NAME.as_bytes()).unwrap(),
         isolation_id: IsolationId::new(id.as_bytes()),
         allow_expired: false,
         quorum: None,
-    });
-    assert_found(&answer.await);
+    };
+    let answer = daemon.names.name_show(&question).await.unwrap();
+    assert!(answer.value().is_some(), "{answer:?}");
 }
 
 #[tokio::test]
@@ -156,19 +150,19 @@ async fn names_are_looked_up_and_blocks_come_while_the_disk_says_nothing() {
         flush.pass();
         Ok(())
     });
-    let running = run(node, async |handle| {
-        scene.until_at_tip(&handle).await;
-        look_up(&handle, "one").await;
+    let running = run(node, async |daemon| {
+        scene.until_at_tip(&daemon).await;
+        look_up(&daemon, "one").await;
         gate.close();
         for round in 0..10 {
             scene.mine();
             // Only the first block is being written. The others are known without that.
             until(|| gate.holds_a_write()).await;
-            scene.until_at_tip(&handle).await;
+            scene.until_at_tip(&daemon).await;
             for repeat in 0..3 {
                 // Remembered from the second time on, for the second ID from the first.
-                look_up(&handle, "one").await;
-                look_up(&handle, &format!("{round}")).await;
+                look_up(&daemon, "one").await;
+                look_up(&daemon, &format!("{round}")).await;
                 assert!(gate.holds_a_write(), "in round {round}, repeat {repeat}");
             }
         }
@@ -194,9 +188,9 @@ async fn a_daemon_ends_when_what_it_learnt_is_on_the_disk() {
         Ok(())
     });
     let fronts_ended = AtomicBool::new(false);
-    let running = run(node, async |handle| {
-        scene.until_at_tip(&handle).await;
-        look_up(&handle, "one").await;
+    let running = run(node, async |daemon| {
+        scene.until_at_tip(&daemon).await;
+        look_up(&daemon, "one").await;
         fronts_ended.store(true, Ordering::SeqCst);
     });
     let running = std::pin::pin!(running);
@@ -214,17 +208,6 @@ async fn a_daemon_ends_when_what_it_learnt_is_on_the_disk() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_dropped_is_written_first() {
-    let scene = Scene::new().await;
-    let mut node = scene.node();
-    let syncing = node.sync(DaemonSettings::default().sync, |_| {});
-    syncing.await.unwrap();
-    drop(node);
-    assert_eq!(scene.height_on_disk(), scene.height());
-    assert!(!scene.node().last_sync().unwrap().is_empty());
-}
-
-#[tokio::test]
 async fn a_database_that_panics_in_the_thread_that_writes_is_written_anew() {
     let scene = Scene::new().await;
     let mut node = scene.node();
@@ -234,11 +217,11 @@ async fn a_database_that_panics_in_the_thread_that_writes_is_written_anew() {
         seen.store(panic_is_guarded(), Ordering::SeqCst);
         panic!("as sled does on damaged files");
     });
-    let running = run(node, async |handle| {
-        scene.until_at_tip(&handle).await;
+    let running = run(node, async |daemon| {
+        scene.until_at_tip(&daemon).await;
         scene.mine();
-        scene.until_at_tip(&handle).await;
-        look_up(&handle, "one").await;
+        scene.until_at_tip(&daemon).await;
+        look_up(&daemon, "one").await;
     });
     running.await.unwrap();
     assert!(guarded.load(Ordering::SeqCst));
@@ -250,7 +233,7 @@ async fn a_disk_that_is_full_ends_the_daemon_with_the_reason() {
     let scene = Scene::new().await;
     let mut node = scene.node();
     node.before_flush(|| Err(sled::Error::Io(std::io::ErrorKind::StorageFull.into())));
-    let running = run(node, async |handle| handle.stopped().await);
+    let running = run(node, async |daemon| daemon.node.stopped().await);
     let error = running.await.unwrap_err();
     assert!(matches!(error, NodeError::Store { .. }), "{error}");
 }
@@ -260,7 +243,7 @@ async fn a_disk_that_is_full_ends_the_daemon_with_the_reason() {
 #[tokio::test]
 async fn names_are_looked_up_while_a_small_file_is_being_written() {
     let scene = Scene::new().await;
-    let pipe = scene.folder.path().join(format!("{LAST_SYNC}.new"));
+    let pipe = scene.folder.path().join("last-sync.json.new");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     let (read, to_read) = std::sync::mpsc::channel::<()>();
@@ -276,12 +259,12 @@ async fn names_are_looked_up_while_a_small_file_is_being_written() {
         opened.read_to_string(&mut text).unwrap();
         text
     });
-    let running = run(scene.node(), async |handle| {
-        scene.until_at_tip(&handle).await;
+    let running = run(scene.node(), async |daemon| {
+        scene.until_at_tip(&daemon).await;
         for _ in 0..3 {
             scene.mine();
-            scene.until_at_tip(&handle).await;
-            look_up(&handle, "one").await;
+            scene.until_at_tip(&daemon).await;
+            look_up(&daemon, "one").await;
         }
         read.send(()).unwrap();
     });
