@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
@@ -43,8 +44,9 @@ pub(super) async fn write_all(mut lend: impl Lend) -> Result<(), NodeError> {
 }
 
 /// Where a sync stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncStage {
     /// Headers are missing.
     Running,
     /// All that the reachable servers know is known.
@@ -54,9 +56,9 @@ pub(super) enum Stage {
 }
 
 /// What a sync tells after each step.
-pub(super) struct SyncStatus {
+pub(super) struct SyncUpdate {
     pub(super) progress: Progress,
-    pub(super) stage: Stage,
+    pub(super) stage: SyncStage,
     pub(super) servers: Vec<ServerResult>,
     /// The greatest height that a server still claims.
     pub(super) claimed: Option<Height>,
@@ -72,7 +74,7 @@ pub(super) struct HeaderSyncDriver<L> {
     links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
     events: mpsc::Sender<LinkEvent>,
     wake_at: Option<Moment>,
-    stage: Stage,
+    stage: SyncStage,
 }
 
 impl<L: Lend> HeaderSyncDriver<L> {
@@ -81,7 +83,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
     pub(super) async fn run(
         mut lend: L,
         limits: HeaderSyncLimits,
-        mut watch: impl FnMut(SyncStatus) -> ControlFlow<()>,
+        mut watch: impl FnMut(SyncUpdate) -> ControlFlow<()>,
     ) -> Result<(), NodeError> {
         let (events, mut inbox) = mpsc::channel(QUEUE);
         let (servers, clock) = lend.with(|node| {
@@ -97,7 +99,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
             links: BTreeMap::new(),
             events,
             wake_at: None,
-            stage: Stage::Running,
+            stage: SyncStage::Running,
         };
         sync.step(HeaderSyncEvent::Tick)?;
         loop {
@@ -130,9 +132,9 @@ impl<L: Lend> HeaderSyncDriver<L> {
         }
     }
 
-    fn status(&mut self) -> SyncStatus {
+    fn status(&mut self) -> SyncUpdate {
         let machine = &self.machine;
-        self.lend.with(|node| SyncStatus {
+        self.lend.with(|node| SyncUpdate {
             progress: machine.progress(node.tree()),
             stage: self.stage,
             servers: node
@@ -165,7 +167,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
                 }
                 HeaderSyncEffect::Close(conn) => drop(self.links.remove(&conn)),
                 HeaderSyncEffect::StoreForward { from } => {
-                    self.stage = Stage::Running;
+                    self.stage = SyncStage::Running;
                     self.write(HeaderChange::Forward { from })?;
                 }
                 HeaderSyncEffect::StoreProved { heights } => self.write(HeaderChange::Proved { heights })?,
@@ -177,8 +179,8 @@ impl<L: Lend> HeaderSyncDriver<L> {
                     self.write(HeaderChange::Backward { to })?;
                 }
                 HeaderSyncEffect::WakeAt(at) => self.wake_at = Some(at),
-                HeaderSyncEffect::Synced => self.stage = Stage::Synced,
-                HeaderSyncEffect::Exhausted => self.stage = Stage::Exhausted,
+                HeaderSyncEffect::Synced => self.stage = SyncStage::Synced,
+                HeaderSyncEffect::Exhausted => self.stage = SyncStage::Exhausted,
             }
         }
         Ok(())

@@ -27,9 +27,10 @@ pub use clock::Clock;
 pub use daemon::run;
 pub use error::NodeError;
 pub use handle::{Handle, NameRequest, NodeSettings, Proved, Standing};
+pub use header_sync::SyncStage;
 pub use report::{ServerResult, ServerStanding, SyncReport};
-pub use status::{AnchorExportError, AnchorStatus, EXPORT_DEPTH, Status};
 pub use run::{Node, NodeConfig};
+pub use status::{AnchorExportError, AnchorStatus, EXPORT_DEPTH, Status, SyncStatus};
 pub use store::{
     BatchEnd, HeaderBatch, HeaderChange, HeaderStore, Rebuilt, StoreError, UnwrittenHeaders, panic_is_guarded,
 };
