@@ -100,6 +100,7 @@ const EDGE: &[(&str, &str)] = &[
     ("node/clock.rs", "reads the clocks"),
     ("node/connections.rs", "opens, keeps and closes connections"),
     ("node/daemon.rs", "waits between syncs"),
+    ("node/disk.rs", "writes, in a thread of its own"),
     ("node/folder.rs", "owns files"),
     ("node/handle.rs", "draws keys, starts tasks"),
     ("node/header_link.rs", "carries header requests out"),
