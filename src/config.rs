@@ -157,9 +157,12 @@ impl Settings {
     /// Returns what was given for an option, written in the one way that equal values are written in; several values
     /// stand with the option's separator between them. `None` where its default holds because nobody said anything,
     /// and for secrets.
-    #[expect(
-        dead_code,
-        reason = "for commands that compare what they were told with a daemon's settings"
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "for commands that compare what they were told with a daemon's settings"
+        )
     )]
     pub(crate) fn explicit_text(&self, name: &str) -> Option<String> {
         self.explicit(name)?;

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders, lowest first; those of one row are at one height.
-const LINE: [&[&str]; 16] = [
+const LINE: [&[&str]; 17] = [
     &["time"],
     &["isolation", "backoff"],
     &["reputation"],

@@ -18,15 +18,15 @@ use crate::net::DialError;
 #[non_exhaustive]
 pub enum NodeError {
     /// The data folder, or a file in it, can't be used.
-    #[error("cannot use {}: {source}; name another data folder with --datadir DIR", .path.display())]
+    #[error("cannot use {}: {error}", .path.display())]
     Folder {
         /// What can't be used.
         path: PathBuf,
         /// Why.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// Another process uses the data folder.
-    #[error("another isonym process uses {}; wait for it to end, or name another data folder with --datadir DIR", .path.display())]
+    #[error("another isonym process uses {}", .path.display())]
     FolderInUse {
         /// The folder.
         path: PathBuf,
@@ -40,12 +40,12 @@ pub enum NodeError {
         line: usize,
     },
     /// The header store failed.
-    #[error("the header store in {} failed: {source}", .path.display())]
+    #[error("the header store in {} failed: {error}", .path.display())]
     Store {
         /// Where it is.
         path: PathBuf,
         /// How.
-        source: StoreError,
+        error: StoreError,
     },
     /// Connections can't be opened at all.
     #[error(transparent)]
@@ -91,12 +91,12 @@ pub enum NodeError {
         reasons: Vec<String>,
     },
     /// An operation of a history can't be proved.
-    #[error("the operation at height {height} can't be proved: {source}")]
+    #[error("the operation at height {height} can't be proved: {error}")]
     HistoryEntry {
         /// Its height, by the server's word.
         height: Height,
         /// Why.
-        source: ProofError,
+        error: ProofError,
     },
 }
 

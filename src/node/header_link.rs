@@ -78,6 +78,14 @@ impl HeaderLinkError {
     }
 }
 
+/// Returns why a server was not reached, if that is what went wrong with a link.
+pub(super) fn dial_error(error: &LinkError) -> Option<&DialError> {
+    match error.cause().downcast_ref()? {
+        HeaderLinkError::Connection(ConnectionError::Dial(error)) => Some(error),
+        _ => None,
+    }
+}
+
 impl From<HeaderLinkError> for LinkError {
     fn from(error: HeaderLinkError) -> Self {
         Self::new(error.kind(), error)

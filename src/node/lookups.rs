@@ -234,10 +234,7 @@ async fn history_over(
         }
         for (link, (txid, height)) in links.iter().zip(wanted) {
             let entry = lend.with(|node| prove(node, name, link, *txid));
-            proven.push(entry.map_err(|source| NodeError::HistoryEntry {
-                height: *height,
-                source,
-            })?);
+            proven.push(entry.map_err(|error| NodeError::HistoryEntry { height: *height, error })?);
         }
     }
     Ok((proven, entries.len() - kept.len()))

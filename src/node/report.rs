@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::sync::{ServerReport, ServerState};
+use super::header_link::dial_error;
+use crate::chain::sync::{CloseReason, ServerFault, ServerReport, ServerState};
 use crate::chain::{Height, Tip};
-use crate::net::ServerAddr;
+use crate::net::{DialError, ServerAddr};
 
 /// How it went with one server when headers were last synced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerResult {
     /// `HOST:PORT:t` or `HOST:PORT:s`.
     pub address: String,
@@ -20,6 +21,9 @@ pub struct ServerResult {
     pub claimed_height: Option<Height>,
     /// How many headers were taken from it.
     pub headers: u64,
+    /// Why it was not reached, in the process that tried.
+    #[serde(skip)]
+    pub dial_error: Option<DialError>,
 }
 
 /// What is to be thought of a server after a sync.
@@ -57,7 +61,14 @@ impl ServerResult {
             ServerState::Closed(reason) => (ServerStanding::Closed, reason.to_string()),
             ServerState::Faulty(fault) => (ServerStanding::Faulty, format!("left: {fault}")),
         };
+        let dial_error = match &report.state {
+            ServerState::Closed(CloseReason::Link(error)) | ServerState::Faulty(ServerFault::Link(error)) => {
+                dial_error(error).cloned()
+            }
+            _ => None,
+        };
         Self {
+            dial_error,
             address: address.to_string(),
             state,
             result,
@@ -68,7 +79,7 @@ impl ServerResult {
 }
 
 /// What a sync came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SyncReport {
     /// Our tip.
     pub tip: Tip,
@@ -79,7 +90,7 @@ pub struct SyncReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::sync::{CloseReason, LinkError, LinkErrorKind, ServerFault};
+    use crate::chain::sync::{LinkError, LinkErrorKind};
 
     fn result(state: ServerState) -> ServerResult {
         let report = ServerReport {

@@ -82,7 +82,7 @@ impl Node {
         let mut tree = HeaderTree::new(config.network.params(), config.anchor);
         let path = folder.file(STORE);
         let opened = HeaderStore::open(&path, &mut tree);
-        let (store, rebuilt) = opened.map_err(|source| NodeError::Store { path, source })?;
+        let (store, rebuilt) = opened.map_err(|error| NodeError::Store { path, error })?;
         let mut servers = config.servers;
         // No server is everybody's first.
         servers.shuffle(&mut rand::rng());
@@ -245,18 +245,18 @@ impl Node {
     /// Writes the best chain's headers of these heights.
     pub(super) fn store_headers(&mut self, from: Height, to: Height) -> Result<(), NodeError> {
         let written = self.store.write(&self.tree, from, to);
-        written.map_err(|source| NodeError::Store {
+        written.map_err(|error| NodeError::Store {
             path: self.folder.file(STORE),
-            source,
+            error,
         })
     }
 
     /// Notes that headers of the best chain were proved, and where it ends.
     pub(super) fn store_proved(&mut self, heights: &[Height]) -> Result<(), NodeError> {
         let written = self.store.write_proved(&self.tree, heights);
-        written.map_err(|source| NodeError::Store {
+        written.map_err(|error| NodeError::Store {
             path: self.folder.file(STORE),
-            source,
+            error,
         })
     }
 
@@ -305,6 +305,7 @@ mod tests {
             result: "ok".to_owned(),
             claimed_height: Some(node.tree().tip().height),
             headers: 0,
+            dial_error: None,
         };
         node.note_sync(&[result]);
         assert!(node.reputation().is_good(ServerIndex(0)));
