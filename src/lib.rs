@@ -29,11 +29,13 @@
 //! [`name::proof`] checks the reply against [`chain::HeaderTree`]; [`name::policy`] decides the outcome.
 
 pub mod dns;
+pub mod jsonrpc;
 pub mod naming;
 pub mod net;
 pub mod node;
 pub mod prop279;
 pub mod rpc;
+pub mod service;
 pub mod socks;
 pub mod tor;
 

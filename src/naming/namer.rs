@@ -8,12 +8,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::name::{folded, is_below, onion_only};
 use super::search::{TargetQuery, search};
 use super::target::{Failure, Target, TargetKind};
-use crate::dns::backend::Backend;
-use crate::dns::book::CacheSettings;
 use crate::dns::engine;
 use crate::dns::resolver::{Anonymous, Limits, Resolver, Settings};
-use crate::dns::secure::Signers;
+use crate::dns::sign::Signers;
 use crate::isolation::IsolationId;
+use crate::service::{Caller, CallerLimits, NameService};
 
 /// The suffix of names that are resolved.
 pub const SUFFIX: &str = "bit";
@@ -27,27 +26,32 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Finds what names stand for.
 #[derive(Clone, Debug)]
 pub struct NameResolver {
+    names: NameService,
     resolver: Arc<Resolver>,
     patience: Duration,
 }
 
 impl NameResolver {
-    /// Makes a resolver. It must be made within a runtime.
-    pub fn new(backend: Backend, cache: CacheSettings, patience: Duration) -> Self {
+    /// Makes a resolver that has its names looked up by `names`, as the caller of streams' names.
+    pub fn new(names: &NameService, patience: Duration) -> Self {
         let limits = Limits {
             patience,
-            lookups: 1024,
             ..Limits::default()
         };
+        let caller = CallerLimits {
+            lookups_of_one: limits.caller.lookups_of_one,
+            ..names.limits()
+        };
+        let names = names.for_caller(Caller::Streams, caller);
         let settings = Settings {
             engine: engine::Settings::default(),
             signers: Signers::new(Vec::new()),
-            cache,
             limits,
             anonymous: Anonymous::Together,
         };
         Self {
-            resolver: Resolver::new(backend, settings),
+            resolver: Arc::new(Resolver::new(names.clone(), settings)),
+            names,
             patience,
         }
     }
@@ -75,7 +79,7 @@ impl NameResolver {
             Some(name) => (name, TargetKind::Onion),
             None => (&*name, target_kind),
         };
-        let who = self.resolver.identified(id);
+        let who = self.names.identity(id);
         let query = TargetQuery {
             name,
             target_kind,
@@ -99,7 +103,7 @@ impl NameResolver {
     /// Forgets isolation IDs, here and where their lookups went.
     pub async fn forget(&self, ids: Vec<IsolationId>) {
         for id in ids {
-            self.resolver.forget_id(&id).await;
+            self.names.forget(Some(&id)).await;
         }
     }
 }

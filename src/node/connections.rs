@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use super::clock::Clock;
-use super::lookup_link::Dial;
+use crate::chain::Network;
 use crate::electrum::Request;
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::net::pool::{Counts, Effect, Event, FailureKind, Pool, Refusal, ServerIndex, Settings, Ticket};
-use crate::net::{Connection, ConnectionError, Pin, Purpose, ServerAddr};
+use crate::net::{Connection, ConnectionError, Dialer, Limits, Pin, Purpose, ServerAddr};
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
@@ -154,6 +154,16 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.leases.tell(Command::Release(self.ticket));
     }
+}
+
+/// What it takes to open a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Dial {
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) network: Network,
+    pub(super) server: ServerAddr,
+    pub(super) pin: Option<Pin>,
+    pub(super) limits: Limits,
 }
 
 /// What the pool's driver needs of the node, and tells it.
@@ -309,7 +319,6 @@ impl<O: Owner> Connections<O> {
             server,
             pin,
             limits,
-            ..
         }) = self.owner.dial(server.0)
         else {
             self.tasks.spawn(async move { Done::NoServer(conn) });

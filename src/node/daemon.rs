@@ -5,60 +5,26 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::callers::CacheSettings;
 use super::connections::{Connections, Leases};
-use super::handle::Handle;
-use super::header_sync::{HeaderSyncDriver, Stage, SyncStatus};
+use super::handle::{Handle, NodeSettings};
+use super::header_sync::{HeaderSyncDriver, SyncStage, SyncUpdate};
 use super::{Node, NodeError};
 use crate::backoff::Backoff;
-use crate::chain::sync::HeaderSyncLimits;
-use crate::name::lookup::LookupSettings;
-use crate::net::pool;
+use crate::isolation::BlindedId;
 
 /// The pauses before header sync begins anew when no server could be used.
 const SYNC_PAUSES: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(30));
 
-/// How a daemon goes about it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DaemonSettings {
-    /// Header sync.
-    pub sync: HeaderSyncLimits,
-    /// Connections of lookups.
-    pub pool: pool::Settings,
-    /// Lookups.
-    pub lookup: LookupSettings,
-    /// Most lookups and histories at a time, whether somebody waits for them still or not; more are refused.
-    pub lookups: usize,
-    /// Results that are remembered.
-    pub cache: CacheSettings,
-    /// Whether each request without an isolation ID is an identity of its own. Otherwise all of them are one, as with
-    /// Electrum-NMC.
-    pub anonymous_apart: bool,
-}
-
-impl Default for DaemonSettings {
-    fn default() -> Self {
-        Self {
-            sync: HeaderSyncLimits::default(),
-            pool: pool::Settings::default(),
-            lookup: LookupSettings::default(),
-            // As many as JSON-RPC lets callers have at once.
-            lookups: 1024,
-            cache: CacheSettings::default(),
-            anonymous_apart: false,
-        }
-    }
-}
-
 /// Runs a node until its fronts end. They get the handle before anything is synchronised, and end when
-/// [`Handle::stopped`] says so.
+/// [`Handle::stopped`] says so. `forgotten` is told of identities that were not used for long.
 ///
 /// # Errors
 ///
 /// [`NodeError::Store`] when headers can't be written.
-pub async fn run_daemon<F>(
+pub async fn run<F>(
     node: Node,
-    settings: &DaemonSettings,
+    settings: &NodeSettings,
+    forgotten: impl Fn(BlindedId) + Send + Sync + 'static,
     fronts: impl FnOnce(Handle) -> F,
 ) -> Result<(), NodeError>
 where
@@ -66,7 +32,7 @@ where
 {
     let clock = node.clock();
     let (leases, commands) = Leases::channel();
-    let handle = Handle::new(node, settings, leases);
+    let handle = Handle::new(node, settings, leases, forgotten);
     let connections = Connections::new(handle.clone(), settings.pool, clock, commands);
     tokio::select! {
         end = keep_synced(handle.clone()) => end,
@@ -81,10 +47,10 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
     loop {
         let watcher = handle.clone();
         HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
-            if status.stage == Stage::Synced {
+            if status.stage == SyncStage::Synced {
                 failures = 0;
             }
-            let exhausted = status.stage == Stage::Exhausted;
+            let exhausted = status.stage == SyncStage::Exhausted;
             note(&watcher, status);
             if exhausted {
                 ControlFlow::Break(())
@@ -101,8 +67,8 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
 }
 
 /// Takes down where header sync stands.
-fn note(handle: &Handle, status: SyncStatus) {
-    let SyncStatus {
+fn note(handle: &Handle, status: SyncUpdate) {
+    let SyncUpdate {
         progress,
         stage,
         servers,
@@ -110,14 +76,16 @@ fn note(handle: &Handle, status: SyncStatus) {
     } = status;
     let mut state = handle.state();
     state.progress = progress;
-    if stage == Stage::Synced && !state.synchronized {
+    if stage == SyncStage::Synced && !state.synchronized {
         let tip = state.node.tree().tip();
         tracing::info!(height = tip.height, hash = %tip.hash, "headers are up to date");
         state.synchronized = true;
     }
     state.node.note_claim(claimed);
-    if stage != Stage::Running && state.servers != servers {
+    if stage != SyncStage::Running && state.servers != servers {
         state.node.note_sync(&servers);
     }
     state.servers = servers;
+    drop(state);
+    handle.note_stage(stage, progress);
 }

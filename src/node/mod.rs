@@ -5,7 +5,6 @@
 //! [`crate::name::lookup::Lookup`]; this folder carries their effects out.
 
 mod anchor_check;
-mod callers;
 mod clock;
 mod connections;
 mod daemon;
@@ -19,14 +18,16 @@ mod lookup_link;
 mod lookups;
 mod report;
 mod run;
+mod status;
 mod store;
 
 pub use anchor_check::{Opinion, OpinionError};
-pub use callers::CacheSettings;
 pub use clock::Clock;
-pub use daemon::{DaemonSettings, run_daemon};
+pub use daemon::run;
 pub use error::NodeError;
-pub use handle::{Answer, Handle, Question, Standing};
+pub use handle::{Handle, NameRequest, NodeSettings, Proved, Standing};
+pub use header_sync::SyncStage;
 pub use report::{ServerResult, ServerStanding, SyncReport};
 pub use run::{Node, NodeConfig};
+pub use status::{AnchorExportError, AnchorStatus, EXPORT_DEPTH, Status, SyncStatus};
 pub use store::{HeaderStore, Rebuilt, StoreError, panic_is_guarded};

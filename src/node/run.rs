@@ -1,6 +1,5 @@
 //! The node itself.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,17 +7,15 @@ use rand::seq::SliceRandom;
 
 use super::NodeError;
 use super::clock::Clock;
+use super::connections::Dial;
 use super::folder::Folder;
-use super::header_sync::{HeaderSyncDriver, Stage, SyncStatus};
 use super::known_servers::{self, KnownServers};
-use super::report::{ServerResult, SyncReport};
+use super::report::ServerResult;
 use super::store::{HeaderStore, Rebuilt};
-use crate::chain::sync::{HeaderSyncLimits, Progress};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
-use crate::name::policy::check_tip_age;
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
-use crate::reputation::{ServerIndex, ServerReputation, SyncEvidence};
+use crate::reputation::{ServerIndex, ServerReputation, SyncEvidence, SyncReputation};
 use crate::time::Timestamp;
 
 /// The header store's folder in the data folder.
@@ -127,48 +124,6 @@ impl Node {
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// Brings the headers up to date.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::NoServer`] when no server could be used, [`NodeError::Store`] when headers can't be written.
-    pub async fn sync(
-        &mut self,
-        limits: HeaderSyncLimits,
-        mut on_progress: impl FnMut(Progress),
-    ) -> Result<SyncReport, NodeError> {
-        let mut last = None;
-        HeaderSyncDriver::run(&mut *self, limits, |status| {
-            on_progress(status.progress);
-            let over = status.stage != Stage::Running;
-            last = over.then_some(status);
-            if over {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })
-        .await?;
-        let Some(SyncStatus {
-            stage,
-            servers,
-            claimed,
-            ..
-        }) = last
-        else {
-            return Err(NodeError::NoServer { servers: Vec::new() });
-        };
-        self.note_claim(claimed);
-        self.note_sync(&servers);
-        match stage {
-            Stage::Synced => Ok(SyncReport {
-                tip: self.tree.tip(),
-                servers,
-            }),
-            Stage::Running | Stage::Exhausted => Err(NodeError::NoServer { servers }),
-        }
-    }
-
     /// Remembers the greatest height that servers claim.
     pub(super) fn note_claim(&mut self, claimed: Option<Height>) {
         let tip = self.tree.tip().height;
@@ -194,30 +149,31 @@ impl Node {
         }
     }
 
-    /// Checks that the headers are recent enough to tell what names are worth today.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::NotSynchronized`] when they are not.
-    pub fn check_fresh(&self, report: &SyncReport) -> Result<(), NodeError> {
-        check_tip_age(&report.tip, self.time(), self.tree.params()).map_err(|reason| NodeError::NotSynchronized {
-            reason,
-            servers: report.servers.clone(),
-        })
-    }
-
     /// Returns what is known of the servers.
+    #[cfg(test)]
     pub(super) fn reputation(&self) -> &ServerReputation {
         &self.reputation
     }
 
-    /// As [`Self::reputation`], to add to it.
+    /// Lends what is known of the servers, to add to it.
     pub(super) fn reputation_mut(&mut self) -> &mut ServerReputation {
         &mut self.reputation
     }
 
-    pub(super) fn tree_mut(&mut self) -> &mut HeaderTree {
-        &mut self.tree
+    /// Returns what it takes to open a connection for lookups to a server.
+    pub(super) fn lookup_dial(&self, server: &ServerAddr) -> Dial {
+        Dial {
+            dialer: self.dialer(),
+            network: self.tree().params().network,
+            server: server.clone(),
+            pin: self.pin(server),
+            limits: self.connection_limits(),
+        }
+    }
+
+    /// Lends what header sync changes: the headers, and what it knows of the servers.
+    pub(super) fn header_sync_state(&mut self) -> (&mut HeaderTree, &mut SyncReputation) {
+        (&mut self.tree, self.reputation.header_sync_mut())
     }
 
     pub(super) fn clock(&self) -> Clock {

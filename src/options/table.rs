@@ -14,13 +14,13 @@ use isonym::dns;
 use isonym::dns::resolver::Anonymous;
 use isonym::dns::zones::Zones;
 use isonym::isolation::IsolationId;
+use isonym::jsonrpc::client::Dialect;
 use isonym::name::Encoding;
 use isonym::name::lookup::{LookupSettings, MAX_QUORUM};
 use isonym::naming;
 use isonym::net::{Proxy, ServerAddr, pool, servers};
-use isonym::node::DaemonSettings;
 use isonym::rpc;
-use isonym::rpc::client::Dialect;
+use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
 use isonym::tor::driver::ControlAddr;
 use isonym::tor::suffixes::SuffixPlugin;
@@ -211,7 +211,7 @@ options! {
 
     ISOLATE_ANONYMOUS: Required<bool> =
         Opt::new("isolate-anonymous", "BOOL", "Make each request without an isolation ID its own identity", |_| {
-            DaemonSettings::default().anonymous_apart
+            DaemonSettings::default().isolate_anonymous
         })
         .used_by(&[Daemon, Dns]).more("Otherwise they are all of one. DNS queries have --dns-isolate beside it.");
 

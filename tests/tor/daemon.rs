@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use isonym::rpc::client::{Client, ClientError, Dialect, Login, Settings};
+use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login, Settings};
 use serde_json::{Value, json};
 
 use crate::client::Tor;
-use crate::program::Program;
-use crate::running::{Running, eventually};
+use isonym_testkit::program::Program;
+use isonym_testkit::running::{Running, eventually};
 
 /// What a call may take at most, whether it succeeds or not.
 const CALL: Duration = Duration::from_secs(30);

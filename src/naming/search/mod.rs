@@ -13,8 +13,8 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use super::name::is_host_name;
 use super::onion::OnionName;
 use super::target::{Failure, Target, TargetKind};
-use crate::dns::engine::{self, Note, Question, Settings};
-use crate::dns::resolver::Knowing;
+use crate::dns::engine::{self, ExtendedError, Question, Settings};
+use crate::dns::resolver::NameSource;
 use crate::dns::zone;
 use crate::name::NameId;
 
@@ -46,7 +46,7 @@ pub struct TargetQuery<'a> {
 pub fn search(
     settings: &Settings,
     query: &TargetQuery<'_>,
-    known: Knowing<'_>,
+    known: NameSource<'_>,
 ) -> Result<Result<Target, Failure>, Needed> {
     if !is_host_name(query.name) {
         return Ok(Err(Failure::Invalid));
@@ -93,7 +93,7 @@ struct Search<'a> {
     query: &'a TargetQuery<'a>,
     /// How many more aliases may be followed.
     aliases: usize,
-    known: Knowing<'a>,
+    known: NameSource<'a>,
 }
 
 impl Search<'_> {
@@ -192,8 +192,8 @@ impl Search<'_> {
         let failure = match (reply.code, reply.note) {
             (ResponseCode::NoError, _) => return Ok(records_of(&reply.answers, &question.lower, kind)),
             (ResponseCode::NXDomain, _) => return Ok(NameRecords::Nothing(Failure::NotRegistered)),
-            (ResponseCode::YXDomain, _) | (_, Some(Note::Unreadable | Note::Lame)) => Failure::Broken,
-            (_, Some(Note::Timeout)) => Failure::Timeout,
+            (ResponseCode::YXDomain, _) | (_, Some(ExtendedError::Unreadable | ExtendedError::Lame)) => Failure::Broken,
+            (_, Some(ExtendedError::Timeout)) => Failure::Timeout,
             _ => Failure::Unavailable,
         };
         Err(Stop::Failed(failure))

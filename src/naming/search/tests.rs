@@ -24,7 +24,7 @@ impl World {
         Self(values.into_iter().map(|(name, json)| (id(name), value(json))).collect())
     }
 
-    fn failing(name: &str, note: Note) -> Self {
+    fn failing(name: &str, note: ExtendedError) -> Self {
         let id = NameId::new(name.as_bytes()).unwrap();
         Self(BTreeMap::from([(id, Lookup::Failed(note))]))
     }
@@ -234,12 +234,12 @@ fn one_of_several_is_taken_by_the_number() {
 #[test]
 fn what_failed_ends_the_search() {
     for (note, expected) in [
-        (Note::Timeout, Failure::Timeout),
-        (Note::NotSynchronised, Failure::Unavailable),
-        (Note::NoProxy, Failure::Unavailable),
-        (Note::NoBackend, Failure::Unavailable),
-        (Note::Busy, Failure::Unavailable),
-        (Note::Lied, Failure::Unavailable),
+        (ExtendedError::Timeout, Failure::Timeout),
+        (ExtendedError::NotSynchronised, Failure::Unavailable),
+        (ExtendedError::NoProxy, Failure::Unavailable),
+        (ExtendedError::NoBackend, Failure::Unavailable),
+        (ExtendedError::Busy, Failure::Unavailable),
+        (ExtendedError::Lied, Failure::Unavailable),
     ] {
         let world = World::failing("d/x", note);
         assert_eq!(world.find("x.bit", TargetKind::Any), Err(expected), "{note:?}");

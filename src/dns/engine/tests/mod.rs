@@ -41,7 +41,7 @@ impl World {
     fn new<'a>(values: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         let known = |json: Value| {
             let text = json.as_str().map_or_else(|| json.to_string(), str::to_owned);
-            Known::Value(NameValue::new(text.as_bytes()).unwrap())
+            LookupResult::Value(NameValue::new(text.as_bytes()).unwrap())
         };
         let names = values.into_iter().map(|(name, json)| (id(name), known(json)));
         Self {
@@ -71,7 +71,7 @@ impl World {
             assert!(!needs.is_empty());
             for name in &needs {
                 assert!(rounds.iter().all(|round| !round.contains(name)), "asked for twice");
-                let known = self.names.get(name).cloned().unwrap_or(Known::Absent(None));
+                let known = self.names.get(name).cloned().unwrap_or(LookupResult::Absent(None));
                 let key = Key {
                     id: who,
                     name: name.clone(),
