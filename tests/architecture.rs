@@ -25,7 +25,7 @@ const PACKAGES: [(&str, Option<&str>); 3] = [
 const CRATES: [&str; 3] = ["crate", "isonym", "isonym_core"];
 
 /// The folders, lowest first; those of one row are at one height.
-const LINE: [&[&str]; 16] = [
+const LINE: [&[&str]; 17] = [
     &["time"],
     &["isolation", "backoff", "line"],
     &["reputation"],

@@ -69,7 +69,7 @@ macro_rules! options {
 
 options! {
     NETWORK: Required<Network> =
-        Opt::new("network", "NETWORK", "mainnet, testnet or regtest", |_| Network::default())
+        Opt::new("network", "NETWORK", "Network: mainnet, testnet or regtest", |_| Network::default())
             .used_by(ALL)
             .section(Section::Every);
 
