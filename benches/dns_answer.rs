@@ -42,7 +42,7 @@ fn book() -> Book {
     let value = Known::Value(NameValue::new(VALUE).unwrap());
     for (name, known) in [("d/example", value), ("d/nosuch", Known::Absent(None))] {
         let key = Key {
-            id: IsolationId::default(),
+            id: IsolationId::default().blinded(&[0; 32]),
             name: NameId::new(name.as_bytes()).unwrap(),
         };
         book.store(key, known, Instant::default());
@@ -54,7 +54,10 @@ fn answer(bytes: &[u8], settings: &Settings, book: &mut Book, signers: &Signers)
     let Incoming::Query(query) = message::read(bytes) else {
         panic!("no query");
     };
-    let (id, held) = (query.isolation_id.clone().unwrap_or_default(), Held::new());
+    let (id, held) = (
+        query.isolation_id.clone().unwrap_or_default().blinded(&[0; 32]),
+        Held::new(),
+    );
     let step = engine::answer(settings, &query.question, |name, apex| {
         book.find(&id, name, apex, &held, Instant::default())
     });

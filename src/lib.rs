@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main, cli, config     wiring
+//! options               what the user says, from the command line, the environment and the file
 //! tor                   what becomes of a Tor's streams
 //! socks, prop279        how names of applications arrive by SOCKS, and of programs by proposal 279 (same height)
 //! naming                what a name stands for to who connects to it
@@ -14,7 +15,9 @@
 //! electrum              how questions and proofs look on the wire
 //! name                  what an answer must prove
 //! chain                 what a header must prove
-//! isolation, time       shared words
+//! reputation            what is known of the servers
+//! isolation, backoff    shared words
+//! time                  shared words
 //! ```
 //!
 //! Everything is pure (no sockets, files, clock or entropy) but for the files that the same test lists as
@@ -26,12 +29,14 @@
 //! [`name::proof`] checks the reply against [`chain::HeaderTree`]; [`name::policy`] decides the outcome.
 
 pub mod dns;
+pub mod jsonrpc;
 pub mod naming;
 pub mod net;
 pub mod node;
 pub mod prop279;
 pub mod rpc;
+pub mod service;
 pub mod socks;
 pub mod tor;
 
-pub use isonym_core::{chain, electrum, isolation, name, time};
+pub use isonym_core::{backoff, chain, electrum, isolation, name, reputation, time};

@@ -25,9 +25,10 @@ const PACKAGES: [(&str, Option<&str>); 3] = [
 const CRATES: [&str; 3] = ["crate", "isonym", "isonym_core"];
 
 /// The folders, lowest first; those of one row are at one height.
-const LINE: [&[&str]; 15] = [
+const LINE: [&[&str]; 16] = [
     &["time"],
-    &["isolation"],
+    &["isolation", "backoff"],
+    &["reputation"],
     &["chain"],
     &["name"],
     &["electrum"],
@@ -38,6 +39,7 @@ const LINE: [&[&str]; 15] = [
     &["naming"],
     &["prop279", "socks"],
     &["tor"],
+    &["options"],
     &["config"],
     &["cli"],
     &["main"],
@@ -57,15 +59,16 @@ fn may_name(folder: &str, named: &str) -> bool {
 /// Files that may touch the world, and why. None is listed that does not.
 const EDGE: &[(&str, &str)] = &[
     ("main.rs", "starts the runtime"),
-    ("config.rs", "reads the configuration file"),
     ("cli/anchor.rs", "reads an anchor file, ends the process"),
     ("cli/args.rs", "reads the arguments"),
+    ("cli/config.rs", "ends the process"),
     (
         "cli/daemon.rs",
         "listens, waits for signals, raises the number of open files",
     ),
     ("cli/dns.rs", "listens, waits for signals"),
     ("cli/dnssec.rs", "ends the process"),
+    ("cli/pages.rs", "writes manual pages"),
     (
         "cli/playground.rs",
         "runs the simulated world's edge, waits for the user",
@@ -109,12 +112,14 @@ const EDGE: &[(&str, &str)] = &[
         "node/store/mod.rs",
         "removes and renames a database that is not trusted",
     ),
+    ("options/file.rs", "reads the configuration file"),
+    ("options/mod.rs", "reads the environment"),
     (
         "prop279/host_driver/child.rs",
         "starts a plugin, reads, writes and waits for it",
     ),
     ("prop279/host_driver/mod.rs", "owns a plugin in a task, waits"),
-    ("prop279/outgoing.rs", "writes"),
+    ("prop279/write_buffer.rs", "writes"),
     (
         "prop279/plugin_driver/mod.rs",
         "reads, writes, has lookups made in tasks",

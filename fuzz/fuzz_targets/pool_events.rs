@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use isonym::isolation::{ConnId, IsolationId, IsolationKey};
-use isonym::net::pool::{Effect, Event, Pool, Settings, Ticket, Trouble};
+use isonym::net::pool::{Effect, Event, FailureKind, Pool, Settings, Ticket};
+use isonym::reputation::ServerReputation;
 use isonym::time::Moment;
 use libfuzzer_sys::fuzz_target;
 
 const MAX_IDS: usize = 4;
 
-#[derive(Default)]
 struct Model {
+    reputation: ServerReputation,
     now: Moment,
     wake_at: Moment,
     next_ticket: u64,
@@ -26,12 +27,26 @@ struct Model {
 }
 
 impl Model {
+    fn new(servers: usize) -> Self {
+        Self {
+            reputation: ServerReputation::new(servers, ServerReputation::BACK_OFF),
+            now: Moment::default(),
+            wake_at: Moment::default(),
+            next_ticket: 0,
+            opening: Vec::new(),
+            open: BTreeMap::new(),
+            parting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            served: BTreeSet::new(),
+        }
+    }
+
     fn step(&mut self, pool: &mut Pool, settings: &Settings, event: Event) {
         if event == Event::ForgetAll {
             let bound = self.open.iter().filter(|(_, key)| key.is_some());
             self.parting.extend(bound.map(|(conn, _)| *conn));
         }
-        let effects = pool.on_event(self.now, event);
+        let effects = pool.on_event(self.now, &mut self.reputation, event);
         self.wake_at = self.now;
         for effect in effects {
             match effect {
@@ -42,11 +57,7 @@ impl Model {
                     assert!(!self.parting.contains(&conn));
                     let (since, key) = self.waiting.remove(&ticket).expect("it waits");
                     assert!(self.now.since(since) <= settings.wait);
-                    let bound = self
-                        .open
-                        .get_mut(&conn)
-                        .expect("it is open")
-                        .get_or_insert_with(|| key.clone());
+                    let bound = self.open.get_mut(&conn).expect("it is open").get_or_insert(key);
                     assert_eq!(*bound, key);
                     self.served.insert(ticket);
                 }
@@ -77,8 +88,8 @@ impl Model {
 
     fn act(&mut self, pool: &mut Pool, settings: &Settings, [what, how]: [u8; 2]) {
         let at = usize::from(how);
-        let trouble = [Trouble::Unreachable, Trouble::NoWayOut, Trouble::Useless][at % 3];
-        let id = IsolationId::new(&[how % 8]).expect("short");
+        let kind = [FailureKind::Unreachable, FailureKind::NoWayOut, FailureKind::Useless][at % 3];
+        let id = IsolationId::new(&[how % 8]).expect("short").blinded(&[0; 32]);
         let open = |model: &Self| model.open.keys().nth(at % model.open.len().max(1)).copied();
         let event = match what % 11 {
             0 => return self.pass(pool, settings, Duration::from_millis(u64::from(how) * 20)),
@@ -88,16 +99,16 @@ impl Model {
                 self.open.insert(conn, None);
                 Event::Opened(conn)
             }
-            4 if !self.opening.is_empty() => Event::OpenFailed(self.opening.remove(at % self.opening.len()), trouble),
+            4 if !self.opening.is_empty() => Event::OpenFailed(self.opening.remove(at % self.opening.len()), kind),
             5 => {
                 let Some(conn) = open(self) else { return };
                 self.open.remove(&conn);
-                Event::Closed(conn, trouble)
+                Event::Closed(conn, kind)
             }
             6 | 7 => {
                 let (ticket, key) = (Ticket(self.next_ticket), IsolationKey { id, attempt: how >> 6 });
                 self.next_ticket += 1;
-                self.waiting.insert(ticket, (self.now, key.clone()));
+                self.waiting.insert(ticket, (self.now, key));
                 Event::Wanted {
                     ticket,
                     key,
@@ -131,8 +142,8 @@ fuzz_target!(|input: ([u8; 32], u8, Vec<[u8; 2]>)| {
         max_ids: MAX_IDS,
         ..Settings::default()
     };
-    let mut pool = Pool::new(usize::from(servers % 4), settings, seed);
-    let mut model = Model::default();
+    let mut pool = Pool::new(settings, seed);
+    let mut model = Model::new(usize::from(servers % 4));
     model.step(&mut pool, &settings, Event::Tick);
     for act in acts.into_iter().take(512) {
         model.act(&mut pool, &settings, act);

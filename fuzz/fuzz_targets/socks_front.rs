@@ -3,43 +3,45 @@
 
 #![no_main]
 
-use isonym::socks::handshake::{Asking, Conversation, Hearing, MAX_HANDSHAKE, Step};
+use isonym::socks::handshake::{ClientHandshake, HandshakeEffect, HandshakeEvent, HandshakeMachine, ServerHandshake};
 use libfuzzer_sys::fuzz_target;
 
-/// What one side said and how it ended; nothing, where it waits for more.
-type Talk<C> = (
+/// What one side sent and how it ended; nothing, where it waits for more.
+type Talk<M> = (
     Vec<u8>,
-    Option<Result<<C as Conversation>::Outcome, <C as Conversation>::Error>>,
+    Option<Result<<M as HandshakeMachine>::Outcome, <M as HandshakeMachine>::Error>>,
 );
 
 /// Lets one side talk, where so many bytes arrive at a time.
-fn talk<C: Conversation>(mut side: C, mut arrives: &[u8], at_once: usize) -> Talk<C> {
-    let mut said = Vec::new();
-    loop {
-        match side.step() {
-            Ok(Step::Send(bytes)) => said.extend(bytes),
-            Ok(Step::Receive) => {
-                let room = side.room();
-                assert!((1..=MAX_HANDSHAKE).contains(&room));
-                let (next, rest) = arrives.split_at(at_once.min(room).min(arrives.len()));
-                if next.is_empty() {
-                    return (said, None);
+fn talk<M: HandshakeMachine>(mut side: M, arrives: &[u8], at_once: usize) -> Talk<M> {
+    let mut sent = Vec::new();
+    let pieces = arrives.chunks(at_once.min(arrives.len()).max(1));
+    let events = [HandshakeEvent::Started].into_iter();
+    for event in events.chain(pieces.map(HandshakeEvent::Received)) {
+        let mut effects = side.on_event(event).into_iter();
+        while let Some(effect) = effects.next() {
+            let ended = match effect {
+                HandshakeEffect::Send(bytes) => {
+                    sent.extend(bytes);
+                    continue;
                 }
-                side.receive(next);
-                arrives = rest;
-            }
-            Ok(Step::Done(outcome)) => return (said, Some(Ok(outcome))),
-            Err(error) => return (said, Some(Err(error))),
+                HandshakeEffect::Finished(outcome) => Ok(outcome),
+                HandshakeEffect::Failed(error) => Err(error),
+            };
+            assert!(effects.next().is_none());
+            assert!(side.on_event(HandshakeEvent::Received(arrives)).is_empty());
+            return (sent, Some(ended));
         }
     }
+    (sent, None)
 }
 
 fuzz_target!(|input: (u8, &[u8], &[u8])| {
     let (at_once, bytes, replies) = input;
-    let (said, ended) = talk(Hearing::new(), bytes, usize::MAX);
-    let (said_in_pieces, ended_in_pieces) = talk(Hearing::new(), bytes, usize::from(at_once) + 1);
-    assert_eq!(said, said_in_pieces);
-    let heard = match (ended, ended_in_pieces) {
+    let (sent, ended) = talk(ServerHandshake::new(), bytes, usize::MAX);
+    let (sent_in_pieces, ended_in_pieces) = talk(ServerHandshake::new(), bytes, usize::from(at_once) + 1);
+    assert_eq!(sent, sent_in_pieces);
+    let accepted = match (ended, ended_in_pieces) {
         (Some(Ok(whole)), Some(Ok(pieces))) => {
             assert!(whole.request == pieces.request);
             whole
@@ -48,16 +50,16 @@ fuzz_target!(|input: (u8, &[u8], &[u8])| {
         (None, None) => return,
         _ => panic!("the end depends on how the bytes arrive"),
     };
-    let request = heard.request;
+    let request = accepted.request;
     let Some(onward) = request.onward(&request.host, request.credentials.as_ref()) else {
         assert!(request.host.handled().is_some());
         return;
     };
-    let (asked, answer) = talk(Asking::new(onward), replies, usize::MAX);
+    let (asked, answer) = talk(ClientHandshake::new(onward), replies, usize::MAX);
     if let Some(Ok(answer)) = answer {
-        assert!(replies.ends_with(&[&answer.reply[..], &answer.rest].concat()[..]) || replies.len() > MAX_HANDSHAKE);
+        assert!(replies.ends_with(&[&answer.message[..], &answer.rest].concat()[..]));
         // A success of Tor is one for what was asked.
-        let (_, again) = talk(Hearing::new(), &asked, usize::MAX);
+        let (_, again) = talk(ServerHandshake::new(), &asked, usize::MAX);
         assert!(matches!(again, Some(Ok(again)) if again.request == request && again.early.is_empty()));
     }
 });

@@ -1,4 +1,4 @@
-//! Any events in any order, with headers good and bad: the sync machine stays bounded and its work never falls.
+//! Any events in any order, with headers good and bad: the header sync machine stays bounded and its work never falls.
 
 #![no_main]
 
@@ -8,9 +8,13 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 use bitcoin::hashes::{Hash, sha256d};
 use isonym::chain::sampling::Assurance;
-use isonym::chain::sync::{Ask, AskId, ClaimedTip, Effect, Event, Limits, ServerIndex, Sync, Verification};
+use isonym::chain::sync::{
+    ClaimedTip, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError,
+    LinkErrorKind, RequestId, Verification,
+};
 use isonym::chain::{Anchor, HeaderTree, Height, Network, PureHeader};
 use isonym::isolation::ConnId;
+use isonym::reputation::{ServerIndex, SyncReputation};
 use isonym::time::{Moment, Now, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
@@ -19,21 +23,21 @@ const TIP: u8 = 40;
 const MOST_EVENTS: usize = 400;
 const WALL: Timestamp = Timestamp(1_296_800_000);
 
-const LIMITS: Limits = Limits {
+const LIMITS: HeaderSyncLimits = HeaderSyncLimits {
     verification: Verification::Full,
     skeleton_from: 6,
     skeleton_chunk: 8,
     sample_batch: 3,
-    leisure_mean: Duration::from_millis(300),
-    leisure_batch: 2,
+    background_mean: Duration::from_millis(300),
+    background_batch: 2,
     budget: 60.0,
-    overdrawn_pause: Duration::from_millis(200),
+    rate_limit_pause: Duration::from_millis(200),
     connections: 3,
     full_chunk: 4,
     truncated_chunk: 8,
     in_flight: 2,
     window: 4,
-    ask_timeout: Duration::from_millis(900),
+    request_timeout: Duration::from_millis(900),
     steal_after: Duration::from_millis(200),
     second_server_grace: Duration::from_millis(100),
     stall_grace: Duration::from_millis(400),
@@ -89,7 +93,7 @@ impl Bytes<'_> {
 #[derive(Default)]
 struct Seen {
     conns: Vec<(ConnId, usize)>,
-    asks: Vec<(ConnId, AskId, Ask)>,
+    requests: Vec<(ConnId, RequestId, HeaderRequest)>,
     dials: Vec<usize>,
 }
 
@@ -108,10 +112,12 @@ fn tip(bytes: &mut Bytes<'_>) -> Option<ClaimedTip> {
     Some(ClaimedTip { height, hash })
 }
 
-fn headers(bytes: &mut Bytes<'_>, conn: ConnId, ask: AskId, asked: Ask) -> Option<Event> {
+fn headers(bytes: &mut Bytes<'_>, conn: ConnId, request: RequestId, asked: HeaderRequest) -> Option<HeaderSyncEvent> {
     let heights: Vec<Height> = match &asked {
-        Ask::Full { start, count } | Ask::Truncated { start, count, .. } => (*start..*start + *count).collect(),
-        Ask::Scattered(heights) => heights.clone(),
+        HeaderRequest::Full { start, count } | HeaderRequest::Truncated { start, count, .. } => {
+            (*start..*start + *count).collect()
+        }
+        HeaderRequest::Scattered(heights) => heights.clone(),
     };
     let count = heights.len() as Height;
     let (which, bend) = (bytes.next()?, bytes.next()?);
@@ -132,19 +138,19 @@ fn headers(bytes: &mut Bytes<'_>, conn: ConnId, ask: AskId, asked: Ask) -> Optio
         64..72 => told = count,
         _ => {}
     }
-    if matches!(asked, Ask::Scattered(_)) && bend != 255 {
+    if matches!(asked, HeaderRequest::Scattered(_)) && bend != 255 {
         let headers = served.chunks(80).map(<[u8]>::to_vec).collect();
-        return Some(Event::Scattered { conn, ask, headers });
+        return Some(HeaderSyncEvent::Scattered { conn, request, headers });
     }
-    Some(Event::Headers {
+    Some(HeaderSyncEvent::Headers {
         conn,
-        ask,
+        request,
         count: told,
         bytes: served,
     })
 }
 
-fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<Event> {
+fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<HeaderSyncEvent> {
     let kind = bytes.next()? % 16;
     let pick = usize::from(bytes.next()?);
     let stranger = ConnId(u64::MAX);
@@ -152,12 +158,16 @@ fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<Event> {
         .conns
         .get(pick % seen.conns.len().max(1))
         .map_or(stranger, |(conn, _)| *conn);
-    let asked = if seen.asks.is_empty() {
-        (stranger, AskId(pick as u64), Ask::Full { start: 1, count: 3 })
+    let asked = if seen.requests.is_empty() {
+        (
+            stranger,
+            RequestId(pick as u64),
+            HeaderRequest::Full { start: 1, count: 3 },
+        )
     } else {
-        seen.asks.remove(pick % seen.asks.len())
+        seen.requests.remove(pick % seen.requests.len())
     };
-    let reason = String::new;
+    let error = |kind| LinkError::new(kind, "");
     Some(match kind {
         0..3 => {
             let server = if seen.dials.is_empty() {
@@ -167,7 +177,7 @@ fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<Event> {
             };
             let conn = ConnId(1 + seen.conns.len() as u64);
             seen.conns.push((conn, server));
-            Event::Connected {
+            HeaderSyncEvent::Connected {
                 server: ServerIndex(server),
                 conn,
                 tip: tip(bytes)?,
@@ -179,29 +189,38 @@ fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<Event> {
             } else {
                 seen.dials.remove(0)
             };
-            Event::DialFailed {
+            HeaderSyncEvent::DialFailed {
                 server: ServerIndex(server),
-                reason: reason(),
-                permanent: pick > 200,
+                error: error(if pick > 200 {
+                    LinkErrorKind::Permanent
+                } else {
+                    LinkErrorKind::Transient
+                }),
             }
         }
-        4 => Event::TipClaimed { conn, tip: tip(bytes)? },
-        5 => Event::WronglyCut {
+        4 => HeaderSyncEvent::TipClaimed { conn, tip: tip(bytes)? },
+        5 => HeaderSyncEvent::WronglyCut {
             conn: asked.0,
-            ask: asked.1,
+            request: asked.1,
         },
-        6 => Event::Refused {
+        6 => HeaderSyncEvent::Refused {
             conn: asked.0,
-            ask: asked.1,
-            reason: reason(),
-            overdrawn: pick > 200,
+            request: asked.1,
+            error: error(if pick > 200 {
+                LinkErrorKind::RateLimited
+            } else {
+                LinkErrorKind::Transient
+            }),
         },
-        7 if pick > 128 => Event::Closed {
+        7 if pick > 128 => HeaderSyncEvent::Closed {
             conn,
-            reason: reason(),
-            permanent: pick > 250,
+            error: error(if pick > 250 {
+                LinkErrorKind::Permanent
+            } else {
+                LinkErrorKind::Transient
+            }),
         },
-        7 | 8 => Event::Tick,
+        7 | 8 => HeaderSyncEvent::Tick,
         9 => headers(bytes, conn, asked.1, asked.2)?,
         _ => headers(bytes, asked.0, asked.1, asked.2)?,
     })
@@ -218,7 +237,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut tree = HeaderTree::new(Network::Regtest.params(), anchor);
     let choice = bytes.next().unwrap_or(0);
-    let limits = Limits {
+    let limits = HeaderSyncLimits {
         verification: match choice % 3 {
             0 => Verification::Full,
             1 => Verification::Sampled(Assurance::new(2, 0.5, 2).unwrap()),
@@ -226,50 +245,56 @@ fuzz_target!(|data: &[u8]| {
         },
         ..LIMITS
     };
-    let mut sync = Sync::new(SERVERS, limits, [choice; 32]);
+    let mut sync = HeaderSync::new(SERVERS, limits, [choice; 32]);
+    let mut reputation = SyncReputation::new(SERVERS);
     let mut now = Now {
         wall: WALL,
         steady: Moment(0),
     };
     let mut seen = Seen::default();
     let mut stored: Vec<PureHeader> = Vec::new();
-    let mut next = Some(Event::Tick);
+    let mut next = Some(HeaderSyncEvent::Tick);
     for _ in 0..MOST_EVENTS {
         let Some(event) = next.take() else { return };
         let (before, lowest) = (tree.tip(), tree.lowest());
-        let effects = sync.on_event(&mut tree, now, event);
+        let effects = sync.on_event(&mut tree, &mut reputation, now, event);
         let after = tree.tip();
         assert!(after.chainwork >= before.chainwork);
         // The machine takes as many connections as it is told of; each gets so many questions, or is closed.
         let most = 8 + 2 * LIMITS.window + SERVERS + (LIMITS.in_flight + 1) * seen.conns.len();
         assert!(effects.len() <= most, "{} of {most}", effects.len());
-        let stores = |effect: &Effect| matches!(effect, Effect::StoreForward { .. } | Effect::StoreProved { .. });
+        let stores = |effect: &HeaderSyncEffect| {
+            matches!(
+                effect,
+                HeaderSyncEffect::StoreForward { .. } | HeaderSyncEffect::StoreProved { .. }
+            )
+        };
         assert!(after.hash == before.hash || effects.iter().any(stores));
         for effect in effects {
             match effect {
-                Effect::Dial(server) => seen.dials.push(server.0),
-                Effect::Ask { conn, id, ask } => {
-                    match &ask {
-                        Ask::Full { start, count } | Ask::Truncated { start, count, .. } => {
+                HeaderSyncEffect::Dial(server) => seen.dials.push(server.0),
+                HeaderSyncEffect::Send { conn, id, request } => {
+                    match &request {
+                        HeaderRequest::Full { start, count } | HeaderRequest::Truncated { start, count, .. } => {
                             assert!(
                                 *count > 0 && *count <= LIMITS.truncated_chunk && start.checked_add(*count).is_some()
                             );
-                            assert!(matches!(ask, Ask::Truncated { .. }) || *count <= LIMITS.full_chunk);
+                            assert!(matches!(request, HeaderRequest::Truncated { .. }) || *count <= LIMITS.full_chunk);
                         }
-                        Ask::Scattered(heights) => {
+                        HeaderRequest::Scattered(heights) => {
                             assert!(!heights.is_empty() && heights.len() <= LIMITS.sample_batch);
                             assert!(heights.is_sorted());
                         }
                     }
-                    seen.asks.push((conn, id, ask));
+                    seen.requests.push((conn, id, request));
                 }
-                Effect::StoreForward { from } => assert!(from > anchor.height),
-                Effect::StoreProved { heights } => {
+                HeaderSyncEffect::StoreForward { from } => assert!(from > anchor.height),
+                HeaderSyncEffect::StoreProved { heights } => {
                     assert!(heights.iter().all(|height| tree.is_proved(*height) == Some(true)));
                 }
-                Effect::StoreBackward { from } => assert!(lowest.is_none_or(|lowest| from < lowest)),
-                Effect::WakeAt(at) => assert!(at > now.steady),
-                Effect::Close(_) | Effect::Synced | Effect::Exhausted => {}
+                HeaderSyncEffect::StoreBackward { from } => assert!(lowest.is_none_or(|lowest| from < lowest)),
+                HeaderSyncEffect::WakeAt(at) => assert!(at > now.steady),
+                HeaderSyncEffect::Close(_) | HeaderSyncEffect::Synced | HeaderSyncEffect::Exhausted => {}
             }
         }
         stored.clear();

@@ -3,10 +3,13 @@
 
 #![no_main]
 
+use std::time::Duration;
+
 use isonym::naming::target::{Failure, Target};
-use isonym::tor::auth::{Login, answer, choose};
-use isonym::tor::controller::{Controller, Effect, MAX_LOOKUPS};
-use isonym::tor::reply::Decoder;
+use isonym::time::Moment;
+use isonym::tor::auth::{ControlLogin, answer_challenge, choose_method};
+use isonym::tor::controller::{Controller, ControllerEffect, ControllerEvent, MAX_LOOKUPS, SILENCE};
+use isonym::tor::reply::ControlDecoder;
 use libfuzzer_sys::fuzz_target;
 
 const SUFFIXES: [&str; 3] = ["bit.onion", "test", "bit"];
@@ -41,12 +44,44 @@ fn check(command: &str) {
     }
 }
 
+/// A controller, and the lookups that it waits for.
+struct Model {
+    controller: Controller,
+    now: Moment,
+    open: Vec<u64>,
+    ended: bool,
+}
+
+impl Model {
+    fn on_event(&mut self, event: ControllerEvent) {
+        for effect in self.controller.on_event(self.now, event) {
+            assert!(!self.ended);
+            match effect {
+                ControllerEffect::Send(command) => check(&command),
+                ControllerEffect::Resolve(lookup) => self.open.push(lookup.number),
+                ControllerEffect::Abort(number) => self.open.retain(|other| *other != number),
+                ControllerEffect::Forget(ids) => assert!(!ids.is_empty()),
+                ControllerEffect::Notify(_) => {}
+                ControllerEffect::WakeAt(at) => assert!(at <= self.now + SILENCE),
+                ControllerEffect::Disconnect(_) => self.ended = true,
+            }
+        }
+        assert!(self.controller.lookups() <= MAX_LOOKUPS);
+    }
+}
+
 fuzz_target!(|pieces: Vec<&[u8]>| {
-    let mut decoder = Decoder::default();
-    let mut controller = Controller::new(SUFFIXES.map(str::to_owned).to_vec(), [7; 64]);
-    controller.begin();
-    let mut open = Vec::new();
+    let mut decoder = ControlDecoder::default();
+    let mut model = Model {
+        controller: Controller::new(SUFFIXES.map(str::to_owned).to_vec(), [7; 64]),
+        now: Moment::default(),
+        open: Vec::new(),
+        ended: false,
+    };
+    model.on_event(ControllerEvent::Connected);
     for (number, piece) in pieces.into_iter().enumerate() {
+        model.now = model.now + Duration::from_secs(1);
+        model.on_event(ControllerEvent::Wake);
         decoder.push(piece);
         loop {
             let message = match decoder.message() {
@@ -54,28 +89,20 @@ fuzz_target!(|pieces: Vec<&[u8]>| {
                 Ok(None) => break,
                 Err(_) => return,
             };
-            if let Ok(way) = choose(&message, &Login::default()) {
-                let _ = format!("{way:?}");
+            if let Ok(method) = choose_method(&message, &ControlLogin::default()) {
+                let _ = format!("{method:?}");
             }
-            let _ = answer(&message, &[1; 32], &[2; 32]);
-            if controller.take(&message).is_err() {
-                return;
-            }
+            let _ = answer_challenge(&message, &[1; 32], &[2; 32]);
+            model.on_event(ControllerEvent::Message(message));
         }
-        if let Some(lookup) = open.pop() {
-            controller.resolved(lookup, target(number));
+        if let Some(lookup) = model.open.pop() {
+            let result = target(number);
+            model.on_event(ControllerEvent::Resolved { lookup, result });
         }
-        for effect in controller.effects() {
-            match effect {
-                Effect::Send(command) => check(&command),
-                Effect::Resolve(lookup) => open.push(lookup.number),
-                Effect::Abort(number) => open.retain(|other| *other != number),
-                Effect::Forget(ids) => assert!(!ids.is_empty()),
-                Effect::Tell(_) => {}
-            }
+        if model.ended {
+            break;
         }
-        assert!(controller.lookups() <= MAX_LOOKUPS);
     }
-    controller.end();
-    assert!(!controller.awaits_reply());
+    model.on_event(ControllerEvent::Disconnected);
+    assert!(model.open.is_empty() && !model.controller.awaits_reply());
 });

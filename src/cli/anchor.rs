@@ -100,7 +100,7 @@ async fn check(settings: &Settings, anchor: &Anchor) -> Result<ExitCode> {
                 differ += 1;
                 format!("has another block: {hash}")
             }
-            Err(reason) => format!("did not tell: {reason}"),
+            Err(error) => format!("did not tell: {error}"),
         };
         lines.push(format!("server  {}: {says}", opinion.server));
     }

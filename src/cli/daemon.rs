@@ -16,12 +16,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use isonym::dns::backend::Backend;
 use isonym::dns::book::CacheSettings;
-use isonym::naming::namer::Namer;
+use isonym::jsonrpc;
+use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login};
+use isonym::jsonrpc::cookie::Cookie;
+use isonym::naming::namer::NameResolver;
 use isonym::node::{Handle, run_daemon};
-use isonym::rpc::client::{Client, ClientError, Dialect, Login};
-use isonym::rpc::cookie::Cookie;
 use isonym::rpc::{self, Defaults, Encodings, Guard, Methods, server};
-use isonym::socks::identity::Epoch;
+use isonym::socks::identity::IdentityEpoch;
 
 use super::args::{NameArgs, RpcArgs};
 use super::dns::DnsServer;
@@ -168,7 +169,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let epoch = socks.as_ref().map(SocksServer::epoch);
     let mut end = Ok(());
     let running = run_daemon(node, &settings.daemon, |handle| async {
-        let namer = Namer::new(Backend::Node(handle.clone()), cache, settings.name_patience);
+        let namer = NameResolver::new(Backend::Node(handle.clone()), cache, settings.name_patience);
         tokio::select! {
             () = serve(handle.clone(), listener, guard, limits, defaults) => {}
             () = serve_dns(handle.clone(), dns) => {}
@@ -207,7 +208,7 @@ async fn serve_dns(handle: Handle, dns: Option<DnsServer>) {
 }
 
 /// Serves applications beside them, if that is wanted; never returns, so that callers still get their answers.
-async fn serve_socks(handle: Handle, socks: Option<SocksServer>, namer: Namer) {
+async fn serve_socks(handle: Handle, socks: Option<SocksServer>, namer: NameResolver) {
     if let Some(socks) = socks {
         socks.serve(namer, async move { handle.stopped().await }).await;
     }
@@ -219,8 +220,8 @@ async fn serve_socks(handle: Handle, socks: Option<SocksServer>, namer: Namer) {
 async fn control_tor(
     handle: Handle,
     controller: Option<TorController>,
-    epoch: Option<Arc<Epoch>>,
-    namer: Namer,
+    epoch: Option<Arc<IdentityEpoch>>,
+    namer: NameResolver,
 ) -> anyhow::Error {
     if let Some(controller) = controller {
         let renew = || {
@@ -261,9 +262,10 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
         .iter()
         .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
         .collect();
-    let said = args.rpc_listen.map(callable);
-    let address = said.or_else(|| announced(settings));
-    let address = address.unwrap_or_else(|| callable(settings.rpc_listen));
+    // What the file says is where a daemon would listen; one that runs may have been told otherwise.
+    let is_said = settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file());
+    let running = if is_said { None } else { announced(settings) };
+    let address = running.unwrap_or_else(|| callable(settings.rpc_listen));
     ask(settings, address, &args.method, &Value::Array(params)).await
 }
 
@@ -292,8 +294,10 @@ pub(super) async fn name_method(
         "valueEncoding": settings.value_encoding.as_str(),
     });
     if let Some(options) = options.as_object_mut() {
-        if !args.isolation_id.is_empty() {
-            options.insert("isolation_id".to_owned(), json!(args.isolation_id));
+        if let Ok(id) = std::str::from_utf8(settings.isolation_id.as_bytes())
+            && !id.is_empty()
+        {
+            options.insert("isolation_id".to_owned(), json!(id));
         }
         // A history is what one server gives.
         if method == NameMethod::Show && settings.quorum > 1 {
@@ -318,7 +322,7 @@ async fn ask(settings: &Settings, address: SocketAddr, method: &str, params: &Va
             print_json(&value)?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(ClientError::Rpc(error)) if error.code == rpc::code::NAME => {
+        Err(ClientError::Rpc(error)) if error.code == jsonrpc::code::NAME => {
             say(format_args!("{}", error.message));
             Ok(ExitCode::from(ABSENT))
         }
@@ -332,7 +336,7 @@ pub(super) fn client(settings: &Settings, address: SocketAddr) -> Result<Client>
         Some(credentials) => Login::Password(credentials.clone()),
         None => Login::Cookie(settings.folder.join(COOKIE_FILE)),
     };
-    let settings = rpc::client::Settings {
+    let settings = jsonrpc::client::ClientSettings {
         url: format!("http://{address}"),
         login,
         dialect: Dialect::Core,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use sd_notify::NotifyState;
 
 use isonym::dns::backend::Backend;
@@ -13,7 +13,7 @@ use isonym::dns::dnssec::{Signer, folder};
 use isonym::dns::resolver::{Resolver, Settings as ResolverSettings};
 use isonym::dns::secure::Signers;
 use isonym::dns::server::{self, Limits, Socket};
-use isonym::rpc::client::{self, Client};
+use isonym::jsonrpc::client::{self, Client};
 
 use super::daemon::{CALL_TIMEOUT, EndSignals, announced, client, raise_open_files};
 use super::say;
@@ -30,7 +30,6 @@ impl DnsServer {
     /// Opens the ports and reads the keys; `None` when there is nowhere to listen.
     pub(super) async fn open(settings: &DnsSettings, cache: CacheSettings, quiet: bool) -> Result<Option<Self>> {
         if settings.listen.is_empty() {
-            ensure!(settings.keys.is_none(), "--dnssec goes with --dns-listen");
             return Ok(None);
         }
         let mut signers = Vec::new();
@@ -88,12 +87,8 @@ fn warn_of_others(address: SocketAddr) {
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
     raise_open_files();
-    let mut dns = settings.dns.clone();
-    if dns.listen.is_empty() {
-        dns.listen.push(DEFAULT_LISTEN.into());
-    }
     let client = name_show(settings, Some("--dns-listen"))?;
-    let Some(server) = DnsServer::open(&dns, CacheSettings::default(), quiet).await? else {
+    let Some(server) = DnsServer::open(&settings.dns, CacheSettings::default(), quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
     let signals = EndSignals::catch().context("cannot wait for signals")?;
@@ -103,9 +98,6 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }
-
-/// Where the server listens when nothing else is said: no port that needs root.
-const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 5300);
 
 /// Returns the `name_show` to ask: the one that is named, else the running daemon's. Where there is neither, the user is
 /// told of the daemon's option that makes it do the same itself.

@@ -2,9 +2,11 @@
 
 mod anchor;
 mod args;
+mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod pages;
 #[cfg(feature = "playground")]
 mod playground;
 mod progress;
@@ -18,6 +20,8 @@ use std::fmt;
 use std::io::{self, Write};
 
 pub(crate) use args::parse;
+#[cfg(test)]
+pub(crate) use args::parse_from;
 pub(crate) use show::run;
 
 /// Writes a line to standard error; where nobody reads it, it is lost, and that is no reason to panic.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use isonym::chain::sync::Limits;
+use isonym::chain::sync::HeaderSyncLimits;
 use isonym::chain::{Anchor, Network};
 use isonym::name::lookup::LookupSettings;
 use isonym::name::{Encoding, NameId, Outcome};
@@ -134,7 +134,7 @@ impl Playground {
 
     async fn sync(&self, node: &mut Node) -> Result<()> {
         step(2, "Header sync: every header's proof of work is checked");
-        let report = node.sync(Limits::default(), |_| ()).await?;
+        let report = node.sync(HeaderSyncLimits::default(), |_| ()).await?;
         tell!("    tip: height {}, block {}", report.tip.height, report.tip.hash);
         for server in &report.servers {
             tell!(

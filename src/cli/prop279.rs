@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep};
 
 use isonym::dns::book::CacheSettings;
 use isonym::isolation::IsolationId;
-use isonym::naming::namer::Namer;
-use isonym::naming::target::Want;
-use isonym::prop279::environment::Environment;
+use isonym::jsonrpc::client::{Client, ClientError};
+use isonym::naming::namer::NameResolver;
+use isonym::naming::target::TargetKind;
+use isonym::prop279::environment::PluginEnvironment;
 use isonym::prop279::plugin_driver;
-use isonym::rpc::client::{Client, ClientError};
 
 use super::daemon::{EndSignals, raise_open_files};
 use super::dns::name_show;
@@ -40,15 +40,15 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
             return Err(error);
         }
     };
-    let namer = Namer::new(client.into(), CacheSettings::default(), settings.name_patience);
-    let want = if onion_only || environment.onion_only == Some(true) {
-        Want::Onion
+    let namer = NameResolver::new(client.into(), CacheSettings::default(), settings.name_patience);
+    let target_kind = if onion_only || environment.onion_only == Some(true) {
+        TargetKind::Onion
     } else {
-        Want::Any
+        TargetKind::Any
     };
     let resolve = |name: String, id: Option<IsolationId>| {
         let namer = namer.clone();
-        async move { namer.resolve(&name, want, id.as_ref()).await }
+        async move { namer.resolve(&name, target_kind, id.as_ref()).await }
     };
     match plugin_driver::run(stdin(), stdout(), resolve, signals.wait()).await {
         // The caller has gone, and may do so at any time.
@@ -58,11 +58,11 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
 }
 
 /// Reads what the caller says in the environment, and makes sure that there is somebody to ask.
-async fn prepare(settings: &Settings) -> Result<(Environment, Client)> {
+async fn prepare(settings: &Settings) -> Result<(PluginEnvironment, Client)> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let [versions, state, options] =
         ["TOR_NS_PROTO_VERSION", "TOR_NS_STATE_LOCATION", "TOR_NS_PLUGIN_OPTIONS"].map(variable);
-    let environment = Environment::parse(versions.as_deref(), state.as_deref(), options.as_deref())?;
+    let environment = PluginEnvironment::parse(versions.as_deref(), state.as_deref(), options.as_deref())?;
     let client = name_show(settings, None)?;
     let deadline = Instant::now() + WARM_UP;
     loop {

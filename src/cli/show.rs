@@ -3,12 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 
-use isonym::chain::tree::Skeleton;
-use isonym::isolation::IsolationId;
+use isonym::chain::tree::UnverifiedChain;
 use isonym::name::encoding::quoted;
 use isonym::name::lookup::LookupSettings;
 use isonym::name::policy::Basis;
@@ -17,12 +16,12 @@ use isonym::net;
 use isonym::node::{Node, NodeConfig, NodeError, SyncReport};
 use isonym::rpc::{self, Encodings};
 
-use super::args::{Cli, Command, NameArgs};
+use super::args::{Cli, Command, ConfigCommand, NameArgs};
 use super::daemon::{self, NameMethod};
 #[cfg(feature = "playground")]
 use super::playground;
 use super::progress::Meter;
-use super::{anchor, dns, dnssec, prop279, resolve, say, socks, tor};
+use super::{anchor, config, dns, dnssec, pages, prop279, resolve, say, socks, tor};
 use crate::config::Settings;
 
 /// Exit status when a name has no value.
@@ -30,19 +29,30 @@ pub(super) const ABSENT: u8 = 2;
 
 /// Runs a command and returns the process's exit status.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
-    #[cfg(feature = "playground")]
-    if let Command::Playground { once, seed } = cli.command {
-        return playground::run(once, seed).await;
+    let quiet = cli.quiet;
+    if cli.command.name().is_none()
+        && let Some(option) = cli.given.origins().next()
+    {
+        bail!("{option} has no effect here: the command has no settings");
     }
-    // Keys are made without a network, a configuration or a data folder.
-    if let Command::Dnssec(command) = &cli.command {
-        return dnssec::run(command, cli.options.quiet);
-    }
-    let settings = Settings::resolve(cli.wishes(), cli.options.config.as_deref())?;
-    let quiet = cli.options.quiet;
+    // These need no network, configuration or data folder.
     match &cli.command {
-        Command::NameShow(args) => match name_show(&settings, &args.name, quiet).await {
-            Err(error) => ask_daemon(&settings, &args.name, NameMethod::Show, error).await,
+        #[cfg(feature = "playground")]
+        Command::Playground { once, seed } => return playground::run(*once, *seed).await,
+        Command::Dnssec(command) => return dnssec::run(command, quiet),
+        Command::Completions { shell } => return pages::completions(*shell),
+        Command::Man { dir } => return pages::man(dir),
+        Command::Config(ConfigCommand::Example) => return config::example(),
+        Command::Config(ConfigCommand::Show { json }) => return config::show(&cli.given, *json),
+        _ => {}
+    }
+    let Some(name) = cli.command.name() else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let settings = Settings::load(&cli.given, name)?;
+    match &cli.command {
+        Command::NameShow(args) => match name_show(&settings, args, quiet).await {
+            Err(error) => ask_daemon(&settings, args, NameMethod::Show, error).await,
             shown => shown,
         },
         Command::NameHistory(args) => match name_history(&settings, args, quiet).await {
@@ -50,16 +60,18 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             shown => shown,
         },
         Command::Anchor(command) => anchor::run(&settings, command).await,
-        Command::Daemon(_) => Box::pin(daemon::run(&settings, quiet)).await,
-        Command::Dns(_) => dns::run(&settings, quiet).await,
-        Command::Tor(_) => tor::run(&settings, quiet).await,
+        Command::Daemon => Box::pin(daemon::run(&settings, quiet)).await,
+        Command::Dns => dns::run(&settings, quiet).await,
+        Command::Tor => tor::run(&settings, quiet).await,
         Command::Prop279(args) => prop279::run(&settings, args.onion_only).await,
-        Command::Socks(_) => socks::run(&settings, quiet).await,
+        Command::Socks => socks::run(&settings, quiet).await,
         Command::Resolve(args) => resolve::run(&settings, args, quiet).await,
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
         Command::Status { json } => status(&settings, *json),
-        Command::Dnssec(_) => Ok(ExitCode::FAILURE),
+        Command::Config(_) | Command::Dnssec(_) | Command::Completions { .. } | Command::Man { .. } => {
+            Ok(ExitCode::FAILURE)
+        }
         #[cfg(feature = "playground")]
         Command::Playground { .. } => Ok(ExitCode::FAILURE),
     }
@@ -137,16 +149,6 @@ fn name_id(args: &NameArgs, settings: &Settings) -> Result<NameId> {
     })
 }
 
-fn check_isolation_id(args: &NameArgs) -> Result<()> {
-    let length = args.isolation_id.len();
-    IsolationId::new(args.isolation_id.as_bytes()).map(drop).ok_or_else(|| {
-        anyhow!(
-            "--isolation-id has {length} bytes; at most {} are allowed",
-            IsolationId::MAX_LEN
-        )
-    })
-}
-
 fn encodings(settings: &Settings) -> Encodings {
     Encodings {
         name: settings.name_encoding,
@@ -156,8 +158,7 @@ fn encodings(settings: &Settings) -> Encodings {
 
 async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<ExitCode> {
     let name = name_id(args, settings)?;
-    // A process of its own has connections of its own: all that an ID could ask for.
-    check_isolation_id(args)?;
+    // A process of its own has connections of its own: all that an isolation ID could ask for.
     let mut node = open(settings)?;
     let report = bring_up_to_date(settings, &mut node, quiet).await?;
     node.check_fresh(&report)?;
@@ -181,42 +182,8 @@ async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<
     Ok(ExitCode::from(ABSENT))
 }
 
-/// Says in words why a name has no value. Absence is what servers purport; a proved expiry is a fact.
-pub(super) fn absence(outcome: &Outcome, name: &NameId) -> String {
-    let name = quoted(name.as_bytes());
-    let purportedly = |basis: &Basis| match basis {
-        Basis::Verified => "",
-        Basis::Claimed => "purportedly ",
-    };
-    match outcome {
-        Outcome::Found(_) => format!("name found: {name}"),
-        Outcome::Expired { status, basis } => {
-            format!(
-                "name {}expired: {name} (last updated at height {})",
-                purportedly(basis),
-                status.name.height()
-            )
-        }
-        Outcome::SemiExpired { status, basis } => format!(
-            "name {}semi-expired: {name} (expires in {} blocks; its owner should have renewed it, so it is not served)",
-            purportedly(basis),
-            status.expires_in
-        ),
-        Outcome::Unconfirmed { expected, got, .. } => {
-            format!(
-                "name unconfirmed: {name} (the registration has {got} of {expected} confirmations; try again later)"
-            )
-        }
-        Outcome::LongExpired { height } => {
-            format!("name purportedly expired: {name} (last updated at height {height}, long before all headers kept)")
-        }
-        Outcome::NeverExisted => format!("name purportedly never existed: {name}"),
-    }
-}
-
 async fn name_history(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<ExitCode> {
     let name = name_id(args, settings)?;
-    check_isolation_id(args)?;
     let mut node = open(settings)?;
     let report = bring_up_to_date(settings, &mut node, quiet).await?;
     node.check_fresh(&report)?;
@@ -251,7 +218,7 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
             "tip_hash": tip.hash.to_string(),
             "tip_age": age,
             "headers_unproved": node.tree().unproved(),
-            "skeleton_height": node.tree().skeleton().map(Skeleton::top_height),
+            "skeleton_height": node.tree().skeleton().map(UnverifiedChain::top_height),
             "chainwork": format!("{:064x}", tip.chainwork),
             "servers": last,
         }))?;

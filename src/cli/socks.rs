@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use isonym::dns::book::CacheSettings;
-use isonym::naming::namer::Namer;
-use isonym::socks::identity::Epoch;
-use isonym::socks::server::{self, Limits};
+use isonym::naming::namer::NameResolver;
+use isonym::socks::identity::IdentityEpoch;
+use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 
 use super::daemon::{EndSignals, raise_open_files};
 use super::dns::name_show;
@@ -22,7 +22,7 @@ use crate::config::{Settings, SocksSettings};
 /// A SOCKS front that has its ports, but serves nobody yet.
 pub(super) struct SocksServer {
     listeners: Vec<TcpListener>,
-    settings: server::Settings,
+    settings: SocksServerSettings,
 }
 
 impl SocksServer {
@@ -53,22 +53,22 @@ impl SocksServer {
         }
         Ok(Some(Self {
             listeners,
-            settings: server::Settings {
+            settings: SocksServerSettings {
                 tor: settings.tor.clone(),
-                isolate: settings.isolate.clone(),
-                epoch: Arc::new(Epoch::new(rand::random())),
-                limits: Limits::within(files),
+                flags: settings.isolate.clone(),
+                epoch: Arc::new(IdentityEpoch::new(rand::random())),
+                limits: SocksLimits::within(files),
             },
         }))
     }
 
     /// Returns what makes callers' IDs, for who renews them.
-    pub(super) fn epoch(&self) -> Arc<Epoch> {
+    pub(super) fn epoch(&self) -> Arc<IdentityEpoch> {
         Arc::clone(&self.settings.epoch)
     }
 
     /// Serves applications until `stop` is ready.
-    pub(super) async fn serve(self, namer: Namer, stop: impl Future<Output = ()>) {
+    pub(super) async fn serve(self, namer: NameResolver, stop: impl Future<Output = ()>) {
         server::serve(self.listeners, namer, self.settings, stop).await;
     }
 }
@@ -79,23 +79,16 @@ fn warn_of_others(address: SocketAddr) {
     }
 }
 
-/// Where the server listens when nothing else is said: beside Tor's own ports.
-const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9052);
-
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let files = raise_open_files();
-    let mut socks = settings.socks.clone();
-    if socks.listen.is_empty() {
-        socks.listen.push(DEFAULT_LISTEN.into());
-    }
     let client = name_show(settings, Some("--socks-listen"))?;
-    let Some(server) = SocksServer::open(&socks, files, quiet).await? else {
+    let Some(server) = SocksServer::open(&settings.socks, files, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     let renewals = signal(SignalKind::user_defined1()).context("cannot wait for signals")?;
-    let namer = Namer::new(client.into(), CacheSettings::default(), settings.name_patience);
+    let namer = NameResolver::new(client.into(), CacheSettings::default(), settings.name_patience);
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = server.epoch();
@@ -108,7 +101,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
 }
 
 /// Makes all callers' IDs anew at each signal.
-async fn renew(epoch: &Epoch, namer: &Namer, mut signals: Signal) {
+async fn renew(epoch: &IdentityEpoch, namer: &NameResolver, mut signals: Signal) {
     while signals.recv().await.is_some() {
         namer.forget(epoch.renew(rand::random())).await;
         tracing::info!("all callers are taken for new ones");

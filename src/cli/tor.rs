@@ -4,15 +4,16 @@ use std::cell::Cell;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Chain, Context, Result};
+use anyhow::{Chain, Context, Result, anyhow};
 use sd_notify::NotifyState;
 
 use isonym::dns::backend::Backend;
 use isonym::dns::book::CacheSettings;
 use isonym::isolation::IsolationId;
-use isonym::naming::namer::Namer;
-use isonym::tor::driver::{self, ControlAddr, News, SessionError};
-use isonym::tor::suffixes::{Plugin, Suffixes};
+use isonym::naming::namer::NameResolver;
+use isonym::tor::auth::AuthError;
+use isonym::tor::driver::{self, ControllerSettings, SessionError, StatusUpdate};
+use isonym::tor::suffixes::{SuffixPlugin, Suffixes};
 
 use super::daemon::{EndSignals, raise_open_files};
 use super::dns::name_show;
@@ -21,79 +22,87 @@ use crate::config::{Settings, TorSettings};
 
 /// A controller that has not begun.
 pub(super) struct TorController {
-    settings: driver::Settings,
-    plugins: Vec<Plugin>,
+    settings: ControllerSettings,
+    plugins: Vec<SuffixPlugin>,
     quiet: bool,
 }
 
 impl TorController {
     /// Makes a controller of the Tor that is named; `None` when none is.
     pub(super) fn open(settings: &TorSettings, quiet: bool) -> Option<Self> {
-        let address = settings.control.clone()?;
-        Some(Self::of(address, settings, quiet))
-    }
-
-    fn of(address: ControlAddr, settings: &TorSettings, quiet: bool) -> Self {
-        Self {
-            settings: driver::Settings {
-                address,
+        Some(Self {
+            settings: ControllerSettings {
+                address: settings.control.clone()?,
                 login: settings.login.clone(),
             },
             plugins: settings.plugins.clone(),
             quiet,
-        }
+        })
     }
 
     /// Takes care of the Tor's streams until `stop` is ready. When it has a new identity, `renew` tells which other isolation
     /// IDs are to be forgotten along.
     pub(super) async fn serve(
         self,
-        namer: Namer,
+        namer: NameResolver,
         renew: impl Fn() -> Vec<IsolationId>,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
         let suffixes = Arc::new(Suffixes::new(namer.clone(), self.plugins).context("--plugin")?);
         let address = &self.settings.address;
         let is_away = Cell::new(false);
-        let news = |news: News<'_>| match news {
-            News::Ready => {
+        let report = |update: StatusUpdate<'_>| match update {
+            StatusUpdate::Ready => {
                 is_away.set(false);
                 if !self.quiet {
                     say(format_args!("controlling Tor at {address}"));
                 }
             }
             // Once, and not each time it is tried again.
-            News::Away(error) if !is_away.replace(true) => tell_away(error),
-            News::Away(_) => {}
-            News::OptionRestored => tracing::warn!(
+            StatusUpdate::Away(error) if !is_away.replace(true) => warn_away(error),
+            StatusUpdate::Away(_) => {}
+            StatusUpdate::OptionRestored => tracing::warn!(
                 "Tor was told to attach streams by itself (by SETCONF, or a torrc without __LeaveStreamsUnattached 1): \
                  it is set right again, but .bit names may have gone to exits in between"
             ),
-            News::NewIdentity => {
+            StatusUpdate::NewIdentity => {
                 tracing::info!("Tor has a new identity: what was looked up before is forgotten");
                 let (namer, others) = (namer.clone(), renew());
                 tokio::spawn(async move { namer.forget(others).await });
             }
         };
-        driver::run(&self.settings, suffixes, news, stop).await?;
-        Ok(())
+        let ended = driver::run(&self.settings, suffixes, report, stop).await;
+        ended.map_err(|error| anyhow!(explained(&error)))
     }
 }
 
-fn tell_away(error: &SessionError) {
+fn warn_away(error: &SessionError) {
+    let text = explained(error);
+    tracing::warn!("{text}; trying again, and Tor's streams wait meanwhile");
+}
+
+/// Returns an error with its causes, and the options that help against it.
+fn explained(error: &SessionError) -> String {
     let causes: Vec<String> = Chain::new(error).map(ToString::to_string).collect();
     let text = causes.join(": ");
-    tracing::warn!("{text}; trying again, and Tor's streams wait meanwhile");
+    match error {
+        SessionError::Auth(AuthError::PasswordWanted) => {
+            format!("{text}; the password is given with --control-password")
+        }
+        SessionError::Cookie { .. } => format!("{text}; another cookie file is named with --control-cookie"),
+        _ => text,
+    }
 }
 
 /// Runs the controller by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
     raise_open_files();
-    let address = settings.tor.control.clone().unwrap_or(ControlAddr::DEFAULT);
-    let controller = TorController::of(address, &settings.tor, quiet);
+    let Some(controller) = TorController::open(&settings.tor, quiet) else {
+        return Ok(ExitCode::FAILURE);
+    };
     let backend = Backend::from(name_show(settings, Some("--tor-control"))?);
-    let namer = Namer::new(backend, CacheSettings::default(), settings.name_patience);
+    let namer = NameResolver::new(backend, CacheSettings::default(), settings.name_patience);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);

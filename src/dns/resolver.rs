@@ -1,26 +1,23 @@
-//! Carries questions out: what is not known is looked up, under the isolation ID of the question and once at a time.
-//!
-//! No question waits for another one's lookup but where both have the same ID and need the same name. What would be too
-//! much at once is refused, not queued: in a queue one ID would feel the other.
+//! Carries questions out: has what is not known looked up under the identity of the question, and asks the engine again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
-use tokio::sync::watch;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::backend::Backend;
-use super::book::{Book, CacheSettings, Held, Instant, Key, Known};
-use super::engine::{self, Found, Note, Reply, Step};
+use super::engine::{self, ExtendedError, Found, Reply, Step};
+use super::lookup_result::{LookupResult, of_error};
 use super::message::Query;
-use super::replies::Replies;
-use super::secure::{Signers, secure};
+use super::records::{self, LookedUp};
+use super::response_cache::{ResponseCache, Validity};
+use super::sign::{Signers, sign};
 use crate::isolation::IsolationId;
 use crate::name::NameId;
 use crate::node::Clock;
+use crate::service::{CallerLimits, Identity, NameService};
 
 /// How questions without an isolation ID are told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,10 +38,8 @@ pub enum Anonymous {
 pub struct Limits {
     /// How long a question waits for lookups. They go on without it, so that it can be asked again.
     pub patience: Duration,
-    /// Most lookups at once.
-    pub lookups: usize,
-    /// Most lookups at once under one isolation ID.
-    pub lookups_of_one: usize,
+    /// What the front may have in work.
+    pub caller: CallerLimits,
     /// Most lookups for one question, imports and glue of other names included.
     pub lookups_of_question: usize,
 }
@@ -53,8 +48,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             patience: Duration::from_secs(15),
-            lookups: 512,
-            lookups_of_one: 256,
+            caller: CallerLimits {
+                lookups: 512,
+                lookups_of_one: 256,
+            },
             lookups_of_question: 64,
         }
     }
@@ -67,56 +64,23 @@ pub struct Settings {
     pub engine: engine::Settings,
     /// What signs it.
     pub signers: Signers,
-    /// What is remembered.
-    pub cache: CacheSettings,
     /// Bounds and waits.
     pub limits: Limits,
     /// How questions without an isolation ID are told apart.
     pub anonymous: Anonymous,
 }
 
-/// Whose question it is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// What the book knows it by.
-    key: IsolationId,
-    /// What the backend is told.
-    told: Option<IsolationId>,
-    /// Whether it is for this question alone.
-    once: bool,
-}
-
-impl Identity {
-    /// Returns a number that is always the same for one identity of this process, and tells nothing of it.
-    pub fn choice(&self) -> u64 {
-        let bytes = self.key.as_bytes().first_chunk().copied().unwrap_or_default();
-        u64::from_le_bytes(bytes)
-    }
-}
-
 /// Tells what is known of a name whose records an apex owns.
-pub type Knowing<'a> = &'a mut dyn FnMut(&NameId, &Name) -> Found;
-
-/// A lookup on its way: its number, and where its result will be.
-type Flight = (u64, watch::Receiver<Option<Known>>);
-
-struct State {
-    book: Book,
-    flights: HashMap<Key, Flight>,
-    begun: u64,
-}
+pub type NameSource<'a> = &'a mut dyn FnMut(&NameId, &Name) -> Found;
 
 /// Answers questions.
 pub struct Resolver {
-    backend: Backend,
+    names: NameService,
     settings: Settings,
     clock: Clock,
-    /// What isolation IDs are hashed with, so that the book holds none of them.
+    /// What callers are hashed with that have no isolation ID.
     key: [u8; 32],
-    /// What the default identity is known by.
-    nobody: IsolationId,
-    state: Mutex<State>,
-    replies: Mutex<Replies>,
+    responses: Mutex<ResponseCache>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -126,36 +90,15 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// Makes a resolver. With a node behind it, it forgets whom that forgets.
-    pub fn new(backend: Backend, settings: Settings) -> Arc<Self> {
-        let key = rand::random();
-        let resolver = Arc::new(Self {
-            clock: Clock::start(),
-            nobody: backend.blinded(&IsolationId::default(), &key),
-            key,
-            replies: Mutex::default(),
-            state: Mutex::new(State {
-                book: Book::new(settings.cache),
-                flights: HashMap::new(),
-                begun: 0,
-            }),
-            backend,
+    /// Makes a resolver that has its names looked up by `names`.
+    pub fn new(names: NameService, settings: Settings) -> Self {
+        Self {
+            names,
             settings,
-        });
-        if let Backend::Node(node) = &resolver.backend {
-            let bound = Arc::downgrade(&resolver);
-            node.forget_along(move |key| {
-                if let Some(resolver) = bound.upgrade() {
-                    resolver.forget(key);
-                }
-            });
+            clock: Clock::start(),
+            key: rand::random(),
+            responses: Mutex::default(),
         }
-        resolver
-    }
-
-    /// A task that panicked cannot have left the state half-changed: nothing in it panics between two changes.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says whose question it is that comes from an address.
@@ -166,9 +109,11 @@ impl Resolver {
             (None, Some(source)) => self.made_up(&source),
             (None, None) => self.made_up(&rand::random::<[u8; 32]>()),
         };
-        Identity {
-            once: query.isolation_id.is_none() && self.settings.anonymous == Anonymous::Apart,
-            ..self.identified(told.as_ref())
+        let identity = self.names.identity(told.as_ref());
+        if query.isolation_id.is_none() && self.settings.anonymous == Anonymous::Apart {
+            identity.for_one_question()
+        } else {
+            identity
         }
     }
 
@@ -179,36 +124,28 @@ impl Resolver {
         IsolationId::new(format!("dns-client-{text}").as_bytes())
     }
 
-    /// Forgets all that was looked up under an identity, which is told as [`Handle::blinded`] returns it; `None`: under
-    /// any. What is being looked up is not remembered.
-    ///
-    /// [`Handle::blinded`]: crate::node::Handle::blinded
-    fn forget(&self, key: Option<&IsolationId>) {
-        let mut state = self.state();
-        state.book.forget(key);
-        state
-            .flights
-            .retain(|flight, _| key.is_some_and(|key| flight.id != *key));
-        drop(state);
-        // Whose they are is not known, and they live for a second only.
-        self.replies().clear();
+    fn responses(&self) -> MutexGuard<'_, ResponseCache> {
+        self.responses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn replies(&self) -> MutexGuard<'_, Replies> {
-        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Says what a reply that is made now holds for.
+    fn validity(&self) -> Validity {
+        let (tip, forgotten) = self.names.validity();
+        Validity::new(self.clock.now().steady, tip, forgotten)
     }
 
     /// Returns the reply to a message off the wire if the very same was there a moment ago.
     pub fn repeated(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
-        let at = self.instant();
         let source = self.source(from)?;
-        self.replies().find(&source, message, at)
+        let validity = self.validity();
+        self.responses().find(&source, message, validity)
     }
 
     /// Remembers the reply to a message, which was made at once, for the next moment.
     pub fn note_reply(&self, message: &[u8], from: SocketAddr, reply: &[u8]) {
         if let Some(source) = self.source(from) {
-            self.replies().store(&source, message, reply, self.instant());
+            let validity = self.validity();
+            self.responses().store(&source, message, reply, validity);
         }
     }
 
@@ -225,53 +162,35 @@ impl Resolver {
 
     /// Answers a question if nothing has to be looked up for it.
     pub fn answer_at_once(&self, query: &Query, identity: &Identity) -> Option<Reply> {
-        let reply = self.decide(identity, &Held::new(), |known| self.reply(query, known));
+        let reply = self.decide(identity, &LookedUp::new(), |known| self.reply(query, known));
         reply.ok().map(|reply| self.secured(reply, query))
     }
 
     /// Answers a question.
-    pub async fn answer(self: &Arc<Self>, query: &Query, identity: &Identity) -> Reply {
+    pub async fn answer(&self, query: &Query, identity: &Identity) -> Reply {
         let deadline = Deadline::now() + self.settings.limits.patience;
         let reply = self.settle(identity, deadline, |known| self.reply(query, known)).await;
-        // No further query has this ID.
-        if let (true, Some(id), Backend::Node(_)) = (identity.once, &identity.told, &self.backend) {
-            self.backend.forget(id).await;
-        }
+        self.names.end_question(identity);
         self.secured(reply, query)
     }
 
     /// Has looked up what a decision needs, under an isolation ID, until `step` comes to it. What is not known by the
     /// deadline has failed.
     pub async fn settle<T>(
-        self: &Arc<Self>,
+        &self,
         who: &Identity,
         deadline: Deadline,
-        mut step: impl FnMut(Knowing<'_>) -> Result<T, BTreeSet<NameId>>,
+        mut step: impl FnMut(NameSource<'_>) -> Result<T, BTreeSet<NameId>>,
     ) -> T {
-        let mut held = Held::new();
-        // Each round looks something up that was not held before, or ends.
+        let mut looked_up = LookedUp::new();
+        // Each round looks something up that was not there before, or ends.
         loop {
-            let needed = match self.decide(who, &held, &mut step) {
+            let needed = match self.decide(who, &looked_up, &mut step) {
                 Ok(settled) => return settled,
                 Err(needed) => needed,
             };
-            self.look_up(needed, who, deadline, &mut held).await;
+            self.look_up(needed, who, deadline, &mut looked_up).await;
         }
-    }
-
-    /// Returns who has this isolation ID; `None` is the default identity.
-    pub fn identified(&self, id: Option<&IsolationId>) -> Identity {
-        Identity {
-            key: id.map_or_else(|| self.nobody.clone(), |id| self.backend.blinded(id, &self.key)),
-            told: id.cloned(),
-            once: false,
-        }
-    }
-
-    /// Forgets an isolation ID, here and where lookups went.
-    pub async fn forget_id(&self, id: &IsolationId) {
-        self.forget(Some(&self.backend.blinded(id, &self.key)));
-        self.backend.forget(id).await;
     }
 
     /// Returns what is served.
@@ -279,92 +198,52 @@ impl Resolver {
         &self.settings.engine
     }
 
-    /// Decides by what is held and what is remembered for an identity.
-    fn decide<T>(&self, who: &Identity, held: &Held, decide: impl FnOnce(Knowing<'_>) -> T) -> T {
-        let at = self.instant();
-        let mut state = self.state();
-        decide(&mut |name, apex| state.book.find(&who.key, name, apex, held, at))
+    /// Decides by what the question had looked up and what is remembered for an identity.
+    fn decide<T>(&self, who: &Identity, looked_up: &LookedUp, decide: impl FnOnce(NameSource<'_>) -> T) -> T {
+        self.names
+            .with_known(who, |cache| decide(&mut |name, apex| records::find(cache, name, apex, looked_up)))
     }
 
     /// Replies to a query, or says what must be looked up first.
-    fn reply(&self, query: &Query, known: Knowing<'_>) -> Result<Reply, BTreeSet<NameId>> {
+    fn reply(&self, query: &Query, known: NameSource<'_>) -> Result<Reply, BTreeSet<NameId>> {
         match engine::answer(&self.settings.engine, &query.question, known) {
             Step::Reply(reply) => Ok(*reply),
             Step::Need(names) => Err(names),
         }
     }
 
-    fn instant(&self) -> Instant {
-        Instant {
-            now: self.clock.now().steady,
-            epoch: self.backend.newest_block(),
-        }
-    }
-
     fn secured(&self, reply: Reply, query: &Query) -> Reply {
-        secure(reply, query, &self.settings.signers, self.clock.now().wall)
+        sign(reply, query, &self.settings.signers, self.clock.now().wall)
     }
 
-    /// Looks names up side by side, and holds what they come to.
-    async fn look_up(self: &Arc<Self>, names: BTreeSet<NameId>, who: &Identity, deadline: Deadline, held: &mut Held) {
-        let mut flights = Vec::with_capacity(names.len());
+    /// Has names looked up side by side.
+    async fn look_up(
+        &self,
+        names: BTreeSet<NameId>,
+        who: &Identity,
+        deadline: Deadline,
+        looked_up: &mut LookedUp,
+    ) {
+        let mut in_flight = Vec::with_capacity(names.len());
         for name in names {
-            let room = held.len() + flights.len() < self.settings.limits.lookups_of_question;
-            match room.then(|| self.begin(&name, who)).flatten() {
-                Some(flight) => flights.push((name, flight)),
-                None => {
-                    held.insert(name, Known::Failed(Note::Busy));
+            if looked_up.len() + in_flight.len() >= self.settings.limits.lookups_of_question {
+                looked_up.insert(name, LookupResult::Failed(ExtendedError::Busy));
+                continue;
+            }
+            match self.names.begin(who, &name) {
+                Ok(pending) => in_flight.push((name, pending)),
+                Err(error) => {
+                    looked_up.insert(name, LookupResult::Failed(of_error(&error)));
                 }
             }
         }
-        for (name, mut flight) in flights {
-            let known = match timeout_at(deadline, flight.wait_for(Option::is_some)).await {
-                Ok(Ok(known)) => known.clone(),
+        for (name, mut pending) in in_flight {
+            let result = match timeout_at(deadline, pending.wait_for(Option::is_some)).await {
+                Ok(Ok(result)) => result.as_ref().map(LookupResult::of),
                 Ok(Err(_)) => None,
-                Err(_) => Some(Known::Failed(Note::Timeout)),
+                Err(_) => Some(LookupResult::Failed(ExtendedError::Timeout)),
             };
-            held.insert(name, known.unwrap_or(Known::Failed(Note::NoBackend)));
+            looked_up.insert(name, result.unwrap_or(LookupResult::Failed(ExtendedError::NoBackend)));
         }
-    }
-
-    /// Begins to look a name up, or joins who does already under the same ID; `None` when too much goes on.
-    fn begin(self: &Arc<Self>, name: &NameId, who: &Identity) -> Option<watch::Receiver<Option<Known>>> {
-        let key = Key {
-            id: who.key.clone(),
-            name: name.clone(),
-        };
-        let mut state = self.state();
-        if let Some((_, flight)) = state.flights.get(&key)
-            && flight.has_changed().is_ok()
-        {
-            return Some(flight.clone());
-        }
-        let limits = &self.settings.limits;
-        let of_one = state.flights.keys().filter(|flight| flight.id == key.id).count();
-        if state.flights.len() >= limits.lookups || of_one >= limits.lookups_of_one {
-            return None;
-        }
-        state.begun += 1;
-        let number = state.begun;
-        let (result, flight) = watch::channel(None);
-        state.flights.insert(key.clone(), (number, flight.clone()));
-        drop(state);
-        let (resolver, who, epoch) = (Arc::clone(self), who.clone(), self.backend.newest_block());
-        // In a task of its own: who asked may lose patience, and ask again.
-        tokio::spawn(async move {
-            let known = resolver.backend.look_up(&key.name, who.told.as_ref()).await;
-            let now = resolver.clock.now().steady;
-            let mut state = resolver.state();
-            // Who was forgotten meanwhile is not remembered.
-            if state.flights.get(&key).is_some_and(|(other, _)| *other == number) {
-                state.flights.remove(&key);
-                if !who.once {
-                    state.book.store(key, known.clone(), Instant { now, epoch });
-                }
-            }
-            drop(state);
-            result.send_replace(Some(known));
-        });
-        Some(flight)
     }
 }

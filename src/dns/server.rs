@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
-use super::engine::{Note, Reply};
+use super::engine::{ExtendedError, Reply};
 use super::message::{self, Incoming, Query, Transport};
 use super::resolver::Resolver;
 use crate::net::accept::accept_within;
@@ -267,5 +267,5 @@ impl Front {
 }
 
 fn busy() -> Reply {
-    Reply::noted(ResponseCode::ServFail, Note::Busy)
+    Reply::noted(ResponseCode::ServFail, ExtendedError::Busy)
 }

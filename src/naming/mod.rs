@@ -1,7 +1,7 @@
 //! From a name to what Tor can connect to: an onion service, an address or a host that is no name of ours.
 //!
-//! [`search`] decides it from what is known of names; [`namer`] has looked up what is missing, under an isolation ID.
-//! Whoever brings names of Tor's users asks that.
+//! [`search`] decides it from what is known of names; [`namer`] looks up what is missing, under an isolation ID. The fronts
+//! that are given names by Tor's users ask that.
 
 pub mod name;
 pub mod namer;

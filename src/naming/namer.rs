@@ -6,14 +6,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::name::{folded, is_below, onion_only};
-use super::search::{Asked, search};
-use super::target::{Failure, Target, Want};
-use crate::dns::backend::Backend;
-use crate::dns::book::CacheSettings;
+use super::search::{TargetQuery, search};
+use super::target::{Failure, Target, TargetKind};
 use crate::dns::engine;
 use crate::dns::resolver::{Anonymous, Limits, Resolver, Settings};
-use crate::dns::secure::Signers;
+use crate::dns::sign::Signers;
 use crate::isolation::IsolationId;
+use crate::service::{Caller, CallerLimits, NameService};
 
 /// The suffix of names that are resolved.
 pub const SUFFIX: &str = "bit";
@@ -26,28 +25,33 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Finds what names stand for.
 #[derive(Clone, Debug)]
-pub struct Namer {
+pub struct NameResolver {
+    names: NameService,
     resolver: Arc<Resolver>,
     patience: Duration,
 }
 
-impl Namer {
-    /// Makes a namer. It must be made within a runtime.
-    pub fn new(backend: Backend, cache: CacheSettings, patience: Duration) -> Self {
+impl NameResolver {
+    /// Makes a resolver that has its names looked up by `names`, as the caller of streams' names.
+    pub fn new(names: &NameService, patience: Duration) -> Self {
         let limits = Limits {
             patience,
-            lookups: 1024,
             ..Limits::default()
         };
+        let caller = CallerLimits {
+            lookups_of_one: limits.caller.lookups_of_one,
+            ..names.limits()
+        };
+        let names = names.for_caller(Caller::Streams, caller);
         let settings = Settings {
             engine: engine::Settings::default(),
             signers: Signers::new(Vec::new()),
-            cache,
             limits,
             anonymous: Anonymous::Together,
         };
         Self {
-            resolver: Resolver::new(backend, settings),
+            resolver: Arc::new(Resolver::new(names.clone(), settings)),
+            names,
             patience,
         }
     }
@@ -62,23 +66,28 @@ impl Namer {
     /// waited out, as long as there is time.
     ///
     /// It can be dropped at any time. Lookups that it began go on for whoever asks next.
-    pub async fn resolve(&self, name: &str, want: Want, id: Option<&IsolationId>) -> Result<Target, Failure> {
+    pub async fn resolve(
+        &self,
+        name: &str,
+        target_kind: TargetKind,
+        id: Option<&IsolationId>,
+    ) -> Result<Target, Failure> {
         let deadline = Instant::now() + self.patience;
         let name = folded(name);
-        let (name, want) = match onion_only(&name) {
-            Some(_) if want == Want::Address => return Err(Failure::NoTarget),
-            Some(name) => (name, Want::Onion),
-            None => (&*name, want),
+        let (name, target_kind) = match onion_only(&name) {
+            Some(_) if target_kind == TargetKind::Address => return Err(Failure::NoTarget),
+            Some(name) => (name, TargetKind::Onion),
+            None => (&*name, target_kind),
         };
-        let who = self.resolver.identified(id);
-        let asked = Asked {
+        let who = self.names.identity(id);
+        let query = TargetQuery {
             name,
-            want,
+            target_kind,
             choice: who.choice(),
         };
         let settings = self.resolver.engine();
         loop {
-            let step = |known: &mut dyn FnMut(&_, &_) -> _| search(settings, &asked, known);
+            let step = |known: &mut dyn FnMut(&_, &_) -> _| search(settings, &query, known);
             let found = self.resolver.settle(&who, deadline, step).await;
             match found {
                 Err(failure) if failure.is_transient() => {
@@ -94,7 +103,7 @@ impl Namer {
     /// Forgets isolation IDs, here and where their lookups went.
     pub async fn forget(&self, ids: Vec<IsolationId>) {
         for id in ids {
-            self.resolver.forget_id(&id).await;
+            self.names.forget(Some(&id)).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a name stands for.
+//! What a name stands for, or why it stands for nothing.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Reads what a stranger says a name stands for; `None` when it is nothing to hand on, or itself a name that would
+    /// Parses what a stranger says a name stands for; `None` when it is nothing to hand on, or itself a name that would
     /// have to be resolved here.
     ///
     /// Addresses are taken in the forms of RFC 4291 and dotted decimals, without brackets; `suffixes` are folded.
@@ -54,7 +54,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Says what it is, but not which.
+/// Shows the kind of a target, and hides which one it is.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -65,9 +65,9 @@ impl fmt::Debug for Target {
     }
 }
 
-/// What a caller can use.
+/// The kinds of targets that a caller can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Want {
+pub enum TargetKind {
     /// Whatever can be connected to.
     Any,
     /// An onion service and nothing else.
@@ -76,7 +76,7 @@ pub enum Want {
     Address,
 }
 
-impl Want {
+impl TargetKind {
     /// Says whether a target is of use to the caller. A host may have an address; an onion service has none.
     pub fn takes(self, target: &Target) -> bool {
         match self {
@@ -91,25 +91,25 @@ impl Want {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Nobody has it, or it has expired.
+    /// Nobody has the name, or it has expired.
     #[error("the name is not registered")]
     NotRegistered,
-    /// It has a value, but nothing in it to connect to, or not what was wanted.
+    /// The name has a value, but no target in it, or none of the wanted kind.
     #[error("the name has nothing to connect to")]
     NoTarget,
-    /// It lies under no suffix that is resolved here.
+    /// The name lies under no suffix that is resolved here.
     #[error("the name is no Namecoin domain")]
     NotHandled,
-    /// No name can be written like that.
+    /// The text is no domain name.
     #[error("the name is no valid domain name")]
     Invalid,
-    /// Its value makes no sense, or its aliases lead nowhere.
+    /// The name's value can't be read, or its aliases lead nowhere.
     #[error("the name's value cannot be used")]
     Broken,
-    /// It could not be found out in time.
+    /// The lookup took too long.
     #[error("there was no answer in time")]
     Timeout,
-    /// It could not be found out; trying again soon may help.
+    /// The lookup failed, and trying again soon may help.
     #[error("the name cannot be looked up at the moment")]
     Unavailable,
 }

@@ -20,6 +20,7 @@ use super::address::{Host, ServerAddr, Transport};
 use super::dial_error::{DialError, SocksRefusal, Stage};
 use super::pins::{Identity, Pin};
 use super::proxy::Proxy;
+use super::socks_login::{LoginGuard, LoginSkipped};
 use super::tls::Tls;
 
 /// What a stream to a server must be able to do.
@@ -110,7 +111,7 @@ impl Dialer {
         };
         let Credentials { user, password } = Credentials::random()?;
         let stream =
-            Socks5Stream::connect_with_password_and_socket(Authenticating::new(stream), target, &user, &password)
+            Socks5Stream::connect_with_password_and_socket(GuardedStream::new(stream), target, &user, &password)
                 .await
                 .map_err(socks_error)?;
         Ok(stream.into_inner().stream)
@@ -172,45 +173,30 @@ fn random_hex() -> Result<String, DialError> {
     }))
 }
 
-/// The proxy chose to go on without credentials.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("proxy chose no authentication")]
-struct NoAuthentication;
-
 /// A stream to a proxy that fails as soon as the proxy chooses to go on without credentials.
-///
-/// The SOCKS client offers "no authentication" beside "user name and password" and would silently go on
-/// without. The choice is the second byte that a proxy sends (RFC 1928, 3).
-struct Authenticating {
+struct GuardedStream {
     stream: TcpStream,
-    seen: u8,
+    guard: LoginGuard,
 }
 
-impl Authenticating {
-    const fn new(stream: TcpStream) -> Self {
-        Self { stream, seen: 0 }
-    }
-
-    fn watch(&mut self, read: &[u8]) -> io::Result<()> {
-        for byte in read {
-            if self.seen == 1 && *byte == 0 {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, NoAuthentication));
-            }
-            self.seen = self.seen.saturating_add(1);
-        }
-        Ok(())
+impl GuardedStream {
+    fn new(stream: TcpStream) -> Self {
+        let guard = LoginGuard::default();
+        Self { stream, guard }
     }
 }
 
-impl AsyncRead for Authenticating {
+impl AsyncRead for GuardedStream {
     fn poll_read(mut self: StdPin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(StdPin::new(&mut self.stream).poll_read(cx, buf))?;
-        Poll::Ready(self.watch(buf.filled().get(before..).unwrap_or_default()))
+        let received = buf.filled().get(before..).unwrap_or_default();
+        let guarded = self.guard.on_received(received);
+        Poll::Ready(guarded.map_err(|skipped| io::Error::new(io::ErrorKind::PermissionDenied, skipped)))
     }
 }
 
-impl AsyncWrite for Authenticating {
+impl AsyncWrite for GuardedStream {
     fn poll_write(mut self: StdPin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         StdPin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -230,7 +216,7 @@ fn socks_error(error: tokio_socks::Error) -> DialError {
         Error::Io(error)
             if error
                 .get_ref()
-                .is_some_and(<dyn std::error::Error + Send + Sync>::is::<NoAuthentication>) =>
+                .is_some_and(<dyn std::error::Error + Send + Sync>::is::<LoginSkipped>) =>
         {
             DialError::ProxyDoesNotIsolate
         }

@@ -1,7 +1,8 @@
 //! How connections are made and kept apart.
 //!
 //! [`address`], [`servers`], [`pins`], [`proxy`], [`certificate`] and [`dial_error`] are plain values; [`dialer`],
-//! [`tls`] and [`connection`] are the edge where sockets are, and [`accept`] where others' come in.
+//! [`tls`] and [`connection`] are the edge where sockets are, and [`accept`] where others' come in. `socks_login` is what both
+//! SOCKS clients of this crate need so that no stream goes out without its credentials.
 
 pub mod accept;
 pub mod address;
@@ -13,6 +14,7 @@ pub mod pins;
 pub mod pool;
 pub mod proxy;
 pub mod servers;
+pub(crate) mod socks_login;
 pub mod tls;
 
 pub use address::{Host, ServerAddr, Transport};

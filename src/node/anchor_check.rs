@@ -1,61 +1,102 @@
 //! What servers say of a trust anchor.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::BlockHash;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use tokio::task::JoinSet;
 
-use super::Node;
-use super::lookup_link::Dial;
+use super::connections::Dial;
+use super::{Handle, Node};
 use crate::chain::{Height, PureHeader};
-use crate::electrum::{Reply, Request};
-use crate::net::{Connection, Pin, Purpose, ServerAddr};
+use crate::electrum::{AnswerError, Reply, Request};
+use crate::net::{Connection, ConnectionError, Pin, Purpose, ServerAddr};
 
 /// How long a server may take to send one header.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
-/// What one server has at a height.
+/// What one server has at a height. In JSON `hash` is what it told, or `error` says why it told nothing.
 #[derive(Clone, Debug)]
 pub struct Opinion {
     /// Which server.
     pub server: ServerAddr,
     /// The hash of its block there, or why it told none.
-    pub hash: Result<BlockHash, String>,
+    pub hash: Result<BlockHash, OpinionError>,
+}
+
+/// Why a server didn't tell its block at a height.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpinionError {
+    /// It was not reached, or its connection failed.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// It refused to tell, or answered nonsense.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// What it answered is no header.
+    #[error("server gave no header")]
+    NoHeader,
+}
+
+impl Serialize for Opinion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_map(Some(2))?;
+        members.serialize_entry("server", &self.server.to_string())?;
+        match &self.hash {
+            Ok(hash) => members.serialize_entry("hash", &hash.to_string())?,
+            Err(error) => members.serialize_entry("error", &error.to_string())?,
+        }
+        members.end()
+    }
 }
 
 impl Node {
     /// Asks every server for the block that it has at a height, each over a connection of its own.
     pub async fn ask_all(&mut self, height: Height) -> Vec<Opinion> {
-        let servers: Vec<ServerAddr> = self.servers().to_vec();
-        let mut asked = JoinSet::new();
-        for (index, server) in servers.iter().enumerate() {
-            let dial = Arc::new(self.lookup_dial(index, server));
-            asked.spawn(async move { (index, ask(&dial, height).await) });
+        let answers = ask_each(self.dials(), height).await;
+        answers.into_iter().map(|answer| self.opinion(answer)).collect()
+    }
+
+    fn dials(&self) -> Vec<Dial> {
+        let servers = self.servers().iter();
+        servers.map(|server| self.lookup_dial(server)).collect()
+    }
+
+    fn opinion(&mut self, (server, answer): Answered) -> Opinion {
+        if let Ok((_, Some(pin))) = &answer {
+            self.learn_pin(&server, *pin);
         }
-        let mut opinions = Vec::with_capacity(servers.len());
-        while let Some(answered) = asked.join_next().await {
-            let Ok((index, answer)) = answered else { continue };
-            let Some(server) = servers.get(index).cloned() else {
-                continue;
-            };
-            let hash = match answer {
-                Ok((hash, pin)) => {
-                    if let Some(pin) = pin {
-                        self.learn_pin(&server, pin);
-                    }
-                    Ok(hash)
-                }
-                Err(reason) => Err(reason),
-            };
-            opinions.push(Opinion { server, hash });
-        }
-        opinions.sort_by(|one, other| one.server.cmp(&other.server));
-        opinions
+        let hash = answer.map(|(hash, _)| hash);
+        Opinion { server, hash }
     }
 }
 
-async fn ask(dial: &Dial, height: Height) -> Result<(BlockHash, Option<Pin>), String> {
+impl Handle {
+    /// As [`Node::ask_all`], while the node runs.
+    pub async fn ask_all(&self, height: Height) -> Vec<Opinion> {
+        let answers = ask_each(self.with(|node| node.dials()), height).await;
+        self.with(|node| answers.into_iter().map(|answer| node.opinion(answer)).collect())
+    }
+}
+
+/// What a server answered, with what is to be remembered of its certificate.
+type Answered = (ServerAddr, Result<(BlockHash, Option<Pin>), OpinionError>);
+
+async fn ask_each(dials: Vec<Dial>, height: Height) -> Vec<Answered> {
+    let mut asked = JoinSet::new();
+    for dial in dials {
+        asked.spawn(async move {
+            let answer = ask(&dial, height).await;
+            (dial.server, answer)
+        });
+    }
+    let mut answers = asked.join_all().await;
+    answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    answers
+}
+
+async fn ask(dial: &Dial, height: Height) -> Result<(BlockHash, Option<Pin>), OpinionError> {
     let opened = Connection::open(
         &dial.dialer,
         &dial.server,
@@ -64,14 +105,14 @@ async fn ask(dial: &Dial, height: Height) -> Result<(BlockHash, Option<Pin>), St
         Purpose::Lookup,
         dial.limits,
     );
-    let connection = opened.await.map_err(|error| error.to_string())?;
-    let answers = connection.call(vec![Request::Header(height)], TIMEOUT).await;
-    match answers.map_err(|error| error.to_string())?.into_iter().next() {
+    let connection = opened.await?;
+    let answers = connection.call(vec![Request::Header(height)], TIMEOUT).await?;
+    match answers.into_iter().next() {
         Some(Ok(Reply::Header(header))) => {
-            let header = PureHeader::decode(&header).ok_or("server gave no header")?;
+            let header = PureHeader::decode(&header).ok_or(OpinionError::NoHeader)?;
             Ok((header.hash(), connection.identity().pin()))
         }
-        Some(Err(error)) => Err(error.to_string()),
-        Some(Ok(_)) | None => Err("server gave no header".to_owned()),
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(_)) | None => Err(OpinionError::NoHeader),
     }
 }

@@ -11,11 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use super::clock::Clock;
-use super::lookup_link::Dial;
+use crate::chain::Network;
 use crate::electrum::Request;
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
-use crate::net::pool::{Counts, Effect, Event, Pool, Refusal, ServerIndex, Settings, Ticket, Trouble};
-use crate::net::{Connection, ConnectionError, Pin, Purpose, ServerAddr};
+use crate::isolation::{BlindedId, ConnId, IsolationKey};
+use crate::net::pool::{Counts, Effect, Event, FailureKind, Pool, Refusal, ServerIndex, Settings, Ticket};
+use crate::net::{Connection, ConnectionError, Dialer, Limits, Pin, Purpose, ServerAddr};
+use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
 /// How long a server may take to answer a sign of life.
@@ -32,8 +33,8 @@ enum Command {
     },
     Release(Ticket),
     Lied(ConnId),
-    Forget(Option<IsolationId>),
-    Use(IsolationId),
+    Forget(Option<BlindedId>),
+    Use(BlindedId),
 }
 
 /// Where a lookup waits for its connection.
@@ -99,12 +100,12 @@ impl Leases {
     }
 
     /// Forgets an identity, or all of them.
-    pub(super) fn forget(&self, id: Option<IsolationId>) {
+    pub(super) fn forget(&self, id: Option<BlindedId>) {
         self.tell(Command::Forget(id));
     }
 
     /// Says that an identity is in use though it needs no connection.
-    pub(super) fn note_use(&self, id: IsolationId) {
+    pub(super) fn note_use(&self, id: BlindedId) {
         self.tell(Command::Use(id));
     }
 }
@@ -155,6 +156,16 @@ impl Drop for Hold {
     }
 }
 
+/// What it takes to open a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Dial {
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) network: Network,
+    pub(super) server: ServerAddr,
+    pub(super) pin: Option<Pin>,
+    pub(super) limits: Limits,
+}
+
 /// What the pool's driver needs of the node, and tells it.
 pub(super) trait Owner: Send + 'static {
     /// Returns what it takes to open a connection to a server.
@@ -162,7 +173,9 @@ pub(super) trait Owner: Send + 'static {
     /// Remembers a server's certificate.
     fn learn_pin(&self, server: &ServerAddr, pin: Pin);
     /// Drops what is cached for an identity.
-    fn forgotten(&self, id: &IsolationId);
+    fn forgotten(&self, id: &BlindedId);
+    /// Lends what is known of the servers, which the pool acts on and adds to.
+    fn with_reputation<T>(&self, work: impl FnOnce(&mut ServerReputation) -> T) -> T;
     /// Takes the pool's latest figures.
     fn counted(&self, counts: Counts);
 }
@@ -190,11 +203,11 @@ pub(super) struct Connections<O> {
 
 impl<O: Owner> Connections<O> {
     /// Makes the driver.
-    pub(super) fn new(owner: O, servers: usize, settings: Settings, clock: Clock, commands: Commands) -> Self {
+    pub(super) fn new(owner: O, settings: Settings, clock: Clock, commands: Commands) -> Self {
         Self {
             owner,
             clock,
-            pool: Pool::new(servers, settings, rand::random()),
+            pool: Pool::new(settings, rand::random()),
             open: BTreeMap::new(),
             wanted: BTreeMap::new(),
             commands: commands.0,
@@ -253,14 +266,14 @@ impl<O: Owner> Connections<O> {
             }
             Done::Opened(conn, Err(error)) => {
                 tracing::debug!(%error, "a connection for lookups could not be opened");
-                let trouble = trouble(&error);
+                let kind = failure_kind(&error);
                 self.last_failure = Some(error);
-                self.step(Event::OpenFailed(conn, trouble));
+                self.step(Event::OpenFailed(conn, kind));
             }
-            Done::NoServer(conn) => self.step(Event::OpenFailed(conn, Trouble::Useless)),
+            Done::NoServer(conn) => self.step(Event::OpenFailed(conn, FailureKind::Useless)),
             Done::Ended(conn, error) | Done::Pinged(conn, Err(error)) => {
                 if self.open.remove(&conn).is_some() {
-                    self.step(Event::Closed(conn, trouble(&error)));
+                    self.step(Event::Closed(conn, failure_kind(&error)));
                 }
             }
             Done::Pinged(_, Ok(())) => {}
@@ -268,7 +281,10 @@ impl<O: Owner> Connections<O> {
     }
 
     fn step(&mut self, event: Event) {
-        let effects = self.pool.on_event(self.clock.now().steady, event);
+        let now = self.clock.now().steady;
+        let effects = self
+            .owner
+            .with_reputation(|reputation| self.pool.on_event(now, reputation, event));
         self.wake_at = None;
         for effect in effects {
             match effect {
@@ -303,7 +319,6 @@ impl<O: Owner> Connections<O> {
             server,
             pin,
             limits,
-            ..
         }) = self.owner.dial(server.0)
         else {
             self.tasks.spawn(async move { Done::NoServer(conn) });
@@ -340,10 +355,10 @@ impl<O: Owner> Connections<O> {
     }
 }
 
-fn trouble(error: &ConnectionError) -> Trouble {
+fn failure_kind(error: &ConnectionError) -> FailureKind {
     match error {
-        ConnectionError::Dial(error) if error.is_proxys() => Trouble::NoWayOut,
-        error if error.is_permanent() => Trouble::Useless,
-        _ => Trouble::Unreachable,
+        ConnectionError::Dial(error) if error.is_proxys() => FailureKind::NoWayOut,
+        error if error.is_permanent() => FailureKind::Useless,
+        _ => FailureKind::Unreachable,
     }
 }

@@ -5,72 +5,35 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::callers::CacheSettings;
 use super::connections::{Connections, Leases};
-use super::handle::Handle;
-use super::header_sync::{Glimpse, HeaderSync, Stage};
+use super::handle::{Handle, NodeSettings};
+use super::header_sync::{HeaderSyncDriver, Stage, SyncStatus};
 use super::{Node, NodeError};
-use crate::chain::sync::Limits;
-use crate::name::lookup::LookupSettings;
-use crate::net::pool;
+use crate::backoff::Backoff;
+use crate::isolation::BlindedId;
 
-/// The pause before header sync begins anew when no server could be used; doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-
-/// Longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// How a daemon goes about it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DaemonSettings {
-    /// Header sync.
-    pub sync: Limits,
-    /// Connections of lookups.
-    pub pool: pool::Settings,
-    /// Lookups.
-    pub lookup: LookupSettings,
-    /// Most lookups and histories at a time, whether somebody waits for them still or not; more are refused.
-    pub lookups: usize,
-    /// Results that are remembered.
-    pub cache: CacheSettings,
-    /// Whether each request without an isolation ID is an identity of its own. Otherwise all of them are one, as with
-    /// Electrum-NMC.
-    pub anonymous_apart: bool,
-}
-
-impl Default for DaemonSettings {
-    fn default() -> Self {
-        Self {
-            sync: Limits::default(),
-            pool: pool::Settings::default(),
-            lookup: LookupSettings::default(),
-            // As many as JSON-RPC lets callers have at once.
-            lookups: 1024,
-            cache: CacheSettings::default(),
-            anonymous_apart: false,
-        }
-    }
-}
+/// The pauses before header sync begins anew when no server could be used.
+const SYNC_PAUSES: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(30));
 
 /// Runs a node until its fronts end. They get the handle before anything is synchronised, and end when
-/// [`Handle::stopped`] says so.
+/// [`Handle::stopped`] says so. `forgotten` is told of identities that were not used for long.
 ///
 /// # Errors
 ///
 /// [`NodeError::Store`] when headers can't be written.
-pub async fn run_daemon<F>(
+pub async fn run<F>(
     node: Node,
-    settings: &DaemonSettings,
+    settings: &NodeSettings,
+    forgotten: impl Fn(BlindedId) + Send + Sync + 'static,
     fronts: impl FnOnce(Handle) -> F,
 ) -> Result<(), NodeError>
 where
     F: Future<Output = Result<(), NodeError>>,
 {
-    let servers = node.servers().len();
     let clock = node.clock();
     let (leases, commands) = Leases::channel();
-    let handle = Handle::new(node, settings, leases);
-    let connections = Connections::new(handle.clone(), servers, settings.pool, clock, commands);
+    let handle = Handle::new(node, settings, leases, forgotten);
+    let connections = Connections::new(handle.clone(), settings.pool, clock, commands);
     tokio::select! {
         end = keep_synced(handle.clone()) => end,
         never = connections.run() => match never {},
@@ -80,15 +43,15 @@ where
 
 /// Keeps the headers up to date for ever.
 async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     loop {
         let watcher = handle.clone();
-        HeaderSync::run(handle.clone(), handle.settings().sync, |glimpse| {
-            if glimpse.stage == Stage::Synced {
-                pause = FIRST_PAUSE;
+        HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
+            if status.stage == Stage::Synced {
+                failures = 0;
             }
-            let exhausted = glimpse.stage == Stage::Exhausted;
-            note(&watcher, glimpse);
+            let exhausted = status.stage == Stage::Exhausted;
+            note(&watcher, status);
             if exhausted {
                 ControlFlow::Break(())
             } else {
@@ -96,20 +59,21 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
             }
         })
         .await?;
+        let pause = SYNC_PAUSES.pause(failures);
+        failures += 1;
         tracing::warn!("no server gives headers; trying again in {} seconds", pause.as_secs());
         sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
 /// Takes down where header sync stands.
-fn note(handle: &Handle, glimpse: Glimpse) {
-    let Glimpse {
+fn note(handle: &Handle, status: SyncStatus) {
+    let SyncStatus {
         progress,
         stage,
         servers,
         claimed,
-    } = glimpse;
+    } = status;
     let mut state = handle.state();
     state.progress = progress;
     if stage == Stage::Synced && !state.synchronized {
@@ -122,4 +86,6 @@ fn note(handle: &Handle, glimpse: Glimpse) {
         state.node.note_sync(&servers);
     }
     state.servers = servers;
+    drop(state);
+    handle.note_stage(stage, progress);
 }

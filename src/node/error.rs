@@ -59,12 +59,6 @@ pub enum NodeError {
     /// The node was stopped before there was an answer.
     #[error("the node is stopping")]
     Stopped,
-    /// As many lookups as allowed are in work.
-    #[error("{limit} lookups are in work already, which is as many as allowed; try again later")]
-    Busy {
-        /// How many are allowed.
-        limit: usize,
-    },
     /// Header sync has not come to the tip yet.
     #[error("headers are being synchronised: {done} of {total}")]
     Syncing {

@@ -5,47 +5,43 @@ use std::time::Duration;
 
 use bitcoin::BlockHash;
 use bitcoin::pow::Work;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
-use super::callers::{Callers, Found, Key};
 use super::clock::Clock;
-use super::connections::{Leases, Owner};
-use super::daemon::DaemonSettings;
-use super::header_sync::Lend;
-use super::lookup_link::Dial;
-use super::lookups::{self, Way};
-use super::report::ServerResult;
+use super::connections::{Dial, Leases, Owner};
+use super::header_sync::{Lend, Stage};
+use super::lookups::{self, Asker};
+use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
-use crate::chain::sync::Progress;
+use crate::chain::sync::{HeaderSyncLimits, Progress};
 use crate::chain::{Anchor, Height, Params, PureHeader, Tip};
-use crate::isolation::IsolationId;
+use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
 use crate::name::policy::check_tip_age;
 use crate::name::proof::ProvenEntry;
 use crate::name::{NameId, Outcome};
-use crate::net::pool::Counts;
+use crate::net::pool::{self, Counts};
 use crate::net::{Pin, ServerAddr};
+use crate::reputation::ServerReputation;
 
 /// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
 /// but has them to fetch still.
 const HEADER_GRACE: Duration = Duration::from_secs(10);
 
-/// A question for a name.
-#[derive(Clone, Debug)]
-pub struct Question {
+/// What is wanted of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NameRequest {
     /// The name.
     pub name: NameId,
-    /// Who asks; `None` when the caller gave no ID.
-    pub isolation_id: Option<IsolationId>,
     /// Whether an expired value is wanted too, flagged as such.
     pub allow_expired: bool,
-    /// How many servers must answer, where that is more than the node asks for anyway.
-    pub quorum: Option<u8>,
+    /// How many servers must answer.
+    pub quorum: u8,
 }
 
 /// An outcome, and the tip that its ages were counted from.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Proved {
     /// What was found out.
     pub outcome: Outcome,
     /// Our tip at that time.
@@ -75,10 +71,20 @@ pub struct Standing {
     pub uptime: Duration,
 }
 
+/// How a node goes about it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NodeSettings {
+    /// Header sync.
+    pub sync: HeaderSyncLimits,
+    /// Connections of lookups.
+    pub pool: pool::Settings,
+    /// Lookups.
+    pub lookup: LookupSettings,
+}
+
 /// What the node's tasks share. Locked for moments only, never while a task waits.
 pub(super) struct State {
     pub(super) node: Node,
-    pub(super) callers: Callers,
     pub(super) synchronized: bool,
     pub(super) progress: Progress,
     pub(super) servers: Vec<ServerResult>,
@@ -88,19 +94,12 @@ pub(super) struct State {
 pub(super) struct Shared {
     state: Mutex<State>,
     leases: Leases,
-    /// A permit for each lookup in work. A semaphore counts to less than a `usize` can.
-    lookups: Arc<Semaphore>,
     clock: Clock,
-    settings: DaemonSettings,
-    /// What isolation IDs are hashed with, so that memory holds none of them.
-    id_key: [u8; 32],
+    settings: NodeSettings,
+    sync: watch::Sender<(Stage, Progress)>,
     stop: watch::Sender<bool>,
-    forgetting: Mutex<Vec<Forgetting>>,
+    forgotten: Box<dyn Fn(BlindedId) + Send + Sync>,
 }
-
-/// What a front does when an identity is forgotten; `None`: all of them. It is told the identity as
-/// [`Handle::blinded`] returns it.
-type Forgetting = Box<dyn Fn(Option<&IsolationId>) + Send + Sync>;
 
 /// A way to a running node; clones lead to the same one.
 #[derive(Clone)]
@@ -112,17 +111,24 @@ impl std::fmt::Debug for Handle {
     }
 }
 
+const NO_PROGRESS: Progress = Progress {
+    done: 0,
+    total: 0,
+    connections: 0,
+};
+
 impl Handle {
-    pub(super) fn new(node: Node, settings: &DaemonSettings, leases: Leases) -> Self {
+    /// Makes the way to a node. `forgotten` is told of identities that were not used for long.
+    pub(super) fn new(
+        node: Node,
+        settings: &NodeSettings,
+        leases: Leases,
+        forgotten: impl Fn(BlindedId) + Send + Sync + 'static,
+    ) -> Self {
         let clock = node.clock();
         let state = State {
-            callers: Callers::new(settings.cache),
             synchronized: false,
-            progress: Progress {
-                done: 0,
-                total: 0,
-                connections: 0,
-            },
+            progress: NO_PROGRESS,
             servers: Vec::new(),
             counts: Counts::default(),
             node,
@@ -130,12 +136,11 @@ impl Handle {
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             leases,
-            lookups: Arc::new(Semaphore::new(settings.lookups.min(Semaphore::MAX_PERMITS))),
             clock,
             settings: *settings,
-            id_key: rand::random(),
+            sync: watch::Sender::new((Stage::Running, NO_PROGRESS)),
             stop: watch::Sender::new(false),
-            forgetting: Mutex::new(Vec::new()),
+            forgotten: Box::new(forgotten),
         }))
     }
 
@@ -144,8 +149,51 @@ impl Handle {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn settings(&self) -> &DaemonSettings {
+    /// Returns how it goes about it.
+    pub fn settings(&self) -> &NodeSettings {
         &self.0.settings
+    }
+
+    /// Lends the node for as long as a closure runs.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Node) -> T) -> T {
+        work(&mut self.state().node)
+    }
+
+    /// Takes down where header sync stands.
+    pub(super) fn note_stage(&self, stage: Stage, progress: Progress) {
+        self.0.sync.send_replace((stage, progress));
+    }
+
+    /// Waits until the headers are up to date, and tells its progress meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NoServer`] when no server could be used, though the node goes on trying;
+    /// [`NodeError::NotSynchronized`] when what the servers have is too old.
+    pub async fn synced(&self, mut on_progress: impl FnMut(Progress)) -> Result<SyncReport, NodeError> {
+        let mut sync = self.0.sync.subscribe();
+        loop {
+            let (stage, progress) = *sync.borrow_and_update();
+            on_progress(progress);
+            match stage {
+                Stage::Synced => {
+                    let state = self.state();
+                    self.check_fresh(&state)?;
+                    return Ok(SyncReport {
+                        tip: state.node.tree().tip(),
+                        servers: state.servers.clone(),
+                    });
+                }
+                Stage::Exhausted => {
+                    let servers = self.state().servers.clone();
+                    return Err(NodeError::NoServer { servers });
+                }
+                Stage::Running => {}
+            }
+            if sync.changed().await.is_err() {
+                return Err(NodeError::Stopped);
+            }
+        }
     }
 
     /// Returns the network's constants.
@@ -153,127 +201,70 @@ impl Handle {
         self.state().node.tree().params()
     }
 
-    /// Looks a name up under the caller's isolation ID.
+    /// Looks a name up under an identity, over connections that are its own.
     ///
     /// # Errors
     ///
-    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date,
-    /// [`NodeError::Busy`] when it is one lookup too many, else [`NodeError::Lookup`] when it comes to no outcome.
-    pub async fn name_show(&self, question: Question) -> Result<Answer, NodeError> {
-        let Question {
-            name,
-            isolation_id,
-            allow_expired,
-            quorum,
-        } = question;
-        let (id, apart) = self.identity(isolation_id);
-        let key = Key {
-            name,
-            allow_expired,
-            quorum: self.0.settings.lookup.quorum.max(quorum.unwrap_or(0)),
-        };
-        let mut pending = {
-            let mut state = self.state();
-            self.check_ready(&state)?;
-            let (tip, now) = (state.node.tree().tip().hash, self.0.clock.now().steady);
-            match state.callers.find(&id, &key, tip, now) {
-                Found::Answer(answer, tell) => {
-                    if tell {
-                        self.0.leases.note_use(id);
-                    }
-                    return Ok(*answer);
-                }
-                Found::Pending(pending) => pending,
-                Found::Nothing { life } => {
-                    let permit = self.permit().inspect_err(|_| {
-                        // Whoever learns nothing leaves nothing.
-                        state.callers.end(&id, life, &key, None, now);
-                    })?;
-                    let (result, pending) = watch::channel(None);
-                    state.callers.begin(&id, key.clone(), pending.clone());
-                    // In a task of its own: who asked first may leave while others wait for the same.
-                    let node = self.clone();
-                    tokio::spawn(async move {
-                        let answer = node.look_up(&id, &key).await;
-                        let now = node.0.clock.now().steady;
-                        node.state().callers.end(&id, life, &key, answer.as_ref().ok(), now);
-                        if apart {
-                            node.0.leases.forget(Some(id));
-                        }
-                        // Who has the answer may ask again.
-                        drop(permit);
-                        result.send_replace(Some(answer));
-                    });
-                    pending
-                }
-            }
-        };
-        let answer = pending.wait_for(Option::is_some).await;
-        answer
-            .ok()
-            .and_then(|answer| answer.clone())
-            .unwrap_or(Err(NodeError::Stopped))
-    }
-
-    /// Takes one of the places for lookups, which is held until its lookup ends, whoever has left meanwhile.
-    fn permit(&self) -> Result<OwnedSemaphorePermit, NodeError> {
-        let limit = self.0.settings.lookups;
-        let permit = Arc::clone(&self.0.lookups).try_acquire_owned();
-        permit.map_err(|_| NodeError::Busy { limit })
-    }
-
-    async fn look_up(&self, id: &IsolationId, key: &Key) -> Result<Answer, NodeError> {
-        let way = Way::Lease(self.0.leases.clone(), id.clone(), key.quorum > 1);
-        let mut settings: LookupSettings = self.0.settings.lookup;
-        settings.policy.allow_expired = key.allow_expired;
-        settings.quorum = key.quorum;
+    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, else
+    /// [`NodeError::Lookup`] when it comes to no outcome.
+    pub async fn name_show(&self, id: BlindedId, wanted: &NameRequest) -> Result<Proved, NodeError> {
+        self.check_ready()?;
+        let mut settings = self.0.settings.lookup;
+        settings.policy.allow_expired = wanted.allow_expired;
+        settings.quorum = wanted.quorum;
         settings.header_grace = HEADER_GRACE;
-        let outcome = lookups::look_up(self.clone(), &key.name, settings, &way).await?;
+        let asker = self.asker(id, wanted.quorum > 1);
+        let outcome = lookups::look_up(&asker, &wanted.name, settings).await?;
         let state = self.state();
         let tree = state.node.tree();
-        Ok(Answer {
+        Ok(Proved {
             outcome,
             tip: tree.tip(),
             unproved: tree.unproved(),
         })
     }
 
-    /// Returns all operations of a name that can be proved, oldest first, and our tip.
+    /// Returns all operations of a name that can be proved, oldest first, our tip, and how many older operations were left
+    /// out, since they lie below all headers that are kept. Without any operation no server knows one.
     ///
     /// # Errors
     ///
     /// As [`Self::name_show`], with [`NodeError::History`] when no server gives a usable history.
-    pub async fn name_history(&self, question: Question) -> Result<(Vec<ProvenEntry>, Tip), NodeError> {
-        let (id, apart) = self.identity(question.isolation_id);
-        self.check_ready(&self.state())?;
-        let _permit = self.permit()?;
-        let way = Way::Lease(self.0.leases.clone(), id.clone(), false);
-        let history = lookups::history(self.clone(), &question.name, self.0.settings.lookup, &way).await;
-        if apart {
-            self.0.leases.forget(Some(id));
+    pub async fn name_history(
+        &self,
+        id: BlindedId,
+        name: &NameId,
+    ) -> Result<(Vec<ProvenEntry>, Tip, usize), NodeError> {
+        self.check_ready()?;
+        let asker = self.asker(id, false);
+        let (entries, left_out) = lookups::history(&asker, name, self.0.settings.lookup).await?;
+        Ok((entries, self.state().node.tree().tip(), left_out))
+    }
+
+    fn asker(&self, id: BlindedId, distinct_servers: bool) -> Asker {
+        Asker {
+            node: self.clone(),
+            leases: self.0.leases.clone(),
+            id,
+            distinct_servers,
         }
-        let (entries, _) = history?;
-        Ok((entries, self.state().node.tree().tip()))
     }
 
-    /// Returns the identity that a request belongs to, and whether it is for this request alone. Absence is the default
-    /// identity, which an empty ID is too.
-    fn identity(&self, id: Option<IsolationId>) -> (IsolationId, bool) {
-        let given = id.filter(|id| !id.as_bytes().is_empty());
-        let apart = given.is_none() && self.0.settings.anonymous_apart;
-        let key = if apart {
-            rand::random::<[u8; 32]>()
-        } else {
-            self.0.id_key
-        };
-        (given.unwrap_or_default().blinded(&key), apart)
-    }
-
-    fn check_ready(&self, state: &State) -> Result<(), NodeError> {
+    /// Checks that the headers are up to date, so that names can be looked up.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] where they are not.
+    pub fn check_ready(&self) -> Result<(), NodeError> {
+        let state = self.state();
         if !state.synchronized {
             let Progress { done, total, .. } = state.progress;
             return Err(NodeError::Syncing { done, total });
         }
+        self.check_fresh(&state)
+    }
+
+    fn check_fresh(&self, state: &State) -> Result<(), NodeError> {
         let tree = state.node.tree();
         check_tip_age(&tree.tip(), self.0.clock.now().wall, tree.params()).map_err(|reason| {
             NodeError::NotSynchronized {
@@ -281,6 +272,11 @@ impl Handle {
                 servers: state.servers.clone(),
             }
         })
+    }
+
+    /// Says that an identity is in use though it needs no connection.
+    pub fn note_use(&self, id: BlindedId) {
+        self.0.leases.note_use(id);
     }
 
     /// Returns how the node stands.
@@ -296,27 +292,6 @@ impl Handle {
             unproved: state.node.tree().unproved(),
             pool: state.counts,
             uptime,
-        }
-    }
-
-    /// Returns what an identity is known by here, which tells nobody what its ID was.
-    pub fn blinded(&self, id: &IsolationId) -> IsolationId {
-        id.blinded(&self.0.id_key)
-    }
-
-    /// Has a front forget identities along with the node: when a caller asks for it, and when they were not used for
-    /// long. It is told them as [`Self::blinded`] returns them; `None`: all.
-    pub fn forget_along(&self, forget: impl Fn(Option<&IsolationId>) + Send + Sync + 'static) {
-        self.forgetting().push(Box::new(forget));
-    }
-
-    fn forgetting(&self) -> MutexGuard<'_, Vec<Forgetting>> {
-        self.0.forgetting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn forget_in_fronts(&self, id: Option<&IsolationId>) {
-        for forget in self.forgetting().iter() {
-            forget(id);
         }
     }
 
@@ -342,16 +317,9 @@ impl Handle {
         self.state().node.tree().chainwork_at(height)
     }
 
-    /// Forgets an isolation ID: its connections are closed, what is cached for it is dropped. `None` forgets all. No
-    /// lookup that begins after this returns has anything of what was before.
-    pub fn forget(&self, id: Option<IsolationId>) {
-        let id = id.map(|id| self.blinded(&id));
-        // The pool does so as well, but only when its turn comes.
-        match &id {
-            Some(id) => self.state().callers.forget(id),
-            None => self.state().callers.forget_all(),
-        }
-        self.forget_in_fronts(id.as_ref());
+    /// Forgets an identity: its connections are closed, and no lookup that begins after this returns has one of them.
+    /// `None` forgets all.
+    pub fn forget(&self, id: Option<BlindedId>) {
         self.0.leases.forget(id);
     }
 
@@ -377,16 +345,19 @@ impl Owner for Handle {
     fn dial(&self, server: usize) -> Option<Dial> {
         let state = self.state();
         let address = state.node.servers().get(server)?;
-        Some(state.node.lookup_dial(server, address))
+        Some(state.node.lookup_dial(address))
     }
 
     fn learn_pin(&self, server: &ServerAddr, pin: Pin) {
         self.state().node.learn_pin(server, pin);
     }
 
-    fn forgotten(&self, id: &IsolationId) {
-        self.state().callers.forget(id);
-        self.forget_in_fronts(Some(id));
+    fn forgotten(&self, id: &BlindedId) {
+        (self.0.forgotten)(*id);
+    }
+
+    fn with_reputation<T>(&self, work: impl FnOnce(&mut ServerReputation) -> T) -> T {
+        work(self.state().node.reputation_mut())
     }
 
     fn counted(&self, counts: Counts) {

@@ -1,4 +1,4 @@
-//! A connection of header sync: carries the sync machine's questions out and its server's words back.
+//! A connection of header sync: carries the machine's requests out and what its server tells back.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -10,15 +10,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::chain::sync::{Ask, AskId, ClaimedTip, Event, ServerIndex};
+use crate::chain::sync::{ClaimedTip, HeaderRequest, HeaderSyncEvent, LinkError, LinkErrorKind, RequestId};
 use crate::chain::{Height, Network, PureHeader};
 use crate::electrum::exchange::ServerErrorKind;
 use crate::electrum::{AnswerError, HeaderTip, Reply, ReplyError, Request, VersionRange};
 use crate::isolation::ConnId;
 use crate::net::tls::TlsError;
 use crate::net::{Connection, ConnectionError, DialError, Dialer, Limits, Pin, Proxy, Purpose, ServerAddr};
+use crate::reputation::ServerIndex;
 
-/// Questions that may wait for the link; the machine keeps fewer in flight.
+/// Requests that may wait for the link; the machine keeps fewer in flight.
 const QUEUE: usize = 16;
 
 /// Seconds of silence after which a sign of life is sent: servers end sessions after ten minutes without a request.
@@ -26,11 +27,60 @@ const KEEP_ALIVE: RangeInclusive<u64> = 150..=450;
 
 /// What a link tells the driver.
 #[derive(Debug)]
-pub(super) enum Word {
+pub(super) enum LinkEvent {
     /// The server's certificate is to be remembered.
     Pin(ServerIndex, Pin),
-    /// For the sync machine.
-    Event(Event),
+    /// Something for the header sync machine.
+    Sync(HeaderSyncEvent),
+}
+
+/// Why a link was not opened, ended, or brought no headers.
+#[derive(Clone, Debug, thiserror::Error)]
+enum HeaderLinkError {
+    #[error(transparent)]
+    Connection(ConnectionError),
+    /// The server shows another certificate than the one that is pinned.
+    #[error("{error} ({server} in {})", .known_servers.display())]
+    Pin {
+        error: ConnectionError,
+        server: ServerAddr,
+        known_servers: PathBuf,
+    },
+    #[error("server told no tip")]
+    NoTip,
+    #[error(transparent)]
+    Answer(AnswerError),
+    /// The server answered with something else.
+    #[error("server gave no headers")]
+    NoHeaders,
+    /// A server that hangs up has often said why.
+    #[error("{error}, after: {refusal}")]
+    ClosedAfter { error: ConnectionError, refusal: LinkError },
+}
+
+impl HeaderLinkError {
+    /// Says what the machine is to make of it.
+    fn kind(&self) -> LinkErrorKind {
+        let is_permanent = match self {
+            Self::Connection(error) | Self::Pin { error, .. } | Self::ClosedAfter { error, .. } => error.is_permanent(),
+            Self::NoTip => true,
+            Self::Answer(AnswerError::Server(error)) if error.kind() == ServerErrorKind::ExcessiveUsage => {
+                return LinkErrorKind::RateLimited;
+            }
+            Self::Answer(_) | Self::NoHeaders => false,
+        };
+        if is_permanent {
+            LinkErrorKind::Permanent
+        } else {
+            LinkErrorKind::Transient
+        }
+    }
+}
+
+impl From<HeaderLinkError> for LinkError {
+    fn from(error: HeaderLinkError) -> Self {
+        Self::new(error.kind(), error)
+    }
 }
 
 /// What it takes to open a link.
@@ -50,16 +100,17 @@ pub(super) struct Dial {
 }
 
 /// Opens a link in a task of its own. It ends, and its connection with it, when the sender is dropped.
-pub(super) fn open(dial: Dial, words: mpsc::Sender<Word>) -> mpsc::Sender<(AskId, Ask)> {
-    let (sender, asks) = mpsc::channel(QUEUE);
+pub(super) fn open(dial: Dial, events: mpsc::Sender<LinkEvent>) -> mpsc::Sender<(RequestId, HeaderRequest)> {
+    let (sender, requests) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let conn = dial.conn;
         tokio::select! {
-            // Whoever waits for the words is gone, or doesn't want this link any more.
-            () = words.closed() => {}
-            end = run(dial, asks, &words) => {
-                if let Some((reason, permanent)) = end {
-                    let _ = words.send(Word::Event(Event::Closed { conn, reason, permanent })).await;
+            // Whoever waits for the events is gone, or doesn't want this link any more.
+            () = events.closed() => {}
+            end = run(dial, requests, &events) => {
+                if let Some(error) = end {
+                    let closed = HeaderSyncEvent::Closed { conn, error: error.into() };
+                    let _ = events.send(LinkEvent::Sync(closed)).await;
                 }
             }
         }
@@ -68,40 +119,34 @@ pub(super) fn open(dial: Dial, words: mpsc::Sender<Word>) -> mpsc::Sender<(AskId
 }
 
 /// Serves the link until it ends; returns why, unless the driver ended it or was told already.
-async fn run(dial: Dial, asks: mpsc::Receiver<(AskId, Ask)>, words: &mpsc::Sender<Word>) -> Option<(String, bool)> {
-    let (conn, timeout, index) = (dial.conn, dial.timeout, dial.index);
-    let failed = |reason: String, permanent: bool| {
-        Word::Event(Event::DialFailed {
-            server: index,
-            reason,
-            permanent,
-        })
-    };
+async fn run(
+    dial: Dial,
+    requests: mpsc::Receiver<(RequestId, HeaderRequest)>,
+    events: &mpsc::Sender<LinkEvent>,
+) -> Option<HeaderLinkError> {
+    let (conn, timeout, server) = (dial.conn, dial.timeout, dial.index);
+    let failed = |error: LinkError| LinkEvent::Sync(HeaderSyncEvent::DialFailed { server, error });
     let connection = match open_connection(dial).await {
         Ok(connection) => connection,
-        Err((reason, permanent)) => {
-            let _ = words.send(failed(reason, permanent)).await;
+        Err(error) => {
+            let _ = events.send(failed(error)).await;
             return None;
         }
     };
     if let Some(pin) = connection.identity().pin() {
-        words.send(Word::Pin(index, pin)).await.ok()?;
+        events.send(LinkEvent::Pin(server, pin)).await.ok()?;
     }
     let first = connection.tips().borrow_and_update().as_ref().and_then(claimed);
     let Some(tip) = first else {
-        let _ = words.send(failed("server told no tip".to_owned(), true)).await;
+        let _ = events.send(failed(HeaderLinkError::NoTip.into())).await;
         return None;
     };
-    let connected = Event::Connected {
-        server: index,
-        conn,
-        tip,
-    };
-    words.send(Word::Event(connected)).await.ok()?;
-    serve(Arc::new(connection), conn, timeout, asks, words).await
+    let connected = HeaderSyncEvent::Connected { server, conn, tip };
+    events.send(LinkEvent::Sync(connected)).await.ok()?;
+    serve(Arc::new(connection), conn, timeout, requests, events).await
 }
 
-async fn open_connection(dial: Dial) -> Result<Connection, (String, bool)> {
+async fn open_connection(dial: Dial) -> Result<Connection, LinkError> {
     let versions = VersionRange::ALL;
     let purpose = Purpose::Sync { versions };
     let server = &dial.server;
@@ -109,24 +154,32 @@ async fn open_connection(dial: Dial) -> Result<Connection, (String, bool)> {
     opened.map_err(|error| {
         // Without a proxy there is but one way, and it was tried.
         let direct = *dial.dialer.proxy() == Proxy::Direct && matches!(error, ConnectionError::Dial(_));
-        let reason = match &error {
+        let error = match &error {
             ConnectionError::Dial(DialError::Tls(TlsError::PinChanged { .. } | TlsError::AuthorityLost { .. })) => {
-                format!("{error} ({server} in {})", dial.known_servers.display())
+                HeaderLinkError::Pin {
+                    error,
+                    server: server.clone(),
+                    known_servers: dial.known_servers,
+                }
             }
-            _ => error.to_string(),
+            _ => HeaderLinkError::Connection(error),
         };
-        (reason, direct || error.is_permanent())
+        if direct {
+            LinkError::new(LinkErrorKind::Permanent, error)
+        } else {
+            error.into()
+        }
     })
 }
 
-/// Carries questions and tips until the connection ends; returns why, unless the driver ended it.
+/// Carries requests and tips until the connection ends; returns why, unless the driver ended it.
 async fn serve(
     connection: Arc<Connection>,
     conn: ConnId,
     timeout: Duration,
-    mut asks: mpsc::Receiver<(AskId, Ask)>,
-    words: &mpsc::Sender<Word>,
-) -> Option<(String, bool)> {
+    mut requests: mpsc::Receiver<(RequestId, HeaderRequest)>,
+    events: &mpsc::Sender<LinkEvent>,
+) -> Option<HeaderLinkError> {
     let mut tips = connection.tips();
     tips.mark_changed();
     let mut calls = JoinSet::new();
@@ -138,18 +191,18 @@ async fn serve(
                 let connection = Arc::clone(&connection);
                 calls.spawn(async move { connection.call(vec![Request::Ping], timeout).await.map(|_| None) });
             }
-            ask = asks.recv() => {
-                let (id, ask) = ask?;
+            request = requests.recv() => {
+                let (id, request) = request?;
                 let connection = Arc::clone(&connection);
-                calls.spawn(async move { answer(&connection, conn, id, ask, timeout).await.map(Some) });
+                calls.spawn(async move { answer(&connection, conn, id, request, timeout).await.map(Some) });
             }
             Some(answered) = calls.join_next() => {
                 match answered.ok()? {
                     Ok(Some(event)) => {
-                        if let Event::Refused { reason, .. } = &event {
-                            refusal = Some(reason.clone());
+                        if let HeaderSyncEvent::Refused { error, .. } = &event {
+                            refusal = Some(error.clone());
                         }
-                        words.send(Word::Event(event)).await.ok()?;
+                        events.send(LinkEvent::Sync(event)).await.ok()?;
                     }
                     Ok(None) => {}
                     Err(error) => break error,
@@ -161,7 +214,8 @@ async fn serve(
                 }
                 let tip = tips.borrow_and_update().as_ref().and_then(claimed);
                 if let Some(tip) = tip {
-                    words.send(Word::Event(Event::TipClaimed { conn, tip })).await.ok()?;
+                    let claimed = HeaderSyncEvent::TipClaimed { conn, tip };
+                    events.send(LinkEvent::Sync(claimed)).await.ok()?;
                 }
             }
             error = connection.closed() => break error,
@@ -169,15 +223,14 @@ async fn serve(
     };
     // A server that hangs up has often said why; its last words may still wait to be taken.
     while let Some(answered) = calls.join_next().await {
-        if let Ok(Ok(Some(Event::Refused { reason, .. }))) = answered {
-            refusal = Some(reason);
+        if let Ok(Ok(Some(HeaderSyncEvent::Refused { error, .. }))) = answered {
+            refusal = Some(error);
         }
     }
-    let reason = match refusal {
-        Some(reason) => format!("{error}, after: {reason}"),
-        None => error.to_string(),
-    };
-    Some((reason, error.is_permanent()))
+    Some(match refusal {
+        Some(refusal) => HeaderLinkError::ClosedAfter { error, refusal },
+        None => HeaderLinkError::Connection(error),
+    })
 }
 
 fn claimed(tip: &HeaderTip) -> Option<ClaimedTip> {
@@ -191,17 +244,17 @@ fn claimed(tip: &HeaderTip) -> Option<ClaimedTip> {
 async fn answer(
     connection: &Connection,
     conn: ConnId,
-    id: AskId,
-    ask: Ask,
+    id: RequestId,
+    request: HeaderRequest,
     timeout: Duration,
-) -> Result<Event, ConnectionError> {
-    let (start, count, cp_height) = match ask {
-        Ask::Full { start, count } => (start, count, 0),
-        Ask::Truncated { .. } if !connection.version().protocol.has_truncated_headers() => {
-            return Ok(Event::WronglyCut { conn, ask: id });
+) -> Result<HeaderSyncEvent, ConnectionError> {
+    let (start, count, cp_height) = match request {
+        HeaderRequest::Full { start, count } => (start, count, 0),
+        HeaderRequest::Truncated { .. } if !connection.version().protocol.has_truncated_headers() => {
+            return Ok(HeaderSyncEvent::WronglyCut { conn, request: id });
         }
-        Ask::Truncated { start, count, under } => (start, count, under),
-        Ask::Scattered(heights) => return scattered(connection, conn, id, &heights, timeout).await,
+        HeaderRequest::Truncated { start, count, under } => (start, count, under),
+        HeaderRequest::Scattered(heights) => return scattered(connection, conn, id, &heights, timeout).await,
     };
     let request = Request::Headers {
         start,
@@ -210,16 +263,16 @@ async fn answer(
     };
     let answer = connection.call(vec![request], timeout).await?.into_iter().next();
     Ok(match answer {
-        Some(Ok(Reply::Headers(chunk))) => Event::Headers {
+        Some(Ok(Reply::Headers(chunk))) => HeaderSyncEvent::Headers {
             conn,
-            ask: id,
+            request: id,
             count: chunk.count,
             bytes: chunk.bytes,
         },
         Some(Err(AnswerError::Reply(ReplyError::WronglyCut { .. } | ReplyError::CountMismatch { .. })))
             if cp_height > 0 =>
         {
-            Event::WronglyCut { conn, ask: id }
+            HeaderSyncEvent::WronglyCut { conn, request: id }
         }
         answer => refused(conn, id, answer.and_then(Result::err)),
     })
@@ -229,10 +282,10 @@ async fn answer(
 async fn scattered(
     connection: &Connection,
     conn: ConnId,
-    id: AskId,
+    id: RequestId,
     heights: &[Height],
     timeout: Duration,
-) -> Result<Event, ConnectionError> {
+) -> Result<HeaderSyncEvent, ConnectionError> {
     let requests = heights.iter().map(|height| Request::Header(*height));
     let mut headers = Vec::with_capacity(heights.len());
     for answer in connection.call(requests.collect(), timeout).await? {
@@ -241,19 +294,14 @@ async fn scattered(
             answer => return Ok(refused(conn, id, answer.err())),
         }
     }
-    Ok(Event::Scattered { conn, ask: id, headers })
+    Ok(HeaderSyncEvent::Scattered {
+        conn,
+        request: id,
+        headers,
+    })
 }
 
-fn refused(conn: ConnId, ask: AskId, error: Option<AnswerError>) -> Event {
-    let overdrawn = matches!(
-        &error,
-        Some(AnswerError::Server(error)) if error.kind() == ServerErrorKind::ExcessiveUsage
-    );
-    let reason = error.map_or("server gave no headers".to_owned(), |error| error.to_string());
-    Event::Refused {
-        conn,
-        ask,
-        reason,
-        overdrawn,
-    }
+fn refused(conn: ConnId, request: RequestId, error: Option<AnswerError>) -> HeaderSyncEvent {
+    let error = error.map_or(HeaderLinkError::NoHeaders, HeaderLinkError::Answer).into();
+    HeaderSyncEvent::Refused { conn, request, error }
 }

@@ -1,4 +1,4 @@
-//! Carries out the effects of the sync machine: dials, asks, writes.
+//! Carries out the effects of the header sync machine: dials, sends, writes.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -9,15 +9,18 @@ use tokio::time::sleep_until;
 
 use super::NodeError;
 use super::clock::Clock;
-use super::header_link::{self, Dial, Word};
+use super::header_link::{self, Dial, LinkEvent};
 use super::report::ServerResult;
 use super::run::Node;
 use crate::chain::Height;
-use crate::chain::sync::{Ask, AskId, Effect, Event, Limits, Progress, ServerIndex, Sync};
+use crate::chain::sync::{
+    HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId,
+};
 use crate::isolation::ConnId;
+use crate::reputation::ServerIndex;
 use crate::time::Moment;
 
-/// Words that may wait for the driver. Links wait when it is busy, and their servers with them.
+/// Events that may wait for the driver. Links wait when it is busy, and their servers with them.
 const QUEUE: usize = 64;
 
 /// How much longer than the machine a link waits for a reply: the machine decides what that means.
@@ -26,12 +29,6 @@ const LINK_GRACE: Duration = Duration::from_secs(30);
 /// Lends the node for as long as a closure runs: a command has it for itself, the daemon's tasks share it.
 pub(super) trait Lend {
     fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T;
-}
-
-impl Lend for &mut Node {
-    fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T {
-        work(self)
-    }
 }
 
 /// Where a sync stands.
@@ -46,7 +43,7 @@ pub(super) enum Stage {
 }
 
 /// What a sync tells after each step.
-pub(super) struct Glimpse {
+pub(super) struct SyncStatus {
     pub(super) progress: Progress,
     pub(super) stage: Stage,
     pub(super) servers: Vec<ServerResult>,
@@ -54,67 +51,72 @@ pub(super) struct Glimpse {
     pub(super) claimed: Option<Height>,
 }
 
-pub(super) struct HeaderSync<L> {
+/// Drives the header sync machine: brings it what its links tell, and carries out what it decides.
+pub(super) struct HeaderSyncDriver<L> {
     lend: L,
     clock: Clock,
-    machine: Sync,
-    limits: Limits,
-    links: BTreeMap<ConnId, mpsc::Sender<(AskId, Ask)>>,
-    words: mpsc::Sender<Word>,
+    /// Boxed, so that the futures around it stay small.
+    machine: Box<HeaderSync>,
+    limits: HeaderSyncLimits,
+    links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
+    events: mpsc::Sender<LinkEvent>,
     wake_at: Option<Moment>,
     stage: Stage,
 }
 
-impl<L: Lend> HeaderSync<L> {
+impl<L: Lend> HeaderSyncDriver<L> {
     /// Brings the node's headers up to date and keeps them so, until the watcher, which is told after each step, breaks
     /// off.
     pub(super) async fn run(
         mut lend: L,
-        limits: Limits,
-        mut watch: impl FnMut(Glimpse) -> ControlFlow<()>,
+        limits: HeaderSyncLimits,
+        mut watch: impl FnMut(SyncStatus) -> ControlFlow<()>,
     ) -> Result<(), NodeError> {
-        let (words, mut inbox) = mpsc::channel(QUEUE);
-        let (servers, clock) = lend.with(|node| (node.servers().len(), node.clock()));
+        let (events, mut inbox) = mpsc::channel(QUEUE);
+        let (servers, clock) = lend.with(|node| {
+            node.reputation_mut().header_sync_mut().begin();
+            (node.servers().len(), node.clock())
+        });
         let mut sync = Self {
             lend,
             clock,
-            machine: Sync::new(servers, limits, rand::random()),
+            machine: Box::new(HeaderSync::new(servers, limits, rand::random())),
             limits,
             links: BTreeMap::new(),
-            words,
+            events,
             wake_at: None,
             stage: Stage::Running,
         };
-        sync.step(Event::Tick)?;
+        sync.step(HeaderSyncEvent::Tick)?;
         loop {
-            if watch(sync.glimpse()).is_break() {
+            if watch(sync.status()).is_break() {
                 return Ok(());
             }
-            let wake = sync.wake_at.unwrap_or(sync.clock.now().steady + limits.ask_timeout);
-            let word = tokio::select! {
-                word = inbox.recv() => word,
+            let wake = sync.wake_at.unwrap_or(sync.clock.now().steady + limits.request_timeout);
+            let told = tokio::select! {
+                told = inbox.recv() => told,
                 () = sleep_until(sync.clock.instant(wake)) => None,
             };
-            match word {
-                Some(Word::Pin(index, pin)) => sync.lend.with(|node| {
+            match told {
+                Some(LinkEvent::Pin(index, pin)) => sync.lend.with(|node| {
                     if let Some(server) = node.servers().get(index.0).cloned() {
                         node.learn_pin(&server, pin);
                     }
                 }),
-                Some(Word::Event(event)) => {
-                    if let Event::Closed { conn, .. } = &event {
+                Some(LinkEvent::Sync(event)) => {
+                    if let HeaderSyncEvent::Closed { conn, .. } = &event {
                         sync.links.remove(conn);
                     }
                     sync.step(event)?;
                 }
-                None => sync.step(Event::Tick)?,
+                None => sync.step(HeaderSyncEvent::Tick)?,
             }
         }
     }
 
-    fn glimpse(&mut self) -> Glimpse {
+    fn status(&mut self) -> SyncStatus {
         let machine = &self.machine;
-        self.lend.with(|node| Glimpse {
+        self.lend.with(|node| SyncStatus {
             progress: machine.progress(node.tree()),
             stage: self.stage,
             servers: node
@@ -127,44 +129,45 @@ impl<L: Lend> HeaderSync<L> {
         })
     }
 
-    fn step(&mut self, event: Event) -> Result<(), NodeError> {
+    fn step(&mut self, event: HeaderSyncEvent) -> Result<(), NodeError> {
         let now = self.clock.now();
         let machine = &mut self.machine;
         let (effects, lowest) = self.lend.with(|node| {
             let lowest = node.tree().lowest();
-            (machine.on_event(node.tree_mut(), now, event), lowest)
+            let (tree, reputation) = node.header_sync_state();
+            (machine.on_event(tree, reputation, now, event), lowest)
         });
         self.wake_at = None;
         for effect in effects {
             match effect {
-                Effect::Dial(server) => self.dial(server),
-                Effect::Ask { conn, id, ask } => {
+                HeaderSyncEffect::Dial(server) => self.dial(server),
+                HeaderSyncEffect::Send { conn, id, request } => {
                     // A link that is gone, or so slow that its queue is full, shows as a reply that never comes.
                     if let Some(link) = self.links.get(&conn) {
-                        let _ = link.try_send((id, ask));
+                        let _ = link.try_send((id, request));
                     }
                 }
-                Effect::Close(conn) => drop(self.links.remove(&conn)),
-                Effect::StoreForward { from } => {
+                HeaderSyncEffect::Close(conn) => drop(self.links.remove(&conn)),
+                HeaderSyncEffect::StoreForward { from } => {
                     self.stage = Stage::Running;
                     self.lend.with(|node| node.store_headers(from, Height::MAX))?;
                 }
-                Effect::StoreProved { heights } => self.lend.with(|node| node.store_proved(&heights))?,
-                Effect::StoreBackward { from } => self.lend.with(|node| {
+                HeaderSyncEffect::StoreProved { heights } => self.lend.with(|node| node.store_proved(&heights))?,
+                HeaderSyncEffect::StoreBackward { from } => self.lend.with(|node| {
                     let anchor = node.tree().anchor().height;
                     let to = lowest.map_or(anchor, |lowest| lowest.saturating_sub(1));
                     node.store_headers(from, to)
                 })?,
-                Effect::WakeAt(at) => self.wake_at = Some(at),
-                Effect::Synced => self.stage = Stage::Synced,
-                Effect::Exhausted => self.stage = Stage::Exhausted,
+                HeaderSyncEffect::WakeAt(at) => self.wake_at = Some(at),
+                HeaderSyncEffect::Synced => self.stage = Stage::Synced,
+                HeaderSyncEffect::Exhausted => self.stage = Stage::Exhausted,
             }
         }
         Ok(())
     }
 
     fn dial(&mut self, index: ServerIndex) {
-        let timeout = self.limits.ask_timeout + LINK_GRACE;
+        let timeout = self.limits.request_timeout + LINK_GRACE;
         let dial = self.lend.with(|node| {
             let server = node.servers().get(index.0).cloned()?;
             Some(Dial {
@@ -181,7 +184,7 @@ impl<L: Lend> HeaderSync<L> {
         });
         if let Some(dial) = dial {
             let conn = dial.conn;
-            self.links.insert(conn, header_link::open(dial, self.words.clone()));
+            self.links.insert(conn, header_link::open(dial, self.events.clone()));
         }
     }
 }

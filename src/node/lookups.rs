@@ -1,18 +1,17 @@
 //! Carries out the effects of lookups.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bitcoin::Txid;
-use rand::seq::SliceRandom;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::connections::Leases;
-use super::header_sync::Lend;
-use super::lookup_link::{self, Dial, Source, Word};
-use super::{Node, NodeError};
+use super::lookup_link::{self, LinkEvent};
+use super::{Handle, Node, NodeError};
 use crate::chain::Height;
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::name::lookup::{Ask, Attempt, Effect, Event, Lookup, LookupError, LookupSettings};
 use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
@@ -21,119 +20,43 @@ use crate::net::ServerAddr;
 /// Transactions of a history that are asked for in one go.
 const HISTORY_FLIGHT: usize = 100;
 
-impl Node {
-    /// Looks a name up, each attempt over a connection of its own.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::Lookup`] when it comes to no outcome.
-    pub async fn name_show(&mut self, name: &NameId, settings: LookupSettings) -> Result<Outcome, NodeError> {
-        let way = Way::Dial(self.lookup_servers());
-        look_up(self, name, settings, &way).await
-    }
-
-    /// Fetches all operations of a name, oldest first, each proved to be in a block. Tells also how many older ones
-    /// were left out, since they lie below all headers that are kept. Empty when no server knows any operation.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::History`] when no server gives it.
-    pub async fn name_history(
-        &mut self,
-        name: &NameId,
-        settings: LookupSettings,
-    ) -> Result<(Vec<ProvenEntry>, usize), NodeError> {
-        let way = Way::Dial(self.lookup_servers());
-        history(self, name, settings, &way).await
-    }
-
-    /// Returns the servers to look up at, in the order of attempts: those that sync got on with first, liars never
-    /// while there are others.
-    fn lookup_servers(&self) -> Vec<ServerAddr> {
-        let mut servers = self.servers().to_vec();
-        servers.shuffle(&mut rand::rng());
-        servers.sort_by_key(|server| !self.good.contains(server));
-        let honest: Vec<ServerAddr> = servers
-            .iter()
-            .filter(|server| !self.liars.contains(server))
-            .cloned()
-            .collect();
-        if honest.is_empty() { servers } else { honest }
-    }
-
-    /// Returns what it takes to open a connection for lookups to a server, which `index` stands for.
-    pub(super) fn lookup_dial(&self, index: usize, server: &ServerAddr) -> Dial {
-        Dial {
-            dialer: self.dialer(),
-            network: self.tree().params().network,
-            index,
-            server: server.clone(),
-            pin: self.pin(server),
-            limits: self.connection_limits(),
-        }
-    }
+/// Whose connections a lookup's attempts have, and from where.
+pub(super) struct Asker {
+    pub(super) node: Handle,
+    pub(super) leases: Leases,
+    pub(super) id: BlindedId,
+    /// Whether each attempt must ask another server.
+    pub(super) distinct_servers: bool,
 }
 
-/// How the attempts of a lookup get their connections.
-pub(super) enum Way {
-    /// Each opens one, to these servers in turn.
-    Dial(Vec<ServerAddr>),
-    /// Each has that of its isolation key; the flag says whether each must ask another server.
-    Lease(Leases, IsolationId, bool),
-}
-
-impl Way {
-    fn source(&self, node: &Node, attempt: Attempt) -> Option<Source> {
-        match self {
-            Self::Dial(servers) => {
-                let index = usize::from(attempt) % servers.len().max(1);
-                servers
-                    .get(index)
-                    .map(|server| Source::Dial(Box::new(node.lookup_dial(index, server))))
-            }
-            Self::Lease(leases, id, apart) => {
-                let id = id.clone();
-                Some(Source::Lease(leases.clone(), IsolationKey { id, attempt }, *apart))
-            }
-        }
-    }
-
-    /// Returns how many servers there are to choose from.
-    fn servers(&self, node: &Node) -> usize {
-        match self {
-            Self::Dial(servers) => servers.len(),
-            Self::Lease(..) => node.servers().len(),
-        }
+impl Asker {
+    /// Opens a link for an attempt, over the connection of its isolation key.
+    fn link(&self, attempt: Attempt, timeout: Duration, events: mpsc::Sender<LinkEvent>) -> mpsc::Sender<Ask> {
+        let key = IsolationKey { id: self.id, attempt };
+        lookup_link::open(self.leases.clone(), key, self.distinct_servers, timeout, events)
     }
 }
 
 /// Looks a name up.
-pub(super) async fn look_up(
-    mut lend: impl Lend,
-    name: &NameId,
-    settings: LookupSettings,
-    way: &Way,
-) -> Result<Outcome, NodeError> {
-    let (clock, servers, claimed) = lend.with(|node| (node.clock(), way.servers(node), node.claimed_height));
+pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettings) -> Result<Outcome, NodeError> {
+    let handle = &asker.node;
+    let (clock, servers, claimed) = handle.with(|node| (node.clock(), node.servers().len(), node.claimed_height));
     if servers == 0 {
         return Err(NodeError::NoServer { servers: Vec::new() });
     }
     let mut lookup = Lookup::new(name.clone(), settings, claimed, servers);
-    let (words, mut inbox) = mpsc::channel(usize::from(settings.attempts.max(settings.quorum)) * 4);
+    let (events, mut inbox) = mpsc::channel(usize::from(settings.attempts.max(settings.quorum)) * 4);
     let mut links: BTreeMap<Attempt, mpsc::Sender<Ask>> = BTreeMap::new();
-    let mut servers: BTreeMap<Attempt, (ServerAddr, Option<ConnId>)> = BTreeMap::new();
+    let mut servers: BTreeMap<Attempt, (ServerAddr, ConnId)> = BTreeMap::new();
     let mut event = Event::Start;
     loop {
         let mut wake_at = None;
-        for effect in lend.with(|node| lookup.on_event(clock.now().steady, node.tree(), event)) {
+        for effect in handle.with(|node| lookup.on_event(clock.now().steady, node.tree(), event)) {
             match effect {
                 Effect::Ask { attempt, ask } => {
-                    let Some(source) = lend.with(|node| way.source(node, attempt)) else {
-                        continue;
-                    };
                     let link = links
                         .entry(attempt)
-                        .or_insert_with(|| lookup_link::open(source, attempt, settings.attempt_timeout, words.clone()));
+                        .or_insert_with(|| asker.link(attempt, settings.attempt_timeout, events.clone()));
                     // The queue has room for what one attempt asks; a link that is gone says so by itself.
                     let _ = link.try_send(ask);
                 }
@@ -142,10 +65,7 @@ pub(super) async fn look_up(
                     if let Some((server, conn)) = servers.remove(&attempt) {
                         // Heights of operations would help to guess the name.
                         tracing::warn!(%server, "a server {}", fault.summary());
-                        if let (Way::Lease(leases, ..), Some(conn)) = (way, conn) {
-                            leases.lied(conn);
-                        }
-                        lend.with(|node| node.liars.insert(server));
+                        asker.leases.lied(conn);
                     }
                 }
                 Effect::Abandon(attempt) => drop(links.remove(&attempt)),
@@ -155,13 +75,10 @@ pub(super) async fn look_up(
         }
         let wake = wake_at.unwrap_or(clock.now().steady + settings.attempt_timeout);
         event = tokio::select! {
-            Some(word) = inbox.recv() => match word {
-                Word::Event(event) => event,
-                Word::Connected { attempt, server, index, leased, pin } => {
-                    if let Some(pin) = pin {
-                        lend.with(|node| node.learn_pin(&server, pin));
-                    }
-                    servers.insert(attempt, (server, leased));
+            Some(event) = inbox.recv() => match event {
+                LinkEvent::Lookup(event) => event,
+                LinkEvent::Connected { attempt, server, index, conn } => {
+                    servers.insert(attempt, (server, conn));
                     Event::Assigned { attempt, server: index }
                 }
             },
@@ -172,20 +89,16 @@ pub(super) async fn look_up(
 
 /// Fetches a name's history.
 pub(super) async fn history(
-    mut lend: impl Lend,
+    asker: &Asker,
     name: &NameId,
     settings: LookupSettings,
-    way: &Way,
 ) -> Result<(Vec<ProvenEntry>, usize), NodeError> {
     let mut reasons = Vec::new();
     let mut denied = false;
     for attempt in 0..settings.attempts.max(1) {
-        let Some(source) = lend.with(|node| way.source(node, attempt)) else {
-            break;
-        };
-        let (words, mut inbox) = mpsc::channel(4);
-        let link = lookup_link::open(source, attempt, settings.attempt_timeout, words);
-        match history_over(&mut lend, name, &link, &mut inbox).await {
+        let (events, mut inbox) = mpsc::channel(4);
+        let link = asker.link(attempt, settings.attempt_timeout, events);
+        match history_over(&asker.node, name, &link, &mut inbox).await {
             Ok((entries, 0)) if entries.is_empty() => denied = true,
             Ok(found) => return Ok(found),
             Err(NodeError::History { reasons: why }) => reasons.extend(why),
@@ -203,18 +116,18 @@ pub(super) async fn history(
 }
 
 async fn history_over(
-    lend: &mut impl Lend,
+    node: &Handle,
     name: &NameId,
     link: &mpsc::Sender<Ask>,
-    inbox: &mut mpsc::Receiver<Word>,
+    inbox: &mut mpsc::Receiver<LinkEvent>,
 ) -> Result<(Vec<ProvenEntry>, usize), NodeError> {
     let failed = |reason: &str| NodeError::History {
         reasons: vec![reason.to_owned()],
     };
-    let Event::History { entries, .. } = ask(lend, link, inbox, Ask::History(name.scripthash())).await? else {
+    let Event::History { entries, .. } = ask(link, inbox, Ask::History(name.scripthash())).await? else {
         return Err(failed("server gave no history"));
     };
-    let lowest = lend.with(|node| node.tree().lowest()).unwrap_or_default();
+    let lowest = node.with(|node| node.tree().lowest()).unwrap_or_default();
     let kept: Vec<(Txid, Height)> = entries
         .iter()
         .copied()
@@ -222,7 +135,7 @@ async fn history_over(
         .collect();
     let mut proven = Vec::with_capacity(kept.len());
     for wanted in kept.chunks(HISTORY_FLIGHT) {
-        let Event::Transactions { links, .. } = ask(lend, link, inbox, Ask::Transactions(wanted.to_vec())).await?
+        let Event::Transactions { links, .. } = ask(link, inbox, Ask::Transactions(wanted.to_vec())).await?
         else {
             return Err(failed("server gave no transactions"));
         };
@@ -230,7 +143,7 @@ async fn history_over(
             return Err(failed("server gave other transactions"));
         }
         for (link, (txid, height)) in links.iter().zip(wanted) {
-            let entry = lend.with(|node| prove(node, name, link, *txid));
+            let entry = node.with(|node| prove(node, name, link, *txid));
             proven.push(entry.map_err(|source| NodeError::HistoryEntry {
                 height: *height,
                 source,
@@ -241,26 +154,21 @@ async fn history_over(
 }
 
 async fn ask(
-    lend: &mut impl Lend,
     link: &mpsc::Sender<Ask>,
-    inbox: &mut mpsc::Receiver<Word>,
+    inbox: &mut mpsc::Receiver<LinkEvent>,
     ask: Ask,
 ) -> Result<Event, NodeError> {
     let failed = |reason: String| NodeError::History { reasons: vec![reason] };
     link.try_send(ask).map_err(|error| failed(error.to_string()))?;
     loop {
         match inbox.recv().await {
-            Some(Word::Connected { server, pin, .. }) => {
-                if let Some(pin) = pin {
-                    lend.with(|node| node.learn_pin(&server, pin));
-                }
-            }
-            Some(Word::Event(Event::Failed { reason, .. })) => return Err(failed(reason)),
-            Some(Word::Event(Event::Unreachable { reason, .. })) => {
+            Some(LinkEvent::Connected { .. }) => {}
+            Some(LinkEvent::Lookup(Event::Failed { reason, .. })) => return Err(failed(reason)),
+            Some(LinkEvent::Lookup(Event::Unreachable { reason, .. })) => {
                 let reasons = vec![reason];
                 return Err(LookupError::Unreachable { reasons }.into());
             }
-            Some(Word::Event(event)) => return Ok(event),
+            Some(LinkEvent::Lookup(event)) => return Ok(event),
             None => return Err(failed("connection ended".to_owned())),
         }
     }

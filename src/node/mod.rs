@@ -1,11 +1,10 @@
 //! The owner of state: header tree, header store, known servers. Clock, entropy and files enter here.
 //!
 //! [`Node`] opens a data folder, brings the headers up to date ([`Node::sync`]) and looks names up
-//! ([`Node::name_show`]). The decisions are made by the machines [`crate::chain::sync::Sync`] and
+//! ([`Node::name_show`]). The decisions are made by the machines [`crate::chain::sync::HeaderSync`] and
 //! [`crate::name::lookup::Lookup`]; this folder carries their effects out.
 
 mod anchor_check;
-mod callers;
 mod clock;
 mod connections;
 mod daemon;
@@ -19,14 +18,15 @@ mod lookup_link;
 mod lookups;
 mod report;
 mod run;
+mod status;
 mod store;
 
-pub use anchor_check::Opinion;
-pub use callers::CacheSettings;
+pub use anchor_check::{Opinion, OpinionError};
 pub use clock::Clock;
-pub use daemon::{DaemonSettings, run_daemon};
+pub use daemon::run;
 pub use error::NodeError;
-pub use handle::{Answer, Handle, Question, Standing};
-pub use report::{ServerResult, SyncReport};
+pub use handle::{Handle, NameRequest, NodeSettings, Proved, Standing};
+pub use report::{ServerResult, ServerStanding, SyncReport};
+pub use status::{AnchorExportError, AnchorStatus, EXPORT_DEPTH, Status};
 pub use run::{Node, NodeConfig};
 pub use store::{HeaderStore, Rebuilt, StoreError, panic_is_guarded};

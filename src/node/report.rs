@@ -11,7 +11,10 @@ use crate::net::ServerAddr;
 pub struct ServerResult {
     /// `HOST:PORT:t` or `HOST:PORT:s`.
     pub address: String,
-    /// In words.
+    /// What is to be thought of it. Files of earlier versions don't say.
+    #[serde(default)]
+    pub state: ServerStanding,
+    /// The same in words, with the reason.
     pub result: String,
     /// The height of the tip that it claimed.
     pub claimed_height: Option<Height>,
@@ -19,25 +22,44 @@ pub struct ServerResult {
     pub headers: u64,
 }
 
-/// The result of a server that there is nothing to say against.
-const GOOD: &str = "ok";
+/// What is to be thought of a server after a sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServerStanding {
+    /// It could be used and broke no rule.
+    Good,
+    /// There were enough others.
+    NotAsked,
+    /// It was still being dialed when the sync ended.
+    NotReached,
+    /// It was not reached, or closed, or did not answer, which may go better the next time.
+    Closed,
+    /// It broke a rule, or can't be used at all.
+    Faulty,
+    /// It is not known, since another version wrote it down.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
 
 impl ServerResult {
     /// Says whether the server could be used and broke no rule.
     pub fn is_good(&self) -> bool {
-        self.result == GOOD
+        self.state == ServerStanding::Good
     }
 
     pub(super) fn new(address: &ServerAddr, report: &ServerReport) -> Self {
-        let result = match &report.state {
-            ServerState::Unused => "not asked".to_owned(),
-            ServerState::Dialing => "not reached in time".to_owned(),
-            ServerState::Connected | ServerState::Rested => GOOD.to_owned(),
-            ServerState::Closed(reason) => reason.clone(),
-            ServerState::Faulty(fault) => format!("left: {fault}"),
+        let (state, result) = match &report.state {
+            ServerState::Unused => (ServerStanding::NotAsked, "not asked".to_owned()),
+            ServerState::Dialing => (ServerStanding::NotReached, "not reached in time".to_owned()),
+            ServerState::Connected | ServerState::Rested => (ServerStanding::Good, "ok".to_owned()),
+            ServerState::Closed(reason) => (ServerStanding::Closed, reason.to_string()),
+            ServerState::Faulty(fault) => (ServerStanding::Faulty, format!("left: {fault}")),
         };
         Self {
             address: address.to_string(),
+            state,
             result,
             claimed_height: report.claimed.map(|tip| tip.height),
             headers: report.headers,
@@ -52,4 +74,51 @@ pub struct SyncReport {
     pub tip: Tip,
     /// How it went with each server.
     pub servers: Vec<ServerResult>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::sync::{CloseReason, LinkError, LinkErrorKind, ServerFault};
+
+    fn result(state: ServerState) -> ServerResult {
+        let report = ServerReport {
+            state,
+            claimed: None,
+            headers: 7,
+        };
+        ServerResult::new(&"electrum.example:50002:s".parse().unwrap(), &report)
+    }
+
+    #[test]
+    fn what_is_thought_of_a_server_hangs_on_no_word() {
+        let link = |kind| LinkError::new(kind, "ok");
+        let closed = ServerState::Closed(CloseReason::Link(link(LinkErrorKind::Transient)));
+        let faulty = ServerState::Faulty(ServerFault::Link(link(LinkErrorKind::Permanent)));
+        for (state, standing, words) in [
+            (ServerState::Unused, ServerStanding::NotAsked, "not asked"),
+            (ServerState::Dialing, ServerStanding::NotReached, "not reached in time"),
+            (ServerState::Connected, ServerStanding::Good, "ok"),
+            (ServerState::Rested, ServerStanding::Good, "ok"),
+            (closed, ServerStanding::Closed, "ok"),
+            (faulty, ServerStanding::Faulty, "left: ok"),
+        ] {
+            let result = result(state);
+            assert_eq!((result.state, result.result.as_str()), (standing, words));
+            assert_eq!(result.is_good(), standing == ServerStanding::Good);
+            let text = serde_json::to_string(&result).unwrap();
+            assert_eq!(serde_json::from_str::<ServerResult>(&text).unwrap(), result);
+        }
+    }
+
+    #[test]
+    fn files_of_other_versions_are_read() {
+        let older = r#"{"address":"a:1:t","result":"ok","claimed_height":5,"headers":2}"#;
+        let newer = r#"{"address":"a:1:t","state":"asleep","result":"ok","claimed_height":null,"headers":2}"#;
+        for text in [older, newer] {
+            let result: ServerResult = serde_json::from_str(text).unwrap();
+            assert_eq!((result.state, result.headers), (ServerStanding::Unknown, 2));
+            assert!(!result.is_good());
+        }
+    }
 }

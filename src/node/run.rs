@@ -1,7 +1,5 @@
 //! The node itself.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,16 +7,15 @@ use rand::seq::SliceRandom;
 
 use super::NodeError;
 use super::clock::Clock;
+use super::connections::Dial;
 use super::folder::Folder;
-use super::header_sync::{Glimpse, HeaderSync, Stage};
 use super::known_servers::{self, KnownServers};
-use super::report::{ServerResult, SyncReport};
+use super::report::ServerResult;
 use super::store::{HeaderStore, Rebuilt};
-use crate::chain::sync::{Limits, Progress};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
-use crate::name::policy::check_tip_age;
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
+use crate::reputation::{ServerIndex, ServerReputation, SyncEvidence, SyncReputation};
 use crate::time::Timestamp;
 
 /// The header store's folder in the data folder.
@@ -33,10 +30,6 @@ const MAX_LAST_SYNC: u64 = 1 << 20;
 /// How far above our tip a claimed height may count: three times the blocks that are due while a tip is not yet
 /// stale. Who claims more would make every name look expired.
 const MAX_CLAIM_AHEAD: Height = 3 * 48;
-
-/// How many blocks a server's tip may lie below ours for it to be asked before others: a new block takes a while to
-/// reach all.
-const MAX_LAG: Height = 1;
 
 /// What a node is made from.
 #[derive(Clone, Debug)]
@@ -64,10 +57,8 @@ pub struct Node {
     known: KnownServers,
     dialer: Arc<Dialer>,
     servers: Vec<ServerAddr>,
-    /// Servers that lied in a lookup of this process, left out of further ones.
-    pub(super) liars: BTreeSet<ServerAddr>,
-    /// Servers that the last sync got on with and that know the newest blocks.
-    pub(super) good: BTreeSet<ServerAddr>,
+    /// What is known of the servers, in their order: for header sync, the pool and lookups alike.
+    reputation: ServerReputation,
     /// The greatest height that servers claim.
     pub(super) claimed_height: Height,
     clock: Clock,
@@ -99,9 +90,8 @@ impl Node {
             folder,
             known,
             dialer: Arc::new(Dialer::new(config.proxy)?),
+            reputation: ServerReputation::new(servers.len(), ServerReputation::BACK_OFF),
             servers,
-            liars: BTreeSet::new(),
-            good: BTreeSet::new(),
             clock: Clock::start(),
             connection_limits: config.connection_limits,
             connections: 0,
@@ -134,48 +124,6 @@ impl Node {
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// Brings the headers up to date.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::NoServer`] when no server could be used, [`NodeError::Store`] when headers can't be written.
-    pub async fn sync(
-        &mut self,
-        limits: Limits,
-        mut on_progress: impl FnMut(Progress),
-    ) -> Result<SyncReport, NodeError> {
-        let mut last = None;
-        HeaderSync::run(&mut *self, limits, |glimpse| {
-            on_progress(glimpse.progress);
-            let over = glimpse.stage != Stage::Running;
-            last = over.then_some(glimpse);
-            if over {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })
-        .await?;
-        let Some(Glimpse {
-            stage,
-            servers,
-            claimed,
-            ..
-        }) = last
-        else {
-            return Err(NodeError::NoServer { servers: Vec::new() });
-        };
-        self.note_claim(claimed);
-        self.note_sync(&servers);
-        match stage {
-            Stage::Synced => Ok(SyncReport {
-                tip: self.tree.tip(),
-                servers,
-            }),
-            Stage::Running | Stage::Exhausted => Err(NodeError::NoServer { servers }),
-        }
-    }
-
     /// Remembers the greatest height that servers claim.
     pub(super) fn note_claim(&mut self, claimed: Option<Height>) {
         let tip = self.tree.tip().height;
@@ -190,32 +138,42 @@ impl Node {
             tracing::warn!("how the sync went is not written down: {error}");
         }
         // Who lags can only answer with what once was true.
-        let tip = self.tree.tip().height;
-        let is_good = |result: &ServerResult| {
-            let claimed = result.claimed_height.map(|claimed| claimed.saturating_add(MAX_LAG));
-            result.is_good() && claimed.is_some_and(|claimed| claimed >= tip)
-        };
-        let results = self.servers.iter().zip(servers);
-        self.good = results
-            .filter(|(_, result)| is_good(result))
-            .map(|(server, _)| server.clone())
-            .collect();
+        let (tip, now) = (self.tree.tip().height, self.clock.now().steady);
+        for (index, result) in servers.iter().enumerate() {
+            let evidence = SyncEvidence::Result {
+                usable: result.is_good(),
+                lag: result.claimed_height.map(|claimed| tip.saturating_sub(claimed)),
+            };
+            let sync = self.reputation.header_sync_mut();
+            sync.record(now, ServerIndex(index), evidence);
+        }
     }
 
-    /// Checks that the headers are recent enough to tell what names are worth today.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::NotSynchronized`] when they are not.
-    pub fn check_fresh(&self, report: &SyncReport) -> Result<(), NodeError> {
-        check_tip_age(&report.tip, self.time(), self.tree.params()).map_err(|reason| NodeError::NotSynchronized {
-            reason,
-            servers: report.servers.clone(),
-        })
+    /// Returns what is known of the servers.
+    #[cfg(test)]
+    pub(super) fn reputation(&self) -> &ServerReputation {
+        &self.reputation
     }
 
-    pub(super) fn tree_mut(&mut self) -> &mut HeaderTree {
-        &mut self.tree
+    /// Lends what is known of the servers, to add to it.
+    pub(super) fn reputation_mut(&mut self) -> &mut ServerReputation {
+        &mut self.reputation
+    }
+
+    /// Returns what it takes to open a connection for lookups to a server.
+    pub(super) fn lookup_dial(&self, server: &ServerAddr) -> Dial {
+        Dial {
+            dialer: self.dialer(),
+            network: self.tree().params().network,
+            server: server.clone(),
+            pin: self.pin(server),
+            limits: self.connection_limits(),
+        }
+    }
+
+    /// Lends what header sync changes: the headers, and what it knows of the servers.
+    pub(super) fn header_sync_state(&mut self) -> (&mut HeaderTree, &mut SyncReputation) {
+        (&mut self.tree, self.reputation.header_sync_mut())
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -275,6 +233,7 @@ impl Node {
 mod tests {
     use super::*;
     use crate::net::Fingerprint;
+    use crate::node::ServerStanding;
 
     #[test]
     fn what_can_not_be_written_is_remembered_all_the_same() {
@@ -298,11 +257,12 @@ mod tests {
         assert_eq!(node.pin(&server), Some(pin));
         let result = ServerResult {
             address: server.to_string(),
+            state: ServerStanding::Good,
             result: "ok".to_owned(),
             claimed_height: Some(node.tree().tip().height),
             headers: 0,
         };
         node.note_sync(&[result]);
-        assert!(node.good.contains(&server));
+        assert!(node.reputation().is_good(ServerIndex(0)));
     }
 }

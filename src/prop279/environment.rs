@@ -1,58 +1,58 @@
-//! What a plugin is told when it is started. Source: Proposal 279, section 2.7.
+//! The environment variables that a plugin is started with. Source: Proposal 279, section 2.7.
 
 use std::path::PathBuf;
 
 use super::line::VERSION;
 
-/// The variable with the versions that the caller speaks, parted by commas.
+/// Names the variable with the protocol versions that the caller speaks, separated by commas.
 pub const VERSIONS: &str = "TOR_NS_PROTO_VERSION";
 
-/// The variable with the only folder in which a plugin may keep anything.
+/// Names the variable with the only folder in which a plugin may write.
 pub const STATE: &str = "TOR_NS_STATE_LOCATION";
 
-/// The variable with options: `key=value` pairs parted by semicolons.
+/// Names the variable with options: `key=value` pairs separated by semicolons.
 pub const OPTIONS: &str = "TOR_NS_PLUGIN_OPTIONS";
 
-/// The option that takes onion services alone for results. Source: ncprop279.
+/// The option by which results are onion services alone. Source: ncprop279.
 const ONION_ONLY: &str = "onlyonion";
 
-/// What the variables say. Where all are missing, somebody runs the plugin by hand.
+/// What the variables say. Where all of them are missing, somebody runs the plugin by hand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    /// The only folder in which a plugin may keep anything. It need not be there.
+pub struct PluginEnvironment {
+    /// The only folder in which a plugin may write. It need not exist yet.
     pub state: Option<PathBuf>,
-    /// Whether onion services alone are results, where it says so.
+    /// Whether results are onion services alone; `None` where nothing is said of that.
     pub onion_only: Option<bool>,
 }
 
-/// Why the variables are of no use.
+/// Why a plugin cannot run with these variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvironmentError {
-    /// The caller speaks other versions alone.
+    /// The caller speaks none of our versions.
     #[error("no common protocol version")]
     Version,
-    /// The folder has no name.
+    /// The folder is the empty path.
     #[error("the state location is empty")]
     State,
-    /// Something in the options is no pair, or has an escape that there is not.
+    /// Something in the options is no `key=value` pair, or has an unknown escape.
     #[error("the plugin options are malformed")]
     Malformed,
-    /// There is no such option.
+    /// An option has an unknown key.
     #[error("there is an unknown plugin option")]
     Unknown,
-    /// An option stands there twice.
+    /// An option is given twice.
     #[error("a plugin option is repeated")]
     Repeated,
-    /// An option has no such value.
+    /// An option has a value that is not one of its own.
     #[error("a plugin option has an unknown value")]
     Value,
 }
 
-impl Environment {
+impl PluginEnvironment {
     /// Reads the values of [`VERSIONS`], [`STATE`] and [`OPTIONS`], as far as they are set.
     pub fn parse(versions: Option<&str>, state: Option<&str>, options: Option<&str>) -> Result<Self, EnvironmentError> {
-        // Versions to come need not be numbers.
+        // Later versions need not be numbers.
         if versions.is_some_and(|versions| versions.split(',').all(|version| version.trim() != VERSION)) {
             return Err(EnvironmentError::Version);
         }
@@ -80,7 +80,7 @@ impl Environment {
     }
 }
 
-/// Parts `key=value;key=value`, in which a backslash stands before every colon, semicolon, equals sign and backslash of
+/// Splits `key=value;key=value`, in which a backslash stands before every colon, semicolon, equals sign and backslash of
 /// a key or value.
 fn pairs(text: &str) -> Result<Vec<(String, String)>, EnvironmentError> {
     let mut pairs = Vec::new();
@@ -116,31 +116,37 @@ mod tests {
     use super::*;
 
     fn options(text: &str) -> Result<Option<bool>, EnvironmentError> {
-        Environment::parse(Some(VERSION), None, Some(text)).map(|environment| environment.onion_only)
+        PluginEnvironment::parse(Some(VERSION), None, Some(text)).map(|environment| environment.onion_only)
     }
 
     #[test]
     fn a_plugin_runs_by_hand() {
-        assert_eq!(Environment::parse(None, None, None), Ok(Environment::default()));
+        assert_eq!(
+            PluginEnvironment::parse(None, None, None),
+            Ok(PluginEnvironment::default())
+        );
     }
 
     #[test]
     fn one_version_must_be_common() {
         for versions in ["1", "1,2", "2,1", "x-future,1", "2, 1 ,,"] {
-            assert!(Environment::parse(Some(versions), None, None).is_ok(), "{versions}");
+            assert!(
+                PluginEnvironment::parse(Some(versions), None, None).is_ok(),
+                "{versions}"
+            );
         }
         for versions in ["", "2", "11", "1.0", "x", ",", "-1", "01"] {
-            let parsed = Environment::parse(Some(versions), None, None);
+            let parsed = PluginEnvironment::parse(Some(versions), None, None);
             assert_eq!(parsed, Err(EnvironmentError::Version), "{versions}");
         }
     }
 
     #[test]
     fn the_state_location_is_a_path() {
-        let environment = Environment::parse(Some("1"), Some("/var/lib/tor/ns_state"), Some("")).unwrap();
+        let environment = PluginEnvironment::parse(Some("1"), Some("/var/lib/tor/ns_state"), Some("")).unwrap();
         assert_eq!(environment.state, Some(PathBuf::from("/var/lib/tor/ns_state")));
         assert_eq!(
-            Environment::parse(Some("1"), Some(""), None),
+            PluginEnvironment::parse(Some("1"), Some(""), None),
             Err(EnvironmentError::State)
         );
     }

@@ -1,24 +1,5 @@
-//! The help texts of the methods, which are also the message of calls with too few or too many parameters.
-
-/// A method's name and its text; the text's first line is how it is called.
-pub(super) const TEXTS: [(&str, &str); 16] = [
-    ("getbestblockhash", GETBESTBLOCKHASH),
-    ("getblockchaininfo", GETBLOCKCHAININFO),
-    ("getblockcount", GETBLOCKCOUNT),
-    ("getblockhash", GETBLOCKHASH),
-    ("getblockheader", GETBLOCKHEADER),
-    ("getconnectioncount", GETCONNECTIONCOUNT),
-    ("getinfo", GETINFO),
-    ("getnetworkinfo", GETNETWORKINFO),
-    ("help", HELP),
-    ("isolation_forget", ISOLATION_FORGET),
-    ("isolation_info", ISOLATION_INFO),
-    ("name_history", NAME_HISTORY),
-    ("name_show", NAME_SHOW),
-    ("servers", SERVERS),
-    ("stop", STOP),
-    ("uptime", UPTIME),
-];
+//! The help texts of the methods, which are also the message of calls with too few or too many parameters. A text's first
+//! line is how the method is called.
 
 pub(super) const NAME_SHOW: &str = "\
 name_show \"name\" ( options )
@@ -27,8 +8,8 @@ name_show \"identifier\" ( \"name_encoding\" \"value_encoding\" \"stream_id\" ve
 Looks a name up and proves its value.
 
 The first form is Namecoin Core's. Options: nameEncoding, valueEncoding (ascii, utf8 or hex), allowExpired (true or
-false), byHash (direct), streamID, quorum (how many servers must answer; the newest proved value wins). The second form
-is Electrum-NMC's.
+false), byHash (direct), streamID, quorum (how many servers must answer; the newest proved value wins), explain (true: say
+in words why there is no value). The second form is Electrum-NMC's.
 
 The stream isolation ID may be called isolation_id in either form: lookups with equal IDs may be linked with each other,
 others are kept apart. Options that are not listed are an error.";
@@ -38,7 +19,7 @@ name_history \"name\" ( options )
 
 Shows all operations of a name that can be proved, oldest first.
 
-Options: nameEncoding, valueEncoding (ascii, utf8 or hex), byHash (direct), streamID or isolation_id.";
+Options: nameEncoding, valueEncoding (ascii, utf8 or hex), byHash (direct), streamID or isolation_id, explain.";
 
 pub(super) const GETBESTBLOCKHASH: &str = "\
 getbestblockhash
@@ -102,6 +83,26 @@ servers
 
 Says how it goes with each server in header sync.";
 
+pub(super) const ANCHOR_CHECK: &str = "\
+anchor_check ( height )
+
+Asks all servers for the block that they have at a height, by default that of the trust anchor.";
+
+pub(super) const ANCHOR_EXPORT: &str = "\
+anchor_export ( depth )
+
+Returns the block so many below the tip as an anchor file, if every header up to the tip was verified in full.";
+
+pub(super) const SETTINGS: &str = "\
+settings
+
+Returns the settings that the daemon runs with, as text, by the names of the options; secret ones are left out.";
+
+pub(super) const STATUS: &str = "\
+status
+
+Says how the headers stand, and how it goes with each server in header sync.";
+
 pub(super) const STOP: &str = "\
 stop
 
@@ -111,18 +112,3 @@ pub(super) const UPTIME: &str = "\
 uptime
 
 Returns the seconds since the start.";
-
-/// Answers `help`. Source: Namecoin Core `rpc/server.cpp`, `CRPCTable::help`.
-pub(super) fn text(method: Option<&str>) -> String {
-    let Some(wanted) = method.filter(|method| !method.is_empty()) else {
-        let usages: Vec<_> = TEXTS
-            .iter()
-            .map(|(_, text)| text.lines().next().unwrap_or_default())
-            .collect();
-        return usages.join("\n");
-    };
-    TEXTS.iter().find(|(name, _)| *name == wanted).map_or_else(
-        || format!("help: unknown command: {wanted}\n"),
-        |(_, text)| (*text).to_owned(),
-    )
-}

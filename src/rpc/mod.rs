@@ -6,15 +6,12 @@
 //!    └─────────────── reply ◄───── result ◄─────┘
 //! ```
 //!
-//! [`server`], [`client`] and [`cookie`] touch the world; the rest turns values into values. The only meeting with the
-//! node is [`Methods`].
+//! [`server`] touches the world; the rest turns values into values. The only meeting with names and node is [`Methods`].
+//! Errors, credentials and the client are in [`crate::jsonrpc`].
 
 mod args;
 pub mod auth;
 mod blocks;
-pub mod client;
-pub mod cookie;
-mod error;
 mod help;
 mod json;
 mod methods;
@@ -25,13 +22,12 @@ mod result;
 pub mod server;
 
 pub use args::{Defaults, NameArgs, isolation_forget, name_history, name_show};
-pub use auth::{Credentials, Guard};
-pub use error::{RpcError, code};
+pub use auth::Guard;
 pub use json::Json;
 pub use methods::Methods;
 pub use reply::{CallResult, MAX_BATCH_REPLY, Reply, answer, result as write_result};
 pub use request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Params, Request, Version};
-pub use result::{Encodings, EntryJson, NameJson, Style, absence, electrum_name, entry, name};
+pub use result::{Encodings, EntryJson, NameJson, Style, absence, electrum_name, entry, explanation, name, stated};
 pub use server::serve;
 
 use crate::chain::Network;

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::error::{RpcError, code};
+use crate::jsonrpc::{RpcError, code};
 use super::json::Json;
 use super::request::Params;
 

@@ -1,4 +1,4 @@
-//! Takes HTTP CONNECT, as Tor's `HTTPTunnelPort` does.
+//! The front's HTTP side: CONNECT alone, as at Tor's `HTTPTunnelPort`.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,24 +12,24 @@ use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::identity::Caller;
-use super::relay::{Side, relay};
-use super::reply::{Refusal, http};
-use super::request::{IsolationHeaders, Request};
-use super::server::{Done, Front};
+use super::identity::SocksCaller;
+use super::relay::{RelaySide, relay};
+use super::reply::{RequestError, http};
+use super::request::{IsolationHeaders, ProxyRequest};
+use super::server::{Front, RequestOutcome};
 
 /// Most bytes that are buffered of a request, hence of its headers.
 const MAX_HEADERS: usize = 16 << 10;
 
-/// What is told who takes this for a web server.
+/// The answer to programs that take this for a web server.
 const EXPLANATION: &str =
     "This is a SOCKS and HTTP proxy into Tor that knows .bit names. Of HTTP it takes CONNECT alone.\n";
 
 /// A connection to the other side, until the application's is ready to be joined with it.
-type Opened = Arc<Mutex<Option<(OnUpgrade, Side<TcpStream>)>>>;
+type Opened = Arc<Mutex<Option<(OnUpgrade, RelaySide<TcpStream>)>>>;
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(front: &Front, stream: TcpStream, caller: Caller) {
+pub(super) async fn serve(front: &Front, stream: TcpStream, caller: SocksCaller) {
     let opened = Opened::default();
     let service = service_fn(|request| {
         let opened = Arc::clone(&opened);
@@ -51,13 +51,13 @@ pub(super) async fn serve(front: &Front, stream: TcpStream, caller: Caller) {
         let stream = TokioIo::new(stream);
         // What it sent too early comes first of itself.
         let sent = Vec::new();
-        relay(Side { stream, sent }, tor).await;
+        relay(RelaySide { stream, sent }, tor).await;
     }
 }
 
 async fn respond(
     front: &Front,
-    caller: &Caller,
+    caller: &SocksCaller,
     mut request: HttpRequest<Incoming>,
     opened: &Opened,
 ) -> Response<Full<Bytes>> {
@@ -70,16 +70,16 @@ async fn respond(
     }
     let headers = isolation_headers(request.headers());
     let target = request.uri().authority().map_or("", |authority| authority.as_str());
-    let Some(asked) = Request::of_http(target, &headers) else {
+    let Some(proxy_request) = ProxyRequest::of_http(target, &headers) else {
         return told(400, "CONNECT takes HOST:PORT\n");
     };
-    let (code, connected) = match front.carry_out(caller, &asked).await {
-        Ok(Done::Answered(answer, stream)) => {
-            let sent = answer.rest;
-            (answer.code, Some(Side { stream, sent }))
+    let (code, connected) = match front.carry_out(caller, &proxy_request).await {
+        Ok(RequestOutcome::Replied(reply, stream)) => {
+            let sent = reply.rest;
+            (reply.code, Some(RelaySide { stream, sent }))
         }
-        Ok(Done::Resolved(_)) => (Refusal::General.code(), None),
-        Err(refusal) => (refusal.code(), None),
+        Ok(RequestOutcome::Resolved(_)) => (RequestError::General.code(), None),
+        Err(error) => (error.code(), None),
     };
     let (status, text) = http(code);
     match connected {

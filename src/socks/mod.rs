@@ -5,8 +5,8 @@
 //! CONNECT; Tor is reached with the application's own credentials, so that it keeps streams apart as it would have
 //! without this in between. What is no name of ours goes through as it came.
 //!
-//! [`request`] is what is asked, [`handshake`] reads and asks it, [`reply`] says how it went and [`identity`] who asked;
-//! [`server`] listens.
+//! [`request`] is what applications ask for, [`handshake`] reads it and asks it of Tor, [`reply`] is what they are told, and
+//! [`identity`] tells them apart; [`server`] listens.
 
 pub mod handshake;
 mod http;

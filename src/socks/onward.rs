@@ -1,4 +1,4 @@
-//! The way to Tor.
+//! Connections onward to Tor's SOCKS port.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,54 +9,59 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use super::handshake::{Answer, Asking, Conversation, Step};
-use super::reply::Refusal;
+use super::handshake::{ClientHandshake, HandshakeEffect, HandshakeEvent, HandshakeMachine, ProxyReply};
+use super::reply::RequestError;
 
 /// How long Tor may take to be connected to.
 const CONNECT: Duration = Duration::from_secs(20);
 
-/// How long Tor may take to answer: longer than it waits itself, which is 2 minutes unless it is told otherwise.
-const ANSWER: Duration = Duration::from_secs(180);
+/// How long Tor may take to reply: longer than it waits itself, which is 2 minutes unless it is told otherwise.
+const REPLY: Duration = Duration::from_secs(180);
 
-/// How long nothing more is said of it when Tor is not there.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long after a warning that Tor can't be reached there is no other.
+const QUIET: Duration = Duration::from_secs(60);
 
-/// Where Tor is, by its addresses in the order in which they are tried.
+/// Tor's SOCKS port.
 #[derive(Debug)]
-pub(super) struct Way {
-    tor: Vec<SocketAddr>,
-    /// When it was last said that Tor is not there.
-    said: Mutex<Option<Instant>>,
+pub(super) struct TorProxy {
+    /// Its addresses, in the order in which they are tried.
+    addresses: Vec<SocketAddr>,
+    /// When the user was last warned that it can't be reached.
+    warned: Mutex<Option<Instant>>,
 }
 
-impl Way {
-    pub(super) fn new(tor: Vec<SocketAddr>) -> Self {
+impl TorProxy {
+    pub(super) fn new(addresses: Vec<SocketAddr>) -> Self {
         Self {
-            tor,
-            said: Mutex::new(None),
+            addresses,
+            warned: Mutex::new(None),
         }
     }
 
-    /// Asks Tor, for a caller from this address. Returns what it answered and the stream behind that.
-    pub(super) async fn ask(&self, asking: Asking, caller: IpAddr) -> Result<(Answer, TcpStream), Refusal> {
+    /// Asks Tor, for a caller from this address. Returns its reply, and the stream that goes on behind it.
+    pub(super) async fn ask(
+        &self,
+        handshake: ClientHandshake,
+        caller: IpAddr,
+    ) -> Result<(ProxyReply, TcpStream), RequestError> {
         let mut stream = match self.connect(caller).await {
             Ok(stream) => stream,
             Err(error) => {
-                self.complain(&error);
-                return Err(Refusal::General);
+                self.warn(&error);
+                return Err(RequestError::General);
             }
         };
-        match timeout(ANSWER, converse(&mut stream, asking)).await {
-            Ok(Ok(answer)) => Ok((answer, stream)),
-            Ok(Err(Ended::Refused(refusal))) => Err(refusal),
-            Ok(Err(Ended::Gone)) => Err(Refusal::General),
-            Err(_) => Err(Refusal::Timeout),
+        match timeout(REPLY, run_handshake(&mut stream, handshake)).await {
+            Ok(Ok(reply)) => Ok((reply, stream)),
+            Ok(Err(HandshakeError::Failed(error))) => Err(error),
+            Ok(Err(HandshakeError::Disconnected)) => Err(RequestError::General),
+            Err(_) => Err(RequestError::Timeout),
         }
     }
 
     async fn connect(&self, caller: IpAddr) -> io::Result<TcpStream> {
         let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for tor in &self.tor {
+        for tor in &self.addresses {
             match timeout(CONNECT, connect(*tor, caller.to_canonical())).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failed = error,
@@ -66,10 +71,10 @@ impl Way {
         Err(failed)
     }
 
-    fn complain(&self, error: &io::Error) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_none_or(|said| said.elapsed() >= SILENCE) {
-            *said = Some(Instant::now());
+    fn warn(&self, error: &io::Error) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|warned| warned.elapsed() >= QUIET) {
+            *warned = Some(Instant::now());
             tracing::warn!("cannot connect to Tor's SOCKS port, so nobody gets anywhere: {error}");
         }
     }
@@ -90,32 +95,36 @@ async fn connect(tor: SocketAddr, caller: IpAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Why a conversation ended without an outcome.
-pub(super) enum Ended<E> {
+/// Why a handshake has no outcome.
+pub(super) enum HandshakeError<E> {
     /// The other side went away.
-    Gone,
-    /// What it said led nowhere.
-    Refused(E),
+    Disconnected,
+    /// The machine gave it up.
+    Failed(E),
 }
 
-/// Holds a conversation over a stream.
-pub(super) async fn converse<C: Conversation>(
+/// Runs a handshake over a stream.
+pub(super) async fn run_handshake<M: HandshakeMachine>(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    mut conversation: C,
-) -> Result<C::Outcome, Ended<C::Error>> {
+    mut machine: M,
+) -> Result<M::Outcome, HandshakeError<M::Error>> {
     let mut chunk = [0; 512];
+    let mut effects = machine.on_event(HandshakeEvent::Started);
     loop {
-        match conversation.step().map_err(Ended::Refused)? {
-            Step::Send(bytes) => stream.write_all(&bytes).await.map_err(|_| Ended::Gone)?,
-            Step::Receive => {
-                let room = conversation.room().min(chunk.len());
-                let room = chunk.get_mut(..room).unwrap_or_default();
-                match stream.read(room).await {
-                    Ok(0) | Err(_) => return Err(Ended::Gone),
-                    Ok(length) => conversation.receive(room.get(..length).unwrap_or_default()),
+        for effect in effects {
+            match effect {
+                HandshakeEffect::Send(bytes) => {
+                    let sent = stream.write_all(&bytes).await;
+                    sent.map_err(|_| HandshakeError::Disconnected)?;
                 }
+                HandshakeEffect::Finished(outcome) => return Ok(outcome),
+                HandshakeEffect::Failed(error) => return Err(HandshakeError::Failed(error)),
             }
-            Step::Done(outcome) => return Ok(outcome),
         }
+        let bytes = match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return Err(HandshakeError::Disconnected),
+            Ok(length) => chunk.get(..length).unwrap_or_default(),
+        };
+        effects = machine.on_event(HandshakeEvent::Received(bytes));
     }
 }

@@ -10,13 +10,13 @@ use tokio::time::timeout;
 const LINGER: Duration = Duration::from_secs(60);
 
 /// A side, and what already came from it.
-pub(super) struct Side<S> {
+pub(super) struct RelaySide<S> {
     pub(super) stream: S,
     pub(super) sent: Vec<u8>,
 }
 
 /// Carries bytes both ways until both sides have ended. The end of one is told the other, which may go on.
-pub(super) async fn relay<A, B>(app: Side<A>, tor: Side<B>)
+pub(super) async fn relay<A, B>(app: RelaySide<A>, tor: RelaySide<B>)
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,

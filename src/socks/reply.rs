@@ -1,52 +1,52 @@
-//! How a request went, in the words of each protocol.
+//! What applications are told of their requests, in the protocol of each.
 
 use std::net::IpAddr;
 
-use super::request::Protocol;
+use super::request::ProxyProtocol;
 use crate::naming::target::Failure;
 
-/// Tor's code for success.
+/// The code of SOCKS5 for success.
 pub const SUCCEEDED: u8 = 0;
 
 /// Why a request is not carried out. The codes are those that Tor gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
-    /// It went wrong here, or Tor is not there.
+pub enum RequestError {
+    /// Something failed here, or Tor can't be reached.
     #[error("the request could not be carried out")]
     General,
-    /// The name stands for nothing that can be used.
+    /// The name stands for nothing that can be connected to.
     #[error("the name cannot be resolved")]
-    NotThere,
-    /// There was no answer in time.
+    HostUnreachable,
+    /// The name was not looked up in time, or Tor did not reply in time.
     #[error("there was no answer in time")]
     Timeout,
     /// The command is none of those that Tor takes.
     #[error("the command is not supported")]
-    Command,
+    CommandUnsupported,
     /// The address is of no kind that Tor takes.
     #[error("the kind of address is not supported")]
-    AddressKind,
+    AddressKindUnsupported,
 }
 
-impl Refusal {
+impl RequestError {
     /// Returns the code in SOCKS5. Source: RFC 1928 section 6.
     pub fn code(self) -> u8 {
         match self {
             Self::General => 1,
-            Self::NotThere => 4,
+            Self::HostUnreachable => 4,
             Self::Timeout => 6,
-            Self::Command => 7,
-            Self::AddressKind => 8,
+            Self::CommandUnsupported => 7,
+            Self::AddressKindUnsupported => 8,
         }
     }
 }
 
-impl From<Failure> for Refusal {
+impl From<Failure> for RequestError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NotRegistered | Failure::NoTarget | Failure::NotHandled | Failure::Invalid | Failure::Broken => {
-                Self::NotThere
+                Self::HostUnreachable
             }
             Failure::Timeout => Self::Timeout,
             Failure::Unavailable => Self::General,
@@ -57,27 +57,27 @@ impl From<Failure> for Refusal {
 /// SOCKS4's code for success.
 const GRANTED: u8 = 0x5a;
 
-/// SOCKS4's code for all that goes wrong.
+/// SOCKS4's only code for failures.
 const REJECTED: u8 = 0x5b;
 
-/// Writes what a SOCKS client is told when its request is refused.
-pub fn refused(protocol: Protocol, refusal: Refusal) -> Vec<u8> {
+/// Returns the reply to a SOCKS client whose request is refused.
+pub fn refused(protocol: ProxyProtocol, error: RequestError) -> Vec<u8> {
     match protocol {
-        Protocol::Socks4 => vec![0, REJECTED, 0, 0, 0, 0, 0, 0],
-        Protocol::Socks5 | Protocol::Http => vec![5, refusal.code(), 0, 1, 0, 0, 0, 0, 0, 0],
+        ProxyProtocol::Socks4 => vec![0, REJECTED, 0, 0, 0, 0, 0, 0],
+        ProxyProtocol::Socks5 | ProxyProtocol::Http => vec![5, error.code(), 0, 1, 0, 0, 0, 0, 0, 0],
     }
 }
 
-/// Writes what a SOCKS client is told when it asked for an address. SOCKS4 has no room for those of IPv6.
-pub fn resolved(protocol: Protocol, address: IpAddr) -> Vec<u8> {
+/// Returns the reply to a SOCKS client that asked for an address. SOCKS4 has no room for those of IPv6.
+pub fn resolved(protocol: ProxyProtocol, address: IpAddr) -> Vec<u8> {
     match (protocol, address) {
-        (Protocol::Socks4, IpAddr::V4(address)) => {
+        (ProxyProtocol::Socks4, IpAddr::V4(address)) => {
             let mut bytes = vec![0, GRANTED, 0, 0];
             bytes.extend(address.octets());
             bytes
         }
-        (Protocol::Socks4, IpAddr::V6(_)) => refused(protocol, Refusal::NotThere),
-        (Protocol::Socks5 | Protocol::Http, address) => {
+        (ProxyProtocol::Socks4, IpAddr::V6(_)) => refused(protocol, RequestError::HostUnreachable),
+        (ProxyProtocol::Socks5 | ProxyProtocol::Http, address) => {
             let mut bytes = vec![5, SUCCEEDED, 0];
             match address {
                 IpAddr::V4(address) => {
@@ -124,22 +124,22 @@ mod tests {
             (Failure::Timeout, 6, 504),
             (Failure::Unavailable, 1, 503),
         ] {
-            let refusal = Refusal::from(failure);
-            assert_eq!((refusal.code(), http(refusal.code()).0), (code, status), "{failure}");
-            assert_eq!(refused(Protocol::Socks4, refusal), [0, 0x5b, 0, 0, 0, 0, 0, 0]);
-            assert_eq!(refused(Protocol::Socks5, refusal), [5, code, 0, 1, 0, 0, 0, 0, 0, 0]);
+            let error = RequestError::from(failure);
+            assert_eq!((error.code(), http(error.code()).0), (code, status), "{failure}");
+            assert_eq!(refused(ProxyProtocol::Socks4, error), [0, 0x5b, 0, 0, 0, 0, 0, 0]);
+            assert_eq!(refused(ProxyProtocol::Socks5, error), [5, code, 0, 1, 0, 0, 0, 0, 0, 0]);
         }
     }
 
     #[test]
     fn addresses_are_written() {
         let (v4, v6) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
-        assert_eq!(resolved(Protocol::Socks5, v4), [5, 0, 0, 1, 192, 0, 2, 1, 0, 0]);
+        assert_eq!(resolved(ProxyProtocol::Socks5, v4), [5, 0, 0, 1, 192, 0, 2, 1, 0, 0]);
         assert_eq!(
-            resolved(Protocol::Socks5, v6),
+            resolved(ProxyProtocol::Socks5, v6),
             [5, 0, 0, 4, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
         );
-        assert_eq!(resolved(Protocol::Socks4, v4), [0, 0x5a, 0, 0, 192, 0, 2, 1]);
-        assert_eq!(resolved(Protocol::Socks4, v6)[1], 0x5b);
+        assert_eq!(resolved(ProxyProtocol::Socks4, v4), [0, 0x5a, 0, 0, 192, 0, 2, 1]);
+        assert_eq!(resolved(ProxyProtocol::Socks4, v6)[1], 0x5b);
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use tor_socksproto::{SocksAddr, SocksAuth, SocksCmd, SocksRequest, SocksVersion};
 
-use crate::naming::namer::Namer;
+use crate::naming::namer::NameResolver;
 use crate::naming::target::Target;
 
 /// Longest host name in bytes. Source: RFC 1928, whose length is one byte.
@@ -18,9 +18,9 @@ pub const MAX_CREDENTIAL: usize = 255;
 /// its STREAM events.
 const SEPARATOR: &[u8] = b"\x01\xff\x01\xff";
 
-/// How an application speaks to us.
+/// The protocol that an application speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum ProxyProtocol {
     /// SOCKS4, in its version 4a where it names a host.
     Socks4,
     /// SOCKS5.
@@ -29,9 +29,9 @@ pub enum Protocol {
     Http,
 }
 
-/// What it wants. Other commands are refused before they get here.
+/// What an application wants. Other commands are refused by the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum ProxyCommand {
     /// A connection.
     Connect,
     /// The address of a host. Source: Tor, socks-extensions.
@@ -40,16 +40,16 @@ pub enum Command {
     ResolvePtr,
 }
 
-/// Where it wants to go.
+/// The host that an application wants to reach.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Host {
+pub enum ProxyHost {
     /// A host by its name, in the case and with the final dot that it came with.
     Name(String),
     /// An address.
     Address(IpAddr),
 }
 
-impl Host {
+impl ProxyHost {
     /// Takes a name; `None` for anything but letters, digits, `-`, `_` and `.`, or an IPv6 address with or without
     /// brackets.
     ///
@@ -66,13 +66,13 @@ impl Host {
     /// Returns the name, if it is one that is resolved here.
     pub fn handled(&self) -> Option<&str> {
         match self {
-            Self::Name(name) if Namer::handles(name) => Some(name),
+            Self::Name(name) if NameResolver::handles(name) => Some(name),
             Self::Name(_) | Self::Address(_) => None,
         }
     }
 }
 
-impl From<Target> for Host {
+impl From<Target> for ProxyHost {
     fn from(target: Target) -> Self {
         match target {
             Target::Address(address) => Self::Address(address),
@@ -82,7 +82,7 @@ impl From<Target> for Host {
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for ProxyHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
@@ -92,7 +92,7 @@ impl fmt::Display for Host {
 }
 
 /// Says what it is, but not which.
-impl fmt::Debug for Host {
+impl fmt::Debug for ProxyHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Name(_) => "Name(..)",
@@ -101,18 +101,18 @@ impl fmt::Debug for Host {
     }
 }
 
-/// What an application calls itself. Tor checks no password: it keeps apart who gives different ones.
+/// What an application calls itself. Tor checks no password; it keeps streams with different ones apart.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Credentials {
+pub struct ProxyCredentials {
     /// The user name, or SOCKS4's user ID.
     pub user: Vec<u8>,
     /// The password; SOCKS4 has none.
     pub password: Vec<u8>,
 }
 
-impl fmt::Debug for Credentials {
+impl fmt::Debug for ProxyCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials(..)")
+        f.write_str("ProxyCredentials(..)")
     }
 }
 
@@ -129,11 +129,11 @@ pub struct IsolationHeaders<'a> {
 
 impl IsolationHeaders<'_> {
     /// Returns the user and password that Tor makes of them, as its STREAM events show them: values are not decoded.
-    pub fn credentials(&self) -> Option<Credentials> {
+    pub fn credentials(&self) -> Option<ProxyCredentials> {
         let (tor, x_tor) = (self.tor, self.x_tor);
         let said = tor.is_some() || x_tor.is_some();
         let password = said.then(|| [tor.unwrap_or_default(), SEPARATOR, x_tor.unwrap_or_default()].concat());
-        (said || self.authorization.is_some()).then(|| Credentials {
+        (said || self.authorization.is_some()).then(|| ProxyCredentials {
             user: self.authorization.unwrap_or_default().to_vec(),
             password: password.unwrap_or_default(),
         })
@@ -142,34 +142,34 @@ impl IsolationHeaders<'_> {
 
 /// What an application asks for.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Request {
-    /// How it speaks to us.
-    pub protocol: Protocol,
-    /// What it wants.
-    pub command: Command,
-    /// Where it wants to go.
-    pub host: Host,
+pub struct ProxyRequest {
+    /// The application's protocol.
+    pub protocol: ProxyProtocol,
+    /// What the application wants.
+    pub command: ProxyCommand,
+    /// The host that it wants to reach.
+    pub host: ProxyHost,
     /// The port there; no connection is asked for to port 0.
     pub port: u16,
-    /// What it calls itself; `None` where it said nothing.
-    pub credentials: Option<Credentials>,
+    /// What it calls itself; `None` where it gave nothing.
+    pub credentials: Option<ProxyCredentials>,
 }
 
-impl Request {
-    /// Takes over what was read from a SOCKS client; `None` for a host that Tor would not take either.
+impl ProxyRequest {
+    /// Converts a SOCKS client's request; `None` for a host that Tor would not take either.
     pub fn of_socks(asked: &SocksRequest) -> Option<Self> {
         let command = match asked.command() {
-            SocksCmd::CONNECT => Command::Connect,
-            SocksCmd::RESOLVE => Command::Resolve,
-            SocksCmd::RESOLVE_PTR => Command::ResolvePtr,
+            SocksCmd::CONNECT => ProxyCommand::Connect,
+            SocksCmd::RESOLVE => ProxyCommand::Resolve,
+            SocksCmd::RESOLVE_PTR => ProxyCommand::ResolvePtr,
             _ => return None,
         };
         let credentials = match asked.auth() {
-            SocksAuth::Socks4(user) => Some(Credentials {
+            SocksAuth::Socks4(user) => Some(ProxyCredentials {
                 user: user.clone(),
                 password: Vec::new(),
             }),
-            SocksAuth::Username(user, password) => Some(Credentials {
+            SocksAuth::Username(user, password) => Some(ProxyCredentials {
                 user: user.clone(),
                 password: password.clone(),
             }),
@@ -177,13 +177,13 @@ impl Request {
         };
         Some(Self {
             protocol: match asked.version() {
-                SocksVersion::V4 => Protocol::Socks4,
-                _ => Protocol::Socks5,
+                SocksVersion::V4 => ProxyProtocol::Socks4,
+                _ => ProxyProtocol::Socks5,
             },
             command,
             host: match asked.addr() {
-                SocksAddr::Hostname(name) => Host::name(name.as_ref())?,
-                SocksAddr::Ip(address) => Host::Address(*address),
+                SocksAddr::Hostname(name) => ProxyHost::name(name.as_ref())?,
+                SocksAddr::Ip(address) => ProxyHost::Address(*address),
             },
             port: asked.port(),
             credentials,
@@ -196,41 +196,45 @@ impl Request {
         let port = port.parse().ok().filter(|port| *port != 0)?;
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = match address {
-            Some(address) => Host::Address(IpAddr::V6(address.parse().ok()?)),
-            None => host.parse().map(Host::Address).ok().or_else(|| Host::name(host))?,
+            Some(address) => ProxyHost::Address(IpAddr::V6(address.parse().ok()?)),
+            None => host
+                .parse()
+                .map(ProxyHost::Address)
+                .ok()
+                .or_else(|| ProxyHost::name(host))?,
         };
         Some(Self {
-            protocol: Protocol::Http,
-            command: Command::Connect,
+            protocol: ProxyProtocol::Http,
+            command: ProxyCommand::Connect,
             host,
             port,
             credentials: headers.credentials(),
         })
     }
 
-    /// Returns what to ask Tor, for a host that may be another than the one that was asked for; `None` when it cannot be
+    /// Returns the request to Tor, for a host that may be another than the one that was asked for; `None` when it cannot be
     /// asked.
     ///
     /// No name of ours passes here, whatever went before. SOCKS4 stays SOCKS4, as an application's protocol is among the
     /// things that Tor can keep streams apart by; HTTP becomes SOCKS5, which has room for what those clients say.
-    pub fn onward(&self, host: &Host, credentials: Option<&Credentials>) -> Option<SocksRequest> {
+    pub fn onward(&self, host: &ProxyHost, credentials: Option<&ProxyCredentials>) -> Option<SocksRequest> {
         if host.handled().is_some() {
             return None;
         }
         let address = match host {
-            Host::Name(name) => SocksAddr::Hostname(name.clone().try_into().ok()?),
-            Host::Address(address) => SocksAddr::Ip(*address),
+            ProxyHost::Name(name) => SocksAddr::Hostname(name.clone().try_into().ok()?),
+            ProxyHost::Address(address) => SocksAddr::Ip(*address),
         };
         let command = match self.command {
-            Command::Connect => SocksCmd::CONNECT,
-            Command::Resolve => SocksCmd::RESOLVE,
-            Command::ResolvePtr => SocksCmd::RESOLVE_PTR,
+            ProxyCommand::Connect => SocksCmd::CONNECT,
+            ProxyCommand::Resolve => SocksCmd::RESOLVE,
+            ProxyCommand::ResolvePtr => SocksCmd::RESOLVE_PTR,
         };
         let (version, auth) = match (self.protocol, credentials) {
-            (Protocol::Socks4, None) => (SocksVersion::V4, SocksAuth::NoAuth),
-            (Protocol::Socks4, Some(who)) => (SocksVersion::V4, SocksAuth::Socks4(who.user.clone())),
-            (Protocol::Socks5 | Protocol::Http, None) => (SocksVersion::V5, SocksAuth::NoAuth),
-            (Protocol::Socks5 | Protocol::Http, Some(who)) => {
+            (ProxyProtocol::Socks4, None) => (SocksVersion::V4, SocksAuth::NoAuth),
+            (ProxyProtocol::Socks4, Some(who)) => (SocksVersion::V4, SocksAuth::Socks4(who.user.clone())),
+            (ProxyProtocol::Socks5 | ProxyProtocol::Http, None) => (SocksVersion::V5, SocksAuth::NoAuth),
+            (ProxyProtocol::Socks5 | ProxyProtocol::Http, Some(who)) => {
                 let auth = SocksAuth::Username(who.user.clone(), who.password.clone());
                 (SocksVersion::V5, auth)
             }
@@ -240,9 +244,9 @@ impl Request {
 }
 
 /// Hides who asks and for what.
-impl fmt::Debug for Request {
+impl fmt::Debug for ProxyRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
+        f.debug_struct("ProxyRequest")
             .field("protocol", &self.protocol)
             .field("command", &self.command)
             .finish_non_exhaustive()
@@ -268,7 +272,7 @@ mod tests {
             "-a",
         ] {
             assert!(
-                matches!(Host::name(text), Some(Host::Name(name)) if name == text),
+                matches!(ProxyHost::name(text), Some(ProxyHost::Name(name)) if name == text),
                 "{text}"
             );
         }
@@ -291,7 +295,7 @@ mod tests {
             "fe80::1%eth0",
             &"a".repeat(256),
         ] {
-            assert_eq!(Host::name(text), None, "{text}");
+            assert_eq!(ProxyHost::name(text), None, "{text}");
         }
     }
 
@@ -307,14 +311,17 @@ mod tests {
             ("foo.bit.example", false),
             ("::1", false),
         ] {
-            assert_eq!(Host::name(text).unwrap().handled().is_some(), handled, "{text}");
+            assert_eq!(ProxyHost::name(text).unwrap().handled().is_some(), handled, "{text}");
         }
-        assert_eq!(Host::Address(Ipv6Addr::LOCALHOST.into()).handled(), None);
+        assert_eq!(ProxyHost::Address(Ipv6Addr::LOCALHOST.into()).handled(), None);
     }
 
     fn http(target: &str) -> Option<(String, u16)> {
-        let request = Request::of_http(target, &IsolationHeaders::default())?;
-        assert_eq!((request.protocol, request.command), (Protocol::Http, Command::Connect));
+        let request = ProxyRequest::of_http(target, &IsolationHeaders::default())?;
+        assert_eq!(
+            (request.protocol, request.command),
+            (ProxyProtocol::Http, ProxyCommand::Connect)
+        );
         assert_eq!(request.credentials, None);
         Some((request.host.to_string(), request.port))
     }
@@ -371,13 +378,17 @@ mod tests {
 
     #[test]
     fn no_name_of_ours_is_asked_of_tor() {
-        let mut request = Request::of_http("foo.bit:443", &IsolationHeaders::default()).unwrap();
-        for protocol in [Protocol::Socks4, Protocol::Socks5, Protocol::Http] {
+        let mut request = ProxyRequest::of_http("foo.bit:443", &IsolationHeaders::default()).unwrap();
+        for protocol in [ProxyProtocol::Socks4, ProxyProtocol::Socks5, ProxyProtocol::Http] {
             request.protocol = protocol;
             for name in ["foo.bit", "FOO.BIT.", "bit", "a.bit.onion"] {
-                assert!(request.onward(&Host::Name(name.to_owned()), None).is_none());
+                assert!(request.onward(&ProxyHost::Name(name.to_owned()), None).is_none());
             }
-            assert!(request.onward(&Host::Name("foo.example".to_owned()), None).is_some());
+            assert!(
+                request
+                    .onward(&ProxyHost::Name("foo.example".to_owned()), None)
+                    .is_some()
+            );
         }
     }
 
@@ -387,7 +398,7 @@ mod tests {
             authorization: Some(b"marker"),
             ..IsolationHeaders::default()
         };
-        let request = Request::of_http("marker.bit:1", &headers).unwrap();
+        let request = ProxyRequest::of_http("marker.bit:1", &headers).unwrap();
         let shown = format!("{request:?} {:?} {:?}", request.host, request.credentials);
         assert!(!shown.contains("marker"), "{shown}");
     }

@@ -10,28 +10,28 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::handshake::{Answer, Asking, Farewell, Heard, Hearing};
+use super::handshake::{AcceptedRequest, ClientHandshake, ErrorReply, ProxyReply, ServerHandshake};
 use super::http;
-use super::identity::{Caller, Epoch, Isolate};
-use super::onward::{Ended, Way, converse};
-use super::relay::{Side, gone, relay};
-use super::reply::{Refusal, refused, resolved};
-use super::request::{Command, Host, Request};
-use crate::naming::namer::Namer;
-use crate::naming::target::{Target, Want};
+use super::identity::{IdentityEpoch, IsolationFlags, SocksCaller};
+use super::onward::{HandshakeError, TorProxy, run_handshake};
+use super::relay::{RelaySide, gone, relay};
+use super::reply::{RequestError, refused, resolved};
+use super::request::{ProxyCommand, ProxyHost, ProxyRequest};
+use crate::naming::namer::NameResolver;
+use crate::naming::target::{Target, TargetKind};
 use crate::net::accept::{MOST_CONNECTIONS, accept_within, connections_within};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SocksLimits {
     /// Applications' connections at once, each of which may need one to Tor; more wait to be accepted.
     pub connections: usize,
-    /// How long an application may take to say what it wants; a fifth of that where most places are taken.
+    /// How long an application may take for its request; a fifth of that while most connections are taken.
     pub handshake: Duration,
 }
 
-impl Limits {
-    /// Bounds for a process that may have so many files open at once: each connection may need one to Tor.
+impl SocksLimits {
+    /// Returns the bounds for a process that may have so many files open at once: each connection may need one to Tor.
     pub fn within(files: u64) -> Self {
         Self {
             connections: connections_within(files, 2),
@@ -40,7 +40,7 @@ impl Limits {
     }
 }
 
-impl Default for Limits {
+impl Default for SocksLimits {
     fn default() -> Self {
         Self {
             connections: MOST_CONNECTIONS,
@@ -49,25 +49,30 @@ impl Default for Limits {
     }
 }
 
-/// How the server goes about it.
+/// What the server runs with.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct SocksServerSettings {
     /// Where Tor's SOCKS port is, in the order in which to try.
     pub tor: Vec<SocketAddr>,
     /// What tells callers apart.
-    pub isolate: Isolate,
-    /// What makes their IDs; whoever holds it too can renew them.
-    pub epoch: Arc<Epoch>,
+    pub flags: IsolationFlags,
+    /// What gives them their IDs; whoever shares it can renew these.
+    pub epoch: Arc<IdentityEpoch>,
     /// Bounds and waits.
-    pub limits: Limits,
+    pub limits: SocksLimits,
 }
 
 /// Serves applications until `stop` is ready; their connections end with it.
-pub async fn serve(listeners: Vec<TcpListener>, namer: Namer, settings: Settings, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    name_resolver: NameResolver,
+    settings: SocksServerSettings,
+    stop: impl Future<Output = ()>,
+) {
     let front = Front {
-        namer,
-        way: Arc::new(Way::new(settings.tor)),
-        isolate: Arc::new(settings.isolate),
+        name_resolver,
+        tor: Arc::new(TorProxy::new(settings.tor)),
+        flags: Arc::new(settings.flags),
         epoch: settings.epoch,
         limits: settings.limits,
         places: Arc::new(Semaphore::new(settings.limits.connections.max(1))),
@@ -83,20 +88,20 @@ pub async fn serve(listeners: Vec<TcpListener>, namer: Namer, settings: Settings
 /// What all connections share.
 #[derive(Clone)]
 pub(super) struct Front {
-    namer: Namer,
-    way: Arc<Way>,
-    isolate: Arc<Isolate>,
-    epoch: Arc<Epoch>,
-    limits: Limits,
+    name_resolver: NameResolver,
+    tor: Arc<TorProxy>,
+    flags: Arc<IsolationFlags>,
+    epoch: Arc<IdentityEpoch>,
+    limits: SocksLimits,
     places: Arc<Semaphore>,
 }
 
-/// What came of a request.
-pub(super) enum Done {
-    /// It asked for an address, which is this.
+/// The outcome of a request that was carried out.
+pub(super) enum RequestOutcome {
+    /// The address of a name of ours, which was all that was asked for.
     Resolved(IpAddr),
-    /// Tor was asked, and answered; the stream is what comes behind the answer.
-    Answered(Answer, TcpStream),
+    /// Tor's reply, and the stream that goes on behind it.
+    Replied(ProxyReply, TcpStream),
 }
 
 impl Front {
@@ -108,7 +113,7 @@ impl Front {
         while let Some((stream, peer, place)) = accept_within(&listener, &self.places).await {
             while connections.try_join_next().is_some() {}
             connection = connection.wrapping_add(1);
-            let caller = Caller {
+            let caller = SocksCaller {
                 listener: here,
                 address: peer.ip(),
                 connection,
@@ -121,7 +126,7 @@ impl Front {
         }
     }
 
-    /// Returns how long an application may take to say what it wants.
+    /// Returns how long an application may take for its request.
     pub(super) fn patience(&self) -> Duration {
         let crowded = self.places.available_permits() < self.limits.connections / 4;
         if crowded {
@@ -131,7 +136,7 @@ impl Front {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, caller: Caller) {
+    async fn connection(&self, stream: TcpStream, caller: SocksCaller) {
         let _ = stream.set_nodelay(true);
         let mut first = [0];
         let Ok(Ok(1)) = timeout(self.patience(), stream.peek(&mut first)).await else {
@@ -144,63 +149,75 @@ impl Front {
         }
     }
 
-    async fn socks(&self, mut stream: TcpStream, caller: Caller) {
-        let heard = match timeout(self.patience(), converse(&mut stream, Hearing::new())).await {
-            Ok(Ok(heard)) => heard,
-            Ok(Err(Ended::Refused(Farewell(bytes)))) => return part(stream, &bytes).await,
-            Ok(Err(Ended::Gone)) | Err(_) => return,
+    async fn socks(&self, mut stream: TcpStream, caller: SocksCaller) {
+        let handshake = run_handshake(&mut stream, ServerHandshake::new());
+        let accepted = match timeout(self.patience(), handshake).await {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(HandshakeError::Failed(ErrorReply(bytes)))) => return close_with(stream, &bytes).await,
+            Ok(Err(HandshakeError::Disconnected)) | Err(_) => return,
         };
-        let Heard { request, mut early } = heard;
-        let done = tokio::select! {
-            done = self.carry_out(&caller, &request) => done,
+        let AcceptedRequest { request, mut early } = accepted;
+        let outcome = tokio::select! {
+            outcome = self.carry_out(&caller, &request) => outcome,
             () = gone(&mut stream, &mut early) => return,
         };
-        let (answer, tor) = match done {
-            Ok(Done::Answered(answer, tor)) => (answer, tor),
-            Ok(Done::Resolved(address)) => return part(stream, &resolved(request.protocol, address)).await,
-            Err(refusal) => return part(stream, &refused(request.protocol, refusal)).await,
+        let (reply, tor) = match outcome {
+            Ok(RequestOutcome::Replied(reply, tor)) => (reply, tor),
+            Ok(RequestOutcome::Resolved(address)) => {
+                return close_with(stream, &resolved(request.protocol, address)).await;
+            }
+            Err(error) => return close_with(stream, &refused(request.protocol, error)).await,
         };
-        if request.command != Command::Connect || !answer.is_success() {
-            return part(stream, &answer.reply).await;
+        if request.command != ProxyCommand::Connect || !reply.is_success() {
+            return close_with(stream, &reply.message).await;
         }
-        let sent = [answer.reply, answer.rest].concat();
-        relay(Side { stream, sent: early }, Side { stream: tor, sent }).await;
+        let sent = [reply.message, reply.rest].concat();
+        relay(RelaySide { stream, sent: early }, RelaySide { stream: tor, sent }).await;
     }
 
     /// Carries a request out: finds what a name of ours stands for, and asks Tor.
-    pub(super) async fn carry_out(&self, caller: &Caller, request: &Request) -> Result<Done, Refusal> {
+    pub(super) async fn carry_out(
+        &self,
+        caller: &SocksCaller,
+        request: &ProxyRequest,
+    ) -> Result<RequestOutcome, RequestError> {
         let found = match request.host.handled() {
             Some(name) => Some(self.find(name, caller, request).await?),
             None => None,
         };
         let host = match found {
-            Some(Target::Address(address)) if request.command == Command::Resolve => {
-                return Ok(Done::Resolved(address));
+            Some(Target::Address(address)) if request.command == ProxyCommand::Resolve => {
+                return Ok(RequestOutcome::Resolved(address));
             }
-            Some(target) => Host::from(target),
+            Some(target) => ProxyHost::from(target),
             None => request.host.clone(),
         };
         let credentials = self.epoch.credentials(caller, request);
-        let onward = request.onward(&host, credentials.as_ref()).ok_or(Refusal::General)?;
-        let (answer, stream) = self.way.ask(Asking::new(onward), caller.address).await?;
-        Ok(Done::Answered(answer, stream))
+        let onward = request
+            .onward(&host, credentials.as_ref())
+            .ok_or(RequestError::General)?;
+        let (reply, stream) = self.tor.ask(ClientHandshake::new(onward), caller.address).await?;
+        Ok(RequestOutcome::Replied(reply, stream))
     }
 
-    async fn find(&self, name: &str, caller: &Caller, request: &Request) -> Result<Target, Refusal> {
-        let want = match request.command {
-            Command::Connect => Want::Any,
-            Command::Resolve => Want::Address,
+    async fn find(&self, name: &str, caller: &SocksCaller, request: &ProxyRequest) -> Result<Target, RequestError> {
+        let target_kind = match request.command {
+            ProxyCommand::Connect => TargetKind::Any,
+            ProxyCommand::Resolve => TargetKind::Address,
             // Names of ours are no addresses.
-            Command::ResolvePtr => return Err(Refusal::NotThere),
+            ProxyCommand::ResolvePtr => return Err(RequestError::HostUnreachable),
         };
-        let id = self.epoch.id(&self.isolate, caller, request).ok_or(Refusal::General)?;
-        Ok(self.namer.resolve(name, want, Some(&id)).await?)
+        let id = self
+            .epoch
+            .id(&self.flags, caller, request)
+            .ok_or(RequestError::General)?;
+        Ok(self.name_resolver.resolve(name, target_kind, Some(&id)).await?)
     }
 }
 
-/// Tells an application how it went and closes. What it sent meanwhile is read, if it comes soon: a connection that is
-/// closed with bytes unread is reset, and the reply may be lost with it.
-async fn part(mut stream: TcpStream, reply: &[u8]) {
+/// Replies to an application and closes its connection. What it sent meanwhile is read, if it arrives soon: a connection
+/// that is closed with bytes unread is reset, and the reply may be lost with it.
+async fn close_with(mut stream: TcpStream, reply: &[u8]) {
     /// How long to wait for its end.
     const LINGER: Duration = Duration::from_secs(2);
     if stream.write_all(reply).await.is_ok() && stream.shutdown().await.is_ok() {

@@ -10,24 +10,24 @@ use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-use super::event::fields;
-use super::reply::Message;
+use super::event::parse_fields;
+use super::reply::ControlMessage;
 
 /// Length of a cookie, of a nonce and of their hashes, in bytes.
-pub const LENGTH: usize = 32;
+pub const SECRET_LEN: usize = 32;
 
-/// What the user says of logging in. `Debug` hides the password.
+/// What the user knows for logging in. `Debug` hides the password.
 #[derive(Clone, Default)]
-pub struct Login {
+pub struct ControlLogin {
     /// The cookie file, in place of the one that Tor names.
     pub cookie: Option<PathBuf>,
     /// The password.
     pub password: Option<String>,
 }
 
-impl fmt::Debug for Login {
+impl fmt::Debug for ControlLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login")
+        f.debug_struct("ControlLogin")
             .field("cookie", &self.cookie)
             .finish_non_exhaustive()
     }
@@ -37,55 +37,53 @@ impl fmt::Debug for Login {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AuthError {
-    /// What answers is no Tor, or one of another time.
+    /// What answers is no Tor, or one of another version.
     #[error("the reply to PROTOCOLINFO cannot be read")]
     Protocol,
-    /// It wants a password.
-    #[error(
-        "Tor wants a password on its control port; give it with --control-password, or set CookieAuthentication 1 in torrc"
-    )]
+    /// Tor wants a password, and none was given.
+    #[error("Tor wants a password on its control port (or CookieAuthentication 1 in torrc)")]
     PasswordWanted,
-    /// It wants what nobody here can give.
+    /// Tor takes no method of logging in that is known here.
     #[error("Tor takes none of cookie, password and nothing on its control port; set CookieAuthentication 1 in torrc")]
     NoMethod,
-    /// It does not say when a stream waits.
+    /// Tor is of a version that does not tell when a stream waits.
     #[error("Tor {version} is too old: its streams can be taken care of from version 0.4.5 on")]
     TooOld {
         /// The version, as Tor says it.
         version: String,
     },
-    /// A cookie of another length.
-    #[error("the control port's cookie has {got} bytes, and not {LENGTH}")]
+    /// The cookie has another length than Tor's.
+    #[error("the control port's cookie has {got} bytes, and not {SECRET_LEN}")]
     CookieLength {
         /// How long it is.
         got: usize,
     },
-    /// It doesn't know the cookie that it asks for.
+    /// What answers does not know the cookie that it asks for.
     #[error("what answers on the control port does not know Tor's cookie: it is not the Tor that wrote it")]
     NotTor,
 }
 
-/// A way to log in.
+/// How to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Nothing is asked for.
+pub enum LoginMethod {
+    /// Tor asks for nothing.
     Nothing,
-    /// Both prove that they know the cookie in this file, and neither says it.
+    /// Both sides prove that they know the cookie in this file, and neither sends it.
     SafeCookie(PathBuf),
-    /// The cookie in this file is said, as versions before 0.2.3 want it.
+    /// The cookie in this file is sent, as versions before 0.2.3 want it.
     Cookie(PathBuf),
-    /// The password is said.
+    /// The password is sent.
     Password,
 }
 
-/// Chooses how to log in by the reply to PROTOCOLINFO: what the user named goes first.
+/// Chooses how to log in by the reply to PROTOCOLINFO. What the user gave is preferred.
 ///
 /// # Errors
 ///
 /// [`AuthError`]
-pub fn choose(reply: &Message, login: &Login) -> Result<Way, AuthError> {
+pub fn choose_method(reply: &ControlMessage, login: &ControlLogin) -> Result<LoginMethod, AuthError> {
     let text = reply.value("AUTH ").ok_or(AuthError::Protocol)?;
-    let offered = fields(text).ok_or(AuthError::Protocol)?;
+    let offered = parse_fields(text).ok_or(AuthError::Protocol)?;
     let methods = offered.get("METHODS").ok_or(AuthError::Protocol)?;
     let has = |wanted: &str| {
         methods
@@ -97,25 +95,25 @@ pub fn choose(reply: &Message, login: &Login) -> Result<Way, AuthError> {
         .and_then(|path| std::str::from_utf8(path).ok());
     let cookie = login.cookie.clone().or(named.map(PathBuf::from));
     match (&login.password, cookie) {
-        (Some(_), _) if login.cookie.is_none() && has("HASHEDPASSWORD") => Ok(Way::Password),
-        (_, _) if has("NULL") => Ok(Way::Nothing),
-        (_, Some(cookie)) if has("SAFECOOKIE") => Ok(Way::SafeCookie(cookie)),
-        (_, Some(cookie)) if has("COOKIE") => Ok(Way::Cookie(cookie)),
+        (Some(_), _) if login.cookie.is_none() && has("HASHEDPASSWORD") => Ok(LoginMethod::Password),
+        (_, _) if has("NULL") => Ok(LoginMethod::Nothing),
+        (_, Some(cookie)) if has("SAFECOOKIE") => Ok(LoginMethod::SafeCookie(cookie)),
+        (_, Some(cookie)) if has("COOKIE") => Ok(LoginMethod::Cookie(cookie)),
         _ if has("HASHEDPASSWORD") => Err(AuthError::PasswordWanted),
         _ => Err(AuthError::NoMethod),
     }
 }
 
-/// Checks that a Tor tells what is needed of its streams, by its reply to PROTOCOLINFO. One that does not say its version
-/// is taken to be new.
+/// Checks by the reply to PROTOCOLINFO that Tor is new enough to tell when a stream waits. One that does not say its
+/// version is taken to be new.
 ///
 /// # Errors
 ///
 /// [`AuthError::TooOld`]
-pub fn check_version(reply: &Message) -> Result<(), AuthError> {
+pub fn check_version(reply: &ControlMessage) -> Result<(), AuthError> {
     /// The first that has the status `CONTROLLER_WAIT`. Source: Tor, its change log.
     const FIRST: [u32; 3] = [0, 4, 5];
-    let fields = reply.value("VERSION ").and_then(fields);
+    let fields = reply.value("VERSION ").and_then(parse_fields);
     let version = fields.as_ref().and_then(|fields| fields.get("Tor"));
     let version = version.map(String::from_utf8_lossy).unwrap_or_default();
     let mut numbers = version.split('.').map(str::parse);
@@ -129,43 +127,47 @@ pub fn check_version(reply: &Message) -> Result<(), AuthError> {
     }
 }
 
-/// Returns the command that says a secret: a cookie, or the answer to a challenge.
+/// Returns the command that logs in with a secret: a cookie, or the answer to a challenge.
 ///
 /// # Errors
 ///
 /// [`AuthError::CookieLength`]
-pub fn say(secret: &[u8]) -> Result<String, AuthError> {
+pub fn authenticate(secret: &[u8]) -> Result<String, AuthError> {
     match secret.len() {
-        LENGTH => Ok(format!("AUTHENTICATE {}", secret.to_lower_hex_string())),
+        SECRET_LEN => Ok(format!("AUTHENTICATE {}", secret.to_lower_hex_string())),
         got => Err(AuthError::CookieLength { got }),
     }
 }
 
-/// Returns the command that says a password.
-pub fn say_password(password: &str) -> String {
+/// Returns the command that logs in with a password.
+pub fn authenticate_with_password(password: &str) -> String {
     // As hex nothing in it can end the line or the string.
     format!("AUTHENTICATE {}", password.as_bytes().to_lower_hex_string())
 }
 
 /// Returns the command that challenges Tor to prove that it knows the cookie.
-pub fn challenge(nonce: &[u8; LENGTH]) -> String {
+pub fn challenge(nonce: &[u8; SECRET_LEN]) -> String {
     format!("AUTHCHALLENGE SAFECOOKIE {}", nonce.to_lower_hex_string())
 }
 
-/// Checks Tor's proof, and returns ours.
+/// Checks Tor's proof that it knows the cookie, and returns ours.
 ///
 /// # Errors
 ///
 /// [`AuthError::NotTor`] when it does not know the cookie, and must not learn it.
-pub fn answer(reply: &Message, cookie: &[u8], nonce: &[u8; LENGTH]) -> Result<[u8; LENGTH], AuthError> {
-    if cookie.len() != LENGTH {
+pub fn answer_challenge(
+    reply: &ControlMessage,
+    cookie: &[u8],
+    nonce: &[u8; SECRET_LEN],
+) -> Result<[u8; SECRET_LEN], AuthError> {
+    if cookie.len() != SECRET_LEN {
         return Err(AuthError::CookieLength { got: cookie.len() });
     }
     let text = reply.value("AUTHCHALLENGE ").ok_or(AuthError::Protocol)?;
-    let given = fields(text).ok_or(AuthError::Protocol)?;
+    let given = parse_fields(text).ok_or(AuthError::Protocol)?;
     let bytes = |name: &str| {
         let text = std::str::from_utf8(given.get(name)?).ok()?;
-        <[u8; LENGTH]>::from_hex(text).ok()
+        <[u8; SECRET_LEN]>::from_hex(text).ok()
     };
     let (Some(proof), Some(theirs)) = (bytes("SERVERHASH"), bytes("SERVERNONCE")) else {
         return Err(AuthError::Protocol);
@@ -183,7 +185,7 @@ pub fn answer(reply: &Message, cookie: &[u8], nonce: &[u8; LENGTH]) -> Result<[u
     Ok(prove(key, cookie, nonce, &theirs))
 }
 
-fn prove(key: &str, cookie: &[u8], ours: &[u8; LENGTH], theirs: &[u8; LENGTH]) -> [u8; LENGTH] {
+fn prove(key: &str, cookie: &[u8], ours: &[u8; SECRET_LEN], theirs: &[u8; SECRET_LEN]) -> [u8; SECRET_LEN] {
     let mut engine = HmacEngine::<sha256::Hash>::new(key.as_bytes());
     engine.input(cookie);
     engine.input(ours);
@@ -193,21 +195,21 @@ fn prove(key: &str, cookie: &[u8], ours: &[u8; LENGTH], theirs: &[u8; LENGTH]) -
 
 #[cfg(test)]
 mod tests {
-    use super::super::reply::Line;
+    use super::super::reply::ReplyLine;
     use super::*;
 
-    fn message(lines: &[&str]) -> Message {
-        let line = |text: &&str| Line {
+    fn message(lines: &[&str]) -> ControlMessage {
+        let line = |text: &&str| ReplyLine {
             text: (*text).to_owned(),
             data: Vec::new(),
         };
-        Message {
+        ControlMessage {
             code: 250,
             lines: lines.iter().map(line).collect(),
         }
     }
 
-    fn offers(auth: &str) -> Message {
+    fn offers(auth: &str) -> ControlMessage {
         message(&[
             "PROTOCOLINFO 1",
             &format!("AUTH {auth}"),
@@ -218,35 +220,35 @@ mod tests {
 
     #[test]
     fn ways_are_chosen() {
-        let nothing = Login::default();
-        let password = Login {
+        let nothing = ControlLogin::default();
+        let password = ControlLogin {
             password: Some("p".to_owned()),
-            ..Login::default()
+            ..ControlLogin::default()
         };
-        let file = Login {
+        let file = ControlLogin {
             cookie: Some("/mine".into()),
             ..password.clone()
         };
         let tor = r#"METHODS=COOKIE,SAFECOOKIE,HASHEDPASSWORD COOKIEFILE="/a \"b\"""#;
         for (offer, login, expected) in [
-            ("METHODS=NULL", &nothing, Ok(Way::Nothing)),
-            (tor, &nothing, Ok(Way::SafeCookie("/a \"b\"".into()))),
-            (tor, &password, Ok(Way::Password)),
-            (tor, &file, Ok(Way::SafeCookie("/mine".into()))),
+            ("METHODS=NULL", &nothing, Ok(LoginMethod::Nothing)),
+            (tor, &nothing, Ok(LoginMethod::SafeCookie("/a \"b\"".into()))),
+            (tor, &password, Ok(LoginMethod::Password)),
+            (tor, &file, Ok(LoginMethod::SafeCookie("/mine".into()))),
             (
                 "METHODS=COOKIE COOKIEFILE=\"/a\"",
                 &nothing,
-                Ok(Way::Cookie("/a".into())),
+                Ok(LoginMethod::Cookie("/a".into())),
             ),
             ("METHODS=HASHEDPASSWORD", &nothing, Err(AuthError::PasswordWanted)),
             ("METHODS=SAFECOOKIE", &nothing, Err(AuthError::NoMethod)),
-            ("METHODS=NULL", &password, Ok(Way::Nothing)),
+            ("METHODS=NULL", &password, Ok(LoginMethod::Nothing)),
             ("METHODS=MAGIC", &password, Err(AuthError::NoMethod)),
             ("COOKIEFILE=\"/a", &nothing, Err(AuthError::Protocol)),
         ] {
-            assert_eq!(choose(&offers(offer), login), expected, "{offer}");
+            assert_eq!(choose_method(&offers(offer), login), expected, "{offer}");
         }
-        assert_eq!(choose(&message(&["OK"]), &nothing), Err(AuthError::Protocol));
+        assert_eq!(choose_method(&message(&["OK"]), &nothing), Err(AuthError::Protocol));
     }
 
     #[test]
@@ -265,7 +267,7 @@ mod tests {
 
     #[test]
     fn both_prove_that_they_know_the_cookie() {
-        let (cookie, ours, theirs) = ([1; LENGTH], [2; LENGTH], [3; LENGTH]);
+        let (cookie, ours, theirs) = ([1; SECRET_LEN], [2; SECRET_LEN], [3; SECRET_LEN]);
         let proof = prove(
             "Tor safe cookie authentication server-to-controller hash",
             &cookie,
@@ -276,19 +278,31 @@ mod tests {
             let (proof, nonce) = (proof.to_lower_hex_string(), theirs.to_lower_hex_string());
             message(&[&format!("AUTHCHALLENGE SERVERHASH={proof} SERVERNONCE={nonce}")])
         };
-        let mine = answer(&reply(&proof), &cookie, &ours).unwrap();
+        let mine = answer_challenge(&reply(&proof), &cookie, &ours).unwrap();
         assert_ne!(mine, proof);
-        assert_eq!(answer(&reply(&[4; LENGTH]), &cookie, &ours), Err(AuthError::NotTor));
-        assert_eq!(answer(&reply(&proof), &[5; LENGTH], &ours), Err(AuthError::NotTor));
-        assert_eq!(answer(&reply(&proof[1..]), &cookie, &ours), Err(AuthError::Protocol));
         assert_eq!(
-            answer(&reply(&proof), b"short", &ours),
+            answer_challenge(&reply(&[4; SECRET_LEN]), &cookie, &ours),
+            Err(AuthError::NotTor)
+        );
+        assert_eq!(
+            answer_challenge(&reply(&proof), &[5; SECRET_LEN], &ours),
+            Err(AuthError::NotTor)
+        );
+        assert_eq!(
+            answer_challenge(&reply(&proof[1..]), &cookie, &ours),
+            Err(AuthError::Protocol)
+        );
+        assert_eq!(
+            answer_challenge(&reply(&proof), b"short", &ours),
             Err(AuthError::CookieLength { got: 5 })
         );
     }
 
     #[test]
     fn no_password_can_end_the_command() {
-        assert_eq!(say_password("a\"\r\nQUIT"), "AUTHENTICATE 61220d0a51554954");
+        assert_eq!(
+            authenticate_with_password("a\"\r\nQUIT"),
+            "AUTHENTICATE 61220d0a51554954"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Connects to Tor's control port, logs in, and carries out what the controller decides; again whenever Tor comes back.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,20 +15,19 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::auth::{self, AuthError, Login, Way};
-use super::controller::{ControlError, Controller, Effect, Tell};
-use super::reply::{Decoder, Message, ReplyError};
+use super::auth::{self, AuthError, ControlLogin, LoginMethod};
+use super::controller::{ControlError, Controller, ControllerEffect, ControllerEvent, Notice, StreamLookup};
+use super::reply::{ControlDecoder, ControlMessage, ControlReplyError};
 use super::suffixes::Suffixes;
 use crate::isolation::IsolationId;
 use crate::naming::target::{Failure, Target};
+use crate::time::Moment;
 
 /// How long Tor may take to accept a connection, to reply while we log in, and to read what we write.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long Tor may say nothing at all while it owes a reply.
-const SILENCE: Duration = Duration::from_secs(30);
 
 /// The first pause before another try to connect, which doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -91,19 +91,19 @@ impl fmt::Display for ControlAddr {
 
 /// Where Tor is, and how to log in.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where.
+pub struct ControllerSettings {
+    /// Where its control port is.
     pub address: ControlAddr,
-    /// How.
-    pub login: Login,
+    /// How to log in there.
+    pub login: ControlLogin,
 }
 
 /// What became of the connection to Tor.
 #[derive(Debug)]
-pub enum News<'a> {
+pub enum StatusUpdate<'a> {
     /// Streams are taken care of.
     Ready,
-    /// It can't be connected to, or has gone; tried again.
+    /// Tor can't be connected to, or has gone, for this reason. Connecting is tried again.
     Away(&'a SessionError),
     /// Tor was told to attach streams itself, and was told otherwise by us.
     OptionRestored,
@@ -115,10 +115,10 @@ pub enum News<'a> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// It can't be connected to.
+    /// Nothing can be connected to.
     #[error("cannot connect to Tor's control port at {address}")]
     Connect {
-        /// Where it should be.
+        /// Where the control port should be.
         address: ControlAddr,
         /// What the system says.
         #[source]
@@ -127,16 +127,11 @@ pub enum SessionError {
     /// The connection broke.
     #[error("the connection to Tor's control port broke")]
     Io(#[from] io::Error),
-    /// Tor closed it: it ends, or refuses the login.
+    /// Tor closed the connection: it ends, or refuses the login.
     #[error("Tor closed its control port")]
     Closed,
-    /// Tor says nothing.
-    #[error("Tor does not answer on its control port")]
-    Silent,
-    /// Its cookie can't be read.
-    #[error(
-        "cannot read Tor's control cookie {path}; be a member of the group that owns it (debian-tor on Debian), or name it with --control-cookie"
-    )]
+    /// Tor's cookie can't be read.
+    #[error("cannot read Tor's control cookie {path}; be a member of the group that owns it (debian-tor on Debian)")]
     Cookie {
         /// The file.
         path: PathBuf,
@@ -147,35 +142,46 @@ pub enum SessionError {
     /// There is no way to log in.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// The login is refused.
-    #[error("Tor refused the login at its control port: {0}")]
-    Login(String),
-    /// What comes is no reply of Tor's.
+    /// Tor refuses the login.
+    #[error("Tor refused the login at its control port: {reply}")]
+    LoginRefused {
+        /// What it replied.
+        reply: String,
+    },
+    /// What arrives is no message of Tor's.
     #[error(transparent)]
-    Reply(#[from] ReplyError),
-    /// It is no use to go on.
+    Decode(#[from] ControlReplyError),
+    /// Tor does not do what it has to.
     #[error(transparent)]
     Control(#[from] ControlError),
 }
 
 impl SessionError {
-    /// Says whether it is for the user to mend: trying again would not. What went well before may do so again, as the files
-    /// of a Tor that starts are not all there at once.
+    /// Says whether the user has to mend it, since trying again would not. What went well before may do so again, as the
+    /// files of a Tor that starts are not all there at once.
     fn is_final(&self, was_ready: bool) -> bool {
         match self {
             Self::Control(ControlError::Unsafe) => true,
-            Self::Cookie { .. } | Self::Auth(_) | Self::Login(_) | Self::Reply(_) | Self::Control(_) => !was_ready,
-            Self::Connect { .. } | Self::Io(_) | Self::Closed | Self::Silent => false,
+            Self::Control(ControlError::Silent) | Self::Connect { .. } | Self::Io(_) | Self::Closed => false,
+            Self::Cookie { .. } | Self::Auth(_) | Self::LoginRefused { .. } | Self::Decode(_) | Self::Control(_) => {
+                !was_ready
+            }
         }
     }
 }
 
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
+/// Says that Tor took too long.
+fn silent<T>(_: Elapsed) -> Result<T, SessionError> {
+    Err(ControlError::Silent.into())
+}
+
+/// A TCP connection or a Unix socket.
+trait ControlStream: AsyncRead + AsyncWrite + Send + Unpin {
     /// Has what arrived be acknowledged at once.
     fn acknowledge(&self) {}
 }
 
-impl Wire for TcpStream {
+impl ControlStream for TcpStream {
     /// Tor writes its events one by one, and its system holds each back until the one before is acknowledged (RFC 896):
     /// with acknowledgements that are delayed as usual, a stream waits 40 milliseconds for nothing.
     fn acknowledge(&self) {
@@ -185,7 +191,7 @@ impl Wire for TcpStream {
     }
 }
 
-impl Wire for UnixStream {}
+impl ControlStream for UnixStream {}
 
 /// Takes care of a Tor's streams until `stop` is ready.
 ///
@@ -193,29 +199,26 @@ impl Wire for UnixStream {}
 ///
 /// [`SessionError`] for what the user has to mend.
 pub async fn run(
-    settings: &Settings,
+    settings: &ControllerSettings,
     suffixes: Arc<Suffixes>,
-    news: impl Fn(News<'_>),
+    report: impl Fn(StatusUpdate<'_>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), SessionError> {
-    let mut work = Work::new(suffixes);
+    let mut task = ControllerTask::new(suffixes);
     let forever = async {
         let mut pause = FIRST_PAUSE;
         let mut was_ready = false;
         loop {
-            work.ready = false;
-            let end = work.session(settings, &news).await;
-            work.controller.end();
-            // Nothing is sent any more.
-            let _ = work.carry_out(&news);
-            was_ready |= work.ready;
+            task.ready = false;
+            let end = task.session(settings, &report).await;
+            was_ready |= task.ready;
             if end.is_final(was_ready) {
                 return end;
             }
-            if work.ready {
+            if task.ready {
                 pause = FIRST_PAUSE;
             }
-            news(News::Away(&end));
+            report(StatusUpdate::Away(&end));
             sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
         }
@@ -226,29 +229,35 @@ pub async fn run(
     }
 }
 
-/// What outlives a connection.
-struct Work {
+/// Runs the controller's machine. It outlives connections.
+struct ControllerTask {
     controller: Controller,
     suffixes: Arc<Suffixes>,
     lookups: JoinSet<(u64, Result<Target, Failure>)>,
     handles: HashMap<u64, AbortHandle>,
     forget: mpsc::Sender<Vec<IsolationId>>,
+    /// Commands that are to be sent.
+    commands: String,
+    /// The machine's clock counts from here.
+    started: Instant,
+    /// When the machine wants to be woken up.
+    wake: Option<Instant>,
     /// Whether streams were taken care of over the newest connection.
     ready: bool,
     /// Ends with this.
     _forgetting: JoinSet<()>,
 }
 
-impl Work {
+impl ControllerTask {
     fn new(suffixes: Arc<Suffixes>) -> Self {
         let mut secret = [0; 64];
         rand::Rng::fill(&mut rand::rng(), &mut secret[..]);
         let (forget, mut to_forget) = mpsc::channel(FORGETTING);
-        let namer = suffixes.namer().clone();
+        let resolver = suffixes.name_resolver().clone();
         let mut forgetting = JoinSet::new();
         forgetting.spawn(async move {
             while let Some(ids) = to_forget.recv().await {
-                namer.forget(ids).await;
+                resolver.forget(ids).await;
             }
         });
         Self {
@@ -257,109 +266,135 @@ impl Work {
             lookups: JoinSet::new(),
             handles: HashMap::new(),
             forget,
+            commands: String::new(),
+            started: Instant::now(),
+            wake: None,
             ready: false,
             _forgetting: forgetting,
         }
     }
 
-    /// Takes care of streams for as long as one connection holds.
-    async fn session(&mut self, settings: &Settings, news: &impl Fn(News<'_>)) -> SessionError {
+    /// Takes care of streams for as long as one connection holds, and returns why it ended.
+    async fn session(&mut self, settings: &ControllerSettings, report: &impl Fn(StatusUpdate<'_>)) -> SessionError {
         let session = async {
-            let mut link = Link::open(&settings.address).await?;
-            link.log_in(&settings.login).await?;
-            self.controller.begin();
-            self.go_on(link, news).await
+            let mut connection = ControlConnection::open(&settings.address).await?;
+            connection.log_in(&settings.login).await?;
+            self.on_event(ControllerEvent::Connected, report)?;
+            self.control(connection, report).await
         };
-        match session.await {
+        let end = match session.await {
             Ok(never) => match never {},
             Err(end) => end,
-        }
+        };
+        // It can want nothing more of a connection that has ended.
+        let _ = self.on_event(ControllerEvent::Disconnected, report);
+        self.commands.clear();
+        end
     }
 
-    async fn go_on(
+    async fn control(
         &mut self,
-        mut link: Link,
-        news: &impl Fn(News<'_>),
-    ) -> Result<std::convert::Infallible, SessionError> {
+        mut connection: ControlConnection,
+        report: &impl Fn(StatusUpdate<'_>),
+    ) -> Result<Infallible, SessionError> {
         let mut bytes = vec![0; 1 << 16];
         loop {
-            let commands = self.carry_out(news);
-            if !commands.is_empty() {
-                link.write(commands.as_bytes()).await?;
+            if !self.commands.is_empty() {
+                connection.write(self.commands.as_bytes()).await?;
+                self.commands.clear();
             }
             tokio::select! {
-                count = link.wire.read(&mut bytes) => {
+                count = connection.stream.read(&mut bytes) => {
                     let count = count?;
                     if count == 0 {
                         return Err(SessionError::Closed);
                     }
                     // It lasts for a moment only.
-                    link.wire.acknowledge();
-                    link.decoder.push(bytes.get(..count).unwrap_or_default());
-                    while let Some(message) = link.decoder.message()? {
-                        self.controller.take(&message)?;
+                    connection.stream.acknowledge();
+                    connection.decoder.push(bytes.get(..count).unwrap_or_default());
+                    let mut is_partial = true;
+                    while let Some(message) = connection.decoder.message()? {
+                        is_partial = false;
+                        self.on_event(ControllerEvent::Message(message), report)?;
+                    }
+                    if is_partial {
+                        self.on_event(ControllerEvent::PartialMessage, report)?;
                     }
                 }
-                Some(done) = self.lookups.join_next() => {
+                Some(ended) = self.lookups.join_next() => {
                     // One that was aborted has no result.
-                    if let Ok((number, result)) = done {
-                        self.handles.remove(&number);
-                        self.controller.resolved(number, result);
+                    if let Ok((lookup, result)) = ended {
+                        self.handles.remove(&lookup);
+                        self.on_event(ControllerEvent::Resolved { lookup, result }, report)?;
                     }
                 }
-                () = sleep(SILENCE), if self.controller.awaits_reply() => return Err(SessionError::Silent),
+                () = sleep_until(self.wake.unwrap_or(self.started)), if self.wake.is_some() => {
+                    self.wake = None;
+                    self.on_event(ControllerEvent::Wake, report)?;
+                }
             }
         }
     }
 
-    /// Does what the controller wants, and returns the commands that are to be sent.
-    fn carry_out(&mut self, news: &impl Fn(News<'_>)) -> String {
-        let mut commands = String::new();
-        for effect in self.controller.effects() {
+    /// Tells the machine of an event and does what it wants. An error is why it wants to disconnect.
+    fn on_event(&mut self, event: ControllerEvent, report: &impl Fn(StatusUpdate<'_>)) -> Result<(), ControlError> {
+        let now = Moment::default() + self.started.elapsed();
+        for effect in self.controller.on_event(now, event) {
             match effect {
-                Effect::Send(command) => {
-                    commands.push_str(&command);
-                    commands.push_str("\r\n");
+                ControllerEffect::Send(command) => {
+                    self.commands.push_str(&command);
+                    self.commands.push_str("\r\n");
                 }
-                Effect::Resolve(lookup) => {
-                    let suffixes = Arc::clone(&self.suffixes);
-                    let number = lookup.number;
-                    let work = async move {
-                        let result = suffixes
-                            .resolve(lookup.suffix, &lookup.name, lookup.want, &lookup.id)
-                            .await;
-                        (number, result)
-                    };
-                    self.handles.insert(number, self.lookups.spawn(work));
-                }
-                Effect::Abort(number) => {
+                ControllerEffect::Resolve(lookup) => self.resolve(lookup),
+                ControllerEffect::Abort(number) => {
                     if let Some(handle) = self.handles.remove(&number) {
                         handle.abort();
                     }
                 }
-                Effect::Forget(ids) => drop(self.forget.try_send(ids)),
-                Effect::Tell(Tell::Ready) => {
+                ControllerEffect::Forget(ids) => drop(self.forget.try_send(ids)),
+                ControllerEffect::Notify(Notice::Ready) => {
                     self.ready = true;
-                    news(News::Ready);
+                    report(StatusUpdate::Ready);
                 }
-                Effect::Tell(Tell::OptionRestored) => news(News::OptionRestored),
-                Effect::Tell(Tell::NewIdentity) => news(News::NewIdentity),
+                ControllerEffect::Notify(Notice::OptionRestored) => report(StatusUpdate::OptionRestored),
+                ControllerEffect::Notify(Notice::NewIdentity) => report(StatusUpdate::NewIdentity),
+                ControllerEffect::WakeAt(Moment(milliseconds)) => {
+                    let wait = Duration::from_millis(milliseconds);
+                    self.wake = self.started.checked_add(wait);
+                }
+                ControllerEffect::Disconnect(error) => return Err(error),
             }
         }
-        commands
+        Ok(())
+    }
+
+    fn resolve(&mut self, lookup: StreamLookup) {
+        let suffixes = Arc::clone(&self.suffixes);
+        let number = lookup.number;
+        let resolving = async move {
+            let StreamLookup {
+                suffix,
+                name,
+                target_kind,
+                id,
+                ..
+            } = lookup;
+            (number, suffixes.resolve(suffix, &name, target_kind, &id).await)
+        };
+        self.handles.insert(number, self.lookups.spawn(resolving));
     }
 }
 
 /// A connection to a control port.
-struct Link {
-    wire: Box<dyn Wire>,
-    decoder: Decoder,
+struct ControlConnection {
+    stream: Box<dyn ControlStream>,
+    decoder: ControlDecoder,
 }
 
-impl Link {
+impl ControlConnection {
     async fn open(address: &ControlAddr) -> Result<Self, SessionError> {
         let connecting = async {
-            Ok::<Box<dyn Wire>, io::Error>(match address {
+            Ok::<Box<dyn ControlStream>, io::Error>(match address {
                 ControlAddr::Tcp(address) => {
                     let stream = TcpStream::connect(address).await?;
                     stream.set_nodelay(true)?;
@@ -368,26 +403,26 @@ impl Link {
                 ControlAddr::Unix(path) => Box::new(UnixStream::connect(path).await?),
             })
         };
-        let wire = timeout(PATIENCE, connecting)
+        let stream = timeout(PATIENCE, connecting)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let wire = wire.map_err(|source| SessionError::Connect {
+        let stream = stream.map_err(|source| SessionError::Connect {
             address: address.clone(),
             source,
         })?;
         Ok(Self {
-            wire,
-            decoder: Decoder::default(),
+            stream,
+            decoder: ControlDecoder::default(),
         })
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
-        let written = timeout(PATIENCE, self.wire.write_all(bytes)).await;
-        written.map_err(|_| SessionError::Silent)?.map_err(SessionError::Io)
+        let written = timeout(PATIENCE, self.stream.write_all(bytes)).await;
+        Ok(written.or_else(silent)??)
     }
 
     /// Gives a command and returns its reply. No events were asked for yet.
-    async fn command(&mut self, command: &str) -> Result<Message, SessionError> {
+    async fn command(&mut self, command: &str) -> Result<ControlMessage, SessionError> {
         self.write(format!("{command}\r\n").as_bytes()).await?;
         let reply = async {
             let mut bytes = [0; 4096];
@@ -395,35 +430,37 @@ impl Link {
                 if let Some(message) = self.decoder.message()? {
                     return Ok(message);
                 }
-                let count = self.wire.read(&mut bytes).await?;
+                let count = self.stream.read(&mut bytes).await?;
                 if count == 0 {
                     return Err(SessionError::Closed);
                 }
                 self.decoder.push(bytes.get(..count).unwrap_or_default());
             }
         };
-        timeout(PATIENCE, reply).await.unwrap_or(Err(SessionError::Silent))
+        timeout(PATIENCE, reply).await.unwrap_or_else(silent)
     }
 
-    async fn log_in(&mut self, login: &Login) -> Result<(), SessionError> {
+    async fn log_in(&mut self, login: &ControlLogin) -> Result<(), SessionError> {
         let offers = self.command("PROTOCOLINFO 1").await?;
         auth::check_version(&offers)?;
-        let command = match auth::choose(&offers, login)? {
-            Way::Nothing => "AUTHENTICATE".to_owned(),
-            Way::Password => auth::say_password(login.password.as_deref().unwrap_or_default()),
-            Way::Cookie(path) => auth::say(&read_cookie(path)?)?,
-            Way::SafeCookie(path) => {
+        let command = match auth::choose_method(&offers, login)? {
+            LoginMethod::Nothing => "AUTHENTICATE".to_owned(),
+            LoginMethod::Password => auth::authenticate_with_password(login.password.as_deref().unwrap_or_default()),
+            LoginMethod::Cookie(path) => auth::authenticate(&read_cookie(path)?)?,
+            LoginMethod::SafeCookie(path) => {
                 let cookie = read_cookie(path)?;
                 let nonce = rand::random();
                 let reply = self.command(&auth::challenge(&nonce)).await?;
-                auth::say(&auth::answer(&reply, &cookie, &nonce)?)?
+                auth::authenticate(&auth::answer_challenge(&reply, &cookie, &nonce)?)?
             }
         };
         let reply = self.command(&command).await?;
         if reply.is_ok() {
             Ok(())
         } else {
-            Err(SessionError::Login(reply.text().to_owned()))
+            Err(SessionError::LoginRefused {
+                reply: reply.text().to_owned(),
+            })
         }
     }
 }

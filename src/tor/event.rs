@@ -1,4 +1,4 @@
-//! What Tor says of a stream.
+//! Tor's events about streams, read from text.
 //!
 //! Source: Tor, control-spec, "Stream status changed".
 
@@ -11,12 +11,12 @@ const MAX_FIELDS: usize = 64;
 /// Longest identifier of a stream, in bytes. Source: control-spec, "General-use tokens".
 const MAX_ID: usize = 16;
 
-/// What Tor calls a stream.
+/// The identifier that Tor has given a stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(Box<str>);
 
 impl StreamId {
-    /// Reads an identifier; `None` when it is none, and must not be sent.
+    /// Parses an identifier; `None` when it is none, so that it must stand in no command.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=MAX_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         fits.then(|| Self(text.into()))
@@ -29,34 +29,34 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// What became of a stream, as far as it matters here.
+/// What has become of a stream, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It is there: an application wants to connect.
+pub enum StreamStatus {
+    /// An application has asked for a connection.
     New,
-    /// It is there: an application wants an address.
+    /// An application has asked for an address.
     NewResolve,
-    /// It waits for a controller.
+    /// The stream waits for a controller to attach it.
     ControllerWait,
-    /// Its target has changed, for us or somebody else.
+    /// Its target has changed, by our command or another cause.
     Remap,
-    /// It was sent on its way.
+    /// The stream was sent on its way, or is in a state that is not known here.
     Sent,
-    /// It came back, to wait again, or has ended.
+    /// The stream came back, to wait again, or has ended.
     Gone,
 }
 
 /// The fields of an event: names, and values without quotes and escapes. `Debug` hides the values.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Fields(BTreeMap<Box<str>, Vec<u8>>);
+pub struct EventFields(BTreeMap<Box<str>, Vec<u8>>);
 
-impl Fields {
+impl EventFields {
     /// Returns a field's value.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.0.get(name).map(Vec::as_slice)
     }
 
-    /// Sets a field unless it is there.
+    /// Sets a field that has no value yet.
     pub fn add(&mut self, name: &str, value: &[u8]) {
         self.0.entry(name.into()).or_insert_with(|| value.to_owned());
     }
@@ -67,7 +67,7 @@ impl Fields {
     }
 }
 
-impl fmt::Debug for Fields {
+impl fmt::Debug for EventFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.keys()).finish()
     }
@@ -76,16 +76,16 @@ impl fmt::Debug for Fields {
 /// An event about a stream. `Debug` hides where it goes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StreamEvent {
-    /// Which.
+    /// Which stream.
     pub id: StreamId,
-    /// What became of it.
-    pub status: Status,
+    /// What has become of it.
+    pub status: StreamStatus,
     /// The host that it is for, without the brackets of IPv6.
     pub host: String,
     /// The port.
     pub port: String,
-    /// All else.
-    pub fields: Fields,
+    /// All other fields.
+    pub fields: EventFields,
 }
 
 impl fmt::Debug for StreamEvent {
@@ -96,17 +96,17 @@ impl fmt::Debug for StreamEvent {
 }
 
 impl StreamEvent {
-    /// Reads what stands behind `STREAM `, and the lines of `stream-status`; `None` when it is none.
+    /// Parses what stands behind `STREAM ` in an event, or a line of `stream-status`; `None` when it is neither.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.splitn(5, ' ');
         let id = StreamId::parse(words.next()?)?;
         let status = match words.next()? {
-            "NEW" => Status::New,
-            "NEWRESOLVE" => Status::NewResolve,
-            "CONTROLLER_WAIT" => Status::ControllerWait,
-            "REMAP" => Status::Remap,
-            "DETACHED" | "FAILED" | "CLOSED" => Status::Gone,
-            _ => Status::Sent,
+            "NEW" => StreamStatus::New,
+            "NEWRESOLVE" => StreamStatus::NewResolve,
+            "CONTROLLER_WAIT" => StreamStatus::ControllerWait,
+            "REMAP" => StreamStatus::Remap,
+            "DETACHED" | "FAILED" | "CLOSED" => StreamStatus::Gone,
+            _ => StreamStatus::Sent,
         };
         let _circuit = words.next()?;
         // An IPv6 address has colons of its own, and not always brackets.
@@ -117,21 +117,21 @@ impl StreamEvent {
             status,
             host: bare.unwrap_or(host).to_owned(),
             port: port.to_owned(),
-            fields: fields(words.next().unwrap_or_default()).unwrap_or_default(),
+            fields: parse_fields(words.next().unwrap_or_default()).unwrap_or_default(),
         })
     }
 }
 
-/// Reads fields; `None` when a quoted string has no end, or there are too many.
-pub fn fields(text: &str) -> Option<Fields> {
-    let mut fields = Fields::default();
+/// Parses fields, `KEY=value` or `KEY="value"`; `None` when a quoted string has no end, or there are too many.
+pub fn parse_fields(text: &str) -> Option<EventFields> {
+    let mut fields = EventFields::default();
     let mut rest = text;
     while !rest.is_empty() {
         rest = rest.trim_start_matches(' ');
         let end = rest.find([' ', '=']).unwrap_or(rest.len());
         let (name, behind) = rest.split_at_checked(end)?;
         let Some(value) = behind.strip_prefix('=') else {
-            // A word without a value, of a version to come.
+            // A word without a value, which a later version may have.
             rest = behind;
             continue;
         };
@@ -153,7 +153,7 @@ pub fn fields(text: &str) -> Option<Fields> {
     Some(fields)
 }
 
-/// Reads a quoted string from behind its first quote, with the escapes of C. Returns it and what stands behind it.
+/// Parses a quoted string, with the escapes of C, from behind its first quote. Returns it and what stands behind it.
 fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
     let mut value = Vec::new();
     let mut rest = text;
@@ -201,7 +201,7 @@ mod tests {
              ISO_FIELDS=SOCKS_USERNAME,SOCKS_PASSWORD,CLIENTADDR,SESSION_GROUP,NYM_EPOCH",
         );
         let event = event.unwrap();
-        assert_eq!((event.id.to_string().as_str(), event.status), ("57", Status::New));
+        assert_eq!((event.id.to_string().as_str(), event.status), ("57", StreamStatus::New));
         assert_eq!((event.host.as_str(), event.port.as_str()), ("foo.bit", "80"));
         assert_eq!(event.fields.get("SOCKS_USERNAME"), Some(&b"alice"[..]));
         assert_eq!(event.fields.get("SOCKS_PASSWORD"), Some(&b"a \"b\\c\n\x01\xc3\xa9"[..]));
@@ -225,12 +225,12 @@ mod tests {
     #[test]
     fn what_is_unknown_is_borne() {
         let event = StreamEvent::parse("a1 DAYDREAMING 7 x:1 REASON= UNKNOWN_99 NEW=\"\" END").unwrap();
-        assert_eq!(event.status, Status::Sent);
+        assert_eq!(event.status, StreamStatus::Sent);
         assert_eq!(event.fields.get("REASON"), Some(&b""[..]));
         assert_eq!(event.fields.get("NEW"), Some(&b""[..]));
         // What can't be read is not guessed at: the stream is then one of its own.
         let event = StreamEvent::parse("1 NEW 0 x:1 NYM_EPOCH=1 SOCKS_USERNAME=\"a").unwrap();
-        assert_eq!(event.fields, Fields::default());
+        assert_eq!(event.fields, EventFields::default());
     }
 
     #[test]
@@ -258,7 +258,7 @@ mod tests {
                 0x20..=0x7e => char::from(*byte).to_string(),
                 other => format!("\\{other:03o}"),
             }).collect();
-            let read = fields(&format!("A=1 {key}=\"{escaped}\" Z=2")).unwrap();
+            let read = parse_fields(&format!("A=1 {key}=\"{escaped}\" Z=2")).unwrap();
             let expected: &[u8] = if key == "A" { b"1" } else { &bytes };
             prop_assert_eq!(read.get(&key), Some(expected));
         }

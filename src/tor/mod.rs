@@ -1,8 +1,8 @@
 //! The naming controller of a Tor: finds what `.bit` names stand for while their streams wait, and sends the streams there.
 //!
-//! [`reply`] reads what comes over the control port and [`event`] what it says of streams; [`isolation`] tells which
-//! streams may be linked with each other, by Tor's own rule; [`controller`] decides what becomes of each stream; [`auth`]
-//! says how to log in. [`driver`] carries it out, and [`suffixes`] knows who resolves which names.
+//! [`reply`] decodes what arrives over the control port and [`event`] parses what it says of streams; [`isolation`] tells
+//! which streams may be linked with each other, by Tor's own rule; [`controller`] decides what becomes of each stream;
+//! [`auth`] says how to log in. [`driver`] carries all of that out, and [`suffixes`] knows who resolves which names.
 
 pub mod auth;
 pub mod controller;

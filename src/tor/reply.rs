@@ -1,4 +1,4 @@
-//! What Tor says over its control port, read from bytes.
+//! Tor's messages over its control port, decoded from bytes.
 //!
 //! Source: Tor, control-spec, "Replies from Tor to the controller".
 
@@ -10,29 +10,29 @@ pub const MAX_LINE: usize = 1 << 16;
 /// Longest message in bytes: the status of tens of thousands of streams.
 pub const MAX_MESSAGE: usize = 1 << 23;
 
-/// The code of what Tor says unasked.
+/// The code of messages that reply to no command.
 const EVENT: u16 = 650;
 
 /// One line of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
-    /// What stands behind the code.
+pub struct ReplyLine {
+    /// The text behind the code.
     pub text: String,
     /// The lines of data below it.
     pub data: Vec<String>,
 }
 
-/// A whole message: one line or several.
+/// A whole message, of one line or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct ControlMessage {
     /// The code of its last line.
     pub code: u16,
-    /// Its lines; never none.
-    pub lines: Vec<Line>,
+    /// Its lines, of which there is at least one.
+    pub lines: Vec<ReplyLine>,
 }
 
-impl Message {
-    /// Says whether it is an event: no reply to a command.
+impl ControlMessage {
+    /// Says whether it is an event, which replies to no command.
     pub fn is_event(&self) -> bool {
         self.code == EVENT
     }
@@ -47,45 +47,47 @@ impl Message {
         self.lines.first().map_or("", |line| &line.text)
     }
 
-    /// Returns the text of a line behind a beginning that tells what it is about.
+    /// Returns what the first line that begins so has behind that.
     pub fn value(&self, beginning: &str) -> Option<&str> {
         self.lines.iter().find_map(|line| line.text.strip_prefix(beginning))
     }
 }
 
-/// Why bytes are no messages of Tor's.
+/// Why bytes are not Tor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum ReplyError {
-    /// A line begins with no code.
+pub enum ControlReplyError {
+    /// A line does not begin with a code.
     #[error("what answers on the control port does not speak Tor's control protocol")]
     NoCode,
-    /// A line has no end.
+    /// A line is too long.
     #[error("a line on the control port has more than {MAX_LINE} bytes")]
     LongLine,
-    /// A message has no end.
+    /// A message is too long.
     #[error("a message on the control port has more than {MAX_MESSAGE} bytes")]
     LongMessage,
 }
 
-/// Puts messages together from bytes as they come.
+/// Puts messages together from bytes as they arrive.
 #[derive(Debug, Default)]
-pub struct Decoder {
-    /// Bytes of which no line was made yet, from `read` on.
+pub struct ControlDecoder {
+    /// Bytes that arrived, of which those from `read` on were made into no line.
     bytes: Vec<u8>,
     read: usize,
-    /// How far behind `read` there is no end of a line.
+    /// How many bytes behind `read` are known to hold no end of a line.
     searched: usize,
-    lines: Vec<Line>,
-    /// What the lines take.
+    /// The lines of a message that is not complete.
+    lines: Vec<ReplyLine>,
+    /// How many bytes these lines take.
     size: usize,
+    /// Whether the next line is data of the last one.
     in_data: bool,
 }
 
-impl Decoder {
+impl ControlDecoder {
     /// Takes bytes.
     pub fn push(&mut self, bytes: &[u8]) {
-        // What was read goes only now, so that many lines in one piece cost one move.
+        // What was read is removed only now, so that many lines in one piece cost one move.
         self.bytes.drain(..self.read);
         self.read = 0;
         self.bytes.extend_from_slice(bytes);
@@ -95,12 +97,12 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`ReplyError`]; nothing can be read after it.
-    pub fn message(&mut self) -> Result<Option<Message>, ReplyError> {
+    /// [`ControlReplyError`], after which nothing can be decoded.
+    pub fn message(&mut self) -> Result<Option<ControlMessage>, ControlReplyError> {
         while let Some(line) = self.line()? {
-            self.size += line.len() + size_of::<Line>();
+            self.size += line.len() + size_of::<ReplyLine>();
             if self.size > MAX_MESSAGE {
-                return Err(ReplyError::LongMessage);
+                return Err(ControlReplyError::LongMessage);
             }
             if let Some(message) = self.take(&line)? {
                 self.size = 0;
@@ -110,20 +112,20 @@ impl Decoder {
         Ok(None)
     }
 
-    fn line(&mut self) -> Result<Option<String>, ReplyError> {
+    fn line(&mut self) -> Result<Option<String>, ControlReplyError> {
         let rest = self.bytes.get(self.read..).unwrap_or_default();
         let unsearched = rest.get(self.searched..).unwrap_or_default();
         let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') else {
             self.searched = rest.len();
             return if rest.len() > MAX_LINE {
-                Err(ReplyError::LongLine)
+                Err(ControlReplyError::LongLine)
             } else {
                 Ok(None)
             };
         };
         let end = self.searched + end;
         if end > MAX_LINE {
-            return Err(ReplyError::LongLine);
+            return Err(ControlReplyError::LongLine);
         }
         let line = rest.get(..end).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -133,7 +135,7 @@ impl Decoder {
         Ok(Some(line))
     }
 
-    fn take(&mut self, line: &str) -> Result<Option<Message>, ReplyError> {
+    fn take(&mut self, line: &str) -> Result<Option<ControlMessage>, ControlReplyError> {
         if self.in_data {
             if line == "." {
                 self.in_data = false;
@@ -146,12 +148,14 @@ impl Decoder {
         let code = line
             .get(..3)
             .filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
-        let code = code.and_then(|code| code.parse().ok()).ok_or(ReplyError::NoCode)?;
+        let code = code
+            .and_then(|code| code.parse().ok())
+            .ok_or(ControlReplyError::NoCode)?;
         let (separator, text) = match line.get(3..).map(|rest| rest.split_at_checked(1)) {
             Some(Some((separator, text))) => (separator, text.to_owned()),
-            _ => return Err(ReplyError::NoCode),
+            _ => return Err(ControlReplyError::NoCode),
         };
-        let text = Line { text, data: Vec::new() };
+        let text = ReplyLine { text, data: Vec::new() };
         self.lines.push(text);
         match separator {
             "-" => Ok(None),
@@ -159,11 +163,11 @@ impl Decoder {
                 self.in_data = true;
                 Ok(None)
             }
-            " " => Ok(Some(Message {
+            " " => Ok(Some(ControlMessage {
                 code,
                 lines: std::mem::take(&mut self.lines),
             })),
-            _ => Err(ReplyError::NoCode),
+            _ => Err(ControlReplyError::NoCode),
         }
     }
 }
@@ -174,8 +178,8 @@ mod tests {
 
     use super::*;
 
-    fn decode(text: &str) -> Result<Vec<Message>, ReplyError> {
-        let mut decoder = Decoder::default();
+    fn decode(text: &str) -> Result<Vec<ControlMessage>, ControlReplyError> {
+        let mut decoder = ControlDecoder::default();
         decoder.push(text.as_bytes());
         let mut messages = Vec::new();
         while let Some(message) = decoder.message()? {
@@ -211,13 +215,13 @@ mod tests {
             "２50 OK\r\n",
             "+50 OK\r\n",
         ] {
-            assert_eq!(decode(text), Err(ReplyError::NoCode), "{text:?}");
+            assert_eq!(decode(text), Err(ControlReplyError::NoCode), "{text:?}");
         }
         let long = "2".repeat(MAX_LINE + 1);
-        assert_eq!(decode(&long), Err(ReplyError::LongLine));
-        assert_eq!(decode(&format!("{long}\n")), Err(ReplyError::LongLine));
+        assert_eq!(decode(&long), Err(ControlReplyError::LongLine));
+        assert_eq!(decode(&format!("{long}\n")), Err(ControlReplyError::LongLine));
         let endless = format!("250+a\r\n{}", "a\r\n".repeat(MAX_MESSAGE / 20));
-        assert_eq!(decode(&endless), Err(ReplyError::LongMessage));
+        assert_eq!(decode(&endless), Err(ControlReplyError::LongMessage));
     }
 
     proptest! {
@@ -227,9 +231,9 @@ mod tests {
             cut in 1_usize..9,
         ) {
             let text = lines.join("\r\n") + "\r\n";
-            let mut decoder = Decoder::default();
+            let mut decoder = ControlDecoder::default();
             let mut messages = Vec::new();
-            let mut read = || -> Result<(), ReplyError> {
+            let mut read = || -> Result<(), ControlReplyError> {
                 for piece in text.as_bytes().chunks(cut) {
                     decoder.push(piece);
                     while let Some(message) = decoder.message()? {
@@ -247,7 +251,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_borne(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut decoder = Decoder::default();
+            let mut decoder = ControlDecoder::default();
             decoder.push(&bytes);
             while let Ok(Some(_)) = decoder.message() {}
         }

@@ -4,24 +4,24 @@ use thiserror::Error;
 
 use crate::isolation::IsolationId;
 use crate::naming::name::{folded, is_host_name};
-use crate::naming::namer::{Namer, SUFFIX};
-use crate::naming::target::{Failure, Target, Want};
+use crate::naming::namer::{NameResolver, SUFFIX};
+use crate::naming::target::{Failure, Target, TargetKind};
 use crate::prop279::host_driver::PluginHost;
 
-/// The suffix of names in ours whose users take nothing but an onion service.
+/// The suffix of names of ours for which nothing but an onion service will do.
 const ONION_SUFFIX: &str = "bit.onion";
 
-/// Why no plugin can be run for names.
+/// Why a plugin can't be run for names.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum PluginError {
-    /// There is no suffix and command in it.
+pub enum SuffixPluginError {
+    /// The text has no suffix and command in it.
     #[error("`{text}` does not read SUFFIX=COMMAND")]
     Form {
         /// What was given.
         text: String,
     },
-    /// The suffix is none.
+    /// The suffix is no domain name.
     #[error("`{suffix}` is no suffix of domain names")]
     Suffix {
         /// What was given.
@@ -41,40 +41,40 @@ pub enum PluginError {
     },
 }
 
-/// A plugin for a suffix.
+/// A plugin that resolves the names under a suffix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plugin {
+pub struct SuffixPlugin {
     /// The suffix, folded.
     pub suffix: String,
     /// The program and its arguments.
     pub command: Vec<String>,
 }
 
-impl Plugin {
-    /// Reads `SUFFIX=COMMAND`; the command's words are told apart as a shell does.
+impl SuffixPlugin {
+    /// Reads `SUFFIX=COMMAND`; the command is split into words as a shell does.
     ///
     /// # Errors
     ///
-    /// [`PluginError`]
-    pub fn parse(text: &str) -> Result<Self, PluginError> {
+    /// [`SuffixPluginError`]
+    pub fn parse(text: &str) -> Result<Self, SuffixPluginError> {
         let (suffix, command) = text
             .split_once('=')
-            .ok_or_else(|| PluginError::Form { text: text.to_owned() })?;
+            .ok_or_else(|| SuffixPluginError::Form { text: text.to_owned() })?;
         let suffix = folded(suffix.trim_start_matches('.'));
         if !is_host_name(&suffix) {
-            return Err(PluginError::Suffix { suffix });
+            return Err(SuffixPluginError::Suffix { suffix });
         }
         let command = shlex::split(command).filter(|words| !words.is_empty());
         match command {
             Some(command) => Ok(Self { suffix, command }),
-            None => Err(PluginError::Command { suffix }),
+            None => Err(SuffixPluginError::Command { suffix }),
         }
     }
 }
 
 /// Who resolves the names of one suffix.
 #[derive(Debug)]
-enum Source {
+enum SuffixResolver {
     Ours,
     Plugin(PluginHost),
 }
@@ -82,9 +82,9 @@ enum Source {
 /// All suffixes whose names are resolved.
 #[derive(Debug)]
 pub struct Suffixes {
-    namer: Namer,
+    name_resolver: NameResolver,
     /// Longest first, so that a suffix below another one is found.
-    sources: Vec<(String, Source)>,
+    resolvers: Vec<(String, SuffixResolver)>,
 }
 
 impl Suffixes {
@@ -92,44 +92,53 @@ impl Suffixes {
     ///
     /// # Errors
     ///
-    /// [`PluginError::Twice`]
-    pub fn new(namer: Namer, plugins: Vec<Plugin>) -> Result<Self, PluginError> {
-        let mut sources: Vec<(String, Source)> = Vec::new();
-        for Plugin { suffix, command } in plugins {
-            if sources.iter().any(|(other, _)| *other == suffix) {
-                return Err(PluginError::Twice { suffix });
+    /// [`SuffixPluginError::Twice`]
+    pub fn new(name_resolver: NameResolver, plugins: Vec<SuffixPlugin>) -> Result<Self, SuffixPluginError> {
+        let mut resolvers: Vec<(String, SuffixResolver)> = Vec::new();
+        for SuffixPlugin { suffix, command } in plugins {
+            if resolvers.iter().any(|(other, _)| *other == suffix) {
+                return Err(SuffixPluginError::Twice { suffix });
             }
-            sources.push((suffix, Source::Plugin(PluginHost::new(command, None))));
+            resolvers.push((suffix, SuffixResolver::Plugin(PluginHost::new(command, None))));
         }
         for suffix in [SUFFIX, ONION_SUFFIX] {
-            if sources.iter().all(|(other, _)| other != suffix) {
-                sources.push((suffix.to_owned(), Source::Ours));
+            if resolvers.iter().all(|(other, _)| other != suffix) {
+                resolvers.push((suffix.to_owned(), SuffixResolver::Ours));
             }
         }
-        sources.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
-        Ok(Self { namer, sources })
+        resolvers.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        Ok(Self {
+            name_resolver,
+            resolvers,
+        })
     }
 
     /// Returns the suffixes, longest first.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.sources.iter().map(|(suffix, _)| suffix.as_str())
+        self.resolvers.iter().map(|(suffix, _)| suffix.as_str())
     }
 
-    /// Finds what a folded name stands for that lies under the suffix of this number.
-    pub async fn resolve(&self, suffix: usize, name: &str, want: Want, id: &IsolationId) -> Result<Target, Failure> {
-        match self.sources.get(suffix) {
+    /// Finds what a folded name stands for that lies under the suffix at this place among [`Suffixes::names`].
+    pub async fn resolve(
+        &self,
+        suffix: usize,
+        name: &str,
+        target_kind: TargetKind,
+        id: &IsolationId,
+    ) -> Result<Target, Failure> {
+        match self.resolvers.get(suffix) {
             None => Err(Failure::NotHandled),
-            Some((_, Source::Ours)) => self.namer.resolve(name, want, Some(id)).await,
-            Some((_, Source::Plugin(plugin))) => {
+            Some((_, SuffixResolver::Ours)) => self.name_resolver.resolve(name, target_kind, Some(id)).await,
+            Some((_, SuffixResolver::Plugin(plugin))) => {
                 let result = plugin.resolve(name, Some(id)).await?;
                 Target::parse(&result, self.names()).ok_or(Failure::Broken)
             }
         }
     }
 
-    /// Returns who is to forget isolation IDs.
-    pub fn namer(&self) -> &Namer {
-        &self.namer
+    /// Returns the resolver of our own names, which is to forget isolation IDs.
+    pub fn name_resolver(&self) -> &NameResolver {
+        &self.name_resolver
     }
 }
 
@@ -139,18 +148,18 @@ mod tests {
 
     #[test]
     fn plugins_are_read() {
-        let plugin = Plugin::parse(".Test=/bin/a 'b c' --d").unwrap();
+        let plugin = SuffixPlugin::parse(".Test=/bin/a 'b c' --d").unwrap();
         assert_eq!(plugin.suffix, "test");
         assert_eq!(plugin.command, ["/bin/a", "b c", "--d"]);
-        assert_eq!(Plugin::parse("a.b=c=d").unwrap().command, ["c=d"]);
+        assert_eq!(SuffixPlugin::parse("a.b=c=d").unwrap().command, ["c=d"]);
         for (text, expected) in [
-            ("test", PluginError::Form { text: "test".into() }),
-            ("te st=a", PluginError::Suffix { suffix: "te st".into() }),
-            ("=a", PluginError::Suffix { suffix: String::new() }),
-            ("t=", PluginError::Command { suffix: "t".into() }),
-            ("t='a", PluginError::Command { suffix: "t".into() }),
+            ("test", SuffixPluginError::Form { text: "test".into() }),
+            ("te st=a", SuffixPluginError::Suffix { suffix: "te st".into() }),
+            ("=a", SuffixPluginError::Suffix { suffix: String::new() }),
+            ("t=", SuffixPluginError::Command { suffix: "t".into() }),
+            ("t='a", SuffixPluginError::Command { suffix: "t".into() }),
         ] {
-            assert_eq!(Plugin::parse(text), Err(expected), "{text}");
+            assert_eq!(SuffixPlugin::parse(text), Err(expected), "{text}");
         }
     }
 }

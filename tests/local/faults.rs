@@ -276,7 +276,7 @@ async fn a_small_budget_is_enough_over_many_connections() {
     let fault = Fault::ExcessiveResources { after_bytes: 80_000 };
     let stage = Stage::open(world(), Release::V1_17, &[Some(fault)]).await;
     let (mut node, _folder) = stage.node();
-    let limits = isonym::chain::sync::Limits {
+    let limits = isonym::chain::sync::HeaderSyncLimits {
         full_chunk: 8,
         ..sync_limits()
     };

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use isonym::isolation::IsolationId;
+use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login, Settings};
 use isonym::name::NameId;
-use isonym::rpc::client::{Client, ClientError, Dialect, Login, Settings};
 use isonym::rpc::server::Limits;
 use isonym::rpc::{
     Call, CallResult, Credentials, Defaults, Guard, MAX_BODY, RpcError, Style, code, name_show, serve, write_result,

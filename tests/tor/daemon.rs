@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use isonym::rpc::client::{Client, ClientError, Dialect, Login, Settings};
+use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login, Settings};
 use serde_json::{Value, json};
 
 use crate::client::Tor;

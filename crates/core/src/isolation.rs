@@ -26,11 +26,10 @@ impl IsolationId {
 
     /// Hashes an ID with a key, so that whoever remembers it need not hold the ID itself.
     #[must_use]
-    pub fn blinded(&self, key: &[u8; 32]) -> Self {
+    pub fn blinded(&self, key: &[u8; 32]) -> BlindedId {
         let mut engine = HmacEngine::<sha256::Hash>::new(key);
         engine.input(&self.0);
-        let hash = Hmac::<sha256::Hash>::from_engine(engine).to_byte_array();
-        Self(Box::from(hash))
+        BlindedId(Hmac::<sha256::Hash>::from_engine(engine).to_byte_array())
     }
 
     /// Returns the bytes that the caller passed.
@@ -45,13 +44,56 @@ impl fmt::Debug for IsolationId {
     }
 }
 
+/// An isolation ID hashed with a random key of the process: what everything that remembers identities knows them by.
+///
+/// It is made by [`IsolationId::blinded`] alone, so a raw ID can't be taken for one. Whoever reads the memory of a process
+/// learns from it what the ID was only by guessing the ID and knowing the key. `Debug` hides the bytes, since two
+/// lines of a log with the same ones would tell that they are one user's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlindedId([u8; 32]);
+
+impl BlindedId {
+    /// Returns the hash. It is for this process only: to derive another secret from, never to be shown.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BlindedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BlindedId(..)")
+    }
+}
+
 /// What a connection that carries lookups is bound to for life: an isolation ID and the attempt number.
 ///
 /// Two attempts of one lookup ride two circuits, so that a second opinion is one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IsolationKey {
     /// Whose lookup it is.
-    pub id: IsolationId,
+    pub id: BlindedId,
     /// Counts the attempts of one lookup, from 0.
     pub attempt: u8,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blinded_id_depends_on_id_and_key_and_shows_nothing() {
+        let id = IsolationId::new(b"alice").unwrap();
+        let blinded = id.blinded(&[1; 32]);
+        assert_eq!(blinded, id.blinded(&[1; 32]));
+        assert_ne!(blinded, id.blinded(&[2; 32]));
+        assert_ne!(blinded, IsolationId::new(b"alicf").unwrap().blinded(&[1; 32]));
+        let key = IsolationKey {
+            id: blinded,
+            attempt: 3,
+        };
+        assert_eq!(
+            format!("{id:?} {key:?}"),
+            "IsolationId(..) IsolationKey { id: BlindedId(..), attempt: 3 }"
+        );
+    }
 }

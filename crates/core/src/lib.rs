@@ -9,11 +9,15 @@
 //! electrum              how questions and proofs look on the wire
 //! name                  what an answer must prove
 //! chain                 what a header must prove
-//! isolation, time       shared words
+//! reputation            what is known of the servers
+//! isolation, backoff    shared words
+//! time                  shared words
 //! ```
 
+pub mod backoff;
 pub mod chain;
 pub mod electrum;
 pub mod isolation;
 pub mod name;
+pub mod reputation;
 pub mod time;

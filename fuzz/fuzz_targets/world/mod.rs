@@ -57,7 +57,7 @@ pub fn reply(settings: &Settings, question: &Question, value: &NameValue) -> Rep
         names: 2,
         ..CacheSettings::default()
     });
-    let (id, at) = (IsolationId::default(), Instant::default());
+    let (id, at) = (IsolationId::default().blinded(&[0; 32]), Instant::default());
     let mut held = Held::new();
     loop {
         let step = answer(settings, question, |name, apex| book.find(&id, name, apex, &held, at));
@@ -68,10 +68,7 @@ pub fn reply(settings: &Settings, question: &Question, value: &NameValue) -> Rep
         assert!(!needs.is_empty());
         for name in needs {
             let known = known(&name, value);
-            let key = Key {
-                id: id.clone(),
-                name: name.clone(),
-            };
+            let key = Key { id, name: name.clone() };
             book.store(key, known.clone(), at);
             assert!(held.insert(name, known).is_none());
         }

@@ -20,7 +20,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{CNAME, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-pub use reply::{Denial, Note, Reply};
+pub use reply::{Denial, ExtendedError, Reply};
 
 use self::walk::{End, walk};
 use super::zone::{self, Domain};
@@ -95,11 +95,11 @@ pub enum Found {
     /// Its records, and for how many seconds they hold.
     Domain(Arc<Domain>, u32),
     /// It has no value, and for how many seconds that holds.
-    Absent(Option<Note>, u32),
+    Absent(Option<ExtendedError>, u32),
     /// Its value is no JSON, and for how many seconds that holds.
     Unreadable(u32),
     /// It could not be found out.
-    Failed(Note),
+    Failed(ExtendedError),
     /// These names must be looked up first.
     Needs(BTreeSet<NameId>),
 }
@@ -131,7 +131,7 @@ pub fn answer(settings: &Settings, question: &Question, mut known: impl FnMut(&N
         return Reply::bare(ResponseCode::Refused).into();
     }
     let Some(place) = settings.zones.find(&question.lower) else {
-        return Reply::noted(ResponseCode::Refused, Note::NotOurs).into();
+        return Reply::noted(ResponseCode::Refused, ExtendedError::NotOurs).into();
     };
     let zone = Answering {
         settings,
@@ -153,7 +153,7 @@ pub fn answer(settings: &Settings, question: &Question, mut known: impl FnMut(&N
         Found::Absent(note, life) => zone.no_such_name(note, life).into(),
         Found::Unreadable(life) => Reply {
             life,
-            ..Reply::noted(ResponseCode::ServFail, Note::Unreadable)
+            ..Reply::noted(ResponseCode::ServFail, ExtendedError::Unreadable)
         }
         .into(),
         Found::Failed(note) => Reply::noted(ResponseCode::ServFail, note).into(),
@@ -180,7 +180,7 @@ impl Answering<'_> {
         let kind = self.question.kind;
         match walk(domain, place) {
             End::Nothing => self.no_such_name(None, life).into(),
-            End::Lame => Reply::noted(ResponseCode::ServFail, Note::Lame).into(),
+            End::Lame => Reply::noted(ResponseCode::ServFail, ExtendedError::Lame).into(),
             End::Cut { depth, node } => {
                 let owner = place.at(depth);
                 let is_here = owner == self.question.lower;
@@ -330,7 +330,7 @@ impl Answering<'_> {
         }
     }
 
-    fn no_such_name(&self, note: Option<Note>, life: u32) -> Reply {
+    fn no_such_name(&self, note: Option<ExtendedError>, life: u32) -> Reply {
         Reply {
             code: ResponseCode::NXDomain,
             authorities: vec![self.soa()],

@@ -17,7 +17,7 @@ pub struct Reply {
     /// Glue of a referral.
     pub additionals: Vec<Record>,
     /// Why it is as it is, for whoever understands extended errors.
-    pub note: Option<Note>,
+    pub note: Option<ExtendedError>,
     /// The apex of the zone that answers, which signs; `None` where none does.
     pub zone: Option<Name>,
     /// What does not exist, to be proved where the zone is signed.
@@ -53,7 +53,7 @@ impl Reply {
     }
 
     /// Makes an empty reply with a reason.
-    pub fn noted(code: ResponseCode, note: Note) -> Self {
+    pub fn noted(code: ResponseCode, note: ExtendedError) -> Self {
         Self {
             note: Some(note),
             ..Self::bare(code)
@@ -76,7 +76,7 @@ pub enum Denial {
 ///
 /// Source: RFC 8914 and IANA's registry of its codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum ExtendedError {
     /// The name once had a value.
     Expired,
     /// The name's registration or renewal is too young, or too near its end, to be served.
@@ -103,7 +103,7 @@ pub enum Note {
     NotOurs,
 }
 
-impl Note {
+impl ExtendedError {
     /// Returns the code and a text that names nobody's name.
     pub const fn code_and_text(self) -> (u16, &'static str) {
         match self {

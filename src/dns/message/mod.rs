@@ -10,7 +10,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
 
 use super::dnssec::denial::COMPACT_OK;
-use super::engine::{Note, Question, Reply};
+use super::engine::{ExtendedError, Question, Reply};
 use crate::isolation::IsolationId;
 
 /// The EDNS option that carries an isolation ID. Source: ncdns, `backend/backend.go`; the code is of the private range.
@@ -133,7 +133,7 @@ pub fn read(bytes: &[u8]) -> Incoming {
     });
     match id.map(|bytes| IsolationId::new(bytes)) {
         Some(None) => {
-            let reply = Reply::noted(ResponseCode::Refused, Note::IdTooLong);
+            let reply = Reply::noted(ResponseCode::Refused, ExtendedError::IdTooLong);
             Incoming::Refused(write(&query, &reply, Transport::Udp, false))
         }
         Some(Some(id)) if !id.as_bytes().is_empty() => {

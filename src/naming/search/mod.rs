@@ -1,4 +1,4 @@
-//! From what is known of names to a target, as a function: nothing is asked here.
+//! Finds the target of a name from the values of names that are known, as a function: nothing is looked up here.
 //!
 //! The order is ncprop279's: an onion service in the TXT records of `_tor` below the name, else addresses. Unlike there,
 //! aliases that lead to other names of the zone are followed, so that no `.bit` name ever comes out; and services are tried
@@ -12,9 +12,9 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::name::is_host_name;
 use super::onion::OnionName;
-use super::target::{Failure, Target, Want};
-use crate::dns::engine::{self, Note, Question, Settings};
-use crate::dns::resolver::Knowing;
+use super::target::{Failure, Target, TargetKind};
+use crate::dns::engine::{self, ExtendedError, Question, Settings};
+use crate::dns::resolver::NameSource;
 use crate::dns::zone;
 use crate::name::NameId;
 
@@ -24,17 +24,17 @@ pub const MAX_ALIASES: usize = 8;
 /// The label below a name that owns its onion services. Source: IFA-0001, "tor".
 const SERVICES: &[u8] = b"_tor";
 
-/// What must be looked up first.
+/// Names that must be looked up before a search can end.
 pub type Needed = BTreeSet<NameId>;
 
-/// A name to find a target for.
+/// A question for the target of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked<'a> {
+pub struct TargetQuery<'a> {
     /// The name, folded.
     pub name: &'a str,
-    /// What its target may be.
-    pub want: Want,
-    /// Which of several targets to take: the same number takes the same.
+    /// Which kinds of targets will do.
+    pub target_kind: TargetKind,
+    /// Chooses among several targets: equal numbers choose the same one.
     pub choice: u64,
 }
 
@@ -42,12 +42,16 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 ///
-/// What must be looked up before it can be said.
-pub fn search(settings: &Settings, asked: &Asked<'_>, known: Knowing<'_>) -> Result<Result<Target, Failure>, Needed> {
-    if !is_host_name(asked.name) {
+/// The names that must be looked up first.
+pub fn search(
+    settings: &Settings,
+    query: &TargetQuery<'_>,
+    known: NameSource<'_>,
+) -> Result<Result<Target, Failure>, Needed> {
+    if !is_host_name(query.name) {
         return Ok(Err(Failure::Invalid));
     }
-    let Ok(mut name) = Name::from_ascii(asked.name) else {
+    let Ok(mut name) = Name::from_ascii(query.name) else {
         return Ok(Err(Failure::Invalid));
     };
     name.set_fqdn(true);
@@ -58,7 +62,7 @@ pub fn search(settings: &Settings, asked: &Asked<'_>, known: Knowing<'_>) -> Res
     }
     let search = Search {
         settings,
-        asked,
+        query,
         aliases: MAX_ALIASES,
         known,
     };
@@ -69,14 +73,14 @@ pub fn search(settings: &Settings, asked: &Asked<'_>, known: Knowing<'_>) -> Res
     }
 }
 
-/// Why a search goes no further.
+/// Why a search stops.
 enum Stop {
     Failed(Failure),
     Need(Needed),
 }
 
-/// What a name has of one type.
-enum Has {
+/// What records of one type a name has.
+enum NameRecords {
     Records(Vec<RData>),
     /// Another name, in a zone of ours or not.
     Alias(Name),
@@ -86,16 +90,16 @@ enum Has {
 
 struct Search<'a> {
     settings: &'a Settings,
-    asked: &'a Asked<'a>,
-    /// How many more may be followed.
+    query: &'a TargetQuery<'a>,
+    /// How many more aliases may be followed.
     aliases: usize,
-    known: Knowing<'a>,
+    known: NameSource<'a>,
 }
 
 impl Search<'_> {
     fn from(mut self, mut name: Name) -> Result<Target, Stop> {
         loop {
-            if self.asked.want != Want::Address
+            if self.query.target_kind != TargetKind::Address
                 && let Some(service) = self.service(&name)?
             {
                 return Ok(Target::Onion(service));
@@ -104,15 +108,15 @@ impl Search<'_> {
             let mut alias = None;
             for kind in [RecordType::A, RecordType::AAAA] {
                 match self.ask(&name, kind)? {
-                    Has::Records(data) => {
+                    NameRecords::Records(data) => {
                         let addresses = data.iter().filter_map(RData::ip_addr);
                         return self.address(&addresses.collect::<Vec<_>>());
                     }
-                    Has::Alias(target) => {
+                    NameRecords::Alias(target) => {
                         alias = Some(target);
                         break;
                     }
-                    Has::Nothing(failure) => missing = failure,
+                    NameRecords::Nothing(failure) => missing = failure,
                 }
             }
             let Some(target) = alias else {
@@ -144,21 +148,23 @@ impl Search<'_> {
         };
         loop {
             match self.ask(&owner, RecordType::TXT)? {
-                Has::Records(data) => {
+                NameRecords::Records(data) => {
                     let services: Vec<OnionName> = data.iter().filter_map(first_string_as_service).collect();
                     return Ok(self.chosen(&services).cloned());
                 }
-                Has::Alias(target) if self.is_ours(&target) => {
+                NameRecords::Alias(target) if self.is_ours(&target) => {
                     self.follow()?;
                     owner = target;
                 }
-                Has::Alias(_) | Has::Nothing(_) => return Ok(None),
+                NameRecords::Alias(_) | NameRecords::Nothing(_) => return Ok(None),
             }
         }
     }
 
     fn address(&self, addresses: &[IpAddr]) -> Result<Target, Stop> {
-        let chosen = self.chosen(addresses).filter(|_| self.asked.want != Want::Onion);
+        let chosen = self
+            .chosen(addresses)
+            .filter(|_| self.query.target_kind != TargetKind::Onion);
         let target = chosen.map(|address| Target::Address(*address));
         target.ok_or(Stop::Failed(Failure::NoTarget))
     }
@@ -166,28 +172,28 @@ impl Search<'_> {
     /// Returns one of several, by the number that the question came with.
     fn chosen<'t, T>(&self, all: &'t [T]) -> Option<&'t T> {
         let count = u64::try_from(all.len()).ok()?;
-        let at = self.asked.choice.checked_rem(count)?;
+        let at = self.query.choice.checked_rem(count)?;
         all.get(usize::try_from(at).ok()?)
     }
 
     /// Returns the target that an alias to a name of others gives.
     fn elsewhere(&self, name: &Name) -> Result<Target, Stop> {
         let target = Target::parse(&name.to_ascii(), std::iter::empty()).ok_or(Stop::Failed(Failure::Broken))?;
-        let fits = self.asked.want.takes(&target);
+        let fits = self.query.target_kind.takes(&target);
         fits.then_some(target).ok_or(Stop::Failed(Failure::NoTarget))
     }
 
-    fn ask(&mut self, name: &Name, kind: RecordType) -> Result<Has, Stop> {
+    fn ask(&mut self, name: &Name, kind: RecordType) -> Result<NameRecords, Stop> {
         let question = Question::new(name.clone(), kind, DNSClass::IN);
         let reply = match engine::answer(self.settings, &question, &mut *self.known) {
             engine::Step::Reply(reply) => reply,
             engine::Step::Need(names) => return Err(Stop::Need(names)),
         };
         let failure = match (reply.code, reply.note) {
-            (ResponseCode::NoError, _) => return Ok(has(&reply.answers, &question.lower, kind)),
-            (ResponseCode::NXDomain, _) => return Ok(Has::Nothing(Failure::NotRegistered)),
-            (ResponseCode::YXDomain, _) | (_, Some(Note::Unreadable | Note::Lame)) => Failure::Broken,
-            (_, Some(Note::Timeout)) => Failure::Timeout,
+            (ResponseCode::NoError, _) => return Ok(records_of(&reply.answers, &question.lower, kind)),
+            (ResponseCode::NXDomain, _) => return Ok(NameRecords::Nothing(Failure::NotRegistered)),
+            (ResponseCode::YXDomain, _) | (_, Some(ExtendedError::Unreadable | ExtendedError::Lame)) => Failure::Broken,
+            (_, Some(ExtendedError::Timeout)) => Failure::Timeout,
             _ => Failure::Unavailable,
         };
         Err(Stop::Failed(failure))
@@ -195,18 +201,18 @@ impl Search<'_> {
 }
 
 /// Returns what records say that a name has of a type.
-fn has(records: &[Record], name: &Name, kind: RecordType) -> Has {
+fn records_of(records: &[Record], name: &Name, kind: RecordType) -> NameRecords {
     let data = |kind| {
         let of_kind = records.iter().filter(move |record| record.record_type() == kind);
         of_kind.filter(|record| record.name.to_lowercase() == *name)
     };
     let found: Vec<RData> = data(kind).map(|record| record.data.clone()).collect();
     if !found.is_empty() {
-        return Has::Records(found);
+        return NameRecords::Records(found);
     }
     match data(RecordType::CNAME).next().map(|record| &record.data) {
-        Some(RData::CNAME(target)) => Has::Alias(target.0.to_lowercase()),
-        _ => Has::Nothing(Failure::NoTarget),
+        Some(RData::CNAME(target)) => NameRecords::Alias(target.0.to_lowercase()),
+        _ => NameRecords::Nothing(Failure::NoTarget),
     }
 }
 

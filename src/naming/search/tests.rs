@@ -24,19 +24,19 @@ impl World {
         Self(values.into_iter().map(|(name, json)| (id(name), value(json))).collect())
     }
 
-    fn failing(name: &str, note: Note) -> Self {
+    fn failing(name: &str, note: ExtendedError) -> Self {
         let id = NameId::new(name.as_bytes()).unwrap();
         Self(BTreeMap::from([(id, Lookup::Failed(note))]))
     }
 
-    /// Searches as the namer does; returns what was looked up as well.
-    fn trace(&self, asked: &Asked<'_>) -> (Result<Target, Failure>, Vec<NameId>) {
+    /// Searches as the resolver does; returns what was looked up as well.
+    fn trace(&self, query: &TargetQuery<'_>) -> (Result<Target, Failure>, Vec<NameId>) {
         let (mut book, mut held) = (Book::new(CacheSettings::default()), Held::new());
-        let (settings, who) = (Settings::default(), IsolationId::default());
+        let (settings, who) = (Settings::default(), IsolationId::default().blinded(&[0; 32]));
         let mut order = Vec::new();
         loop {
             let mut known = |name: &NameId, apex: &Name| book.find(&who, name, apex, &held, Instant::default());
-            match search(&settings, asked, &mut known) {
+            match search(&settings, query, &mut known) {
                 Ok(found) => return (found, order),
                 Err(needed) => {
                     assert!(needed.iter().any(|name| !held.contains_key(name)), "it gets on");
@@ -50,9 +50,13 @@ impl World {
         }
     }
 
-    fn find(&self, name: &str, want: Want) -> Result<String, Failure> {
-        let asked = Asked { name, want, choice: 0 };
-        self.trace(&asked).0.map(|target| target.to_string())
+    fn find(&self, name: &str, target_kind: TargetKind) -> Result<String, Failure> {
+        let query = TargetQuery {
+            name,
+            target_kind,
+            choice: 0,
+        };
+        self.trace(&query).0.map(|target| target.to_string())
     }
 }
 
@@ -74,31 +78,35 @@ fn names_stand_for_what_ncprop279_says() {
         ("empty", json!({})),
         ("broken", json!("{")),
     ]);
-    for (name, want, expected) in [
-        ("a.bit", Want::Any, Ok("1.2.3.4")),
-        ("six.bit", Want::Any, Ok("::1")),
-        ("alias.bit", Want::Any, Ok("www.example.com")),
-        ("both.bit", Want::Any, Ok(ONION)),
-        ("both.bit", Want::Onion, Ok(ONION)),
-        ("both.bit", Want::Address, Ok("1.2.3.4")),
-        ("a.bit", Want::Onion, Err(Failure::NoTarget)),
-        ("alias.bit", Want::Onion, Err(Failure::NoTarget)),
-        ("alias.bit", Want::Address, Ok("www.example.com")),
-        ("ns.bit", Want::Any, Err(Failure::NoTarget)),
-        ("tor.bit", Want::Any, Ok(ONION)),
-        ("empty.bit", Want::Any, Err(Failure::NoTarget)),
-        ("broken.bit", Want::Any, Err(Failure::Broken)),
-        ("absent.bit", Want::Any, Err(Failure::NotRegistered)),
-        ("x.a.bit", Want::Any, Err(Failure::NotRegistered)),
-        ("bit", Want::Any, Err(Failure::Invalid)),
-        ("under_score.bit", Want::Any, Err(Failure::Invalid)),
-        ("a..bit", Want::Any, Err(Failure::Invalid)),
-        (".bit", Want::Any, Err(Failure::Invalid)),
-        ("", Want::Any, Err(Failure::Invalid)),
-        ("a b.bit", Want::Any, Err(Failure::Invalid)),
-        ("example.com", Want::Any, Err(Failure::NotHandled)),
+    for (name, target_kind, expected) in [
+        ("a.bit", TargetKind::Any, Ok("1.2.3.4")),
+        ("six.bit", TargetKind::Any, Ok("::1")),
+        ("alias.bit", TargetKind::Any, Ok("www.example.com")),
+        ("both.bit", TargetKind::Any, Ok(ONION)),
+        ("both.bit", TargetKind::Onion, Ok(ONION)),
+        ("both.bit", TargetKind::Address, Ok("1.2.3.4")),
+        ("a.bit", TargetKind::Onion, Err(Failure::NoTarget)),
+        ("alias.bit", TargetKind::Onion, Err(Failure::NoTarget)),
+        ("alias.bit", TargetKind::Address, Ok("www.example.com")),
+        ("ns.bit", TargetKind::Any, Err(Failure::NoTarget)),
+        ("tor.bit", TargetKind::Any, Ok(ONION)),
+        ("empty.bit", TargetKind::Any, Err(Failure::NoTarget)),
+        ("broken.bit", TargetKind::Any, Err(Failure::Broken)),
+        ("absent.bit", TargetKind::Any, Err(Failure::NotRegistered)),
+        ("x.a.bit", TargetKind::Any, Err(Failure::NotRegistered)),
+        ("bit", TargetKind::Any, Err(Failure::Invalid)),
+        ("under_score.bit", TargetKind::Any, Err(Failure::Invalid)),
+        ("a..bit", TargetKind::Any, Err(Failure::Invalid)),
+        (".bit", TargetKind::Any, Err(Failure::Invalid)),
+        ("", TargetKind::Any, Err(Failure::Invalid)),
+        ("a b.bit", TargetKind::Any, Err(Failure::Invalid)),
+        ("example.com", TargetKind::Any, Err(Failure::NotHandled)),
     ] {
-        assert_eq!(world.find(name, want), expected.map(str::to_owned), "{name} {want:?}");
+        assert_eq!(
+            world.find(name, target_kind),
+            expected.map(str::to_owned),
+            "{name} {target_kind:?}"
+        );
     }
 }
 
@@ -121,31 +129,35 @@ fn aliases_within_the_zone_are_followed() {
         ("to-nothing", json!({ "alias": "absent.bit." })),
         ("to-invalid", json!({ "alias": "x.onion." })),
     ]);
-    for (name, want, expected) in [
-        ("to-site.bit", Want::Any, Ok(ONION)),
-        ("to-site.bit", Want::Onion, Ok(ONION)),
-        ("to-www.bit", Want::Any, Ok("2001:db8::1")),
-        ("to-www.bit", Want::Onion, Err(Failure::NoTarget)),
-        ("twice.bit", Want::Any, Ok(ONION)),
-        ("www.below.bit", Want::Any, Err(Failure::NotRegistered)),
-        ("www.sub.below.bit", Want::Any, Ok("2001:db8::1")),
-        ("www.out.bit", Want::Any, Ok("www.example.com")),
-        ("www.out.bit", Want::Onion, Err(Failure::NoTarget)),
-        ("to-onion.bit", Want::Any, Ok(ONION)),
-        ("to-onion.bit", Want::Onion, Ok(ONION)),
-        ("to-onion.bit", Want::Address, Err(Failure::NoTarget)),
-        ("to-nothing.bit", Want::Any, Err(Failure::NotRegistered)),
-        ("to-invalid.bit", Want::Any, Err(Failure::Broken)),
+    for (name, target_kind, expected) in [
+        ("to-site.bit", TargetKind::Any, Ok(ONION)),
+        ("to-site.bit", TargetKind::Onion, Ok(ONION)),
+        ("to-www.bit", TargetKind::Any, Ok("2001:db8::1")),
+        ("to-www.bit", TargetKind::Onion, Err(Failure::NoTarget)),
+        ("twice.bit", TargetKind::Any, Ok(ONION)),
+        ("www.below.bit", TargetKind::Any, Err(Failure::NotRegistered)),
+        ("www.sub.below.bit", TargetKind::Any, Ok("2001:db8::1")),
+        ("www.out.bit", TargetKind::Any, Ok("www.example.com")),
+        ("www.out.bit", TargetKind::Onion, Err(Failure::NoTarget)),
+        ("to-onion.bit", TargetKind::Any, Ok(ONION)),
+        ("to-onion.bit", TargetKind::Onion, Ok(ONION)),
+        ("to-onion.bit", TargetKind::Address, Err(Failure::NoTarget)),
+        ("to-nothing.bit", TargetKind::Any, Err(Failure::NotRegistered)),
+        ("to-invalid.bit", TargetKind::Any, Err(Failure::Broken)),
     ] {
-        assert_eq!(world.find(name, want), expected.map(str::to_owned), "{name} {want:?}");
+        assert_eq!(
+            world.find(name, target_kind),
+            expected.map(str::to_owned),
+            "{name} {target_kind:?}"
+        );
     }
     // The services of a name below `translate` are those below its target.
-    assert_eq!(world.find("x.moved.bit", Want::Any), Err(Failure::NotRegistered));
+    assert_eq!(world.find("x.moved.bit", TargetKind::Any), Err(Failure::NotRegistered));
     let world = World::new([
         ("moved", json!({ "translate": "site.bit." })),
         ("site", json!({ "map": { "x": service(ONION) } })),
     ]);
-    assert_eq!(world.find("x.moved.bit", Want::Onion).as_deref(), Ok(ONION));
+    assert_eq!(world.find("x.moved.bit", TargetKind::Onion).as_deref(), Ok(ONION));
 }
 
 #[test]
@@ -157,7 +169,7 @@ fn aliases_that_never_end_are_given_up() {
         ("moving", json!({ "translate": "x.moving.bit." })),
     ]);
     for name in ["a.bit", "self.bit", "y.moving.bit"] {
-        assert_eq!(world.find(name, Want::Any), Err(Failure::Broken), "{name}");
+        assert_eq!(world.find(name, TargetKind::Any), Err(Failure::Broken), "{name}");
     }
     let hops = |number: usize| {
         let link = |at: usize| (format!("l{at}"), json!({ "alias": format!("l{}.bit.", at + 1) }));
@@ -165,8 +177,14 @@ fn aliases_that_never_end_are_given_up() {
         values.push((format!("l{number}"), json!({ "ip": "192.0.2.1" })));
         World::new(values.iter().map(|(name, value)| (name.as_str(), value.clone())))
     };
-    assert_eq!(hops(MAX_ALIASES).find("l0.bit", Want::Any).as_deref(), Ok("192.0.2.1"));
-    assert_eq!(hops(MAX_ALIASES + 1).find("l0.bit", Want::Any), Err(Failure::Broken));
+    assert_eq!(
+        hops(MAX_ALIASES).find("l0.bit", TargetKind::Any).as_deref(),
+        Ok("192.0.2.1")
+    );
+    assert_eq!(
+        hops(MAX_ALIASES + 1).find("l0.bit", TargetKind::Any),
+        Err(Failure::Broken)
+    );
 }
 
 /// A string of a TXT record can hold anything: ncprop279 prints it as it is.
@@ -185,12 +203,12 @@ fn only_valid_services_are_taken() {
         "",
     ] {
         let alone = World::new([("x", service(text))]);
-        assert_eq!(alone.find("x.bit", Want::Any), Err(Failure::NoTarget), "{text:?}");
+        assert_eq!(alone.find("x.bit", TargetKind::Any), Err(Failure::NoTarget), "{text:?}");
         let both = World::new([("x", json!({ "map": { "_tor": { "txt": [text, ONION] } } }))]);
-        assert_eq!(both.find("x.bit", Want::Any).as_deref(), Ok(ONION), "{text:?}");
+        assert_eq!(both.find("x.bit", TargetKind::Any).as_deref(), Ok(ONION), "{text:?}");
     }
     let upper = World::new([("x", service(&ONION.to_uppercase().replace(".ONION", ".onion")))]);
-    assert_eq!(upper.find("x.bit", Want::Any).as_deref(), Ok(ONION));
+    assert_eq!(upper.find("x.bit", TargetKind::Any).as_deref(), Ok(ONION));
 }
 
 #[test]
@@ -200,12 +218,12 @@ fn one_of_several_is_taken_by_the_number() {
         ("y", json!({ "ip": ["192.0.2.1", "192.0.2.2", "192.0.2.3"] })),
     ]);
     let find = |name, choice| {
-        let asked = Asked {
+        let query = TargetQuery {
             name,
-            want: Want::Any,
+            target_kind: TargetKind::Any,
             choice,
         };
-        world.trace(&asked).0.unwrap().to_string()
+        world.trace(&query).0.unwrap().to_string()
     };
     assert_eq!(find("x.bit", 4), find("x.bit", 4));
     assert_ne!(find("x.bit", 4), find("x.bit", 5));
@@ -216,24 +234,24 @@ fn one_of_several_is_taken_by_the_number() {
 #[test]
 fn what_failed_ends_the_search() {
     for (note, expected) in [
-        (Note::Timeout, Failure::Timeout),
-        (Note::NotSynchronised, Failure::Unavailable),
-        (Note::NoProxy, Failure::Unavailable),
-        (Note::NoBackend, Failure::Unavailable),
-        (Note::Busy, Failure::Unavailable),
-        (Note::Lied, Failure::Unavailable),
+        (ExtendedError::Timeout, Failure::Timeout),
+        (ExtendedError::NotSynchronised, Failure::Unavailable),
+        (ExtendedError::NoProxy, Failure::Unavailable),
+        (ExtendedError::NoBackend, Failure::Unavailable),
+        (ExtendedError::Busy, Failure::Unavailable),
+        (ExtendedError::Lied, Failure::Unavailable),
     ] {
         let world = World::failing("d/x", note);
-        assert_eq!(world.find("x.bit", Want::Any), Err(expected), "{note:?}");
+        assert_eq!(world.find("x.bit", TargetKind::Any), Err(expected), "{note:?}");
     }
 }
 
 #[test]
 fn each_name_is_looked_up_once() {
     let world = World::new([("a", json!({ "alias": "b.bit." })), ("b", json!({ "ip": "192.0.2.1" }))]);
-    let (_, order) = world.trace(&Asked {
+    let (_, order) = world.trace(&TargetQuery {
         name: "a.bit",
-        want: Want::Any,
+        target_kind: TargetKind::Any,
         choice: 0,
     });
     let expected = ["d/a", "d/b"].map(|name| NameId::new(name.as_bytes()).unwrap());
@@ -268,12 +286,12 @@ proptest! {
     #[test]
     fn nothing_that_must_be_resolved_here_ever_comes_out(a in any_value(), b in any_value(), name in "(x\\.)?[ab]\\.bit") {
         let world = World::new([("a", a), ("b", b)]);
-        for want in [Want::Any, Want::Onion, Want::Address] {
-            if let Ok(target) = world.trace(&Asked { name: &name, want, choice: 1 }).0 {
+        for target_kind in [TargetKind::Any, TargetKind::Onion, TargetKind::Address] {
+            if let Ok(target) = world.trace(&TargetQuery { name: &name, target_kind, choice: 1 }).0 {
                 let text = target.to_string();
                 prop_assert_eq!(Target::parse(&text, ["bit", "bit.onion"].into_iter()), Some(target.clone()));
-                prop_assert!(want != Want::Onion || matches!(target, Target::Onion(_)));
-                prop_assert!(want != Want::Address || !matches!(target, Target::Onion(_)));
+                prop_assert!(target_kind != TargetKind::Onion || matches!(target, Target::Onion(_)));
+                prop_assert!(target_kind != TargetKind::Address || !matches!(target, Target::Onion(_)));
             }
         }
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::servers::Servers;
-use super::{Clean, Counts, Dirty, Effect, Event, Refusal, ServerIndex, Settings, Ticket, Trouble};
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use super::{Clean, Counts, Dirty, Effect, Event, Refusal, ServerIndex, Settings, Ticket};
+use crate::isolation::{BlindedId, ConnId, IsolationKey};
+use crate::reputation::{Evidence, FailureKind, ServerReputation};
 use crate::time::{LEAST_PAUSE, Moment, random_pause};
 
 /// Connections that are opened at once for lookups that found the pool empty, beside the pool's own one.
@@ -83,9 +83,8 @@ pub struct Pool {
     rng: StdRng,
     /// Decides on the moments of the clock that opens connections, and on nothing else: what lookups do can't move them.
     clock_rng: StdRng,
-    servers: Servers,
     connections: BTreeMap<ConnId, Connection>,
-    identities: BTreeMap<IsolationId, Identity>,
+    identities: BTreeMap<BlindedId, Identity>,
     waiting: VecDeque<Waiting>,
     next_conn: u64,
     /// When the clock that opens connections ticks next; `None` before the first event.
@@ -95,15 +94,14 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Makes a pool for so many servers. The seed must come from the operating system's generator: it decides on
+    /// Makes a pool without connections. The seed must come from the operating system's generator: it decides on
     /// moments and servers that an observer must not foresee.
-    pub fn new(servers: usize, settings: Settings, seed: [u8; 32]) -> Self {
+    pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         Self {
             settings,
             clock_rng: StdRng::from_rng(&mut rng),
             rng,
-            servers: Servers::new(servers),
             connections: BTreeMap::new(),
             identities: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -113,14 +111,15 @@ impl Pool {
         }
     }
 
-    /// Advances by one event. Call it once with [`Event::Tick`] to begin.
-    pub fn on_event(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+    /// Advances by one event. Call it once with [`Event::Tick`] to begin. Servers are chosen by their reputation, to which
+    /// what connections come to is added; it must be about the same servers each time.
+    pub fn on_event(&mut self, now: Moment, reputation: &mut ServerReputation, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
             Event::Tick => {}
-            Event::Opened(conn) => self.on_opened(now, conn),
-            Event::OpenFailed(conn, trouble) => self.on_open_failed(now, conn, trouble, &mut effects),
-            Event::Closed(conn, trouble) => self.on_closed(now, conn, trouble, &mut effects),
+            Event::Opened(conn) => self.on_opened(now, reputation, conn),
+            Event::OpenFailed(conn, kind) => self.on_open_failed(now, reputation, conn, kind, &mut effects),
+            Event::Closed(conn, kind) => self.on_closed(now, reputation, conn, kind, &mut effects),
             Event::Used(id) => {
                 if let Some(identity) = self.identities.get_mut(&id) {
                     identity.last_used = now;
@@ -128,16 +127,16 @@ impl Pool {
             }
             Event::Wanted { ticket, key, apart } => self.on_wanted(now, ticket, key, apart, &mut effects),
             Event::Released(ticket) => self.on_released(now, ticket),
-            Event::Lied(conn) => self.on_lied(now, conn, &mut effects),
+            Event::Lied(conn) => self.on_lied(now, reputation, conn, &mut effects),
             Event::Forget(id) => self.forget(&id, &mut effects),
             Event::ForgetAll => self.forget_all(now, &mut effects),
         }
         self.age(now, &mut effects);
         self.serve(now, &mut effects);
-        self.open(now, &mut effects);
+        self.open(now, reputation, &mut effects);
         self.shrink(self.settings.max_ids.max(1), &mut effects);
         self.ping(now, &mut effects);
-        self.wake(now, &mut effects);
+        self.wake(now, reputation, &mut effects);
         effects
     }
 
@@ -175,14 +174,14 @@ impl Pool {
         }
     }
 
-    fn on_opened(&mut self, now: Moment, conn: ConnId) {
+    fn on_opened(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId) {
         let ping_at = self.next_ping(now);
         // Cut at random: a life of always the same length would be a mark.
         let ends_at = now + self.settings.clean_ttl.mul_f64(self.rng.random_range(0.7..1.0));
         if let Some(connection) = self.connections.get_mut(&conn)
             && matches!(connection.state, State::Opening { .. })
         {
-            self.servers.succeeded(connection.server);
+            reputation.record(now, connection.server, Evidence::Opened, &mut self.rng);
             connection.state = State::Clean {
                 clean: Clean(conn),
                 ping_at,
@@ -191,35 +190,56 @@ impl Pool {
         }
     }
 
-    fn on_open_failed(&mut self, now: Moment, conn: ConnId, trouble: Trouble, effects: &mut Vec<Effect>) {
+    fn on_open_failed(
+        &mut self,
+        now: Moment,
+        reputation: &mut ServerReputation,
+        conn: ConnId,
+        kind: FailureKind,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(connection) = self.connections.remove(&conn) else {
             return;
         };
-        if trouble == Trouble::NoWayOut {
+        if kind == FailureKind::NoWayOut {
             self.refuse(|_| true, Refusal::Unreachable, effects);
             return;
         }
-        self.hold_against(connection.server, trouble, now, effects);
+        self.hold_against(now, reputation, connection.server, Evidence::Failed(kind), effects);
         for waiting in &mut self.waiting {
             waiting.failures = waiting.failures.saturating_add(1);
         }
     }
 
-    fn on_closed(&mut self, now: Moment, conn: ConnId, trouble: Trouble, effects: &mut Vec<Effect>) {
+    fn on_closed(
+        &mut self,
+        now: Moment,
+        reputation: &mut ServerReputation,
+        conn: ConnId,
+        kind: FailureKind,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(connection) = self.connections.remove(&conn) else {
             return;
         };
         // Servers end idle connections; only one that can't be opened again is held against them.
-        if trouble == Trouble::Useless {
-            self.hold_against(connection.server, trouble, now, effects);
+        if kind == FailureKind::Useless {
+            self.hold_against(now, reputation, connection.server, Evidence::Failed(kind), effects);
         }
         self.unbind(&connection);
     }
 
     /// Notes a server's failure. Nobody is to get a connection to one that is of no use, so its clean ones end.
-    fn hold_against(&mut self, server: ServerIndex, trouble: Trouble, now: Moment, effects: &mut Vec<Effect>) {
-        self.servers.failed(server, trouble, now, &self.settings, &mut self.rng);
-        if trouble == Trouble::Useless {
+    fn hold_against(
+        &mut self,
+        now: Moment,
+        reputation: &mut ServerReputation,
+        server: ServerIndex,
+        evidence: Evidence,
+        effects: &mut Vec<Effect>,
+    ) {
+        reputation.record(now, server, evidence, &mut self.rng);
+        if matches!(evidence, Evidence::Lied | Evidence::Failed(FailureKind::Useless)) {
             self.close_clean(|it, _| it == server, effects);
         }
     }
@@ -262,7 +282,7 @@ impl Pool {
         if !self.identities.contains_key(&key.id) {
             self.shrink(self.settings.max_ids.max(1) - 1, effects);
         }
-        let identity = self.identities.entry(key.id.clone()).or_insert_with(|| Identity {
+        let identity = self.identities.entry(key.id).or_insert_with(|| Identity {
             last_used: now,
             connections: BTreeMap::new(),
             tickets: BTreeSet::new(),
@@ -286,10 +306,7 @@ impl Pool {
                 .identities
                 .iter()
                 .filter(|(_, identity)| identity.tickets.is_empty());
-            let Some(oldest) = idle
-                .min_by_key(|(_, identity)| identity.last_used)
-                .map(|(id, _)| id.clone())
-            else {
+            let Some(oldest) = idle.min_by_key(|(_, identity)| identity.last_used).map(|(id, _)| *id) else {
                 return;
             };
             self.forget(&oldest, effects);
@@ -305,9 +322,9 @@ impl Pool {
         }
     }
 
-    fn on_lied(&mut self, now: Moment, conn: ConnId, effects: &mut Vec<Effect>) {
+    fn on_lied(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId, effects: &mut Vec<Effect>) {
         if let Some(server) = self.server_of(conn) {
-            self.hold_against(server, Trouble::Useless, now, effects);
+            self.hold_against(now, reputation, server, Evidence::Lied, effects);
             self.close(conn, effects);
         }
     }
@@ -319,7 +336,7 @@ impl Pool {
         }
     }
 
-    fn forget(&mut self, id: &IsolationId, effects: &mut Vec<Effect>) {
+    fn forget(&mut self, id: &BlindedId, effects: &mut Vec<Effect>) {
         let Some(identity) = self.identities.remove(id) else {
             return;
         };
@@ -336,7 +353,7 @@ impl Pool {
         if !tickets.is_empty() {
             let last_used = identity.last_used;
             self.identities.insert(
-                id.clone(),
+                *id,
                 Identity {
                     last_used,
                     connections: BTreeMap::new(),
@@ -344,7 +361,7 @@ impl Pool {
                 },
             );
         }
-        effects.push(Effect::Forgotten(id.clone()));
+        effects.push(Effect::Forgotten(*id));
     }
 
     /// Forgets all identities. Their connections are nobody's from now on, and close one by one.
@@ -358,7 +375,7 @@ impl Pool {
                 connection.state = State::Parting { closes_at: now + stay };
             }
         }
-        for id in self.identities.keys().cloned().collect::<Vec<_>>() {
+        for id in self.identities.keys().copied().collect::<Vec<_>>() {
             self.forget(&id, effects);
         }
     }
@@ -369,11 +386,11 @@ impl Pool {
         self.refuse(late, Refusal::TimedOut(self.settings.wait), effects);
         let ttl = self.settings.id_ttl;
         let idle = |identity: &Identity| identity.tickets.is_empty() && now.since(identity.last_used) >= ttl;
-        let ids: Vec<IsolationId> = self
+        let ids: Vec<BlindedId> = self
             .identities
             .iter()
             .filter(|(_, identity)| idle(identity))
-            .map(|(id, _)| id.clone())
+            .map(|(id, _)| *id)
             .collect();
         for id in ids {
             self.forget(&id, effects);
@@ -446,7 +463,7 @@ impl Pool {
         let connection = self.connections.remove(&conn)?;
         let Connection { server, state } = connection;
         let state = match state {
-            State::Clean { clean, .. } => State::Dirty(clean.assign(key.clone())),
+            State::Clean { clean, .. } => State::Dirty(clean.assign(*key)),
             other => other,
         };
         self.connections.insert(conn, Connection { server, state });
@@ -456,12 +473,12 @@ impl Pool {
 
     /// Opens connections: one when the clock ticks and one is missing, and one for each lookup that waits for none
     /// yet.
-    fn open(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn open(&mut self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<Effect>) {
         if self.ticks(now) {
             let counts = self.counts();
             let under_way = |it: &Connection| matches!(it.state, State::Opening { urgent: false });
             if counts.clean + counts.opening < self.settings.clean && !self.connections.values().any(under_way) {
-                self.open_one(now, false, &BTreeSet::new(), effects);
+                self.open_one(now, reputation, false, &BTreeSet::new(), effects);
             }
         }
         if self.lacks_urgent() && self.urgent_from <= now {
@@ -469,8 +486,8 @@ impl Pool {
             let avoided = choosy.map(|waiting| self.avoided(&waiting.key, true));
             let anybody = self.waiting.iter().any(|waiting| !waiting.apart);
             // Whoever may go anywhere takes what is opened for others, but does not wait for their servers.
-            let opened = avoided.is_some_and(|avoided| self.open_one(now, true, &avoided, effects))
-                || anybody && self.open_one(now, true, &BTreeSet::new(), effects);
+            let opened = avoided.is_some_and(|avoided| self.open_one(now, reputation, true, &avoided, effects))
+                || anybody && self.open_one(now, reputation, true, &BTreeSet::new(), effects);
             if opened {
                 self.urgent_from = now + random_pause(self.urgent_mean(), &mut self.rng);
             }
@@ -479,7 +496,7 @@ impl Pool {
         if self.counts().opening == 0 {
             let lost = |waiting: &&Waiting| {
                 let avoided = self.avoided(&waiting.key, waiting.apart);
-                let next_try = self.servers.next_try(true, &avoided);
+                let next_try = reputation.next_try(true, &avoided);
                 let is_ready = next_try.is_some_and(|at| at <= now);
                 !is_ready && (waiting.failures >= MAX_FAILURES || next_try.is_none_or(|at| at >= waiting.deadline))
             };
@@ -520,6 +537,7 @@ impl Pool {
     fn open_one(
         &mut self,
         now: Moment,
+        reputation: &ServerReputation,
         urgent: bool,
         avoided: &BTreeSet<ServerIndex>,
         effects: &mut Vec<Effect>,
@@ -530,7 +548,7 @@ impl Pool {
             let idle = |it: &&Connection| it.server == server && is_idle(&it.state);
             connections.values().filter(idle).count()
         };
-        let Some(server) = self.servers.choose(now, urgent, avoided, load, &mut self.rng) else {
+        let Some(server) = reputation.choose(now, urgent, avoided, load, &mut self.rng) else {
             return false;
         };
         let conn = ConnId(self.next_conn);
@@ -567,15 +585,15 @@ impl Pool {
     }
 
     /// Returns the earliest moment at which a server may be tried for one of those who wait.
-    fn next_urgent_try(&self) -> Option<Moment> {
-        let of = |waiting: &Waiting| self.servers.next_try(true, &self.avoided(&waiting.key, waiting.apart));
+    fn next_urgent_try(&self, reputation: &ServerReputation) -> Option<Moment> {
+        let of = |waiting: &Waiting| reputation.next_try(true, &self.avoided(&waiting.key, waiting.apart));
         // Those who may go anywhere all have the same hope.
         let choosy = self.waiting.iter().filter(|waiting| waiting.apart);
         let other = self.waiting.iter().find(|waiting| !waiting.apart);
         choosy.chain(other).filter_map(of).min()
     }
 
-    fn wake(&self, now: Moment, effects: &mut Vec<Effect>) {
+    fn wake(&self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<Effect>) {
         let ends = self.connections.values().filter_map(|it| match it.state {
             State::Clean { ping_at, ends_at, .. } => Some(ping_at.min(ends_at)),
             State::Parting { closes_at } => Some(closes_at),
@@ -584,7 +602,7 @@ impl Pool {
         let idle = self.identities.values().filter(|identity| identity.tickets.is_empty());
         let ids = idle.map(|identity| identity.last_used + self.settings.id_ttl);
         let waits = self.waiting.iter().map(|waiting| waiting.deadline);
-        let urgent = self.lacks_urgent().then(|| self.next_urgent_try()).flatten();
+        let urgent = self.lacks_urgent().then(|| self.next_urgent_try(reputation)).flatten();
         let urgent = urgent.map(|at| at.max(self.urgent_from));
         let times = ends.chain(ids).chain(waits).chain(urgent).chain(self.opens_at);
         if let Some(at) = times.min() {

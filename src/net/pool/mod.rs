@@ -13,15 +13,16 @@
 //! time. Connections for lookups that found the pool empty are opened at random distances as well, only shorter ones.
 
 mod machine;
-mod servers;
 #[cfg(test)]
 mod tests;
 
 pub use machine::Pool;
 
+pub use crate::reputation::{FailureKind, ServerIndex};
+
 use std::time::Duration;
 
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
+use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::time::Moment;
 
 /// A connection that has carried nothing but the handshake.
@@ -42,36 +43,21 @@ pub struct Dirty {
     key: IsolationKey,
 }
 
-/// The place of a server in the list that the pool was made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerIndex(pub usize);
-
 /// A lookup's request for a connection, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// How a connection could not be opened or came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// The server could not be reached, or closed: try again later.
-    Unreachable,
-    /// The proxy can't be used: no server's fault, and no server can be reached.
-    NoWayOut,
-    /// The server is of no use to anybody for now: another network, a broken protocol, a lie.
-    Useless,
-}
-
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A moment asked for by [`Effect::WakeAt`] is reached; also the way to begin.
     Tick,
     /// A connection is open, its handshake done and its server's network checked.
     Opened(ConnId),
     /// A connection could not be opened.
-    OpenFailed(ConnId, Trouble),
+    OpenFailed(ConnId, FailureKind),
     /// A connection is gone.
-    Closed(ConnId, Trouble),
+    Closed(ConnId, FailureKind),
     /// A lookup needs the connection of a key.
     Wanted {
         /// Who asks.
@@ -87,16 +73,16 @@ pub enum Event {
     /// The server of this connection lied in a lookup.
     Lied(ConnId),
     /// An ID is in use though it needs no connection: it is not to be forgotten yet.
-    Used(IsolationId),
+    Used(BlindedId),
     /// Everything of an ID is to be forgotten now.
-    Forget(IsolationId),
+    Forget(BlindedId),
     /// Everything of all IDs is to be forgotten now. Nobody gets their connections any more, but these close one by
     /// one: a server that sees them end together knows that they were one user's.
     ForgetAll,
 }
 
 /// What the driver must do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Open a connection to a server, over a circuit of its own.
     Open(ConnId, ServerIndex),
@@ -109,7 +95,7 @@ pub enum Effect {
     /// There is no connection for a lookup: no server is left to try, or it waited too long.
     Refuse(Ticket, Refusal),
     /// Drop all that is cached for an ID.
-    Forgotten(IsolationId),
+    Forgotten(BlindedId),
     /// Hand in [`Event::Tick`] at this moment at the latest.
     WakeAt(Moment),
 }
@@ -145,10 +131,6 @@ pub struct Settings {
     pub max_ids: usize,
     /// How long a lookup waits for a connection.
     pub wait: Duration,
-    /// The pause before a failing server is tried again; doubles with each failure.
-    pub back_off: Duration,
-    /// Longest such pause.
-    pub back_off_max: Duration,
 }
 
 impl Default for Settings {
@@ -162,8 +144,6 @@ impl Default for Settings {
             id_ttl: Duration::from_secs(10 * 60),
             max_ids: 256,
             wait: Duration::from_secs(60),
-            back_off: Duration::from_secs(2),
-            back_off_max: Duration::from_secs(300),
         }
     }
 }

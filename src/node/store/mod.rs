@@ -25,7 +25,7 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
 
 use self::database::{Database, Trouble};
-use crate::chain::tree::{HeaderError, Skeleton};
+use crate::chain::tree::{HeaderError, UnverifiedChain};
 use crate::chain::{HeaderTree, Height, PureHeader};
 
 pub use self::database::panic_is_guarded;
@@ -243,7 +243,7 @@ impl HeaderStore {
             batch.insert(&header_key(height), record(&header, proved).as_slice());
         }
         let above = tree.skeleton().filter(|skeleton| skeleton.base() == tip.hash);
-        let top = above.map_or(tip.height, Skeleton::top_height);
+        let top = above.map_or(tip.height, UnverifiedChain::top_height);
         for stored in self.db.range(header_key(top.saturating_add(1))..)? {
             let (key, _) = stored?;
             if key.first() == Some(&HEADER_PREFIX) {

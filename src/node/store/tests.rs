@@ -533,7 +533,7 @@ fn damage_in_a_skeleton_costs_nothing_below_it() {
         });
         let (_, tree, reason) = open(&path, ANCHOR);
         assert_eq!((tree.tip().height, reason), (150, None));
-        let top = tree.skeleton().map_or(150, Skeleton::top_height);
+        let top = tree.skeleton().map_or(150, UnverifiedChain::top_height);
         // Nothing stands on the last one that could tell.
         assert!(top < at || at == 250, "{top} {at}");
     }

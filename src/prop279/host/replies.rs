@@ -1,49 +1,64 @@
-//! What a plugin says, judged.
+//! What the lines of a plugin change.
 
-use super::{Effect, Host, MAX_MEANINGLESS, PAUSE, Phase, Step};
+use super::{HostEffect, HostMachine, MAX_MEANINGLESS, Noise, PAUSE, Phase, QueryPhase};
 use crate::naming::target::Failure;
-use crate::prop279::line::{QueryId, Said, Status};
-use crate::prop279::splitter::Line;
+use crate::prop279::line::{PluginReply, QueryId, ReplyStatus};
+use crate::prop279::line_decoder::PluginLine;
 use crate::time::Moment;
 
-impl Host {
-    pub(super) fn on_line(&mut self, now: Moment, line: &Line, effects: &mut Vec<Effect>) {
-        let meant = match self.phase {
-            // Of a plugin that has been ended.
+impl HostMachine {
+    pub(super) fn on_line(&mut self, now: Moment, line: &PluginLine, effects: &mut Vec<HostEffect>) {
+        let reply = PluginReply::parse(line);
+        let made_sense = match &mut self.phase {
+            // It comes from a process that has been ended.
             Phase::Down { .. } => return,
-            Phase::Starting { .. } => match Said::read(line) {
-                Said::Ready => {
-                    self.phase = Phase::Ready { since: now };
+            Phase::Starting { noise, .. } => match reply {
+                PluginReply::Ready => {
+                    let noise = std::mem::take(noise);
+                    self.phase = Phase::Ready { since: now, noise };
                     true
                 }
-                Said::Unready => {
-                    effects.push(Effect::Kill);
-                    return self.on_end(now, effects);
-                }
+                PluginReply::Unready => return self.kill(now, effects),
                 _ => false,
             },
-            Phase::Ready { .. } => self.on_reply(now, Said::read(line), effects),
+            Phase::Ready { .. } => self.on_reply(now, reply, effects),
         };
-        self.meaningless = if meant { 0 } else { self.meaningless.saturating_add(1) };
-        if self.meaningless > MAX_MEANINGLESS {
-            effects.push(Effect::Kill);
-            self.on_end(now, effects);
+        let Some(noise) = self.noise() else { return };
+        noise.meaningless = if made_sense {
+            0
+        } else {
+            noise.meaningless.saturating_add(1)
+        };
+        if noise.meaningless > MAX_MEANINGLESS {
+            self.kill(now, effects);
+        }
+    }
+
+    fn kill(&mut self, now: Moment, effects: &mut Vec<HostEffect>) {
+        effects.push(HostEffect::Kill);
+        self.on_exit(now, effects);
+    }
+
+    fn noise(&mut self) -> Option<&mut Noise> {
+        match &mut self.phase {
+            Phase::Down { .. } => None,
+            Phase::Starting { noise, .. } | Phase::Ready { noise, .. } => Some(noise),
         }
     }
 
     /// Takes a reply, and says whether it made sense.
-    fn on_reply(&mut self, now: Moment, said: Said, effects: &mut Vec<Effect>) -> bool {
-        let (query, result) = match said {
-            Said::Ready | Said::Unready | Said::Ignored => return false,
-            Said::Canceled(_) => return self.is_owed(),
-            Said::Resolved(query, result) => (query, Ok(result)),
+    fn on_reply(&mut self, now: Moment, reply: PluginReply, effects: &mut Vec<HostEffect>) -> bool {
+        let (query, result) = match reply {
+            PluginReply::Ready | PluginReply::Unready | PluginReply::Ignored => return false,
+            PluginReply::Canceled(_) => return self.is_owed(),
+            PluginReply::Resolved(query, result) => (query, Ok(result)),
             // It would be no better the next time.
-            Said::Malformed(query) => (query, Err(Failure::Broken)),
-            Said::Failed(query, status) => match status {
-                Status::Generic | Status::Timeout => return self.ask_again(now, query),
-                Status::NotHandled => (query, Err(Failure::NotHandled)),
-                Status::NotRegistered => (query, Err(Failure::NotRegistered)),
-                Status::Success | Status::Unknown => (query, Err(Failure::Broken)),
+            PluginReply::Malformed(query) => (query, Err(Failure::Broken)),
+            PluginReply::Failed(query, status) => match status {
+                ReplyStatus::Generic | ReplyStatus::Timeout => return self.ask_again(now, query),
+                ReplyStatus::NotHandled => (query, Err(Failure::NotHandled)),
+                ReplyStatus::NotRegistered => (query, Err(Failure::NotRegistered)),
+                ReplyStatus::Success | ReplyStatus::Unknown => (query, Err(Failure::Broken)),
             },
         };
         if !self.is_asked(query) {
@@ -53,11 +68,11 @@ impl Host {
         true
     }
 
-    /// Has a query asked again after a pause, by itself: no other waits for it.
+    /// Makes a query due again after a pause of its own, which holds up no other query.
     fn ask_again(&mut self, now: Moment, query: QueryId) -> bool {
         match self.queries.get_mut(&query) {
-            Some(asked) if asked.step == Step::Asked => {
-                asked.step = Step::Due(now + PAUSE);
+            Some(query) if query.phase == QueryPhase::Asked => {
+                query.phase = QueryPhase::Due(now + PAUSE);
                 true
             }
             _ => self.is_owed(),
@@ -65,13 +80,15 @@ impl Host {
     }
 
     fn is_asked(&self, query: QueryId) -> bool {
-        self.queries.get(&query).is_some_and(|asked| asked.step == Step::Asked)
+        let query = self.queries.get(&query);
+        query.is_some_and(|query| query.phase == QueryPhase::Asked)
     }
 
     /// Says whether a line may belong to a query that was cancelled.
     fn is_owed(&mut self) -> bool {
-        let owed = self.owed > 0;
-        self.owed = self.owed.saturating_sub(1);
+        let Some(noise) = self.noise() else { return false };
+        let owed = noise.owed > 0;
+        noise.owed = noise.owed.saturating_sub(1);
         owed
     }
 }

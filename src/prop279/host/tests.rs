@@ -4,18 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::super::splitter::Splitter;
+use super::super::line_decoder::LineDecoder;
 use super::*;
 
 fn word(text: &str) -> Word {
     Word::new(text).unwrap()
 }
 
+/// Returns when a machine wants to be woken up by its latest effects, which ask for it once at most and last of all.
+fn wake_of(effects: &[HostEffect]) -> Option<Moment> {
+    let (last, others) = effects.split_last()?;
+    let asks = |effect: &HostEffect| matches!(effect, HostEffect::WakeAt(_));
+    assert!(!others.iter().any(asks));
+    match last {
+        HostEffect::WakeAt(at) => Some(*at),
+        _ => None,
+    }
+}
+
 /// A host whose effects are texts, and a clock in seconds.
 #[derive(Default)]
 struct Talk {
-    host: Host,
+    host: HostMachine,
     now: Moment,
+    /// When the latest event's effects ask to be woken up.
+    wake: Option<Moment>,
 }
 
 impl Talk {
@@ -27,33 +40,36 @@ impl Talk {
         talk
     }
 
-    fn on(&mut self, event: Event) -> Vec<String> {
-        let show = |effect: &Effect| match effect {
-            Effect::Start => "start".to_owned(),
-            Effect::Kill => "kill".to_owned(),
-            Effect::Write(request) => request.to_string(),
-            Effect::Answer {
+    fn on(&mut self, event: HostEvent) -> Vec<String> {
+        let show = |effect: &HostEffect| match effect {
+            HostEffect::Start => Some("start".to_owned()),
+            HostEffect::Kill => Some("kill".to_owned()),
+            HostEffect::Write(request) => Some(request.to_string()),
+            HostEffect::Answer {
                 key,
                 result: Ok(result),
-            } => format!("{} is {}", key.0, result.as_str()),
-            Effect::Answer {
+            } => Some(format!("{} is {}", key.0, result.as_str())),
+            HostEffect::Answer {
                 key,
                 result: Err(failure),
-            } => format!("{} {failure:?}", key.0),
+            } => Some(format!("{} {failure:?}", key.0)),
+            HostEffect::WakeAt(_) => None,
         };
-        self.host.on_event(self.now, event).iter().map(show).collect()
+        let effects = self.host.on_event(self.now, event);
+        self.wake = wake_of(&effects);
+        effects.iter().filter_map(show).collect()
     }
 
     fn resolve(&mut self, key: u64, name: &str) -> Vec<String> {
-        self.on(Event::Resolve {
-            key: Key(key),
+        self.on(HostEvent::Resolve {
+            key: QueryKey(key),
             name: word(name),
             id: None,
         })
     }
 
     fn says(&mut self, text: &str) -> Vec<String> {
-        self.on(Event::Line(Line::Whole(text.as_bytes().to_vec())))
+        self.on(HostEvent::Line(PluginLine::Whole(text.as_bytes().to_vec())))
     }
 
     /// Lets time pass, and returns what happens meanwhile, each with the second at which it does.
@@ -63,10 +79,10 @@ impl Talk {
 
     fn pass_to(&mut self, end: Moment) -> Vec<(u64, String)> {
         let mut happened = Vec::new();
-        while let Some(at) = self.host.next_wake().filter(|at| *at <= end) {
+        while let Some(at) = self.wake.filter(|at| *at <= end) {
             assert!(at > self.now, "it would wake for ever");
             self.now = at;
-            happened.extend(self.on(Event::Wake).into_iter().map(|what| (at.0 / 1000, what)));
+            happened.extend(self.on(HostEvent::Wake).into_iter().map(|what| (at.0 / 1000, what)));
         }
         self.now = end;
         happened
@@ -80,10 +96,10 @@ fn at(second: u64, what: &str) -> (u64, String) {
 #[test]
 fn a_dialogue_is_held() {
     let mut talk = Talk::default();
-    assert_eq!(talk.host.next_wake(), None);
+    assert_eq!(talk.wake, None);
     let id = Some(word("f00-1"));
-    let resolve = Event::Resolve {
-        key: Key(7),
+    let resolve = HostEvent::Resolve {
+        key: QueryKey(7),
         name: word("a.bit"),
         id,
     };
@@ -103,7 +119,7 @@ fn a_dialogue_is_held() {
     // No number is used again.
     assert_eq!(talk.resolve(7, "a.bit"), ["RESOLVE 4 a.bit\n"]);
     assert_eq!(talk.says("RESOLVED 4 17 what"), ["7 Broken"]);
-    assert_eq!(talk.host.next_wake(), None);
+    assert_eq!(talk.wake, None);
 }
 
 #[test]
@@ -153,13 +169,13 @@ fn a_query_has_a_deadline() {
 #[test]
 fn a_query_is_cancelled() {
     let mut talk = Talk::ready();
-    assert_eq!(talk.on(Event::Cancel(Key(0))), ["CANCEL 1\n"]);
-    assert!(talk.on(Event::Cancel(Key(0))).is_empty());
+    assert_eq!(talk.on(HostEvent::Cancel(QueryKey(0))), ["CANCEL 1\n"]);
+    assert!(talk.on(HostEvent::Cancel(QueryKey(0))).is_empty());
     assert!(talk.says("CANCELED 1").is_empty());
     // One that has not been asked yet is just forgotten.
     talk.resolve(1, "b.bit");
     talk.says("RESOLVED 2 1");
-    assert!(talk.on(Event::Cancel(Key(1))).is_empty());
+    assert!(talk.on(HostEvent::Cancel(QueryKey(1))).is_empty());
     assert!(talk.pass(100).is_empty());
 }
 
@@ -176,7 +192,7 @@ fn a_plugin_that_does_not_get_ready_fails_what_waits() {
     assert_eq!(talk.pass(100), [at(30, "kill"), at(30, "0 Unavailable")]);
     let mut talk = Talk::default();
     talk.resolve(0, "a.bit");
-    assert_eq!(talk.on(Event::Ended), ["0 Unavailable"]);
+    assert_eq!(talk.on(HostEvent::Exited), ["0 Unavailable"]);
 }
 
 #[test]
@@ -184,34 +200,34 @@ fn a_plugin_that_fails_is_left_alone_longer_each_time_and_while_nobody_asks() {
     let mut talk = Talk::default();
     talk.resolve(0, "a.bit");
     for (key, rest) in (1..).zip([1, 2, 4, 8, 16, 32, 60, 60]) {
-        talk.on(Event::Ended);
+        talk.on(HostEvent::Exited);
         let start = talk.now + Duration::from_secs(rest);
         // The query's patience is to be longer than the longest rest.
         talk.now = talk.now + Duration::from_millis(500);
         assert!(talk.resolve(key, "a.bit").is_empty());
         assert_eq!(talk.pass_to(start), [at(start.0 / 1000, "start")]);
     }
-    talk.on(Event::Ended);
+    talk.on(HostEvent::Exited);
     assert!(talk.pass(1000).is_empty());
-    assert_eq!(talk.host.next_wake(), None);
+    assert_eq!(talk.wake, None);
     assert_eq!(talk.resolve(100, "a.bit"), ["start"]);
 }
 
 #[test]
 fn what_a_plugin_had_not_answered_is_asked_of_the_next_one() {
     let mut talk = Talk::ready();
-    assert!(talk.on(Event::Ended).is_empty());
+    assert!(talk.on(HostEvent::Exited).is_empty());
     assert!(talk.resolve(1, "b.bit").is_empty());
     assert_eq!(talk.pass(1), [at(1, "start")]);
     assert_eq!(talk.says("INIT 1 0"), ["RESOLVE 1 a.bit\n", "RESOLVE 2 b.bit\n"]);
     // The first may be what ends it.
-    assert_eq!(talk.on(Event::Ended), ["0 Unavailable"]);
+    assert_eq!(talk.on(HostEvent::Exited), ["0 Unavailable"]);
     assert_eq!(talk.pass(2), [at(3, "start")]);
     assert_eq!(talk.says("INIT 1 0"), ["RESOLVE 2 b.bit\n"]);
     assert_eq!(talk.says("RESOLVED 2 0 b.example"), ["1 is b.example"]);
     // It has been ready for a minute, so it may be started soon again.
     talk.pass(60);
-    talk.on(Event::Ended);
+    talk.on(HostEvent::Exited);
     assert!(talk.resolve(2, "c.bit").is_empty());
     assert_eq!(talk.pass(1), [at(64, "start")]);
 }
@@ -237,12 +253,15 @@ fn garbage_is_ignored_until_it_is_too_much() {
         talk.pass(1);
     }
     for _ in 0..MAX_MEANINGLESS {
-        assert!(talk.on(Event::Line(Line::Overlong(b"RESOLVED".to_vec()))).is_empty());
+        assert!(
+            talk.on(HostEvent::Line(PluginLine::Overlong(b"RESOLVED".to_vec())))
+                .is_empty()
+        );
     }
     assert_eq!(talk.says(""), ["kill"]);
     // What it still had to say is not heard.
     assert!(talk.says("RESOLVED 1 0 evil.example").is_empty());
-    assert!(talk.on(Event::Ended).is_empty());
+    assert!(talk.on(HostEvent::Exited).is_empty());
 
     let mut talk = Talk::default();
     talk.resolve(0, "a.bit");
@@ -259,7 +278,7 @@ fn replies_to_what_was_cancelled_are_no_garbage() {
     for round in 0..2 * u64::from(MAX_MEANINGLESS) {
         let query = round + 2;
         talk.resolve(round, "b.bit");
-        talk.on(Event::Cancel(Key(round)));
+        talk.on(HostEvent::Cancel(QueryKey(round)));
         assert!(talk.says(&format!("CANCELED {query}")).is_empty());
     }
 }
@@ -269,10 +288,10 @@ fn a_reply_that_makes_no_sense_ends_its_query() {
     for text in ["RESOLVED 1", "RESOLVED 1 0", "RESOLVED 1 x", "RESOLVED 1 0 a\rb"] {
         assert_eq!(Talk::ready().says(text), ["0 Broken"], "{text:?}");
     }
-    let mut splitter = Splitter::default();
+    let mut decoder = LineDecoder::default();
     let text = format!("RESOLVED 1 0 a.onion {}", "a".repeat(10_000));
-    let line = splitter.feed(text.as_bytes()).remove(0);
-    assert_eq!(Talk::ready().on(Event::Line(line)), ["0 Broken"]);
+    let line = decoder.decode(text.as_bytes()).remove(0);
+    assert_eq!(Talk::ready().on(HostEvent::Line(line)), ["0 Broken"]);
 }
 
 #[test]
@@ -282,7 +301,7 @@ fn what_is_too_much_at_once_fails() {
         assert_eq!(talk.resolve(key, "a.bit").len(), 1);
     }
     assert_eq!(talk.resolve(u64::MAX, "a.bit"), ["18446744073709551615 Unavailable"]);
-    talk.on(Event::Cancel(Key(5)));
+    talk.on(HostEvent::Cancel(QueryKey(5)));
     assert_eq!(talk.resolve(u64::MAX, "a.bit"), ["RESOLVE 4097 a.bit\n"]);
 }
 
@@ -320,10 +339,12 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 /// What must be true by the rules, told by what goes in and comes out alone.
 #[derive(Default)]
 struct Model {
-    host: Host,
+    host: HostMachine,
     now: Moment,
+    /// When the latest event's effects ask to be woken up.
+    wake: Option<Moment>,
     /// When each open query is to be answered at the latest.
-    open: BTreeMap<Key, Moment>,
+    open: BTreeMap<QueryKey, Moment>,
     runs: bool,
     /// The numbers that the plugin which runs has been asked under, and not told to cancel.
     asked: BTreeSet<QueryId>,
@@ -335,30 +356,33 @@ struct Model {
 }
 
 impl Model {
-    fn step(&mut self, event: Event) {
-        let ended = matches!(event, Event::Ended);
+    fn step(&mut self, event: HostEvent) {
+        let ended = matches!(event, HostEvent::Exited);
         if ended {
             self.runs = false;
         }
-        for effect in self.host.on_event(self.now, event) {
+        let effects = self.host.on_event(self.now, event);
+        self.wake = wake_of(&effects);
+        for effect in effects {
             match effect {
-                Effect::Start => {
+                HostEffect::WakeAt(at) => assert!(at > self.now, "it would wake for ever"),
+                HostEffect::Start => {
                     assert!(!self.runs);
                     assert!(!self.open.is_empty(), "nobody asks");
                     self.runs = true;
                     self.asked.clear();
                 }
-                Effect::Kill => {
+                HostEffect::Kill => {
                     // One that ended in the same moment in which its time was up is there no more.
                     assert!(std::mem::take(&mut self.runs) || ended);
                 }
-                Effect::Write(Request::Resolve { query, name, .. }) => {
+                HostEffect::Write(OutgoingQuery::Resolve { query, name, .. }) => {
                     assert!(self.runs);
                     assert_eq!(*self.used.entry(query).or_insert_with(|| name.clone()), name);
                     self.asked.insert(query);
                 }
-                Effect::Write(Request::Cancel(query)) => assert!(self.asked.remove(&query)),
-                Effect::Answer { key, .. } => {
+                HostEffect::Write(OutgoingQuery::Cancel(query)) => assert!(self.asked.remove(&query)),
+                HostEffect::Answer { key, .. } => {
                     let deadline = self.open.remove(&key).expect("it is open");
                     assert!(self.now <= deadline || self.late);
                 }
@@ -368,14 +392,17 @@ impl Model {
         assert!(self.open.values().all(|deadline| self.now < *deadline));
         assert_eq!(self.open.len(), self.host.queries.len());
         assert_eq!(self.open.len(), self.host.keys.len());
-        assert!(self.host.next_wake().is_none_or(|wake| wake > self.now));
+        assert!(
+            self.wake.is_some() || self.open.is_empty(),
+            "it never ends what takes too long"
+        );
         assert_eq!(self.open.is_empty(), self.host.queries.is_empty());
     }
 
     fn pass(&mut self, end: Moment) {
-        while let Some(wake) = self.host.next_wake().filter(|wake| *wake <= end) {
+        while let Some(wake) = self.wake.filter(|wake| *wake <= end) {
             self.now = wake;
-            self.step(Event::Wake);
+            self.step(HostEvent::Wake);
         }
         self.now = end;
     }
@@ -383,39 +410,42 @@ impl Model {
     fn act(&mut self, act: Act) {
         let event = match act {
             Act::Resolve(key) => {
-                self.open.entry(Key(key)).or_insert(self.now + PATIENCE);
+                self.open.entry(QueryKey(key)).or_insert(self.now + PATIENCE);
                 self.names += 1;
-                Event::Resolve {
-                    key: Key(key),
+                HostEvent::Resolve {
+                    key: QueryKey(key),
                     name: word(&format!("{}.bit", self.names)),
                     id: None,
                 }
             }
             Act::Cancel(key) => {
                 // One whose time is up is answered first.
-                let overdue = self.open.get(&Key(key)).is_some_and(|deadline| *deadline <= self.now);
+                let overdue = self
+                    .open
+                    .get(&QueryKey(key))
+                    .is_some_and(|deadline| *deadline <= self.now);
                 if !overdue {
-                    self.open.remove(&Key(key));
+                    self.open.remove(&QueryKey(key));
                 }
-                Event::Cancel(Key(key))
+                HostEvent::Cancel(QueryKey(key))
             }
-            Act::Line(text) => Event::Line(Line::Whole(text.into_bytes())),
-            Act::Garbage(bytes) => Event::Line(Line::Whole(bytes)),
+            Act::Line(text) => HostEvent::Line(PluginLine::Whole(text.into_bytes())),
+            Act::Garbage(bytes) => HostEvent::Line(PluginLine::Whole(bytes)),
             Act::Flood(lines) => {
                 for _ in 0..lines {
-                    self.step(Event::Line(Line::Overlong(Vec::new())));
+                    self.step(HostEvent::Line(PluginLine::Overlong(Vec::new())));
                 }
                 return;
             }
-            Act::Ended => Event::Ended,
+            Act::Ended => HostEvent::Exited,
             Act::Pass(time) => return self.pass(self.now + Duration::from_millis(time)),
             Act::Late(time) => {
                 self.now = self.now + Duration::from_millis(time);
                 self.late = true;
-                Event::Wake
+                HostEvent::Wake
             }
         };
-        if !self.runs && matches!(event, Event::Line(_) | Event::Ended) {
+        if !self.runs && matches!(event, HostEvent::Line(_) | HostEvent::Exited) {
             return;
         }
         self.step(event);
@@ -432,6 +462,6 @@ proptest! {
         model.pass(model.now + PATIENCE);
         prop_assert!(model.open.is_empty());
         model.pass(model.now + START);
-        prop_assert_eq!(model.host.next_wake(), None);
+        prop_assert_eq!(model.wake, None);
     }
 }

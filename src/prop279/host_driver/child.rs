@@ -11,26 +11,26 @@ use tokio::process::{self, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::prop279::environment::{OPTIONS, STATE, VERSIONS};
-use crate::prop279::line::{Request, VERSION};
-use crate::prop279::outgoing::Outgoing;
-use crate::prop279::splitter::{Line, Splitter};
+use crate::prop279::line::{OutgoingQuery, VERSION};
+use crate::prop279::line_decoder::{LineDecoder, PluginLine};
+use crate::prop279::write_buffer::WriteBuffer;
 
-/// Bytes that are read at a time.
+/// How many bytes are read at a time.
 const CHUNK: usize = 8 << 10;
 
-/// Most bytes that wait for the plugin to read them: as many queries as there may be, with long names and IDs.
+/// Most bytes that the plugin has not read: room for as many queries as there may be, with long names and IDs.
 const MAX_WAITING: usize = 4 << 20;
 
 /// How long a plugin may take to end when its input is closed.
-const FAREWELL: Duration = Duration::from_secs(2);
+const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A plugin that runs. Dropping it kills it.
 pub(super) struct Child {
     process: process::Child,
     input: ChildStdin,
     output: ChildStdout,
-    splitter: Splitter,
-    out: Outgoing,
+    decoder: LineDecoder,
+    out: WriteBuffer,
     chunk: Vec<u8>,
 }
 
@@ -56,20 +56,20 @@ impl Child {
             process,
             input,
             output,
-            splitter: Splitter::default(),
-            out: Outgoing::default(),
+            decoder: LineDecoder::default(),
+            out: WriteBuffer::default(),
             chunk: vec![0; CHUNK],
         })
     }
 
     /// Has a request written when the plugin reads it; `false` when too much waits already.
-    pub(super) fn write(&mut self, request: &Request) -> bool {
+    pub(super) fn write(&mut self, request: &OutgoingQuery) -> bool {
         self.out.push(request);
         self.out.waiting() <= MAX_WAITING
     }
 
     /// Writes what waits, and returns the next lines that the plugin writes. It can be dropped at any time.
-    async fn next_lines(&mut self) -> io::Result<Vec<Line>> {
+    async fn next_lines(&mut self) -> io::Result<Vec<PluginLine>> {
         loop {
             tokio::select! {
                 written = self.out.write_to(&mut self.input), if !self.out.is_done() => written?,
@@ -78,7 +78,7 @@ impl Child {
                     if bytes.is_empty() {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
-                    return Ok(self.splitter.feed(bytes));
+                    return Ok(self.decoder.decode(bytes));
                 }
             }
         }
@@ -93,12 +93,12 @@ impl Child {
             ..
         } = self;
         drop((input, output));
-        let _ = timeout(FAREWELL, process.wait()).await;
+        let _ = timeout(EXIT_PATIENCE, process.wait()).await;
     }
 }
 
 /// Returns the next lines of a plugin; without one it waits for ever.
-pub(super) async fn next_lines(child: &mut Option<Child>) -> io::Result<Vec<Line>> {
+pub(super) async fn next_lines(child: &mut Option<Child>) -> io::Result<Vec<PluginLine>> {
     match child {
         Some(child) => child.next_lines().await,
         None => pending().await,

@@ -12,32 +12,32 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use self::child::Child;
-use super::host::{Effect, Event, Host, Key};
+use super::host::{HostEffect, HostEvent, HostMachine, QueryKey};
 use super::line::Word;
-use super::splitter::Line;
+use super::line_decoder::PluginLine;
 use crate::isolation::IsolationId;
 use crate::naming::target::Failure;
 use crate::time::Moment;
 
-/// What callers tell the task that owns the plugin.
+/// A message from callers to the task that owns the plugin.
 #[derive(Debug)]
 enum Command {
     Resolve {
-        key: Key,
+        key: QueryKey,
         name: Word,
         id: Option<Word>,
-        reply: Reply,
+        answer: AnswerSender,
     },
-    Cancel(Key),
+    Cancel(QueryKey),
 }
 
-type Reply = oneshot::Sender<Result<Word, Failure>>;
+type AnswerSender = oneshot::Sender<Result<Word, Failure>>;
 
-/// Asks a plugin, which is started when it is first needed, and again when it has ended.
+/// Asks a plugin, whose process is started when it is first needed, and again when it has ended.
 ///
 /// Dropping it ends the plugin as [`PluginHost::close`] does, but nobody waits for it.
 pub struct PluginHost {
-    /// What waits here is taken at once: the task waits for nothing else.
+    /// Unbounded, since the task takes commands as soon as they come: each stands for a caller that waits.
     commands: mpsc::UnboundedSender<Command>,
     keys: AtomicU64,
     task: JoinHandle<()>,
@@ -57,10 +57,11 @@ impl PluginHost {
         let task = Task {
             argv,
             state_dir,
-            host: Host::default(),
+            host: HostMachine::default(),
             child: None,
             runs: 0,
-            replies: HashMap::new(),
+            answers: HashMap::new(),
+            wake: None,
             started: Instant::now(),
         };
         Self {
@@ -81,14 +82,19 @@ impl PluginHost {
             None | Some([]) => None,
             Some(bytes) => Some(Word::from_bytes(bytes).ok_or(Failure::Invalid)?),
         };
-        let key = Key(self.keys.fetch_add(1, Ordering::Relaxed));
-        let (reply, answer) = oneshot::channel();
-        let _hold = Hold {
+        let key = QueryKey(self.keys.fetch_add(1, Ordering::Relaxed));
+        let (sender, answer) = oneshot::channel();
+        let _cancel = CancelOnDrop {
             key,
             commands: self.commands.clone(),
         };
         // A task that is gone shows as an answer that never comes.
-        let _ = self.commands.send(Command::Resolve { key, name, id, reply });
+        let _ = self.commands.send(Command::Resolve {
+            key,
+            name,
+            id,
+            answer: sender,
+        });
         let result = answer.await.unwrap_or(Err(Failure::Unavailable));
         result.map(String::from)
     }
@@ -101,36 +107,34 @@ impl PluginHost {
 }
 
 /// Cancels a query when nobody waits for it any more. One that has been answered is not open, so that does nothing.
-struct Hold {
-    key: Key,
+struct CancelOnDrop {
+    key: QueryKey,
     commands: mpsc::UnboundedSender<Command>,
 }
 
-impl Drop for Hold {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let _ = self.commands.send(Command::Cancel(self.key));
     }
 }
 
-/// The owner of the plugin.
+/// The task that owns the plugin's process, and runs the [`HostMachine`].
 struct Task {
     argv: Vec<String>,
     state_dir: Option<PathBuf>,
-    host: Host,
+    host: HostMachine,
     child: Option<Child>,
-    /// Counts the children that have been ended.
+    /// Counts the processes that have been ended.
     runs: u64,
-    replies: HashMap<Key, Reply>,
+    answers: HashMap<QueryKey, AnswerSender>,
+    /// When the machine wants to be woken up.
+    wake: Option<Instant>,
     started: Instant,
 }
 
 impl Task {
     async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Command>) {
         loop {
-            let wake = self.host.next_wake().and_then(|Moment(milliseconds)| {
-                let wait = Duration::from_millis(milliseconds);
-                self.started.checked_add(wait)
-            });
             tokio::select! {
                 command = queue.recv() => match command {
                     Some(command) => self.on_command(command),
@@ -141,10 +145,13 @@ impl Task {
                     Err(error) => {
                         tracing::warn!("a naming plugin has ended: {error}");
                         self.end_child();
-                        self.on_event(Event::Ended);
+                        self.on_event(HostEvent::Exited);
                     }
                 },
-                () = sleep_until(wake.unwrap_or(self.started)), if wake.is_some() => self.on_event(Event::Wake),
+                () = sleep_until(self.wake.unwrap_or(self.started)), if self.wake.is_some() => {
+                    self.wake = None;
+                    self.on_event(HostEvent::Wake);
+                }
             }
         }
         if let Some(child) = self.child {
@@ -154,28 +161,28 @@ impl Task {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Resolve { key, name, id, reply } => {
-                self.replies.insert(key, reply);
-                self.on_event(Event::Resolve { key, name, id });
+            Command::Resolve { key, name, id, answer } => {
+                self.answers.insert(key, answer);
+                self.on_event(HostEvent::Resolve { key, name, id });
             }
             Command::Cancel(key) => {
-                self.replies.remove(&key);
-                self.on_event(Event::Cancel(key));
+                self.answers.remove(&key);
+                self.on_event(HostEvent::Cancel(key));
             }
         }
     }
 
-    fn on_lines(&mut self, lines: Vec<Line>) {
+    fn on_lines(&mut self, lines: Vec<PluginLine>) {
         let run = self.runs;
         for line in lines {
             if self.runs != run {
                 return;
             }
-            self.on_event(Event::Line(line));
+            self.on_event(HostEvent::Line(line));
         }
     }
 
-    fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: HostEvent) {
         let mut next = Some(event);
         while let Some(event) = next.take() {
             let now = Moment::default() + self.started.elapsed();
@@ -185,32 +192,36 @@ impl Task {
         }
     }
 
-    /// Does what is to be done, and returns what happened by that.
-    fn follow(&mut self, effect: Effect) -> Option<Event> {
+    /// Carries an effect out, and returns what happened by that.
+    fn follow(&mut self, effect: HostEffect) -> Option<HostEvent> {
         match effect {
-            Effect::Start => match Child::start(&self.argv, self.state_dir.as_deref()) {
+            HostEffect::Start => match Child::start(&self.argv, self.state_dir.as_deref()) {
                 Ok(child) => self.child = Some(child),
                 Err(error) => {
                     tracing::warn!("a naming plugin cannot be started: {error}");
-                    return Some(Event::Ended);
+                    return Some(HostEvent::Exited);
                 }
             },
-            Effect::Kill => {
+            HostEffect::Kill => {
                 tracing::warn!("a naming plugin is ended: it did not get ready, or made no sense");
                 self.end_child();
             }
-            Effect::Write(request) => {
+            HostEffect::Write(request) => {
                 if self.child.as_mut().is_some_and(|child| !child.write(&request)) {
                     tracing::warn!("a naming plugin is ended: it does not read");
                     self.end_child();
-                    return Some(Event::Ended);
+                    return Some(HostEvent::Exited);
                 }
             }
-            Effect::Answer { key, result } => {
-                if let Some(reply) = self.replies.remove(&key) {
+            HostEffect::Answer { key, result } => {
+                if let Some(answer) = self.answers.remove(&key) {
                     // Nobody may wait for it any more.
-                    let _ = reply.send(result);
+                    let _ = answer.send(result);
                 }
+            }
+            HostEffect::WakeAt(Moment(milliseconds)) => {
+                let wait = Duration::from_millis(milliseconds);
+                self.wake = self.started.checked_add(wait);
             }
         }
         None

@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::super::line::{QueryId, Request};
+use super::super::line::{OutgoingQuery, QueryId};
 use super::*;
 
 /// A plugin that does as names say.
@@ -87,7 +87,7 @@ async fn a_plugin_that_dies_is_started_again() {
         let host = std::sync::Arc::clone(&host);
         async move { host.resolve("dead.bit", None).await }
     });
-    // Asked of the second one, too.
+    // It is asked of the second one, too.
     assert_eq!(fatal.await.unwrap(), Err(Failure::Unavailable));
     assert_eq!(host.resolve("a.bit", None).await.unwrap(), "a.bit.nobody");
     assert_eq!(log(&folder), "started\n".repeat(3));
@@ -131,7 +131,7 @@ async fn a_plugin_that_neither_reads_nor_ends_blocks_nobody() {
 async fn what_waits_for_a_plugin_to_read_is_bounded() {
     let mut child = Child::start(&shell("exec sleep 1000"), None).unwrap();
     let long = Word::new(&"a".repeat(Word::MAX_LEN)).unwrap();
-    let request = Request::Resolve {
+    let request = OutgoingQuery::Resolve {
         query: QueryId(1),
         name: long.clone(),
         id: Some(long),

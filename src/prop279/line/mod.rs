@@ -1,4 +1,4 @@
-//! What lines say. Source: Proposal 279, sections 2.4 to 2.6; the isolation ID is an extension of `StemNS`.
+//! What the lines say. Source: Proposal 279, sections 2.4 to 2.6; the isolation ID is an extension of `StemNS`.
 //!
 //! | direction | line |
 //! | --- | --- |
@@ -8,8 +8,15 @@
 //! | caller -> plugin | `CANCEL <query id>` |
 //! | plugin -> caller | `CANCELED <query id>` |
 //!
-//! Any number of spaces and tabs part words when a line is read. What is written is made of [`Word`]s, checked
-//! [`Target`]s, numbers and fixed text, so nobody's name or value can end a line.
+//! Any number of spaces and tabs separate words when a line is read. What is written is made of [`Word`]s, checked
+//! [`Target`]s, numbers and fixed text, so that nobody's name or value can end a line.
+//!
+//! | type | written by | read by |
+//! | --- | --- | --- |
+//! | [`OutgoingQuery`], read as [`PluginQuery`] | the host (the caller) | the plugin |
+//! | [`OutgoingReply`], read as [`PluginReply`] | the plugin | the host |
+//!
+//! What is read is of other types than what is written, since a stranger may write anything.
 
 mod word;
 
@@ -17,12 +24,12 @@ pub use word::Word;
 
 use std::fmt;
 
-use super::splitter::Line;
+use super::line_decoder::PluginLine;
 use crate::isolation::IsolationId;
 use crate::naming::name::{folded, is_host_name};
 use crate::naming::target::{Failure, Target};
 
-/// The version of the protocol that there is.
+/// The only version of the protocol.
 pub const VERSION: &str = "1";
 
 /// Longest message of a failed start in bytes.
@@ -38,9 +45,9 @@ impl fmt::Display for QueryId {
     }
 }
 
-/// What a query comes to, as a number. Source: Proposal 279, section 2.5.2.
+/// The outcome of a query, which is written as a number. Source: Proposal 279, section 2.5.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum ReplyStatus {
     /// 0: there is a result.
     Success,
     /// 1: something went wrong.
@@ -55,7 +62,7 @@ pub enum Status {
     Unknown,
 }
 
-impl Status {
+impl ReplyStatus {
     fn from_number(number: i64) -> Self {
         match number {
             0 => Self::Success,
@@ -78,24 +85,24 @@ impl Status {
     }
 }
 
-/// What a caller writes.
+/// A line that a caller writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum OutgoingQuery {
     /// Look a name up.
     Resolve {
         /// The number of the query.
         query: QueryId,
         /// What to look up.
         name: Word,
-        /// For whom; `None` is the default identity.
+        /// The isolation ID to look it up under; `None` is the default identity.
         id: Option<Word>,
     },
-    /// Don't look it up any more.
+    /// Do not look a name up any more.
     Cancel(QueryId),
 }
 
 /// Writes the line with its end.
-impl fmt::Display for Request {
+impl fmt::Display for OutgoingQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve { query, name, id } => {
@@ -110,18 +117,18 @@ impl fmt::Display for Request {
     }
 }
 
-/// What a plugin writes.
+/// A line that a plugin writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// It is ready.
+pub enum OutgoingReply {
+    /// The plugin is ready.
     Ready,
-    /// It can't start, and why. Only printable ASCII of it is written, and not much of it.
+    /// The plugin can't start, and why. Of the text only the beginning is written, as far as it is printable ASCII.
     Unready(String),
     /// What a name stands for.
     Resolved {
         /// The number of the query.
         query: QueryId,
-        /// It.
+        /// What the name stands for.
         target: Target,
     },
     /// Why a name stands for nothing.
@@ -138,7 +145,7 @@ pub enum Reply {
 }
 
 /// Writes the line with its end. Messages are those of ncprop279, where it has one.
-impl fmt::Display for Reply {
+impl fmt::Display for OutgoingReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => writeln!(f, "INIT {VERSION} 0"),
@@ -161,7 +168,7 @@ impl fmt::Display for Reply {
 fn failed(f: &mut fmt::Formatter<'_>, query: QueryId, failure: Failure, name: Option<&Word>) -> fmt::Result {
     let name = name.map(Word::as_str);
     let name = name.filter(|name| is_host_name(&folded(name))).unwrap_or("The name");
-    write!(f, "RESOLVED {query} {} ", Status::of(failure))?;
+    write!(f, "RESOLVED {query} {} ", ReplyStatus::of(failure))?;
     match failure {
         Failure::NotRegistered => writeln!(f, "\"{name} is not registered\""),
         Failure::NoTarget => writeln!(f, "\"{name} has nothing to connect to\""),
@@ -171,19 +178,19 @@ fn failed(f: &mut fmt::Formatter<'_>, query: QueryId, failure: Failure, name: Op
     }
 }
 
-/// What a plugin reads.
+/// A line that a plugin reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum PluginQuery {
     /// Look a name up. What follows the isolation ID is ignored.
     Resolve {
         /// The number of the query.
         query: QueryId,
         /// What to look up.
         name: Word,
-        /// For whom; `None` is the default identity.
+        /// The isolation ID to look it up under; `None` is the default identity.
         id: Option<IsolationId>,
     },
-    /// Don't look it up any more.
+    /// Do not look a name up any more.
     Cancel(QueryId),
     /// A query that makes no sense, but has a number to answer under.
     Malformed(QueryId),
@@ -191,9 +198,9 @@ pub enum Asked {
     Ignored,
 }
 
-impl Asked {
-    /// Reads a line.
-    pub fn read(line: &Line) -> Self {
+impl PluginQuery {
+    /// Parses a line.
+    pub fn parse(line: &PluginLine) -> Self {
         let (mut words, whole) = words(line);
         match (words.next(), query_id(words.next())) {
             (Some(b"RESOLVE"), Some(query)) => {
@@ -214,17 +221,17 @@ impl Asked {
     }
 }
 
-/// What a caller reads.
+/// A line that a caller reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum PluginReply {
     /// The plugin is ready, and speaks the version that there is.
     Ready,
     /// It can't start, or speaks another version.
     Unready,
     /// What a name stands for, unchecked: the first word of the result.
     Resolved(QueryId, Word),
-    /// A name stands for nothing. The status is not [`Status::Success`].
-    Failed(QueryId, Status),
+    /// A name stands for nothing. The status is not [`ReplyStatus::Success`].
+    Failed(QueryId, ReplyStatus),
     /// A query is not looked up any more.
     Canceled(QueryId),
     /// A reply that makes no sense, but belongs to a query.
@@ -233,9 +240,9 @@ pub enum Said {
     Ignored,
 }
 
-impl Said {
-    /// Reads a line.
-    pub fn read(line: &Line) -> Self {
+impl PluginReply {
+    /// Parses a line.
+    pub fn parse(line: &PluginLine) -> Self {
         let (mut words, whole) = words(line);
         match (words.next(), words.next()) {
             (Some(b"INIT"), version) => {
@@ -244,8 +251,8 @@ impl Said {
             }
             (Some(b"RESOLVED"), query) => match (query_id(query), number(words.next())) {
                 (None, _) => Self::Ignored,
-                (Some(query), Some(status)) if whole => match Status::from_number(status) {
-                    Status::Success => match words.next().and_then(Word::from_bytes) {
+                (Some(query), Some(status)) if whole => match ReplyStatus::from_number(status) {
+                    ReplyStatus::Success => match words.next().and_then(Word::from_bytes) {
                         Some(result) => Self::Resolved(query, result),
                         None => Self::Malformed(query),
                     },
@@ -259,12 +266,12 @@ impl Said {
     }
 }
 
-/// Returns the words of a line, and whether they are all of it. A word that may have been cut off is left out.
-fn words(line: &Line) -> (impl Iterator<Item = &[u8]>, bool) {
+/// Returns the words of a line, and whether they are the whole line. A word that may have been cut off is left out.
+fn words(line: &PluginLine) -> (impl Iterator<Item = &[u8]>, bool) {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let (bytes, whole) = match line {
-        Line::Whole(bytes) => (bytes.as_slice(), true),
-        Line::Overlong(bytes) => {
+        PluginLine::Whole(bytes) => (bytes.as_slice(), true),
+        PluginLine::Overlong(bytes) => {
             let cut = bytes.iter().rposition(is_space).unwrap_or_default();
             (bytes.get(..cut).unwrap_or_default(), false)
         }

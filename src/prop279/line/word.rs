@@ -1,4 +1,4 @@
-//! Words of lines.
+//! The words that a line is made of.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ impl Word {
 
     /// Makes a word of a text; `None` when it is none.
     pub fn new(text: &str) -> Option<Self> {
-        // Some readers part words at any white space that Unicode knows.
+        // Some readers separate words at any white space of Unicode.
         let is_inner = |c: char| !c.is_whitespace() && !c.is_control();
         let fits = (1..=Self::MAX_LEN).contains(&text.len());
         (fits && text.chars().all(is_inner)).then(|| Self(text.to_owned()))

@@ -1,111 +1,136 @@
-//! The side that resolves names, as a machine without I/O.
+//! The side that resolves names, as a machine without I/O. Nothing in it depends on time, so that its events come without.
 //!
-//! Every query gets one reply: `RESOLVED` when its lookup ends, or `CANCELED` when it is cancelled before, and never
+//! Every query gets one reply: `RESOLVED` when its lookup ends, or `CANCELED` when it is cancelled before that, and never
 //! the first after the second. Queries do not wait for each other.
 //!
-//! Where Proposal 279 leaves it open: a cancellation of a query that has been answered, or never was, is answered like
-//! others, since the two lines may have crossed. A query whose number is taken by one for the same name and isolation
+//! # Phases of the machine
+//!
+//! | phase | what happens | next phase | effects |
+//! | --- | --- | --- | --- |
+//! | reading | `RESOLVE` | reading | [`StartLookup`](PluginEffect::StartLookup) |
+//! | reading | `RESOLVE` under a number that is taken by another query | reading | [`AbortLookup`](PluginEffect::AbortLookup), `StartLookup` |
+//! | reading | `RESOLVE` that cannot be read, or is one too many | reading | [`Write`](PluginEffect::Write) of a failure |
+//! | reading | `CANCEL` | reading | `AbortLookup` if the query is open, `Write` of `CANCELED` |
+//! | reading or draining | a lookup ends | the same | `Write` of its result |
+//! | reading | the input ends | draining | |
+//! | draining | no query is open, or none any more | finished | [`Finish`](PluginEffect::Finish) |
+//!
+//! Whatever is not in the table changes nothing.
+//!
+//! Where Proposal 279 leaves it open: a cancellation of a query that has been answered, or never was asked, is answered
+//! like others, since the two lines may have crossed. A query whose number is taken by one for the same name and isolation
 //! ID is the same query; for others it takes that one's place.
 
 use std::collections::BTreeMap;
 
-use super::line::{Asked, QueryId, Reply, Word};
-use super::splitter::Line;
+use super::line::{OutgoingReply, PluginQuery, QueryId, Word};
+use super::line_decoder::PluginLine;
 use crate::isolation::IsolationId;
 use crate::naming::target::{Failure, Target};
 
-/// Most queries at once; more fail.
+/// Most queries at once; further ones fail.
 pub const MAX_QUERIES: usize = 1024;
 
-/// The number of a lookup, never reused by one machine.
+/// The number of a lookup, which one machine uses once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(pub u64);
+pub struct LookupKey(pub u64);
 
-/// What happened.
+/// What the machine is told.
 #[derive(Debug)]
-pub enum Event {
+pub enum PluginEvent {
     /// The caller wrote a line.
-    Line(Line),
+    Line(PluginLine),
     /// A lookup ended.
-    Ended(Key, Result<Target, Failure>),
+    LookupEnded(LookupKey, Result<Target, Failure>),
     /// The caller writes no more.
     EndOfInput,
 }
 
-/// What is to be done.
+/// What the caller of the machine has to do, in this order.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum PluginEffect {
     /// Write a reply.
-    Write(Reply),
-    /// Begin a lookup.
-    Begin {
+    Write(OutgoingReply),
+    /// Start a lookup.
+    StartLookup {
         /// The number to report its end under.
-        key: Key,
+        key: LookupKey,
         /// What to look up.
         name: Word,
-        /// For whom; `None` is the default identity.
+        /// The isolation ID to look it up under; `None` is the default identity.
         id: Option<IsolationId>,
     },
-    /// Give a lookup up. If it ends all the same, nobody minds.
-    Abort(Key),
-    /// All is said: the plugin ends.
+    /// Give a lookup up. That it ends all the same does no harm.
+    AbortLookup(LookupKey),
+    /// End: all queries are answered, and there will be no more.
     Finish,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// The caller may write more queries.
+    #[default]
+    Reading,
+    /// The caller writes no more, but still waits for replies.
+    Draining,
+    /// All is said.
+    Finished,
 }
 
 #[derive(Debug)]
 struct Query {
-    key: Key,
+    lookup: LookupKey,
     name: Word,
     id: Option<IsolationId>,
 }
 
 /// The side that resolves names.
 #[derive(Debug, Default)]
-pub struct Plugin {
+pub struct PluginMachine {
+    phase: Phase,
+    /// The open queries; there are none in [`Phase::Finished`].
     queries: BTreeMap<QueryId, Query>,
-    /// The queries by the number of their lookup.
-    lookups: BTreeMap<Key, QueryId>,
-    begun: u64,
-    input_ended: bool,
+    /// The open queries by their lookups.
+    lookups: BTreeMap<LookupKey, QueryId>,
+    /// How many lookups were started.
+    started: u64,
 }
 
-impl Plugin {
-    /// Takes an event in and returns what is to be done, in this order.
-    pub fn on_event(&mut self, event: Event) -> Vec<Effect> {
+impl PluginMachine {
+    /// Takes in an event.
+    pub fn on_event(&mut self, event: PluginEvent) -> Vec<PluginEffect> {
         let mut effects = Vec::new();
-        let had_ended = self.input_ended;
-        let was_idle = self.queries.is_empty();
-        match event {
-            // There is nobody any more who could have written it.
-            Event::Line(_) if self.input_ended => {}
-            Event::Line(line) => self.on_line(&line, &mut effects),
-            Event::Ended(key, result) => effects.extend(self.on_end(key, result)),
-            Event::EndOfInput => self.input_ended = true,
+        match (event, self.phase) {
+            (PluginEvent::Line(line), Phase::Reading) => self.on_line(&line, &mut effects),
+            (PluginEvent::LookupEnded(key, result), _) => effects.extend(self.on_end(key, result)),
+            (PluginEvent::EndOfInput, Phase::Reading) => self.phase = Phase::Draining,
+            // After the end of the input nobody can have written anything.
+            (PluginEvent::Line(_) | PluginEvent::EndOfInput, Phase::Draining | Phase::Finished) => {}
         }
-        let finished = self.input_ended && self.queries.is_empty();
-        if finished && !(had_ended && was_idle) {
-            effects.push(Effect::Finish);
+        if self.phase == Phase::Draining && self.queries.is_empty() {
+            self.phase = Phase::Finished;
+            effects.push(PluginEffect::Finish);
         }
         effects
     }
 
-    fn on_line(&mut self, line: &Line, effects: &mut Vec<Effect>) {
-        match Asked::read(line) {
-            Asked::Ignored => {}
-            Asked::Malformed(query) => effects.push(Effect::Write(Reply::Failed {
+    fn on_line(&mut self, line: &PluginLine, effects: &mut Vec<PluginEffect>) {
+        match PluginQuery::parse(line) {
+            PluginQuery::Ignored => {}
+            PluginQuery::Malformed(query) => effects.push(PluginEffect::Write(OutgoingReply::Failed {
                 query,
                 failure: Failure::Invalid,
                 name: None,
             })),
-            Asked::Cancel(query) => {
-                effects.extend(self.drop_query(query).map(Effect::Abort));
-                effects.push(Effect::Write(Reply::Canceled(query)));
+            PluginQuery::Cancel(query) => {
+                effects.extend(self.remove(query).map(PluginEffect::AbortLookup));
+                effects.push(PluginEffect::Write(OutgoingReply::Canceled(query)));
             }
-            Asked::Resolve { query, name, id } => self.on_resolve(query, name, id, effects),
+            PluginQuery::Resolve { query, name, id } => self.on_resolve(query, name, id, effects),
         }
     }
 
-    fn on_resolve(&mut self, query: QueryId, name: Word, id: Option<IsolationId>, effects: &mut Vec<Effect>) {
+    fn on_resolve(&mut self, query: QueryId, name: Word, id: Option<IsolationId>, effects: &mut Vec<PluginEffect>) {
         if self
             .queries
             .get(&query)
@@ -113,31 +138,31 @@ impl Plugin {
         {
             return;
         }
-        effects.extend(self.drop_query(query).map(Effect::Abort));
+        effects.extend(self.remove(query).map(PluginEffect::AbortLookup));
         if self.queries.len() >= MAX_QUERIES {
-            return effects.push(Effect::Write(Reply::Failed {
+            return effects.push(PluginEffect::Write(OutgoingReply::Failed {
                 query,
                 failure: Failure::Unavailable,
                 name: Some(name),
             }));
         }
-        let key = Key(self.begun);
-        self.begun = self.begun.saturating_add(1);
-        self.lookups.insert(key, query);
-        effects.push(Effect::Begin {
-            key,
+        let lookup = LookupKey(self.started);
+        self.started = self.started.saturating_add(1);
+        self.lookups.insert(lookup, query);
+        effects.push(PluginEffect::StartLookup {
+            key: lookup,
             name: name.clone(),
             id: id.clone(),
         });
-        self.queries.insert(query, Query { key, name, id });
+        self.queries.insert(query, Query { lookup, name, id });
     }
 
-    fn on_end(&mut self, key: Key, result: Result<Target, Failure>) -> Option<Effect> {
+    fn on_end(&mut self, key: LookupKey, result: Result<Target, Failure>) -> Option<PluginEffect> {
         let query = self.lookups.remove(&key)?;
         let name = self.queries.remove(&query)?.name;
-        Some(Effect::Write(match result {
-            Ok(target) => Reply::Resolved { query, target },
-            Err(failure) => Reply::Failed {
+        Some(PluginEffect::Write(match result {
+            Ok(target) => OutgoingReply::Resolved { query, target },
+            Err(failure) => OutgoingReply::Failed {
                 query,
                 failure,
                 name: Some(name),
@@ -145,11 +170,11 @@ impl Plugin {
         }))
     }
 
-    /// Forgets a query, and returns the lookup that was for it.
-    fn drop_query(&mut self, query: QueryId) -> Option<Key> {
-        let key = self.queries.remove(&query)?.key;
-        self.lookups.remove(&key);
-        Some(key)
+    /// Removes a query, and returns the lookup that was for it.
+    fn remove(&mut self, query: QueryId) -> Option<LookupKey> {
+        let lookup = self.queries.remove(&query)?.lookup;
+        self.lookups.remove(&lookup);
+        Some(lookup)
     }
 }
 

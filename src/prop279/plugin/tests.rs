@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::splitter::MAX_LINE;
+use super::super::line_decoder::MAX_LINE;
 use super::*;
 
-fn line(text: &str) -> Event {
-    Event::Line(Line::Whole(text.as_bytes().to_vec()))
+fn line(text: &str) -> PluginEvent {
+    PluginEvent::Line(PluginLine::Whole(text.as_bytes().to_vec()))
 }
 
 fn host(name: &str) -> Target {
@@ -17,20 +17,20 @@ fn host(name: &str) -> Target {
 
 /// A plugin whose effects are texts.
 #[derive(Default)]
-struct Talk(Plugin);
+struct Talk(PluginMachine);
 
 impl Talk {
-    fn on(&mut self, event: Event) -> Vec<String> {
-        let show = |effect: &Effect| match effect {
-            Effect::Write(reply) => reply.to_string(),
-            Effect::Begin { key, name, id } => {
+    fn on(&mut self, event: PluginEvent) -> Vec<String> {
+        let show = |effect: &PluginEffect| match effect {
+            PluginEffect::Write(reply) => reply.to_string(),
+            PluginEffect::StartLookup { key, name, id } => {
                 let id = id
                     .as_ref()
                     .map_or("-".into(), |id| String::from_utf8_lossy(id.as_bytes()).into_owned());
                 format!("begin {} {} {id}", key.0, name.as_str())
             }
-            Effect::Abort(key) => format!("abort {}", key.0),
-            Effect::Finish => "finish".to_owned(),
+            PluginEffect::AbortLookup(key) => format!("abort {}", key.0),
+            PluginEffect::Finish => "finish".to_owned(),
         };
         self.0.on_event(event).iter().map(show).collect()
     }
@@ -40,7 +40,7 @@ impl Talk {
     }
 
     fn ends(&mut self, key: u64, result: Result<Target, Failure>) -> Vec<String> {
-        self.on(Event::Ended(Key(key), result))
+        self.on(PluginEvent::LookupEnded(LookupKey(key), result))
     }
 }
 
@@ -89,7 +89,7 @@ fn a_recorded_dialogue_is_repeated() {
         assert_eq!(talk.ends(key as u64, result), [reply]);
     }
     assert_eq!(talk.says("CANCEL 1"), ["CANCELED 1\n"]);
-    assert_eq!(talk.on(Event::EndOfInput), ["finish"]);
+    assert_eq!(talk.on(PluginEvent::EndOfInput), ["finish"]);
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn what_makes_no_sense_is_answered_where_it_can_be() {
         assert!(talk.says(text).is_empty(), "{text:?}");
     }
     let long = format!("RESOLVE 8 {}", "a".repeat(MAX_LINE));
-    let start = Line::Overlong(long.into_bytes());
-    assert_eq!(talk.on(Event::Line(start)), ["RESOLVED 8 1 \"Server failure\"\n"]);
+    let start = PluginLine::Overlong(long.into_bytes());
+    assert_eq!(talk.on(PluginEvent::Line(start)), ["RESOLVED 8 1 \"Server failure\"\n"]);
 }
 
 #[test]
@@ -162,14 +162,14 @@ fn what_is_too_much_at_once_fails() {
 fn what_is_asked_is_still_answered_when_the_input_ends() {
     let mut talk = Talk::default();
     talk.says("RESOLVE 1 a.bit");
-    assert!(talk.on(Event::EndOfInput).is_empty());
+    assert!(talk.on(PluginEvent::EndOfInput).is_empty());
     assert!(talk.says("RESOLVE 2 b.bit").is_empty());
     assert_eq!(
         talk.ends(0, Ok(host("a.example"))),
         ["RESOLVED 1 0 a.example\n", "finish"]
     );
     assert!(talk.ends(0, Ok(host("a.example"))).is_empty());
-    assert!(talk.on(Event::EndOfInput).is_empty());
+    assert!(talk.on(PluginEvent::EndOfInput).is_empty());
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -194,24 +194,24 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 /// What is open by the rules, told by what goes in and comes out alone.
 #[derive(Default)]
 struct Model {
-    plugin: Plugin,
+    plugin: PluginMachine,
     open: BTreeMap<QueryId, (u8, u8)>,
-    keys: BTreeMap<Key, QueryId>,
-    begun: Vec<Key>,
+    keys: BTreeMap<LookupKey, QueryId>,
+    begun: Vec<LookupKey>,
     finished: bool,
 }
 
 impl Model {
-    fn step(&mut self, event: Event) -> Vec<Reply> {
+    fn step(&mut self, event: PluginEvent) -> Vec<OutgoingReply> {
         assert!(!self.finished);
         let mut replies = Vec::new();
         for effect in self.plugin.on_event(event) {
             assert!(!self.finished);
             match effect {
-                Effect::Write(reply) => replies.push(reply),
-                Effect::Begin { key, .. } => self.begun.push(key),
-                Effect::Abort(key) => assert!(self.keys.remove(&key).is_some()),
-                Effect::Finish => self.finished = true,
+                PluginEffect::Write(reply) => replies.push(reply),
+                PluginEffect::StartLookup { key, .. } => self.begun.push(key),
+                PluginEffect::AbortLookup(key) => assert!(self.keys.remove(&key).is_some()),
+                PluginEffect::Finish => self.finished = true,
             }
         }
         replies
@@ -234,7 +234,7 @@ impl Model {
                 let replies = self.step(line(&format!("CANCEL {query}")));
                 let query = QueryId(query);
                 self.open.remove(&query);
-                assert_eq!(replies, [Reply::Canceled(query)]);
+                assert_eq!(replies, [OutgoingReply::Canceled(query)]);
                 assert_eq!(self.keys.len(), self.open.len());
             }
             Act::Malformed(query) => {
@@ -247,10 +247,10 @@ impl Model {
                 let expected = self.keys.remove(&key).map(|query| {
                     self.open.remove(&query);
                     let target = host("target");
-                    Reply::Resolved { query, target }
+                    OutgoingReply::Resolved { query, target }
                 });
                 assert_eq!(
-                    self.step(Event::Ended(key, Ok(host("target")))),
+                    self.step(PluginEvent::LookupEnded(key, Ok(host("target")))),
                     Vec::from_iter(expected)
                 );
             }
@@ -265,7 +265,7 @@ proptest! {
         for act in acts {
             model.act(act);
         }
-        prop_assert_eq!(model.step(Event::EndOfInput), vec![]);
+        prop_assert_eq!(model.step(PluginEvent::EndOfInput), vec![]);
         while let Some(key) = model.keys.keys().next().copied() {
             let which = model.begun.iter().position(|begun| *begun == key).unwrap();
             model.act(Act::End(which));

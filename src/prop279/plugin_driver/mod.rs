@@ -9,25 +9,24 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::line::Reply;
-use super::outgoing::Outgoing;
-use super::plugin::{Effect, Event, Key, Plugin};
-use super::splitter::Splitter;
+use super::line::OutgoingReply;
+use super::line_decoder::LineDecoder;
+use super::plugin::{LookupKey, PluginEffect, PluginEvent, PluginMachine};
+use super::write_buffer::WriteBuffer;
 use crate::isolation::IsolationId;
 use crate::naming::target::{Failure, Target};
 
-/// Bytes that are read at a time.
+/// How many bytes are read at a time.
 const CHUNK: usize = 4 << 10;
 
-/// How long the last replies may take to go out when all is said: a caller that has closed the input may have forgotten
-/// about the output.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long it may take to write the last replies: a caller that has closed the input may not read the output any more.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Says that it is ready and answers queries until the input ends and they are answered, or at once until `stop` is
+/// Announces that the plugin is ready and answers queries, until the input has ended and all are answered, or `stop` is
 /// ready. Names are looked up by `resolve`, each in a task that is aborted when its query is cancelled.
 ///
-/// Nothing more is read while the output does not take what has been written, so a caller that only asks makes nothing
-/// grow.
+/// Nothing more is read while the output does not take what has been written, so that a caller which only asks makes
+/// nothing grow.
 ///
 /// # Errors
 ///
@@ -47,7 +46,7 @@ where
     // What was read before the output was known to be blocked, and waits for it.
     let mut held = 0..0;
     let mut input_ended = false;
-    state.out.push(&Reply::Ready);
+    state.out.push(&OutgoingReply::Ready);
     while !state.finished {
         if state.out.is_done() && !held.is_empty() {
             state.take(chunk.get(held).unwrap_or_default(), &resolve);
@@ -64,35 +63,35 @@ where
                 held = 0..read?;
                 if held.is_empty() {
                     input_ended = true;
-                    state.on_event(Event::EndOfInput, &resolve);
+                    state.on_event(PluginEvent::EndOfInput, &resolve);
                 }
             }
         }
     }
     tokio::select! {
         () = &mut stop => Ok(()),
-        written = timeout(LAST_WORDS, state.out.write_to(&mut output)) => written?,
+        written = timeout(FLUSH_PATIENCE, state.out.write_to(&mut output)) => written?,
     }
 }
 
-/// Says that it can't start. The message must tell nothing of names.
+/// Announces that the plugin can't start. The message must tell nothing of names.
 ///
 /// # Errors
 ///
 /// As the output says.
 pub async fn fail(output: impl AsyncWrite, message: &str) -> io::Result<()> {
-    let mut out = Outgoing::default();
-    out.push(&Reply::Unready(message.to_owned()));
+    let mut out = WriteBuffer::default();
+    out.push(&OutgoingReply::Unready(message.to_owned()));
     out.write_to(&mut pin!(output)).await
 }
 
 #[derive(Default)]
 struct State {
-    plugin: Plugin,
-    splitter: Splitter,
-    out: Outgoing,
-    tasks: JoinSet<(Key, Result<Target, Failure>)>,
-    handles: BTreeMap<Key, AbortHandle>,
+    plugin: PluginMachine,
+    decoder: LineDecoder,
+    out: WriteBuffer,
+    tasks: JoinSet<(LookupKey, Result<Target, Failure>)>,
+    handles: BTreeMap<LookupKey, AbortHandle>,
     finished: bool,
 }
 
@@ -101,14 +100,14 @@ impl State {
     where
         L: Future<Output = Result<Target, Failure>> + Send + 'static,
     {
-        for line in self.splitter.feed(bytes) {
-            self.on_event(Event::Line(line), resolve);
+        for line in self.decoder.decode(bytes) {
+            self.on_event(PluginEvent::Line(line), resolve);
         }
     }
 
     fn on_end<L>(
         &mut self,
-        ended: Result<(Key, Result<Target, Failure>), JoinError>,
+        ended: Result<(LookupKey, Result<Target, Failure>), JoinError>,
         resolve: &impl Fn(String, Option<IsolationId>) -> L,
     ) where
         L: Future<Output = Result<Target, Failure>> + Send + 'static,
@@ -125,27 +124,27 @@ impl State {
             }
         };
         self.handles.remove(&key);
-        self.on_event(Event::Ended(key, result), resolve);
+        self.on_event(PluginEvent::LookupEnded(key, result), resolve);
     }
 
-    fn on_event<L>(&mut self, event: Event, resolve: &impl Fn(String, Option<IsolationId>) -> L)
+    fn on_event<L>(&mut self, event: PluginEvent, resolve: &impl Fn(String, Option<IsolationId>) -> L)
     where
         L: Future<Output = Result<Target, Failure>> + Send + 'static,
     {
         for effect in self.plugin.on_event(event) {
             match effect {
-                Effect::Write(reply) => self.out.push(&reply),
-                Effect::Begin { key, name, id } => {
+                PluginEffect::Write(reply) => self.out.push(&reply),
+                PluginEffect::StartLookup { key, name, id } => {
                     let lookup = resolve(name.into(), id);
                     let handle = self.tasks.spawn(async move { (key, lookup.await) });
                     self.handles.insert(key, handle);
                 }
-                Effect::Abort(key) => {
+                PluginEffect::AbortLookup(key) => {
                     if let Some(handle) = self.handles.remove(&key) {
                         handle.abort();
                     }
                 }
-                Effect::Finish => self.finished = true,
+                PluginEffect::Finish => self.finished = true,
             }
         }
     }

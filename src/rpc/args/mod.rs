@@ -12,9 +12,9 @@ use crate::isolation::IsolationId;
 use crate::name::encoding::quoted;
 use crate::name::lookup::MAX_QUORUM;
 use crate::name::{Encoding, NameId};
-use crate::node::Question;
+use crate::service::Question;
 
-use super::error::{RpcError, code};
+use crate::jsonrpc::{RpcError, code};
 use super::help;
 use super::json::Json;
 use super::params::{Wanted, positional};
@@ -39,6 +39,8 @@ pub struct NameArgs {
     pub encodings: Encodings,
     /// How to shape the result.
     pub style: Style,
+    /// Whether an error is to say in words why the name has no value, in place of the style's own text.
+    pub explain: bool,
 }
 
 /// The places of Electrum's arguments. Source: Electrum-NMC `commands.py`, `name_show`.
@@ -153,6 +155,7 @@ fn core_style(items: Vec<Json>, ids: Ids, defaults: Defaults, method: Method) ->
         },
         encodings,
         style: Style::Core,
+        explain: options.explain.unwrap_or(false),
     })
 }
 
@@ -202,6 +205,7 @@ fn electrum_style(items: Vec<Json>, mut ids: Ids) -> Result<NameArgs, RpcError> 
         },
         encodings,
         style: Style::Electrum,
+        explain: options.explain.unwrap_or(false),
     })
 }
 
@@ -213,6 +217,7 @@ struct Options {
     by_hash: Option<String>,
     allow_expired: Option<bool>,
     quorum: Option<u8>,
+    explain: Option<bool>,
     ids: Ids,
 }
 
@@ -233,6 +238,7 @@ impl Options {
                     once(&mut options.allow_expired, &key, boolean(&key, value)?)?;
                 }
                 "quorum" if method == Method::NameShow => once(&mut options.quorum, &key, quorum(&key, value)?)?,
+                "explain" => once(&mut options.explain, &key, boolean(&key, value)?)?,
                 _ => return Err(RpcError::new(code::PARAMETER, format!("Unknown option {key}"))),
             }
         }

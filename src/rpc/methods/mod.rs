@@ -1,13 +1,15 @@
 //! The methods: each call to the question that it asks the node, and the answer to JSON.
 
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bitcoin::BlockHash;
 use serde_json::json;
 
 use super::args::{self, Defaults, NameArgs};
 use super::blocks;
-use super::error::{RpcError, code};
 use super::help;
 use super::json::Json;
 use super::params::{Wanted, check, positional};
@@ -15,22 +17,121 @@ use super::reply::{CallResult, result as write};
 use super::request::{Call, Params};
 use super::result::{self, Style};
 use crate::chain::{self, Height};
-use crate::name::Outcome;
+use crate::jsonrpc::{ClientError, RpcError, code};
 use crate::name::encoding::quoted;
 use crate::name::lookup::LookupError;
-use crate::node::{Answer, Handle, NodeError, Standing};
+use crate::name::{NameId, Outcome};
+use crate::node::{self, Handle, NodeError, Proved, Standing};
+use crate::service::{Answer, Caller, Daemon, NameService, ServiceError, Stated};
+
+/// How a method is carried out.
+#[derive(Clone, Copy)]
+enum Handler {
+    /// From how the node stands; there are no parameters.
+    Report(fn(&Methods, &Standing) -> CallResult),
+    /// At once.
+    AtOnce(fn(&Methods, Params) -> CallResult),
+    /// By asking servers.
+    Asks(fn(Methods, Params) -> Pin<Box<dyn Future<Output = CallResult> + Send>>),
+}
+
+/// A method: dispatch, `help` and its test go by this table alone.
+struct Method {
+    name: &'static str,
+    help: &'static str,
+    handler: Handler,
+}
+
+const fn report(
+    name: &'static str,
+    help: &'static str,
+    report: fn(&Methods, &Standing) -> CallResult,
+) -> Method {
+    let handler = Handler::Report(report);
+    Method { name, help, handler }
+}
+
+const fn at_once(name: &'static str, help: &'static str, handler: fn(&Methods, Params) -> CallResult) -> Method {
+    let handler = Handler::AtOnce(handler);
+    Method { name, help, handler }
+}
+
+const fn asks(
+    name: &'static str,
+    help: &'static str,
+    handler: fn(Methods, Params) -> Pin<Box<dyn Future<Output = CallResult> + Send>>,
+) -> Method {
+    let handler = Handler::Asks(handler);
+    Method { name, help, handler }
+}
+
+/// All methods, by name.
+const METHODS: [Method; 20] = [
+    asks("anchor_check", help::ANCHOR_CHECK, |methods, params| {
+        Box::pin(async move { methods.anchor_check(params).await })
+    }),
+    at_once("anchor_export", help::ANCHOR_EXPORT, Methods::anchor_export),
+    report("getbestblockhash", help::GETBESTBLOCKHASH, |_, standing| {
+        write(&standing.tip.hash.to_string())
+    }),
+    report("getblockchaininfo", help::GETBLOCKCHAININFO, |methods, standing| {
+        blocks::chain_info(&methods.node, standing)
+    }),
+    report("getblockcount", help::GETBLOCKCOUNT, |_, standing| write(&standing.tip.height)),
+    at_once("getblockhash", help::GETBLOCKHASH, Methods::block_hash),
+    at_once("getblockheader", help::GETBLOCKHEADER, Methods::block_header),
+    report("getconnectioncount", help::GETCONNECTIONCOUNT, |_, standing| {
+        write(&connections(standing))
+    }),
+    report("getinfo", help::GETINFO, |methods, standing| info(&methods.node, standing)),
+    report("getnetworkinfo", help::GETNETWORKINFO, |_, standing| network_info(standing)),
+    at_once("help", help::HELP, Methods::help),
+    asks("isolation_forget", help::ISOLATION_FORGET, |methods, params| {
+        Box::pin(async move {
+            let id = args::isolation_forget(params)?;
+            methods.names.forget(id.as_ref()).await;
+            write(&())
+        })
+    }),
+    report("isolation_info", help::ISOLATION_INFO, |_, standing| isolation_info(standing)),
+    asks("name_history", help::NAME_HISTORY, |methods, params| {
+        Box::pin(async move { methods.name_history(args::name_history(params, methods.defaults)?).await })
+    }),
+    asks("name_show", help::NAME_SHOW, |methods, params| {
+        Box::pin(async move { methods.name_show(args::name_show(params, methods.defaults)?).await })
+    }),
+    report("servers", help::SERVERS, |_, standing| write(&standing.servers)),
+    report("settings", help::SETTINGS, |methods, _| write(&*methods.settings)),
+    report("status", help::STATUS, |methods, _| write(&methods.node.status())),
+    at_once("stop", help::STOP, |methods, params| {
+        let [_] = take(params, [Wanted::optional("wait", "number")], help::STOP)?;
+        methods.node.stop();
+        write(&"Isonym stopping")
+    }),
+    report("uptime", help::UPTIME, |_, standing| write(&standing.uptime.as_secs())),
+];
 
 /// All methods, over a node.
 #[derive(Clone, Debug)]
 pub struct Methods {
+    names: NameService,
     node: Handle,
     defaults: Defaults,
+    /// What the daemon runs with, by option.
+    settings: Arc<BTreeMap<String, String>>,
 }
 
 impl Methods {
-    /// Serves what `node` knows.
-    pub fn new(node: Handle, defaults: Defaults) -> Self {
-        Self { node, defaults }
+    /// Serves what a daemon knows, under the names' share of JSON-RPC. `settings` is what it runs with, by the names of
+    /// the options, without those that are secret.
+    pub fn new(daemon: &Daemon, defaults: Defaults, settings: BTreeMap<String, String>) -> Self {
+        let Daemon { names, node } = daemon;
+        Self {
+            names: names.for_caller(Caller::Rpc, names.limits()),
+            node: node.clone(),
+            defaults,
+            settings: Arc::new(settings),
+        }
     }
 
     /// Carries a call out.
@@ -40,65 +141,67 @@ impl Methods {
     /// Core's codes; see [`code`].
     pub async fn call(&self, call: Call) -> CallResult {
         let Call { method, params } = call;
-        match method.as_str() {
-            "name_show" => self.name_show(args::name_show(params, self.defaults)?).await,
-            "name_history" => self.name_history(args::name_history(params, self.defaults)?).await,
-            "getblockhash" => self.block_hash(params),
-            "getblockheader" => self.block_header(params),
-            "help" => {
-                let [method] = take(params, [Wanted::optional("command", "string")], help::HELP)?;
-                let method = match &method {
-                    Json::String(method) => Some(method.as_str()),
-                    _ => None,
-                };
-                write(&help::text(method))
+        let Some(method) = METHODS.iter().find(|known| known.name == method) else {
+            return Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found"));
+        };
+        match method.handler {
+            Handler::Report(report) => {
+                let [] = take(params, [], method.help)?;
+                report(self, &self.node.standing())
             }
-            "stop" => {
-                let [_] = take(params, [Wanted::optional("wait", "number")], help::STOP)?;
-                self.node.stop();
-                write(&"Isonym stopping")
-            }
-            "isolation_forget" => {
-                self.node.forget(args::isolation_forget(params)?);
-                write(&())
-            }
-            other => self.report(other, params),
+            Handler::AtOnce(handler) => handler(self, params),
+            Handler::Asks(handler) => handler(self.clone(), params).await,
         }
     }
 
-    /// Answers the methods without parameters that say how the node stands.
-    fn report(&self, method: &str, params: Params) -> CallResult {
-        let (answer, help): (fn(&Handle, &Standing) -> CallResult, _) = match method {
-            "getblockcount" => (|_, standing| write(&standing.tip.height), help::GETBLOCKCOUNT),
-            "getbestblockhash" => (
-                |_, standing| write(&standing.tip.hash.to_string()),
-                help::GETBESTBLOCKHASH,
-            ),
-            "getblockchaininfo" => (blocks::chain_info, help::GETBLOCKCHAININFO),
-            "getnetworkinfo" => (|_, standing| network_info(standing), help::GETNETWORKINFO),
-            "getconnectioncount" => (|_, standing| write(&connections(standing)), help::GETCONNECTIONCOUNT),
-            "getinfo" => (info, help::GETINFO),
-            "uptime" => (|_, standing| write(&standing.uptime.as_secs()), help::UPTIME),
-            "isolation_info" => (|_, standing| isolation_info(standing), help::ISOLATION_INFO),
-            "servers" => (|_, standing| write(&standing.servers), help::SERVERS),
-            _ => return Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found")),
-        };
-        let [] = take(params, [], help)?;
-        answer(&self.node, &self.node.standing())
+    /// Lists the methods, or tells about one. Source: Namecoin Core `rpc/server.cpp`, `CRPCTable::help`.
+    fn help(&self, params: Params) -> CallResult {
+        let [wanted] = take(params, [Wanted::optional("command", "string")], help::HELP)?;
+        match wanted {
+            Json::String(wanted) if !wanted.is_empty() => {
+                let method = METHODS.iter().find(|method| method.name == wanted);
+                write(&method.map_or_else(
+                    || format!("help: unknown command: {wanted}\n"),
+                    |method| method.help.to_owned(),
+                ))
+            }
+            _ => {
+                let usages = METHODS.iter().map(|method| method.help.lines().next().unwrap_or_default());
+                write(&usages.collect::<Vec<_>>().join("\n"))
+            }
+        }
+    }
+
+    async fn anchor_check(&self, params: Params) -> CallResult {
+        let [height] = take(params, [Wanted::optional("height", "number")], help::ANCHOR_CHECK)?;
+        let height = number(&height, "height")?.unwrap_or(self.node.standing().anchor.height);
+        write(&self.node.ask_all(height).await)
+    }
+
+    fn anchor_export(&self, params: Params) -> CallResult {
+        let [depth] = take(params, [Wanted::optional("depth", "number")], help::ANCHOR_EXPORT)?;
+        let depth = number(&depth, "depth")?.unwrap_or(node::EXPORT_DEPTH);
+        let exported = self.node.export_anchor(depth);
+        write(&exported.map_err(|error| RpcError::new(code::MISC, error.to_string()))?)
     }
 
     async fn name_show(&self, args: NameArgs) -> CallResult {
-        let answer = self.node.name_show(args.question.clone()).await;
-        let answer = answer.map_err(|error| node_error(&error, args.style))?;
+        let answer = self.names.name_show(&args.question).await;
+        let answer = answer.map_err(|error| service_error(&error, args.style))?;
         name_show_result(&args, &answer, self.node.params())
     }
 
     async fn name_history(&self, args: NameArgs) -> CallResult {
-        let answer = self.node.name_history(args.question.clone()).await;
-        let (entries, tip) = answer.map_err(|error| node_error(&error, args.style))?;
+        let answer = self.names.name_history(&args.question).await;
+        let (entries, tip, left_out) = answer.map_err(|error| service_error(&error, args.style))?;
         if entries.is_empty() {
-            let name = quoted(args.question.name.as_bytes());
-            return Err(RpcError::new(code::NAME, format!("name not found: {name}")));
+            let name = &args.question.name;
+            let message = if args.explain && left_out == 0 {
+                result::explanation(&Outcome::NeverExisted, name)
+            } else {
+                format!("name not found: {}", quoted(name.as_bytes()))
+            };
+            return Err(RpcError::new(code::NAME, message));
         }
         let params = self.node.params();
         let entries = entries
@@ -176,16 +279,63 @@ fn block_hash(text: &str) -> Result<BlockHash, RpcError> {
     BlockHash::from_str(text).or_else(|_| refused(format!("blockhash must be hexadecimal string (not '{text}')")))
 }
 
+/// Reads an optional number of blocks.
+fn number(value: &Json, name: &str) -> Result<Option<Height>, RpcError> {
+    match value {
+        Json::Number(number) => {
+            let number = number.as_u64().and_then(|number| Height::try_from(number).ok());
+            let refused = || RpcError::new(code::PARAMETER, format!("{name} out of range"));
+            number.map(Some).ok_or_else(refused)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Writes what a lookup came to.
 fn name_show_result(args: &NameArgs, answer: &Answer, params: &chain::Params) -> CallResult {
-    let Answer { outcome, tip, unproved } = answer;
+    let name = &args.question.name;
+    let proved = match answer {
+        Answer::Proved(proved) => proved,
+        Answer::Stated(stated) => return stated_result(name, stated, args),
+    };
+    let Proved { outcome, tip, unproved } = &**proved;
     let unproved = *unproved;
     match (outcome, args.style) {
         (Outcome::Found(status), Style::Core) => write(&result::name(status, tip, unproved, params, args.encodings)),
         (Outcome::Found(status), Style::Electrum) => {
             write(&result::electrum_name(status, tip, unproved, params, args.encodings)?)
         }
-        _ => Err(result::absence(outcome, &args.question.name, tip, args.style)),
+        _ if args.explain => Err(RpcError::new(code::NAME, result::explanation(outcome, name))),
+        _ => Err(result::absence(outcome, name, tip, args.style)),
+    }
+}
+
+/// Writes what another server says of a name, whose word is taken.
+fn stated_result(name: &NameId, stated: &Stated, args: &NameArgs) -> CallResult {
+    match stated {
+        Stated::Value(record) => write(&result::stated(record, args.encodings)),
+        Stated::Expired(record) if args.question.allow_expired => write(&result::stated(record, args.encodings)),
+        Stated::Expired(_) => Err(RpcError::new(
+            code::NAME,
+            format!("name expired: {}", quoted(name.as_bytes())),
+        )),
+        Stated::Absent => Err(RpcError::new(
+            code::NAME,
+            format!("name not found: {}", quoted(name.as_bytes())),
+        )),
+    }
+}
+
+/// Chooses the code of an error of a lookup.
+fn service_error(error: &ServiceError, style: Style) -> RpcError {
+    let error = match error {
+        ServiceError::Node(error) => return node_error(error, style),
+        ServiceError::Client(ClientError::Rpc(error)) => error.clone(),
+        error => RpcError::new(code::MISC, error.to_string()),
+    };
+    match style {
+        Style::Core => error,
+        Style::Electrum => RpcError::new(code::ELECTRUM, error.message),
     }
 }
 
@@ -210,7 +360,6 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
             (code::NOT_CONNECTED, error.to_string())
         }
         NodeError::Stopped
-        | NodeError::Busy { .. }
         | NodeError::Lookup(_)
         | NodeError::History { .. }
         | NodeError::HistoryEntry { .. }

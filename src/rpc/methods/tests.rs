@@ -24,7 +24,6 @@ fn codes_of_the_nodes_errors() {
         ),
         (stale, -10, "Namecoin is downloading blocks..."),
         (NodeError::NoServer { servers: Vec::new() }, -9, "no server"),
-        (NodeError::Busy { limit: 7 }, -1, "7 lookups are in work already"),
         (
             NodeError::Lookup(LookupError::NoAnswer {
                 reasons,

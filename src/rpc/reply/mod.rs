@@ -7,12 +7,13 @@ use std::fmt::{self, Write as _};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::error::{RpcError, code};
+use crate::jsonrpc::client::MAX_REPLY;
+use crate::jsonrpc::{RpcError, code};
 use super::request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Request, Version};
 
 /// Longest reply to a batch in bytes. As many lookups as a batch may have fit in, whatever their values; as many
 /// histories need not.
-pub const MAX_BATCH_REPLY: usize = 16 << 20;
+pub const MAX_BATCH_REPLY: usize = MAX_REPLY;
 
 /// What of it is kept for errors, once there is no room for results: IDs come back, and all of them were in one body;
 /// the rest of an error is short.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::error::{RpcError, code};
+use crate::jsonrpc::{RpcError, code};
 use super::json::Json;
 
 /// Longest body in bytes: a megabyte, ten times what a full batch of lookups takes.

@@ -3,11 +3,11 @@
 use bitcoin::{BlockHash, Txid};
 use serde::Serialize;
 
-use super::error::{RpcError, code};
 use super::reply::shown;
 use crate::chain::{Height, Params, Tip};
 use crate::name::encoding::quoted;
-use crate::name::policy::{NameStatus, expires_in};
+use crate::jsonrpc::{NameRecord, RpcError, code};
+use crate::name::policy::{Basis, NameStatus, expires_in};
 use crate::name::proof::{ProvenEntry, Reached};
 use crate::name::{Encoding, NameId, Outcome};
 
@@ -111,6 +111,26 @@ pub fn entry(entry: &ProvenEntry, tip: &Tip, params: &Params, encodings: Encodin
     }
 }
 
+/// Writes what a server behind JSON-RPC says of a name: Core's fields, and nothing of a proof.
+pub fn stated(record: &NameRecord, encodings: Encodings) -> EntryJson {
+    let (name, name_error) = text(record.name.as_bytes(), encodings.name);
+    let (value, value_error) = text(record.value.as_bytes(), encodings.value);
+    EntryJson {
+        name,
+        name_error,
+        name_encoding: encodings.name.as_str(),
+        value,
+        value_error,
+        value_encoding: encodings.value.as_str(),
+        txid: record.txid,
+        vout: record.vout,
+        address: record.address.clone(),
+        height: record.height,
+        expires_in: record.expires_in,
+        expired: record.expired,
+    }
+}
+
 /// Writes a proven name in Core's style. `unproved` is how many headers were taken on the strength of a sample.
 pub fn name(status: &NameStatus, tip: &Tip, unproved: usize, params: &Params, encodings: Encodings) -> NameJson {
     let proven = &status.name;
@@ -167,6 +187,39 @@ fn text(bytes: &[u8], encoding: Encoding) -> (Option<String>, Option<String>) {
     match encoding.encode(bytes) {
         Ok(text) => (Some(text), None),
         Err(_) => (None, Some(format!("invalid data for {encoding}"))),
+    }
+}
+
+/// Says in words why a name has no value. Absence is what servers purport; a proved expiry is a fact.
+pub fn explanation(outcome: &Outcome, name: &NameId) -> String {
+    let name = quoted(name.as_bytes());
+    let purportedly = |basis: &Basis| match basis {
+        Basis::Verified => "",
+        Basis::Claimed => "purportedly ",
+    };
+    match outcome {
+        Outcome::Found(_) => format!("name found: {name}"),
+        Outcome::Expired { status, basis } => {
+            format!(
+                "name {}expired: {name} (last updated at height {})",
+                purportedly(basis),
+                status.name.height()
+            )
+        }
+        Outcome::SemiExpired { status, basis } => format!(
+            "name {}semi-expired: {name} (expires in {} blocks; its owner should have renewed it, so it is not served)",
+            purportedly(basis),
+            status.expires_in
+        ),
+        Outcome::Unconfirmed { expected, got, .. } => {
+            format!(
+                "name unconfirmed: {name} (the registration has {got} of {expected} confirmations; try again later)"
+            )
+        }
+        Outcome::LongExpired { height } => {
+            format!("name purportedly expired: {name} (last updated at height {height}, long before all headers kept)")
+        }
+        Outcome::NeverExisted => format!("name purportedly never existed: {name}"),
     }
 }
 

@@ -1,52 +1,55 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tor_socksproto::{SocksAddr, SocksAuth, SocksCmd, SocksVersion};
+use tor_socksproto::{SocksAddr, SocksAuth, SocksCmd, SocksRequest, SocksVersion};
 
-use super::super::request::{Command, Credentials, Host};
+use super::super::reply::RequestError;
+use super::super::request::{ProxyCommand, ProxyCredentials, ProxyHost, ProxyProtocol, ProxyRequest};
 use super::*;
 
-/// What one side said and how it ended; nothing, where it waits for more.
-type Talk<C> = (
+/// What one side sent and how it ended; nothing, where it waits for more.
+type Talk<M> = (
     Vec<u8>,
-    Option<Result<<C as Conversation>::Outcome, <C as Conversation>::Error>>,
+    Option<Result<<M as HandshakeMachine>::Outcome, <M as HandshakeMachine>::Error>>,
 );
 
 /// Lets one side talk, where so many bytes arrive at a time.
-fn talk<C: Conversation>(mut side: C, arrives: &[u8], at_once: usize) -> Talk<C> {
-    let mut said = Vec::new();
-    let mut arrives = arrives;
-    loop {
-        match side.step() {
-            Ok(Step::Send(bytes)) => said.extend(bytes),
-            Ok(Step::Receive) => {
-                let room = side.room();
-                assert!(room > 0, "it waits for what it cannot hold");
-                let next = at_once.min(arrives.len()).min(room);
-                if next == 0 {
-                    return (said, None);
+fn talk<M: HandshakeMachine>(mut side: M, arrives: &[u8], at_once: usize) -> Talk<M> {
+    let mut sent = Vec::new();
+    let pieces = arrives.chunks(at_once.min(arrives.len()).max(1));
+    let events = [HandshakeEvent::Started].into_iter();
+    for event in events.chain(pieces.map(HandshakeEvent::Received)) {
+        let mut effects = side.on_event(event).into_iter();
+        while let Some(effect) = effects.next() {
+            let ended = match effect {
+                HandshakeEffect::Send(bytes) => {
+                    sent.extend(bytes);
+                    continue;
                 }
-                side.receive(&arrives[..next]);
-                arrives = &arrives[next..];
-            }
-            Ok(Step::Done(outcome)) => return (said, Some(Ok(outcome))),
-            Err(error) => return (said, Some(Err(error))),
+                HandshakeEffect::Finished(outcome) => Ok(outcome),
+                HandshakeEffect::Failed(error) => Err(error),
+            };
+            assert!(effects.next().is_none(), "it goes on after its end");
+            let after = [HandshakeEvent::Received(b"\x05"), HandshakeEvent::Started];
+            assert!(after.into_iter().all(|event| side.on_event(event).is_empty()));
+            return (sent, Some(ended));
         }
     }
+    (sent, None)
 }
 
-fn heard(bytes: &[u8]) -> (Vec<u8>, Heard) {
-    let (said, ended) = talk(Hearing::new(), bytes, usize::MAX);
+fn heard(bytes: &[u8]) -> (Vec<u8>, AcceptedRequest) {
+    let (sent, ended) = talk(ServerHandshake::new(), bytes, usize::MAX);
     match ended {
-        Some(Ok(heard)) => (said, heard),
-        Some(Err(farewell)) => panic!("refused with {farewell:?}"),
+        Some(Ok(accepted)) => (sent, accepted),
+        Some(Err(reply)) => panic!("refused with {reply:?}"),
         None => panic!("it waits for more"),
     }
 }
 
-fn farewell_to(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    match talk(Hearing::new(), bytes, usize::MAX) {
-        (said, Some(Err(Farewell(bytes)))) => (said, bytes),
-        (_, Some(Ok(_))) => panic!("taken"),
+fn error_reply_to(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    match talk(ServerHandshake::new(), bytes, usize::MAX) {
+        (sent, Some(Err(ErrorReply(bytes)))) => (sent, bytes),
+        (_, Some(Ok(_))) => panic!("accepted"),
         (_, None) => panic!("it waits for more"),
     }
 }
@@ -57,15 +60,15 @@ const NAME: &[u8] = b"\x05\x01\x00\x03\x08Foo.bit.\x01\xbb";
 fn requests_of_each_protocol_are_heard() {
     let (said, socks5) = heard(&[b"\x05\x01\x00", NAME, b"early"].concat());
     assert_eq!(said, [5, 0]);
-    assert_eq!(socks5.request.protocol, Protocol::Socks5);
-    assert_eq!(socks5.request.command, Command::Connect);
-    assert_eq!(socks5.request.host, Host::Name("Foo.bit.".to_owned()));
+    assert_eq!(socks5.request.protocol, ProxyProtocol::Socks5);
+    assert_eq!(socks5.request.command, ProxyCommand::Connect);
+    assert_eq!(socks5.request.host, ProxyHost::Name("Foo.bit.".to_owned()));
     assert_eq!((socks5.request.port, socks5.request.credentials), (443, None));
     assert_eq!(socks5.early, b"early");
 
     let (said, login) = heard(&[b"\x05\x02\x00\x02\x01\x02u\xff\x01p", NAME].concat());
     assert_eq!(said, [5, 2, 1, 0]);
-    let who = Credentials {
+    let who = ProxyCredentials {
         user: b"u\xff".to_vec(),
         password: b"p".to_vec(),
     };
@@ -73,9 +76,9 @@ fn requests_of_each_protocol_are_heard() {
 
     let (said, socks4) = heard(b"\x04\x01\x00\x50\x00\x00\x00\x07carol\x00foo.bit\x00hi");
     assert!(said.is_empty());
-    assert_eq!(socks4.request.protocol, Protocol::Socks4);
-    assert_eq!(socks4.request.host, Host::Name("foo.bit".to_owned()));
-    let who = Credentials {
+    assert_eq!(socks4.request.protocol, ProxyProtocol::Socks4);
+    assert_eq!(socks4.request.host, ProxyHost::Name("foo.bit".to_owned()));
+    let who = ProxyCredentials {
         user: b"carol".to_vec(),
         password: Vec::new(),
     };
@@ -83,8 +86,8 @@ fn requests_of_each_protocol_are_heard() {
     assert_eq!(socks4.early, b"hi");
 
     let (_, address) = heard(b"\x04\x01\x00\x50\x01\x02\x03\x04\x00");
-    assert_eq!(address.request.host, Host::Address([1, 2, 3, 4].into()));
-    for (code, command) in [(0xf0, Command::Resolve), (0xf1, Command::ResolvePtr)] {
+    assert_eq!(address.request.host, ProxyHost::Address([1, 2, 3, 4].into()));
+    for (code, command) in [(0xf0, ProxyCommand::Resolve), (0xf1, ProxyCommand::ResolvePtr)] {
         let (_, asked) = heard(&[b"\x05\x01\x00\x05", &[code][..], b"\x00\x03\x01a\x00\x00"].concat());
         assert_eq!((asked.request.command, asked.request.port), (command, 0));
     }
@@ -94,7 +97,7 @@ fn requests_of_each_protocol_are_heard() {
 fn what_cannot_be_used_is_refused_as_tor_does() {
     let none = &[5, 0][..];
     let failed = |code| vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0];
-    for (bytes, said, farewell) in [
+    for (bytes, said, expected) in [
         (&b"\x05\x01\x01"[..], &[][..], vec![5, 0xff]),
         (b"\x05\x00", &[], vec![5, 0xff]),
         (b"\x05\x01\x00\x04\x01\x00\x01\x01\x02\x03\x04\x00\x50", none, failed(1)),
@@ -125,14 +128,18 @@ fn what_cannot_be_used_is_refused_as_tor_does() {
         ),
         (b"\x16\x03\x01", &[], vec![]),
     ] {
-        assert_eq!(farewell_to(bytes), (said.to_vec(), farewell), "{bytes:?}");
+        assert_eq!(error_reply_to(bytes), (said.to_vec(), expected), "{bytes:?}");
     }
 }
 
 /// What is asked of Tor for a request, and what came of its replies.
-fn asked(request: &Request, replies: &[u8], at_once: usize) -> (Vec<u8>, Option<Result<Answer, Refusal>>) {
+fn asked(
+    request: &ProxyRequest,
+    replies: &[u8],
+    at_once: usize,
+) -> (Vec<u8>, Option<Result<ProxyReply, RequestError>>) {
     let onward = request.onward(&request.host, request.credentials.as_ref()).unwrap();
-    talk(Asking::new(onward), replies, at_once)
+    talk(ClientHandshake::new(onward), replies, at_once)
 }
 
 #[test]
@@ -141,23 +148,23 @@ fn tor_is_asked_for_the_same_with_the_same_credentials() {
     let plain = b"\x05\x01\x00\x05\x01\x00\x03\x08Foo.com.\x01\xbb";
     let login = b"\x05\x01\x02\x01\x02u\xff\x00\x05\xf0\x00\x03\x08Foo.com.\x00\x00";
     for (request, replies) in [(&plain[..], &b"\x05\x00"[..]), (login, b"\x05\x02\x01\x00")] {
-        let (_, Heard { request: heard, .. }) = heard(request);
+        let (_, AcceptedRequest { request: heard, .. }) = heard(request);
         let (said, answer) = asked(&heard, &[replies, reply, b"SSH"].concat(), usize::MAX);
         assert_eq!(said, request);
         let answer = answer.unwrap().ok().unwrap();
         assert!(answer.is_success());
-        assert_eq!((&answer.reply[..], &answer.rest[..]), (&reply[..], &b"SSH"[..]));
+        assert_eq!((&answer.message[..], &answer.rest[..]), (&reply[..], &b"SSH"[..]));
     }
     for request in [
         &b"\x04\x01\x00\x50\x00\x00\x00\x01carol\x00Foo.com.\x00"[..],
         b"\x04\x01\x00\x50\x01\x02\x03\x04\x00",
     ] {
-        let (_, Heard { request: heard, .. }) = heard(request);
+        let (_, AcceptedRequest { request: heard, .. }) = heard(request);
         let (said, answer) = asked(&heard, b"\x00\x5b\x00\x00\x00\x00\x00\x00", usize::MAX);
         assert_eq!(said, request);
         let answer = answer.unwrap().ok().unwrap();
         assert_eq!(
-            (answer.code, &answer.reply[..]),
+            (answer.code, &answer.message[..]),
             (1, &b"\x00\x5b\x00\x00\x00\x00\x00\x00"[..])
         );
     }
@@ -165,21 +172,21 @@ fn tor_is_asked_for_the_same_with_the_same_credentials() {
 
 #[test]
 fn codes_of_tor_are_handed_on() {
-    let (_, Heard { request, .. }) = heard(b"\x05\x01\x00\x05\x01\x00\x03\x08Foo.com.\x01\xbb");
+    let (_, AcceptedRequest { request, .. }) = heard(b"\x05\x01\x00\x05\x01\x00\x03\x08Foo.com.\x01\xbb");
     for code in 0..=u8::MAX {
         let reply = [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
         let (_, answer) = asked(&request, &[&[5, 0][..], &reply].concat(), 1);
         let answer = answer.unwrap().ok().unwrap();
-        assert_eq!((answer.code, &answer.reply[..]), (code, &reply[..]));
+        assert_eq!((answer.code, &answer.message[..]), (code, &reply[..]));
     }
 }
 
 #[test]
 fn credentials_are_never_left_out() {
-    let (_, Heard { request, .. }) = heard(b"\x05\x01\x02\x01\x01u\x01p\x05\x01\x00\x03\x01a\x00\x50");
+    let (_, AcceptedRequest { request, .. }) = heard(b"\x05\x01\x02\x01\x01u\x01p\x05\x01\x00\x03\x01a\x00\x50");
     for replies in [&[5, 0][..], &[5, 0xff], &[5, 2, 1, 1], b"HTTP/1.1 400"] {
         let (said, ended) = asked(&request, replies, usize::MAX);
-        assert_eq!(ended.map(Result::err), Some(Some(Refusal::General)), "{replies:?}");
+        assert_eq!(ended.map(Result::err), Some(Some(RequestError::General)), "{replies:?}");
         assert!(!said.ends_with(b"a\x00\x50"), "{replies:?}");
     }
 }
@@ -217,7 +224,7 @@ fn spoken(request: SocksRequest) -> Vec<u8> {
         (_, SocksAuth::NoAuth) => b"\x05\x00",
         _ => b"\x05\x02\x01\x00",
     };
-    talk(Asking::new(request), replies, usize::MAX).0
+    talk(ClientHandshake::new(request), replies, usize::MAX).0
 }
 
 proptest! {
@@ -225,8 +232,8 @@ proptest! {
     fn any_bytes_are_read_the_same_in_any_pieces(bytes in vec(any::<u8>(), 0..600), first in 0..6usize, at_once in 1..20usize) {
         let begins: [&[u8]; 6] = [b"", b"\x04\x01", b"\x05\x01\x00\x05\x01\x00\x03", b"\x05\x01\x02\x01", b"\x05\x01\x00\x05", b"\x04\x01\x00\x50\x00\x00\x00\x01"];
         let bytes = [begins[first], &bytes].concat();
-        let whole = talk(Hearing::new(), &bytes, usize::MAX);
-        let pieces = talk(Hearing::new(), &bytes, at_once);
+        let whole = talk(ServerHandshake::new(), &bytes, usize::MAX);
+        let pieces = talk(ServerHandshake::new(), &bytes, at_once);
         prop_assert_eq!(whole.0, pieces.0);
         match (whole.1, pieces.1) {
             (None, None) => {}
@@ -239,7 +246,7 @@ proptest! {
     #[test]
     fn what_is_heard_is_asked_in_the_same_words(asked in requests()) {
         let words = spoken(asked);
-        let (_, Heard { request, early }) = heard(&words);
+        let (_, AcceptedRequest { request, early }) = heard(&words);
         prop_assert!(early.is_empty());
         match request.onward(&request.host, request.credentials.as_ref()) {
             Some(onward) => prop_assert_eq!(spoken(onward), words),
@@ -249,7 +256,7 @@ proptest! {
 
     #[test]
     fn whatever_tor_says_is_an_answer_or_none(asked in requests(), replies in vec(any::<u8>(), 0..300), at_once in 1..20usize) {
-        let _ = talk(Asking::new(asked.clone()), &replies, at_once);
-        let _ = talk(Asking::new(asked), &[b"\x05\x00\x05\x00", &replies[..]].concat(), at_once);
+        let _ = talk(ClientHandshake::new(asked.clone()), &replies, at_once);
+        let _ = talk(ClientHandshake::new(asked), &[b"\x05\x00\x05\x00", &replies[..]].concat(), at_once);
     }
 }

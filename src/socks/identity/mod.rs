@@ -1,5 +1,5 @@
-//! Who asks: an isolation ID for each caller that Tor would tell from others, and what Tor is told of callers that it
-//! cannot see.
+//! Who asks: an isolation ID for each caller that Tor would tell from others, and the credentials by which Tor is to tell
+//! callers apart that it cannot see.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,88 +13,88 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bitcoin::hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256};
 use lru::LruCache;
 
-use super::request::{Credentials, MAX_CREDENTIAL, Protocol, Request};
+use super::request::{MAX_CREDENTIAL, ProxyCredentials, ProxyProtocol, ProxyRequest};
 use crate::isolation::IsolationId;
 use crate::naming::name::folded;
 
-/// What tells callers apart. Callers of different listeners are always apart, as in Tor.
+/// Something that tells callers apart. Callers of different listeners are always told apart, as in Tor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum By {
+pub enum IsolateBy {
     /// User name and password, or user ID.
     Auth,
     /// The caller's IP address.
     Address,
-    /// The caller's port: each connection is apart.
+    /// The caller's port, so that each connection is told apart.
     Port,
     /// The host that is asked for.
     Destination,
 }
 
-/// The word is none of those that tell callers apart.
+/// A word that names nothing that tells callers apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("callers are told apart by auth, address, port or destination")]
-pub struct UnknownBy;
+pub struct UnknownIsolateBy;
 
-impl FromStr for By {
-    type Err = UnknownBy;
+impl FromStr for IsolateBy {
+    type Err = UnknownIsolateBy;
 
-    fn from_str(word: &str) -> Result<Self, UnknownBy> {
+    fn from_str(word: &str) -> Result<Self, UnknownIsolateBy> {
         match word {
             "auth" => Ok(Self::Auth),
             "address" => Ok(Self::Address),
             "port" => Ok(Self::Port),
             "destination" => Ok(Self::Destination),
-            _ => Err(UnknownBy),
+            _ => Err(UnknownIsolateBy),
         }
     }
 }
 
-/// By how much callers are told apart. The default is Tor's own.
+/// All that tells callers apart, as Tor's isolation flags do for a port. The default is Tor's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Isolate(pub BTreeSet<By>);
+pub struct IsolationFlags(pub BTreeSet<IsolateBy>);
 
-impl Default for Isolate {
+impl Default for IsolationFlags {
     fn default() -> Self {
-        Self(BTreeSet::from([By::Auth, By::Address]))
+        Self(BTreeSet::from([IsolateBy::Auth, IsolateBy::Address]))
     }
 }
 
 /// One connection of a caller.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    /// Where it was accepted.
+pub struct SocksCaller {
+    /// The address on which its connection was accepted.
     pub listener: SocketAddr,
-    /// Where it came from.
+    /// The address that it connected from.
     pub address: IpAddr,
     /// Its number, which no other connection to this process has.
     pub connection: u64,
 }
 
-impl fmt::Debug for Caller {
+impl fmt::Debug for SocksCaller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Caller(..)")
+        f.write_str("SocksCaller(..)")
     }
 }
 
-/// IDs that are remembered, to be forgotten everywhere when all are made anew.
+/// How many IDs are remembered, so that they can be forgotten everywhere when callers are given new ones.
 const REMEMBERED: usize = 1024;
 
-/// What the IDs of a process begin with.
+/// The beginning of all IDs that are made here.
 const PREFIX: &str = "socks-";
 
 /// User names that begin so mean something else to Tor. Source: Tor, proposal 351.
 const RESERVED: &[u8] = b"<torS0X>";
 
-/// The time in which equal callers are given equal IDs. It is shared; renewing it gives all of them new ones.
-pub struct Epoch(Mutex<State>);
+/// The time in which equal callers are given equal IDs. Renewing it gives all of them new ones.
+pub struct IdentityEpoch(Mutex<State>);
 
 struct State {
     key: [u8; 32],
     recent: LruCache<IsolationId, ()>,
 }
 
-impl Epoch {
-    /// Begins one, with a key that nobody else knows and that is used for nothing else.
+impl IdentityEpoch {
+    /// Begins an epoch with a key that is random, secret, and used for nothing else.
     pub fn new(key: [u8; 32]) -> Self {
         Self(Mutex::new(State { key, recent: recent() }))
     }
@@ -103,8 +103,8 @@ impl Epoch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins anew, with another key. Returns the IDs that nobody will have any more, as far as they are remembered: the
-    /// last 1024.
+    /// Begins the next epoch with another key. Returns the IDs that nobody will have any more, as far as they are
+    /// remembered: the last 1024.
     pub fn renew(&self, key: [u8; 32]) -> Vec<IsolationId> {
         let mut state = self.state();
         state.key = key;
@@ -114,17 +114,17 @@ impl Epoch {
 
     /// Returns the isolation ID of a request: equal for those that Tor would put on one circuit, and without a trace of
     /// who asks. `None` if there can be none.
-    pub fn id(&self, isolate: &Isolate, caller: &Caller, request: &Request) -> Option<IsolationId> {
+    pub fn id(&self, flags: &IsolationFlags, caller: &SocksCaller, request: &ProxyRequest) -> Option<IsolationId> {
         let mut state = self.state();
         let mut hash = Fields::new(&state.key, b"id");
         hash.add(caller.listener.to_string().as_bytes());
-        for by in &isolate.0 {
+        for by in &flags.0 {
             hash.add(&[*by as u8]);
             match by {
-                By::Auth => hash.add_credentials(request.credentials.as_ref()),
-                By::Address => hash.add(caller.address.to_canonical().to_string().as_bytes()),
-                By::Port => hash.add(&caller.connection.to_be_bytes()),
-                By::Destination => hash.add(folded(&request.host.to_string()).as_bytes()),
+                IsolateBy::Auth => hash.add_credentials(request.credentials.as_ref()),
+                IsolateBy::Address => hash.add(caller.address.to_canonical().to_string().as_bytes()),
+                IsolateBy::Port => hash.add(&caller.connection.to_be_bytes()),
+                IsolateBy::Destination => hash.add(folded(&request.host.to_string()).as_bytes()),
             }
         }
         let id = IsolationId::new(format!("{PREFIX}{}", hash.hex()).as_bytes())?;
@@ -132,12 +132,12 @@ impl Epoch {
         Some(id)
     }
 
-    /// Returns what a caller is to be called when Tor is asked.
+    /// Returns the credentials to ask Tor with for a caller.
     ///
     /// Tor takes all that comes from here for one client of this machine. For programs of this machine that is as it would
     /// be without us. Others would be taken for one, so they are called by what they call themselves and their address,
     /// hashed. The same is done with what SOCKS5 has no room for, or Tor would misread: an HTTP client's headers can be long.
-    pub fn credentials(&self, caller: &Caller, request: &Request) -> Option<Credentials> {
+    pub fn credentials(&self, caller: &SocksCaller, request: &ProxyRequest) -> Option<ProxyCredentials> {
         let address = caller.address.to_canonical();
         let key = self.state().key;
         let hashed = |purpose| {
@@ -145,7 +145,7 @@ impl Epoch {
             hash.add(address.to_string().as_bytes());
             hash.add_credentials(request.credentials.as_ref());
             let name = hash.hex().into_bytes();
-            Credentials {
+            ProxyCredentials {
                 user: name.clone(),
                 password: name,
             }
@@ -155,7 +155,7 @@ impl Epoch {
         }
         let said = request.credentials.as_ref()?;
         let long = said.user.len() > MAX_CREDENTIAL || said.password.len() > MAX_CREDENTIAL;
-        if request.protocol == Protocol::Http && (long || said.user.starts_with(RESERVED)) {
+        if request.protocol == ProxyProtocol::Http && (long || said.user.starts_with(RESERVED)) {
             return Some(hashed(b"header"));
         }
         Some(said.clone())
@@ -166,9 +166,9 @@ fn recent() -> LruCache<IsolationId, ()> {
     LruCache::new(NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN))
 }
 
-impl fmt::Debug for Epoch {
+impl fmt::Debug for IdentityEpoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Epoch(..)")
+        f.write_str("IdentityEpoch(..)")
     }
 }
 
@@ -189,7 +189,7 @@ impl Fields {
     }
 
     /// Who says nothing is who says two empty words, as for Tor.
-    fn add_credentials(&mut self, credentials: Option<&Credentials>) {
+    fn add_credentials(&mut self, credentials: Option<&ProxyCredentials>) {
         self.add(credentials.map_or(&[], |said| &said.user));
         self.add(credentials.map_or(&[], |said| &said.password));
     }

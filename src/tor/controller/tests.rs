@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::reply::Decoder;
+use super::super::reply::ControlDecoder;
 use super::*;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
@@ -13,7 +13,12 @@ const FIELDS: &str = "SOCKS_USERNAME=\"alice\" SOCKS_PASSWORD=\"one\" CLIENT_PRO
 /// A controller and the Tor that it talks to.
 struct Talk {
     controller: Controller,
-    decoder: Decoder,
+    decoder: ControlDecoder,
+    now: Moment,
+    /// What is to be done and was not looked at yet, but for being woken up.
+    effects: Vec<ControllerEffect>,
+    /// When the latest event's effects ask to be woken up.
+    wake: Option<Moment>,
 }
 
 impl Talk {
@@ -23,7 +28,7 @@ impl Talk {
         talk.say("250 OK");
         talk.say("250 __LeaveStreamsUnattached=1");
         talk.say("250-stream-status=\r\n250 OK");
-        assert_eq!(talk.effects(), [Effect::Tell(Tell::Ready)]);
+        assert_eq!(talk.effects(), [ControllerEffect::Notify(Notice::Ready)]);
         talk
     }
 
@@ -31,33 +36,64 @@ impl Talk {
         let suffixes = ["bit.onion", "test", "bit"].map(str::to_owned).to_vec();
         let mut talk = Self {
             controller: Controller::new(suffixes, [7; 64]),
-            decoder: Decoder::default(),
+            decoder: ControlDecoder::default(),
+            now: Moment::default(),
+            effects: Vec::new(),
+            wake: None,
         };
-        talk.controller.begin();
+        talk.happens(ControllerEvent::Connected).unwrap();
         let expected = [
             "SETEVENTS STREAM SIGNAL CONF_CHANGED",
             "GETCONF __LeaveStreamsUnattached",
             "GETINFO stream-status",
         ];
-        assert_eq!(talk.effects(), expected.map(|command| Effect::Send(command.to_owned())));
+        let expected = expected.map(|command| ControllerEffect::Send(command.to_owned()));
+        assert_eq!(talk.effects(), expected);
         talk
+    }
+
+    /// Lets something happen. An error is why the controller wants to disconnect, which is the last that it wants.
+    fn happens(&mut self, event: ControllerEvent) -> Result<(), ControlError> {
+        let mut effects = self.controller.on_event(self.now, event);
+        let wakes = effects.extract_if(.., |effect| matches!(effect, ControllerEffect::WakeAt(_)));
+        let wakes: Vec<_> = wakes.collect();
+        self.wake = match wakes[..] {
+            [] => None,
+            [ControllerEffect::WakeAt(at)] => Some(at),
+            _ => panic!("{wakes:?}"),
+        };
+        assert_eq!(self.wake.is_some(), self.controller.awaits_reply());
+        let ends = effects.pop_if(|effect| matches!(effect, ControllerEffect::Disconnect(_)));
+        self.effects.append(&mut effects);
+        match ends {
+            Some(ControllerEffect::Disconnect(error)) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn try_say(&mut self, text: &str) -> Result<(), ControlError> {
         self.decoder.push(text.as_bytes());
         self.decoder.push(b"\r\n");
         while let Some(message) = self.decoder.message().unwrap() {
-            self.controller.take(&message)?;
+            self.happens(ControllerEvent::Message(message))?;
         }
         Ok(())
+    }
+
+    fn resolved(&mut self, lookup: u64, result: Result<Target, Failure>) {
+        self.happens(ControllerEvent::Resolved { lookup, result }).unwrap();
+    }
+
+    fn streams(&self) -> &HashMap<StreamId, StreamPhase> {
+        &self.controller.session().unwrap().streams
     }
 
     fn say(&mut self, text: &str) {
         self.try_say(text).unwrap();
     }
 
-    fn effects(&mut self) -> Vec<Effect> {
-        self.controller.effects().collect()
+    fn effects(&mut self) -> Vec<ControllerEffect> {
+        std::mem::take(&mut self.effects)
     }
 
     /// Lets a stream come and wait.
@@ -69,17 +105,17 @@ impl Talk {
     }
 
     /// Returns the one lookup that there is to do.
-    fn lookup(&mut self) -> Lookup {
+    fn lookup(&mut self) -> StreamLookup {
         match &self.effects()[..] {
-            [Effect::Resolve(lookup)] => lookup.clone(),
+            [ControllerEffect::Resolve(lookup)] => lookup.clone(),
             other => panic!("{other:?}"),
         }
     }
 
     fn expect(&mut self, commands: &[&str]) {
-        let expected: Vec<Effect> = commands
+        let expected: Vec<ControllerEffect> = commands
             .iter()
-            .map(|command| Effect::Send((*command).to_owned()))
+            .map(|command| ControllerEffect::Send((*command).to_owned()))
             .collect();
         assert_eq!(self.effects(), expected);
     }
@@ -95,10 +131,10 @@ fn a_name_of_ours_is_redirected_and_then_attached() {
     talk.wait(57, "foo.bit:80");
     let lookup = talk.lookup();
     assert_eq!(
-        (lookup.name.as_str(), lookup.want, lookup.suffix),
-        ("foo.bit", Want::Any, 2)
+        (lookup.name.as_str(), lookup.target_kind, lookup.suffix),
+        ("foo.bit", TargetKind::Any, 2)
     );
-    talk.controller.resolved(lookup.number, Ok(target(ONION)));
+    talk.resolved(lookup.number, Ok(target(ONION)));
     talk.expect(&[&format!("REDIRECTSTREAM 57 {ONION}")]);
     talk.say("250 OK");
     talk.expect(&["ATTACHSTREAM 57 0"]);
@@ -106,7 +142,7 @@ fn a_name_of_ours_is_redirected_and_then_attached() {
     talk.say(&format!("650 STREAM 57 SENTCONNECT 7 {ONION}:80 {FIELDS}"));
     talk.say(&format!("650 STREAM 57 CLOSED 7 {ONION}:80 REASON=DONE {FIELDS}"));
     talk.expect(&[]);
-    assert!(talk.controller.streams.is_empty() && !talk.controller.awaits_reply());
+    assert!(talk.streams().is_empty() && !talk.controller.awaits_reply());
 }
 
 #[test]
@@ -158,9 +194,9 @@ fn a_failed_lookup_closes_the_stream() {
         let mut talk = Talk::new();
         talk.wait(1, "foo.bit:80");
         let lookup = talk.lookup();
-        talk.controller.resolved(lookup.number, Err(failure));
+        talk.resolved(lookup.number, Err(failure));
         talk.expect(&["CLOSESTREAM 1 2"]);
-        assert!(talk.controller.streams.is_empty());
+        assert!(talk.streams().is_empty());
     }
 }
 
@@ -176,7 +212,7 @@ fn no_stream_is_attached_unless_it_was_redirected() {
         let mut talk = Talk::new();
         talk.wait(1, "foo.bit:80");
         let lookup = talk.lookup();
-        talk.controller.resolved(lookup.number, Ok(target("192.0.2.1")));
+        talk.resolved(lookup.number, Ok(target("192.0.2.1")));
         talk.expect(&["REDIRECTSTREAM 1 192.0.2.1"]);
         talk.say(reply);
         talk.expect(&["CLOSESTREAM 1 2"]);
@@ -185,7 +221,7 @@ fn no_stream_is_attached_unless_it_was_redirected() {
     let mut talk = Talk::new();
     talk.wait(1, "foo.bit:80");
     let lookup = talk.lookup();
-    talk.controller.resolved(lookup.number, Ok(target("192.0.2.1")));
+    talk.resolved(lookup.number, Ok(target("192.0.2.1")));
     talk.say("650 STREAM 1 CLOSED 0 foo.bit:80 REASON=DONE");
     talk.wait(1, "bar.bit:80");
     talk.say("250 OK");
@@ -193,7 +229,7 @@ fn no_stream_is_attached_unless_it_was_redirected() {
     assert!(
         !effects
             .iter()
-            .any(|effect| matches!(effect, Effect::Send(command) if command.starts_with("ATTACH")))
+            .any(|effect| matches!(effect, ControllerEffect::Send(command) if command.starts_with("ATTACH")))
     );
 }
 
@@ -216,9 +252,9 @@ fn nothing_but_a_checked_target_is_passed_to_tor() {
         let mut talk = Talk::new();
         talk.wait(1, &format!("{name}:80"));
         let lookup = talk.lookup();
-        let is_onion_only = lookup.want == Want::Onion;
+        let is_onion_only = lookup.target_kind == TargetKind::Onion;
         assert_eq!(is_onion_only, name == "foo.bit.onion");
-        talk.controller.resolved(lookup.number, Ok(target(answer)));
+        talk.resolved(lookup.number, Ok(target(answer)));
         let redirect = if answer.contains(':') {
             format!("REDIRECTSTREAM 1 [{answer}]")
         } else {
@@ -236,8 +272,8 @@ fn a_stream_that_ends_meanwhile_has_its_lookup_aborted() {
         talk.wait(1, "foo.bit:80");
         let lookup = talk.lookup();
         talk.say(&format!("650 STREAM 1 {end} 0 foo.bit:80 REASON=DONE"));
-        assert_eq!(talk.effects(), [Effect::Abort(lookup.number)]);
-        talk.controller.resolved(lookup.number, Ok(target(ONION)));
+        assert_eq!(talk.effects(), [ControllerEffect::Abort(lookup.number)]);
+        talk.resolved(lookup.number, Ok(target(ONION)));
         talk.expect(&[]);
     }
 }
@@ -248,7 +284,7 @@ fn a_stream_that_waits_again_is_attached_without_another_lookup() {
     let mut talk = Talk::new();
     talk.wait(58, "foo.bit:1");
     let lookup = talk.lookup();
-    talk.controller.resolved(lookup.number, Ok(target("127.0.0.1")));
+    talk.resolved(lookup.number, Ok(target("127.0.0.1")));
     talk.expect(&["REDIRECTSTREAM 58 127.0.0.1"]);
     talk.say("250 OK");
     talk.expect(&["ATTACHSTREAM 58 0"]);
@@ -279,7 +315,7 @@ fn another_controller_is_not_answered_in_kind() {
     // It attaches what we have redirected, before we do.
     talk.wait(2, "foo.bit:80");
     let lookup = talk.lookup();
-    talk.controller.resolved(lookup.number, Ok(target("192.0.2.1")));
+    talk.resolved(lookup.number, Ok(target("192.0.2.1")));
     talk.expect(&["REDIRECTSTREAM 2 192.0.2.1"]);
     talk.say(&format!("650 STREAM 2 SENTCONNECT 3 192.0.2.1:80 {FIELDS}"));
     talk.say("250 OK");
@@ -301,13 +337,16 @@ fn streams_that_wait_already_are_taken_care_of() {
     );
     match &talk.effects()[..] {
         [
-            Effect::Resolve(seven),
-            Effect::Send(attach),
-            Effect::Resolve(six),
-            Effect::Tell(Tell::Ready),
+            ControllerEffect::Resolve(seven),
+            ControllerEffect::Send(attach),
+            ControllerEffect::Resolve(six),
+            ControllerEffect::Notify(Notice::Ready),
         ] => {
             assert_eq!(attach, "ATTACHSTREAM 8 0");
-            assert_eq!((seven.want, six.want), (Want::Any, Want::Address));
+            assert_eq!(
+                (seven.target_kind, six.target_kind),
+                (TargetKind::Any, TargetKind::Address)
+            );
             assert!(
                 seven.id != six.id && seven.id != new.id && six.id != new.id,
                 "who they are is not known"
@@ -321,7 +360,7 @@ fn streams_that_wait_already_are_taken_care_of() {
     talk.say("250-stream-status=7 NEW 0 foo.bit:80\r\n250 OK");
     assert!(matches!(
         &talk.effects()[..],
-        [Effect::Resolve(_), Effect::Tell(Tell::Ready)]
+        [ControllerEffect::Resolve(_), ControllerEffect::Notify(Notice::Ready)]
     ));
 }
 
@@ -336,15 +375,15 @@ fn who_asks_for_an_address_gets_one_or_none() {
     };
     come(&mut talk, 1, "foo.bit");
     let lookup = talk.lookup();
-    assert_eq!(lookup.want, Want::Address);
-    talk.controller.resolved(lookup.number, Ok(target("192.0.2.1")));
+    assert_eq!(lookup.target_kind, TargetKind::Address);
+    talk.resolved(lookup.number, Ok(target("192.0.2.1")));
     talk.expect(&["REDIRECTSTREAM 1 192.0.2.1"]);
     talk.say("250 OK");
     talk.expect(&["ATTACHSTREAM 1 0"]);
     talk.say("250 OK");
     come(&mut talk, 4, "foo.bit");
     let lookup = talk.lookup();
-    talk.controller.resolved(lookup.number, Ok(target("2001:db8::1")));
+    talk.resolved(lookup.number, Ok(target("2001:db8::1")));
     talk.expect(&["REDIRECTSTREAM 4 2001:db8::1"]);
     talk.say("552 Unknown stream \"4\"");
     talk.expect(&["CLOSESTREAM 4 2"]);
@@ -354,7 +393,7 @@ fn who_asks_for_an_address_gets_one_or_none() {
     talk.say("250 OK");
     come(&mut talk, 3, "foo.bit");
     let lookup = talk.lookup();
-    talk.controller.resolved(lookup.number, Ok(target(ONION)));
+    talk.resolved(lookup.number, Ok(target(ONION)));
     talk.expect(&["CLOSESTREAM 3 2"]);
 }
 
@@ -391,7 +430,7 @@ fn the_option_is_put_back() {
         talk.say(&format!("650-CONF_CHANGED\r\n650-{changed}\r\n650 OK"));
         talk.expect(&["SETCONF __LeaveStreamsUnattached=1"]);
         talk.say("250 OK");
-        assert_eq!(talk.effects(), [Effect::Tell(Tell::OptionRestored)]);
+        assert_eq!(talk.effects(), [ControllerEffect::Notify(Notice::OptionRestored)]);
         talk.say("650-CONF_CHANGED\r\n650-__LeaveStreamsUnattached=1\r\n650 OK");
         talk.expect(&[]);
     }
@@ -411,7 +450,10 @@ fn a_new_identity_forgets_the_old_ones() {
     talk.say("650 SIGNAL NEWNYM");
     assert_eq!(
         talk.effects(),
-        [Effect::Forget(vec![old.clone()]), Effect::Tell(Tell::NewIdentity)]
+        [
+            ControllerEffect::Forget(vec![old.clone()]),
+            ControllerEffect::Notify(Notice::NewIdentity)
+        ]
     );
     talk.say("650 SIGNAL RELOAD");
     talk.expect(&[]);
@@ -445,12 +487,12 @@ fn ids_follow_who_asks() {
     talk.say(&format!("650 STREAM 9 CONTROLLER_WAIT 0 x.bit:80 {FIELDS}"));
     let alone = talk.lookup();
     assert!(!ids.contains(&alone.id));
-    talk.controller.resolved(alone.number, Err(Failure::NotRegistered));
+    talk.resolved(alone.number, Err(Failure::NotRegistered));
     assert_eq!(
         talk.effects(),
         [
-            Effect::Forget(vec![alone.id]),
-            Effect::Send("CLOSESTREAM 9 2".to_owned())
+            ControllerEffect::Forget(vec![alone.id]),
+            ControllerEffect::Send("CLOSESTREAM 9 2".to_owned())
         ]
     );
 }
@@ -460,14 +502,51 @@ fn the_end_of_a_tor_ends_all() {
     let mut talk = Talk::new();
     talk.wait(1, "foo.bit:80");
     let lookup = talk.lookup();
-    talk.controller.end();
+    talk.happens(ControllerEvent::Disconnected).unwrap();
     assert_eq!(
         talk.effects(),
-        [Effect::Abort(lookup.number), Effect::Forget(vec![lookup.id])]
+        [
+            ControllerEffect::Abort(lookup.number),
+            ControllerEffect::Forget(vec![lookup.id])
+        ]
     );
-    talk.controller.resolved(lookup.number, Ok(target(ONION)));
+    talk.resolved(lookup.number, Ok(target(ONION)));
     talk.expect(&[]);
     assert!(!talk.controller.awaits_reply());
+}
+
+#[test]
+fn a_tor_that_owes_a_reply_may_not_be_silent() {
+    let mut talk = Talk::new();
+    assert_eq!(talk.wake, None, "it owes nothing");
+    talk.wait(1, "foo.bit:80");
+    let lookup = talk.lookup();
+    talk.wait(2, "example.com:80");
+    talk.expect(&["ATTACHSTREAM 2 0"]);
+    let first = talk.now + SILENCE;
+    assert_eq!(talk.wake, Some(first));
+    // Neither is a sign of life of Tor's.
+    talk.now = talk.now + Duration::from_secs(20);
+    talk.happens(ControllerEvent::Wake).unwrap();
+    talk.resolved(0, Err(Failure::Timeout));
+    assert_eq!(talk.wake, Some(first));
+    // This is.
+    talk.happens(ControllerEvent::PartialMessage).unwrap();
+    let second = talk.now + SILENCE;
+    assert_eq!(talk.wake, Some(second));
+    talk.now = first;
+    talk.happens(ControllerEvent::Wake).unwrap();
+    talk.now = second;
+    assert_eq!(talk.happens(ControllerEvent::Wake), Err(ControlError::Silent));
+    let expected = [
+        ControllerEffect::Abort(lookup.number),
+        ControllerEffect::Forget(vec![lookup.id]),
+    ];
+    assert_eq!(talk.effects(), expected);
+    // There is no connection any more that anything could be said over.
+    talk.say("250 OK");
+    talk.happens(ControllerEvent::Disconnected).unwrap();
+    assert_eq!(talk.effects(), []);
 }
 
 #[test]
@@ -481,7 +560,7 @@ fn a_hostile_tor_is_bounded() {
     let effects = talk.effects();
     let resolved = effects
         .iter()
-        .filter(|effect| matches!(effect, Effect::Resolve(_)))
+        .filter(|effect| matches!(effect, ControllerEffect::Resolve(_)))
         .count();
     assert_eq!(
         (resolved, effects.len()),
@@ -492,7 +571,7 @@ fn a_hostile_tor_is_bounded() {
     for id in 0..MAX_STREAMS + 5 {
         talk.say(&format!("650 STREAM {id} NEW 0 x.bit:80"));
     }
-    assert_eq!(talk.controller.streams.len(), MAX_STREAMS);
+    assert_eq!(talk.streams().len(), MAX_STREAMS);
     let mut talk = Talk::new();
     let end = (0..).find_map(|id| talk.try_say(&format!("650 STREAM {id} CONTROLLER_WAIT 0 x:80")).err());
     assert_eq!(end, Some(ControlError::Protocol), "it never replies");
@@ -566,13 +645,13 @@ proptest! {
                 Turn::Resolve(at, ok) => {
                     if at < open.len() {
                         let answer = if ok { Ok(target(ONION)) } else { Err(Failure::NotRegistered) };
-                        talk.controller.resolved(open.remove(at), answer);
+                        talk.resolved(open.remove(at), answer);
                     }
                 }
             }
             for effect in talk.effects() {
                 match effect {
-                    Effect::Send(command) => {
+                    ControllerEffect::Send(command) => {
                         if let Some(id) = command.strip_prefix("ATTACHSTREAM ").and_then(|rest| rest.strip_suffix(" 0")) {
                             let host = hosts.get(id).cloned().unwrap_or_default();
                             let ours = ["a.bit", "b.bit.", "c.bit.onion"].contains(&host.as_str());
@@ -580,9 +659,10 @@ proptest! {
                         }
                         sent.push_back(command);
                     }
-                    Effect::Resolve(lookup) => open.push(lookup.number),
-                    Effect::Abort(number) => open.retain(|other| *other != number),
-                    Effect::Forget(_) | Effect::Tell(_) => {}
+                    ControllerEffect::Resolve(lookup) => open.push(lookup.number),
+                    ControllerEffect::Abort(number) => open.retain(|other| *other != number),
+                    ControllerEffect::Forget(_) | ControllerEffect::Notify(_) => {}
+                    ControllerEffect::WakeAt(_) | ControllerEffect::Disconnect(_) => panic!("the talk keeps them back"),
                 }
             }
         }

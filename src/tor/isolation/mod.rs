@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
 use lru::LruCache;
 
-use super::event::Fields;
+use super::event::EventFields;
 use crate::isolation::IsolationId;
 
 /// Most groups at a time; the one that was joined least lately goes first, and streams that would have joined it found another.
@@ -51,20 +51,20 @@ type Shape = BTreeSet<Field>;
 /// What the members of groups of one shape have in its fields, in their order.
 type Index = HashMap<Vec<Option<Digest>>, BTreeSet<u64>>;
 
-/// A stream's place.
+/// The group that a stream was assigned to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assigned {
-    /// Its isolation ID.
+pub struct GroupAssignment {
+    /// The group's isolation ID.
     pub id: IsolationId,
-    /// Whether no other stream will ever have it.
+    /// Whether no other stream will ever have this ID.
     pub alone: bool,
-    /// IDs that no stream will have any more.
+    /// IDs that no stream will be given any more.
     pub forgotten: Vec<IsolationId>,
 }
 
 /// All groups of one nym epoch.
 #[derive(Debug)]
-pub struct Groups {
+pub struct IsolationGroups {
     key: [u8; 32],
     prefix: String,
     counter: u64,
@@ -87,8 +87,8 @@ struct Stream {
     values: Values,
 }
 
-impl Groups {
-    /// Makes no groups yet. `secret` is random; IDs that are made of it tell nothing, and nobody can guess them.
+impl IsolationGroups {
+    /// Begins without groups. `secret` is random; IDs are made of it, so that they tell nothing and nobody can guess them.
     pub fn new(secret: [u8; 64]) -> Self {
         let (key, prefix) = secret.split_at(32);
         Self {
@@ -120,9 +120,9 @@ impl Groups {
         numbers.into_iter().map(|number| self.id(number)).collect()
     }
 
-    /// Finds the group of a stream. Where its fields say too little it is alone: whatever could be shared wrongly is not
-    /// shared.
-    pub fn assign(&mut self, fields: &Fields) -> Assigned {
+    /// Assigns a stream to a group. Where its fields say too little it has an ID of its own: what might be shared wrongly is
+    /// not shared.
+    pub fn assign(&mut self, fields: &EventFields) -> GroupAssignment {
         let epoch = fields.get("NYM_EPOCH").and_then(number);
         let (Some(epoch), Some(stream)) = (epoch, self.stream(fields)) else {
             return self.alone();
@@ -138,7 +138,7 @@ impl Groups {
         let number = match self.compatible(&stream) {
             Some(number) => number,
             None if !self.shapes.contains_key(&stream.isolated) && self.shapes.len() >= MAX_SHAPES => {
-                return Assigned {
+                return GroupAssignment {
                     forgotten,
                     ..self.alone()
                 };
@@ -162,16 +162,16 @@ impl Groups {
             self.remove(oldest);
             forgotten.push(self.id(oldest));
         }
-        Assigned {
+        GroupAssignment {
             id: self.id(number),
             alone: false,
             forgotten,
         }
     }
 
-    fn alone(&mut self) -> Assigned {
+    fn alone(&mut self) -> GroupAssignment {
         self.counter += 1;
-        Assigned {
+        GroupAssignment {
             id: self.id(self.counter),
             alone: true,
             forgotten: Vec::new(),
@@ -182,7 +182,7 @@ impl Groups {
         IsolationId::new(format!("{}-{number}", self.prefix).as_bytes()).unwrap_or_default()
     }
 
-    fn stream(&self, fields: &Fields) -> Option<Stream> {
+    fn stream(&self, fields: &EventFields) -> Option<Stream> {
         let isolated = std::str::from_utf8(fields.get("ISO_FIELDS")?).ok()?;
         let isolated: Shape = isolated
             .split(',')

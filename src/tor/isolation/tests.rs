@@ -2,28 +2,28 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
-use super::super::event::fields;
+use super::super::event::parse_fields;
 use super::*;
 
 const DEFAULT: &str = "SOCKS_USERNAME,SOCKS_PASSWORD,CLIENTADDR,SESSION_GROUP,NYM_EPOCH";
 
-fn groups() -> Groups {
-    Groups::new([7; 64])
+fn groups() -> IsolationGroups {
+    IsolationGroups::new([7; 64])
 }
 
-fn of(text: &str) -> Fields {
-    fields(text).unwrap()
+fn of(text: &str) -> EventFields {
+    parse_fields(text).unwrap()
 }
 
 /// A stream as it comes from a port with default flags.
-fn stream(user: &str, epoch: u64) -> Fields {
+fn stream(user: &str, epoch: u64) -> EventFields {
     of(&format!(
         "CLIENTADDR=127.0.0.1 CLIENTPORT=1 SOCKS_USERNAME=\"{user}\" SOCKS_PASSWORD=\"p\" NYM_EPOCH={epoch} \
          SESSION_GROUP=-4 CLIENT_PROTOCOL=SOCKS5 ISO_FIELDS={DEFAULT}"
     ))
 }
 
-fn id(groups: &mut Groups, text: &str) -> IsolationId {
+fn id(groups: &mut IsolationGroups, text: &str) -> IsolationId {
     groups.assign(&of(text)).id
 }
 
@@ -154,8 +154,8 @@ fn shapes_are_bounded() {
 }
 
 /// Tor's rule for two streams, written down plainly.
-fn are_compatible(one: &Fields, other: &Fields) -> bool {
-    let isolated = |fields: &Fields| -> HashSet<String> {
+fn are_compatible(one: &EventFields, other: &EventFields) -> bool {
+    let isolated = |fields: &EventFields| -> HashSet<String> {
         let list = String::from_utf8(fields.get("ISO_FIELDS").unwrap().to_vec()).unwrap();
         list.split(',')
             .filter(|field| !field.is_empty())
@@ -169,11 +169,11 @@ fn are_compatible(one: &Fields, other: &Fields) -> bool {
 
 /// The groups as plain lists of streams, of which the first is taken whose every member is compatible.
 #[derive(Default)]
-struct Model(Vec<Vec<Fields>>);
+struct Model(Vec<Vec<EventFields>>);
 
 impl Model {
-    fn assign(&mut self, stream: &Fields) -> usize {
-        let fits = |group: &Vec<Fields>| group.iter().all(|member| are_compatible(member, stream));
+    fn assign(&mut self, stream: &EventFields) -> usize {
+        let fits = |group: &Vec<EventFields>| group.iter().all(|member| are_compatible(member, stream));
         let at = self.0.iter().position(fits).unwrap_or(self.0.len());
         if at == self.0.len() {
             self.0.push(Vec::new());
@@ -183,7 +183,7 @@ impl Model {
     }
 }
 
-fn any_stream() -> impl Strategy<Value = Fields> {
+fn any_stream() -> impl Strategy<Value = EventFields> {
     let value = || prop::option::of(0..2_u8);
     let isolated = prop::sample::subsequence(vec!["A", "B", "C", "D"], 0..=4);
     ([value(), value(), value(), value()], isolated).prop_map(|(values, isolated)| {
@@ -200,7 +200,7 @@ fn any_stream() -> impl Strategy<Value = Fields> {
 proptest! {
     #[test]
     fn the_rule_is_symmetrical(one in any_stream(), other in any_stream()) {
-        let together = |first: &Fields, second: &Fields| {
+        let together = |first: &EventFields, second: &EventFields| {
             let mut groups = groups();
             groups.assign(first).id == groups.assign(second).id
         };

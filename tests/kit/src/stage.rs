@@ -52,15 +52,15 @@ pub fn patience(fault: Option<&Fault>) -> Duration {
     }
 }
 
-pub fn sync_limits() -> sync::Limits {
-    sync::Limits {
-        ask_timeout: LONG,
+pub fn sync_limits() -> sync::HeaderSyncLimits {
+    sync::HeaderSyncLimits {
+        request_timeout: LONG,
         steal_after: Duration::from_millis(300),
         second_server_grace: Duration::from_millis(300),
         stall_grace: Duration::from_secs(5),
         redial_pause: Duration::from_millis(10),
         dials: 2,
-        ..sync::Limits::default()
+        ..sync::HeaderSyncLimits::default()
     }
 }
 

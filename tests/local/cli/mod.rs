@@ -4,6 +4,7 @@ mod anchor;
 mod arguments;
 mod data_folder;
 mod network;
+mod options;
 mod output;
 mod settings;
 

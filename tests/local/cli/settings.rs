@@ -29,31 +29,40 @@ fn a_configuration_file_that_can_not_be_read() {
 #[test]
 fn a_bad_configuration_file() {
     let program = Program::new();
-    for (text, word) in [
-        ("network = ", "isonym.toml"),
-        ("network = 1", "network"),
-        ("network = \"mars\"", "mars"),
-        ("quorum = 300", "quorum"),
-        ("quorum = 0", "from 1 to 8"),
-        ("server = \"one\"", "server"),
-        ("server = [\"one\"]", "one"),
-        ("direct = \"yes\"", "direct"),
-        ("name-encoding = \"latin1\"", "latin1"),
-        ("anchor = \"1\"", "HEIGHT:HASH"),
+    let name_show = &["name_show", "d/x"][..];
+    for (text, word, command) in [
+        ("network = ", "isonym.toml", &["status"][..]),
+        ("network = 1", "network", &["status"]),
+        ("network = \"mars\"", "mars", &["status"]),
+        ("quorum = 300", "quorum", name_show),
+        ("quorum = 0", "from 1 to 8", name_show),
+        ("server = \"one\"", "server", &["status"]),
+        ("server = [\"one\"]", "one", &["status"]),
+        ("direct = \"yes\"", "direct", &["status"]),
+        ("name-encoding = \"latin1\"", "latin1", name_show),
+        ("anchor = \"1\"", "HEIGHT:HASH", &["status"]),
     ] {
-        let mut command = program.bare();
+        let mut bare = program.bare();
         let file = program.home().join("isonym.toml");
         fs::write(&file, text).unwrap();
-        command.arg("--config").arg(&file);
-        End::of(&mut command, ["status"]).assert_failed(&[word]);
+        bare.arg("--config").arg(&file);
+        End::of(&mut bare, command).assert_failed(&[word, "isonym.toml:1: "]);
     }
+    // What a command has no use for doesn't stop it.
+    let mut status = with_file(&program, "quorum = 0\nname-encoding = \"latin1\"\n");
+    End::of(&mut status, ["status"]).assert_succeeded();
 }
 
 #[test]
 fn an_unknown_key() {
     let program = Program::new();
     let mut command = with_file(&program, "servers = []\n");
-    End::of(&mut command, ["status"]).assert_failed(&["isonym.toml", "unknown field", "servers"]);
+    End::of(&mut command, ["status"]).assert_failed(&[
+        "isonym.toml:1: ",
+        "unknown field",
+        "servers",
+        "did you mean `server`?",
+    ]);
 }
 
 #[test]
@@ -127,4 +136,64 @@ fn servers_are_named_one_by_one_or_in_a_list() {
     End::of(program.direct().env("ISONYM_SERVER", &list), ["sync"]).assert_succeeded();
     let text = format!("server = [\"{}:t\", \"{}:t\"]\n", closed_port(), stage.server);
     End::of(&mut with_file(&program, &text), ["sync"]).assert_succeeded();
+}
+
+#[test]
+fn a_variable_that_is_no_option_is_warned_of() {
+    let program = Program::new();
+    let end = End::of(program.direct().env("ISONYM_QUORUN", "2"), ["status"]);
+    end.assert_succeeded();
+    assert!(
+        end.err.contains("ISONYM_QUORUN") && end.err.contains("ISONYM_QUORUM?"),
+        "{end:?}"
+    );
+    let end = End::of(program.direct().env("ISONYM_QUORUN", "2"), ["-q", "status"]);
+    assert_eq!((end.status, end.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_wrong_value_is_told_once_with_its_origin() {
+    let program = Program::new();
+    let file = program.home().join("isonym.toml");
+    fs::write(&file, "\nquorum = 9\n").unwrap();
+    let in_file = format!("isonym: {}:2: quorum = 9: give a number from 1 to 8\n", file.display());
+    let run = |command: &mut Command| End::of(command.arg("--config").arg(&file), ["name_show", "d/x"]).err;
+    assert_eq!(run(&mut program.direct()), in_file);
+    let in_environment = run(program.direct().env("ISONYM_QUORUM", "two"));
+    assert_eq!(in_environment, "isonym: ISONYM_QUORUM=two: give a number from 1 to 8\n");
+    let on_command_line = End::of(
+        program.direct().env("ISONYM_QUORUM", "2"),
+        ["name_show", "d/x", "--quorum=0"],
+    )
+    .err;
+    assert_eq!(on_command_line, "isonym: --quorum 0: give a number from 1 to 8\n");
+}
+
+#[test]
+fn paths_are_expanded_or_refused() {
+    let program = Program::new();
+    for written in ["~/mine", "$HOME/mine", "${HOME}/mine"] {
+        let file = program.home().join("isonym.toml");
+        fs::write(&file, format!("datadir = \"{written}\"\nnetwork = \"regtest\"\n")).unwrap();
+        let mut command = program.bare();
+        command.current_dir(program.home()).arg("--config").arg(&file);
+        End::of(&mut command, ["status"]).assert_succeeded();
+        assert!(program.home().join("mine").join("regtest").is_dir(), "{written}");
+        fs::remove_dir_all(program.home().join("mine")).unwrap();
+        let mut command = program.bare();
+        command.current_dir(program.home()).env("ISONYM_DATADIR", written);
+        End::of(&mut command, ["status"]).assert_succeeded();
+        fs::remove_dir_all(program.home().join("mine")).unwrap();
+    }
+    for written in ["~nobody/x", "$OTHER/x"] {
+        let mut command = program.bare();
+        command.current_dir(program.home());
+        End::of(&mut command, ["status", "--datadir", written]).assert_failed(&["--datadir", "expanded"]);
+    }
+    let left: Vec<_> = fs::read_dir(program.home())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert_eq!(left, ["isonym.toml"], "no folder was made of a word");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use isonym::socks::server::Limits;
+use isonym::socks::server::SocksLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -12,7 +12,7 @@ use super::raw::{said, socks5};
 use isonym_testkit::socks::front::{Front, names, served, soon, until};
 use isonym_testkit::socks::tor::Tor;
 
-const SHORT: Limits = Limits {
+const SHORT: SocksLimits = SocksLimits {
     connections: 16,
     handshake: Duration::from_millis(400),
 };
@@ -117,9 +117,9 @@ async fn who_takes_too_long_is_ended() {
 #[tokio::test]
 async fn who_goes_away_leaves_its_place() {
     let (backend, tor) = (names().await, Tor::start().await);
-    let one = Limits {
+    let one = SocksLimits {
         connections: 1,
-        ..Limits::default()
+        ..SocksLimits::default()
     };
     let front = served(&backend, &tor, one, Duration::from_secs(60)).await;
     let held = "marker-of-the-held.bit";
@@ -144,7 +144,7 @@ async fn who_goes_away_leaves_its_place() {
 #[tokio::test]
 async fn what_takes_too_long_or_fails_is_told() {
     let (backend, tor) = (names().await, Tor::start().await);
-    let front = served(&backend, &tor, Limits::default(), Duration::from_secs(2)).await;
+    let front = served(&backend, &tor, SocksLimits::default(), Duration::from_secs(2)).await;
     // The last of several tries may fail, or be out of time.
     for (name, codes) in [("held", &[6][..]), ("broken", &[1, 6])] {
         let name = format!("marker-of-the-{name}.bit");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use isonym::socks::server::Limits;
+use isonym::socks::server::SocksLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
@@ -153,7 +153,7 @@ async fn clients_that_tor_cannot_see_are_told_apart_there() {
     };
     let IpAddr::V4(own) = own.ip() else { unreachable!() };
     let listener = TcpListener::bind((own, 0)).await.unwrap();
-    let (limits, patience) = (Limits::default(), Duration::from_secs(60));
+    let (limits, patience) = (SocksLimits::default(), Duration::from_secs(60));
     let front = served_on(listener, &backend, &tor, limits, patience);
     let mut seen = BTreeSet::new();
     for who in [
@@ -185,7 +185,13 @@ async fn clients_that_tor_cannot_see_are_told_apart_there() {
 async fn tor_may_be_of_the_other_family() {
     let (backend, tor) = (names().await, Tor::start().await);
     let listener = TcpListener::bind(("::1", 0)).await.unwrap();
-    let front = served_on(listener, &backend, &tor, Limits::default(), Duration::from_secs(60));
+    let front = served_on(
+        listener,
+        &backend,
+        &tor,
+        SocksLimits::default(),
+        Duration::from_secs(60),
+    );
     let reply = said(front, &socks5(0xf0, "example.com", 0)).await;
     assert_eq!(reply[3], 0);
     let asked = tor.one();

@@ -87,7 +87,7 @@ fn glue_of_other_names_is_looked_up_and_can_be_done_without() {
             json!({"ns":"ns.example.com.","map":{"deep":{"ip":"192.0.2.4"}}}),
         ),
     ])
-    .with("d/two", Known::Failed(Note::Timeout));
+    .with("d/two", LookupResult::Failed(ExtendedError::Timeout));
     let told = world.tell("www.x.bit.", A);
     assert!(told.starts_with("NOERROR; ns: x.bit. NS a.one.bit., "), "{told}");
     assert!(

@@ -41,7 +41,7 @@ impl World {
     fn new<'a>(values: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         let known = |json: Value| {
             let text = json.as_str().map_or_else(|| json.to_string(), str::to_owned);
-            Known::Value(NameValue::new(text.as_bytes()).unwrap())
+            LookupResult::Value(NameValue::new(text.as_bytes()).unwrap())
         };
         let names = values.into_iter().map(|(name, json)| (id(name), known(json)));
         Self {
@@ -58,7 +58,7 @@ impl World {
     /// Answers a question as the resolver does, and returns which names it took in which round.
     fn trace(&self, question: &Question) -> (Reply, Vec<BTreeSet<NameId>>) {
         let mut book = Book::new(CacheSettings::default());
-        let (who, at) = (IsolationId::default(), Instant::default());
+        let (who, at) = (IsolationId::default().blinded(&[0; 32]), Instant::default());
         let mut rounds: Vec<BTreeSet<NameId>> = Vec::new();
         loop {
             let step = answer(&self.settings, question, |name, apex| {
@@ -71,9 +71,9 @@ impl World {
             assert!(!needs.is_empty());
             for name in &needs {
                 assert!(rounds.iter().all(|round| !round.contains(name)), "asked for twice");
-                let known = self.names.get(name).cloned().unwrap_or(Known::Absent(None));
+                let known = self.names.get(name).cloned().unwrap_or(LookupResult::Absent(None));
                 let key = Key {
-                    id: who.clone(),
+                    id: who,
                     name: name.clone(),
                 };
                 book.store(key, known, at);

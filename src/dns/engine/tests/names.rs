@@ -16,8 +16,8 @@ fn absence_and_failure_are_told_apart() {
         ("d/text", json!("\"text\"")),
         ("d/broken", json!("{")),
     ])
-    .with("d/expired", Known::Absent(Some(Note::Expired)))
-    .with("d/failed", Known::Failed(Note::Timeout));
+    .with("d/expired", LookupResult::Absent(Some(ExtendedError::Expired)))
+    .with("d/failed", LookupResult::Failed(ExtendedError::Timeout));
     check(
         &world,
         &[
@@ -43,9 +43,9 @@ fn absence_and_failure_are_told_apart() {
     );
     let note = |query: &str| world.ask(query, A).note;
     assert_eq!(note("nosuch.bit."), None);
-    assert_eq!(note("expired.bit."), Some(Note::Expired));
-    assert_eq!(note("broken.bit."), Some(Note::Unreadable));
-    assert_eq!(note("failed.bit."), Some(Note::Timeout));
+    assert_eq!(note("expired.bit."), Some(ExtendedError::Expired));
+    assert_eq!(note("broken.bit."), Some(ExtendedError::Unreadable));
+    assert_eq!(note("failed.bit."), Some(ExtendedError::Timeout));
     let reply = world.ask("Sub.nosuch.bit.", A);
     assert_eq!(reply.denial, Some(Denial::Name(name("sub.nosuch.bit."))));
     assert_eq!((reply.life, reply.zone), (60, Some(name("bit."))));
@@ -135,9 +135,9 @@ fn imports_are_asked_for_before_there_is_an_answer() {
         world.names_of("x.bit.", A),
         [vec!["d/x"], vec!["dd/a", "dd/b"], vec!["dd/c"]]
     );
-    let failing = world.with("dd/b", Known::Failed(Note::NoProxy));
+    let failing = world.with("dd/b", LookupResult::Failed(ExtendedError::NoProxy));
     assert_eq!(
         failing.ask("x.bit.", A),
-        Reply::noted(ResponseCode::ServFail, Note::NoProxy)
+        Reply::noted(ResponseCode::ServFail, ExtendedError::NoProxy)
     );
 }

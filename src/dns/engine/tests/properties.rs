@@ -129,7 +129,7 @@ proptest! {
         let fitting = names.into_iter().zip(values).filter(|(_, json)| NameValue::new(json.to_string().as_bytes()).is_some());
         let mut world = World::new(fitting);
         if let Some(name) = failing.and_then(|index| names.get(index + 1)) {
-            world = world.with(name, Known::Failed(Note::Busy));
+            world = world.with(name, LookupResult::Failed(ExtendedError::Busy));
         }
         let (reply, rounds) = world.trace(&question);
         prop_assert!(rounds.iter().map(BTreeSet::len).sum::<usize>() <= (MAX_GLUE_NAMES + 1) * (MAX_IMPORTS + 1));

@@ -97,7 +97,7 @@ fn an_isolation_id_that_does_not_fit_is_not_given_back() {
 
 #[test]
 fn reasons_are_told_to_who_has_edns() {
-    use Note::{
+    use ExtendedError::{
         Busy, Expired, IdTooLong, Lied, NoBackend, NoProxy, NotFinal, NotOurs, NotSynchronised, Timeout, Unreadable,
     };
     let reply = Reply::noted(ResponseCode::ServFail, NotSynchronised);

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::isolation::{ConnId, IsolationId, IsolationKey};
-use crate::net::pool::{Effect, Event, Pool, Refusal, ServerIndex, Settings, Ticket, Trouble};
+use crate::isolation::{BlindedId, ConnId, IsolationId, IsolationKey};
+use crate::net::pool::{Effect, Event, FailureKind, Pool, Refusal, ServerIndex, Settings, Ticket};
+use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
 pub(super) const SEED: [u8; 32] = [7; 32];
 
-pub(super) fn id(number: u32) -> IsolationId {
-    IsolationId::new(&number.to_le_bytes()).unwrap()
+pub(super) fn id(number: u32) -> BlindedId {
+    IsolationId::new(&number.to_le_bytes()).unwrap().blinded(&[0; 32])
 }
 
 pub(super) fn key(number: u32, attempt: u8) -> IsolationKey {
@@ -42,6 +43,7 @@ pub(super) struct Seen {
 
 pub(super) struct Driver {
     pub(super) pool: Pool,
+    reputation: ServerReputation,
     pub(super) now: Moment,
     pub(super) settings: Settings,
     pub(super) seen: BTreeMap<ConnId, Seen>,
@@ -52,15 +54,24 @@ pub(super) struct Driver {
     pub(super) asked: BTreeMap<Ticket, (Moment, IsolationKey)>,
     pub(super) released: BTreeSet<Ticket>,
     pub(super) pings: Vec<(Moment, ConnId)>,
-    pub(super) forgotten: Vec<IsolationId>,
+    pub(super) forgotten: Vec<BlindedId>,
     pub(super) wake_at: Option<Moment>,
     next_ticket: u64,
 }
 
 impl Driver {
     pub(super) fn new(servers: usize, settings: Settings, seed: [u8; 32]) -> Self {
+        Self::with_reputation(
+            ServerReputation::new(servers, ServerReputation::BACK_OFF),
+            settings,
+            seed,
+        )
+    }
+
+    pub(super) fn with_reputation(reputation: ServerReputation, settings: Settings, seed: [u8; 32]) -> Self {
         let mut driver = Self {
-            pool: Pool::new(servers, settings, seed),
+            pool: Pool::new(settings, seed),
+            reputation,
             now: Moment(1000),
             settings,
             seen: BTreeMap::new(),
@@ -80,13 +91,13 @@ impl Driver {
 
     pub(super) fn step(&mut self, event: Event) {
         self.wake_at = None;
-        for effect in self.pool.on_event(self.now, event) {
+        for effect in self.pool.on_event(self.now, &mut self.reputation, event) {
             self.carry_out(effect);
         }
         assert!(self.wake_at.is_some_and(|at| at > self.now), "the clock always goes on");
         let counts = self.pool.counts();
         let idle_room = self.settings.max_ids.max(1);
-        let busy: BTreeSet<&IsolationId> = self
+        let busy: BTreeSet<&BlindedId> = self
             .asked
             .iter()
             .filter(|(ticket, _)| !self.released.contains(ticket))
@@ -130,11 +141,11 @@ impl Driver {
                 seen.over = true;
             }
             Effect::Serve(ticket, conn) => {
-                let key = self.asked[&ticket].1.clone();
+                let key = self.asked[&ticket].1;
                 let seen = self.seen.get_mut(&conn).unwrap();
                 assert!(seen.open && !seen.over, "what is served is open");
                 assert!(!self.parting.contains(&conn), "what was all forgotten is nobody's");
-                let bound = seen.key.get_or_insert_with(|| key.clone());
+                let bound = seen.key.get_or_insert(key);
                 assert_eq!(*bound, key, "a connection changed hands");
                 self.answer(ticket, Fate::Served(conn));
             }
@@ -183,7 +194,7 @@ impl Driver {
     fn want_as(&mut self, key: IsolationKey, apart: bool) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.asked.insert(ticket, (self.now, key.clone()));
+        self.asked.insert(ticket, (self.now, key));
         self.step(Event::Wanted { ticket, key, apart });
         ticket
     }
@@ -219,13 +230,13 @@ impl Driver {
         self.step(Event::Opened(conn));
     }
 
-    pub(super) fn failed(&mut self, conn: ConnId, trouble: Trouble) {
+    pub(super) fn failed(&mut self, conn: ConnId, trouble: FailureKind) {
         self.opening.retain(|it| *it != conn);
         self.seen.get_mut(&conn).unwrap().over = true;
         self.step(Event::OpenFailed(conn, trouble));
     }
 
-    pub(super) fn closed(&mut self, conn: ConnId, trouble: Trouble) {
+    pub(super) fn closed(&mut self, conn: ConnId, trouble: FailureKind) {
         self.seen.get_mut(&conn).unwrap().over = true;
         self.step(Event::Closed(conn, trouble));
     }
@@ -255,7 +266,7 @@ impl Driver {
     }
 
     /// Lets time pass; each opening comes to what `fate` says of its server at once.
-    pub(super) fn run(&mut self, time: Duration, fate: impl Fn(ServerIndex) -> Option<Trouble>) {
+    pub(super) fn run(&mut self, time: Duration, fate: impl Fn(ServerIndex) -> Option<FailureKind>) {
         let end = self.now + time;
         loop {
             while let Some(conn) = self.opening.first().copied() {

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::driver::{Driver, Fate, SEED, id, key};
+use crate::backoff::Backoff;
 use crate::isolation::ConnId;
-use crate::net::pool::{Event, Refusal, ServerIndex, Settings, Trouble};
+use crate::net::pool::{Event, FailureKind, Refusal, ServerIndex, Settings};
+use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -162,7 +164,7 @@ fn attempts_that_must_be_apart_wait_for_another_server() {
     for seed in 0..20 {
         let mut driver = Driver::new(2, Settings::default(), [seed; 32]);
         // Everything that is there leads to one server.
-        driver.run(MINUTE, |server| (server.0 == 1).then_some(Trouble::Unreachable));
+        driver.run(MINUTE, |server| (server.0 == 1).then_some(FailureKind::Unreachable));
         let first = driver.serve(key(1, 0));
         let opinion = driver.serve(key(1, 1));
         assert_eq!(
@@ -191,7 +193,7 @@ fn attempts_that_must_be_apart_wait_for_another_server() {
 #[test]
 fn who_waits_for_a_dead_server_keeps_nobody_from_the_others() {
     let mut driver = driver(2);
-    let alive = |server: ServerIndex| (server.0 == 1).then_some(Trouble::Unreachable);
+    let alive = |server: ServerIndex| (server.0 == 1).then_some(FailureKind::Unreachable);
     driver.run(MINUTE, alive);
     for number in 0..6 {
         driver.serve(key(number, 0));
@@ -210,7 +212,7 @@ fn who_waits_for_a_dead_server_keeps_nobody_from_the_others() {
 #[test]
 fn one_server_alive_is_enough() {
     let mut driver = driver(3);
-    let one = |server: ServerIndex| (server.0 != 1).then_some(Trouble::Unreachable);
+    let one = |server: ServerIndex| (server.0 != 1).then_some(FailureKind::Unreachable);
     driver.run(MINUTE * 3, one);
     assert_eq!(driver.clean().len(), 6);
     let conns: BTreeSet<ConnId> = (0..6).map(|number| driver.serve(key(number, 0))).collect();
@@ -270,10 +272,10 @@ fn a_lookup_waits_as_long_as_allowed_and_leaves_nothing() {
 fn where_all_servers_are_dead_lookups_are_told_soon_and_the_pool_recovers() {
     let mut driver = driver(3);
     let ticket = driver.want(key(1, 0));
-    driver.run(MINUTE, |_| Some(Trouble::Unreachable));
+    driver.run(MINUTE, |_| Some(FailureKind::Unreachable));
     assert_eq!(driver.fate(ticket), Some(Fate::Refused(Refusal::Unreachable)));
     assert!(driver.fates[&ticket].0.since(driver.asked[&ticket].0) < MINUTE);
-    driver.run(MINUTE * 60, |_| Some(Trouble::Unreachable));
+    driver.run(MINUTE * 60, |_| Some(FailureKind::Unreachable));
     let tries = driver.seen.len();
     assert!(tries < 3 * 40, "{tries} tries in an hour");
     driver.run_well(MINUTE * 6);
@@ -285,7 +287,7 @@ fn a_dead_server_among_others_fails_no_lookup() {
     for seed in 0..20 {
         let mut driver = Driver::new(3, Settings::default(), [seed; 32]);
         let tickets: Vec<_> = (0..30).map(|number| driver.want(key(number, 0))).collect();
-        driver.run(MINUTE, |server| (server.0 == 0).then_some(Trouble::Unreachable));
+        driver.run(MINUTE, |server| (server.0 == 0).then_some(FailureKind::Unreachable));
         for ticket in tickets {
             assert!(matches!(driver.fate(ticket), Some(Fate::Served(_))), "seed {seed}");
         }
@@ -302,7 +304,7 @@ fn openings_that_fail_together_are_one_failure() {
         driver.tick(Moment(u64::MAX));
     }
     for conn in driver.opening.clone() {
-        driver.failed(conn, Trouble::Unreachable);
+        driver.failed(conn, FailureKind::Unreachable);
     }
     driver.run_well(Duration::from_secs(15));
     assert!(!driver.clean().is_empty(), "the server is tried again within seconds");
@@ -312,13 +314,13 @@ fn openings_that_fail_together_are_one_failure() {
 fn without_a_way_out_lookups_fail_at_once_and_no_server_suffers() {
     let mut driver = warm(1);
     for conn in driver.clean() {
-        driver.closed(conn, Trouble::Unreachable);
+        driver.closed(conn, FailureKind::Unreachable);
     }
     let ticket = driver.want(key(1, 0));
     let conn = *driver.opening.last().unwrap();
-    driver.failed(conn, Trouble::NoWayOut);
+    driver.failed(conn, FailureKind::NoWayOut);
     assert_eq!(driver.fate(ticket), Some(Fate::Refused(Refusal::Unreachable)));
-    driver.run(MINUTE * 10, |_| Some(Trouble::NoWayOut));
+    driver.run(MINUTE * 10, |_| Some(FailureKind::NoWayOut));
     driver.run_well(MINUTE / 2);
     assert_eq!(driver.clean().len(), 6, "it recovers by itself, without a back-off");
 }
@@ -486,7 +488,7 @@ fn hundreds_of_lookups_at_once_are_all_served_in_time_and_still_one_by_one() {
 #[test]
 fn a_server_that_is_back_serves_the_next_lookup_whatever_the_back_off() {
     let mut driver = driver(2);
-    driver.run(MINUTE * 60, |_| Some(Trouble::Unreachable));
+    driver.run(MINUTE * 60, |_| Some(FailureKind::Unreachable));
     let ticket = driver.want(key(1, 0));
     driver.run_well(Duration::from_secs(3));
     assert!(matches!(driver.fate(ticket), Some(Fate::Served(_))));
@@ -497,11 +499,11 @@ fn a_server_that_is_back_serves_the_next_lookup_whatever_the_back_off() {
 #[test]
 fn while_all_servers_are_dead_each_lookup_is_told_within_seconds_and_tries_are_few() {
     let mut driver = driver(2);
-    driver.run(MINUTE * 60, |_| Some(Trouble::Unreachable));
+    driver.run(MINUTE * 60, |_| Some(FailureKind::Unreachable));
     let before = driver.seen.len();
     for number in 0..100 {
         let ticket = driver.want(key(number, 0));
-        driver.run(Duration::from_secs(7), |_| Some(Trouble::Unreachable));
+        driver.run(Duration::from_secs(7), |_| Some(FailureKind::Unreachable));
         assert_eq!(driver.fate(ticket), Some(Fate::Refused(Refusal::Unreachable)));
     }
     let tries = driver.seen.len() - before;
@@ -526,7 +528,7 @@ fn who_waits_when_its_id_is_forgotten_is_served_as_somebody_new() {
 fn a_connection_that_ended_is_not_served_again() {
     let mut driver = warm(2);
     let conn = driver.serve(key(1, 0));
-    driver.closed(conn, Trouble::Unreachable);
+    driver.closed(conn, FailureKind::Unreachable);
     assert_ne!(driver.serve(key(1, 0)), conn);
 }
 
@@ -545,12 +547,12 @@ fn extreme_settings_do_no_harm() {
             opening_mean: extreme,
             keep_alive_mean: extreme,
             keep_alive_max: extreme.min(MINUTE),
-            back_off: extreme,
             ..Settings::default()
         };
-        let mut driver = Driver::new(1, settings, SEED);
+        let reputation = ServerReputation::new(1, Backoff::new(extreme, ServerReputation::BACK_OFF.longest));
+        let mut driver = Driver::with_reputation(reputation, settings, SEED);
         driver.want(key(1, 0));
         driver.run_well(Duration::from_secs(2));
-        driver.run(Duration::from_secs(2), |_| Some(Trouble::Unreachable));
+        driver.run(Duration::from_secs(2), |_| Some(FailureKind::Unreachable));
     }
 }

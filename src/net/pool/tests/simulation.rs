@@ -5,14 +5,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::driver::{Driver, id, key};
-use crate::net::pool::{Event, Settings, Ticket, Trouble};
+use crate::net::pool::{Event, FailureKind, Settings, Ticket};
+use crate::reputation::ServerReputation;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Pass(u64),
     Open(usize),
-    Fail(usize, Trouble),
-    Close(usize, Trouble),
+    Fail(usize, FailureKind),
+    Close(usize, FailureKind),
     Want(u32, u8, bool),
     Release(usize),
     Lie(usize),
@@ -21,11 +22,11 @@ enum Step {
     ForgetAll,
 }
 
-fn trouble() -> impl Strategy<Value = Trouble> {
+fn trouble() -> impl Strategy<Value = FailureKind> {
     prop_oneof![
-        6 => Just(Trouble::Unreachable),
-        1 => Just(Trouble::NoWayOut),
-        1 => Just(Trouble::Useless),
+        6 => Just(FailureKind::Unreachable),
+        1 => Just(FailureKind::NoWayOut),
+        1 => Just(FailureKind::Useless),
     ]
 }
 
@@ -134,7 +135,7 @@ proptest! {
         let counts = driver.pool.counts();
         prop_assert_eq!((counts.ids, counts.dirty, counts.parting, counts.waiting), (0, 0, 0, 0));
         // With everything well again, so is the pool, after the longest time that a server is left alone.
-        driver.run_well(settings.back_off_max + Duration::from_secs(60));
+        driver.run_well(ServerReputation::BACK_OFF.longest + Duration::from_secs(60));
         prop_assert_eq!(driver.clean().len().min(clean), clean);
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use isonym::dns;
 use isonym::dns::book::CacheSettings;
-use isonym::naming::namer::Namer;
-use isonym::rpc::client::{self, Client, Dialect, Login};
-use isonym::socks::identity::{Epoch, Isolate};
-use isonym::socks::server::{self, Limits};
+use isonym::jsonrpc::client::{self, Client, Dialect, Login};
+use isonym::naming::namer::NameResolver;
+use isonym::socks::identity::{IdentityEpoch, IsolationFlags};
+use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -115,7 +115,7 @@ impl Front {
 }
 
 /// Serves within the test until that ends.
-pub async fn served(backend: &Backend, tor: &Tor, limits: Limits, patience: Duration) -> SocketAddr {
+pub async fn served(backend: &Backend, tor: &Tor, limits: SocksLimits, patience: Duration) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     served_on(listener, backend, tor, limits, patience)
 }
@@ -124,7 +124,7 @@ pub fn served_on(
     listener: TcpListener,
     backend: &Backend,
     tor: &Tor,
-    limits: Limits,
+    limits: SocksLimits,
     patience: Duration,
 ) -> SocketAddr {
     let address = listener.local_addr().unwrap();
@@ -135,11 +135,11 @@ pub fn served_on(
         timeout: PATIENCE,
     });
     let backend = dns::backend::Backend::from(client.unwrap());
-    let namer = Namer::new(backend, CacheSettings::default(), patience);
-    let settings = server::Settings {
+    let namer = NameResolver::new(backend, CacheSettings::default(), patience);
+    let settings = SocksServerSettings {
         tor: vec![tor.address],
-        isolate: Isolate::default(),
-        epoch: Arc::new(Epoch::new([7; 32])),
+        flags: IsolationFlags::default(),
+        epoch: Arc::new(IdentityEpoch::new([7; 32])),
         limits,
     };
     tokio::spawn(server::serve(vec![listener], namer, settings, std::future::pending()));

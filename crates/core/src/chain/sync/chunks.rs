@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::{HeaderRequest, HeaderSyncLimits};
 use crate::chain::Height;
 use crate::isolation::ConnId;
 use crate::time::Moment;
@@ -26,11 +27,32 @@ pub(super) struct Taker {
     pub(super) conn: ConnId,
     /// The highest height that it can serve.
     pub(super) highest: Height,
-    /// Most headers in one of its replies.
-    pub(super) max_count: Height,
+    /// Whether it can cut headers to 80 bytes.
+    pub(super) truncates: bool,
     pub(super) now: Moment,
     /// After this a chunk that others hold is given to it too.
     pub(super) steal_after: Duration,
+}
+
+impl Taker {
+    /// Returns how many headers it is asked for at most where they may come truncated.
+    pub(super) fn light_chunk(&self, limits: &HeaderSyncLimits) -> Height {
+        let chunk = if self.truncates {
+            limits.truncated_chunk
+        } else {
+            limits.full_chunk
+        };
+        chunk.max(1)
+    }
+
+    /// Returns a request for headers that may come truncated, since our tree or a skeleton hold against others.
+    pub(super) fn light_request(&self, start: Height, count: Height, under: Height) -> HeaderRequest {
+        if self.truncates {
+            HeaderRequest::Truncated { start, count, under }
+        } else {
+            HeaderRequest::Full { start, count }
+        }
+    }
 }
 
 /// Ranges of heights that don't overlap, by their first height.
@@ -110,9 +132,10 @@ impl Chunks {
         );
     }
 
-    /// Gives a chunk to a connection: a free one, from above or from below, or else one that others keep it waiting
-    /// for. A chunk that is more than it can serve is cut in two, and so taken away from those others.
-    pub(super) fn assign(&mut self, taker: &Taker, from_above: bool) -> Option<(Height, Height)> {
+    /// Gives a chunk of at most so many headers to a connection: a free one, from above or from below, or else one that
+    /// others keep it waiting for. A chunk that is more than it can serve is cut in two, and so taken away from those
+    /// others.
+    pub(super) fn assign(&mut self, taker: &Taker, most: Height, from_above: bool) -> Option<(Height, Height)> {
         let servable = |(start, chunk): &(&Height, &Chunk)| {
             chunk.reply.is_none() && !chunk.holders.contains(&taker.conn) && **start <= taker.highest
         };
@@ -126,7 +149,7 @@ impl Chunks {
         }
         let found = servables.iter().copied().find(free);
         let (start, _) = found.or_else(|| servables.iter().copied().find(stuck))?;
-        let start = self.cut(*start, taker, from_above)?;
+        let start = self.cut(*start, taker, most, from_above)?;
         let chunk = self.0.get_mut(&start)?;
         chunk.holders.push(taker.conn);
         chunk.since = taker.now;
@@ -134,11 +157,11 @@ impl Chunks {
     }
 
     /// Cuts a chunk to what a connection can serve; returns where its part begins.
-    fn cut(&mut self, start: Height, taker: &Taker, from_above: bool) -> Option<Height> {
+    fn cut(&mut self, start: Height, taker: &Taker, most: Height, from_above: bool) -> Option<Height> {
         let chunk = self.0.get_mut(&start)?;
         let whole = chunk.count;
         let fits = taker.highest.saturating_sub(start).saturating_add(1);
-        let part = whole.min(taker.max_count).min(fits);
+        let part = whole.min(most).min(fits);
         if part == whole {
             return Some(start);
         }
@@ -214,7 +237,7 @@ mod tests {
         Taker {
             conn: ConnId(conn),
             highest,
-            max_count: 10,
+            truncates: true,
             now: Moment(now),
             steal_after: Duration::from_millis(100),
         }
@@ -224,25 +247,25 @@ mod tests {
     fn a_second_delivery_frees_its_sender_to_be_asked_again() {
         let mut chunks = Chunks::default();
         chunks.insert(1, 10);
-        assert_eq!(chunks.assign(&taker(1, 50, 0), false), Some((1, 10)));
-        assert_eq!(chunks.assign(&taker(2, 50, 99), false), None);
-        assert_eq!(chunks.assign(&taker(2, 50, 100), false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(1, 50, 0), 10, false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 50, 99), 10, false), None);
+        assert_eq!(chunks.assign(&taker(2, 50, 100), 10, false), Some((1, 10)));
         chunks.deliver(1, ConnId(1), 10, vec![1]);
         chunks.deliver(1, ConnId(2), 10, vec![2]);
         chunks.distrust(ConnId(1));
         assert_eq!(chunks.take(1), None);
-        assert_eq!(chunks.assign(&taker(2, 50, 100), false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 50, 100), 10, false), Some((1, 10)));
     }
 
     #[test]
     fn a_chunk_is_cut_to_what_can_be_served_and_old_replies_do_not_fit_it() {
         let mut chunks = Chunks::default();
         chunks.insert(1, 10);
-        assert_eq!(chunks.assign(&taker(1, 50, 0), false), Some((1, 10)));
-        assert_eq!(chunks.assign(&taker(2, 4, 100), false), Some((1, 4)));
+        assert_eq!(chunks.assign(&taker(1, 50, 0), 10, false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 4, 100), 10, false), Some((1, 4)));
         chunks.deliver(1, ConnId(1), 10, vec![1]);
         assert_eq!(chunks.take(1), None);
-        assert_eq!(chunks.assign(&taker(3, 50, 100), true), Some((5, 6)));
+        assert_eq!(chunks.assign(&taker(3, 50, 100), 10, true), Some((5, 6)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A session pays for the bytes of both directions and for the headers it asks for, and is forgiven a little each
 //! second. Source: `ElectrumX` `session.py`, `SessionBase`, `block_header` and `block_headers`, with the defaults of its `env.py`.
 
-use super::Ask;
+use super::HeaderRequest;
 use crate::chain::{Height, PureHeader};
 use crate::time::Moment;
 
@@ -80,11 +80,13 @@ impl FullSize {
     }
 
     /// Returns what a request will cost, as far as can be told before.
-    pub(super) fn of(self, ask: &Ask) -> f64 {
-        match ask {
-            Ask::Full { count, .. } => of_bytes(*count, self.0 * f64::from(*count)),
-            Ask::Truncated { count, .. } => of_bytes(*count, f64::from(*count) * float(PureHeader::SIZE)) + 1.0,
-            Ask::Scattered(heights) => {
+    pub(super) fn of(self, request: &HeaderRequest) -> f64 {
+        match request {
+            HeaderRequest::Full { count, .. } => of_bytes(*count, self.0 * f64::from(*count)),
+            HeaderRequest::Truncated { count, .. } => {
+                of_bytes(*count, f64::from(*count) * float(PureHeader::SIZE)) + 1.0
+            }
+            HeaderRequest::Scattered(heights) => {
                 let count = Height::try_from(heights.len()).unwrap_or(Height::MAX);
                 of_bytes(count, self.0 * f64::from(count)) + PER_SINGLE * f64::from(count)
             }
@@ -92,10 +94,27 @@ impl FullSize {
     }
 }
 
-/// Returns what a flight costs that brought so many headers in so many bytes, each asked for by itself or not.
-pub(super) fn of_reply(count: Height, bytes: usize, single: bool) -> f64 {
-    let singles = if single { PER_SINGLE * f64::from(count) } else { 0.0 };
-    of_bytes(count, float(bytes)) + singles
+/// The measures of a reply.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reply {
+    /// How many headers the server says they are.
+    pub(super) count: Height,
+    /// How many bytes came.
+    pub(super) bytes: usize,
+    /// Whether each was asked for by itself.
+    pub(super) singles: bool,
+}
+
+impl Reply {
+    /// Returns what its flight cost.
+    pub(super) fn cost(self) -> f64 {
+        let singles = if self.singles {
+            PER_SINGLE * f64::from(self.count)
+        } else {
+            0.0
+        };
+        of_bytes(self.count, float(self.bytes)) + singles
+    }
 }
 
 fn of_bytes(count: Height, bytes: f64) -> f64 {
@@ -110,6 +129,10 @@ fn float(bytes: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of_reply(count: Height, bytes: usize, singles: bool) -> f64 {
+        Reply { count, bytes, singles }.cost()
+    }
 
     #[test]
     fn an_account_is_forgiven_by_time_and_never_below_nothing() {
@@ -137,11 +160,11 @@ mod tests {
         }
         size.note(0, 7);
         let (start, under) = (5, 9999);
-        let full = size.of(&Ask::Full { start, count: 252 });
+        let full = size.of(&HeaderRequest::Full { start, count: 252 });
         assert!((full - of_reply(252, 252 * 900, false)).abs() < 1.0);
-        let scattered = size.of(&Ask::Scattered(vec![1, 5, 9]));
-        assert!(scattered < full && scattered > size.of(&Ask::Full { start, count: 2 }));
-        let truncated = size.of(&Ask::Truncated {
+        let scattered = size.of(&HeaderRequest::Scattered(vec![1, 5, 9]));
+        assert!(scattered < full && scattered > size.of(&HeaderRequest::Full { start, count: 2 }));
+        let truncated = size.of(&HeaderRequest::Truncated {
             start,
             count: 2016,
             under,

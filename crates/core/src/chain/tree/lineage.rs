@@ -2,7 +2,7 @@
 
 use bitcoin::BlockHash;
 
-use super::skeleton::{Bone, Skeleton};
+use super::skeleton::{HeaderEntry, UnverifiedChain};
 use super::{HeaderError, HeaderTree};
 use crate::chain::params::MEDIAN_TIME_SPAN;
 use crate::chain::{Height, PureHeader};
@@ -16,7 +16,7 @@ const _: () = assert!(MEDIAN_DEPTH as usize + 1 == MEDIAN_TIME_SPAN);
 pub(super) struct Lineage<'t> {
     tree: &'t HeaderTree,
     /// The nearest ancestors where they are not in the tree yet, the parent last.
-    above: &'t [Bone],
+    above: &'t [HeaderEntry],
     /// The nearest ancestor in the tree.
     known: BlockHash,
     known_height: Height,
@@ -36,10 +36,10 @@ impl<'t> Lineage<'t> {
     }
 
     /// Makes the lineage of the next header of a skeleton.
-    pub(super) fn on_top(tree: &'t HeaderTree, skeleton: &'t Skeleton) -> Self {
+    pub(super) fn on_top(tree: &'t HeaderTree, skeleton: &'t UnverifiedChain) -> Self {
         Self {
             tree,
-            above: skeleton.bones(),
+            above: skeleton.entries(),
             known: skeleton.base(),
             known_height: skeleton.base_height(),
             parent_height: skeleton.top_height(),
@@ -59,8 +59,8 @@ impl<'t> Lineage<'t> {
     /// Returns the ancestor at a height.
     pub(super) fn at(&self, height: Height) -> Result<&'t PureHeader, HeaderError> {
         if let Some(index) = height.checked_sub(self.known_height).and_then(|up| up.checked_sub(1)) {
-            let bone = usize::try_from(index).ok().and_then(|index| self.above.get(index));
-            return bone.map(Bone::header).ok_or(missing(height));
+            let entry = usize::try_from(index).ok().and_then(|index| self.above.get(index));
+            return entry.map(HeaderEntry::header).ok_or(missing(height));
         }
         let mut walk = self.walk();
         walk.above = &[];
@@ -108,7 +108,7 @@ impl<'t> Lineage<'t> {
 #[derive(Debug)]
 pub(super) struct Walk<'t> {
     tree: &'t HeaderTree,
-    above: &'t [Bone],
+    above: &'t [HeaderEntry],
     branch: Option<BlockHash>,
     next_height: Option<Height>,
 }
@@ -128,10 +128,10 @@ impl<'t> Iterator for Walk<'t> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let height = self.next_height?;
-        if let Some((bone, below)) = self.above.split_last() {
+        if let Some((entry, below)) = self.above.split_last() {
             self.above = below;
             self.next_height = height.checked_sub(1);
-            return Some(Ok(bone.header()));
+            return Some(Ok(entry.header()));
         }
         if let Some(hash) = self.branch {
             return self.step_branch(hash).map(Ok);

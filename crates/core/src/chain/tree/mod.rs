@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What lies at or below the anchor is known to be right by its hash alone and never changes; what lies above is
-//! checked by every rule, or taken as part of a [`Skeleton`] of which a sample was. A header costs about 144 bytes, and
+//! checked by every rule, or taken as part of a [`UnverifiedChain`] of which a sample was. A header costs about 144 bytes, and
 //! its hash in an index about 60.
 
 mod error;
@@ -23,8 +23,8 @@ use std::collections::BTreeMap;
 use bitcoin::BlockHash;
 use bitcoin::pow::Work;
 
-pub use error::{Blame, HeaderError};
-pub use skeleton::Skeleton;
+pub use error::{AtFault, HeaderError};
+pub use skeleton::UnverifiedChain;
 
 use self::lineage::Lineage;
 use super::params::{RETARGET_INTERVAL, Retargeting};
@@ -97,7 +97,7 @@ pub struct HeaderTree {
     heights: BTreeMap<BlockHash, Known>,
     /// How many of them are not proved.
     unproved: usize,
-    skeleton: Option<Skeleton>,
+    skeleton: Option<UnverifiedChain>,
 }
 
 impl HeaderTree {

@@ -10,14 +10,14 @@ use crate::chain::sync::ClaimedTip;
 use crate::chain::{Anchor, FullHeader, Height, Network, PureHeader};
 
 /// The time of the genesis block, in seconds; each further block is [`SPACING`] later.
-pub(super) const GENESIS_TIME: u32 = 1_296_688_602;
+pub(in crate::chain::sync) const GENESIS_TIME: u32 = 1_296_688_602;
 
 /// Seconds between two blocks.
-pub(super) const SPACING: u32 = 600;
+pub(in crate::chain::sync) const SPACING: u32 = 600;
 
 /// Full headers from the genesis block on.
 #[derive(Clone)]
-pub(super) struct Chain(Arc<Vec<Vec<u8>>>);
+pub(in crate::chain::sync) struct Chain(Arc<Vec<Vec<u8>>>);
 
 impl fmt::Debug for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,13 +28,13 @@ impl fmt::Debug for Chain {
 
 impl Chain {
     /// Mines so many blocks on top of the genesis block.
-    pub(super) fn mined(count: Height) -> Self {
+    pub(in crate::chain::sync) fn mined(count: Height) -> Self {
         let genesis = Network::Regtest.params().genesis.as_bytes().to_vec();
         Self(Arc::new(vec![genesis])).grown(count, 0)
     }
 
     /// Mines so many more blocks; another salt gives other blocks. Every fifth has AuxPoW.
-    pub(super) fn grown(&self, count: Height, salt: u8) -> Self {
+    pub(in crate::chain::sync) fn grown(&self, count: Height, salt: u8) -> Self {
         let mut headers = self.0.to_vec();
         for _ in 0..count {
             let height = Height::try_from(headers.len()).unwrap();
@@ -51,7 +51,12 @@ impl Chain {
     }
 
     /// Adds so many blocks with AuxPoW; those of which the test holds, counted from 0, without the work that they claim.
-    pub(super) fn merge_mined(&self, count: Height, salt: u8, is_forged: impl Fn(Height) -> bool) -> Self {
+    pub(in crate::chain::sync) fn merge_mined(
+        &self,
+        count: Height,
+        salt: u8,
+        is_forged: impl Fn(Height) -> bool,
+    ) -> Self {
         let mut headers = self.0.to_vec();
         for at in 0..count {
             let height = Height::try_from(headers.len()).unwrap();
@@ -66,17 +71,17 @@ impl Chain {
     }
 
     /// Keeps the blocks up to a height, and mines so many others on top of it.
-    pub(super) fn forked(&self, height: Height, count: Height, salt: u8) -> Self {
+    pub(in crate::chain::sync) fn forked(&self, height: Height, count: Height, salt: u8) -> Self {
         self.cut(height).grown(count, salt)
     }
 
     /// Keeps the blocks up to a height.
-    pub(super) fn cut(&self, height: Height) -> Self {
+    pub(in crate::chain::sync) fn cut(&self, height: Height) -> Self {
         Self(Arc::new(self.0.iter().take(height as usize + 1).cloned().collect()))
     }
 
     /// Adds so many blocks without work.
-    pub(super) fn idled(&self, count: Height) -> Self {
+    pub(in crate::chain::sync) fn idled(&self, count: Height) -> Self {
         let mut headers = self.0.to_vec();
         for _ in 0..count {
             let time = GENESIS_TIME + u32::try_from(headers.len()).unwrap() * SPACING;
@@ -88,7 +93,7 @@ impl Chain {
     }
 
     /// Adds a block that claims to be so many seconds later than it should.
-    pub(super) fn ahead(&self, seconds: u32) -> Self {
+    pub(in crate::chain::sync) fn ahead(&self, seconds: u32) -> Self {
         let mut headers = self.0.to_vec();
         let time = GENESIS_TIME + u32::try_from(headers.len()).unwrap() * SPACING + seconds;
         let prev = hash_of(headers.last().unwrap());
@@ -98,18 +103,18 @@ impl Chain {
     }
 
     /// Changes the bytes that are served for a height.
-    pub(super) fn bent(&self, height: Height, bend: impl FnOnce(&mut Vec<u8>)) -> Self {
+    pub(in crate::chain::sync) fn bent(&self, height: Height, bend: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut headers = self.0.to_vec();
         bend(&mut headers[height as usize]);
         Self(Arc::new(headers))
     }
 
-    pub(super) fn height(&self) -> Height {
+    pub(in crate::chain::sync) fn height(&self) -> Height {
         Height::try_from(self.0.len() - 1).unwrap()
     }
 
     /// Returns the tip as an honest server tells it.
-    pub(super) fn tip(&self) -> ClaimedTip {
+    pub(in crate::chain::sync) fn tip(&self) -> ClaimedTip {
         let hash = bitcoin::BlockHash::from_byte_array(hash_of(self.0.last().unwrap()));
         ClaimedTip {
             height: self.height(),
@@ -117,12 +122,12 @@ impl Chain {
         }
     }
 
-    pub(super) fn tip_time(&self) -> u64 {
+    pub(in crate::chain::sync) fn tip_time(&self) -> u64 {
         let (full, _) = FullHeader::decode(self.0.last().unwrap()).unwrap();
         u64::from(full.pure.time())
     }
 
-    pub(super) fn anchor(&self, height: Height) -> Anchor {
+    pub(in crate::chain::sync) fn anchor(&self, height: Height) -> Anchor {
         Anchor {
             height,
             hash: self.cut(height).tip().hash,
@@ -131,7 +136,7 @@ impl Chain {
     }
 
     /// Returns the full headers of these heights, as far as there are any.
-    pub(super) fn full(&self, start: Height, count: Height) -> impl Iterator<Item = &[u8]> {
+    pub(in crate::chain::sync) fn full(&self, start: Height, count: Height) -> impl Iterator<Item = &[u8]> {
         self.0
             .iter()
             .skip(start as usize)
@@ -139,7 +144,7 @@ impl Chain {
             .map(Vec::as_slice)
     }
 
-    pub(super) fn pure(&self, height: Height) -> PureHeader {
+    pub(in crate::chain::sync) fn pure(&self, height: Height) -> PureHeader {
         PureHeader::decode(&self.0[height as usize][..80]).unwrap()
     }
 }

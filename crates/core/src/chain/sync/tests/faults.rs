@@ -2,7 +2,7 @@
 
 use super::chains::Chain;
 use super::world::{Habit, Script, World};
-use crate::chain::sync::{Effect, Fault, ServerState};
+use crate::chain::sync::{CloseReason, HeaderSyncEffect, ServerFault, ServerState};
 use crate::chain::tree::HeaderError;
 
 const HEIGHT: u32 = 60;
@@ -12,18 +12,18 @@ fn liar(script: &Script, anchor: u32) -> [ServerState; 2] {
     let chain = Chain::mined(HEIGHT);
     let mut alone = World::new(chain.anchor(anchor), vec![script.clone()]);
     alone.run();
-    assert_eq!(*alone.verdict(), Effect::Exhausted, "{script:?}");
+    assert_eq!(*alone.verdict(), HeaderSyncEffect::Exhausted, "{script:?}");
 
     let honest = Script::honest(&chain).latency(300);
     let mut beside = World::new(chain.anchor(anchor), vec![script.clone(), honest]);
     beside.run();
-    assert_eq!(*beside.verdict(), Effect::Synced, "{script:?}");
+    assert_eq!(*beside.verdict(), HeaderSyncEffect::Synced, "{script:?}");
     assert_eq!(beside.tree.tip().hash, chain.tip().hash, "{script:?}");
     assert_eq!(beside.state(1), ServerState::Connected, "{script:?}");
     [alone.state(0), beside.state(0)]
 }
 
-fn fault_of(script: &Script, anchor: u32) -> Fault {
+fn fault_of(script: &Script, anchor: u32) -> ServerFault {
     match liar(script, anchor) {
         [ServerState::Faulty(fault), _] => fault,
         [state, _] => panic!("{state:?}"),
@@ -34,11 +34,14 @@ fn fault_of(script: &Script, anchor: u32) -> Fault {
 fn wrong_bytes_are_told_apart() {
     let chain = Chain::mined(HEIGHT);
     let fault = |habit: Habit| fault_of(&Script::new(&chain, habit), 0);
-    assert!(matches!(fault(Habit::Short), Fault::Count { expected: 8, got: 7 }));
-    assert_eq!(fault(Habit::Extra), Fault::ExtraBytes { extra: 1 });
+    assert!(matches!(
+        fault(Habit::Short),
+        ServerFault::Count { expected: 8, got: 7 }
+    ));
+    assert_eq!(fault(Habit::Extra), ServerFault::ExtraBytes { extra: 1 });
     assert!(matches!(
         fault(Habit::Repeats),
-        Fault::BrokenLink { .. } | Fault::Header { .. }
+        ServerFault::BrokenLink { .. } | ServerFault::Header { .. }
     ));
 }
 
@@ -46,15 +49,15 @@ fn wrong_bytes_are_told_apart() {
 fn wrong_bytes_below_the_anchor_are_told_apart() {
     let chain = Chain::mined(HEIGHT);
     let fault = |habit: Habit| fault_of(&Script::new(&chain, habit), 50);
-    assert!(matches!(fault(Habit::Short), Fault::Count { .. }));
+    assert!(matches!(fault(Habit::Short), ServerFault::Count { .. }));
     assert!(matches!(
         fault(Habit::Extra),
-        Fault::Decode { .. } | Fault::ExtraBytes { .. }
+        ServerFault::Decode { .. } | ServerFault::ExtraBytes { .. }
     ));
-    assert!(matches!(fault(Habit::Repeats), Fault::BrokenLink { .. }));
+    assert!(matches!(fault(Habit::Repeats), ServerFault::BrokenLink { .. }));
     assert!(matches!(
         fault(Habit::Garbage),
-        Fault::BrokenLink { .. } | Fault::Decode { .. }
+        ServerFault::BrokenLink { .. } | ServerFault::Decode { .. }
     ));
 }
 
@@ -67,12 +70,12 @@ fn a_liar_in_the_middle_of_a_chunk_stalls_nobody() {
     });
     let script = Script::honest(&bent).latency(20);
     let fault = fault_of(&script, 0);
-    assert!(matches!(fault, Fault::Header { height: 20, .. }), "{fault:?}");
+    assert!(matches!(fault, ServerFault::Header { height: 20, .. }), "{fault:?}");
 
     let native = chain.bent(22, |header| header[40] ^= 1);
     let fault = fault_of(&Script::honest(&native).latency(20), 0);
     assert!(
-        matches!(fault, Fault::BrokenLink { .. } | Fault::Header { .. }),
+        matches!(fault, ServerFault::BrokenLink { .. } | ServerFault::Header { .. }),
         "{fault:?}"
     );
 }
@@ -81,7 +84,7 @@ fn a_liar_in_the_middle_of_a_chunk_stalls_nobody() {
 fn blocks_without_work_count_for_nothing() {
     let chain = Chain::mined(HEIGHT);
     let fault = fault_of(&Script::honest(&chain.cut(30).idled(500)), 0);
-    let Fault::Header { height: 31, error } = fault else {
+    let ServerFault::Header { height: 31, error } = fault else {
         panic!("{fault:?}");
     };
     assert!(matches!(error, HeaderError::InsufficientWork { .. }));
@@ -93,15 +96,15 @@ fn servers_without_the_anchor_are_left() {
     let other = chain.forked(20, 100, 5);
     assert_eq!(
         fault_of(&Script::honest(&other), 50),
-        Fault::ConflictsWithAnchor { anchor: 50 }
+        ServerFault::ConflictsWithAnchor { anchor: 50 }
     );
     let other = chain.forked(20, 30, 5);
     assert_eq!(
         fault_of(&Script::honest(&other), 50),
-        Fault::ConflictsWithAnchor { anchor: 50 }
+        ServerFault::ConflictsWithAnchor { anchor: 50 }
     );
     let below = chain.cut(49);
-    let expected = Fault::BelowAnchor {
+    let expected = ServerFault::BelowAnchor {
         claimed: 49,
         anchor: 50,
     };
@@ -123,7 +126,7 @@ fn a_server_without_the_anchor_is_left_when_the_tree_is_filled_already() {
         world.run();
         assert_eq!(
             world.state(0),
-            ServerState::Faulty(Fault::ConflictsWithAnchor { anchor: 50 })
+            ServerState::Faulty(ServerFault::ConflictsWithAnchor { anchor: 50 })
         );
     }
 }
@@ -153,12 +156,17 @@ fn a_block_from_the_future_is_taken_later() {
     let mut world = World::new(chain.anchor(0), vec![Script::honest(&ahead)]);
     world.wall = chain.tip_time();
     world.run();
-    assert_eq!(*world.verdict(), Effect::Exhausted);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Exhausted);
     assert_eq!(world.tree.tip().hash, chain.tip().hash);
     let ServerState::Closed(reason) = world.state(0) else {
         panic!("{:?}", world.state(0));
     };
-    assert!(reason.contains("ahead of our clock at height 61"), "{reason}");
+    assert!(
+        matches!(reason, CloseReason::AheadOfClock { height: 61, .. }),
+        "{reason}"
+    );
+    let text = reason.to_string();
+    assert!(text.contains("ahead of our clock at height 61"), "{text}");
 
     let mut world = World::with(world.tree.clone(), vec![Script::honest(&ahead)], super::world::LIMITS);
     world.wall = chain.tip_time() + 2 * 3600;
@@ -173,7 +181,7 @@ fn a_known_block_at_another_height_is_no_tip() {
     let mut world = World::new(chain.anchor(0), vec![Script::honest(&chain), liar]);
     world.run();
     world.settle(60_000);
-    let fault = Fault::ClaimedHeight {
+    let fault = ServerFault::ClaimedHeight {
         claimed: HEIGHT + 5,
         height: HEIGHT,
     };

@@ -2,11 +2,11 @@
 
 use super::chains::Chain;
 use super::world::{Habit, LIMITS, Script, World};
-use crate::chain::sync::{Effect, ServerState};
+use crate::chain::sync::{HeaderSyncEffect, ServerState};
 use crate::chain::{HeaderTree, Network};
 
 fn settled(servers: Vec<Script>) -> World {
-    let limits = super::super::Limits {
+    let limits = super::super::HeaderSyncLimits {
         connections: servers.len(),
         ..LIMITS
     };
@@ -74,7 +74,7 @@ fn equal_work_keeps_what_was_seen_first_and_ends_all_the_same() {
     world.run();
     let mut world = World::with(world.tree.clone(), vec![Script::honest(&other); 5], LIMITS);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, one.tip().hash);
 }
 
@@ -123,7 +123,7 @@ fn a_reorganisation_after_the_sync_is_followed() {
 }
 
 #[test]
-fn a_server_that_unwinds_in_the_middle_of_a_sync_is_not_blamed() {
+fn a_server_that_unwinds_in_the_middle_of_a_sync_is_not_reported() {
     let old = Chain::mined(80);
     let new = old.forked(70, 15, 3);
     // From well before the first answer to well after the last one.
@@ -140,7 +140,7 @@ fn a_server_that_unwinds_in_the_middle_of_a_sync_is_not_blamed() {
 }
 
 #[test]
-fn a_server_that_changes_its_branch_while_it_is_traced_is_not_blamed() {
+fn a_server_that_changes_its_branch_while_it_is_traced_is_not_reported() {
     let ours = Chain::mined(60);
     let first = ours.forked(10, 60, 3);
     let second = ours.forked(20, 70, 4);

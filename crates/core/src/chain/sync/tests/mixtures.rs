@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::chains::Chain;
 use super::world::{Habit, LIMITS, Script, World};
 use crate::chain::sampling::Assurance;
-use crate::chain::sync::{Effect, Limits, ServerState, Verification};
+use crate::chain::sync::{HeaderSyncEffect, HeaderSyncLimits, ServerState, Verification};
 use crate::chain::{HeaderTree, Network};
 
 const TIP: u32 = 90;
@@ -68,12 +68,12 @@ fn habit() -> impl Strategy<Value = Habit> {
         Just(Habit::Misplaces),
         Just(Habit::NeverProves),
         Just(Habit::RefusesProofs),
-        (1_u32..9).prop_map(Habit::Overdrawn),
+        (1_u32..9).prop_map(Habit::RateLimited),
     ]
 }
 
 /// Ways to verify, and budgets that last for all or for a few requests only.
-fn limits() -> impl Strategy<Value = Limits> {
+fn limits() -> impl Strategy<Value = HeaderSyncLimits> {
     let sampled = |bits| Verification::Sampled(Assurance::new(bits, 0.5, 4).unwrap());
     let verification = prop_oneof![
         2 => Just(Verification::Full),
@@ -81,7 +81,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         1 => Just(sampled(40)),
     ];
     let budget = prop_oneof![2 => Just(1_000_000.0), 1 => Just(90.0)];
-    (verification, budget).prop_map(|(verification, budget)| Limits {
+    (verification, budget).prop_map(|(verification, budget)| HeaderSyncLimits {
         verification,
         budget,
         ..LIMITS
@@ -134,10 +134,10 @@ fn mixture(
         .prop_shuffle()
 }
 
-fn world(anchor: u32, servers: &[(Script, bool)], connections: usize, limits: Limits) -> World {
+fn world(anchor: u32, servers: &[(Script, bool)], connections: usize, limits: HeaderSyncLimits) -> World {
     let tree = HeaderTree::new(Network::Regtest.params(), CHAINS.best.anchor(anchor));
     let servers = servers.iter().map(|(script, _)| script.clone()).collect();
-    let mut world = World::with(tree, servers, Limits { connections, ..limits });
+    let mut world = World::with(tree, servers, HeaderSyncLimits { connections, ..limits });
     world.wall = CHAINS.best.tip_time() + 60;
     world
 }
@@ -171,7 +171,7 @@ proptest! {
     ) {
         let mut world = world(anchor, &servers, 3, limits);
         world.run();
-        prop_assert_eq!(world.verdict(), &Effect::Synced);
+        prop_assert_eq!(world.verdict(), &HeaderSyncEffect::Synced);
         // A server may have been in the middle of a reorganisation.
         world.settle(40_000);
         prop_assert!(best_of(&servers, &world), "{:?}", world.tree.tip());
@@ -186,7 +186,7 @@ proptest! {
     ) {
         let mut world = world(anchor, &servers, servers.len(), limits);
         world.run();
-        prop_assert_eq!(world.verdict(), &Effect::Synced);
+        prop_assert_eq!(world.verdict(), &HeaderSyncEffect::Synced);
         world.settle(1_800_000);
         check_honest(&world, &servers);
         prop_assert!(best_of(&servers, &world), "{:?}", world.tree.tip());

@@ -1,9 +1,9 @@
 //! Header sync against scripted servers, in virtual time: no sockets, no clock.
 
-mod chains;
+pub(super) mod chains;
 mod faults;
 mod forks;
 mod mixtures;
 mod order;
 mod skeletons;
-mod world;
+pub(super) mod world;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::chains::{Chain, SPACING};
 use super::world::{Habit, LIMITS, Script, World};
 use crate::chain::params::MAX_TIP_AGE;
-use crate::chain::sync::{Ask, Effect, Fault, Limits, ServerState};
+use crate::chain::sync::{
+    CloseReason, HeaderRequest, HeaderSyncEffect, HeaderSyncLimits, LinkError, LinkErrorKind, ServerFault, ServerState,
+};
 use crate::chain::{HeaderTree, Network, Params};
 
 /// Regtest, but with tips that age.
@@ -24,7 +26,7 @@ fn one_honest_server_is_enough() {
     let chain = Chain::mined(50);
     let mut world = genesis_world(vec![Script::honest(&chain)]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, chain.tip().hash);
     assert_eq!(world.reports()[0].headers, 50);
     assert_eq!((world.progress().done, world.progress().total), (51, 51));
@@ -35,7 +37,7 @@ fn three_honest_servers_share_the_work() {
     let chain = Chain::mined(100);
     let mut world = genesis_world(vec![Script::honest(&chain); 3]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, chain.tip().hash);
     let reports = world.reports();
     assert!(reports.iter().all(|report| report.headers >= 16), "{reports:?}");
@@ -52,7 +54,7 @@ fn a_slow_servers_chunk_is_stolen() {
         Script::honest(&chain),
     ]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert!(world.now < 20_000, "{}", world.now);
 
     let mut world = genesis_world(vec![Script::new(&chain, Habit::Silent), Script::honest(&chain)]);
@@ -67,7 +69,7 @@ fn two_silent_servers_keep_nothing_from_a_third() {
     let silent = Script::new(&chain, Habit::Silent);
     let mut world = genesis_world(vec![silent.clone(), silent, Script::honest(&chain).latency(200)]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, chain.tip().hash);
     assert!(world.now < 60_000, "{}", world.now);
 }
@@ -77,20 +79,20 @@ fn a_busy_server_is_dialed_again() {
     let chain = Chain::mined(40);
     let mut world = genesis_world(vec![Script::new(&chain, Habit::Closes(3))]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, chain.tip().hash);
 
     let mut world = genesis_world(vec![Script::new(&chain, Habit::Busy(1))]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.dials.len(), 1);
 
     let mut world = genesis_world(vec![Script::new(&chain, Habit::Busy(9))]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Exhausted);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Exhausted);
     assert_eq!(world.dials.len(), 3);
-    let reason = "too busy".to_owned();
-    assert_eq!(world.state(0), ServerState::Closed(reason));
+    let reason = LinkError::new(LinkErrorKind::Transient, "too busy");
+    assert_eq!(world.state(0), ServerState::Closed(CloseReason::Link(reason)));
 }
 
 #[test]
@@ -98,9 +100,9 @@ fn nobody_reachable_is_told_after_the_last_dial() {
     let chain = Chain::mined(5);
     let mut world = genesis_world(vec![Script::new(&chain, Habit::Unreachable); 4]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Exhausted);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Exhausted);
     assert_eq!(world.dials.len(), 12);
-    assert!(genesis_world(Vec::new()).run().verdict() == &Effect::Exhausted);
+    assert!(genesis_world(Vec::new()).run().verdict() == &HeaderSyncEffect::Exhausted);
 }
 
 #[test]
@@ -134,7 +136,7 @@ fn headers_below_the_anchor_are_filled_in() {
     let chain = Chain::mined(120);
     let mut world = World::new(chain.anchor(80), vec![Script::honest(&chain); 2]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.lowest(), Some(50));
     assert_eq!(world.tree.header_at(50), Some(chain.pure(50)));
     assert_eq!(world.tree.tip().hash, chain.tip().hash);
@@ -145,11 +147,11 @@ fn a_server_that_cuts_wrongly_is_asked_for_full_headers_in_smaller_chunks() {
     let chain = Chain::mined(120);
     let mut world = World::new(chain.anchor(80), vec![Script::new(&chain, Habit::CutsWrongly)]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.lowest(), Some(50));
     let mut counts = world.asked.iter().filter_map(|(_, ask)| match ask {
-        Ask::Full { count, .. } => Some(*count),
-        Ask::Truncated { .. } | Ask::Scattered(_) => None,
+        HeaderRequest::Full { count, .. } => Some(*count),
+        HeaderRequest::Truncated { .. } | HeaderRequest::Scattered(_) => None,
     });
     assert!(counts.all(|count| count <= LIMITS.full_chunk));
 }
@@ -165,7 +167,8 @@ fn a_half_filled_tree_is_filled_further() {
     world.run();
     assert_eq!(world.tree.lowest(), Some(50));
     assert_eq!(world.tree.tip().hash, chain.tip().hash);
-    let below = |ask: &Ask| matches!(ask, Ask::Truncated { start, count, .. } if start + count > 75);
+    let below =
+        |ask: &HeaderRequest| matches!(ask, HeaderRequest::Truncated { start, count, .. } if start + count > 75);
     assert!(!world.asked.iter().any(|(_, ask)| below(ask)));
 }
 
@@ -179,7 +182,7 @@ fn servers_that_all_lag_behind_us_end_a_sync_too() {
     let lagging = Script::honest(&chain.cut(29));
     let mut world = World::with(tree, vec![lagging; 5], LIMITS);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().height, 30);
     assert!(world.now < 30_000);
 }
@@ -193,10 +196,9 @@ fn stale_servers_make_room_for_fresh_ones() {
     let mut world = World::on(&AGEING, fresh.anchor(0), servers);
     world.wall = fresh.tip_time() + 60;
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, fresh.tip().hash);
-    let left =
-        |index: usize| matches!(world.state(index), ServerState::Faulty(Fault::StaleTip { age }) if age > MAX_TIP_AGE);
+    let left = |index: usize| matches!(world.state(index), ServerState::Faulty(ServerFault::StaleTip { age }) if age > MAX_TIP_AGE);
     assert_eq!((0..5).filter(|index| left(*index)).count(), 3);
 }
 
@@ -214,7 +216,7 @@ fn where_all_tips_are_stale_the_best_is_taken_whoever_cannot_be_reached() {
         let mut world = World::on(&AGEING, chain.anchor(0), servers);
         world.wall = chain.tip_time() + MAX_TIP_AGE + 1;
         world.run();
-        assert_eq!(*world.verdict(), Effect::Synced);
+        assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
         assert_eq!(world.tree.tip().hash, chain.tip().hash);
     }
 }
@@ -233,7 +235,7 @@ fn a_tip_just_young_enough_is_taken() {
 fn a_chunk_too_long_for_those_who_are_left_is_cut() {
     let long = Chain::mined(104);
     let short = long.cut(100);
-    let limits = Limits {
+    let limits = HeaderSyncLimits {
         full_chunk: 50,
         steal_after: Duration::from_secs(6),
         ..LIMITS
@@ -243,7 +245,7 @@ fn a_chunk_too_long_for_those_who_are_left_is_cut() {
     let late = Script::honest(&short).latency(1_000);
     let mut world = World::with(tree, vec![silent, late], limits);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, short.tip().hash);
     assert!(world.now < 45_000, "{}", world.now);
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::chains::Chain;
 use super::world::{Habit, LIMITS, Script, World};
 use crate::chain::sampling::Assurance;
-use crate::chain::sync::{Ask, Effect, Fault, Limits, ServerState, Verification};
-use crate::chain::tree::Skeleton;
+use crate::chain::sync::{HeaderRequest, HeaderSyncEffect, HeaderSyncLimits, ServerFault, ServerState, Verification};
+use crate::chain::tree::UnverifiedChain;
 use crate::chain::{HeaderError, HeaderTree, Height, Network};
 
 const TIP: Height = 200;
@@ -15,14 +15,14 @@ const TIP: Height = 200;
 /// Merge-mined headers only, each honest.
 static CHAIN: LazyLock<Chain> = LazyLock::new(|| Chain::mined(0).merge_mined(TIP, 0, |_| false));
 
-fn sampled(bits: u16) -> Limits {
-    Limits {
+fn sampled(bits: u16) -> HeaderSyncLimits {
+    HeaderSyncLimits {
         verification: Verification::Sampled(Assurance::new(bits, 0.5, 8).unwrap()),
         ..LIMITS
     }
 }
 
-fn world_with(servers: Vec<Script>, limits: Limits) -> World {
+fn world_with(servers: Vec<Script>, limits: HeaderSyncLimits) -> World {
     let tree = HeaderTree::new(Network::Regtest.params(), CHAIN.anchor(0));
     let mut world = World::with(tree, servers, limits);
     // Forgers' chains are longer than the honest one, and not ahead of the clock.
@@ -36,15 +36,15 @@ fn world(servers: Vec<Script>) -> World {
 
 /// How many full headers were asked for, and how many truncated ones.
 fn asked(world: &World) -> (usize, usize) {
-    let count = |of: fn(&Ask) -> usize| world.asked.iter().map(|(_, ask)| of(ask)).sum();
+    let count = |of: fn(&HeaderRequest) -> usize| world.asked.iter().map(|(_, ask)| of(ask)).sum();
     let full = count(|ask| match ask {
-        Ask::Full { count, .. } => *count as usize,
-        Ask::Truncated { .. } => 0,
-        Ask::Scattered(heights) => heights.len(),
+        HeaderRequest::Full { count, .. } => *count as usize,
+        HeaderRequest::Truncated { .. } => 0,
+        HeaderRequest::Scattered(heights) => heights.len(),
     });
     let truncated = count(|ask| match ask {
-        Ask::Truncated { count, .. } => *count as usize,
-        Ask::Full { .. } | Ask::Scattered(_) => 0,
+        HeaderRequest::Truncated { count, .. } => *count as usize,
+        HeaderRequest::Full { .. } | HeaderRequest::Scattered(_) => 0,
     });
     (full, truncated)
 }
@@ -53,7 +53,7 @@ fn asked(world: &World) -> (usize, usize) {
 fn one_honest_server_gives_all_headers_truncated_and_some_in_full() {
     let mut world = world(vec![Script::honest(&CHAIN)]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
     let (full, truncated) = asked(&world);
     assert_eq!(truncated, TIP as usize);
@@ -69,25 +69,25 @@ fn one_honest_server_gives_all_headers_truncated_and_some_in_full() {
 fn servers_share_the_skeleton_and_the_sample() {
     let mut world = world(vec![Script::honest(&CHAIN); 3]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
     assert_eq!(asked(&world).1, TIP as usize, "nothing is fetched twice");
     for server in 0..3 {
-        let of = |wanted: fn(&Ask) -> bool| world.asked.iter().any(|(by, ask)| *by == server && wanted(ask));
-        assert!(of(|ask| matches!(ask, Ask::Truncated { .. })), "{server}");
-        assert!(of(|ask| !matches!(ask, Ask::Truncated { .. })), "{server}");
+        let of = |wanted: fn(&HeaderRequest) -> bool| world.asked.iter().any(|(by, ask)| *by == server && wanted(ask));
+        assert!(of(|ask| matches!(ask, HeaderRequest::Truncated { .. })), "{server}");
+        assert!(of(|ask| !matches!(ask, HeaderRequest::Truncated { .. })), "{server}");
     }
 }
 
 #[test]
 fn one_server_is_met_over_several_connections_while_there_is_much_to_fetch() {
-    let limits = Limits {
+    let limits = HeaderSyncLimits {
         connections: 4,
         ..sampled(16)
     };
     let mut world = world_with(vec![Script::honest(&CHAIN).latency(300)], limits);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
     assert!((3..=4).contains(&world.dials.len()), "{:?}", world.dials);
     world.settle(5_000);
@@ -96,7 +96,7 @@ fn one_server_is_met_over_several_connections_while_there_is_much_to_fetch() {
 
 #[test]
 fn few_missing_headers_come_full() {
-    let limits = Limits {
+    let limits = HeaderSyncLimits {
         skeleton_from: TIP + 1,
         ..sampled(16)
     };
@@ -119,7 +119,7 @@ fn new_blocks_are_proved_in_full() {
 }
 
 #[test]
-fn the_rest_is_proved_at_leisure() {
+fn the_rest_is_proved_in_the_background() {
     let mut world = world(vec![Script::honest(&CHAIN), Script::honest(&CHAIN).latency(40)]);
     world.run();
     let before = world.tree.unproved();
@@ -136,7 +136,7 @@ fn the_rest_is_proved_at_leisure() {
 }
 
 #[test]
-fn what_proves_nothing_at_leisure_is_left() {
+fn what_proves_nothing_in_the_background_is_left() {
     let mut world = world(vec![Script::honest(&CHAIN)]);
     world.run();
     let tree = world.tree.clone();
@@ -156,7 +156,8 @@ fn a_server_that_cuts_wrongly_serves_proofs_or_alone_all_headers_in_full() {
     world.run();
     assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
     assert!(world.tree.unproved() > 50);
-    let proves = |(server, ask): &(usize, Ask)| *server == 0 && !matches!(ask, Ask::Truncated { .. });
+    let proves =
+        |(server, ask): &(usize, HeaderRequest)| *server == 0 && !matches!(ask, HeaderRequest::Truncated { .. });
     assert!(world.asked.iter().any(proves));
 
     let mut world = self::world(vec![wrongly]);
@@ -169,7 +170,7 @@ fn a_server_that_cuts_wrongly_serves_proofs_or_alone_all_headers_in_full() {
 fn forger(script: &Script, bits: u16) {
     let mut alone = world_with(vec![script.clone()], sampled(bits));
     alone.run();
-    assert_eq!(*alone.verdict(), Effect::Exhausted, "{script:?}");
+    assert_eq!(*alone.verdict(), HeaderSyncEffect::Exhausted, "{script:?}");
     assert!(alone.tree.tip().height <= 150, "{script:?}");
     for latency in [10, 100, 900] {
         for honest_first in [false, true] {
@@ -179,7 +180,7 @@ fn forger(script: &Script, bits: u16) {
             }
             let mut beside = world_with(servers, sampled(bits));
             beside.run();
-            assert_eq!(*beside.verdict(), Effect::Synced, "{script:?}");
+            assert_eq!(*beside.verdict(), HeaderSyncEffect::Synced, "{script:?}");
             assert_eq!(beside.tree.tip().hash, CHAIN.tip().hash, "{script:?} {latency}");
             let honest = beside.state(usize::from(!honest_first));
             assert_eq!(honest, ServerState::Connected, "{script:?} {latency}");
@@ -213,7 +214,7 @@ fn a_forged_tail_is_never_believed() {
     world.run();
     world.settle(600_000);
     assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
-    let ServerState::Faulty(Fault::Header { height, error }) = world.state(0) else {
+    let ServerState::Faulty(ServerFault::Header { height, error }) = world.state(0) else {
         panic!("{:?}", world.state(0))
     };
     assert_eq!(height, TIP + 30);
@@ -228,7 +229,7 @@ fn who_gives_headers_and_no_proof_keeps_nobody_up() {
             let servers = vec![Script::new(&chain, habit), Script::honest(&CHAIN).latency(latency)];
             let mut world = world(servers);
             world.run();
-            assert_eq!(*world.verdict(), Effect::Synced, "{habit:?} {latency}");
+            assert_eq!(*world.verdict(), HeaderSyncEffect::Synced, "{habit:?} {latency}");
             assert_eq!(world.tree.tip().hash, CHAIN.tip().hash, "{habit:?} {latency}");
             assert!(world.now < 300_000, "{habit:?} {latency}: {}", world.now);
         }
@@ -243,7 +244,7 @@ fn who_gives_headers_and_no_proof_keeps_nobody_up() {
         );
         let mut world = self::world(vec![Script::new(&chain, habit)]);
         world.run();
-        assert_eq!(*world.verdict(), Effect::Exhausted);
+        assert_eq!(*world.verdict(), HeaderSyncEffect::Exhausted);
         assert_eq!(world.tree.tip().height, 0);
     }
 }
@@ -291,7 +292,7 @@ fn a_long_branch_of_one_server_comes_as_a_skeleton_too() {
 }
 
 #[test]
-fn a_reorganisation_in_the_middle_is_followed_and_nobody_is_blamed() {
+fn a_reorganisation_in_the_middle_is_followed_and_nobody_is_reported() {
     let other = CHAIN.cut(TIP - 3).merge_mined(6, 2, |_| false);
     for at in (0..4_000).step_by(130) {
         let turning = Script::honest(&CHAIN).turns_to(at, &other);
@@ -316,31 +317,31 @@ fn a_reorganisation_in_the_middle_is_followed_and_nobody_is_blamed() {
 #[test]
 fn a_connection_that_cost_enough_makes_room_for_a_fresh_one() {
     // A chunk of sixteen truncated headers costs some four units, four full ones some five.
-    let limits = Limits {
+    let limits = HeaderSyncLimits {
         budget: 30.0,
         ..sampled(16)
     };
     let mut world = world_with(vec![Script::honest(&CHAIN)], limits);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
     assert!(world.dials.len() >= 4, "{}", world.dials.len());
-    let full = Limits {
+    let full = HeaderSyncLimits {
         verification: Verification::Full,
         ..limits
     };
     let mut world = world_with(vec![Script::honest(&CHAIN)], full);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
     assert!(world.dials.len() >= 6, "{}", world.dials.len());
 }
 
 #[test]
 fn a_server_that_has_had_enough_is_left_alone_for_a_while() {
-    let mut world = world(vec![Script::new(&CHAIN, Habit::Overdrawn(5))]);
+    let mut world = world(vec![Script::new(&CHAIN, Habit::RateLimited(5))]);
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
     assert!(world.now > 20_000, "{}", world.now);
     assert_eq!(world.state(0), ServerState::Connected);
@@ -352,12 +353,12 @@ fn a_half_made_skeleton_is_gone_on_with() {
         let mut world = world(vec![Script::new(&CHAIN, Habit::Closes(asked))]);
         world.settle(2_000);
         let tree = world.tree.clone();
-        let there = tree.skeleton().map_or(0, Skeleton::len);
+        let there = tree.skeleton().map_or(0, UnverifiedChain::len);
         assert!(there > 0, "{asked}");
         let mut world = World::with(tree, vec![Script::honest(&CHAIN)], sampled(16));
         world.wall = CHAIN.tip_time() + 60;
         world.run();
-        assert_eq!(*world.verdict(), Effect::Synced);
+        assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
         assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
         let (_, truncated) = self::asked(&world);
         assert_eq!(truncated, TIP as usize - there, "only what is missing is asked for");
@@ -374,7 +375,7 @@ fn a_half_made_skeleton_of_a_liar_is_dropped() {
     let mut world = World::with(tree, vec![Script::honest(&CHAIN)], sampled(16));
     world.wall = CHAIN.tip_time() + 60;
     world.run();
-    assert_eq!(*world.verdict(), Effect::Synced);
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, CHAIN.tip().hash);
     assert_eq!(world.state(0), ServerState::Connected);
     assert!(world.now < Duration::from_secs(60).as_millis().try_into().unwrap());

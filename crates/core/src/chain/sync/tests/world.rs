@@ -5,28 +5,30 @@ use std::time::Duration;
 
 use super::chains::{Chain, GENESIS_TIME, SPACING};
 use crate::chain::sync::{
-    Ask, AskId, ClaimedTip, Effect, Event, Limits, Progress, ServerIndex, ServerReport, ServerState, Sync, Verification,
+    ClaimedTip, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError,
+    LinkErrorKind, Progress, RequestId, ServerReport, ServerState, Verification,
 };
 use crate::chain::{Anchor, HeaderTree, Height, Network, Params, PureHeader};
 use crate::isolation::ConnId;
+use crate::reputation::{ServerIndex, SyncReputation};
 use crate::time::{Moment, Now, Timestamp};
 
 /// Small chunks, so that short chains have many of them.
-pub(super) const LIMITS: Limits = Limits {
+pub(in crate::chain::sync) const LIMITS: HeaderSyncLimits = HeaderSyncLimits {
     verification: Verification::Full,
     skeleton_from: 12,
     skeleton_chunk: 16,
     sample_batch: 4,
-    leisure_mean: Duration::from_secs(60),
-    leisure_batch: 3,
+    background_mean: Duration::from_secs(60),
+    background_batch: 3,
     budget: 1_000_000.0,
-    overdrawn_pause: Duration::from_secs(20),
+    rate_limit_pause: Duration::from_secs(20),
     connections: 3,
     full_chunk: 8,
     truncated_chunk: 16,
     in_flight: 2,
     window: 8,
-    ask_timeout: Duration::from_secs(45),
+    request_timeout: Duration::from_secs(45),
     steal_after: Duration::from_secs(6),
     second_server_grace: Duration::from_secs(5),
     stall_grace: Duration::from_secs(20),
@@ -67,7 +69,7 @@ pub(super) enum Habit {
     /// Claims its tip's block at another height.
     Misplaces,
     /// Answers so many questions of a connection, and then says that it has had enough.
-    Overdrawn(u32),
+    RateLimited(u32),
     /// Gives headers, but lets all wait that is to prove them.
     NeverProves,
     /// Gives headers, but refuses all that is to prove them.
@@ -75,11 +77,11 @@ pub(super) enum Habit {
 }
 
 const BUSY: &str = "too busy";
-const OVERDRAWN: &str = "excessive resource usage";
+const RATE_LIMITED: &str = "excessive resource usage";
 
 /// Says whether full headers are asked for as the end of a sample, not to be taken in turn.
-fn proves(ask: &Ask) -> bool {
-    matches!(ask, Ask::Full { count, .. } if *count != LIMITS.full_chunk)
+fn proves(request: &HeaderRequest) -> bool {
+    matches!(request, HeaderRequest::Full { count, .. } if *count != LIMITS.full_chunk)
 }
 
 /// A server.
@@ -136,21 +138,21 @@ impl Script {
         }
     }
 
-    /// Answers a question; `None`: not at all.
-    fn answer(&self, conn: ConnId, id: AskId, ask: &Ask, asked: u32) -> Option<Event> {
-        let refused = |reason: &str| {
-            Some(Event::Refused {
+    /// Answers a request; `None`: not at all.
+    fn answer(&self, conn: ConnId, id: RequestId, request: &HeaderRequest, asked: u32) -> Option<HeaderSyncEvent> {
+        let refused_as = |kind, reason: &str| {
+            Some(HeaderSyncEvent::Refused {
                 conn,
-                ask: id,
-                reason: reason.to_owned(),
-                overdrawn: reason == OVERDRAWN,
+                request: id,
+                error: LinkError::new(kind, reason),
             })
         };
-        let scattered = matches!(ask, Ask::Scattered(_));
-        let (heights, under): (Vec<Height>, _) = match ask {
-            Ask::Full { start, count } => ((*start..start + count).collect(), None),
-            Ask::Truncated { start, count, under } => ((*start..start + count).collect(), Some(*under)),
-            Ask::Scattered(heights) => (heights.clone(), None),
+        let refused = |reason: &str| refused_as(LinkErrorKind::Transient, reason);
+        let scattered = matches!(request, HeaderRequest::Scattered(_));
+        let (heights, under): (Vec<Height>, _) = match request {
+            HeaderRequest::Full { start, count } => ((*start..start + count).collect(), None),
+            HeaderRequest::Truncated { start, count, under } => ((*start..start + count).collect(), Some(*under)),
+            HeaderRequest::Scattered(heights) => (heights.clone(), None),
         };
         let last = *heights.last().unwrap();
         match self.habit {
@@ -158,10 +160,10 @@ impl Script {
             Habit::SilentAbove if under.is_none() => return None,
             Habit::Forgetful if asked.is_multiple_of(2) => return None,
             Habit::Busy(times) if asked <= times => return refused(BUSY),
-            Habit::Overdrawn(most) if asked > most => return refused(OVERDRAWN),
-            Habit::NeverProves if scattered || proves(ask) => return None,
-            Habit::RefusesProofs if scattered || proves(ask) => return refused("no such header"),
-            Habit::CutsWrongly if under.is_some() => return Some(Event::WronglyCut { conn, ask: id }),
+            Habit::RateLimited(most) if asked > most => return refused_as(LinkErrorKind::RateLimited, RATE_LIMITED),
+            Habit::NeverProves if scattered || proves(request) => return None,
+            Habit::RefusesProofs if scattered || proves(request) => return refused("no such header"),
+            Habit::CutsWrongly if under.is_some() => return Some(HeaderSyncEvent::WronglyCut { conn, request: id }),
             _ => {}
         }
         if under.is_some_and(|under| under > self.chain.height() || under < last) {
@@ -188,16 +190,20 @@ impl Script {
                 Habit::Garbage => headers.iter_mut().flatten().for_each(|byte| *byte ^= 0x5a),
                 _ => {}
             }
-            return Some(Event::Scattered { conn, ask: id, headers });
+            return Some(HeaderSyncEvent::Scattered {
+                conn,
+                request: id,
+                headers,
+            });
         }
         match self.habit {
             Habit::Extra => bytes.push(0),
             Habit::Garbage => bytes.iter_mut().for_each(|byte| *byte ^= 0x5a),
             _ => {}
         }
-        Some(Event::Headers {
+        Some(HeaderSyncEvent::Headers {
             conn,
-            ask: id,
+            request: id,
             count,
             bytes,
         })
@@ -206,8 +212,8 @@ impl Script {
 
 #[derive(Debug)]
 enum Happening {
-    Event(Event),
-    Asked(ConnId, AskId, Ask),
+    Event(HeaderSyncEvent),
+    Asked(ConnId, RequestId, HeaderRequest),
     Turn(usize, Chain),
     Dialed(usize),
 }
@@ -216,8 +222,9 @@ enum Happening {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) tree: HeaderTree,
-    machine: Sync,
-    limits: Limits,
+    machine: HeaderSync,
+    reputation: SyncReputation,
+    limits: HeaderSyncLimits,
     servers: Vec<Script>,
     /// Each open connection's server, and how many questions it had.
     open: BTreeMap<ConnId, (usize, u32)>,
@@ -229,11 +236,11 @@ pub(super) struct World {
     pub(super) wall: u64,
     sequence: u64,
     stored: BTreeMap<Height, PureHeader>,
-    /// The heights that were stored as proved at leisure, or when a skeleton was adopted.
+    /// The heights that were stored as proved in the background, or when a skeleton was adopted.
     pub(super) proofs: BTreeSet<Height>,
     /// `Synced` and `Exhausted`, each with its time.
-    pub(super) verdicts: Vec<(u64, Effect)>,
-    pub(super) asked: Vec<(usize, Ask)>,
+    pub(super) verdicts: Vec<(u64, HeaderSyncEffect)>,
+    pub(super) asked: Vec<(usize, HeaderRequest)>,
     pub(super) dials: Vec<usize>,
 }
 
@@ -246,9 +253,10 @@ impl World {
         Self::with(HeaderTree::new(params, anchor), servers, LIMITS)
     }
 
-    pub(super) fn with(tree: HeaderTree, servers: Vec<Script>, limits: Limits) -> Self {
+    pub(super) fn with(tree: HeaderTree, servers: Vec<Script>, limits: HeaderSyncLimits) -> Self {
         let mut world = Self {
-            machine: Sync::new(servers.len(), limits, [11; 32]),
+            machine: HeaderSync::new(servers.len(), limits, [11; 32]),
+            reputation: SyncReputation::new(servers.len()),
             limits,
             stored: tree.best_chain(0).collect(),
             proofs: BTreeSet::new(),
@@ -265,7 +273,7 @@ impl World {
             asked: Vec::new(),
             dials: Vec::new(),
         };
-        world.stored.extend(world.bones());
+        world.stored.extend(world.skeleton_headers());
         for index in 0..world.servers.len() {
             for (at, chain) in std::mem::take(&mut world.servers[index].turns) {
                 world.push(at, Happening::Turn(index, chain));
@@ -295,11 +303,11 @@ impl World {
 
     fn begin(&mut self) {
         if self.now == 0 {
-            self.step(Event::Tick);
+            self.step(HeaderSyncEvent::Tick);
         }
     }
 
-    pub(super) fn verdict(&self) -> &Effect {
+    pub(super) fn verdict(&self) -> &HeaderSyncEffect {
         &self.verdicts.last().unwrap().1
     }
 
@@ -327,14 +335,14 @@ impl World {
             (None, None) => return false,
             (queued, Some(wake)) if queued.is_none_or(|queued| wake < queued) => {
                 self.now = self.now.max(wake);
-                self.step(Event::Tick);
+                self.step(HeaderSyncEvent::Tick);
             }
             _ => {
                 let ((at, _), happening) = self.queue.pop_first().unwrap();
                 self.now = self.now.max(at);
                 match happening {
                     Happening::Event(event) => self.step(event),
-                    Happening::Asked(conn, id, ask) => self.serve(conn, id, &ask),
+                    Happening::Asked(conn, id, request) => self.serve(conn, id, &request),
                     Happening::Turn(index, chain) => self.turn(index, chain),
                     Happening::Dialed(index) => self.dialed(index),
                 }
@@ -349,7 +357,7 @@ impl World {
         let at = self.now + self.servers[index].latency;
         let conns: Vec<ConnId> = self.conns_of(index);
         for conn in conns {
-            self.push(at, Happening::Event(Event::TipClaimed { conn, tip }));
+            self.push(at, Happening::Event(HeaderSyncEvent::TipClaimed { conn, tip }));
         }
     }
 
@@ -358,7 +366,7 @@ impl World {
         open.map(|(conn, _)| *conn).collect()
     }
 
-    fn serve(&mut self, conn: ConnId, id: AskId, ask: &Ask) {
+    fn serve(&mut self, conn: ConnId, id: RequestId, request: &HeaderRequest) {
         let Some((index, asked)) = self.open.get_mut(&conn) else {
             return;
         };
@@ -368,35 +376,34 @@ impl World {
         let at = self.now + script.latency;
         if matches!(script.habit, Habit::Closes(after) if asked > after) {
             self.open.remove(&conn);
-            let event = Event::Closed {
+            let event = HeaderSyncEvent::Closed {
                 conn,
-                reason: "hung up".to_owned(),
-                permanent: false,
+                error: LinkError::new(LinkErrorKind::Transient, "hung up"),
             };
             return self.push(at, Happening::Event(event));
         }
-        let event = script.answer(conn, id, ask, asked);
+        let event = script.answer(conn, id, request, asked);
         let restless = (script.habit == Habit::Restless).then(|| script.tip(id.0 + 1));
         if let Some(tip) = restless {
-            self.push(at, Happening::Event(Event::TipClaimed { conn, tip }));
+            self.push(at, Happening::Event(HeaderSyncEvent::TipClaimed { conn, tip }));
         }
         if let Some(event) = event {
             self.push(at, Happening::Event(event));
         }
     }
 
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: HeaderSyncEvent) {
         let now = Now {
             wall: Timestamp(self.wall + self.now / 1000),
             steady: Moment(self.now),
         };
         match &event {
-            Event::Connected { conn, .. } => drop(self.told.insert(*conn)),
-            Event::Closed { conn, .. } => drop(self.told.remove(conn)),
+            HeaderSyncEvent::Connected { conn, .. } => drop(self.told.insert(*conn)),
+            HeaderSyncEvent::Closed { conn, .. } => drop(self.told.remove(conn)),
             _ => {}
         }
         let (before, lowest) = (self.tree.tip(), self.tree.lowest());
-        let effects = self.machine.on_event(&mut self.tree, now, event);
+        let effects = self.machine.on_event(&mut self.tree, &mut self.reputation, now, event);
         let most = 2 + self.servers.len() * (3 + 2 * self.limits.in_flight) + 2 * self.limits.window;
         assert!(effects.len() <= most, "{effects:?}");
         assert!(self.tree.tip().chainwork >= before.chainwork);
@@ -405,7 +412,7 @@ impl World {
             self.carry_out(effect, lowest);
         }
         let mut best: BTreeMap<Height, PureHeader> = self.tree.best_chain(0).collect();
-        best.extend(self.bones());
+        best.extend(self.skeleton_headers());
         assert!(
             self.stored == best,
             "the store is not the best chain and what stands on it"
@@ -418,53 +425,57 @@ impl World {
     }
 
     /// Returns the headers of a skeleton on the tip.
-    fn bones(&self) -> Vec<(Height, PureHeader)> {
+    fn skeleton_headers(&self) -> Vec<(Height, PureHeader)> {
         let skeleton = self.tree.skeleton();
         let on_tip = skeleton.filter(|skeleton| skeleton.base() == self.tree.tip().hash);
         let headers = on_tip.into_iter().flat_map(|skeleton| skeleton.headers(0));
         headers.map(|(height, header, _)| (height, header)).collect()
     }
 
-    fn carry_out(&mut self, effect: Effect, lowest: Option<Height>) {
+    fn carry_out(&mut self, effect: HeaderSyncEffect, lowest: Option<Height>) {
         match effect {
-            Effect::Dial(ServerIndex(server)) => self.dial(server),
-            Effect::Ask { conn, id, ask } => {
+            HeaderSyncEffect::Dial(ServerIndex(server)) => self.dial(server),
+            HeaderSyncEffect::Send { conn, id, request } => {
                 assert!(self.told.contains(&conn));
                 // Where the server hung up already, nobody hears it.
                 if let Some((index, _)) = self.open.get(&conn) {
-                    self.asked.push((*index, ask.clone()));
+                    self.asked.push((*index, request.clone()));
                     let at = self.now + self.servers[*index].latency;
-                    self.push(at, Happening::Asked(conn, id, ask));
+                    self.push(at, Happening::Asked(conn, id, request));
                 }
             }
-            Effect::Close(conn) => {
+            HeaderSyncEffect::Close(conn) => {
                 assert!(self.told.remove(&conn));
                 self.open.remove(&conn);
             }
-            Effect::StoreForward { from } => {
+            HeaderSyncEffect::StoreForward { from } => {
                 self.stored.extend(self.tree.best_chain(from));
-                let bones = self.bones();
-                let top = bones.last().map_or(self.tree.tip().height, |(height, _)| *height);
+                let skeleton_headers = self.skeleton_headers();
+                let top = skeleton_headers
+                    .last()
+                    .map_or(self.tree.tip().height, |(height, _)| *height);
                 self.stored
-                    .extend(bones.into_iter().filter(|(height, _)| *height >= from));
+                    .extend(skeleton_headers.into_iter().filter(|(height, _)| *height >= from));
                 self.stored.split_off(&(top + 1));
             }
-            Effect::StoreProved { heights } => {
+            HeaderSyncEffect::StoreProved { heights } => {
                 for height in heights {
                     assert_eq!(self.tree.is_proved(height), Some(true));
                     self.proofs.insert(height);
                 }
             }
-            Effect::StoreBackward { from } => {
+            HeaderSyncEffect::StoreBackward { from } => {
                 let end = lowest.unwrap_or(self.tree.anchor().height + 1);
                 self.stored
                     .extend(self.tree.best_chain(from).take_while(|(height, _)| *height < end));
             }
-            Effect::WakeAt(at) => {
+            HeaderSyncEffect::WakeAt(at) => {
                 assert!(at.0 > self.now);
                 self.wake = Some(at);
             }
-            verdict @ (Effect::Synced | Effect::Exhausted) => self.verdicts.push((self.now, verdict)),
+            verdict @ (HeaderSyncEffect::Synced | HeaderSyncEffect::Exhausted) => {
+                self.verdicts.push((self.now, verdict));
+            }
         }
     }
 
@@ -478,16 +489,12 @@ impl World {
         let server = ServerIndex(index);
         let script = &self.servers[index];
         if script.habit == Habit::Unreachable {
-            let reason = "no route".to_owned();
-            return self.step(Event::DialFailed {
-                server,
-                reason,
-                permanent: false,
-            });
+            let error = LinkError::new(LinkErrorKind::Transient, "no route");
+            return self.step(HeaderSyncEvent::DialFailed { server, error });
         }
         let (conn, tip) = (ConnId(self.sequence), script.tip(0));
         self.sequence += 1;
         self.open.insert(conn, (index, 0));
-        self.step(Event::Connected { server, conn, tip });
+        self.step(HeaderSyncEvent::Connected { server, conn, tip });
     }
 }

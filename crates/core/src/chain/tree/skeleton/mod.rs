@@ -1,4 +1,4 @@
-//! The skeleton: headers on top of a known one that are checked by every rule but for their AuxPoW.
+//! The skeleton, an [`UnverifiedChain`]: headers on top of a known one that are checked by every rule but for their AuxPoW.
 //!
 //! What it claims is worth nothing yet. A sample of it has to be proved ([`sampling`](crate::chain::sampling)) before the
 //! tree adopts it. There is one at a time.
@@ -13,12 +13,12 @@ use crate::time::Timestamp;
 
 /// A header of a skeleton.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bone {
+pub(super) struct HeaderEntry {
     link: Link,
     proved: bool,
 }
 
-impl Bone {
+impl HeaderEntry {
     pub(super) fn header(&self) -> &PureHeader {
         &self.link.header
     }
@@ -26,17 +26,17 @@ impl Bone {
 
 /// Headers on top of a header of the tree, linked, with right bits, times and versions, and mostly without proof.
 #[derive(Clone, Debug)]
-pub struct Skeleton {
+pub struct UnverifiedChain {
     base: BlockHash,
     base_height: Height,
     /// Total work up to the base.
     base_work: Work,
     /// Total work that it claims, the base's included.
     chainwork: Work,
-    bones: Vec<Bone>,
+    entries: Vec<HeaderEntry>,
 }
 
-impl Skeleton {
+impl UnverifiedChain {
     /// Returns the hash of the known header that it stands on.
     pub fn base(&self) -> BlockHash {
         self.base
@@ -49,13 +49,13 @@ impl Skeleton {
 
     /// Returns the height of its highest header; the base's where it has none.
     pub fn top_height(&self) -> Height {
-        let length = Height::try_from(self.bones.len()).unwrap_or(Height::MAX);
+        let length = Height::try_from(self.entries.len()).unwrap_or(Height::MAX);
         self.base_height.saturating_add(length)
     }
 
     /// Returns the hash of its highest header; the base's where it has none.
     pub fn top(&self) -> BlockHash {
-        self.bones.last().map_or(self.base, |bone| bone.link.hash)
+        self.entries.last().map_or(self.base, |entry| entry.link.hash)
     }
 
     /// Returns the total work up to its top, as it claims.
@@ -65,22 +65,22 @@ impl Skeleton {
 
     /// Returns how many headers it has.
     pub fn len(&self) -> usize {
-        self.bones.len()
+        self.entries.len()
     }
 
     /// Says whether it has no header.
     pub fn is_empty(&self) -> bool {
-        self.bones.is_empty()
+        self.entries.is_empty()
     }
 
     /// Returns the work that each header claims, from the lowest one on.
     pub fn works(&self) -> impl ExactSizeIterator<Item = Work> + '_ {
-        self.bones.iter().map(|bone| claimed_work(bone.header()))
+        self.entries.iter().map(|entry| claimed_work(entry.header()))
     }
 
     /// Says whether the proof of work of the header at a height was checked; `None` where it has none.
     pub fn is_proved(&self, height: Height) -> Option<bool> {
-        self.bone(height).map(|bone| bone.proved)
+        self.entry(height).map(|entry| entry.proved)
     }
 
     /// Returns its headers from a height on, each with its height and whether it was proved.
@@ -89,12 +89,12 @@ impl Skeleton {
         let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
         let heights = first.max(from)..;
         heights
-            .zip(self.bones.iter().skip(skipped))
-            .map(|(height, bone)| (height, *bone.header(), bone.proved))
+            .zip(self.entries.iter().skip(skipped))
+            .map(|(height, entry)| (height, *entry.header(), entry.proved))
     }
 
-    pub(super) fn bones(&self) -> &[Bone] {
-        &self.bones
+    pub(super) fn entries(&self) -> &[HeaderEntry] {
+        &self.entries
     }
 
     fn index(&self, height: Height) -> Option<usize> {
@@ -102,19 +102,19 @@ impl Skeleton {
         usize::try_from(above).ok()
     }
 
-    fn bone(&self, height: Height) -> Option<&Bone> {
-        self.bones.get(self.index(height)?)
+    fn entry(&self, height: Height) -> Option<&HeaderEntry> {
+        self.entries.get(self.index(height)?)
     }
 }
 
-/// Returns the work that a header's bits stand for; they were found valid before it became a bone.
+/// Returns the work that a header's bits stand for; they were found valid before it became an entry.
 fn claimed_work(header: &PureHeader) -> Work {
     bitcoin::Target::from_compact(header.bits()).to_work()
 }
 
 impl HeaderTree {
     /// Returns the skeleton, if there is one.
-    pub fn skeleton(&self) -> Option<&Skeleton> {
+    pub fn skeleton(&self) -> Option<&UnverifiedChain> {
         self.skeleton.as_ref()
     }
 
@@ -132,12 +132,12 @@ impl HeaderTree {
             return Err(HeaderError::AnchorConflict { height, anchor });
         }
         let base_work = self.chainwork_of(&base, base_height);
-        self.skeleton = Some(Skeleton {
+        self.skeleton = Some(UnverifiedChain {
             base,
             base_height,
             base_work,
             chainwork: base_work,
-            bones: Vec::new(),
+            entries: Vec::new(),
         });
         Ok(())
     }
@@ -175,7 +175,7 @@ impl HeaderTree {
         let chainwork = difficulty::add_work(skeleton.chainwork, target.to_work());
         if let Some(skeleton) = &mut self.skeleton {
             skeleton.chainwork = chainwork;
-            skeleton.bones.push(Bone {
+            skeleton.entries.push(HeaderEntry {
                 link: Link { header, hash },
                 proved: proved || own_work,
             });
@@ -192,17 +192,17 @@ impl HeaderTree {
         let params = self.params;
         let got = full.pure.hash();
         let skeleton = self.skeleton.as_mut();
-        let bone = skeleton.and_then(|skeleton| {
+        let entry = skeleton.and_then(|skeleton| {
             let index = skeleton.index(height)?;
-            skeleton.bones.get_mut(index)
+            skeleton.entries.get_mut(index)
         });
-        let bone = bone.ok_or(HeaderError::UnknownParent { prev: full.pure.prev() })?;
-        let expected = bone.link.hash;
+        let entry = entry.ok_or(HeaderError::UnknownParent { prev: full.pure.prev() })?;
+        let expected = entry.link.hash;
         if got != expected {
             return Err(HeaderError::OtherHeader { height, expected, got });
         }
         rules::check_work(full, got, params)?;
-        bone.proved = true;
+        entry.proved = true;
         Ok(())
     }
 
@@ -210,7 +210,7 @@ impl HeaderTree {
     pub fn cut_skeleton(&mut self, height: Height) {
         let Some(skeleton) = &mut self.skeleton else { return };
         let kept = usize::try_from(height.saturating_sub(skeleton.base_height)).unwrap_or(usize::MAX);
-        skeleton.bones.truncate(kept);
+        skeleton.entries.truncate(kept);
         skeleton.chainwork = skeleton.works().fold(skeleton.base_work, difficulty::add_work);
     }
 
@@ -227,13 +227,13 @@ impl HeaderTree {
     /// [`HeaderError::BranchesFull`] when they are a branch that there is no room for; those below stay.
     pub fn adopt_skeleton(&mut self) -> Result<Option<Accepted>, HeaderError> {
         let mut accepted = None;
-        for bone in self.skeleton.take().into_iter().flat_map(|skeleton| skeleton.bones) {
-            let link = bone.link;
+        for entry in self.skeleton.take().into_iter().flat_map(|skeleton| skeleton.entries) {
+            let link = entry.link;
             if self.heights.contains_key(&link.hash) {
                 accepted = Some(Accepted::Duplicate);
                 continue;
             }
-            let did = self.insert(link, claimed_work(&link.header), bone.proved)?;
+            let did = self.insert(link, claimed_work(&link.header), entry.proved)?;
             accepted = match (accepted, did) {
                 // A reorganisation that goes on is one still.
                 (Some(reorganized @ Accepted::Reorganized { .. }), Accepted::Extended) => Some(reorganized),

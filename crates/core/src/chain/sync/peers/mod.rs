@@ -1,0 +1,621 @@
+//! The peer table: servers with their back-off, and connections with what they claim, can do, cost and are asked.
+//!
+//! A connection's [`PeerPhase`] tells how its chain stands to ours. It decides what the connection is asked:
+//!
+//! | phase | event | next phase |
+//! |---|---|---|
+//! | none | connected | `Waiting` |
+//! | `Waiting`, `Following` | its tip is known, at the height that it claims | `Settled` |
+//! | `Waiting`, `Following` | its tip is known, at another height | its server is reported |
+//! | `Waiting` | its server leads a branch that comes as a skeleton | `Branch` from the skeleton's base |
+//! | `Waiting`, `Following` | its tip is unknown, and higher than ours | `Following` |
+//! | `Waiting`, `Following` | its tip is unknown, and not higher | `Tracing` from its tip downwards |
+//! | `Following` | headers that don't link to ours | `Tracing` from below them |
+//! | `Following` | valid headers that are too light to be ours | `Branch` behind them |
+//! | `Following` | other headers than the skeleton's, which it doesn't lead | `SetAside` |
+//! | `Tracing` | no header of a reply is known | `Tracing` four times as far, down to the anchor |
+//! | `Tracing` | a header of a reply is known | `Branch` from there |
+//! | `Branch` | valid headers | `Branch` behind them; at its tip: as `Waiting` |
+//! | `Branch` | its whole branch is a skeleton not heavier than our chain | `Settled` |
+//! | `SetAside`, or helped | the skeleton ended | `Waiting` |
+//! | `Settled`, `Following` | a new tip is claimed | `Waiting` |
+//!
+//! A server is dialed again after a pause that doubles with each dial that brought nothing, [`HeaderSyncLimits::dials`]
+//! times in a row at most: what it brings, or [`FORGIVEN_AFTER`], gives it all its dials back. Reported ones are never
+//! dialed again. All of this is counted in its reputation, of which header sync sees the part that it wrote itself.
+
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bitcoin::BlockHash;
+
+use self::server::Server;
+use super::chunks::Taker;
+use super::cost::{self, Account, FullSize};
+use super::{
+    ClaimedTip, CloseReason, HeaderRequest, HeaderSyncLimits, LinkError, RequestId, ServerFault, ServerReport,
+    ServerState,
+};
+use crate::backoff::Backoff;
+use crate::chain::Height;
+use crate::isolation::ConnId;
+use crate::reputation::{FORGIVEN_AFTER, ServerIndex, SyncEvidence, SyncReputation};
+use crate::time::Moment;
+
+/// Headers asked for in the first step of a trace; each further step takes four times as many.
+const FIRST_TRACE: Height = 8;
+
+/// How often in a row a server may fail to answer before it is left for this run.
+const MAX_STRIKES: u32 = 2;
+
+/// How often a connection may be traced, or change its chain, without a new header from it: one that starts over again
+/// and again would never be settled.
+const MAX_TRACES: u32 = 3;
+
+/// The pause before a server is dialed again when all is synchronised but fewer than two servers tell their tips: one
+/// alone may lag, and nobody would notice.
+const COMPARE_PAUSE: Duration = Duration::from_secs(60);
+
+/// How many times as long as the first one the longest pause before a server is dialed again is.
+const LONGEST_PAUSE: u32 = 1024;
+
+/// Servers on our own tip that end a sync at once, and that are enough to be connected with after it.
+pub(super) const AGREEING_SERVERS: usize = 2;
+
+/// How a connection's chain stands to ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PeerPhase {
+    /// The tree can't judge its tip yet, or has to judge it anew.
+    Waiting,
+    /// It claims a chain longer than ours, which is fetched in chunks that all share.
+    Following,
+    /// Its headers don't link to ours; the fork point lies at or below `end`, and `span` headers are asked for next.
+    Tracing { end: Height, span: Height },
+    /// Its own branch is fetched from `next` on, from it alone; `below` is the block under that.
+    Branch { next: Height, below: BlockHash },
+    /// Its headers don't fit on the skeleton that is made: it waits for what becomes of that.
+    SetAside,
+    /// Its tip is known to us: it is ours, below ours, or on a branch that isn't better.
+    Settled,
+}
+
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Job {
+    /// A chunk below the anchor.
+    Backfill { start: Height },
+    /// A chunk of the chain that all follow.
+    Forward { start: Height },
+    /// A step of a trace.
+    Trace,
+    /// The next headers of the connection's own branch.
+    Branch,
+    /// A chunk of the skeleton.
+    Skeleton { start: Height },
+    /// Full headers of the skeleton's sample.
+    Sample { heights: Vec<Height> },
+    /// Full headers beyond any sample.
+    Background { heights: Vec<Height> },
+}
+
+/// A request that waits for its reply.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    pub(super) job: Job,
+    pub(super) start: Height,
+    pub(super) count: Height,
+    deadline: Moment,
+    cost: f64,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) server: ServerIndex,
+    pub(super) claimed: ClaimedTip,
+    pub(super) phase: PeerPhase,
+    /// Whether it can cut headers to 80 bytes.
+    pub(super) truncates: bool,
+    /// When it was connected, or told a new tip after it was settled.
+    pub(super) since: Moment,
+    /// Requests in a row that it did not answer.
+    strikes: u32,
+    /// Traces and changes of its chain since it last had a header that we didn't.
+    traces: u32,
+    in_flight: BTreeMap<RequestId, InFlight>,
+    account: Account,
+    replies: u32,
+    /// What it was to be asked next was more than it may still cost: it ends with its last reply.
+    over_budget: bool,
+}
+
+impl Peer {
+    /// Says whether it is asked for nothing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    pub(super) fn is_on_branch(&self) -> bool {
+        matches!(self.phase, PeerPhase::Branch { .. })
+    }
+}
+
+/// All servers and all connections.
+#[derive(Debug)]
+pub(super) struct PeerTable {
+    limits: HeaderSyncLimits,
+    servers: Vec<Server>,
+    peers: BTreeMap<ConnId, Peer>,
+    full_size: FullSize,
+    next_request: u64,
+}
+
+impl PeerTable {
+    /// Makes a table of so many servers, to be dialed in this order.
+    pub(super) fn new(servers: usize, limits: HeaderSyncLimits) -> Self {
+        Self {
+            limits,
+            servers: std::iter::repeat_with(Server::default).take(servers).collect(),
+            peers: BTreeMap::new(),
+            full_size: FullSize::default(),
+            next_request: 0,
+        }
+    }
+
+    // What there is.
+
+    pub(super) fn get(&self, conn: ConnId) -> Option<&Peer> {
+        self.peers.get(&conn)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Peer)> + Clone {
+        self.peers.iter().map(|(conn, peer)| (*conn, peer))
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Peer> + Clone {
+        self.peers.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Says whether a connection is in a phase.
+    pub(super) fn any_in(&self, phase: PeerPhase) -> bool {
+        self.values().any(|peer| peer.phase == phase)
+    }
+
+    /// Returns all connections to the server of one of them.
+    pub(super) fn siblings(&self, conn: ConnId) -> Vec<ConnId> {
+        let server = self.get(conn).map(|peer| peer.server);
+        let siblings = self.iter().filter(|(_, peer)| Some(peer.server) == server);
+        siblings.map(|(conn, _)| conn).collect()
+    }
+
+    /// Returns how many servers there is a connection to.
+    pub(super) fn connected_servers(&self) -> usize {
+        self.values().map(|peer| peer.server).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Returns how many connected servers claim the tip with this hash.
+    pub(super) fn agreeing_servers(&self, tip: BlockHash) -> usize {
+        let agreeing = self.values().filter(|peer| peer.claimed.hash == tip);
+        agreeing.map(|peer| peer.server).collect::<BTreeSet<_>>().len()
+    }
+
+    fn indices(&self) -> impl Iterator<Item = ServerIndex> + use<> {
+        (0..self.servers.len()).map(ServerIndex)
+    }
+
+    fn is_connected(&self, server: ServerIndex) -> bool {
+        self.values().any(|peer| peer.server == server)
+    }
+
+    /// Says whether a server is being dialed.
+    pub(super) fn is_dialed(&self, server: ServerIndex) -> bool {
+        self.servers.get(server.0).is_some_and(Server::is_dialed)
+    }
+
+    pub(super) fn reports(&self) -> impl Iterator<Item = ServerReport> + '_ {
+        self.servers.iter().map(Server::report)
+    }
+
+    // What happens to a connection.
+
+    /// Takes a new connection in; says whether it did. It does not where the connection is known already, or its server
+    /// was left for good while this one was being opened.
+    pub(super) fn on_connected(&mut self, server: ServerIndex, conn: ConnId, tip: ClaimedTip, now: Moment) -> bool {
+        if self.peers.contains_key(&conn) {
+            return false;
+        }
+        let Some(entry) = self.servers.get_mut(server.0) else {
+            return false;
+        };
+        if entry.is_faulty() {
+            entry.on_late();
+            return false;
+        }
+        entry.on_connected(tip);
+        let peer = Peer {
+            server,
+            claimed: tip,
+            phase: PeerPhase::Waiting,
+            truncates: true,
+            since: now,
+            strikes: 0,
+            traces: 0,
+            in_flight: BTreeMap::new(),
+            account: Account::new(now),
+            replies: 0,
+            over_budget: false,
+        };
+        self.peers.insert(conn, peer);
+        true
+    }
+
+    /// Takes down that a server was not reached.
+    pub(super) fn on_dial_failed(
+        &mut self,
+        reputation: &mut SyncReputation,
+        server: ServerIndex,
+        error: LinkError,
+        now: Moment,
+    ) {
+        let is_connected = self.is_connected(server);
+        let evidence = if is_connected {
+            // One connection is enough to know it by: that there is no other is no fault of the server.
+            SyncEvidence::ExtraDialFailed
+        } else if error.is_permanent() {
+            SyncEvidence::Faulty
+        } else {
+            SyncEvidence::Ended(back_off(self.limits.redial_pause))
+        };
+        reputation.record(now, server, evidence);
+        if let Some(entry) = self.servers.get_mut(server.0) {
+            entry.on_dial_failed(error, is_connected);
+        }
+    }
+
+    /// Takes down what a connection claims now; says whether there is such a connection.
+    pub(super) fn on_tip_claimed(&mut self, conn: ConnId, tip: ClaimedTip, now: Moment) -> bool {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return false;
+        };
+        peer.claimed = tip;
+        match &mut peer.phase {
+            PeerPhase::Settled => {
+                peer.phase = PeerPhase::Waiting;
+                peer.since = now;
+            }
+            PeerPhase::Following => peer.phase = PeerPhase::Waiting,
+            // What lies above its new tip can't be asked for any more.
+            PeerPhase::Tracing { end, .. } => *end = tip.height.min(*end),
+            PeerPhase::Waiting | PeerPhase::Branch { .. } | PeerPhase::SetAside => {}
+        }
+        if let Some(server) = self.servers.get_mut(peer.server.0) {
+            server.claims(tip);
+        }
+        true
+    }
+
+    /// Puts a connection into a phase.
+    pub(super) fn enter(&mut self, conn: ConnId, phase: PeerPhase) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.phase = phase;
+        }
+    }
+
+    /// Has those who were set aside judged anew.
+    pub(super) fn retry_set_aside(&mut self) {
+        let set_aside = |peer: &&mut Peer| peer.phase == PeerPhase::SetAside;
+        for peer in self.peers.values_mut().filter(set_aside) {
+            peer.phase = PeerPhase::Waiting;
+        }
+    }
+
+    /// Begins to look for a connection's fork point from `end` downwards; says whether it may still be traced.
+    pub(super) fn begin_trace(&mut self, conn: ConnId, end: Height) -> bool {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return true;
+        };
+        if matches!(peer.phase, PeerPhase::Tracing { .. }) {
+            return true;
+        }
+        peer.phase = PeerPhase::Tracing { end, span: FIRST_TRACE };
+        self.on_changed_chain(conn)
+    }
+
+    /// Takes down that a connection has another chain than before; says whether it may still change it.
+    pub(super) fn on_changed_chain(&mut self, conn: ConnId) -> bool {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return true;
+        };
+        peer.traces += 1;
+        peer.traces <= MAX_TRACES
+    }
+
+    /// Notes that a connection brought the sync on, with so many new headers: its server may be dialed as often as at
+    /// the start.
+    pub(super) fn on_useful(&mut self, reputation: &mut SyncReputation, conn: ConnId, headers: Height, now: Moment) {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        peer.traces = 0;
+        reputation.record(now, peer.server, SyncEvidence::Useful);
+        if let Some(server) = self.servers.get_mut(peer.server.0) {
+            server.brought(headers);
+        }
+    }
+
+    /// Notes that a connection's server can't cut headers.
+    pub(super) fn on_wrongly_cut(&mut self, conn: ConnId) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.truncates = false;
+        }
+    }
+
+    /// Notes that a connection failed to answer; says whether it did so too often.
+    pub(super) fn on_strike(&mut self, conn: ConnId) -> bool {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return false;
+        };
+        peer.strikes += 1;
+        peer.strikes >= MAX_STRIKES
+    }
+
+    /// Takes a connection off the table, which left its server in this state. While the server has another one it stands
+    /// as that does, unless it is at fault.
+    pub(super) fn remove(&mut self, reputation: &mut SyncReputation, conn: ConnId, state: ServerState, now: Moment) {
+        let Some(Peer { server, .. }) = self.peers.remove(&conn) else {
+            return;
+        };
+        let evidence = match state {
+            ServerState::Faulty(_) => SyncEvidence::Faulty,
+            _ if self.is_connected(server) => return,
+            _ => SyncEvidence::Ended(back_off(self.limits.redial_pause)),
+        };
+        reputation.record(now, server, evidence);
+        if let Some(server) = self.servers.get_mut(server.0) {
+            server.on_ended(state);
+        }
+    }
+
+    /// Has a server left alone for a while that has had enough of us.
+    pub(super) fn on_rate_limited(&self, reputation: &mut SyncReputation, server: ServerIndex, now: Moment) {
+        let pause = back_off(self.limits.rate_limit_pause);
+        reputation.record(now, server, SyncEvidence::RateLimited(pause));
+    }
+
+    /// Says whether the server of a connection may be dialed once more.
+    pub(super) fn has_dials_left(&self, reputation: &SyncReputation, conn: ConnId) -> bool {
+        let server = self.get(conn).map(|peer| peer.server);
+        server.is_some_and(|server| reputation.dials(server) < self.limits.dials)
+    }
+
+    // Requests.
+
+    /// Returns what a connection may be given to fetch, of those that wait in chunks.
+    pub(super) fn taker(&self, conn: ConnId, now: Moment) -> Option<Taker> {
+        let peer = self.get(conn)?;
+        Some(Taker {
+            conn,
+            highest: peer.claimed.height,
+            truncates: peer.truncates,
+            now,
+            steal_after: self.limits.steal_after,
+        })
+    }
+
+    /// Says whether a connection may be asked one thing more at a time.
+    pub(super) fn has_room(&self, conn: ConnId) -> bool {
+        let most = self.limits.in_flight.max(1);
+        self.get(conn).is_some_and(|peer| peer.in_flight.len() < most)
+    }
+
+    /// Says whether a connection may cost its server so much more; else it is to end with its last reply. What is begun
+    /// must be affordable: rather a fresh connection than a slow one. Of a fresh one everything may be asked.
+    pub(super) fn affords(&mut self, conn: ConnId, request: &HeaderRequest, now: Moment) -> bool {
+        let cost = self.full_size.of(request);
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return false;
+        };
+        let reserved: f64 = peer.in_flight.values().map(|flight| flight.cost).sum();
+        let left = self.limits.budget - peer.account.spent(now) - reserved;
+        let is_fresh = peer.replies == 0 && peer.in_flight.is_empty();
+        let affords = cost <= left || is_fresh;
+        peer.over_budget |= !affords;
+        affords
+    }
+
+    /// Takes down a request that is sent, and gives it its number.
+    pub(super) fn send(&mut self, conn: ConnId, job: Job, request: &HeaderRequest, now: Moment) -> Option<RequestId> {
+        let peer = self.peers.get_mut(&conn)?;
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        let flight = InFlight {
+            job,
+            start: request.start(),
+            count: request.count(),
+            deadline: now + self.limits.request_timeout,
+            cost: self.full_size.of(request),
+        };
+        peer.in_flight.insert(id, flight);
+        Some(id)
+    }
+
+    /// Takes a request off a connection's list that brought no headers.
+    pub(super) fn take_request(&mut self, conn: ConnId, id: RequestId) -> Option<InFlight> {
+        self.peers.get_mut(&conn)?.in_flight.remove(&id)
+    }
+
+    /// Takes a request off a connection's list that was answered, and books what the reply cost.
+    pub(super) fn take_reply(
+        &mut self,
+        conn: ConnId,
+        id: RequestId,
+        reply: cost::Reply,
+        now: Moment,
+    ) -> Option<InFlight> {
+        let peer = self.peers.get_mut(&conn)?;
+        let flight = peer.in_flight.remove(&id)?;
+        peer.account.book(reply.cost(), now);
+        peer.replies = peer.replies.saturating_add(1);
+        if reply.count == flight.count {
+            peer.strikes = 0;
+            if matches!(flight.job, Job::Forward { .. } | Job::Sample { .. }) {
+                self.full_size.note(reply.count, reply.bytes);
+            }
+        }
+        Some(flight)
+    }
+
+    /// Returns the requests that were not answered in time.
+    pub(super) fn overdue(&self, now: Moment) -> Vec<(ConnId, RequestId)> {
+        let overdue = self.iter().flat_map(|(conn, peer)| {
+            let flights = peer.in_flight.iter();
+            let overdue = flights.filter(move |(_, flight)| flight.deadline <= now);
+            overdue.map(move |(id, _)| (conn, *id))
+        });
+        overdue.collect()
+    }
+
+    // Who is left and who is dialed.
+
+    /// Returns the connections that have cost their servers enough and have nothing more to wait for.
+    pub(super) fn over_budget(&self) -> Vec<ConnId> {
+        let over = self.iter().filter(|(_, peer)| peer.over_budget && peer.is_idle());
+        over.map(|(conn, _)| conn).collect()
+    }
+
+    /// Returns all idle connections but the first one of each server.
+    pub(super) fn needless(&self) -> Vec<ConnId> {
+        let mut seen = BTreeSet::new();
+        let needless = self
+            .iter()
+            .filter(|(_, peer)| !seen.insert(peer.server) && peer.is_idle());
+        needless.map(|(conn, _)| conn).collect()
+    }
+
+    /// Returns the settled connection with the lowest tip, where a server waits that can't be dialed for want of room.
+    pub(super) fn in_the_way(&self, reputation: &SyncReputation, now: Moment) -> Option<ConnId> {
+        let waits = |server| self.is_due(reputation, server, Duration::ZERO, now);
+        if self.open_connections(now) < self.limits.connections || !self.indices().any(waits) {
+            return None;
+        }
+        let settled = self.iter().filter(|(_, peer)| peer.phase == PeerPhase::Settled);
+        let lowest = settled.min_by_key(|(_, peer)| peer.claimed.height);
+        lowest.map(|(conn, _)| conn)
+    }
+
+    /// Says whether there are servers that are being dialed, or may be now or later.
+    pub(super) fn has_more_servers(&self, reputation: &SyncReputation, now: Moment) -> bool {
+        self.indices()
+            .any(|server| self.is_dialed(server) || self.may_be_dialed(reputation, server, now))
+    }
+
+    /// Says whether a server may be dialed for its first connection, now or after a pause.
+    fn may_be_dialed(&self, reputation: &SyncReputation, server: ServerIndex, now: Moment) -> bool {
+        let is_free = self.servers.get(server.0).is_some_and(Server::is_free);
+        is_free && reputation.may_be_dialed(server, self.limits.dials, now)
+    }
+
+    /// Says whether a server may be dialed now, its own pause and another one being over.
+    fn is_due(&self, reputation: &SyncReputation, server: ServerIndex, pause: Duration, now: Moment) -> bool {
+        self.may_be_dialed(reputation, server, now) && reputation.not_before(server) + pause <= now
+    }
+
+    /// Returns how many connections are open or soon will be: a dial that takes long holds nobody else up.
+    fn open_connections(&self, now: Moment) -> usize {
+        let slow = self.limits.steal_after;
+        let soon = self.servers.iter().filter(|server| server.is_dialed_since(slow, now));
+        self.len() + soon.count()
+    }
+
+    /// Chooses whom to dial, and takes down that they are dialed. While there is `work` left, in requests, servers that
+    /// are connected are dialed once more where no other one is left, such that each connection has two to send.
+    pub(super) fn dial(
+        &mut self,
+        reputation: &mut SyncReputation,
+        is_synced: bool,
+        work: usize,
+        now: Moment,
+    ) -> Vec<ServerIndex> {
+        let mut dialed = Vec::new();
+        if is_synced && self.connected_servers() >= AGREEING_SERVERS {
+            return dialed;
+        }
+        let most = self.limits.connections;
+        let pause = if is_synced { COMPARE_PAUSE } else { Duration::ZERO };
+        let mut open = self.open_connections(now);
+        for server in self.indices() {
+            if open >= most {
+                return dialed;
+            }
+            if self.is_due(reputation, server, pause, now) {
+                if let Some(entry) = self.servers.get_mut(server.0) {
+                    entry.dial(now);
+                }
+                reputation.record(now, server, SyncEvidence::Dialed);
+                dialed.push(server);
+                open += 1;
+            }
+        }
+        let needs = |connections: usize| work >= connections.saturating_mul(2);
+        while !is_synced && open < most && !self.has_more_servers(reputation, now) && needs(open + 1) {
+            let Some(server) = self.least_loaded(reputation, now) else {
+                break;
+            };
+            if let Some(entry) = self.servers.get_mut(server.0) {
+                entry.dial_once_more(now);
+            }
+            reputation.record(now, server, SyncEvidence::Dialed);
+            dialed.push(server);
+            open += 1;
+        }
+        dialed
+    }
+
+    /// Returns the connected server with the fewest connections that may have one more: it has brought something since
+    /// it was last dialed.
+    fn least_loaded(&self, reputation: &SyncReputation, now: Moment) -> Option<ServerIndex> {
+        let links = |server: ServerIndex| self.values().filter(|peer| peer.server == server).count();
+        let may_have_one_more = |server: &ServerIndex| {
+            let is_connected = self.servers.get(server.0).is_some_and(Server::is_connected);
+            is_connected && reputation.dials(*server) == 0 && reputation.extra_not_before(*server) <= now
+        };
+        let counted = self
+            .indices()
+            .filter(may_have_one_more)
+            .map(|server| (links(server), server));
+        counted.filter(|(links, _)| *links > 0).min().map(|(_, server)| server)
+    }
+
+    /// Returns the moments at which something may follow: a request is overdue, a server may be dialed.
+    pub(super) fn wake_times<'a>(&'a self, reputation: &'a SyncReputation) -> impl Iterator<Item = Moment> + 'a {
+        let flights = self.values().flat_map(|peer| peer.in_flight.values());
+        let deadlines = flights.map(|flight| flight.deadline);
+        let servers = self.servers.iter();
+        let slow = servers.filter_map(|server| server.slow_at(self.limits.steal_after));
+        let servers = self.indices().zip(&self.servers);
+        let waiting = servers.filter(|(_, server)| !server.is_dialed() && !server.is_faulty());
+        let redials = waiting.flat_map(|(server, _)| {
+            let at = reputation.not_before(server);
+            let extra_at = reputation.extra_not_before(server);
+            [at, at + COMPARE_PAUSE, at + FORGIVEN_AFTER, extra_at]
+        });
+        deadlines.chain(slow).chain(redials)
+    }
+}
+
+/// Returns the rule by which pauses grow that begin with this one.
+fn back_off(first: Duration) -> Backoff {
+    Backoff::new(first, first.saturating_mul(LONGEST_PAUSE))
+}

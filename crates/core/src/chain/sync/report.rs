@@ -1,0 +1,42 @@
+//! What the machine tells of itself: how far it is, and how each server stands.
+
+use super::{ClaimedTip, CloseReason, ServerFault};
+
+/// How far the sync is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Headers known, of those wanted.
+    pub done: u64,
+    /// Headers wanted, by what servers claim.
+    pub total: u64,
+    /// Connections open.
+    pub connections: usize,
+}
+
+/// What is known of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerReport {
+    /// How its last connection went.
+    pub state: ServerState,
+    /// What it last claimed as its tip.
+    pub claimed: Option<ClaimedTip>,
+    /// Headers from it that we didn't have.
+    pub headers: u64,
+}
+
+/// How a server stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// It was not dialed.
+    Unused,
+    /// Its first connection, or the first one since the last ended, is being opened.
+    Dialing,
+    /// It is connected.
+    Connected,
+    /// It was left in good standing: its connection had cost it enough, or was not needed any more.
+    Rested,
+    /// Its last connection was not opened, or ended, without fault.
+    Closed(CloseReason),
+    /// It is left for good.
+    Faulty(ServerFault),
+}

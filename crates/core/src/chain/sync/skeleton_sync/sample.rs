@@ -1,0 +1,199 @@
+//! Drawing a sample of a skeleton that is whole, and what its proofs do.
+
+use std::time::Duration;
+
+use rand::CryptoRng;
+
+use super::{Making, SkeletonSync, Stage, UNSETTLED, is_on_tip};
+use crate::chain::auxpow::FullHeader;
+use crate::chain::sampling::{Assurance, Plan};
+use crate::chain::sync::outcome::Outcome;
+use crate::chain::sync::peers::{Peer, PeerPhase, PeerTable};
+use crate::chain::sync::proof_queue::ProofQueue;
+use crate::chain::sync::{HeaderSyncEffect, ServerFault};
+use crate::chain::tree::{Accepted, HeaderError, UnverifiedChain};
+use crate::chain::{HeaderTree, Height};
+use crate::isolation::ConnId;
+use crate::reputation::ServerIndex;
+use crate::time::Moment;
+
+/// How long a sample may take to be proved. Over Tor one of 3 MB takes a minute or two.
+pub(super) const SAMPLE_TIME: Duration = Duration::from_secs(300);
+
+/// How many samples are drawn of one skeleton before it is given up.
+const MAX_DRAWS: u32 = 3;
+
+impl SkeletonSync {
+    /// Drops a sample that is not proved in time, for another one to be drawn: AuxPoW can be mined for a header that is
+    /// fixed already by whoever knows that it will be asked for.
+    pub(super) fn redraw(&mut self, tree: &mut HeaderTree, now: Moment) -> Vec<Outcome> {
+        let Some(making) = &mut self.making else {
+            return Vec::new();
+        };
+        match making.stage {
+            Stage::Proving { drawn_at, .. } if now.since(drawn_at) >= SAMPLE_TIME => {
+                making.stage = Stage::Fetching(super::Chunks::default());
+            }
+            _ => return Vec::new(),
+        }
+        if making.draws >= MAX_DRAWS {
+            return self.drop_making(tree);
+        }
+        Vec::new()
+    }
+
+    /// Draws the sample, once all headers are there.
+    pub(super) fn draw(
+        &mut self,
+        tree: &mut HeaderTree,
+        peers: &PeerTable,
+        assurance: &Assurance,
+        rng: &mut impl CryptoRng,
+        now: Moment,
+    ) -> Vec<Outcome> {
+        let (Some(making), Some(skeleton)) = (&mut self.making, tree.skeleton()) else {
+            return Vec::new();
+        };
+        let Some(leader) = making.lead.server() else {
+            return Vec::new();
+        };
+        let is_whole = skeleton.top_height() >= making.target && !skeleton.is_empty();
+        if making.is_proving() || !is_whole {
+            return Vec::new();
+        }
+        if skeleton.chainwork() <= tree.tip().chainwork {
+            let is_leaders = |peer: &Peer| peer.server == leader && peer.is_on_branch();
+            let branches = peers.iter().filter(|(_, peer)| is_leaders(peer));
+            let phase = PeerPhase::Settled;
+            let mut outcomes: Vec<Outcome> = branches.map(|(conn, _)| Outcome::Enter { conn, phase }).collect();
+            outcomes.extend(self.drop_making(tree));
+            return outcomes;
+        }
+        let drawn = Plan::new(skeleton.works(), assurance).draw(rng);
+        let first = skeleton.base_height().saturating_add(1);
+        let heights = drawn
+            .into_iter()
+            .filter_map(|index| Some(first.saturating_add(Height::try_from(index).ok()?)));
+        let unproved = heights.filter(|height| skeleton.is_proved(*height) == Some(false));
+        let queue = ProofQueue::new(unproved, self.limits.sample_batch, self.limits.full_chunk.max(1));
+        making.stage = Stage::Proving { queue, drawn_at: now };
+        making.draws = making.draws.saturating_add(1);
+        vec![Outcome::Progressed]
+    }
+
+    /// Holds full headers against the skeleton.
+    pub(in crate::chain::sync) fn apply_proofs(
+        &mut self,
+        tree: &mut HeaderTree,
+        peers: &PeerTable,
+        conn: ConnId,
+        heights: &[Height],
+        bytes: &[u8],
+    ) -> Vec<Outcome> {
+        let Some(server) = peers.get(conn).map(|peer| peer.server) else {
+            return Vec::new();
+        };
+        let mut rest = bytes;
+        for height in heights.iter().copied() {
+            let header = match FullHeader::decode(rest) {
+                Ok((header, behind)) => {
+                    rest = behind;
+                    header
+                }
+                Err(error) => return self.ban(tree, conn, server, ServerFault::Decode { height, error }),
+            };
+            match tree.prove_in_skeleton(height, &header) {
+                Ok(()) => {}
+                Err(HeaderError::OtherHeader { .. }) => {
+                    return self.on_other_header(tree, conn, server, heights, height);
+                }
+                // The skeleton was cut or ended in the meantime.
+                Err(HeaderError::UnknownParent { .. }) => return Vec::new(),
+                Err(error) => return self.ban(tree, conn, server, ServerFault::Header { height, error }),
+            }
+        }
+        if !rest.is_empty() {
+            return self.ban(tree, conn, server, ServerFault::ExtraBytes { extra: rest.len() });
+        }
+        let Some(making) = &mut self.making else {
+            return Vec::new();
+        };
+        making.proved += heights.len();
+        if let Stage::Proving { queue, .. } = &mut making.stage {
+            queue.cross_off(heights);
+        }
+        if making.proved > self.most_proved {
+            self.most_proved = making.proved;
+            return vec![Outcome::Helped { conn }];
+        }
+        Vec::new()
+    }
+
+    /// Leaves a server that can't prove what it gave, with all of that.
+    fn ban(&mut self, tree: &mut HeaderTree, conn: ConnId, server: ServerIndex, fault: ServerFault) -> Vec<Outcome> {
+        let mut outcomes = vec![Outcome::Report { conn, fault }];
+        outcomes.extend(self.discard_from(tree, server));
+        outcomes
+    }
+
+    /// A connection has another header than the skeleton: there are two chains, or it changed its own.
+    fn on_other_header(
+        &mut self,
+        tree: &mut HeaderTree,
+        conn: ConnId,
+        server: ServerIndex,
+        heights: &[Height],
+        height: Height,
+    ) -> Vec<Outcome> {
+        self.release_sample(heights, conn);
+        let top = tree.skeleton().map_or(0, UnverifiedChain::top_height);
+        let Some(making) = &self.making else {
+            return Vec::new();
+        };
+        if making.origin(height) != Some(server) {
+            if making.lead.is_branch() {
+                return self.drop_making(tree);
+            }
+            let phase = PeerPhase::SetAside;
+            return vec![Outcome::Enter { conn, phase }];
+        }
+        if top.saturating_sub(height) < UNSETTLED {
+            return self.on_changed_chain(tree, conn, height);
+        }
+        self.ban(tree, conn, server, ServerFault::OtherHeader { height })
+    }
+
+    /// Adopts the skeleton once all of the sample is proved.
+    pub(super) fn adopt(&mut self, tree: &mut HeaderTree, peers: &PeerTable) -> Vec<Outcome> {
+        let is_proved = |making: &Making| match &making.stage {
+            Stage::Proving { queue, .. } => queue.left() == 0,
+            Stage::Fetching(_) => false,
+        };
+        let Some(making) = self.making.take_if(|making| is_proved(making)) else {
+            return Vec::new();
+        };
+        let Some(skeleton) = tree.skeleton() else {
+            return Vec::new();
+        };
+        let from = skeleton.base_height().saturating_add(1);
+        let is_stored = making.is_stored && is_on_tip(tree);
+        let proved = skeleton
+            .headers(from)
+            .filter(|(_, header, proved)| *proved && header.has_auxpow());
+        let heights = proved.map(|(height, ..)| height).collect();
+        let effect = match tree.adopt_skeleton() {
+            Ok(Some(Accepted::Extended)) if is_stored => Some(HeaderSyncEffect::StoreProved { heights }),
+            Ok(Some(Accepted::Extended)) => Some(HeaderSyncEffect::StoreForward { from }),
+            Ok(Some(Accepted::Reorganized { fork })) => Some(HeaderSyncEffect::StoreForward {
+                from: fork.saturating_add(1),
+            }),
+            // Lighter than what came in the meantime, or there is no room for it.
+            Ok(Some(Accepted::Duplicate | Accepted::Branch) | None) | Err(_) => None,
+        };
+        let helpers = peers.iter().filter(|(_, peer)| making.includes(peer));
+        let helpers = helpers.map(|(conn, _)| conn).collect();
+        let mut outcomes: Vec<Outcome> = effect.map(Outcome::Store).into_iter().collect();
+        outcomes.push(Outcome::SkeletonAdopted { helpers });
+        outcomes
+    }
+}

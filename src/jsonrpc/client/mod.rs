@@ -1,0 +1,403 @@
+//! A JSON-RPC client for Isonym, Namecoin Core and Electrum-NMC.
+//!
+//! HTTP without TLS, so meant for the loopback interface. Everything a server sends is bounded in size and time.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::Txid;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::cookie;
+use super::credentials::Credentials;
+use super::error::{RpcError, code};
+use crate::chain::Height;
+use crate::isolation::IsolationId;
+use crate::name::{Encoding, NameId, NameValue};
+
+/// Longest reply that is read, in bytes: what a daemon of ours gives at most for a batch.
+pub const MAX_REPLY: usize = 16 << 20;
+
+/// How the server wants name lookups to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Isonym's and Namecoin Core's; Core ignores isolation IDs.
+    #[default]
+    Core,
+    /// Electrum-NMC's, which Isonym understands too.
+    Electrum,
+}
+
+/// Where credentials come from.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// None are sent.
+    None,
+    /// These.
+    Password(Credentials),
+    /// A cookie file, read for each call: a server that starts anew writes a new one.
+    Cookie(PathBuf),
+}
+
+/// Whom to call and how.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// `http://HOST:PORT`, with a path where the server wants one.
+    pub url: String,
+    /// With which credentials.
+    pub login: Login,
+    /// In which dialect.
+    pub dialect: Dialect,
+    /// How long a call may take, from the connection to the end of the reply.
+    pub timeout: Duration,
+}
+
+/// Why a call has no result.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The address is not of the form that is understood.
+    #[error("`{url}` is no address of the form http://HOST:PORT")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// The cookie file can't be read: no server runs, or it belongs to somebody else.
+    #[error("cannot read the cookie file {}: {source}", .path.display())]
+    Cookie {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// No connection, or it broke.
+    #[error("no connection to the server: {reason}")]
+    Connection {
+        /// Why.
+        reason: String,
+    },
+    /// The call took too long.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// The server wants other credentials.
+    #[error("the server refused the credentials (HTTP status {status})")]
+    Refused {
+        /// 401, or 403.
+        status: u16,
+    },
+    /// The server answered, but not with a reply of JSON-RPC.
+    #[error("HTTP status {status} without a reply")]
+    Status {
+        /// Which status.
+        status: u16,
+    },
+    /// The reply is longer than [`MAX_REPLY`].
+    #[error("the reply is longer than {MAX_REPLY} bytes")]
+    TooLong,
+    /// The result is not of the form that the method has.
+    #[error("malformed result of {method}")]
+    Malformed {
+        /// Which method.
+        method: String,
+    },
+    /// The method's error.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+}
+
+impl ClientError {
+    /// Says whether the server states that the name has no value: never existed, expired, or is not final.
+    pub fn is_absent_name(&self) -> bool {
+        matches!(self, Self::Rpc(error) if error.code == code::NAME)
+    }
+}
+
+/// A name as a server states it: nothing of it was verified here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameRecord {
+    /// The name.
+    pub name: NameId,
+    /// Its value.
+    pub value: NameValue,
+    /// Height of the newest operation.
+    pub height: Height,
+    /// Blocks left until it expires.
+    pub expires_in: i64,
+    /// Whether it has expired.
+    pub expired: bool,
+    /// The newest operation's transaction.
+    pub txid: Txid,
+    /// The index of its name output.
+    pub vout: u32,
+    /// The address that holds it, or `<nonstandard>`.
+    pub address: String,
+}
+
+/// The fields of `name_show` that [`NameRecord`] is made of.
+#[derive(Deserialize)]
+struct NameFields {
+    name: String,
+    value: String,
+    height: Height,
+    expires_in: i64,
+    expired: bool,
+    txid: String,
+    vout: u32,
+    address: String,
+}
+
+/// A reply of any version.
+#[derive(Deserialize)]
+struct ReplyFields<'a> {
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    error: Option<ErrorFields>,
+}
+
+#[derive(Deserialize)]
+struct ErrorFields {
+    code: i32,
+    message: String,
+}
+
+/// Calls methods of one server. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: HttpClient<HttpConnector, Full<Bytes>>,
+    uri: Uri,
+    login: Login,
+    dialect: Dialect,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Makes a client; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Url`].
+    pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+        let ClientSettings {
+            url,
+            login,
+            dialect,
+            timeout,
+        } = settings;
+        let Some(uri) = server_uri(&url) else {
+            return Err(ClientError::Url { url });
+        };
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(timeout));
+        let http = HttpClient::builder(TokioExecutor::new())
+            // Servers close after half a minute: better not to find out with a call.
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build(connector);
+        Ok(Self {
+            http,
+            uri,
+            login,
+            dialect,
+            timeout,
+        })
+    }
+
+    /// Calls a method; `params` is an array, or an object for named ones.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; [`ClientError::Malformed`] when the result is no `T`.
+    pub async fn call<T: DeserializeOwned>(&self, method: &str, params: &Value) -> Result<T, ClientError> {
+        let work = self.exchange(method, params);
+        let (status, body) = timeout(self.timeout, work)
+            .await
+            .map_err(|_| ClientError::Timeout(self.timeout))??;
+        // A reply counts whatever the status: older versions put errors into both.
+        let Ok(reply) = serde_json::from_slice::<ReplyFields<'_>>(&body) else {
+            return Err(match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ClientError::Refused {
+                    status: status.as_u16(),
+                },
+                _ => ClientError::Status {
+                    status: status.as_u16(),
+                },
+            });
+        };
+        if let Some(ErrorFields { code, message }) = reply.error {
+            return Err(RpcError { code, message }.into());
+        }
+        let result = reply.result.map_or("null", RawValue::get);
+        serde_json::from_str(result).map_err(|_| ClientError::Malformed {
+            method: method.to_owned(),
+        })
+    }
+
+    async fn exchange(&self, method: &str, params: &Value) -> Result<(StatusCode, Bytes), ClientError> {
+        // Each call has its own HTTP exchange, so the ID tells nothing apart. It is the same for all, as anything
+        // else would count calls.
+        let body = json!({ "jsonrpc": "2.0", "method": method, "params": params, "id": 1 });
+        let mut request = Request::new(Full::from(body.to_string()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        if let Some(credentials) = self.credentials()? {
+            let failed = |_| ClientError::Connection {
+                reason: "the credentials do not fit into a header".to_owned(),
+            };
+            let mut value = HeaderValue::try_from(credentials.to_header()).map_err(failed)?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let reply = self
+            .http
+            .request(request)
+            .await
+            .map_err(|error| ClientError::Connection { reason: chain(&error) })?;
+        let status = reply.status();
+        let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
+        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => ClientError::Connection {
+                reason: error.to_string(),
+            },
+            Err(_) => ClientError::TooLong,
+        })?;
+        Ok((status, body.to_bytes()))
+    }
+
+    fn credentials(&self) -> Result<Option<Credentials>, ClientError> {
+        match &self.login {
+            Login::None => Ok(None),
+            Login::Password(credentials) => Ok(Some(credentials.clone())),
+            Login::Cookie(path) => cookie::read(path).map(Some).map_err(|error| ClientError::Cookie {
+                path: path.clone(),
+                source: error.into(),
+            }),
+        }
+    }
+
+    /// Looks a name up under an isolation ID; `None` is the default identity.
+    ///
+    /// Name and value travel in hex, so that all of them fit.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; see [`ClientError::is_absent_name`].
+    pub async fn name_show(&self, name: &NameId, id: Option<&IsolationId>) -> Result<NameRecord, ClientError> {
+        let method = "name_show";
+        let fields: NameFields = self.call(method, &self.name_params(name, id)).await?;
+        let malformed = || ClientError::Malformed {
+            method: method.to_owned(),
+        };
+        let bytes = |text: &str| Encoding::Hex.decode(text).map_err(|_| malformed());
+        let found = NameId::new(&bytes(&fields.name)?).ok_or_else(malformed)?;
+        if found != *name {
+            return Err(malformed());
+        }
+        Ok(NameRecord {
+            name: found,
+            value: NameValue::new(&bytes(&fields.value)?).ok_or_else(malformed)?,
+            height: fields.height,
+            expires_in: fields.expires_in,
+            expired: fields.expired,
+            txid: fields.txid.parse().map_err(|_| malformed())?,
+            vout: fields.vout,
+            address: fields.address,
+        })
+    }
+
+    /// Has the other side forget an isolation ID, with its connections and all that is cached for it. Isonym has this
+    /// method, others have none like it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::call`].
+    pub async fn isolation_forget(&self, id: &IsolationId) -> Result<(), ClientError> {
+        self.call("isolation_forget", &json!([id_text(id)])).await
+    }
+
+    fn name_params(&self, name: &NameId, id: Option<&IsolationId>) -> Value {
+        let name = bitcoin::hex::DisplayHex::to_lower_hex_string(name.as_bytes());
+        let id = id.map(id_text).filter(|id| !id.is_empty());
+        match self.dialect {
+            Dialect::Core => {
+                let mut options = json!({ "nameEncoding": "hex", "valueEncoding": "hex" });
+                if let (Some(id), Some(options)) = (id, options.as_object_mut()) {
+                    options.insert("streamID".to_owned(), Value::String(id));
+                }
+                json!([name, options])
+            }
+            Dialect::Electrum => {
+                let mut params = json!({ "identifier": name, "name_encoding": "hex", "value_encoding": "hex" });
+                if let (Some(id), Some(params)) = (id, params.as_object_mut()) {
+                    params.insert("stream_id".to_owned(), Value::String(id));
+                }
+                params
+            }
+        }
+    }
+}
+
+/// The mark of IDs that are written in hex.
+const HEX_ID: &str = "hex:";
+
+/// Writes an ID as the text that JSON needs: itself where it is UTF-8, else `hex:` and hex digits, and so where it
+/// begins with that mark itself. No two IDs have the same text.
+fn id_text(id: &IsolationId) -> String {
+    match std::str::from_utf8(id.as_bytes()) {
+        Ok(text) if !text.starts_with(HEX_ID) => text.to_owned(),
+        _ => {
+            let hex = bitcoin::hex::DisplayHex::to_lower_hex_string(id.as_bytes());
+            format!("{HEX_ID}{hex}")
+        }
+    }
+}
+
+/// Reads `http://HOST:PORT`. `localhost` is taken as its address: the system is not asked.
+fn server_uri(url: &str) -> Option<Uri> {
+    let uri: Uri = url.parse().ok()?;
+    let authority = uri.authority()?;
+    let (host, port) = (authority.host(), authority.port_u16()?);
+    if uri.scheme_str() != Some("http") || authority.as_str().contains('@') {
+        return None;
+    }
+    let host = if host.eq_ignore_ascii_case("localhost") {
+        IpAddr::from([127, 0, 0, 1]).to_string()
+    } else {
+        host.to_owned()
+    };
+    let path = match uri.path() {
+        "" => "/",
+        path => path,
+    };
+    format!("http://{host}:{port}{path}").parse().ok()
+}
+
+/// Returns an error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

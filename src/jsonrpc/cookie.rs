@@ -1,0 +1,150 @@
+//! The cookie file: credentials for whoever may read the data folder, new at each start.
+//!
+//! One line `__cookie__:` and 64 hex digits, without a line feed. Source: Namecoin Core `rpc/request.cpp`,
+//! `GenerateAuthCookie`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use bitcoin::hex::DisplayHex as _;
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
+
+use super::credentials::{COOKIE_USER, Credentials};
+
+/// The usual name of the file, in the data folder.
+pub const FILE_NAME: &str = ".cookie";
+
+/// Longest cookie file that is read, in bytes.
+const MAX_SIZE: u64 = 1024;
+
+/// A cookie file that was written by this process.
+#[derive(Debug)]
+pub struct Cookie {
+    path: PathBuf,
+    credentials: Credentials,
+}
+
+impl Cookie {
+    /// Writes a new cookie, readable by the owner alone: beside its place first, so that nobody sees half of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system and of the system's source of randomness.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut secret = [0; 32];
+        OsRng.try_fill_bytes(&mut secret).map_err(io::Error::other)?;
+        let credentials = Credentials::new(COOKIE_USER, &secret.to_lower_hex_string())
+            .ok_or_else(|| io::Error::other("the cookie's user holds a colon"))?;
+        let mut fresh = path.as_os_str().to_owned();
+        fresh.push(".tmp");
+        let fresh = PathBuf::from(fresh);
+        // What a crash left may have another mode, or be a link to elsewhere.
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = private(&mut OpenOptions::new())
+            .write(true)
+            .create_new(true)
+            .open(&fresh)?;
+        file.write_all(credentials.to_line().as_bytes())?;
+        drop(file);
+        fs::rename(&fresh, path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            credentials,
+        })
+    }
+
+    /// Returns what it holds.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Removes the file at a clean stop, if it is still this one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system; none when the file is gone.
+    pub fn remove(self) -> io::Result<()> {
+        match read(&self.path) {
+            Ok(found) if found == self.credentials => fs::remove_file(&self.path),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Reads a cookie file.
+///
+/// # Errors
+///
+/// Those of the file system; `InvalidData` when it holds no credentials.
+pub fn read(path: &Path) -> io::Result<Credentials> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_SIZE).read_to_string(&mut text)?;
+    let line = text.lines().next().unwrap_or_default();
+    Credentials::parse(line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no cookie is in this file"))
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.mode(0o600)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_private_and_gone_after_a_clean_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        fs::write(folder.path().join(".cookie.tmp"), "left by a crash").unwrap();
+        let cookie = Cookie::create(&path).unwrap();
+        let line = fs::read_to_string(&path).unwrap();
+        let secret = line.strip_prefix("__cookie__:").unwrap();
+        assert_eq!(secret.len(), 64);
+        assert!(secret.bytes().all(|digit| b"0123456789abcdef".contains(&digit)));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(read(&path).unwrap(), *cookie.credentials());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        cookie.remove().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn another_starts_cookie_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let (first, second) = (Cookie::create(&path).unwrap(), Cookie::create(&path).unwrap());
+        assert_ne!(first.credentials(), second.credentials());
+        first.remove().unwrap();
+        assert!(path.exists());
+        second.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_cookie_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for text in ["", "no colon", "\nuser:password"] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! How the headers stand, and what can be made of them: for people, and for `status` and `anchor_export` over JSON-RPC.
+
+use serde::{Deserialize, Serialize};
+
+use super::report::ServerResult;
+use super::{Handle, Node};
+use crate::chain::tree::UnverifiedChain;
+use crate::chain::{Anchor, Height};
+
+/// How deep a block is that is made an anchor where nothing else is said: no reorganisation will reach it.
+pub const EXPORT_DEPTH: Height = 4032;
+
+/// How the headers stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The network.
+    pub network: String,
+    /// The trust anchor.
+    pub anchor: AnchorStatus,
+    /// The height of our tip.
+    pub height: Height,
+    /// Its hash in hex.
+    pub tip_hash: String,
+    /// Seconds since the time of its block; `None` while no header is known.
+    pub tip_age: Option<u64>,
+    /// How many headers were taken on the strength of a sample, and not proved yet themselves.
+    pub headers_unproved: usize,
+    /// Up to which height headers are there that are not proved yet at all.
+    pub skeleton_height: Option<Height>,
+    /// The total work up to our tip, in hex.
+    pub chainwork: String,
+    /// How it goes with each server in header sync, or went when headers were last synced.
+    pub servers: Vec<ServerResult>,
+}
+
+/// The trust anchor, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorStatus {
+    /// Its height.
+    pub height: Height,
+    /// Its hash in hex.
+    pub hash: String,
+}
+
+/// Why no anchor can be made of the headers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnchorExportError {
+    /// There are none above the anchor.
+    #[error("no headers above the anchor are known")]
+    NoHeaders,
+    /// Others would take on trust what a sample is enough for oneself only.
+    #[error("{unproved} headers were taken on the strength of a sample")]
+    Unproved {
+        /// How many.
+        unproved: usize,
+    },
+    /// The block would not be above the anchor in use.
+    #[error("a block {depth} deep is not above the anchor at height {anchor}")]
+    TooDeep {
+        /// How deep.
+        depth: Height,
+        /// The anchor's height.
+        anchor: Height,
+    },
+    /// The anchor can't be written down.
+    #[error("the anchor can't be written: {0}")]
+    Format(String),
+}
+
+impl Node {
+    /// Says how the headers stand; of the servers how the last sync of this data folder went.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Folder`](super::NodeError::Folder) when the file with that can't be read.
+    pub fn status(&self) -> Result<Status, super::NodeError> {
+        Ok(self.status_with(self.last_sync()?))
+    }
+
+    fn status_with(&self, servers: Vec<ServerResult>) -> Status {
+        let tree = self.tree();
+        let (tip, anchor) = (tree.tip(), tree.anchor());
+        Status {
+            network: tree.params().network.as_str().to_owned(),
+            anchor: AnchorStatus {
+                height: anchor.height,
+                hash: anchor.hash.to_string(),
+            },
+            height: tip.height,
+            tip_hash: tip.hash.to_string(),
+            tip_age: tree.lowest().map(|_| self.time().seconds_since(tip.time)),
+            headers_unproved: tree.unproved(),
+            skeleton_height: tree.skeleton().map(UnverifiedChain::top_height),
+            chainwork: format!("{:064x}", tip.chainwork),
+            servers,
+        }
+    }
+
+    /// Makes an anchor file of the block `depth` below the tip, if every header up to the tip was verified in full.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorExportError`].
+    pub fn export_anchor(&self, depth: Height) -> Result<String, AnchorExportError> {
+        let tree = self.tree();
+        let (tip, anchor) = (tree.tip(), tree.anchor());
+        if tree.lowest().is_none() || tip.height <= anchor.height {
+            return Err(AnchorExportError::NoHeaders);
+        }
+        if tree.unproved() > 0 {
+            let unproved = tree.unproved();
+            return Err(AnchorExportError::Unproved { unproved });
+        }
+        let too_deep = AnchorExportError::TooDeep {
+            depth,
+            anchor: anchor.height,
+        };
+        let height = tip.height.checked_sub(depth).filter(|height| *height > anchor.height);
+        let Some((height, hash)) = height.and_then(|height| Some((height, tree.hash_at(height)?))) else {
+            return Err(too_deep);
+        };
+        let exported = Anchor {
+            height,
+            hash,
+            chainwork: tree.chainwork_at(height).filter(|_| anchor.chainwork.is_some()),
+        };
+        let source = format!(
+            "isonym {}, every header verified from block {} on, when the tip was at {}",
+            env!("CARGO_PKG_VERSION"),
+            anchor.height,
+            tip.height
+        );
+        exported
+            .to_toml(&source)
+            .map_err(|error| AnchorExportError::Format(error.to_string()))
+    }
+}
+
+impl Handle {
+    /// As [`Node::status`], with how it goes with each server now.
+    pub fn status(&self) -> Status {
+        let servers = self.standing().servers;
+        self.with(|node| node.status_with(servers))
+    }
+
+    /// As [`Node::export_anchor`].
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorExportError`].
+    pub fn export_anchor(&self, depth: Height) -> Result<String, AnchorExportError> {
+        self.with(|node| node.export_anchor(depth))
+    }
+}

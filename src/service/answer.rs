@@ -1,0 +1,92 @@
+//! What a lookup comes to, whoever looked it up.
+
+use std::fmt;
+
+use bitcoin::BlockHash;
+
+use crate::jsonrpc::{ClientError, NameRecord};
+use crate::name::{NameValue, Outcome};
+use crate::node::{NodeError, Proved};
+
+/// What a lookup comes to.
+pub type NameResult = Result<Answer, ServiceError>;
+
+/// What was found out of a name.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// By our own node: values are proved.
+    Proved(Box<Proved>),
+    /// By a server behind JSON-RPC: its word is taken.
+    Stated(Stated),
+}
+
+/// What a server behind JSON-RPC says.
+#[derive(Clone)]
+pub enum Stated {
+    /// The name has this value, and has not expired.
+    Value(Box<NameRecord>),
+    /// The name has expired.
+    Expired(Box<NameRecord>),
+    /// The name has no value: never existed, expired or is not final; why is not told apart.
+    Absent,
+}
+
+impl fmt::Debug for Stated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Value(_) => "Value(..)",
+            Self::Expired(_) => "Expired(..)",
+            Self::Absent => "Absent",
+        })
+    }
+}
+
+impl Answer {
+    /// Returns the value that the name has today, if it has one.
+    pub fn value(&self) -> Option<&NameValue> {
+        match self {
+            Self::Proved(proved) => match &proved.outcome {
+                Outcome::Found(status) => Some(status.name.value()),
+                _ => None,
+            },
+            Self::Stated(Stated::Value(record)) => Some(&record.value),
+            Self::Stated(_) => None,
+        }
+    }
+
+    pub(super) fn has_value(&self) -> bool {
+        self.value().is_some()
+    }
+
+    /// Returns the newest block at the time of a proof, with another one the outcome may be another.
+    pub(super) fn proved_at(&self) -> Option<BlockHash> {
+        match self {
+            Self::Proved(proved) => proved.outcome.proven().map(|_| proved.tip.hash),
+            Self::Stated(_) => None,
+        }
+    }
+}
+
+/// Why a lookup came to no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// Our own node can't tell.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The server behind JSON-RPC can't be asked, or can't tell.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The caller has as many lookups in work as it may.
+    #[error("{limit} lookups are in work already, which is as many as allowed; try again later")]
+    Busy {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The process ends.
+    #[error("the node is stopping")]
+    Stopped,
+    /// Only our own node proves the operations of a name.
+    #[error("a server behind JSON-RPC is not asked for histories, as it proves none")]
+    NoHistory,
+}

@@ -1,0 +1,81 @@
+//! A node that runs, with the service before it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{CacheSettings, NameService, ResultCache};
+use crate::chain::sync::HeaderSyncLimits;
+use crate::name::lookup::LookupSettings;
+use crate::net::pool;
+use crate::node::{self, Handle, Node, NodeError, NodeSettings};
+
+/// How a daemon goes about it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DaemonSettings {
+    /// Header sync.
+    pub sync: HeaderSyncLimits,
+    /// Connections of lookups.
+    pub pool: pool::Settings,
+    /// Lookups.
+    pub lookup: LookupSettings,
+    /// Most lookups and histories at a time for each front, whether somebody waits for them still or not; more are refused.
+    pub lookups: usize,
+    /// Results that are remembered.
+    pub cache: CacheSettings,
+    /// Whether each request without an isolation ID is an identity of its own. Otherwise all of them are one, as with
+    /// Electrum-NMC.
+    pub isolate_anonymous: bool,
+}
+
+impl Default for DaemonSettings {
+    fn default() -> Self {
+        Self {
+            sync: HeaderSyncLimits::default(),
+            pool: pool::Settings::default(),
+            lookup: LookupSettings::default(),
+            // As many as JSON-RPC lets callers have at once.
+            lookups: 1024,
+            cache: CacheSettings::default(),
+            isolate_anonymous: false,
+        }
+    }
+}
+
+/// What the fronts of a running node are made from.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    /// The way to names.
+    pub names: NameService,
+    /// The node itself: how it stands, its headers, its end.
+    pub node: Handle,
+}
+
+/// Runs a node until its fronts end. They get it before anything is synchronised, and end when [`Handle::stopped`] says
+/// so.
+///
+/// # Errors
+///
+/// [`NodeError::Store`] when headers can't be written.
+pub async fn run_daemon<F>(
+    node: Node,
+    settings: &DaemonSettings,
+    fronts: impl FnOnce(Daemon) -> F,
+) -> Result<(), NodeError>
+where
+    F: Future<Output = Result<(), NodeError>>,
+{
+    let cache = Arc::new(Mutex::new(ResultCache::new(settings.cache)));
+    let forgotten = {
+        let cache = Arc::clone(&cache);
+        move |id| cache.lock().unwrap_or_else(PoisonError::into_inner).forget(Some(id))
+    };
+    let of_node = NodeSettings {
+        sync: settings.sync,
+        pool: settings.pool,
+        lookup: settings.lookup,
+    };
+    node::run(node, &of_node, forgotten, |node| {
+        let names = NameService::local(node.clone(), cache, settings);
+        fronts(Daemon { names, node })
+    })
+    .await
+}

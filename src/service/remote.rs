@@ -1,0 +1,69 @@
+//! A `name_show` over JSON-RPC: Isonym's, Namecoin Core's or Electrum-NMC's.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::answer::{Answer, NameResult, Stated};
+use crate::isolation::IsolationId;
+use crate::jsonrpc::{Client, ClientError};
+use crate::name::NameId;
+use crate::node::Clock;
+use crate::time::Moment;
+
+/// How long nothing more is said of it when the other side can't be asked.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A server that is asked for names.
+#[derive(Debug)]
+pub(super) struct Remote {
+    client: Client,
+    clock: Clock,
+    /// When it was last said that it can't be asked.
+    said: Mutex<Option<Moment>>,
+}
+
+impl Remote {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            clock: Clock::start(),
+            said: Mutex::new(None),
+        }
+    }
+
+    pub(super) async fn look_up(&self, name: &NameId, id: Option<&IsolationId>) -> NameResult {
+        let stated = match self.client.name_show(name, id).await {
+            // Core shows expired names too.
+            Ok(record) if record.expired => Stated::Expired(Box::new(record)),
+            Ok(record) => Stated::Value(Box::new(record)),
+            Err(error) if error.is_absent_name() => Stated::Absent,
+            Err(error) => {
+                self.complain(&error);
+                return Err(error.into());
+            }
+        };
+        Ok(Answer::Stated(stated))
+    }
+
+    /// Has the other side forget an identity, by the method `isolation_forget` where it has it.
+    pub(super) async fn forget(&self, id: &IsolationId) {
+        // Who has no such method forgets IDs by itself, after they were not used for a while.
+        if let Err(error) = self.client.isolation_forget(id).await {
+            tracing::debug!("an isolation ID is left to be forgotten later: {error}");
+        }
+    }
+
+    /// Tells the user what to mend, now and then: who asks for names is told no more than that there is no answer.
+    fn complain(&self, error: &ClientError) {
+        // What it says itself may have names in it.
+        if matches!(error, ClientError::Rpc(_) | ClientError::Timeout(_)) {
+            return;
+        }
+        let now = self.clock.now().steady;
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| now.since(said) >= SILENCE) {
+            *said = Some(now);
+            tracing::warn!("names cannot be looked up: {error}");
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! What lookups came to: for each identity on its own, bounded over all.
+//!
+//! An answer that is there tells that it was asked for before, so nothing is shared between identities. There is one rule
+//! of expiry: a result ends with its time, and what was proved ends with the next block, since that may hold an update.
+//! There is one way to forget, for one identity or for all.
+//!
+//! The bounds are on results and on bytes, over all. Where they are reached, the caller that holds most gives its least
+//! recently used result up: whoever asks for much pushes out its own, not what others use.
+//!
+//! | what | becomes | by |
+//! | --- | --- | --- |
+//! | unknown | in flight | [`ResultCache::begin`] |
+//! | in flight | known, where it belongs to a lasting identity; else unknown | [`ResultCache::end`] |
+//! | in flight | unknown: its result reaches those who wait for it, and nobody else | [`ResultCache::forget`] |
+//! | known | unknown | [`ResultCache::forget`], its time, a new block, another result that needs the room |
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::BlockHash;
+use lru::LruCache;
+use tokio::sync::watch;
+
+use super::answer::{Answer, NameResult};
+use crate::isolation::BlindedId;
+use crate::node::NameRequest;
+use crate::time::Moment;
+
+/// How long and how much is remembered of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// How long a value is remembered, and at most until the next block where the source tells of blocks; zero: not at all.
+    pub positive: Duration,
+    /// How long absence is remembered; zero: not at all.
+    pub negative: Duration,
+    /// How long a failure is remembered, for callers that take one for an answer: no longer than it takes to soften a
+    /// storm of equal questions (RFC 9520 section 3.2).
+    pub failure: Duration,
+    /// Most results, over all identities.
+    pub results: usize,
+    /// Most bytes, over all identities.
+    pub bytes: usize,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            positive: Duration::from_secs(600),
+            negative: Duration::from_secs(60),
+            failure: Duration::from_secs(2),
+            results: 20_000,
+            bytes: 32 << 20,
+        }
+    }
+}
+
+impl CacheSettings {
+    fn life(&self, result: &NameResult) -> Duration {
+        match result {
+            Ok(answer) if answer.has_value() => self.positive,
+            Ok(_) => self.negative,
+            Err(_) => self.failure,
+        }
+    }
+}
+
+/// Through which front a question came. Each has its share of the bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// A command, or a program that uses the library.
+    Program,
+    /// JSON-RPC.
+    Rpc,
+    /// DNS.
+    Dns,
+    /// Names of applications' streams: by Tor's control port, by SOCKS, by a naming plugin.
+    Streams,
+}
+
+impl Caller {
+    const ALL: [Self; 4] = [Self::Program, Self::Rpc, Self::Dns, Self::Streams];
+}
+
+/// The time, and the newest block where the source tells of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheTime {
+    /// The time.
+    pub now: Moment,
+    /// The newest block.
+    pub tip: Option<BlockHash>,
+}
+
+/// What a front made of a value, with its size in bytes. It lives as long as the value does.
+#[derive(Clone, Debug)]
+pub struct Derived {
+    /// The front's own type.
+    pub value: Arc<dyn Any + Send + Sync>,
+    /// How much of the bound it takes.
+    pub size: usize,
+}
+
+/// A result on its way to all who wait for it.
+pub type Pending = watch::Receiver<Option<NameResult>>;
+
+/// What becomes of a question that nothing is known for.
+#[derive(Debug)]
+pub enum Begun {
+    /// The same is being looked up already.
+    Joined(Pending),
+    /// It is to be looked up now: the number is handed to [`ResultCache::end`], and the result to all who wait.
+    New {
+        /// The lookup's number.
+        number: u64,
+        /// Where its result goes.
+        result: watch::Sender<Option<NameResult>>,
+        /// Where its result comes from.
+        pending: Pending,
+    },
+    /// The identity has as many lookups in flight as it may.
+    Full,
+}
+
+/// What an entry costs beside its value and what was made of it, in bytes: keys, links of the list, and what maps and the
+/// allocator take for themselves. Measured: small values took 2.5 KiB each.
+const ENTRY_OVERHEAD: usize = 2048;
+
+/// How often the source is told that an identity lives on its cache: often enough for an identity's time to live.
+const TELL_USE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct Entry {
+    result: NameResult,
+    until: Moment,
+    derived: Option<Derived>,
+}
+
+impl Entry {
+    fn is_stale(&self, at: CacheTime) -> bool {
+        let block = self.result.as_ref().ok().and_then(Answer::proved_at);
+        let has_newer = at.tip.zip(block).is_some_and(|(tip, block)| tip != block);
+        self.until <= at.now || has_newer
+    }
+
+    fn size(&self, key: &Key) -> usize {
+        let value = self.result.as_ref().ok().and_then(Answer::value);
+        let value = value.map_or(0, |value| value.as_bytes().len());
+        let derived = self.derived.as_ref().map_or(0, |derived| derived.size);
+        // The name stands in two maps.
+        ENTRY_OVERHEAD + 2 * key.1.name.as_bytes().len() + value + derived
+    }
+}
+
+type Key = (BlindedId, NameRequest);
+
+/// What one caller holds.
+#[derive(Debug)]
+struct Share {
+    entries: LruCache<Key, Entry>,
+    bytes: usize,
+}
+
+impl Share {
+    fn pop(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.pop(key) {
+            self.bytes = self.bytes.saturating_sub(entry.size(key));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    pending: Pending,
+}
+
+#[derive(Debug, Default)]
+struct Identity {
+    /// Whose share holds the result of a request.
+    known: HashMap<NameRequest, Caller>,
+    in_flight: HashMap<NameRequest, Flight>,
+    use_told: Option<Moment>,
+}
+
+/// All results.
+#[derive(Debug)]
+pub struct ResultCache {
+    settings: CacheSettings,
+    identities: HashMap<BlindedId, Identity>,
+    shares: [Share; Caller::ALL.len()],
+    begun: u64,
+    forgotten: u64,
+}
+
+impl ResultCache {
+    /// Makes an empty cache.
+    pub fn new(settings: CacheSettings) -> Self {
+        let share = |_| Share {
+            entries: LruCache::unbounded(),
+            bytes: 0,
+        };
+        Self {
+            settings,
+            identities: HashMap::new(),
+            shares: Caller::ALL.map(share),
+            begun: 0,
+            forgotten: 0,
+        }
+    }
+
+    /// Returns how many results are remembered, and the bytes that they take.
+    pub fn size(&self) -> (usize, usize) {
+        let shares = self.shares.iter();
+        shares.fold((0, 0), |(results, bytes), share| {
+            (results + share.entries.len(), bytes + share.bytes)
+        })
+    }
+
+    /// Counts how often something was forgotten: whoever holds what was made of results compares it.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    fn share(&mut self, caller: Caller) -> &mut Share {
+        let [program, rpc, dns, streams] = &mut self.shares;
+        match caller {
+            Caller::Program => program,
+            Caller::Rpc => rpc,
+            Caller::Dns => dns,
+            Caller::Streams => streams,
+        }
+    }
+
+    /// Returns what is known, with the moment at which it ends.
+    pub fn find(&mut self, id: BlindedId, request: &NameRequest, at: CacheTime) -> Option<(&NameResult, Moment)> {
+        let entry = self.entry(id, request, at)?;
+        Some((&entry.result, entry.until))
+    }
+
+    /// Returns what was made of a value.
+    pub fn derived(&mut self, id: BlindedId, request: &NameRequest, at: CacheTime) -> Option<&Derived> {
+        self.entry(id, request, at)?.derived.as_ref()
+    }
+
+    fn entry(&mut self, id: BlindedId, request: &NameRequest, at: CacheTime) -> Option<&Entry> {
+        let caller = *self.identities.get(&id)?.known.get(request)?;
+        let key = (id, request.clone());
+        let is_stale = |entry: &Entry| entry.is_stale(at);
+        if self.share(caller).entries.peek(&key).is_none_or(is_stale) {
+            self.remove(caller, &key);
+            return None;
+        }
+        self.share(caller).entries.get(&key)
+    }
+
+    /// Remembers what was made of a value, for as long as the value itself.
+    pub fn attach(&mut self, id: BlindedId, request: &NameRequest, derived: Derived) {
+        let Some(caller) = self.identities.get(&id).and_then(|it| it.known.get(request)).copied() else {
+            return;
+        };
+        let key = (id, request.clone());
+        let share = self.share(caller);
+        let Some(entry) = share.entries.peek_mut(&key) else {
+            return;
+        };
+        let before = entry.size(&key);
+        entry.derived = Some(derived);
+        let after = entry.size(&key);
+        share.bytes = (share.bytes + after).saturating_sub(before);
+        self.trim();
+    }
+
+    /// Says whether the source is to be told that an identity lives on its cache; that counts as told.
+    pub fn tells_use(&mut self, id: BlindedId, now: Moment) -> bool {
+        let Some(identity) = self.identities.get_mut(&id) else {
+            return false;
+        };
+        let is_due = identity.use_told.is_none_or(|told| now.since(told) >= TELL_USE);
+        if is_due {
+            identity.use_told = Some(now);
+        }
+        is_due
+    }
+
+    /// Begins a lookup, or joins the same one of the same identity. At most `most` are in flight under one identity.
+    pub fn begin(&mut self, id: BlindedId, request: &NameRequest, most: usize, now: Moment) -> Begun {
+        let identity = self.identities.entry(id).or_default();
+        if let Some(flight) = identity.in_flight.get(request)
+            // One whose task is gone will never come to anything.
+            && flight.pending.has_changed().is_ok()
+        {
+            return Begun::Joined(flight.pending.clone());
+        }
+        if identity.in_flight.len() >= most {
+            return Begun::Full;
+        }
+        self.begun += 1;
+        let number = self.begun;
+        let (result, pending) = watch::channel(None);
+        let flight = Flight {
+            number,
+            pending: pending.clone(),
+        };
+        identity.in_flight.insert(request.clone(), flight);
+        identity.use_told = Some(now);
+        Begun::New {
+            number,
+            result,
+            pending,
+        }
+    }
+
+    /// Ends a lookup. Its result is remembered in a caller's share, unless the identity was forgotten in the meantime;
+    /// without a caller it is not.
+    pub fn end(
+        &mut self,
+        id: BlindedId,
+        request: NameRequest,
+        number: u64,
+        caller: Option<Caller>,
+        result: &NameResult,
+        now: Moment,
+    ) {
+        let Some(identity) = self.identities.get_mut(&id) else {
+            return;
+        };
+        match identity.in_flight.entry(request.clone()) {
+            Slot::Occupied(flight) if flight.get().number == number => {
+                flight.remove();
+            }
+            _ => return,
+        }
+        let life = self.settings.life(result);
+        match caller.filter(|_| !life.is_zero() && self.settings.results > 0) {
+            Some(caller) => {
+                let earlier = identity.known.insert(request.clone(), caller);
+                let key = (id, request);
+                if let Some(earlier) = earlier {
+                    self.share(earlier).pop(&key);
+                }
+                let entry = Entry {
+                    result: result.clone(),
+                    until: now + life,
+                    derived: None,
+                };
+                let share = self.share(caller);
+                share.bytes += entry.size(&key);
+                share.entries.put(key, entry);
+                self.trim();
+            }
+            None => self.drop_if_empty(id),
+        }
+    }
+
+    /// Forgets an identity; `None`: all of them. What is in flight is not remembered.
+    pub fn forget(&mut self, id: Option<BlindedId>) {
+        self.forgotten += 1;
+        let Some(id) = id else {
+            self.identities.clear();
+            for share in &mut self.shares {
+                share.entries.clear();
+                share.bytes = 0;
+            }
+            return;
+        };
+        for (request, caller) in self.identities.remove(&id).unwrap_or_default().known {
+            self.share(caller).pop(&(id, request));
+        }
+    }
+
+    fn remove(&mut self, caller: Caller, key: &Key) {
+        self.share(caller).pop(key);
+        if let Some(identity) = self.identities.get_mut(&key.0) {
+            identity.known.remove(&key.1);
+        }
+        self.drop_if_empty(key.0);
+    }
+
+    /// Whoever learnt nothing leaves nothing.
+    fn drop_if_empty(&mut self, id: BlindedId) {
+        if let Slot::Occupied(identity) = self.identities.entry(id)
+            && identity.get().known.is_empty()
+            && identity.get().in_flight.is_empty()
+        {
+            identity.remove();
+        }
+    }
+
+    fn trim(&mut self) {
+        loop {
+            let (results, bytes) = self.size();
+            let holds: fn(&Share) -> usize = if bytes > self.settings.bytes {
+                |share| share.bytes
+            } else if results > self.settings.results {
+                |share| share.entries.len()
+            } else {
+                return;
+            };
+            let Some(largest) = self.shares.iter_mut().max_by_key(|share| holds(share)) else {
+                return;
+            };
+            let Some((key, entry)) = largest.entries.pop_lru() else {
+                return;
+            };
+            largest.bytes = largest.bytes.saturating_sub(entry.size(&key));
+            if let Some(identity) = self.identities.get_mut(&key.0) {
+                identity.known.remove(&key.1);
+            }
+            self.drop_if_empty(key.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
