@@ -409,11 +409,11 @@ fn circles(sources: &[(&str, &str)]) -> Vec<String> {
                 .skip_while(|name| CRATES.contains(name) || ["super", "self"].contains(name));
             let full: Vec<_> = start.iter().copied().chain(rest).collect();
             let found = (1..=full.len()).rev().find_map(|length| modules.get(&full[..length]));
-            let named = found.map(|file| folder_of(file));
+            let there = found.map(|file| folder_of(file));
             let is_below =
                 |low: &str, high: &str| high.is_empty() || low == high || low.starts_with(&format!("{high}/"));
-            if let Some(named) = named.filter(|named| !is_below(named, &folder) && !is_below(&folder, named)) {
-                names.entry(folder.clone()).or_default().insert(named);
+            if let Some(there) = there.filter(|there| !is_below(there, &folder) && !is_below(&folder, there)) {
+                names.entry(folder.clone()).or_default().insert(there);
             }
         }
     }
