@@ -9,22 +9,39 @@ coverage="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks"
 
 fuzz_build() { # [cargo options]: the flags are for the target alone, hence --target
-    RUSTFLAGS="${coverage//$'\n'/ }" cargo build --release --manifest-path fuzz/Cargo.toml --target-dir fuzz/target --target "$(host)" "$@"
+    RUSTFLAGS="${coverage//$'\n'/ }" cargo build --profile fuzz --package isonym-fuzz --target-dir fuzz/target --target "$(host)" "$@"
 }
 
 host() { rustc -vV | sed -n 's/^host: //p'; }
 
+run_tests() { # [cargo options]: by cargo-nextest where it is there, else by Cargo
+    if cargo nextest --version >/dev/null 2>&1; then cargo nextest run "$@"; else cargo test "$@"; fi
+}
+
+# Documentation tests are Cargo's own affair, and so are those on a private Tor network, which they share as long as they
+# share a process: nextest would have each start one.
+test_all() { # [ARGS]: for the tests that these name alone
+    tests/install
+    if [ $# -gt 0 ]; then run_tests --workspace "$@"; return; fi
+    run_tests --workspace --lib --bins --test architecture --test local --test real --test alone
+    cargo test --test tor
+    cargo test --workspace --doc
+}
+
 case "${1:-}" in
-    check) cargo fmt --check && cargo clippy --workspace --all-targets -- -D warnings ;;
-    test) shift; tests/install && cargo test --workspace "$@" ;;
+    check) # the fuzz targets too; `fuzz` links them
+        cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings ;;
+    test) # with `unit`: what needs no installing and no other program, in seconds
+        shift
+        if [ "${1:-}" = unit ]; then shift; run_tests --workspace --lib --bins --test architecture "$@"; else test_all "$@"; fi ;;
     fuzz) # without a target: builds all; with one: runs it for so many seconds (60)
         if [ $# = 1 ]; then fuzz_build --bins; else
             fuzz_build --bin "$2"
             mkdir -p "fuzz/corpus/$2" "fuzz/artifacts/$2"
-            "fuzz/target/$(host)/release/$2" -max_total_time="${3:-60}" -artifact_prefix="fuzz/artifacts/$2/" "fuzz/corpus/$2"
+            "fuzz/target/$(host)/fuzz/$2" -max_total_time="${3:-60}" -artifact_prefix="fuzz/artifacts/$2/" "fuzz/corpus/$2"
         fi ;;
     bench) shift; cargo bench "$@" ;;
-    doc) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items ;;
-    ci) "$0" check && "$0" doc && "$0" fuzz && "$0" test ;;
-    *) echo "usage: ./do check | test [ARGS] | fuzz [TARGET [SECONDS]] | bench [ARGS] | doc | ci" >&2; exit 64 ;;
+    doc) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items ;;
+    ci) "$0" check && "$0" doc && "$0" test ;;
+    *) echo "usage: ./do check | test [unit] [ARGS] | fuzz [TARGET [SECONDS]] | bench [ARGS] | doc | ci" >&2; exit 64 ;;
 esac

@@ -14,11 +14,7 @@ use bitcoin::hashes::{Hash, HashEngine, sha256d};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use isonym::chain::{Anchor, FullHeader, HeaderTree, Network};
 use isonym::time::Timestamp;
-
-#[path = "../tests/builder/mod.rs"]
-mod builder;
-
-use builder::{AuxPowSpec, sha256d};
+use isonym_fixtures::auxpow::{AuxPowSpec, sha256d};
 
 const HEADERS: u16 = 1000;
 const IMPORTED: usize = 10_000;

@@ -13,12 +13,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use isonym::name::ProofLimits;
 use isonym::name::proof::verify;
-
-#[allow(dead_code, reason = "shared with the tests, which use more of it")]
-#[path = "../tests/name_proofs/world.rs"]
-mod world;
-
-use world::{Holder, World, id};
+use isonym_fixtures::world::{Holder, World, id};
 
 fn name_proof(criterion: &mut Criterion) {
     let limits = ProofLimits::default();

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main, cli, config     wiring
+//! options               what the user says, from the command line, the environment and the file
 //! tor                   what becomes of a Tor's streams
 //! socks, prop279        how names of applications arrive by SOCKS, and of programs by proposal 279 (same height)
 //! naming                what a name stands for to who connects to it

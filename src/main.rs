@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod options;
 
 use std::process::ExitCode;
 
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    let level = match (cli.options.quiet, cli.options.verbose) {
+    let level = match (cli.quiet, cli.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) => LevelFilter::WARN,
         (false, 1) => LevelFilter::INFO,

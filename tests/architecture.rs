@@ -1,5 +1,6 @@
-//! Keeps the two rules of `src/lib.rs`: a folder names only folders below it, and only the edge files touch the
-//! world. It reads the source as tokens: comments, literals and code for tests do not count.
+//! Keeps the rules of `src/lib.rs`, in all packages: a folder names only folders below it, no folders name each other in
+//! a circle, and only the edge files touch the world. It reads the source as tokens: comments, literals and code for
+//! tests do not count.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,9 +10,19 @@
     reason = "a test that can't go on is to fail"
 )]
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Where the source is, and the folder that all of it counts as, if it is one.
+const PACKAGES: [(&str, Option<&str>); 3] = [
+    ("crates/core/src", None),
+    ("crates/sim/src", Some("sim")),
+    ("src", None),
+];
+
+/// How code names the packages whose folders are in the line.
+const CRATES: [&str; 3] = ["crate", "isonym", "isonym_core"];
 
 /// The folders, lowest first; those of one row are at one height.
 const LINE: [&[&str]; 16] = [
@@ -28,6 +39,7 @@ const LINE: [&[&str]; 16] = [
     &["naming"],
     &["prop279", "socks"],
     &["tor"],
+    &["options"],
     &["config"],
     &["cli"],
     &["main"],
@@ -47,15 +59,16 @@ fn may_name(folder: &str, named: &str) -> bool {
 /// Files that may touch the world, and why. None is listed that does not.
 const EDGE: &[(&str, &str)] = &[
     ("main.rs", "starts the runtime"),
-    ("config.rs", "reads the configuration file"),
     ("cli/anchor.rs", "reads an anchor file, ends the process"),
     ("cli/args.rs", "reads the arguments"),
+    ("cli/config.rs", "ends the process"),
     (
         "cli/daemon.rs",
         "listens, waits for signals, raises the number of open files",
     ),
     ("cli/dns.rs", "listens, waits for signals"),
     ("cli/dnssec.rs", "ends the process"),
+    ("cli/pages.rs", "writes manual pages"),
     (
         "cli/playground.rs",
         "runs the simulated world's edge, waits for the user",
@@ -99,6 +112,8 @@ const EDGE: &[(&str, &str)] = &[
         "node/store/mod.rs",
         "removes and renames a database that is not trusted",
     ),
+    ("options/file.rs", "reads the configuration file"),
+    ("options/mod.rs", "reads the environment"),
     (
         "prop279/host_driver/child.rs",
         "starts a plugin, reads, writes and waits for it",
@@ -314,7 +329,7 @@ fn path<'a>(tokens: &'a [String], mut at: usize, start: &[&'a str], found: &mut 
     at
 }
 
-/// Returns what a file does against the rules; `file` is relative to `src`, with slashes.
+/// Returns what a file does against the rules; `file` is relative to its package's source, with slashes.
 fn faults(file: &str, source: &str) -> Vec<String> {
     let mut faults = upward_names(file, source);
     if !EDGE.iter().any(|(edge, _)| *edge == file) {
@@ -336,10 +351,17 @@ fn upward_names(file: &str, source: &str) -> Vec<String> {
     let (tokens, _) = without_tests(&tokens(source));
     let mut faults = Vec::new();
     for path in paths(&tokens) {
+        // What a package that is one folder calls its own is no matter of the line.
+        if is_package(folder) && ["crate", "super"].contains(&path[0]) {
+            continue;
+        }
         let from_root = path
             .iter()
-            .position(|segment| !["crate", "isonym", "super", "self"].contains(segment));
-        let named = from_root.filter(|at| *at > 0 && path[0] != "self").map(|at| path[at]);
+            .position(|segment| !CRATES.contains(segment) && !["super", "self"].contains(segment));
+        let named = match path[0].strip_prefix("isonym_").filter(|name| is_package(name)) {
+            Some(package) => Some(package),
+            None => from_root.filter(|at| *at > 0 && path[0] != "self").map(|at| path[at]),
+        };
         // A module may have a child of a folder's name: `super::merkle` is such a path, `super::net` is not.
         if let Some(named) = named.filter(|named| height(named).is_some())
             && named != folder
@@ -349,6 +371,67 @@ fn upward_names(file: &str, source: &str) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Says whether a folder is a package of its own.
+fn is_package(folder: &str) -> bool {
+    PACKAGES.iter().any(|(_, package)| *package == Some(folder))
+}
+
+/// A file as a module, from its package's root on.
+fn module(file: &str) -> Vec<&str> {
+    let mut module: Vec<_> = file.trim_end_matches(".rs").split('/').collect();
+    if ["mod", "lib", "main"].contains(module.last().unwrap()) {
+        module.pop();
+    }
+    module
+}
+
+/// Returns circles of folders that name each other. What is below a folder may name it, and it what is below.
+fn circles(sources: &[(&str, &str)]) -> Vec<String> {
+    let folder_of = |file: &str| file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let modules: BTreeMap<Vec<&str>, &str> = sources.iter().map(|(file, _)| (module(file), *file)).collect();
+    let mut names = BTreeMap::<String, BTreeSet<String>>::new();
+    for (file, source) in sources {
+        let (own, folder) = (module(file), folder_of(file));
+        let (tokens, _) = without_tests(&tokens(source));
+        for path in paths(&tokens) {
+            let ups = path.iter().take_while(|segment| **segment == "super").count();
+            let start = match path[0] {
+                "crate" if own.first().is_some_and(|first| is_package(first)) => &own[..1],
+                name if CRATES.contains(&name) => &[],
+                _ if ups > own.len() => continue,
+                _ => &own[..own.len() - ups],
+            };
+            let rest = path
+                .into_iter()
+                .skip_while(|name| CRATES.contains(name) || ["super", "self"].contains(name));
+            let full: Vec<_> = start.iter().copied().chain(rest).collect();
+            let found = (1..=full.len()).rev().find_map(|length| modules.get(&full[..length]));
+            let named = found.map(|file| folder_of(file));
+            let is_below =
+                |low: &str, high: &str| high.is_empty() || low == high || low.starts_with(&format!("{high}/"));
+            if let Some(named) = named.filter(|named| !is_below(named, &folder) && !is_below(&folder, named)) {
+                names.entry(folder.clone()).or_default().insert(named);
+            }
+        }
+    }
+    // Who names nobody that is left, or is named by nobody, is in no circle.
+    let is_free = |folder: &String, names: &BTreeMap<String, BTreeSet<String>>| {
+        names[folder].iter().all(|named| !names.contains_key(named)) || !names.values().any(|all| all.contains(folder))
+    };
+    while let Some(free) = names.keys().find(|folder| is_free(folder, &names)).cloned() {
+        names.remove(&free);
+    }
+    let circle = |(folder, all): (&String, &BTreeSet<String>)| {
+        let left: Vec<&str> = all
+            .iter()
+            .map(String::as_str)
+            .filter(|named| names.contains_key(*named))
+            .collect();
+        format!("{folder}: names in a circle {}", left.join(", "))
+    };
+    names.iter().map(circle).collect()
 }
 
 /// Returns the paths in a source text that reach out into the world.
@@ -401,9 +484,16 @@ fn test_files(file: &Path, source: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The source as files relative to `src`, with their text and whether they hold tests alone.
+/// The source of all packages as files relative to where it begins, with their text and whether they hold tests alone.
 fn sources() -> Vec<(String, String, bool)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    PACKAGES
+        .iter()
+        .flat_map(|(root, folder)| sources_of(root, *folder))
+        .collect()
+}
+
+fn sources_of(root: &str, folder: Option<&str>) -> Vec<(String, String, bool)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
     let sources: Vec<_> = rust_files(&root)
         .into_iter()
         .map(|file| (fs::read_to_string(&file).unwrap(), file))
@@ -416,8 +506,12 @@ fn sources() -> Vec<(String, String, bool)> {
     sources
         .into_iter()
         .map(|(source, file)| {
-            let parts = file.strip_prefix(&root).unwrap().iter();
-            let name: Vec<_> = parts.map(|part| part.to_str().unwrap()).collect();
+            let parts = file
+                .strip_prefix(&root)
+                .unwrap()
+                .iter()
+                .map(|part| part.to_str().unwrap());
+            let name: Vec<_> = folder.into_iter().chain(parts).collect();
             let for_tests = file.ancestors().any(|ancestor| tests.contains(ancestor));
             (name.join("/"), source, for_tests)
         })
@@ -432,6 +526,40 @@ fn source_keeps_the_line_of_dependence_and_the_edge() {
         .flat_map(|(file, source, _)| faults(file, source))
         .collect();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn no_folders_name_each_other_in_a_circle() {
+    let sources = sources();
+    let sources = sources.iter().filter(|(_, _, for_tests)| !for_tests);
+    let sources: Vec<_> = sources
+        .map(|(file, source, _)| (file.as_str(), source.as_str()))
+        .collect();
+    let circles = circles(&sources);
+    assert!(circles.is_empty(), "\n{}", circles.join("\n"));
+}
+
+#[test]
+fn circles_are_found() {
+    let zone = (
+        "dns/zone/mod.rs",
+        "use super::value::Record; use crate::name::NameId; mod records;",
+    );
+    let records = ("dns/zone/records.rs", "use super::Zone;");
+    let root = ("dns/mod.rs", "mod zone; mod value; pub use zone::Zone;");
+    let good = ("dns/value/mod.rs", "use super::message; use crate::chain::Height;");
+    assert_eq!(circles(&[zone, records, root, good]), Vec::<String>::new());
+    for (file, source) in [
+        ("dns/value/mod.rs", "use super::zone::Zone;"),
+        ("dns/value/item.rs", "fn f() { crate::dns::zone::records::g(); }"),
+        (
+            "dns/value/item.rs",
+            "use super::super::{message, zone::{self, records}};",
+        ),
+    ] {
+        let folders = [zone, records, root, ("dns/value/mod.rs", "mod item;"), (file, source)];
+        assert_eq!(circles(&folders).len(), 2, "{file}: {source}");
+    }
 }
 
 #[test]
@@ -466,10 +594,11 @@ fn bad_samples_are_found() {
             "name/lookup/machine.rs",
             "use crate::{chain::Height, electrum::{self, Ask}};",
         ),
-        ("node/run.rs", "use crate::sim::World;"),
+        ("node/run.rs", "use isonym_sim::World;"),
+        ("chain/tree.rs", "use isonym_sim::World;"),
+        ("sim/host.rs", "use isonym::node::Handle;"),
         ("node/run.rs", "use crate::rpc::RpcError;"),
         ("rpc/args.rs", "use hyper::Request;"),
-        ("sim/world/mod.rs", "use crate::node::Handle;"),
         ("electrum/reply.rs", "pub(in crate::net) struct X;"),
         ("stranger/mod.rs", ""),
         ("chain/tree.rs", "use std::{collections::HashMap, fs};"),
@@ -502,13 +631,13 @@ fn good_samples_pass() {
         ),
         (
             "name/proof/mod.rs",
-            "#[cfg(test)] mod tests { use crate::sim::World; use std::fs; }",
+            "#[cfg(test)] mod tests { use isonym_sim::World; use std::fs; }",
         ),
         ("net/dialer.rs", "use tokio::net::TcpStream; use crate::electrum::Ask;"),
         ("cli/playground.rs", "use isonym_sim::World; use isonym::node::Handle;"),
         (
             "sim/host.rs",
-            "use tokio::net::TcpListener; use crate::net::ServerAddress;",
+            "use tokio::net::TcpListener; use crate::server::Reply; use isonym_core::electrum::Request;",
         ),
         (
             "name/id.rs",

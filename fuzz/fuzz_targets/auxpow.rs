@@ -6,8 +6,12 @@ use isonym::chain::{AuxPow, Network, PureHeader};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((pure, rest)) = bytes.split_first_chunk() else { return };
-    let Ok((auxpow, rest)) = AuxPow::decode(rest) else { return };
+    let Some((pure, rest)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let Ok((auxpow, rest)) = AuxPow::decode(rest) else {
+        return;
+    };
     assert!(rest.len() < bytes.len());
     let _ = (auxpow.coinbase.txid(), auxpow.coinbase.script());
     let header = PureHeader::new(*pure);

@@ -46,7 +46,12 @@ fn answer(bytes: &[u8], query: &Query, value: &NameValue) {
         for echo_id in [false, true] {
             let message = check(bytes, &write(query, &reply, transport, echo_id), limit.into());
             assert_eq!(message.metadata.response_code, reply.code);
-            assert!(message.queries.iter().all(|asked| asked.name().eq_case(&query.question.name)));
+            assert!(
+                message
+                    .queries
+                    .iter()
+                    .all(|asked| asked.name().eq_case(&query.question.name))
+            );
             let options = message.edns.as_ref().map_or(0, |edns| edns.options().as_ref().len());
             let echoed = usize::from(echo_id && query.isolation_id.is_some());
             assert!(options <= usize::from(reply.note.is_some()) + echoed);

@@ -38,7 +38,10 @@ fn resolve(value: &NameValue, others: &[NameValue]) -> Option<Domain> {
 }
 
 fuzz_target!(|texts: Vec<&str>| {
-    let values: Vec<_> = texts.iter().filter_map(|text| NameValue::new(text.as_bytes())).collect();
+    let values: Vec<_> = texts
+        .iter()
+        .filter_map(|text| NameValue::new(text.as_bytes()))
+        .collect();
     let Some((value, others)) = values.split_first() else {
         return;
     };

@@ -23,7 +23,9 @@ fuzz_target!(|chunks: Vec<&[u8]>| {
         Request::Ping,
     ];
     for _ in 0..CALLS {
-        exchange.send(now, requests.clone(), Duration::from_secs(1)).expect("few requests");
+        exchange
+            .send(now, requests.clone(), Duration::from_secs(1))
+            .expect("few requests");
     }
     let (mut answers, mut writes) = (0, 0);
     for chunk in chunks {
@@ -37,8 +39,13 @@ fuzz_target!(|chunks: Vec<&[u8]>| {
                 Err(_) => return,
             };
             assert!(line.len() <= LONGEST);
-            let Ok(effects) = exchange.on_line(now, line) else { return };
-            answers += effects.iter().filter(|effect| matches!(effect, Effect::Answer { .. })).count();
+            let Ok(effects) = exchange.on_line(now, line) else {
+                return;
+            };
+            answers += effects
+                .iter()
+                .filter(|effect| matches!(effect, Effect::Answer { .. }))
+                .count();
         }
         now = now + Duration::from_millis(7);
         let Ok(effects) = exchange.on_time(now) else { return };

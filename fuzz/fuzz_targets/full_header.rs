@@ -7,7 +7,9 @@ use isonym::time::Timestamp;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(anchor) = Anchor::shipped(Network::Regtest) else { return };
+    let Ok(anchor) = Anchor::shipped(Network::Regtest) else {
+        return;
+    };
     let mut tree = HeaderTree::new(Network::Regtest.params(), anchor);
     let mut rest = bytes;
     while let Ok((full, behind)) = FullHeader::decode(rest) {

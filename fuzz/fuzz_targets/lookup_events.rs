@@ -2,21 +2,17 @@
 
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../../tests/name_proofs/edit.rs"]
-mod edit;
-
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bitcoin::Txid;
-use edit::Edit;
 use isonym::chain::{HeaderTree, Height};
 use isonym::name::lookup::{Ask, Effect, Event, Lookup, LookupSettings};
 use isonym::name::proof::{ProvenEntry, verify_entry};
 use isonym::name::{NameId, NameProof, Outcome};
-use isonym_sim::{AddressKind, World};
 use isonym::time::{Moment, Timestamp};
+use isonym_fixtures::edit::Edit;
+use isonym_sim::{AddressKind, World};
 use libfuzzer_sys::fuzz_target;
 
 /// Bytes of an event: what, attempt, seconds since the last one, an edit of what the server says.

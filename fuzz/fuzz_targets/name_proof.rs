@@ -2,20 +2,13 @@
 
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../../tests/name_proofs/edit.rs"]
-mod edit;
-#[allow(dead_code)]
-#[path = "../../tests/name_proofs/world.rs"]
-mod world;
-
 use std::sync::LazyLock;
 
-use edit::Edit;
 use isonym::name::proof::{ProvenEntry, verify, verify_entry};
 use isonym::name::{NameProof, ProofLimits};
+use isonym_fixtures::edit::Edit;
+use isonym_fixtures::world::{Holder, World, id};
 use libfuzzer_sys::fuzz_target;
-use world::{Holder, World, id};
 
 static EXAMPLE: LazyLock<(World, NameProof, Vec<ProvenEntry>)> = LazyLock::new(|| {
     let mut world = World::new();

@@ -24,6 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some((name, _)) = parsed.op.any_update() {
         let index = index_script(name);
         let indexed = NameScript::parse(&index).expect("an index script is a name script");
-        assert!(indexed.op.any_update().is_some_and(|(again, value)| again == name && value.as_bytes().is_empty()));
+        assert!(
+            indexed
+                .op
+                .any_update()
+                .is_some_and(|(again, value)| again == name && value.as_bytes().is_empty())
+        );
     }
 });

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use isonym::isolation::IsolationId;
 use isonym::naming::target::{Failure, Target};
-use isonym::prop279::line::{PluginQuery, QueryId, OutgoingReply, OutgoingQuery, PluginReply, Word};
-use isonym::prop279::plugin::{PluginEffect, PluginEvent, LookupKey, MAX_QUERIES, PluginMachine};
-use isonym::prop279::line_decoder::{PluginLine, MAX_LINE, LineDecoder};
+use isonym::prop279::line::{OutgoingQuery, OutgoingReply, PluginQuery, PluginReply, QueryId, Word};
+use isonym::prop279::line_decoder::{LineDecoder, MAX_LINE, PluginLine};
+use isonym::prop279::plugin::{LookupKey, MAX_QUERIES, PluginEffect, PluginEvent, PluginMachine};
 use libfuzzer_sys::fuzz_target;
 
 /// Cuts what was written into its only line.

@@ -3,9 +3,7 @@
 
 #![no_main]
 
-use isonym::socks::handshake::{
-    ClientHandshake, HandshakeEffect, HandshakeEvent, HandshakeMachine, ServerHandshake,
-};
+use isonym::socks::handshake::{ClientHandshake, HandshakeEffect, HandshakeEvent, HandshakeMachine, ServerHandshake};
 use libfuzzer_sys::fuzz_target;
 
 /// What one side sent and how it ended; nothing, where it waits for more.

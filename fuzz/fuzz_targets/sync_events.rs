@@ -9,11 +9,12 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::{Hash, sha256d};
 use isonym::chain::sampling::Assurance;
 use isonym::chain::sync::{
-    ClaimedTip, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError, LinkErrorKind,
-    RequestId, ServerIndex, Verification,
+    ClaimedTip, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError,
+    LinkErrorKind, RequestId, Verification,
 };
 use isonym::chain::{Anchor, HeaderTree, Height, Network, PureHeader};
 use isonym::isolation::ConnId;
+use isonym::reputation::{ServerIndex, SyncReputation};
 use isonym::time::{Moment, Now, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
@@ -113,7 +114,9 @@ fn tip(bytes: &mut Bytes<'_>) -> Option<ClaimedTip> {
 
 fn headers(bytes: &mut Bytes<'_>, conn: ConnId, request: RequestId, asked: HeaderRequest) -> Option<HeaderSyncEvent> {
     let heights: Vec<Height> = match &asked {
-        HeaderRequest::Full { start, count } | HeaderRequest::Truncated { start, count, .. } => (*start..*start + *count).collect(),
+        HeaderRequest::Full { start, count } | HeaderRequest::Truncated { start, count, .. } => {
+            (*start..*start + *count).collect()
+        }
         HeaderRequest::Scattered(heights) => heights.clone(),
     };
     let count = heights.len() as Height;
@@ -156,7 +159,11 @@ fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<HeaderSyncEvent> {
         .get(pick % seen.conns.len().max(1))
         .map_or(stranger, |(conn, _)| *conn);
     let asked = if seen.requests.is_empty() {
-        (stranger, RequestId(pick as u64), HeaderRequest::Full { start: 1, count: 3 })
+        (
+            stranger,
+            RequestId(pick as u64),
+            HeaderRequest::Full { start: 1, count: 3 },
+        )
     } else {
         seen.requests.remove(pick % seen.requests.len())
     };
@@ -239,6 +246,7 @@ fuzz_target!(|data: &[u8]| {
         ..LIMITS
     };
     let mut sync = HeaderSync::new(SERVERS, limits, [choice; 32]);
+    let mut reputation = SyncReputation::new(SERVERS);
     let mut now = Now {
         wall: WALL,
         steady: Moment(0),
@@ -249,13 +257,18 @@ fuzz_target!(|data: &[u8]| {
     for _ in 0..MOST_EVENTS {
         let Some(event) = next.take() else { return };
         let (before, lowest) = (tree.tip(), tree.lowest());
-        let effects = sync.on_event(&mut tree, now, event);
+        let effects = sync.on_event(&mut tree, &mut reputation, now, event);
         let after = tree.tip();
         assert!(after.chainwork >= before.chainwork);
         // The machine takes as many connections as it is told of; each gets so many questions, or is closed.
         let most = 8 + 2 * LIMITS.window + SERVERS + (LIMITS.in_flight + 1) * seen.conns.len();
         assert!(effects.len() <= most, "{} of {most}", effects.len());
-        let stores = |effect: &HeaderSyncEffect| matches!(effect, HeaderSyncEffect::StoreForward { .. } | HeaderSyncEffect::StoreProved { .. });
+        let stores = |effect: &HeaderSyncEffect| {
+            matches!(
+                effect,
+                HeaderSyncEffect::StoreForward { .. } | HeaderSyncEffect::StoreProved { .. }
+            )
+        };
         assert!(after.hash == before.hash || effects.iter().any(stores));
         for effect in effects {
             match effect {
@@ -263,7 +276,9 @@ fuzz_target!(|data: &[u8]| {
                 HeaderSyncEffect::Send { conn, id, request } => {
                     match &request {
                         HeaderRequest::Full { start, count } | HeaderRequest::Truncated { start, count, .. } => {
-                            assert!(*count > 0 && *count <= LIMITS.truncated_chunk && start.checked_add(*count).is_some());
+                            assert!(
+                                *count > 0 && *count <= LIMITS.truncated_chunk && start.checked_add(*count).is_some()
+                            );
                             assert!(matches!(request, HeaderRequest::Truncated { .. }) || *count <= LIMITS.full_chunk);
                         }
                         HeaderRequest::Scattered(heights) => {

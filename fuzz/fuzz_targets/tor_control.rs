@@ -33,7 +33,9 @@ fn check(command: &str) {
     let words: Vec<&str> = command.split(' ').collect();
     match words[..] {
         ["SETEVENTS", ..] | ["GETCONF", _] | ["GETINFO", _] | ["SETCONF", _] => {}
-        ["ATTACHSTREAM", id, "0"] | ["CLOSESTREAM", id, "2"] => assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric())),
+        ["ATTACHSTREAM", id, "0"] | ["CLOSESTREAM", id, "2"] => {
+            assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        }
         ["REDIRECTSTREAM", _, to] => {
             let bare = to.trim_start_matches('[').trim_end_matches(']');
             assert!(Target::parse(bare, SUFFIXES.into_iter()).is_some(), "{command:?}");

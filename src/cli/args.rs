@@ -1,14 +1,13 @@
 //! Arguments and help texts.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
-use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::config::Wishes;
+use crate::options::{self, CommandName, PartialConfig, Purpose};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,73 +21,24 @@ Exit status: 0 when the answer was found; 2 when the name has no value (it
 never existed, expired, is about to expire, or is not confirmed yet); 1 for
 everything else.
 
-Every option can be given in the environment as ISONYM_OPTION and in the
-configuration file under the same name. The command line wins over the
-environment, and that over the file.";
+Every option with a variable can be given in the environment, and under the
+same name in the configuration file. The command line wins over the
+environment, and that over the file. Switches take =true, =false and --no-
+in front. An empty variable is as if the option were not given at all.
+`isonym config show` says what holds and where it comes from.";
+
+/// What stands at the end of the program's short help text.
+const MORE: &str = "--help says more of these. The options of a command are in its own: isonym COMMAND -h";
+
+/// What stands at the end of a command's short help text.
+const MORE_OF_COMMAND: &str = "--help says more of these, and has the options that every command accepts.";
 
 /// A Namecoin light client: proves what names are worth, and keeps who asks apart.
 #[derive(Debug, Parser)]
-#[command(name = "isonym", version, about, long_about = None, after_help = EXAMPLES, max_term_width = 110)]
-pub(crate) struct Cli {
-    #[command(flatten)]
-    pub(crate) options: Options,
+#[command(name = "isonym", version, about, long_about = None, after_long_help = EXAMPLES, max_term_width = 110)]
+struct Words {
     #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Options of every command")]
-pub(crate) struct Options {
-    /// Namecoin network: mainnet, testnet or regtest [default: mainnet]
-    #[arg(long, global = true, env = "ISONYM_NETWORK", value_name = "NETWORK", value_parser = ["mainnet", "testnet", "regtest"], hide_possible_values = true)]
-    network: Option<String>,
-    /// Folder for headers and known servers [default: isonym in the user's folder for data]
-    #[arg(long, global = true, env = "ISONYM_DATADIR", value_name = "DIR")]
-    datadir: Option<PathBuf>,
-    /// Configuration file in TOML [default: isonym/isonym.toml in the user's folder for configuration]
-    #[arg(long, global = true, env = "ISONYM_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Block to trust, in place of the one shipped for the network; WORK is its total chain work in hex
-    #[arg(long, global = true, env = "ISONYM_ANCHOR", value_name = "HEIGHT:HASH[:WORK]")]
-    anchor: Option<String>,
-    /// Electrum server: t for plain TCP, s for TLS, which is the default. May be given several times [default: the
-    /// shipped list]
-    #[arg(
-        long,
-        global = true,
-        env = "ISONYM_SERVER",
-        value_name = "HOST:PORT[:t|:s]",
-        value_delimiter = ','
-    )]
-    server: Vec<String>,
-    #[arg(
-        long,
-        global = true,
-        env = "ISONYM_PROXY",
-        value_name = "socks5://HOST:PORT",
-        help = "SOCKS5 proxy, which should be Tor [default: socks5://127.0.0.1:9050, then 9150]"
-    )]
-    proxy: Option<String>,
-    /// Use no proxy: servers learn your address, and all your lookups can be linked
-    #[arg(long, global = true, env = "ISONYM_DIRECT", value_parser = BoolishValueParser::new())]
-    direct: bool,
-    /// How headers are verified that are missing in great number: a secret random sample of them, or each [default: sampled]
-    #[arg(long, global = true, env = "ISONYM_VERIFICATION", value_name = "sampled|full", value_parser = ["sampled", "full"], hide_possible_values = true)]
-    verification: Option<String>,
-
-    /// Connections that header sync may have at once, 1 to 16 [default: 4]
-    #[arg(long, global = true, env = "ISONYM_SYNC_CONNECTIONS", value_name = "NUMBER")]
-    sync_connections: Option<usize>,
-
-    /// Whether the user said so, or the contrary: the environment can.
-    #[arg(skip)]
-    direct_is_said: bool,
-    /// Say more on standard error; twice for still more
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
-    pub(crate) verbose: u8,
-    /// Say nothing on standard error but errors
-    #[arg(short, long, global = true)]
-    pub(crate) quiet: bool,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,7 +47,7 @@ pub(crate) enum Command {
     #[command(
         name = "name_show",
         visible_alias = "name-show",
-        after_help = "\
+        after_long_help = "\
 Examples:
   isonym name_show d/example
   isonym name_show 642f6578616d706c65 --name-encoding hex --value-encoding utf8
@@ -105,7 +55,7 @@ Examples:
 
 Where a daemon holds the data folder, that is asked; without one this brings the headers up to date first."
     )]
-    NameShow(NameShowArgs),
+    NameShow(NameArgs),
     /// Show all operations of a name, oldest first, as JSON
     #[command(name = "name_history", visible_alias = "name-history")]
     NameHistory(NameArgs),
@@ -117,29 +67,38 @@ Where a daemon holds the data folder, that is asked; without one this brings the
         #[arg(long)]
         json: bool,
     },
+    /// Show what is configured, or an example of a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Make a trust anchor from the own chain, or compare one with what servers have
     #[command(subcommand)]
     Anchor(AnchorCommand),
     /// Stay up: keep headers and connections ready, answer name lookups over JSON-RPC
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   isonym daemon                                Cookie in the data folder, port 8336 on 127.0.0.1
   isonym daemon --rpc-user u --rpc-password p --pool-clean 12
   curl --user u:p --data '{\"method\":\"name_show\",\"params\":[\"d/example\"]}' http://127.0.0.1:8336/
 
 It ends on SIGTERM, SIGINT and the RPC method stop.")]
-    Daemon(Box<DaemonArgs>),
-    /// Call a running daemon, as namecoin-cli does; ARGS are JSON where they parse as JSON, else text
-    #[command(after_help = "\
+    Daemon,
+    /// Call a running daemon, as namecoin-cli does
+    ///
+    /// ARGS are JSON where they parse as JSON, else text.
+    #[command(after_long_help = "\
 Examples:
   isonym rpc getblockcount
   isonym rpc name_show d/example '{\"streamID\":\"me\",\"valueEncoding\":\"hex\"}'")]
     Rpc(RpcArgs),
-    /// Make the keys that .bit answers are signed with over DNS, or print what a validator is to know of them
+    /// Make the keys that .bit answers are signed with over DNS
+    ///
+    /// Or print what a validator is to know of them.
     #[command(subcommand)]
     Dnssec(DnssecCommand),
-    /// Serve .bit over DNS, with values from the running daemon or from any `name_show` over JSON-RPC
-    #[command(after_help = "\
+    /// Serve .bit over DNS
+    ///
+    /// Values come from the running daemon, or from any `name_show` over JSON-RPC.
+    #[command(after_long_help = "\
 Examples:
   isonym dns --listen 127.0.0.1:5300                    Ask the daemon of the data folder
   isonym dns --listen 127.0.0.1:5300 --rpc-url http://127.0.0.1:8336 --rpc-cookie ~/.namecoin/.cookie
@@ -147,11 +106,11 @@ Examples:
   dig @127.0.0.1 -p 5300 +ednsopt=65312:6d65 example.bit    Under the isolation ID \"me\"
 
 To have it in one process with the light client: isonym daemon --dns-listen 127.0.0.1:5300")]
-    Dns(DnsCommandArgs),
-    /// Resolve .bit for a Tor: find what names stand for while their streams wait, and send the streams there
-    #[command(
-        mut_arg("tor_control", |arg| arg.visible_alias("control")),
-        after_help = "\
+    Dns,
+    /// Resolve .bit for a Tor
+    ///
+    /// It finds what names stand for while their streams wait, and sends the streams there.
+    #[command(after_long_help = "\
 Examples:
   isonym tor                                   Tor at 127.0.0.1:9051, values from the daemon of the data folder
   isonym tor --control /run/tor/control --control-cookie /run/tor/control.authcookie
@@ -161,11 +120,12 @@ Examples:
 
 Tor needs the line `__LeaveStreamsUnattached 1` in torrc. From then on it connects to nothing while this does not run:
 that is what keeps .bit names from exits. To have it in one process with the light client: isonym daemon --tor-control
-127.0.0.1:9051"
-    )]
-    Tor(TorCommandArgs),
-    /// Resolve .bit for whoever speaks the protocol of Tor's proposal 279 on standard input and output
-    #[command(after_help = "\
+127.0.0.1:9051")]
+    Tor,
+    /// Resolve .bit as a plugin of Tor's proposal 279
+    ///
+    /// It speaks the proposal's protocol on standard input and output.
+    #[command(after_long_help = "\
 Examples:
   isonym prop279                               Values from the daemon of the data folder
   isonym prop279 --rpc-url http://127.0.0.1:8336 --rpc-cookie ~/.namecoin/.cookie
@@ -175,11 +135,7 @@ RESOLVE takes an isolation ID as its third argument, as StemNS gives it. The env
 TOR_NS_PLUGIN_OPTIONS (onlyonion=1) are heeded. It ends on SIGTERM, and when standard input has ended and all is answered.")]
     Prop279(Prop279Args),
     /// Take the place of Tor's SOCKS port for applications, and know .bit names
-    #[command(
-        mut_arg("socks_listen", |arg| arg.visible_alias("listen")),
-        mut_arg("socks_tor", |arg| arg.visible_alias("tor")),
-        mut_arg("socks_isolate", |arg| arg.visible_alias("isolate")),
-        after_help = "\
+    #[command(after_long_help = "\
 Examples:
   isonym socks                                 On 127.0.0.1:9052, before Tor on 127.0.0.1:9050 or 9150
   isonym socks --listen 127.0.0.1:9052 --tor 127.0.0.1:9050 --rpc-url http://127.0.0.1:8336
@@ -190,11 +146,10 @@ It takes SOCKS4, SOCKS4a, SOCKS5 and HTTP CONNECT. Streams reach Tor with the us
 give, so that Tor keeps them apart; lookups are kept apart by the same. Clients on other machines look to Tor like
 this one: they are given names of their own there. On SIGUSR1 all callers are taken for new ones.
 
-Where Tor's control port can be used, the naming controller does the same for all applications at once."
-    )]
-    Socks(SocksCommandArgs),
+Where Tor's control port can be used, the naming controller does the same for all applications at once.")]
+    Socks,
     /// Print the DNS records of a .bit name
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   isonym resolve example.bit                   All records of the name and of those below it
   isonym resolve www.example.bit AAAA
@@ -205,7 +160,9 @@ Values come from --rpc-url if that is given, else from the daemon that holds the
 the headers up to date first. It exits with 2 when there is no such record.")]
     Resolve(ResolveArgs),
     #[cfg(feature = "playground")]
-    /// Try everything in a simulated world: a chain with names, three Electrum servers, a recording SOCKS5 proxy
+    /// Try everything in a simulated world
+    ///
+    /// It has a chain with names, three Electrum servers and a recording SOCKS5 proxy.
     Playground {
         /// Exit when done instead of staying up for your own tries
         #[arg(long)]
@@ -214,21 +171,66 @@ the headers up to date first. It exits with 2 when there is no such record.")]
         #[arg(long, default_value_t = 1, value_name = "NUMBER")]
         seed: u64,
     },
+    /// Print a completion script for a shell
+    #[command(after_long_help = "\
+Examples:
+  isonym completions bash > ~/.local/share/bash-completion/completions/isonym
+  isonym completions zsh > _isonym               In a folder of $fpath
+  isonym completions fish > ~/.config/fish/completions/isonym.fish")]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Write manual pages, one for each command
+    #[command(after_long_help = "\
+Examples:
+  isonym man ~/.local/share/man/man1 && man isonym-daemon")]
+    Man {
+        /// The folder; it is made if missing
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print a configuration file with every option in it, commented out
+    #[command(after_long_help = "\
+Examples:
+  isonym config example > ~/.config/isonym/isonym.toml")]
+    Example,
+    /// Print each option's value and where it comes from
+    ///
+    /// It takes the options of every command.
+    #[command(after_long_help = "\
+Examples:
+  isonym config show
+  isonym config show --json --quorum 2
+
+What is wrong with a value stands beside it, and the exit status is 1 then. Secrets are not shown.")]
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AnchorCommand {
     /// Print a block of the own chain as an anchor file, if every header up to the tip was verified in full
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   isonym sync --datadir DIR --verification full && isonym anchor export --datadir DIR > headers/mainnet.toml")]
     Export {
-        /// How many blocks below the tip: deep enough that no reorganisation will reach it
+        /// How many blocks below the tip
+        ///
+        /// Deep enough that no reorganisation will reach it.
         #[arg(long, value_name = "BLOCKS", default_value_t = 4032)]
         depth: u32,
     },
     /// Ask all servers for the block at an anchor's height; exit 0 if two have it (or the only one) and none has another
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   isonym anchor check                          The anchor that is in use
   isonym anchor check headers/mainnet.toml
@@ -243,7 +245,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum DnssecCommand {
     /// Make a key-signing and a zone-signing key, in files as BIND's dnssec-keygen writes them; nothing is overwritten
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   isonym dnssec keygen ~/bit-keys              Kbit.+013+TAG.key and .private, two of each
   isonym dnssec keygen --algorithm ed25519 DIR
@@ -254,7 +256,9 @@ It prints the names of the files. The private ones are readable by you alone.")]
         /// The zone that the keys are for
         #[arg(long, value_name = "ZONE", default_value = "bit")]
         zone: String,
-        /// ecdsap256sha256 (13), which every validator has, or ed25519 (15), which needs no randomness to sign
+        /// ecdsap256sha256 or ed25519
+        ///
+        /// Every validator has ecdsap256sha256 (13); ed25519 (15) needs no randomness to sign.
         #[arg(long, value_name = "ALGORITHM", value_parser = ["ecdsap256sha256", "ed25519"], ignore_case = true, hide_possible_values = true, default_value = "ecdsap256sha256")]
         algorithm: String,
         /// The folder; it is made if missing
@@ -262,7 +266,7 @@ It prints the names of the files. The private ones are readable by you alone.")]
         dir: PathBuf,
     },
     /// Print the DS record of a zone's key-signing key, and how unbound, BIND and delv take it as a trust anchor
-    #[command(after_help = "\
+    #[command(after_long_help = "\
 Examples:
   isonym dnssec ds ~/bit-keys
   isonym dnssec ds --zone bit.example.org DIR  For the parent zone of bit.example.org
@@ -283,208 +287,6 @@ pub(crate) struct NameArgs {
     /// The name, such as d/example
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// How NAME is written, here and in the answer: ascii, utf8 or hex [default: ascii]
-    #[arg(long, env = "ISONYM_NAME_ENCODING", value_name = "ENCODING")]
-    name_encoding: Option<String>,
-    /// How the value is to be written: ascii, utf8 or hex [default: ascii]
-    #[arg(long, env = "ISONYM_VALUE_ENCODING", value_name = "ENCODING")]
-    value_encoding: Option<String>,
-    /// Who asks: lookups with equal IDs may be linked with each other
-    #[arg(
-        long,
-        env = "ISONYM_ISOLATION_ID",
-        value_name = "ID",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) isolation_id: String,
-    #[command(flatten)]
-    login: RpcLogin,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NameShowArgs {
-    #[command(flatten)]
-    pub(crate) name: NameArgs,
-
-    /// How many servers must answer, each over its own circuit; the newest proved value wins [default: 1]
-    #[arg(long, env = "ISONYM_QUORUM", value_name = "NUMBER")]
-    pub(crate) quorum: Option<u8>,
-}
-
-/// Who may call a daemon.
-#[derive(Debug, Args)]
-pub(crate) struct RpcLogin {
-    /// Who may call the daemon, with --rpc-password, instead of who can read the cookie file in the data folder
-    #[arg(long, env = "ISONYM_RPC_USER", value_name = "USER", requires = "rpc_password")]
-    rpc_user: Option<String>,
-    /// The password; other users of the machine may see it on the command line, so prefer the environment or the file
-    #[arg(
-        long,
-        env = "ISONYM_RPC_PASSWORD",
-        value_name = "PASSWORD",
-        requires = "rpc_user",
-        hide_env_values = true
-    )]
-    rpc_password: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DaemonArgs {
-    /// Where to listen for JSON-RPC [default: 127.0.0.1 at Namecoin Core's port]
-    #[arg(long, env = "ISONYM_RPC_LISTEN", value_name = "ADDR:PORT")]
-    rpc_listen: Option<SocketAddr>,
-    #[command(flatten)]
-    login: RpcLogin,
-    /// Connections to keep ready for lookups [default: 6]
-    #[arg(long, env = "ISONYM_POOL_CLEAN", value_name = "NUMBER")]
-    pool_clean: Option<usize>,
-    /// How many servers must answer a lookup; the newest proved value wins [default: 1]
-    #[arg(long, env = "ISONYM_QUORUM", value_name = "NUMBER")]
-    quorum: Option<u8>,
-    /// Seconds without a lookup after which an isolation ID is forgotten [default: 600]
-    #[arg(long, env = "ISONYM_ISOLATION_TTL", value_name = "SECONDS")]
-    isolation_ttl: Option<u64>,
-    /// Most isolation IDs to keep connections and results for [default: 256]
-    #[arg(long, env = "ISONYM_MAX_IDS", value_name = "NUMBER")]
-    max_ids: Option<usize>,
-    /// Seconds for which a value is remembered for its caller, at most until the next block; 0: not [default: 600]
-    #[arg(long, env = "ISONYM_CACHE_POSITIVE", value_name = "SECONDS")]
-    cache_positive: Option<u64>,
-    /// Seconds for which absence is remembered for its caller; 0: not [default: 60]
-    #[arg(long, env = "ISONYM_CACHE_NEGATIVE", value_name = "SECONDS")]
-    cache_negative: Option<u64>,
-    /// Make each request without an isolation ID an identity of its own, instead of one for all of them
-    #[arg(long, env = "ISONYM_ISOLATE_ANONYMOUS", value_parser = BoolishValueParser::new())]
-    isolate_anonymous: bool,
-    #[command(flatten)]
-    naming: NamingArgs,
-    #[command(flatten)]
-    dns: DnsArgs,
-    #[command(flatten)]
-    tor: TorArgs,
-    #[command(flatten)]
-    socks: SocksArgs,
-}
-
-/// A `name_show` to ask.
-#[derive(Debug, Args)]
-pub(crate) struct BackendArgs {
-    /// Ask this server for names, in place of the daemon of the data folder: Isonym, Namecoin Core or Electrum-NMC
-    #[arg(long, env = "ISONYM_RPC_URL", value_name = "http://HOST:PORT")]
-    rpc_url: Option<String>,
-    /// The cookie file of that server
-    #[arg(long, env = "ISONYM_RPC_COOKIE", value_name = "FILE")]
-    rpc_cookie: Option<PathBuf>,
-    /// How that server wants `name_show` written: core or electrum [default: core, which Isonym takes too]
-    #[arg(long, env = "ISONYM_RPC_STYLE", value_name = "STYLE", value_parser = ["core", "electrum"], hide_possible_values = true)]
-    rpc_style: Option<String>,
-    #[command(flatten)]
-    login: RpcLogin,
-}
-
-/// How DNS is served.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "DNS options")]
-pub(crate) struct DnsArgs {
-    /// Where to listen for DNS, over UDP and TCP. May be given several times
-    #[arg(
-        long,
-        visible_alias = "listen",
-        env = "ISONYM_DNS_LISTEN",
-        value_name = "ADDR:PORT",
-        value_delimiter = ','
-    )]
-    dns_listen: Vec<SocketAddr>,
-    /// Zone to serve names under; may be given several times [default: bit]
-    #[arg(
-        long,
-        visible_alias = "suffix",
-        env = "ISONYM_DNS_SUFFIX",
-        value_name = "NAME",
-        value_delimiter = ','
-    )]
-    dns_suffix: Vec<String>,
-    /// Take the rightmost label bit of any name for the zone, whatever follows it, as ncdns does
-    #[arg(long, env = "ISONYM_DNS_ANY_SUFFIX", value_parser = BoolishValueParser::new())]
-    dns_any_suffix: bool,
-    /// Name of a nameserver of the zones; may be given several times [default: this.x--nmc below each zone]
-    #[arg(long, env = "ISONYM_DNS_NAMESERVER", value_name = "NAME", value_delimiter = ',')]
-    dns_nameserver: Vec<String>,
-    /// Mailbox of who answers for the zones
-    #[arg(long, env = "ISONYM_DNS_HOSTMASTER", value_name = "USER@HOST")]
-    dns_hostmaster: Option<String>,
-    /// Address of the zone's own name; may be given several times
-    #[arg(long, env = "ISONYM_DNS_ADDRESS", value_name = "IP", value_delimiter = ',')]
-    dns_address: Vec<IpAddr>,
-    /// Address of this.x--nmc [default: 127.127.127.127]
-    #[arg(long, env = "ISONYM_DNS_SELF_IP", value_name = "IPV4")]
-    dns_self_ip: Option<Ipv4Addr>,
-    /// Answer to version.bind [default: none is given]
-    #[arg(long, env = "ISONYM_DNS_VERSION", value_name = "TEXT")]
-    dns_version: Option<String>,
-    /// How queries without an isolation ID are told apart: none, by address, by port, or each query [default: none]
-    #[arg(long, env = "ISONYM_DNS_ISOLATE", value_name = "none|address|port|query", value_parser = ["none", "address", "port", "query"], hide_possible_values = true)]
-    dns_isolate: Option<String>,
-    /// Seconds that a query waits for lookups, which go on without it [default: 15]
-    #[arg(long, env = "ISONYM_DNS_PATIENCE", value_name = "SECONDS")]
-    dns_patience: Option<u64>,
-    /// Give isolation IDs back in answers, as ncdns does
-    #[arg(long, env = "ISONYM_DNS_ECHO_ID", value_parser = BoolishValueParser::new())]
-    dns_echo_id: bool,
-    /// Sign the zones with the keys in this folder, which `isonym dnssec keygen` makes
-    #[arg(long, env = "ISONYM_DNSSEC", value_name = "DIR")]
-    dnssec: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DnsCommandArgs {
-    #[command(flatten)]
-    dns: DnsArgs,
-    #[command(flatten)]
-    backend: BackendArgs,
-}
-
-/// How long names are looked up.
-#[derive(Debug, Args)]
-pub(crate) struct NamingArgs {
-    /// Seconds for which a name is looked up for a stream, again and again where that can help [default: 60]
-    #[arg(long, env = "ISONYM_NAME_PATIENCE", value_name = "SECONDS")]
-    name_patience: Option<u64>,
-}
-
-/// How a Tor is taken care of.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Tor options")]
-pub(crate) struct TorArgs {
-    /// Where Tor's control port is, or the path of its Unix socket
-    #[arg(long, env = "ISONYM_TOR_CONTROL", value_name = "ADDR:PORT|PATH")]
-    tor_control: Option<String>,
-    /// The control port's cookie file [default: the one that Tor names]
-    #[arg(long, env = "ISONYM_CONTROL_COOKIE", value_name = "FILE")]
-    control_cookie: Option<PathBuf>,
-    /// The control port's password; other users of the machine may see it on the command line, so prefer the environment or
-    /// the file
-    #[arg(
-        long,
-        env = "ISONYM_CONTROL_PASSWORD",
-        value_name = "PASSWORD",
-        hide_env_values = true
-    )]
-    control_password: Option<String>,
-    /// A program that resolves names of another suffix by the protocol of proposal 279; may be given several times
-    #[arg(long, env = "ISONYM_PLUGIN", value_name = "SUFFIX=COMMAND")]
-    plugin: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TorCommandArgs {
-    #[command(flatten)]
-    tor: TorArgs,
-    #[command(flatten)]
-    naming: NamingArgs,
-    #[command(flatten)]
-    backend: BackendArgs,
 }
 
 #[derive(Debug, Args)]
@@ -492,36 +294,6 @@ pub(crate) struct Prop279Args {
     /// Answer with onion services alone, whatever else names have
     #[arg(long)]
     pub(crate) onion_only: bool,
-    #[command(flatten)]
-    naming: NamingArgs,
-    #[command(flatten)]
-    backend: BackendArgs,
-}
-
-/// How applications are served that speak SOCKS.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "SOCKS options")]
-#[expect(clippy::struct_field_names, reason = "they are called as the options are")]
-pub(crate) struct SocksArgs {
-    /// Where to listen for SOCKS4, 4a and 5 and HTTP CONNECT. May be given several times
-    #[arg(long, env = "ISONYM_SOCKS_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
-    socks_listen: Vec<SocketAddr>,
-    /// Tor's SOCKS port [default: what --proxy says]
-    #[arg(long, env = "ISONYM_SOCKS_TOR", value_name = "ADDR:PORT")]
-    socks_tor: Option<SocketAddr>,
-    /// What keeps lookups apart: auth, address, port, destination, or none; several with commas [default: auth,address]
-    #[arg(long, env = "ISONYM_SOCKS_ISOLATE", value_name = "WHAT", value_parser = ["auth", "address", "port", "destination", "none"], hide_possible_values = true, value_delimiter = ',')]
-    socks_isolate: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SocksCommandArgs {
-    #[command(flatten)]
-    socks: SocksArgs,
-    #[command(flatten)]
-    naming: NamingArgs,
-    #[command(flatten)]
-    backend: BackendArgs,
 }
 
 #[derive(Debug, Args)]
@@ -532,32 +304,16 @@ pub(crate) struct ResolveArgs {
     /// The type, such as A, or TYPE65 [default: all, of the names below as well]
     #[arg(value_name = "TYPE")]
     pub(crate) kind: Option<String>,
-    /// Who asks: lookups with equal IDs may be linked with each other
-    #[arg(
-        long,
-        env = "ISONYM_ISOLATION_ID",
-        value_name = "ID",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) isolation_id: String,
     /// Say what of the value gives no records, and why
     #[arg(long)]
     pub(crate) explain: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    #[command(flatten)]
-    backend: BackendArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RpcArgs {
-    /// Where the daemon listens [default: where that of the data folder does, else 127.0.0.1 at Namecoin Core's port]
-    #[arg(long, env = "ISONYM_RPC_LISTEN", value_name = "ADDR:PORT")]
-    pub(crate) rpc_listen: Option<SocketAddr>,
-    #[command(flatten)]
-    login: RpcLogin,
     /// The method, such as getblockcount
     #[arg(value_name = "METHOD")]
     pub(crate) method: String,
@@ -566,122 +322,107 @@ pub(crate) struct RpcArgs {
     pub(crate) args: Vec<String>,
 }
 
+/// A parsed command line.
+#[derive(Debug)]
+pub(crate) struct Cli {
+    pub(crate) command: Command,
+    /// What it says of options.
+    pub(crate) given: PartialConfig,
+    pub(crate) verbose: u8,
+    pub(crate) quiet: bool,
+}
+
 /// Parses the process's arguments. Help and version texts and errors are printed by the parser.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     parse_from(std::env::args_os())
 }
 
-fn parse_from<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches_from(arguments)?;
-    let mut cli = Cli::from_arg_matches(&matches)?;
-    let source = |option| {
-        matches
-            .value_source(option)
-            .filter(|source| *source != ValueSource::DefaultValue)
-    };
-    let (proxy, direct) = (source("proxy"), source("direct"));
-    cli.options.direct_is_said = direct.is_some();
-    // Both are one choice, and the command line's goes over the environment's. Two of one source are refused later.
-    match (proxy, direct) {
-        (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => cli.options.direct_is_said = false,
-        (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => cli.options.proxy = None,
-        _ => {}
+pub(crate) fn parse_from<A: Into<OsString> + Clone>(
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Cli, clap::Error> {
+    let mut program = program(Purpose::Parsing);
+    let matches = program.try_get_matches_from_mut(arguments)?;
+    let (verbose, quiet) = talkativeness(&matches);
+    if verbose > 0 && quiet {
+        let words = "the argument '--verbose' cannot be used with '--quiet'";
+        return Err(program.error(ErrorKind::ArgumentConflict, words));
     }
-    Ok(cli)
+    Ok(Cli {
+        command: Words::from_arg_matches(&matches)?.command,
+        given: options::given(&matches),
+        verbose,
+        quiet,
+    })
 }
 
-impl Cli {
-    /// Returns what the user said, for the configuration.
-    pub(crate) fn wishes(&self) -> Wishes {
-        let Options {
-            network,
-            datadir,
-            anchor,
-            server,
-            proxy,
-            direct,
-            direct_is_said,
-            verification,
-            sync_connections,
-            ..
-        } = &self.options;
-        let (mut name, mut daemon, mut login, mut rpc_listen, mut quorum) = (None, None, None, None, None);
-        let (mut dns, mut backend, mut tor, mut socks, mut naming) = (None, None, None, None, None);
-        match &self.command {
-            Command::NameShow(args) => {
-                (name, login, quorum) = (Some(&args.name), Some(&args.name.login), args.quorum);
+/// Returns the program's command line with the arguments of all options.
+pub(super) fn program(purpose: Purpose) -> clap::Command {
+    let program = options::with_arguments(with_talkativeness(Words::command(), true), purpose);
+    with_note(program, MORE)
+}
+
+/// Adds the options that every command accepts and that are of the command line alone.
+fn with_talkativeness(command: clap::Command, is_root: bool) -> clap::Command {
+    let flag = |name: &'static str, short, help: &'static str| {
+        Arg::new(name)
+            .short(short)
+            .long(name)
+            .help(help)
+            .help_heading(options::EVERY_COMMAND)
+            .hide_short_help(!is_root)
+    };
+    let verbose = flag("verbose", 'v', "Say more on standard error; twice for still more").action(ArgAction::Count);
+    let quiet = flag("quiet", 'q', "Say nothing on standard error but errors").action(ArgAction::SetTrue);
+    command
+        .arg(verbose)
+        .arg(quiet)
+        .mut_subcommands(|command| with_talkativeness(command, false))
+}
+
+/// Says at the end of each short help text where the rest is.
+fn with_note(command: clap::Command, note: &'static str) -> clap::Command {
+    let long = command.get_after_long_help().cloned().unwrap_or_default();
+    command
+        .after_help(note)
+        .after_long_help(long)
+        .mut_subcommands(|command| with_note(command, MORE_OF_COMMAND))
+}
+
+/// Returns how much is to be said, and whether nothing: the flags may stand before the command and behind it.
+fn talkativeness(matches: &ArgMatches) -> (u8, bool) {
+    let (verbose, quiet) = matches
+        .subcommand()
+        .map_or((0, false), |(_, inner)| talkativeness(inner));
+    (
+        verbose.saturating_add(matches.get_count("verbose")),
+        quiet || matches.get_flag("quiet"),
+    )
+}
+
+impl Command {
+    /// Returns the name under which options know the command; `None` for one that has no settings.
+    pub(crate) const fn name(&self) -> Option<CommandName> {
+        Some(match self {
+            Self::NameShow(_) => CommandName::NameShow,
+            Self::NameHistory(_) => CommandName::NameHistory,
+            Self::Sync => CommandName::Sync,
+            Self::Status { .. } => CommandName::Status,
+            Self::Anchor(AnchorCommand::Export { .. }) => CommandName::AnchorExport,
+            Self::Anchor(AnchorCommand::Check { .. }) => CommandName::AnchorCheck,
+            Self::Daemon => CommandName::Daemon,
+            Self::Rpc(_) => CommandName::Rpc,
+            Self::Dns => CommandName::Dns,
+            Self::Tor => CommandName::Tor,
+            Self::Prop279(_) => CommandName::Prop279,
+            Self::Socks => CommandName::Socks,
+            Self::Resolve(_) => CommandName::Resolve,
+            Self::Config(ConfigCommand::Show { .. }) => CommandName::ConfigShow,
+            Self::Config(ConfigCommand::Example) | Self::Dnssec(_) | Self::Completions { .. } | Self::Man { .. } => {
+                return None;
             }
-            Command::NameHistory(args) => (name, login) = (Some(args), Some(&args.login)),
-            Command::Daemon(args) => {
-                (daemon, login, rpc_listen) = (Some(args), Some(&args.login), args.rpc_listen);
-                (dns, tor, naming) = (Some(&args.dns), Some(&args.tor), Some(&args.naming));
-                (socks, quorum) = (Some(&args.socks), args.quorum);
-            }
-            Command::Dns(args) => {
-                (dns, backend, login) = (Some(&args.dns), Some(&args.backend), Some(&args.backend.login));
-            }
-            Command::Tor(args) => {
-                (tor, naming) = (Some(&args.tor), Some(&args.naming));
-                (backend, login) = (Some(&args.backend), Some(&args.backend.login));
-            }
-            Command::Prop279(args) => {
-                (naming, backend, login) = (Some(&args.naming), Some(&args.backend), Some(&args.backend.login));
-            }
-            Command::Socks(args) => {
-                (socks, naming) = (Some(&args.socks), Some(&args.naming));
-                (backend, login) = (Some(&args.backend), Some(&args.backend.login));
-            }
-            Command::Resolve(args) => (backend, login) = (Some(&args.backend), Some(&args.backend.login)),
-            Command::Rpc(args) => (login, rpc_listen) = (Some(&args.login), args.rpc_listen),
-            Command::Sync | Command::Status { .. } | Command::Anchor(_) | Command::Dnssec(_) => {}
             #[cfg(feature = "playground")]
-            Command::Playground { .. } => {}
-        }
-        Wishes {
-            network: network.clone(),
-            datadir: datadir.clone(),
-            anchor: anchor.clone(),
-            server: server.clone(),
-            proxy: proxy.clone(),
-            direct: direct_is_said.then_some(*direct),
-            verification: verification.clone(),
-            sync_connections: *sync_connections,
-            name_encoding: name.and_then(|name| name.name_encoding.clone()),
-            value_encoding: name.and_then(|name| name.value_encoding.clone()),
-            quorum,
-            rpc_listen,
-            rpc_user: login.and_then(|login| login.rpc_user.clone()),
-            rpc_password: login.and_then(|login| login.rpc_password.clone()),
-            pool_clean: daemon.and_then(|args| args.pool_clean),
-            isolation_ttl: daemon.and_then(|args| args.isolation_ttl),
-            max_ids: daemon.and_then(|args| args.max_ids),
-            cache_positive: daemon.and_then(|args| args.cache_positive),
-            cache_negative: daemon.and_then(|args| args.cache_negative),
-            isolate_anonymous: daemon.filter(|args| args.isolate_anonymous).map(|_| true),
-            rpc_url: backend.and_then(|args| args.rpc_url.clone()),
-            rpc_cookie: backend.and_then(|args| args.rpc_cookie.clone()),
-            rpc_style: backend.and_then(|args| args.rpc_style.clone()),
-            dns_listen: dns.map(|args| args.dns_listen.clone()).unwrap_or_default(),
-            dns_suffix: dns.map(|args| args.dns_suffix.clone()).unwrap_or_default(),
-            dns_any_suffix: dns.filter(|args| args.dns_any_suffix).map(|_| true),
-            dns_nameserver: dns.map(|args| args.dns_nameserver.clone()).unwrap_or_default(),
-            dns_hostmaster: dns.and_then(|args| args.dns_hostmaster.clone()),
-            dns_address: dns.map(|args| args.dns_address.clone()).unwrap_or_default(),
-            dns_self_ip: dns.and_then(|args| args.dns_self_ip),
-            dns_version: dns.and_then(|args| args.dns_version.clone()),
-            dns_isolate: dns.and_then(|args| args.dns_isolate.clone()),
-            dns_patience: dns.and_then(|args| args.dns_patience),
-            dns_echo_id: dns.filter(|args| args.dns_echo_id).map(|_| true),
-            dnssec: dns.and_then(|args| args.dnssec.clone()),
-            name_patience: naming.and_then(|args| args.name_patience),
-            tor_control: tor.and_then(|args| args.tor_control.clone()),
-            control_cookie: tor.and_then(|args| args.control_cookie.clone()),
-            control_password: tor.and_then(|args| args.control_password.clone()),
-            plugin: tor.map(|args| args.plugin.clone()).unwrap_or_default(),
-            socks_listen: socks.map(|args| args.socks_listen.clone()).unwrap_or_default(),
-            socks_tor: socks.and_then(|args| args.socks_tor),
-            socks_isolate: socks.map(|args| args.socks_isolate.clone()).unwrap_or_default(),
-        }
+            Self::Playground { .. } => return None,
+        })
     }
 }
 
@@ -691,19 +432,60 @@ mod tests {
 
     #[test]
     fn the_definition_holds_together() {
-        Cli::command().debug_assert();
+        for purpose in [Purpose::Parsing, Purpose::Pages] {
+            program(purpose).debug_assert();
+        }
     }
 
     #[test]
-    fn options_may_stand_before_and_behind_the_command() {
-        for line in [
-            "isonym --network regtest --direct name_show d/x --name-encoding hex",
-            "isonym name-show d/x --direct --name-encoding hex --network regtest",
-        ] {
-            let wishes = parse_from(line.split(' ')).unwrap().wishes();
-            assert_eq!(wishes.network.as_deref(), Some("regtest"));
-            assert_eq!(wishes.direct, Some(true));
-            assert_eq!(wishes.name_encoding.as_deref(), Some("hex"));
+    fn every_command_with_settings_is_there() {
+        let program = program(Purpose::Parsing);
+        for name in CommandName::ALL {
+            let mut command = Some(&program);
+            for word in name.path() {
+                command = command.and_then(|command| command.find_subcommand(word));
+            }
+            assert!(command.is_some(), "{name:?}");
         }
+    }
+
+    /// Asserts it for a command and those below it.
+    fn assert_short(command: &mut clap::Command) {
+        let name = command.get_name().to_owned();
+        let short = command.clone().term_width(100).render_help().to_string();
+        let options = short.lines().skip_while(|line| !line.starts_with("Options"));
+        for line in options.filter(|line| line.starts_with(' ')) {
+            assert!(
+                line.starts_with("  -") || line.starts_with("      --"),
+                "{name}: {line}"
+            );
+        }
+        assert!(short.contains("--help says more"), "{name}");
+        for command in command.get_subcommands_mut() {
+            assert_short(command);
+        }
+    }
+
+    #[test]
+    fn short_help_has_a_line_for_each_option_of_the_command_alone() {
+        let mut program = program(Purpose::Parsing);
+        assert_short(&mut program);
+        program.build();
+        let sync = program.find_subcommand_mut("sync").unwrap();
+        let (short, long) = (sync.render_help().to_string(), sync.render_long_help().to_string());
+        for option in ["--network", "--proxy", "--verbose"] {
+            assert!(!short.contains(option) && long.contains(option), "{option}");
+        }
+    }
+
+    #[test]
+    fn flags_may_stand_before_and_behind_the_command() {
+        let cli = parse_from("isonym -v status -v".split(' ')).unwrap();
+        assert_eq!((cli.verbose, cli.quiet), (2, false));
+        for line in ["isonym -q status", "isonym anchor -q check", "isonym anchor check -q"] {
+            assert!(parse_from(line.split(' ')).unwrap().quiet, "{line}");
+        }
+        let error = parse_from("isonym -v status -q".split(' ')).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
     }
 }

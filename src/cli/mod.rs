@@ -2,14 +2,17 @@
 
 mod anchor;
 mod args;
+mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod pages;
 #[cfg(feature = "playground")]
 mod playground;
 mod progress;
 mod prop279;
 mod resolve;
+mod session;
 mod show;
 mod socks;
 mod tor;
@@ -18,6 +21,8 @@ use std::fmt;
 use std::io::{self, Write};
 
 pub(crate) use args::parse;
+#[cfg(test)]
+pub(crate) use args::parse_from;
 pub(crate) use show::run;
 
 /// Writes a line to standard error; where nobody reads it, it is lost, and that is no reason to panic.

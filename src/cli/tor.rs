@@ -7,16 +7,14 @@ use std::sync::Arc;
 use anyhow::{Chain, Context, Result, anyhow};
 use sd_notify::NotifyState;
 
-use isonym::dns::backend::Backend;
-use isonym::dns::book::CacheSettings;
 use isonym::isolation::IsolationId;
 use isonym::naming::namer::NameResolver;
 use isonym::tor::auth::AuthError;
-use isonym::tor::driver::{self, ControlAddr, ControllerSettings, SessionError, StatusUpdate};
+use isonym::tor::driver::{self, ControllerSettings, SessionError, StatusUpdate};
 use isonym::tor::suffixes::{SuffixPlugin, Suffixes};
 
 use super::daemon::{EndSignals, raise_open_files};
-use super::dns::name_show;
+use super::dns::name_service;
 use super::say;
 use crate::config::{Settings, TorSettings};
 
@@ -30,19 +28,14 @@ pub(super) struct TorController {
 impl TorController {
     /// Makes a controller of the Tor that is named; `None` when none is.
     pub(super) fn open(settings: &TorSettings, quiet: bool) -> Option<Self> {
-        let address = settings.control.clone()?;
-        Some(Self::of(address, settings, quiet))
-    }
-
-    fn of(address: ControlAddr, settings: &TorSettings, quiet: bool) -> Self {
-        Self {
+        Some(Self {
             settings: ControllerSettings {
-                address,
+                address: settings.control.clone()?,
                 login: settings.login.clone(),
             },
             plugins: settings.plugins.clone(),
             quiet,
-        }
+        })
     }
 
     /// Takes care of the Tor's streams until `stop` is ready. When it has a new identity, `renew` tells which other isolation
@@ -103,10 +96,11 @@ fn explained(error: &SessionError) -> String {
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
     raise_open_files();
-    let address = settings.tor.control.clone().unwrap_or(ControlAddr::DEFAULT);
-    let controller = TorController::of(address, &settings.tor, quiet);
-    let backend = Backend::from(name_show(settings, Some("--tor-control"))?);
-    let namer = NameResolver::new(backend, CacheSettings::default(), settings.name_patience);
+    let Some(controller) = TorController::open(&settings.tor, quiet) else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let names = name_service(settings, Some("--tor-control"))?;
+    let namer = NameResolver::new(&names, settings.name_patience);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);

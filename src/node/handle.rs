@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::connections::{Dial, Leases, Owner};
-use super::header_sync::{Lend, Stage};
+use super::header_sync::{Lend, SyncStage};
 use super::lookups::{self, Asker};
 use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
@@ -96,7 +96,7 @@ pub(super) struct Shared {
     leases: Leases,
     clock: Clock,
     settings: NodeSettings,
-    sync: watch::Sender<(Stage, Progress)>,
+    sync: watch::Sender<(SyncStage, Progress)>,
     stop: watch::Sender<bool>,
     forgotten: Box<dyn Fn(BlindedId) + Send + Sync>,
 }
@@ -138,7 +138,7 @@ impl Handle {
             leases,
             clock,
             settings: *settings,
-            sync: watch::Sender::new((Stage::Running, NO_PROGRESS)),
+            sync: watch::Sender::new((SyncStage::Running, NO_PROGRESS)),
             stop: watch::Sender::new(false),
             forgotten: Box::new(forgotten),
         }))
@@ -160,8 +160,13 @@ impl Handle {
     }
 
     /// Takes down where header sync stands.
-    pub(super) fn note_stage(&self, stage: Stage, progress: Progress) {
+    pub(super) fn note_stage(&self, stage: SyncStage, progress: Progress) {
         self.0.sync.send_replace((stage, progress));
+    }
+
+    /// Returns where header sync stands.
+    pub(super) fn sync_stage(&self) -> (SyncStage, Progress) {
+        *self.0.sync.borrow()
     }
 
     /// Waits until the headers are up to date, and tells its progress meanwhile.
@@ -176,7 +181,7 @@ impl Handle {
             let (stage, progress) = *sync.borrow_and_update();
             on_progress(progress);
             match stage {
-                Stage::Synced => {
+                SyncStage::Synced => {
                     let state = self.state();
                     self.check_fresh(&state)?;
                     return Ok(SyncReport {
@@ -184,11 +189,11 @@ impl Handle {
                         servers: state.servers.clone(),
                     });
                 }
-                Stage::Exhausted => {
+                SyncStage::Exhausted => {
                     let servers = self.state().servers.clone();
                     return Err(NodeError::NoServer { servers });
                 }
-                Stage::Running => {}
+                SyncStage::Running => {}
             }
             if sync.changed().await.is_err() {
                 return Err(NodeError::Stopped);

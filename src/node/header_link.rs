@@ -10,15 +10,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::chain::sync::{
-    ClaimedTip, HeaderRequest, HeaderSyncEvent, LinkError, LinkErrorKind, RequestId, ServerIndex,
-};
+use crate::chain::sync::{ClaimedTip, HeaderRequest, HeaderSyncEvent, LinkError, LinkErrorKind, RequestId};
 use crate::chain::{Height, Network, PureHeader};
 use crate::electrum::exchange::ServerErrorKind;
 use crate::electrum::{AnswerError, HeaderTip, Reply, ReplyError, Request, VersionRange};
 use crate::isolation::ConnId;
 use crate::net::tls::TlsError;
 use crate::net::{Connection, ConnectionError, DialError, Dialer, Limits, Pin, Proxy, Purpose, ServerAddr};
+use crate::reputation::ServerIndex;
 
 /// Requests that may wait for the link; the machine keeps fewer in flight.
 const QUEUE: usize = 16;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
@@ -14,9 +15,10 @@ use super::report::ServerResult;
 use super::run::Node;
 use crate::chain::Height;
 use crate::chain::sync::{
-    HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId, ServerIndex,
+    HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId,
 };
 use crate::isolation::ConnId;
+use crate::reputation::ServerIndex;
 use crate::time::Moment;
 
 /// Events that may wait for the driver. Links wait when it is busy, and their servers with them.
@@ -31,8 +33,9 @@ pub(super) trait Lend {
 }
 
 /// Where a sync stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncStage {
     /// Headers are missing.
     Running,
     /// All that the reachable servers know is known.
@@ -42,9 +45,9 @@ pub(super) enum Stage {
 }
 
 /// What a sync tells after each step.
-pub(super) struct SyncStatus {
+pub(super) struct SyncUpdate {
     pub(super) progress: Progress,
-    pub(super) stage: Stage,
+    pub(super) stage: SyncStage,
     pub(super) servers: Vec<ServerResult>,
     /// The greatest height that a server still claims.
     pub(super) claimed: Option<Height>,
@@ -54,12 +57,13 @@ pub(super) struct SyncStatus {
 pub(super) struct HeaderSyncDriver<L> {
     lend: L,
     clock: Clock,
-    machine: HeaderSync,
+    /// Boxed, so that the futures around it stay small.
+    machine: Box<HeaderSync>,
     limits: HeaderSyncLimits,
     links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
     events: mpsc::Sender<LinkEvent>,
     wake_at: Option<Moment>,
-    stage: Stage,
+    stage: SyncStage,
 }
 
 impl<L: Lend> HeaderSyncDriver<L> {
@@ -68,19 +72,22 @@ impl<L: Lend> HeaderSyncDriver<L> {
     pub(super) async fn run(
         mut lend: L,
         limits: HeaderSyncLimits,
-        mut watch: impl FnMut(SyncStatus) -> ControlFlow<()>,
+        mut watch: impl FnMut(SyncUpdate) -> ControlFlow<()>,
     ) -> Result<(), NodeError> {
         let (events, mut inbox) = mpsc::channel(QUEUE);
-        let (servers, clock) = lend.with(|node| (node.servers().len(), node.clock()));
+        let (servers, clock) = lend.with(|node| {
+            node.reputation_mut().header_sync_mut().begin();
+            (node.servers().len(), node.clock())
+        });
         let mut sync = Self {
             lend,
             clock,
-            machine: HeaderSync::new(servers, limits, rand::random()),
+            machine: Box::new(HeaderSync::new(servers, limits, rand::random())),
             limits,
             links: BTreeMap::new(),
             events,
             wake_at: None,
-            stage: Stage::Running,
+            stage: SyncStage::Running,
         };
         sync.step(HeaderSyncEvent::Tick)?;
         loop {
@@ -109,9 +116,9 @@ impl<L: Lend> HeaderSyncDriver<L> {
         }
     }
 
-    fn status(&mut self) -> SyncStatus {
+    fn status(&mut self) -> SyncUpdate {
         let machine = &self.machine;
-        self.lend.with(|node| SyncStatus {
+        self.lend.with(|node| SyncUpdate {
             progress: machine.progress(node.tree()),
             stage: self.stage,
             servers: node
@@ -129,7 +136,8 @@ impl<L: Lend> HeaderSyncDriver<L> {
         let machine = &mut self.machine;
         let (effects, lowest) = self.lend.with(|node| {
             let lowest = node.tree().lowest();
-            (machine.on_event(node.tree_mut(), now, event), lowest)
+            let (tree, reputation) = node.header_sync_state();
+            (machine.on_event(tree, reputation, now, event), lowest)
         });
         self.wake_at = None;
         for effect in effects {
@@ -143,7 +151,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
                 }
                 HeaderSyncEffect::Close(conn) => drop(self.links.remove(&conn)),
                 HeaderSyncEffect::StoreForward { from } => {
-                    self.stage = Stage::Running;
+                    self.stage = SyncStage::Running;
                     self.lend.with(|node| node.store_headers(from, Height::MAX))?;
                 }
                 HeaderSyncEffect::StoreProved { heights } => self.lend.with(|node| node.store_proved(&heights))?,
@@ -153,8 +161,8 @@ impl<L: Lend> HeaderSyncDriver<L> {
                     node.store_headers(from, to)
                 })?,
                 HeaderSyncEffect::WakeAt(at) => self.wake_at = Some(at),
-                HeaderSyncEffect::Synced => self.stage = Stage::Synced,
-                HeaderSyncEffect::Exhausted => self.stage = Stage::Exhausted,
+                HeaderSyncEffect::Synced => self.stage = SyncStage::Synced,
+                HeaderSyncEffect::Exhausted => self.stage = SyncStage::Exhausted,
             }
         }
         Ok(())

@@ -135,8 +135,7 @@ async fn history_over(
         .collect();
     let mut proven = Vec::with_capacity(kept.len());
     for wanted in kept.chunks(HISTORY_FLIGHT) {
-        let Event::Transactions { links, .. } = ask(link, inbox, Ask::Transactions(wanted.to_vec())).await?
-        else {
+        let Event::Transactions { links, .. } = ask(link, inbox, Ask::Transactions(wanted.to_vec())).await? else {
             return Err(failed("server gave no transactions"));
         };
         if links.len() != wanted.len() {
@@ -153,11 +152,7 @@ async fn history_over(
     Ok((proven, entries.len() - kept.len()))
 }
 
-async fn ask(
-    link: &mpsc::Sender<Ask>,
-    inbox: &mut mpsc::Receiver<LinkEvent>,
-    ask: Ask,
-) -> Result<Event, NodeError> {
+async fn ask(link: &mpsc::Sender<Ask>, inbox: &mut mpsc::Receiver<LinkEvent>, ask: Ask) -> Result<Event, NodeError> {
     let failed = |reason: String| NodeError::History { reasons: vec![reason] };
     link.try_send(ask).map_err(|error| failed(error.to_string()))?;
     loop {

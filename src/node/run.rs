@@ -15,7 +15,7 @@ use super::store::{HeaderStore, Rebuilt};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
-use crate::reputation::{ServerIndex, ServerReputation, SyncEvidence};
+use crate::reputation::{ServerIndex, ServerReputation, SyncEvidence, SyncReputation};
 use crate::time::Timestamp;
 
 /// The header store's folder in the data folder.
@@ -150,11 +150,12 @@ impl Node {
     }
 
     /// Returns what is known of the servers.
+    #[cfg(test)]
     pub(super) fn reputation(&self) -> &ServerReputation {
         &self.reputation
     }
 
-    /// As [`Self::reputation`], to add to it.
+    /// Lends what is known of the servers, to add to it.
     pub(super) fn reputation_mut(&mut self) -> &mut ServerReputation {
         &mut self.reputation
     }
@@ -170,8 +171,9 @@ impl Node {
         }
     }
 
-    pub(super) fn tree_mut(&mut self) -> &mut HeaderTree {
-        &mut self.tree
+    /// Lends what header sync changes: the headers, and what it knows of the servers.
+    pub(super) fn header_sync_state(&mut self) -> (&mut HeaderTree, &mut SyncReputation) {
+        (&mut self.tree, self.reputation.header_sync_mut())
     }
 
     pub(super) fn clock(&self) -> Clock {

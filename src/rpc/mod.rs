@@ -21,13 +21,13 @@ mod request;
 mod result;
 pub mod server;
 
-pub use args::{Defaults, NameArgs, Style, isolation_forget, name_history, name_show};
+pub use args::{Defaults, NameArgs, isolation_forget, name_history, name_show};
 pub use auth::Guard;
 pub use json::Json;
 pub use methods::Methods;
 pub use reply::{CallResult, MAX_BATCH_REPLY, Reply, answer, result as write_result};
 pub use request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Params, Request, Version};
-pub use result::{Encodings, EntryJson, NameJson, absence, electrum_name, entry, explanation, name, stated};
+pub use result::{Encodings, EntryJson, NameJson, Style, absence, electrum_name, entry, explanation, name, stated};
 pub use server::serve;
 
 use crate::chain::Network;

@@ -8,7 +8,7 @@ use crate::naming::namer::{NameResolver, SUFFIX};
 use crate::naming::target::{Failure, Target, TargetKind};
 use crate::prop279::host_driver::PluginHost;
 
-/// The suffix of names in ours whose users take nothing but an onion service.
+/// The suffix of names of ours for which nothing but an onion service will do.
 const ONION_SUFFIX: &str = "bit.onion";
 
 /// Why a plugin can't be run for names.
@@ -21,7 +21,7 @@ pub enum SuffixPluginError {
         /// What was given.
         text: String,
     },
-    /// The suffix is none of host names.
+    /// The suffix is no domain name.
     #[error("`{suffix}` is no suffix of domain names")]
     Suffix {
         /// What was given.

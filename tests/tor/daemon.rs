@@ -6,8 +6,8 @@ use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login, Settings};
 use serde_json::{Value, json};
 
 use crate::client::Tor;
-use crate::program::Program;
-use crate::running::{Running, eventually};
+use isonym_testkit::program::Program;
+use isonym_testkit::running::{Running, eventually};
 
 /// What a call may take at most, whether it succeeds or not.
 const CALL: Duration = Duration::from_secs(30);

@@ -17,12 +17,8 @@ mod name_server;
 mod naming;
 mod network;
 mod process;
-#[path = "../support/program.rs"]
-mod program;
 mod raw;
 mod record;
-#[path = "../support/running.rs"]
-mod running;
 mod site;
 mod users;
 
@@ -34,10 +30,10 @@ use isonym_sim::ledger::Connection;
 use isonym_sim::{AddressKind, Host, Ledger, SharedWorld, World};
 
 use daemon::Daemon;
+use isonym_testkit::program::{End, Program};
+use isonym_testkit::running::eventually;
 use network::{beside_others, network};
-use program::{End, Program};
 use record::{Record, Stream};
-use running::eventually;
 
 /// Isolation IDs that look names up.
 const IDS: usize = 50;

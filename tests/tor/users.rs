@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::program::End;
-use crate::running::end_of;
+use isonym_testkit::program::End;
+use isonym_testkit::running::end_of;
 
 /// How curl gets somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,22 @@ use isonym::name::{NameId, NameValue};
 
 /// Names whose values are always the same: each kind of end that a way can have.
 const FIXED: [(&str, &str); 8] = [
-    ("d/a", r#"{"ip":"192.0.2.1","txt":["a","b"],"map":{"*":{"ip6":"::1","map":{"b":{"mx":[[1,"@"]]}}},"c":{"map":{"d":{"alias":"@"}}}}}"#),
-    ("d/cut", r#"{"ns":["ns.@","a.glue.bit.","b.bit.","nosuch.bit.","example.com."],"map":{"ns":{"ip":"192.0.2.2"}},"ds":[[1,13,2,"AAAA"]]}"#),
-    ("d/plain", r#"{"map":{"*":{"ns":"ns.glue.bit."},"ns":{"ns":"ns.example.com."}}}"#),
-    ("d/dname", r#"{"translate":"example.com.","map":{"a":{"ip":"192.0.2.3"}}}"#),
+    (
+        "d/a",
+        r#"{"ip":"192.0.2.1","txt":["a","b"],"map":{"*":{"ip6":"::1","map":{"b":{"mx":[[1,"@"]]}}},"c":{"map":{"d":{"alias":"@"}}}}}"#,
+    ),
+    (
+        "d/cut",
+        r#"{"ns":["ns.@","a.glue.bit.","b.bit.","nosuch.bit.","example.com."],"map":{"ns":{"ip":"192.0.2.2"}},"ds":[[1,13,2,"AAAA"]]}"#,
+    ),
+    (
+        "d/plain",
+        r#"{"map":{"*":{"ns":"ns.glue.bit."},"ns":{"ns":"ns.example.com."}}}"#,
+    ),
+    (
+        "d/dname",
+        r#"{"translate":"example.com.","map":{"a":{"ip":"192.0.2.3"}}}"#,
+    ),
     ("d/wild", r#"{"map":{"*":{"translate":"a.bit."}}}"#),
     ("d/glue", r#"{"import":["dd/glue"],"map":{"a":{"ip":"192.0.2.4"}}}"#),
     ("dd/glue", r#"{"map":{"ns":{"ip":["192.0.2.5","192.0.2.6"]}}}"#),
@@ -83,7 +95,12 @@ pub fn check(question: &Question, reply: &Reply) {
             })
             .collect();
         assert!(!targets.is_empty());
-        assert!(reply.authorities.iter().all(|record| record.name.zone_of(&question.name)));
+        assert!(
+            reply
+                .authorities
+                .iter()
+                .all(|record| record.name.zone_of(&question.name))
+        );
         assert!(reply.additionals.iter().all(|glue| targets.contains(&glue.name)));
         return;
     }

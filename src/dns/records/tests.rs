@@ -88,8 +88,16 @@ fn check(book: &Book) {
 fn each_kind_has_a_life_of_its_own() {
     let mut book = Book::new(CacheSettings::default());
     book.store(key("", "d/x"), value(&address(1)), at(0));
-    book.store(key("", "d/broken"), LookupResult::Value(NameValue::new(b"{").unwrap()), at(0));
-    book.store(key("", "d/none"), LookupResult::Absent(Some(ExtendedError::Expired)), at(0));
+    book.store(
+        key("", "d/broken"),
+        LookupResult::Value(NameValue::new(b"{").unwrap()),
+        at(0),
+    );
+    book.store(
+        key("", "d/none"),
+        LookupResult::Absent(Some(ExtendedError::Expired)),
+        at(0),
+    );
     book.store(key("", "d/failed"), LookupResult::Failed(ExtendedError::Timeout), at(0));
     for (text, seconds, expected) in [
         ("d/x", 0, "192.0.2.1 for 600"),
@@ -143,7 +151,11 @@ fn a_new_block_ends_values_alone() {
     let mut book = Book::new(CacheSettings::default());
     book.store(key("", "d/x"), value(&address(1)), in_epoch(0, 1));
     book.store(key("", "d/none"), LookupResult::Absent(None), in_epoch(0, 1));
-    book.store(key("", "d/failed"), LookupResult::Failed(ExtendedError::Lied), in_epoch(0, 1));
+    book.store(
+        key("", "d/failed"),
+        LookupResult::Failed(ExtendedError::Lied),
+        in_epoch(0, 1),
+    );
     let mut tell = |text: &str, at: Instant| told(&find(&mut book, "", text, &Held::new(), at));
     assert_eq!(tell("d/x", in_epoch(1, 1)), "192.0.2.1 for 599");
     assert_eq!(tell("d/none", in_epoch(1, 2)), "absent None for 59");

@@ -87,7 +87,7 @@ async fn a_plugin_that_dies_is_started_again() {
         let host = std::sync::Arc::clone(&host);
         async move { host.resolve("dead.bit", None).await }
     });
-    // PluginQuery of the second one, too.
+    // It is asked of the second one, too.
     assert_eq!(fatal.await.unwrap(), Err(Failure::Unavailable));
     assert_eq!(host.resolve("a.bit", None).await.unwrap(), "a.bit.nobody");
     assert_eq!(log(&folder), "started\n".repeat(3));

@@ -102,11 +102,10 @@ impl PluginMachine {
         let mut effects = Vec::new();
         match (event, self.phase) {
             (PluginEvent::Line(line), Phase::Reading) => self.on_line(&line, &mut effects),
-            // After the end of its input nobody can have written it.
-            (PluginEvent::Line(_), Phase::Draining | Phase::Finished) => {}
             (PluginEvent::LookupEnded(key, result), _) => effects.extend(self.on_end(key, result)),
             (PluginEvent::EndOfInput, Phase::Reading) => self.phase = Phase::Draining,
-            (PluginEvent::EndOfInput, Phase::Draining | Phase::Finished) => {}
+            // After the end of the input nobody can have written anything.
+            (PluginEvent::Line(_) | PluginEvent::EndOfInput, Phase::Draining | Phase::Finished) => {}
         }
         if self.phase == Phase::Draining && self.queries.is_empty() {
             self.phase = Phase::Finished;

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use bitcoin::BlockHash;
 use serde_json::json;
 
-use super::args::{self, Defaults, NameArgs, Style};
+use super::args::{self, Defaults, NameArgs};
 use super::blocks;
 use super::help;
 use super::json::Json;
 use super::params::{Wanted, check, positional};
 use super::reply::{CallResult, result as write};
 use super::request::{Call, Params};
-use super::result;
+use super::result::{self, Style};
 use crate::chain::{self, Height};
 use crate::jsonrpc::{ClientError, RpcError, code};
 use crate::name::encoding::quoted;
@@ -42,11 +42,7 @@ struct Method {
     handler: Handler,
 }
 
-const fn report(
-    name: &'static str,
-    help: &'static str,
-    report: fn(&Methods, &Standing) -> CallResult,
-) -> Method {
+const fn report(name: &'static str, help: &'static str, report: fn(&Methods, &Standing) -> CallResult) -> Method {
     let handler = Handler::Report(report);
     Method { name, help, handler }
 }
@@ -77,14 +73,20 @@ const METHODS: [Method; 20] = [
     report("getblockchaininfo", help::GETBLOCKCHAININFO, |methods, standing| {
         blocks::chain_info(&methods.node, standing)
     }),
-    report("getblockcount", help::GETBLOCKCOUNT, |_, standing| write(&standing.tip.height)),
+    report("getblockcount", help::GETBLOCKCOUNT, |_, standing| {
+        write(&standing.tip.height)
+    }),
     at_once("getblockhash", help::GETBLOCKHASH, Methods::block_hash),
     at_once("getblockheader", help::GETBLOCKHEADER, Methods::block_header),
     report("getconnectioncount", help::GETCONNECTIONCOUNT, |_, standing| {
         write(&connections(standing))
     }),
-    report("getinfo", help::GETINFO, |methods, standing| info(&methods.node, standing)),
-    report("getnetworkinfo", help::GETNETWORKINFO, |_, standing| network_info(standing)),
+    report("getinfo", help::GETINFO, |methods, standing| {
+        info(&methods.node, standing)
+    }),
+    report("getnetworkinfo", help::GETNETWORKINFO, |_, standing| {
+        network_info(standing)
+    }),
     at_once("help", help::HELP, Methods::help),
     asks("isolation_forget", help::ISOLATION_FORGET, |methods, params| {
         Box::pin(async move {
@@ -93,9 +95,15 @@ const METHODS: [Method; 20] = [
             write(&())
         })
     }),
-    report("isolation_info", help::ISOLATION_INFO, |_, standing| isolation_info(standing)),
+    report("isolation_info", help::ISOLATION_INFO, |_, standing| {
+        isolation_info(standing)
+    }),
     asks("name_history", help::NAME_HISTORY, |methods, params| {
-        Box::pin(async move { methods.name_history(args::name_history(params, methods.defaults)?).await })
+        Box::pin(async move {
+            methods
+                .name_history(args::name_history(params, methods.defaults)?)
+                .await
+        })
     }),
     asks("name_show", help::NAME_SHOW, |methods, params| {
         Box::pin(async move { methods.name_show(args::name_show(params, methods.defaults)?).await })
@@ -166,7 +174,9 @@ impl Methods {
                 ))
             }
             _ => {
-                let usages = METHODS.iter().map(|method| method.help.lines().next().unwrap_or_default());
+                let usages = METHODS
+                    .iter()
+                    .map(|method| method.help.lines().next().unwrap_or_default());
                 write(&usages.collect::<Vec<_>>().join("\n"))
             }
         }

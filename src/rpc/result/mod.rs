@@ -3,17 +3,25 @@
 use bitcoin::{BlockHash, Txid};
 use serde::Serialize;
 
-use super::args::Style;
 use super::reply::shown;
 use crate::chain::{Height, Params, Tip};
-use crate::name::encoding::quoted;
 use crate::jsonrpc::{NameRecord, RpcError, code};
+use crate::name::encoding::quoted;
 use crate::name::policy::{Basis, NameStatus, expires_in};
 use crate::name::proof::{ProvenEntry, Reached};
 use crate::name::{Encoding, NameId, Outcome};
 
 /// The time that a block should take, in seconds: expiry times are estimated by it.
 const BLOCK_SPACING: i64 = 600;
+
+/// Whose way of asking a call uses, and hence whose way of answering it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Namecoin Core's.
+    Core,
+    /// Electrum-NMC's.
+    Electrum,
+}
 
 /// How names and values are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

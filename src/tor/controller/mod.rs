@@ -23,15 +23,18 @@
 //! | phase | what happens | next phase | effects |
 //! | --- | --- | --- | --- |
 //! | unknown | `NEW` or `NEWRESOLVE` | announced | |
-//! | unknown or announced | `CONTROLLER_WAIT`, with a name that is not ours | unknown | `Send`: `ATTACHSTREAM` |
+//! | unknown or announced | `CONTROLLER_WAIT`, with a name that is not ours | attached | `Send`: `ATTACHSTREAM` |
 //! | unknown or announced | `CONTROLLER_WAIT`, with a name of ours | resolving | [`Resolve`](ControllerEffect::Resolve) |
 //! | unknown or announced | `CONTROLLER_WAIT`, with a name of ours that cannot be looked up | unknown | `Send`: `CLOSESTREAM` |
 //! | resolving | a target that may be handed to Tor | redirecting | `Send`: `REDIRECTSTREAM` |
 //! | resolving | no target | unknown | `Send`: `CLOSESTREAM` |
-//! | redirecting | Tor confirms it | unknown | `Send`: `ATTACHSTREAM` |
+//! | redirecting | Tor confirms it | attached | `Send`: `ATTACHSTREAM` |
 //! | redirecting | Tor refuses it | unknown | `Send`: `CLOSESTREAM` |
-//! | any | `NEW` or `NEWRESOLVE` | announced | `Abort` if it was resolving |
-//! | any | it was sent on its way by somebody else, or has ended | unknown | `Abort` if it was resolving |
+//! | attached | Tor does not attach it, though it is there and waits | attached | `Send`: `CLOSESTREAM` |
+//! | attached | `CONTROLLER_WAIT`, as another controller has attached it too | attached | |
+//! | resolving or redirecting | `NEW` or `NEWRESOLVE`, as it is another stream of that number | announced | `Abort` if it was resolving |
+//! | any but attached | it was sent on its way by another controller | unknown | `Abort` if it was resolving |
+//! | any | it came back from its way, or has ended | unknown | `Abort` if it was resolving |
 //!
 //! Source: Tor, control-spec; StemNS, whose weak points the tests go through.
 

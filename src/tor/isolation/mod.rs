@@ -6,7 +6,7 @@
 //! alone.
 //!
 //! A group holds the fields that any member is isolated by, in each of which all members agree, and for other fields the
-//! value that all have or that they differ: that says as much as comparing with each member. IsolationGroups are found by a hash of
+//! value that all have or that they differ: that says as much as comparing with each member. Groups are found by a hash of
 //! the former, so that thousands of them cost no more than one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,7 +26,7 @@ const MAX_SHAPES: usize = 64;
 /// Most fields that a stream is isolated by.
 const MAX_ISOLATED: usize = 32;
 
-/// EventFields that every stream has whose Tor isolates by them. Where one is lacking something was missed.
+/// Fields that every stream has whose Tor isolates by them. Where one is lacking something was missed.
 const NEVER_LACKING: [&str; 6] = [
     "CLIENTADDR",
     "CLIENTPORT",
@@ -77,7 +77,7 @@ pub struct IsolationGroups {
 struct Group {
     shape: Shape,
     common: Values,
-    /// EventFields in which members differ.
+    /// Fields in which members differ.
     mixed: BTreeSet<Field>,
 }
 

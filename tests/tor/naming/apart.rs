@@ -9,9 +9,9 @@ use crate::client::Tor;
 use crate::daemon::Daemon;
 use crate::raw::fetch;
 use crate::record::{Record, Stream};
-use crate::running::{eventually, until};
 use crate::users::{Way, curl};
 use crate::{NAMES, asked, assert_kept_apart, syncs};
+use isonym_testkit::running::{eventually, until};
 
 /// A name, and its port.
 fn site(scene: &Scene, id: usize, number: usize) -> (String, u16) {

@@ -4,8 +4,8 @@
 use crate::client::Tor;
 use crate::network::{beside_others, network};
 use crate::raw::{CONNECT, GRANTED, Raw, UNREACHABLE};
-use crate::running::{eventually, until};
 use crate::site::Site;
+use isonym_testkit::running::{eventually, until};
 
 /// How many exits are asked for a name.
 const TRIES: usize = 3;

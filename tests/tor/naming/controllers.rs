@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::scene::{HTTP, Scene, controller};
 use crate::client::{PASSWORD, Tor};
-use crate::program::Program;
 use crate::raw::{CONNECT, Raw, UNREACHABLE, fetch};
-use crate::running::end_of;
+use isonym_testkit::program::Program;
+use isonym_testkit::running::end_of;
 
 /// A plugin that writes down what it is told. What it says of names is in the table of its arguments.
 const PLUGIN: &str = r#"

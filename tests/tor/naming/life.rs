@@ -6,11 +6,11 @@ use tokio::time::{sleep, timeout};
 
 use super::scene::{HTTP, Scene};
 use crate::client::Tor;
-use crate::program::Program;
 use crate::raw::{CONNECT, GRANTED, Raw, UNREACHABLE, fetch};
 use crate::record::Stream;
-use crate::running::{end_of, eventually};
 use crate::{NAMES, name};
+use isonym_testkit::program::Program;
+use isonym_testkit::running::{end_of, eventually};
 
 /// How long a fetch may take before it is given up and begun anew: Tor itself lets it wait for two minutes.
 const TRY: Duration = Duration::from_secs(10);

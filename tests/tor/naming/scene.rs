@@ -8,10 +8,10 @@ use tokio::sync::RwLockReadGuard;
 use crate::client::Tor;
 use crate::daemon::Daemon;
 use crate::network::{Network, Onion, beside_others, network};
-use crate::program::Program;
-use crate::running::Running;
 use crate::site::Site;
 use crate::{NAMES, name};
+use isonym_testkit::program::Program;
+use isonym_testkit::running::Running;
 
 /// Isolation IDs that have names of their own.
 pub const IDS: usize = 30;

@@ -5,8 +5,8 @@ use isonym::name::NameId;
 use super::scene::{Scene, in_control};
 use crate::name;
 use crate::raw::fetch;
-use crate::running::eventually;
 use crate::users::dig;
+use isonym_testkit::running::eventually;
 
 /// Returns how often the Electrum server was asked for a name.
 fn questions(scene: &Scene) -> usize {

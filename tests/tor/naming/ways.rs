@@ -8,9 +8,9 @@ use crate::client::Tor;
 use crate::name_server::HOST;
 use crate::raw::{CONNECT, RESOLVE, Raw, UNREACHABLE, fetch};
 use crate::record::Stream;
-use crate::running::eventually;
 use crate::site::Site;
 use crate::users::{Way, curl, dig, tor_resolve};
+use isonym_testkit::running::eventually;
 
 /// How many curls run at once.
 const AT_ONCE: usize = 6;

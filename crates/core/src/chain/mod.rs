@@ -3,8 +3,7 @@
 pub mod anchor;
 pub mod auxpow;
 #[cfg(test)]
-#[path = "../../../../tests/builder/mod.rs"]
-mod builder;
+use isonym_fixtures::auxpow as builder;
 pub mod difficulty;
 pub mod header;
 pub mod merkle;

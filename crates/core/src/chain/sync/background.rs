@@ -129,3 +129,107 @@ impl BackgroundProofs {
         outcomes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::super::tests::chains::Chain;
+    use super::super::tests::world::LIMITS;
+    use super::*;
+    use crate::chain::Network;
+    use crate::reputation::ServerIndex;
+
+    const TIP: Height = 30;
+
+    /// A tree all of whose headers were taken on the strength of a sample.
+    fn unproved(chain: &Chain) -> HeaderTree {
+        let mut tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(0));
+        for height in 1..=TIP {
+            tree.restore(chain.pure(height), false).unwrap();
+        }
+        assert_eq!(tree.unproved(), TIP as usize);
+        tree
+    }
+
+    fn chain() -> Chain {
+        Chain::mined(0).merge_mined(TIP, 0, |_| false)
+    }
+
+    fn settled(chain: &Chain) -> PeerTable {
+        let mut peers = PeerTable::new(2, LIMITS);
+        for conn in 0..2 {
+            let server = ServerIndex(usize::try_from(conn).unwrap());
+            peers.on_connected(server, ConnId(conn), chain.tip(), Moment(0));
+        }
+        peers.enter(ConnId(1), PeerPhase::Settled);
+        peers
+    }
+
+    fn bytes_of(chain: &Chain, heights: &[Height]) -> Vec<u8> {
+        let headers = heights.iter().flat_map(|height| chain.full(*height, 1));
+        headers.flatten().copied().collect()
+    }
+
+    #[test]
+    fn a_few_are_asked_of_a_settled_connection_at_random_moments() {
+        let chain = chain();
+        let (tree, peers) = (unproved(&chain), settled(&chain));
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut background = BackgroundProofs::new(LIMITS);
+        assert_eq!(background.choose(&tree, &peers, &mut rng, Moment(5)), None);
+        let mut asked = BTreeSet::new();
+        for _ in 0..20 {
+            let at = background.due_at().unwrap();
+            assert_eq!(background.choose(&tree, &peers, &mut rng, Moment(at.0 - 1)), None);
+            let (conn, job, request) = background.choose(&tree, &peers, &mut rng, at).unwrap();
+            assert_eq!(conn, ConnId(1), "the other one is not settled");
+            assert!(background.due_at().unwrap() > at);
+            let Job::Background { heights } = job else {
+                panic!("{job:?}")
+            };
+            assert_eq!(heights.len(), LIMITS.background_batch);
+            assert!(heights.is_sorted() && heights.iter().all(|height| (1..=TIP).contains(height)));
+            asked.extend(heights.iter().copied());
+            assert_eq!(request, HeaderRequest::Scattered(heights));
+        }
+        assert!(asked.len() > 15, "they are picked by chance: {asked:?}");
+        background.rest();
+        assert_eq!(background.due_at(), None);
+    }
+
+    #[test]
+    fn the_last_ones_are_found_around_the_end() {
+        let chain = chain();
+        let mut tree = unproved(&chain);
+        let heights: Vec<Height> = (1..=TIP).filter(|height| *height != 3).collect();
+        let outcomes = BackgroundProofs::apply(&mut tree, ConnId(1), &heights, &bytes_of(&chain, &heights));
+        let stored = HeaderSyncEffect::StoreProved { heights };
+        assert_eq!(outcomes, [Outcome::Store(stored)]);
+        assert_eq!(tree.unproved(), 1);
+        let background = BackgroundProofs::new(LIMITS);
+        let mut rng = StdRng::seed_from_u64(2);
+        assert_eq!(background.pick_unproved(&tree, TIP, &mut rng), [3]);
+        let beyond = background.pick_unproved(&tree, 2, &mut rng);
+        assert!(beyond.is_empty(), "the server has no header that high: {beyond:?}");
+        assert!(background.pick_unproved(&tree, 0, &mut rng).is_empty());
+    }
+
+    #[test]
+    fn what_proves_nothing_is_reported_and_another_chain_is_no_fault() {
+        let chain = chain();
+        let mut tree = unproved(&chain);
+        let conn = ConnId(1);
+        let other = chain.cut(1).merge_mined(TIP, 4, |_| false);
+        let bytes = [bytes_of(&chain, &[1]), bytes_of(&other, &[5])].concat();
+        let outcomes = BackgroundProofs::apply(&mut tree, conn, &[1, 5], &bytes);
+        let stored = HeaderSyncEffect::StoreProved { heights: vec![1] };
+        assert_eq!(outcomes, [Outcome::Store(stored)]);
+        let outcomes = BackgroundProofs::apply(&mut tree, conn, &[5], &[0; 3]);
+        let [Outcome::Report { fault, .. }] = &outcomes[..] else {
+            panic!("{outcomes:?}")
+        };
+        assert!(matches!(fault, ServerFault::Decode { height: 5, .. }), "{fault:?}");
+    }
+}

@@ -18,6 +18,7 @@ use super::{
 use crate::chain::tree::UnverifiedChain;
 use crate::chain::{HeaderTree, Height};
 use crate::isolation::ConnId;
+use crate::reputation::{SyncEvidence, SyncReputation};
 use crate::time::{Moment, Now};
 
 /// Header sync from several servers into a [`HeaderTree`].
@@ -52,10 +53,20 @@ impl HeaderSync {
     }
 
     /// Advances by one event. Call it once with [`HeaderSyncEvent::Tick`] to begin.
-    pub fn on_event(&mut self, tree: &mut HeaderTree, now: Now, event: HeaderSyncEvent) -> Vec<HeaderSyncEffect> {
+    ///
+    /// Whom to dial, and when, it decides by what header sync itself wrote down of the servers: of lookups it must not
+    /// know anything, since its connections are seen by the same servers.
+    pub fn on_event(
+        &mut self,
+        tree: &mut HeaderTree,
+        reputation: &mut SyncReputation,
+        now: Now,
+        event: HeaderSyncEvent,
+    ) -> Vec<HeaderSyncEffect> {
         let mut step = Step {
             sync: self,
             tree,
+            reputation,
             now,
             effects: Vec::new(),
         };
@@ -118,6 +129,7 @@ fn join_stores(effects: &mut Vec<HeaderSyncEffect>) {
 struct Step<'a> {
     sync: &'a mut HeaderSync,
     tree: &'a mut HeaderTree,
+    reputation: &'a mut SyncReputation,
     now: Now,
     effects: Vec<HeaderSyncEffect>,
 }
@@ -127,12 +139,16 @@ impl Step<'_> {
     fn take(&mut self, event: HeaderSyncEvent) {
         match event {
             HeaderSyncEvent::Connected { server, conn, tip } => {
+                let is_known = self.sync.peers.get(conn).is_some();
                 if self.sync.peers.on_connected(server, conn, tip, self.now.steady) {
                     self.check_claim(conn, tip);
+                } else if !is_known {
+                    self.effects.push(HeaderSyncEffect::Close(conn));
                 }
             }
             HeaderSyncEvent::DialFailed { server, error } => {
-                self.sync.peers.on_dial_failed(server, error, self.now.steady);
+                let (peers, now) = (&mut self.sync.peers, self.now.steady);
+                peers.on_dial_failed(self.reputation, server, error, now);
             }
             HeaderSyncEvent::TipClaimed { conn, tip } => {
                 if self.sync.peers.on_tip_claimed(conn, tip, self.now.steady) {
@@ -216,7 +232,7 @@ impl Step<'_> {
     /// A server in the middle of a reorganisation has fewer headers than its last tip says, for a while: it is asked
     /// for its tip anew, over a new connection. The last of these finds it guilty.
     fn on_wrong_count(&mut self, conn: ConnId, expected: Height, got: Height) {
-        if got < expected && self.sync.peers.has_dials_left(conn) {
+        if got < expected && self.sync.peers.has_dials_left(self.reputation, conn) {
             let reason = CloseReason::TooFew { expected, got };
             self.close(conn, ServerState::Closed(reason));
         } else {
@@ -239,7 +255,8 @@ impl Step<'_> {
             let server = self.sync.peers.get(conn).map(|peer| peer.server);
             self.close(conn, ServerState::Closed(reason));
             if let Some(server) = server {
-                self.sync.peers.on_rate_limited(server, self.now.steady);
+                let now = self.now.steady;
+                self.sync.peers.on_rate_limited(self.reputation, server, now);
             }
         } else if self.sync.peers.on_strike(conn) {
             self.close(conn, ServerState::Closed(reason));
@@ -280,11 +297,11 @@ impl Step<'_> {
             Outcome::Brought { headers: 0, .. } => {}
             Outcome::Brought { conn, headers } => {
                 sync.verdict.on_progress(now);
-                sync.peers.on_useful(conn, headers);
+                sync.peers.on_useful(self.reputation, conn, headers, now);
             }
             Outcome::Helped { conn } => {
                 sync.verdict.on_progress(now);
-                sync.peers.on_useful(conn, 0);
+                sync.peers.on_useful(self.reputation, conn, 0, now);
             }
             Outcome::Progressed => sync.verdict.on_progress(now),
             Outcome::Report { conn, fault } => self.report(conn, &fault),
@@ -334,7 +351,8 @@ impl Step<'_> {
     }
 
     fn forget(&mut self, conn: ConnId, state: ServerState) {
-        self.sync.peers.remove(conn, state, self.now.steady);
+        let now = self.now.steady;
+        self.sync.peers.remove(self.reputation, conn, state, now);
         self.sync.backfill.chunks.distrust(conn);
         self.sync.follow.chunks.distrust(conn);
         self.sync.skeleton.forget(conn);
@@ -521,7 +539,7 @@ impl Step<'_> {
             let server = self.sync.peers.get(conn).map(|peer| peer.server);
             self.close(conn, ServerState::Rested);
             if let Some(server) = server {
-                self.sync.peers.redial_at_once(server, self.now.steady);
+                self.reputation.record(self.now.steady, server, SyncEvidence::Rested);
             }
         }
         // One connection for each server is enough once nothing is left to fetch.
@@ -539,7 +557,7 @@ impl Step<'_> {
         if !backfill::is_done(self.tree) || !self.tree.params().is_stale(tip.time, self.now.wall) {
             return;
         }
-        if let Some(conn) = self.sync.peers.in_the_way(self.now.steady) {
+        if let Some(conn) = self.sync.peers.in_the_way(self.reputation, self.now.steady) {
             let age = self.now.wall.seconds_since(tip.time);
             self.report(conn, &ServerFault::StaleTip { age });
         }
@@ -549,17 +567,19 @@ impl Step<'_> {
         let is_synced = self.is_synced();
         let sync = &mut *self.sync;
         let work = sync.skeleton.work() + sync.follow.chunks.len() + sync.backfill.chunks.len();
-        let dialed = sync.peers.dial(is_synced, work, self.now.steady);
+        let dialed = sync.peers.dial(self.reputation, is_synced, work, self.now.steady);
         self.effects.extend(dialed.into_iter().map(HeaderSyncEffect::Dial));
     }
 
     fn is_synced(&self) -> bool {
-        self.sync.verdict.is_synced(self.tree, &self.sync.peers, self.now)
+        let HeaderSync { verdict, peers, .. } = &*self.sync;
+        verdict.is_synced(self.tree, peers, self.reputation, self.now)
     }
 
     fn tell(&mut self) {
         let HeaderSync { verdict, peers, .. } = &mut *self.sync;
-        self.effects.extend(verdict.tell(self.tree, peers, self.now));
+        self.effects
+            .extend(verdict.tell(self.tree, peers, self.reputation, self.now));
     }
 
     fn wake(&mut self) {
@@ -570,7 +590,7 @@ impl Step<'_> {
             .flatten()
             .map(|since| since + sync.limits.steal_after);
         let times = steals
-            .chain(sync.peers.wake_times())
+            .chain(sync.peers.wake_times(self.reputation))
             .chain(sync.skeleton.wake_times())
             .chain(sync.verdict.wake_times(&sync.peers))
             .chain(sync.background.due_at());

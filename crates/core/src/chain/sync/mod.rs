@@ -74,5 +74,3 @@ pub use fault::{CloseReason, LinkError, LinkErrorKind, ServerFault};
 pub use header_sync::HeaderSync;
 pub use limits::{HeaderSyncLimits, Verification};
 pub use report::{Progress, ServerReport, ServerState};
-
-pub use crate::reputation::ServerIndex;

@@ -14,6 +14,7 @@
 use super::peers::{AGREEING_SERVERS, PeerPhase, PeerTable};
 use super::{HeaderSyncEffect, HeaderSyncLimits, backfill};
 use crate::chain::HeaderTree;
+use crate::reputation::SyncReputation;
 use crate::time::{Moment, Now};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,13 @@ impl Verdict {
     }
 
     /// Says whether everything that the reachable servers know is known.
-    pub(super) fn is_synced(&self, tree: &HeaderTree, peers: &PeerTable, now: Now) -> bool {
+    pub(super) fn is_synced(
+        &self,
+        tree: &HeaderTree,
+        peers: &PeerTable,
+        reputation: &SyncReputation,
+        now: Now,
+    ) -> bool {
         if !backfill::is_done(tree) || !peers.any_in(PeerPhase::Settled) {
             return false;
         }
@@ -71,7 +78,7 @@ impl Verdict {
         if peers.values().any(|peer| peer.phase != PeerPhase::Settled) && !(stalled && waited) {
             return false;
         }
-        if !peers.has_more_servers(now.steady) {
+        if !peers.has_more_servers(reputation, now.steady) {
             return true;
         }
         let tip = tree.tip();
@@ -82,10 +89,16 @@ impl Verdict {
     }
 
     /// Tells how it ended, unless that was told already.
-    pub(super) fn tell(&mut self, tree: &HeaderTree, peers: &PeerTable, now: Now) -> Option<HeaderSyncEffect> {
-        let (stage, effect) = if self.is_synced(tree, peers, now) {
+    pub(super) fn tell(
+        &mut self,
+        tree: &HeaderTree,
+        peers: &PeerTable,
+        reputation: &SyncReputation,
+        now: Now,
+    ) -> Option<HeaderSyncEffect> {
+        let (stage, effect) = if self.is_synced(tree, peers, reputation, now) {
             (Stage::Synced, HeaderSyncEffect::Synced)
-        } else if peers.is_empty() && !peers.has_more_servers(now.steady) {
+        } else if peers.is_empty() && !peers.has_more_servers(reputation, now.steady) {
             (Stage::Exhausted, HeaderSyncEffect::Exhausted)
         } else {
             return None;
@@ -108,5 +121,110 @@ impl Verdict {
     pub(super) fn wake_times(&self, peers: &PeerTable) -> impl Iterator<Item = Moment> + use<> {
         let grace = self.first_settled.map(|since| since + self.limits.second_server_grace);
         [grace, self.stalled_at(peers)].into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ClaimedTip;
+    use super::super::tests::chains::Chain;
+    use super::super::tests::world::LIMITS;
+    use super::*;
+    use crate::chain::Network;
+    use crate::isolation::ConnId;
+    use crate::reputation::ServerIndex;
+    use crate::time::Timestamp;
+
+    /// Servers of which some are connected, around a tree that knows all of a chain.
+    struct Scene {
+        tree: HeaderTree,
+        peers: PeerTable,
+        reputation: SyncReputation,
+        verdict: Verdict,
+    }
+
+    fn scene(servers: usize) -> (Scene, Chain) {
+        let chain = Chain::mined(10);
+        let mut tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(0));
+        for height in 1..=10 {
+            tree.restore(chain.pure(height), true).unwrap();
+        }
+        let scene = Scene {
+            tree,
+            peers: PeerTable::new(servers, LIMITS),
+            reputation: SyncReputation::new(servers),
+            verdict: Verdict::new(LIMITS),
+        };
+        (scene, chain)
+    }
+
+    impl Scene {
+        fn connect(&mut self, server: usize, tip: ClaimedTip, phase: PeerPhase, seconds: u64) {
+            let (conn, now) = (ConnId(server as u64), Moment(seconds * 1000));
+            self.peers.on_connected(ServerIndex(server), conn, tip, now);
+            self.peers.enter(conn, phase);
+            if phase == PeerPhase::Settled {
+                self.verdict.on_settled(now);
+            }
+        }
+
+        fn tell(&mut self, seconds: u64) -> Option<HeaderSyncEffect> {
+            let now = Now {
+                wall: Timestamp(4_000_000_000),
+                steady: Moment(seconds * 1000),
+            };
+            self.verdict.tell(&self.tree, &self.peers, &self.reputation, now)
+        }
+
+        fn wakes_at(&self, seconds: u64) -> bool {
+            let mut times = self.verdict.wake_times(&self.peers);
+            times.any(|at| at == Moment(seconds * 1000))
+        }
+    }
+
+    #[test]
+    fn two_servers_on_our_tip_end_a_sync_at_once_and_one_after_a_while() {
+        let (mut scene, chain) = scene(3);
+        scene.connect(0, chain.tip(), PeerPhase::Settled, 1);
+        assert_eq!(scene.tell(1), None);
+        assert!(scene.wakes_at(6));
+        assert_eq!(scene.tell(5), None);
+        scene.connect(1, chain.tip(), PeerPhase::Settled, 5);
+        assert_eq!(scene.tell(5), Some(HeaderSyncEffect::Synced));
+        assert_eq!(scene.tell(6), None, "it is told once");
+        scene.verdict.on_news();
+        assert_eq!(scene.tell(6), Some(HeaderSyncEffect::Synced));
+        let (mut scene, chain) = self::scene(3);
+        scene.connect(0, chain.tip(), PeerPhase::Settled, 1);
+        assert_eq!(scene.tell(6), Some(HeaderSyncEffect::Synced));
+    }
+
+    #[test]
+    fn who_claims_more_is_waited_for_as_long_as_it_brings_headers_and_a_while_longer() {
+        let (mut scene, chain) = scene(2);
+        scene.connect(0, chain.tip(), PeerPhase::Settled, 1);
+        scene.connect(1, chain.grown(3, 1).tip(), PeerPhase::Following, 2);
+        assert!(scene.wakes_at(22), "from when it was connected");
+        assert_eq!(scene.tell(21), None);
+        scene.verdict.on_progress(Moment(21_000));
+        assert_eq!(scene.tell(40), None);
+        assert!(scene.wakes_at(41));
+        assert_eq!(scene.tell(41), Some(HeaderSyncEffect::Synced));
+    }
+
+    #[test]
+    fn with_nobody_left_to_dial_whoever_is_settled_is_enough() {
+        let (mut scene, chain) = scene(1);
+        scene.connect(0, chain.cut(4).tip(), PeerPhase::Settled, 1);
+        assert_eq!(scene.tell(1), Some(HeaderSyncEffect::Synced));
+    }
+
+    #[test]
+    fn nobody_connected_and_nobody_to_dial_is_the_end_too() {
+        let (mut scene, _) = scene(1);
+        assert_eq!(scene.tell(1), None, "one may be dialed");
+        let (mut scene, _) = self::scene(0);
+        assert_eq!(scene.tell(1), Some(HeaderSyncEffect::Exhausted));
+        assert_eq!(scene.tell(2), None);
     }
 }

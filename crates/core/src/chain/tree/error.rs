@@ -153,7 +153,7 @@ pub enum HeaderError {
 
 /// What a refusal says about the server that sent the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
+pub enum AtFault {
     /// Nothing yet: something has to be fetched or waited for before the header can be judged.
     Nobody,
     /// The server: no honest one sends such a header.
@@ -165,15 +165,15 @@ pub enum Blame {
 impl HeaderError {
     /// Says whether the same header may be accepted later, when more headers are known or time has passed.
     pub const fn is_transient(&self) -> bool {
-        matches!(self.blame(), Blame::Nobody)
+        matches!(self.at_fault(), AtFault::Nobody)
     }
 
     /// Says who is at fault.
-    pub const fn blame(&self) -> Blame {
+    pub const fn at_fault(&self) -> AtFault {
         match self {
-            Self::UnknownParent { .. } | Self::MissingHistory { .. } | Self::TimeTooLate { .. } => Blame::Nobody,
-            Self::ForeignAnchor { .. } => Blame::Anchor,
-            _ => Blame::Server,
+            Self::UnknownParent { .. } | Self::MissingHistory { .. } | Self::TimeTooLate { .. } => AtFault::Nobody,
+            Self::ForeignAnchor { .. } => AtFault::Anchor,
+            _ => AtFault::Server,
         }
     }
 }

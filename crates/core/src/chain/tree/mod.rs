@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use bitcoin::BlockHash;
 use bitcoin::pow::Work;
 
-pub use error::{Blame, HeaderError};
+pub use error::{AtFault, HeaderError};
 pub use skeleton::UnverifiedChain;
 
 use self::lineage::Lineage;

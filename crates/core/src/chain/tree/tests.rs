@@ -168,7 +168,7 @@ fn an_anchor_of_another_network_is_found_out() {
         let mut tree = HeaderTree::new(network.params(), anchor);
         let error = tree.backfill(regtest).unwrap_err();
         assert_eq!(error, HeaderError::ForeignAnchor { network, height });
-        assert_eq!(error.blame(), Blame::Anchor);
+        assert_eq!(error.at_fault(), AtFault::Anchor);
     }
 }
 

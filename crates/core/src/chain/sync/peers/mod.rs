@@ -21,8 +21,8 @@
 //! | `Settled`, `Following` | a new tip is claimed | `Waiting` |
 //!
 //! A server is dialed again after a pause that doubles with each dial that brought nothing, [`HeaderSyncLimits::dials`]
-//! times in a row at most: what it brings, or ten minutes of silence, give it all its dials back. Reported ones are
-//! never dialed again.
+//! times in a row at most: what it brings, or [`FORGIVEN_AFTER`], gives it all its dials back. Reported ones are never
+//! dialed again. All of this is counted in its reputation, of which header sync sees the part that it wrote itself.
 
 mod server;
 #[cfg(test)]
@@ -33,15 +33,17 @@ use std::time::Duration;
 
 use bitcoin::BlockHash;
 
-use self::server::{COMPARE_PAUSE, Server};
+use self::server::Server;
 use super::chunks::Taker;
 use super::cost::{self, Account, FullSize};
 use super::{
-    ClaimedTip, CloseReason, HeaderRequest, HeaderSyncLimits, LinkError, RequestId, ServerFault, ServerIndex,
-    ServerReport, ServerState,
+    ClaimedTip, CloseReason, HeaderRequest, HeaderSyncLimits, LinkError, RequestId, ServerFault, ServerReport,
+    ServerState,
 };
+use crate::backoff::Backoff;
 use crate::chain::Height;
 use crate::isolation::ConnId;
+use crate::reputation::{FORGIVEN_AFTER, ServerIndex, SyncEvidence, SyncReputation};
 use crate::time::Moment;
 
 /// Headers asked for in the first step of a trace; each further step takes four times as many.
@@ -53,6 +55,13 @@ const MAX_STRIKES: u32 = 2;
 /// How often a connection may be traced, or change its chain, without a new header from it: one that starts over again
 /// and again would never be settled.
 const MAX_TRACES: u32 = 3;
+
+/// The pause before a server is dialed again when all is synchronised but fewer than two servers tell their tips: one
+/// alone may lag, and nobody would notice.
+const COMPARE_PAUSE: Duration = Duration::from_secs(60);
+
+/// How many times as long as the first one the longest pause before a server is dialed again is.
+const LONGEST_PAUSE: u32 = 1024;
 
 /// Servers on our own tip that end a sync at once, and that are enough to be connected with after it.
 pub(super) const AGREEING_SERVERS: usize = 2;
@@ -202,6 +211,14 @@ impl PeerTable {
         agreeing.map(|peer| peer.server).collect::<BTreeSet<_>>().len()
     }
 
+    fn indices(&self) -> impl Iterator<Item = ServerIndex> + use<> {
+        (0..self.servers.len()).map(ServerIndex)
+    }
+
+    fn is_connected(&self, server: ServerIndex) -> bool {
+        self.values().any(|peer| peer.server == server)
+    }
+
     /// Says whether a server is being dialed.
     pub(super) fn is_dialed(&self, server: ServerIndex) -> bool {
         self.servers.get(server.0).is_some_and(Server::is_dialed)
@@ -213,7 +230,8 @@ impl PeerTable {
 
     // What happens to a connection.
 
-    /// Takes a new connection in; says whether it did.
+    /// Takes a new connection in; says whether it did. It does not where the connection is known already, or its server
+    /// was left for good while this one was being opened.
     pub(super) fn on_connected(&mut self, server: ServerIndex, conn: ConnId, tip: ClaimedTip, now: Moment) -> bool {
         if self.peers.contains_key(&conn) {
             return false;
@@ -221,6 +239,10 @@ impl PeerTable {
         let Some(entry) = self.servers.get_mut(server.0) else {
             return false;
         };
+        if entry.is_faulty() {
+            entry.on_late();
+            return false;
+        }
         entry.on_connected(tip);
         let peer = Peer {
             server,
@@ -240,10 +262,25 @@ impl PeerTable {
     }
 
     /// Takes down that a server was not reached.
-    pub(super) fn on_dial_failed(&mut self, server: ServerIndex, error: LinkError, now: Moment) {
-        let is_connected = self.values().any(|peer| peer.server == server);
+    pub(super) fn on_dial_failed(
+        &mut self,
+        reputation: &mut SyncReputation,
+        server: ServerIndex,
+        error: LinkError,
+        now: Moment,
+    ) {
+        let is_connected = self.is_connected(server);
+        let evidence = if is_connected {
+            // One connection is enough to know it by: that there is no other is no fault of the server.
+            SyncEvidence::ExtraDialFailed
+        } else if error.is_permanent() {
+            SyncEvidence::Faulty
+        } else {
+            SyncEvidence::Ended(back_off(self.limits.redial_pause))
+        };
+        reputation.record(now, server, evidence);
         if let Some(entry) = self.servers.get_mut(server.0) {
-            entry.on_dial_failed(error, is_connected, self.limits.redial_pause, now);
+            entry.on_dial_failed(error, is_connected);
         }
     }
 
@@ -307,13 +344,14 @@ impl PeerTable {
 
     /// Notes that a connection brought the sync on, with so many new headers: its server may be dialed as often as at
     /// the start.
-    pub(super) fn on_useful(&mut self, conn: ConnId, headers: Height) {
+    pub(super) fn on_useful(&mut self, reputation: &mut SyncReputation, conn: ConnId, headers: Height, now: Moment) {
         let Some(peer) = self.peers.get_mut(&conn) else {
             return;
         };
         peer.traces = 0;
+        reputation.record(now, peer.server, SyncEvidence::Useful);
         if let Some(server) = self.servers.get_mut(peer.server.0) {
-            server.on_useful(headers);
+            server.brought(headers);
         }
     }
 
@@ -333,28 +371,33 @@ impl PeerTable {
         peer.strikes >= MAX_STRIKES
     }
 
-    /// Takes a connection off the table, which left its server in this state.
-    pub(super) fn remove(&mut self, conn: ConnId, state: ServerState, now: Moment) {
-        let Some(peer) = self.peers.remove(&conn) else {
+    /// Takes a connection off the table, which left its server in this state. While the server has another one it stands
+    /// as that does, unless it is at fault.
+    pub(super) fn remove(&mut self, reputation: &mut SyncReputation, conn: ConnId, state: ServerState, now: Moment) {
+        let Some(Peer { server, .. }) = self.peers.remove(&conn) else {
             return;
         };
-        let is_connected = self.values().any(|other| other.server == peer.server);
-        if let Some(server) = self.servers.get_mut(peer.server.0) {
-            server.on_ended(state, is_connected, self.limits.redial_pause, now);
+        let evidence = match state {
+            ServerState::Faulty(_) => SyncEvidence::Faulty,
+            _ if self.is_connected(server) => return,
+            _ => SyncEvidence::Ended(back_off(self.limits.redial_pause)),
+        };
+        reputation.record(now, server, evidence);
+        if let Some(server) = self.servers.get_mut(server.0) {
+            server.on_ended(state);
         }
     }
 
     /// Has a server left alone for a while that has had enough of us.
-    pub(super) fn on_rate_limited(&mut self, server: ServerIndex, now: Moment) {
-        if let Some(server) = self.servers.get_mut(server.0) {
-            server.on_rate_limited(self.limits.rate_limit_pause, now);
-        }
+    pub(super) fn on_rate_limited(&self, reputation: &mut SyncReputation, server: ServerIndex, now: Moment) {
+        let pause = back_off(self.limits.rate_limit_pause);
+        reputation.record(now, server, SyncEvidence::RateLimited(pause));
     }
 
     /// Says whether the server of a connection may be dialed once more.
-    pub(super) fn has_dials_left(&self, conn: ConnId) -> bool {
-        let server = self.get(conn).and_then(|peer| self.servers.get(peer.server.0));
-        server.is_some_and(|server| server.has_dials_left(self.limits.dials))
+    pub(super) fn has_dials_left(&self, reputation: &SyncReputation, conn: ConnId) -> bool {
+        let server = self.get(conn).map(|peer| peer.server);
+        server.is_some_and(|server| reputation.dials(server) < self.limits.dials)
     }
 
     // Requests.
@@ -452,13 +495,6 @@ impl PeerTable {
         over.map(|(conn, _)| conn).collect()
     }
 
-    /// Has the server of a connection that had cost enough dialed again without a pause.
-    pub(super) fn redial_at_once(&mut self, server: ServerIndex, now: Moment) {
-        if let Some(server) = self.servers.get_mut(server.0) {
-            server.redial_from(now);
-        }
-    }
-
     /// Returns all idle connections but the first one of each server.
     pub(super) fn needless(&self) -> Vec<ConnId> {
         let mut seen = BTreeSet::new();
@@ -469,9 +505,9 @@ impl PeerTable {
     }
 
     /// Returns the settled connection with the lowest tip, where a server waits that can't be dialed for want of room.
-    pub(super) fn in_the_way(&self, now: Moment) -> Option<ConnId> {
-        let waits = |server: &Server| server.is_due(self.limits.dials, Duration::ZERO, now);
-        if self.open_connections(now) < self.limits.connections || !self.servers.iter().any(waits) {
+    pub(super) fn in_the_way(&self, reputation: &SyncReputation, now: Moment) -> Option<ConnId> {
+        let waits = |server| self.is_due(reputation, server, Duration::ZERO, now);
+        if self.open_connections(now) < self.limits.connections || !self.indices().any(waits) {
             return None;
         }
         let settled = self.iter().filter(|(_, peer)| peer.phase == PeerPhase::Settled);
@@ -480,10 +516,20 @@ impl PeerTable {
     }
 
     /// Says whether there are servers that are being dialed, or may be now or later.
-    pub(super) fn has_more_servers(&self, now: Moment) -> bool {
-        let dials = self.limits.dials;
-        let may_come = |server: &Server| server.is_dialed() || server.may_be_dialed(dials, now);
-        self.servers.iter().any(may_come)
+    pub(super) fn has_more_servers(&self, reputation: &SyncReputation, now: Moment) -> bool {
+        self.indices()
+            .any(|server| self.is_dialed(server) || self.may_be_dialed(reputation, server, now))
+    }
+
+    /// Says whether a server may be dialed for its first connection, now or after a pause.
+    fn may_be_dialed(&self, reputation: &SyncReputation, server: ServerIndex, now: Moment) -> bool {
+        let is_free = self.servers.get(server.0).is_some_and(Server::is_free);
+        is_free && reputation.may_be_dialed(server, self.limits.dials, now)
+    }
+
+    /// Says whether a server may be dialed now, its own pause and another one being over.
+    fn is_due(&self, reputation: &SyncReputation, server: ServerIndex, pause: Duration, now: Moment) -> bool {
+        self.may_be_dialed(reputation, server, now) && reputation.not_before(server) + pause <= now
     }
 
     /// Returns how many connections are open or soon will be: a dial that takes long holds nobody else up.
@@ -495,31 +541,43 @@ impl PeerTable {
 
     /// Chooses whom to dial, and takes down that they are dialed. While there is `work` left, in requests, servers that
     /// are connected are dialed once more where no other one is left, such that each connection has two to send.
-    pub(super) fn dial(&mut self, is_synced: bool, work: usize, now: Moment) -> Vec<ServerIndex> {
+    pub(super) fn dial(
+        &mut self,
+        reputation: &mut SyncReputation,
+        is_synced: bool,
+        work: usize,
+        now: Moment,
+    ) -> Vec<ServerIndex> {
         let mut dialed = Vec::new();
         if is_synced && self.connected_servers() >= AGREEING_SERVERS {
             return dialed;
         }
-        let (dials, most) = (self.limits.dials, self.limits.connections);
+        let most = self.limits.connections;
         let pause = if is_synced { COMPARE_PAUSE } else { Duration::ZERO };
         let mut open = self.open_connections(now);
-        for (index, server) in self.servers.iter_mut().enumerate() {
+        for server in self.indices() {
             if open >= most {
                 return dialed;
             }
-            if server.is_due(dials, pause, now) {
-                server.dial(now);
-                dialed.push(ServerIndex(index));
+            if self.is_due(reputation, server, pause, now) {
+                if let Some(entry) = self.servers.get_mut(server.0) {
+                    entry.dial(now);
+                }
+                reputation.record(now, server, SyncEvidence::Dialed);
+                dialed.push(server);
                 open += 1;
             }
         }
         let needs = |connections: usize| work >= connections.saturating_mul(2);
-        while !is_synced && open < most && !self.has_more_servers(now) && needs(open + 1) {
-            let Some(index) = self.least_loaded(now) else { break };
-            if let Some(server) = self.servers.get_mut(index.0) {
-                server.dial_once_more(now);
+        while !is_synced && open < most && !self.has_more_servers(reputation, now) && needs(open + 1) {
+            let Some(server) = self.least_loaded(reputation, now) else {
+                break;
+            };
+            if let Some(entry) = self.servers.get_mut(server.0) {
+                entry.dial_once_more(now);
             }
-            dialed.push(index);
+            reputation.record(now, server, SyncEvidence::Dialed);
+            dialed.push(server);
             open += 1;
         }
         dialed
@@ -527,20 +585,37 @@ impl PeerTable {
 
     /// Returns the connected server with the fewest connections that may have one more: it has brought something since
     /// it was last dialed.
-    fn least_loaded(&self, now: Moment) -> Option<ServerIndex> {
-        let links = |index: ServerIndex| self.values().filter(|peer| peer.server == index).count();
-        let servers = self.servers.iter().enumerate();
-        let free = servers.filter(|(_, server)| server.may_have_one_more(now));
-        let counted = free.map(|(index, _)| (links(ServerIndex(index)), ServerIndex(index)));
-        counted.filter(|(links, _)| *links > 0).min().map(|(_, index)| index)
+    fn least_loaded(&self, reputation: &SyncReputation, now: Moment) -> Option<ServerIndex> {
+        let links = |server: ServerIndex| self.values().filter(|peer| peer.server == server).count();
+        let may_have_one_more = |server: &ServerIndex| {
+            let is_connected = self.servers.get(server.0).is_some_and(Server::is_connected);
+            is_connected && reputation.dials(*server) == 0 && reputation.extra_not_before(*server) <= now
+        };
+        let counted = self
+            .indices()
+            .filter(may_have_one_more)
+            .map(|server| (links(server), server));
+        counted.filter(|(links, _)| *links > 0).min().map(|(_, server)| server)
     }
 
     /// Returns the moments at which something may follow: a request is overdue, a server may be dialed.
-    pub(super) fn wake_times(&self) -> impl Iterator<Item = Moment> + '_ {
+    pub(super) fn wake_times<'a>(&'a self, reputation: &'a SyncReputation) -> impl Iterator<Item = Moment> + 'a {
         let flights = self.values().flat_map(|peer| peer.in_flight.values());
         let deadlines = flights.map(|flight| flight.deadline);
-        let slow = self.limits.steal_after;
-        let dials = self.servers.iter().flat_map(move |server| server.wake_times(slow));
-        deadlines.chain(dials)
+        let servers = self.servers.iter();
+        let slow = servers.filter_map(|server| server.slow_at(self.limits.steal_after));
+        let servers = self.indices().zip(&self.servers);
+        let waiting = servers.filter(|(_, server)| !server.is_dialed() && !server.is_faulty());
+        let redials = waiting.flat_map(|(server, _)| {
+            let at = reputation.not_before(server);
+            let extra_at = reputation.extra_not_before(server);
+            [at, at + COMPARE_PAUSE, at + FORGIVEN_AFTER, extra_at]
+        });
+        deadlines.chain(slow).chain(redials)
     }
+}
+
+/// Returns the rule by which pauses grow that begin with this one.
+fn back_off(first: Duration) -> Backoff {
+    Backoff::new(first, first.saturating_mul(LONGEST_PAUSE))
 }

@@ -42,10 +42,11 @@ use super::headers::pure_headers;
 use super::outcome::{Outcome, judge};
 use super::peers::{Job, Peer, PeerPhase, PeerTable};
 use super::proof_queue::{ProofQueue, is_run};
-use super::{HeaderRequest, HeaderSyncEffect, HeaderSyncLimits, ServerFault, ServerIndex, Verification};
+use super::{HeaderRequest, HeaderSyncEffect, HeaderSyncLimits, ServerFault, Verification};
 use crate::chain::tree::UnverifiedChain;
 use crate::chain::{HeaderTree, Height, PureHeader};
 use crate::isolation::ConnId;
+use crate::reputation::ServerIndex;
 use crate::time::{Moment, Now, Timestamp};
 
 /// Most headers of one skeleton, two years of blocks: a longer way is gone in stages. Bounds what a claim of a great

@@ -10,10 +10,11 @@ use crate::chain::sampling::{Assurance, Plan};
 use crate::chain::sync::outcome::Outcome;
 use crate::chain::sync::peers::{Peer, PeerPhase, PeerTable};
 use crate::chain::sync::proof_queue::ProofQueue;
-use crate::chain::sync::{HeaderSyncEffect, ServerFault, ServerIndex};
+use crate::chain::sync::{HeaderSyncEffect, ServerFault};
 use crate::chain::tree::{Accepted, HeaderError, UnverifiedChain};
 use crate::chain::{HeaderTree, Height};
 use crate::isolation::ConnId;
+use crate::reputation::ServerIndex;
 use crate::time::Moment;
 
 /// How long a sample may take to be proved. Over Tor one of 3 MB takes a minute or two.

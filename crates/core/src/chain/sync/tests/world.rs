@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::chains::{Chain, GENESIS_TIME, SPACING};
 use crate::chain::sync::{
     ClaimedTip, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError,
-    LinkErrorKind, Progress, RequestId, ServerIndex, ServerReport, ServerState, Verification,
+    LinkErrorKind, Progress, RequestId, ServerReport, ServerState, Verification,
 };
 use crate::chain::{Anchor, HeaderTree, Height, Network, Params, PureHeader};
 use crate::isolation::ConnId;
+use crate::reputation::{ServerIndex, SyncReputation};
 use crate::time::{Moment, Now, Timestamp};
 
 /// Small chunks, so that short chains have many of them.
@@ -222,6 +223,7 @@ enum Happening {
 pub(super) struct World {
     pub(super) tree: HeaderTree,
     machine: HeaderSync,
+    reputation: SyncReputation,
     limits: HeaderSyncLimits,
     servers: Vec<Script>,
     /// Each open connection's server, and how many questions it had.
@@ -254,6 +256,7 @@ impl World {
     pub(super) fn with(tree: HeaderTree, servers: Vec<Script>, limits: HeaderSyncLimits) -> Self {
         let mut world = Self {
             machine: HeaderSync::new(servers.len(), limits, [11; 32]),
+            reputation: SyncReputation::new(servers.len()),
             limits,
             stored: tree.best_chain(0).collect(),
             proofs: BTreeSet::new(),
@@ -400,7 +403,7 @@ impl World {
             _ => {}
         }
         let (before, lowest) = (self.tree.tip(), self.tree.lowest());
-        let effects = self.machine.on_event(&mut self.tree, now, event);
+        let effects = self.machine.on_event(&mut self.tree, &mut self.reputation, now, event);
         let most = 2 + self.servers.len() * (3 + 2 * self.limits.in_flight) + 2 * self.limits.window;
         assert!(effects.len() <= most, "{effects:?}");
         assert!(self.tree.tip().chainwork >= before.chainwork);
@@ -471,7 +474,7 @@ impl World {
                 self.wake = Some(at);
             }
             verdict @ (HeaderSyncEffect::Synced | HeaderSyncEffect::Exhausted) => {
-                self.verdicts.push((self.now, verdict))
+                self.verdicts.push((self.now, verdict));
             }
         }
     }

@@ -165,7 +165,7 @@ fn proofs_are_checked_against_the_skeleton() {
     }
     tree.adopt_skeleton().unwrap();
     assert_eq!((tree.is_proved(4), tree.is_proved(5)), (Some(true), Some(false)));
-    // Later, at leisure.
+    // Later, in the background.
     let before = tree.unproved();
     assert!(tree.prove(5, &full(&forged)).is_err());
     for _ in 0..2 {

@@ -1,0 +1,22 @@
+//! What the tests, benchmarks and fuzz targets of more than one folder share.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc,
+    clippy::new_without_default,
+    reason = "it is for tests, which may panic and read the clock, and whose names say what they do"
+)]
+
+pub mod backend;
+pub mod dns;
+pub mod electrumx;
+pub mod harness;
+pub mod program;
+pub mod running;
+pub mod socks;
+pub mod stage;

@@ -1,0 +1,217 @@
+//! Data folders that can't be used, are in use, or hold something else; anchors that don't fit.
+
+use std::fs;
+use std::io::Write;
+use std::process::Command;
+
+use super::world;
+use isonym_testkit::program::{End, Program, Stage};
+
+fn synced(program: &Program, stage: &Stage) -> String {
+    End::of(&mut program.direct(), ["sync", &stage.server('t')]).assert_succeeded();
+    tip(program)
+}
+
+fn tip(program: &Program) -> String {
+    let status = End::of(&mut program.direct(), ["status", "--json"]);
+    status.assert_succeeded();
+    status.json()["tip_hash"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_malformed_anchor() {
+    let program = Program::new();
+    for (anchor, word) in [
+        ("1", "expected HEIGHT:HASH"),
+        ("x:00", "height `x`"),
+        ("1:00", "64 hexadecimal digits"),
+    ] {
+        End::of(&mut program.direct(), ["status", "--anchor", anchor]).assert_failed(&["--anchor", anchor, word]);
+    }
+}
+
+#[test]
+fn another_networks_anchor() {
+    let program = Program::new();
+    let stage = Stage::honest(world());
+    let anchor = "--anchor=815000:46c38b14b25fef782cc454cac284b720f58ad414d2c323a980ede420da6affcf";
+    End::of(&mut program.direct(), ["sync", anchor, &stage.server('t')])
+        .assert_failed(&["trust anchor at height 815000"]);
+}
+
+#[test]
+fn a_wrong_anchor_costs_no_headers() {
+    let program = Program::new();
+    let stage = Stage::honest(world());
+    let tip_before = synced(&program, &stage);
+    let anchor = format!("--anchor=50:{}", "ab".repeat(32));
+    let end = End::of(&mut program.direct(), ["sync", &anchor, &stage.server('t')]);
+    end.assert_failed(&["another trust anchor", "trust anchor at height 50"]);
+    assert_eq!(tip(&program), tip_before);
+}
+
+#[test]
+fn an_anchor_that_fits_is_taken() {
+    let program = Program::new();
+    let stage = Stage::honest(world());
+    let tip_before = synced(&program, &stage);
+    let hash = world().chain().header(50).unwrap().hash();
+    let anchor = format!("--anchor=50:{hash}");
+    End::of(&mut program.direct(), ["sync", &anchor, &stage.server('t')]).assert_succeeded();
+    let status = End::of(&mut program.direct(), ["status", "--json", &anchor]).json();
+    assert_eq!(status["tip_hash"], tip_before.as_str());
+    assert_eq!(status["anchor"]["height"], 50);
+}
+
+#[test]
+fn a_file_in_the_way() {
+    let program = Program::new();
+    fs::write(program.home().join("data"), "").unwrap();
+    End::of(&mut program.direct(), ["status"]).assert_failed(&["cannot use", "regtest", "--datadir"]);
+
+    let program = Program::new();
+    fs::create_dir_all(program.folder()).unwrap();
+    fs::write(program.folder().join("headers"), "").unwrap();
+    End::of(&mut program.direct(), ["status"]).assert_failed(&["header store", "headers", "--datadir"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_can_not_be_written() {
+    // Not even root can make folders there.
+    let program = Program::new();
+    End::of(
+        &mut program.bare(),
+        ["status", "--network=regtest", "--datadir=/proc/isonym"],
+    )
+    .assert_failed(&["cannot use /proc/isonym/regtest", "--datadir"]);
+}
+
+#[test]
+fn a_damaged_store_is_reported_and_made_anew() {
+    let program = Program::new();
+    let stage = Stage::honest(world());
+    let tip_before = synced(&program, &stage);
+    let db = program.folder().join("headers").join("db");
+    let mut bytes = fs::read(&db).unwrap();
+    for byte in &mut bytes {
+        *byte ^= 0x5a;
+    }
+    fs::write(&db, bytes).unwrap();
+    let end = End::of(&mut program.direct(), ["sync", &stage.server('t')]);
+    end.assert_succeeded();
+    assert!(end.err.contains("headers on disk are not used"), "{end:?}");
+    assert!(!end.err.contains("panicked"), "{end:?}");
+    assert_eq!(tip(&program), tip_before);
+}
+
+#[test]
+fn files_that_make_no_sense() {
+    let program = Program::new();
+    fs::create_dir_all(program.folder()).unwrap();
+    fs::write(program.known_servers(), "server.sim:50002:s\n").unwrap();
+    End::of(&mut program.direct(), ["status"]).assert_failed(&["known-servers, line 1"]);
+    fs::write(program.known_servers(), [0xff, 0xfe]).unwrap();
+    End::of(&mut program.direct(), ["status"]).assert_failed(&["known-servers"]);
+    fs::remove_file(program.known_servers()).unwrap();
+    // This one only tells what was: not worth an error.
+    fs::write(program.folder().join("last-sync.json"), "{").unwrap();
+    End::of(&mut program.direct(), ["status"]).assert_succeeded();
+}
+
+#[test]
+fn a_second_process() {
+    let program = Program::new();
+    fs::create_dir_all(program.folder()).unwrap();
+    let lock = fs::File::create(program.folder().join("lock")).unwrap();
+    lock.lock().unwrap();
+    for command in [&["status"][..], &["sync"], &["name_show", "d/here"]] {
+        let end = End::of(program.direct().arg("--server=127.0.0.1:1:t"), command);
+        end.assert_failed(&["another isonym process uses", "--datadir"]);
+    }
+    drop(lock);
+    End::of(&mut program.direct(), ["status"]).assert_succeeded();
+}
+
+/// A file system of 700 KiB, where mounting is allowed.
+#[cfg(target_os = "linux")]
+struct Tiny(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl Tiny {
+    fn mount(at: std::path::PathBuf) -> Option<Self> {
+        fs::create_dir_all(&at).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=700k", "tmpfs"]).arg(&at);
+        mount.output().ok()?.status.success().then_some(Self(at))
+    }
+
+    /// Fills it but for so many bytes.
+    fn fill(&self, room: u64) {
+        let mut filler = fs::File::create(self.0.join("filler")).unwrap();
+        while filler.write_all(&[1; 4096]).is_ok() {}
+        let length = filler.metadata().unwrap().len();
+        filler.set_len(length - room).unwrap();
+    }
+
+    fn grow(&self) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "remount,size=100m"]).arg(&self.0);
+        assert!(mount.status().unwrap().success());
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_file_system() {
+    let program = Program::new();
+    let Some(tiny) = Tiny::mount(program.home().join("data")) else {
+        eprintln!("skipped: no right to mount");
+        return;
+    };
+    let stage = Stage::honest(world());
+    for room in [0, 8192, 32_768] {
+        // What a failed round left would make room where it is given up.
+        let _ = fs::remove_dir_all(program.folder());
+        tiny.fill(room);
+        let end = End::of(&mut program.direct(), ["sync", &stage.server('t')]);
+        end.assert_failed(&["No space left on device", "--datadir"]);
+    }
+    tiny.grow();
+    synced(&program, &stage);
+}
+
+/// What a full disk is to a process: its files can't grow. The shell's unit is 512 bytes or 1 kB.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_can_not_grow() {
+    let program = Program::new();
+    let stage = Stage::honest(world());
+    let data = program.home().join("data");
+    for blocks in [0, 1, 20, 400] {
+        let mut limited = Command::new("sh");
+        let end = limited
+            .args([
+                "-c",
+                "trap '' XFSZ; ulimit -f $1; shift; exec \"$@\"",
+                "sh",
+                &blocks.to_string(),
+            ])
+            .arg(env!("CARGO_BIN_EXE_isonym"))
+            .args(["--network=regtest", "--direct", "sync", &stage.server('t'), "--datadir"])
+            .arg(&data)
+            .env_clear()
+            .env("PATH", "/bin:/usr/bin")
+            .env("HOME", program.home());
+        let end = End::from(end.output().unwrap());
+        end.assert_failed(&["File too large", "--datadir"]);
+    }
+    synced(&program, &stage);
+}

@@ -1,0 +1,181 @@
+//! How the controller gets in, and what it refuses.
+
+use std::process::Command;
+
+use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
+use bitcoin::hex::{DisplayHex as _, FromHex as _};
+
+use super::port::{Control, Port};
+use super::scene::{Controller, names};
+use isonym_testkit::backend::Backend;
+
+const COOKIE: [u8; 32] = [0xab; 32];
+
+fn prove(key: &str, cookie: &[u8], ours: &[u8], theirs: &[u8]) -> String {
+    let mut engine = HmacEngine::<sha256::Hash>::new(key.as_bytes());
+    for part in [cookie, ours, theirs] {
+        engine.input(part);
+    }
+    Hmac::<sha256::Hash>::from_engine(engine)
+        .to_byte_array()
+        .to_lower_hex_string()
+}
+
+/// Offers the cookie of this file, as real Tors do, and returns the controller's nonce.
+async fn offer_cookie(port: &Port, path: &str) -> (Control, Vec<u8>) {
+    let mut control = port.accept().await;
+    control.expect("PROTOCOLINFO 1").await;
+    let methods = format!("METHODS=COOKIE,SAFECOOKIE,HASHEDPASSWORD COOKIEFILE=\"{path}\"");
+    control
+        .say(&format!(
+            "250-PROTOCOLINFO 1\r\n250-AUTH {methods}\r\n250-VERSION Tor=\"0.4.9.11\"\r\n250 OK"
+        ))
+        .await;
+    let command = control.hear().await.unwrap();
+    let nonce = command.strip_prefix("AUTHCHALLENGE SAFECOOKIE ").unwrap();
+    (control, Vec::from_hex(nonce).unwrap())
+}
+
+#[tokio::test]
+async fn both_prove_that_they_know_the_cookie_and_neither_says_it() {
+    let (backend, port) = (names().await, Port::open().await);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cookie \"1\"");
+    std::fs::write(&path, COOKIE).unwrap();
+    let named = path.to_str().unwrap().replace('"', "\\\"");
+    let controller = Controller::start(&backend, port.address(), &[]);
+    let (mut control, ours) = offer_cookie(&port, &named).await;
+    let theirs = [7; 32];
+    let hash = prove(
+        "Tor safe cookie authentication server-to-controller hash",
+        &COOKIE,
+        &ours,
+        &theirs,
+    );
+    let nonce = theirs.to_lower_hex_string();
+    control
+        .say(&format!("250 AUTHCHALLENGE SERVERHASH={hash} SERVERNONCE={nonce}"))
+        .await;
+    let proof = prove(
+        "Tor safe cookie authentication controller-to-server hash",
+        &COOKIE,
+        &ours,
+        &theirs,
+    );
+    control.expect(&format!("AUTHENTICATE {proof}")).await;
+    control.say("250 OK").await;
+    control.expect("SETEVENTS STREAM SIGNAL CONF_CHANGED").await;
+    controller.stop().await;
+}
+
+/// Another user of the machine could listen on Tor's port while Tor is down.
+#[tokio::test]
+async fn the_cookie_is_not_told_to_who_does_not_know_it() {
+    let (backend, port) = (names().await, Port::open().await);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cookie");
+    std::fs::write(&path, COOKIE).unwrap();
+    let mut controller = Controller::start(&backend, port.address(), &[]);
+    let (mut control, _) = offer_cookie(&port, path.to_str().unwrap()).await;
+    let (hash, nonce) = ("00".repeat(32), "07".repeat(32));
+    control
+        .say(&format!("250 AUTHCHALLENGE SERVERHASH={hash} SERVERNONCE={nonce}"))
+        .await;
+    assert_eq!(control.hear().await, None);
+    assert_eq!(controller.end().await, Some(1));
+    assert!(
+        controller.log().contains("does not know Tor's cookie"),
+        "{}",
+        controller.log()
+    );
+}
+
+#[tokio::test]
+async fn a_cookie_that_is_no_file_is_not_waited_for() {
+    let (backend, port) = (names().await, Port::open().await);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    for (path, expected) in [
+        (path.as_path(), "it is no file"),
+        (&folder.path().join("none"), "No such file"),
+    ] {
+        let mut controller = Controller::start(&backend, port.address(), &[]);
+        let mut control = port.accept().await;
+        control.expect("PROTOCOLINFO 1").await;
+        let auth = format!("METHODS=SAFECOOKIE COOKIEFILE=\"{}\"", path.display());
+        control
+            .say(&format!("250-PROTOCOLINFO 1\r\n250-AUTH {auth}\r\n250 OK"))
+            .await;
+        assert_eq!(controller.end().await, Some(1));
+        assert!(controller.log().contains(expected), "{}", controller.log());
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_said_as_hex_and_refusals_are_told() {
+    let (backend, port) = (names().await, Port::open().await);
+    let mut controller = Controller::start(&backend, port.address(), &["--control-password", "marker \"\\"]);
+    let mut control = port.accept().await;
+    control.expect("PROTOCOLINFO 1").await;
+    control
+        .say("250-PROTOCOLINFO 1\r\n250-AUTH METHODS=HASHEDPASSWORD\r\n250 OK")
+        .await;
+    control
+        .expect(&format!("AUTHENTICATE {}", b"marker \"\\".to_lower_hex_string()))
+        .await;
+    control.say("515 Authentication failed: Password did not match").await;
+    assert_eq!(controller.end().await, Some(1));
+    assert!(
+        controller.log().contains("Password did not match"),
+        "{}",
+        controller.log()
+    );
+}
+
+#[tokio::test]
+async fn what_the_user_has_to_mend_is_told() {
+    for (replies, expected) in [
+        (
+            &["250-PROTOCOLINFO 1\r\n250-AUTH METHODS=HASHEDPASSWORD\r\n250 OK"][..],
+            "--control-password",
+        ),
+        (
+            &["250-PROTOCOLINFO 1\r\n250-AUTH METHODS=MAGIC\r\n250 OK"],
+            "CookieAuthentication 1",
+        ),
+        (
+            &["250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250-VERSION Tor=\"0.4.4.9\"\r\n250 OK"],
+            "Tor 0.4.4.9 is too old",
+        ),
+        (&["HTTP/1.1 400 Bad Request"], "does not speak Tor's control protocol"),
+        (&["250 OK"], "PROTOCOLINFO"),
+        (
+            &[
+                "250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250 OK",
+                "250 OK",
+                "250 OK\r\n250 __LeaveStreamsUnattached=0",
+            ],
+            "`__LeaveStreamsUnattached 1` to torrc",
+        ),
+    ] {
+        let (backend, port) = (names().await, Port::open().await);
+        let mut controller = Controller::start(&backend, port.address(), &[]);
+        let mut control = port.accept().await;
+        for reply in replies {
+            control.hear().await.unwrap();
+            control.say(reply).await;
+        }
+        assert_eq!(controller.end().await, Some(1), "{expected}");
+        assert!(
+            controller.log().contains(expected),
+            "no {expected:?} in {}",
+            controller.log()
+        );
+    }
+    let backend = Backend::start().await;
+    let port = Backend::nowhere().await;
+    let mut controller = Controller::start(&backend, port, &["--plugin", "test"]);
+    assert_eq!(controller.end().await, Some(1));
+    assert!(controller.log().contains("SUFFIX=COMMAND"), "{}", controller.log());
+}

@@ -1,0 +1,171 @@
+//! Coming up, going down, and what is in the way.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use isonym_sim::Fault;
+use serde_json::json;
+
+use isonym_testkit::harness::{Daemon, Stop, end_of, honest, id, send, until, way};
+use isonym_testkit::program::Program;
+use isonym_testkit::stage::{NAME, VALUE, world};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn it_comes_up_answers_and_leaves_nothing_behind() {
+    let (stage, shared) = honest(world(), 2).await;
+    let program = Program::new();
+    for stop in [Stop::Terminate, Stop::Interrupt, Stop::Call] {
+        let daemon = Daemon::ready(&program, &stage, &[]).await;
+        assert_eq!(mode(&daemon.folder.join(".cookie")), 0o600);
+        assert_eq!(mode(&daemon.folder), 0o700);
+        assert_eq!(mode(daemon.folder.parent().unwrap()), 0o700);
+        let address = fs::read_to_string(daemon.folder.join(".rpc-address")).unwrap();
+        assert_eq!(address, daemon.address.to_string());
+
+        let mut count = program.on_regtest();
+        count.args(["rpc", "getblockcount"]);
+        let end = end_of(count).await;
+        end.assert_succeeded();
+        assert_eq!(end.json(), json!(shared.read(isonym_sim::SimChain::height)));
+
+        let mut show = program.on_regtest();
+        show.args(["rpc", "name_show", NAME, r#"{"streamID":"marker-of-the-id"}"#]);
+        let end = end_of(show).await;
+        end.assert_succeeded();
+        assert_eq!(end.json()["value"], VALUE);
+
+        daemon.stop(stop, &stage.ledger).await;
+        assert_eq!(mode(&program.folder()), 0o700);
+    }
+}
+
+#[tokio::test]
+async fn it_ends_while_headers_and_callers_wait() {
+    let (stage, _) = honest(world(), 1).await;
+    stage.hosts[0].set_fault(Some(Fault::Silent));
+    for stop in [Stop::Terminate, Stop::Interrupt, Stop::Call] {
+        let program = Program::new();
+        let daemon = Daemon::start(&program, &stage, &[]).await;
+        daemon.stop(stop, &stage.ledger).await;
+    }
+    stage.hosts[0].set_fault(None);
+    let program = Program::new();
+    let daemon = Daemon::ready(&program, &stage, &[]).await;
+    stage.hosts[0].set_fault(Some(Fault::Silent));
+    let request = json!({ "method": "name_show", "params": [NAME, { "streamID": id(0) }], "id": 1 });
+    let asks = tokio::spawn(send(daemon.address, daemon.request(&request)));
+    until("the lookup waits", async || {
+        let info = daemon.call("isolation_info", json!([])).await.unwrap();
+        (info["ids"] == 1).then_some(())
+    })
+    .await;
+    // Whoever waits for an answer does not keep it from ending.
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+    assert_eq!(asks.await.unwrap().status, 0);
+}
+
+#[tokio::test]
+async fn a_second_one_on_the_same_folder() {
+    let (stage, _) = honest(world(), 1).await;
+    let program = Program::new();
+    let daemon = Daemon::ready(&program, &stage, &[]).await;
+    for command in [&["daemon", "--rpc-listen=127.0.0.1:0"][..], &["sync"], &["status"]] {
+        let mut second = program.on_regtest();
+        second.args(way(&stage)).args(command);
+        let end = end_of(second).await;
+        end.assert_failed(&["another isonym process uses", "--datadir"]);
+    }
+    // The first one's callers are still let in.
+    assert_eq!(daemon.value(&id(0)).await, Ok(VALUE.to_owned()));
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken() {
+    let (stage, _) = honest(world(), 1).await;
+    let program = Program::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut daemon = program.on_regtest();
+    daemon.args(way(&stage)).args(["daemon", "--rpc-listen", &address]);
+    let end = end_of(daemon).await;
+    end.assert_failed(&["cannot listen on", &address, "--rpc-listen"]);
+    for file in [".cookie", ".rpc-address"] {
+        assert!(!program.folder().join(file).exists());
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_in_nobodys_way() {
+    let (stage, _) = honest(world(), 1).await;
+    let program = Program::new();
+    let crashed = Daemon::ready(&program, &stage, &[]).await;
+    drop(crashed);
+    assert!(program.folder().join(".rpc-address").exists());
+    let mut show = program.on_regtest();
+    show.args(way(&stage)).args(["name_show", NAME]);
+    end_of(show).await.assert_succeeded();
+    let mut call = program.on_regtest();
+    call.args(["rpc", "getblockcount"]);
+    end_of(call).await.assert_failed(&["no connection"]);
+    let daemon = Daemon::ready(&program, &stage, &[]).await;
+    daemon.stop(Stop::Call, &stage.ledger).await;
+}
+
+#[tokio::test]
+async fn headers_that_are_not_there_yet() {
+    let (stage, _) = honest(world(), 1).await;
+    let delay = Duration::from_secs(2);
+    stage.hosts[0].set_fault(Some(Fault::Slow { delay }));
+    let program = Program::new();
+    let daemon = Daemon::start(&program, &stage, &[]).await;
+    let (code, message) = daemon.value(&id(0)).await.unwrap_err();
+    assert_eq!(code, -28);
+    assert!(
+        message.starts_with("Synchronising headers: ") && message.contains(" of "),
+        "{message}"
+    );
+    let mut show = program.on_regtest();
+    show.args(["name_show", NAME]);
+    end_of(show).await.assert_failed(&["Synchronising headers"]);
+    stage.hosts[0].set_fault(None);
+    daemon.synced().await;
+    assert_eq!(daemon.value(&id(0)).await, Ok(VALUE.to_owned()));
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
+/// User and system time of a process, in clock ticks, and its resident memory in kB.
+fn uses(pid: u32) -> Option<(u64, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some((ticks, line.trim().strip_suffix(" kB")?.parse().ok()?))
+}
+
+/// Prints what an idle daemon costs; nothing of it is asserted.
+#[tokio::test]
+async fn what_it_costs_to_do_nothing() {
+    let (stage, _) = honest(world(), 2).await;
+    let program = Program::new();
+    let daemon = Daemon::ready(&program, &stage, &[]).await;
+    until("the pool is full", async || {
+        let info = daemon.call("isolation_info", json!([])).await.unwrap();
+        (info["clean"] == 6).then_some(())
+    })
+    .await;
+    let before = uses(daemon.pid());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    if let Some(((before, _), (after, resident))) = before.zip(uses(daemon.pid())) {
+        eprintln!("idle for 10 s: {} clock ticks, {resident} kB resident", after - before);
+    }
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}

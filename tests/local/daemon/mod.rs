@@ -1,0 +1,8 @@
+//! The daemon as its callers meet it: the real program, over simulated servers and a recording proxy.
+
+mod callers;
+mod hostile;
+mod isolation;
+mod life;
+mod mutations;
+mod trouble;

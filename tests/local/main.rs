@@ -1,0 +1,27 @@
+//! Tests that need nothing but Cargo and a shell: simulated servers, recording proxies and scripted peers, all on loopback.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test may panic and read the clock, and is a crate of its own"
+)]
+
+mod cli;
+mod controller;
+mod daemon;
+mod dns;
+mod electrum_client;
+mod faults;
+mod headers;
+mod isolation;
+mod name_proofs;
+mod pool;
+mod prop279;
+mod proxy;
+mod rpc_wire;
+mod socks;
+mod tls;

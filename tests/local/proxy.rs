@@ -1,0 +1,257 @@
+//! SOCKS5 over loopback: credentials of its own for every stream, names unresolved, and no way past the proxy.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fast_socks5::ReplyError;
+use fast_socks5::server::Socks5ServerProtocol;
+use fast_socks5::util::target_addr::TargetAddr;
+use isonym::net::dial_error::{SocksRefusal, Stage};
+use isonym::net::{DialError, Dialer, Identity, Proxy, ServerAddr};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const LONG: Duration = Duration::from_secs(20);
+const ONION: &str = "6cbn4rskfdr647otej7gpqlmpqcmj723vg2eoeuu7ljbwu6cpdebozyd.onion:50001:t";
+
+async fn listen() -> (TcpListener, Dialer) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::Socks5(vec![listener.local_addr().unwrap()]);
+    (listener, Dialer::new(proxy).unwrap())
+}
+
+fn server(address: &str) -> ServerAddr {
+    address.parse().unwrap()
+}
+
+async fn dial(dialer: &Dialer, address: &str) -> Result<Identity, DialError> {
+    let open = dialer.dial(&server(address), None, LONG).await?;
+    Ok(open.identity)
+}
+
+/// What one stream told the proxy.
+#[derive(Debug)]
+struct Told {
+    user: String,
+    password: String,
+    target: TargetAddr,
+}
+
+/// Goes through one client's handshake and answers with `reply`.
+async fn handshake(stream: TcpStream, reply: ReplyError) -> Told {
+    let check = |user: String, password: String| Some((user, password));
+    let (protocol, credentials) = Socks5ServerProtocol::accept_password_auth(stream, check).await.unwrap();
+    let (protocol, _, target) = protocol.read_command().await.unwrap();
+    let (user, password) = credentials.unwrap();
+    if matches!(reply, ReplyError::Succeeded) {
+        let bound: SocketAddr = "0.0.0.0:0".parse().unwrap();
+        let mut stream = protocol.reply_success(bound).await.unwrap();
+        let _ = stream.write_all(b"x").await;
+    } else {
+        protocol.reply_error(&reply).await.unwrap();
+    }
+    Told { user, password, target }
+}
+
+#[tokio::test]
+async fn every_stream_has_credentials_of_its_own() {
+    const STREAMS: usize = 1000;
+    let (listener, dialer) = listen().await;
+    let proxy = tokio::spawn(async move {
+        let mut told = Vec::new();
+        for _ in 0..STREAMS {
+            let (stream, _) = listener.accept().await.unwrap();
+            told.push(handshake(stream, ReplyError::Succeeded).await);
+        }
+        told
+    });
+    for _ in 0..STREAMS {
+        assert_eq!(dial(&dialer, "electrum.example:50001:t").await, Ok(Identity::Unproved));
+    }
+    let told = proxy.await.unwrap();
+    let words: BTreeSet<&str> = told
+        .iter()
+        .flat_map(|told| [told.user.as_str(), &told.password])
+        .collect();
+    assert_eq!(words.len(), 2 * STREAMS);
+    for word in words {
+        assert!(word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert!(!word.starts_with("<torS0X>"));
+    }
+    let by_name = |told: &Told| matches!(&told.target, TargetAddr::Domain(name, 50001) if name == "electrum.example");
+    assert!(told.iter().all(by_name));
+}
+
+#[tokio::test]
+async fn the_target_goes_as_it_was_given() {
+    let (listener, dialer) = listen().await;
+    let proxy = tokio::spawn(async move {
+        let mut targets = Vec::new();
+        for _ in 0..4 {
+            let (stream, _) = listener.accept().await.unwrap();
+            targets.push(handshake(stream, ReplyError::Succeeded).await.target.to_string());
+        }
+        targets
+    });
+    assert_eq!(dial(&dialer, ONION).await, Ok(Identity::Onion));
+    for address in ["localhost:50001:t", "23.158.233.10:50001:t", "[::1]:50001:t"] {
+        assert_eq!(dial(&dialer, address).await, Ok(Identity::Unproved));
+    }
+    let onion = ONION.trim_end_matches(":t");
+    assert_eq!(
+        proxy.await.unwrap(),
+        [onion, "localhost:50001", "23.158.233.10:50001", "[::1]:50001"]
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_without_credentials_is_refused_before_it_learns_anything() {
+    let (listener, dialer) = listen().await;
+    let proxy = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut methods = [0; 4];
+        stream.read_exact(&mut methods).await.unwrap();
+        // The two bytes apart, as a network may deliver them.
+        stream.write_all(&[5]).await.unwrap();
+        tokio::task::yield_now().await;
+        stream.write_all(&[0]).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        rest
+    });
+    let error = dial(&dialer, "electrum.example:50001:t").await.unwrap_err();
+    assert_eq!(error, DialError::ProxyDoesNotIsolate);
+    assert!(error.to_string().contains("does not isolate"));
+    assert_eq!(
+        proxy.await.unwrap(),
+        b"",
+        "neither credentials nor the target may follow"
+    );
+}
+
+#[tokio::test]
+async fn a_real_socks_server_without_authentication_is_refused() {
+    let (listener, dialer) = listen().await;
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let _ = Socks5ServerProtocol::accept_no_auth(stream)
+            .await
+            .unwrap()
+            .read_command()
+            .await;
+    });
+    assert_eq!(
+        dial(&dialer, "electrum.example:50001:t").await,
+        Err(DialError::ProxyDoesNotIsolate)
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_rejects_the_credentials_says_so() {
+    let (listener, dialer) = listen().await;
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let _ = Socks5ServerProtocol::accept_password_auth(stream, |_, _| false).await;
+    });
+    assert_eq!(
+        dial(&dialer, "electrum.example:50001:t").await,
+        Err(DialError::ProxyRefusedCredentials)
+    );
+}
+
+#[tokio::test]
+async fn each_refusal_of_a_proxy_has_its_meaning() {
+    for (reply, error) in [
+        (
+            ReplyError::GeneralFailure,
+            DialError::ProxyRefused(SocksRefusal::General),
+        ),
+        (
+            ReplyError::ConnectionNotAllowed,
+            DialError::ProxyRefused(SocksRefusal::NotAllowed),
+        ),
+        (
+            ReplyError::NetworkUnreachable,
+            DialError::ProxyRefused(SocksRefusal::NetworkUnreachable),
+        ),
+        (ReplyError::HostUnreachable, DialError::UnknownHost),
+        (ReplyError::ConnectionRefused, DialError::ClosedPort),
+        (ReplyError::TtlExpired, DialError::ProxyRefused(SocksRefusal::Expired)),
+        (
+            ReplyError::CommandNotSupported,
+            DialError::ProxyRefused(SocksRefusal::CommandNotSupported),
+        ),
+        (
+            ReplyError::AddressTypeNotSupported,
+            DialError::ProxyRefused(SocksRefusal::AddressNotSupported),
+        ),
+    ] {
+        let (listener, dialer) = listen().await;
+        tokio::spawn(async move { handshake(listener.accept().await.unwrap().0, reply).await });
+        assert_eq!(dial(&dialer, "electrum.example:50001:t").await, Err(error));
+    }
+}
+
+#[tokio::test]
+async fn without_a_proxy_nothing_is_dialled() {
+    let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("{}:t", target.local_addr().unwrap());
+    let (closed, dialer) = listen().await;
+    drop(closed);
+    let error = dial(&dialer, &address).await.unwrap_err();
+    assert!(matches!(error, DialError::ProxyUnreachable { .. }));
+    for advice in ["Tor", "--proxy", "--direct"] {
+        assert!(error.to_string().contains(advice));
+    }
+    let accepted = tokio::time::timeout(Duration::from_millis(50), target.accept()).await;
+    assert!(accepted.is_err(), "dialled past the proxy");
+}
+
+#[tokio::test]
+async fn the_second_proxy_is_taken_when_the_first_is_not_there() {
+    let (first, _) = listen().await;
+    let (second, _) = listen().await;
+    let candidates = vec![first.local_addr().unwrap(), second.local_addr().unwrap()];
+    drop(first);
+    let dialer = Dialer::new(Proxy::Socks5(candidates)).unwrap();
+    tokio::spawn(async move { handshake(second.accept().await.unwrap().0, ReplyError::Succeeded).await });
+    assert_eq!(dial(&dialer, ONION).await, Ok(Identity::Onion));
+}
+
+#[tokio::test]
+async fn what_is_no_proxy_is_told_apart() {
+    let (listener, dialer) = listen().await;
+    tokio::spawn(async move {
+        let (mut http, _) = listener.accept().await.unwrap();
+        http.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let (mut closing, _) = listener.accept().await.unwrap();
+        let _ = closing.read(&mut [0; 4]).await;
+        drop(closing);
+        let _silent = listener.accept().await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(
+        dial(&dialer, "electrum.example:50001:t").await,
+        Err(DialError::ProxyNotSocks)
+    );
+    assert!(matches!(
+        dial(&dialer, "electrum.example:50001:t").await,
+        Err(DialError::ProxyFailed(_))
+    ));
+    let after = Duration::from_millis(100);
+    let stage = Stage::Connect;
+    let error = dialer.dial(&server(ONION), None, after).await.err();
+    assert_eq!(error, Some(DialError::TimedOut { after, stage }));
+}
+
+#[tokio::test]
+async fn direct_dialling_reaches_no_onion_and_knows_a_closed_port() {
+    let direct = Dialer::new(Proxy::Direct).unwrap();
+    assert_eq!(dial(&direct, ONION).await, Err(DialError::OnionNeedsProxy));
+    let (closed, _) = listen().await;
+    let address = format!("{}:t", closed.local_addr().unwrap());
+    assert_eq!(dial(&direct, &address).await, Ok(Identity::Unproved));
+    drop(closed);
+    assert_eq!(dial(&direct, &address).await, Err(DialError::ClosedPort));
+}

@@ -1,0 +1,3 @@
+//! The daemon before clients of others.
+
+mod wire;

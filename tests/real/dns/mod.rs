@@ -1,0 +1,3 @@
+//! The DNS server before clients of others.
+
+mod dig;

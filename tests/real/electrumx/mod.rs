@@ -1,0 +1,12 @@
+//! The program against real ElectrumX servers: every answer must be the one that Namecoin Core gave for the same
+//! chain, or an outcome that our policy is stricter about on purpose.
+
+mod costs;
+mod harness;
+mod hello;
+mod isolation;
+mod long_chain;
+mod over_tls;
+mod releases;
+mod requests;
+mod simulated;

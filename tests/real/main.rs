@@ -1,0 +1,18 @@
+//! Tests that need programs of others, which `tests/install` installs: ElectrumX, unbound, dnsmasq, BIND's tools, curl.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test may panic and read the clock, and is a crate of its own"
+)]
+
+mod daemon;
+mod dns;
+mod dnssec;
+mod electrumx;
+mod resolvers;
+mod socks;

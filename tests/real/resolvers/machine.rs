@@ -1,0 +1,183 @@
+//! A machine of its own for a test: a network without the world in it, where DNS's own port is free, and settings that
+//! a C library reads. Made of Linux namespaces; the machine beneath notices nothing.
+
+use std::fs;
+use std::io::{Write as _, stderr};
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::cases::{SECURE, SIGNED, SIGNED_CHILD, UNSIGNED, UNSIGNED_CHILD, Zones};
+use super::client::{dig, run};
+use super::process::Process;
+use super::unbound::{Config, Unbound};
+use super::{ALGORITHMS, assert_cases};
+
+/// Says to the test that it is the one inside.
+const INSIDE: &str = "ISONYM_TEST_MACHINE";
+
+/// Where Linux's C library finds its resolver inside.
+const RESOLVER: &str = "127.0.0.53";
+
+/// What is bound over which of the machine's files.
+const FILES: [(&str, &str); 2] = [
+    ("/etc/resolv.conf", "nameserver 127.0.0.53\n"),
+    ("/etc/nsswitch.conf", "hosts: dns\npasswd: files\ngroup: files\n"),
+];
+
+/// Says whether we are in a machine of this test's own. If not, runs the test again in one, or says why it can't.
+fn is_inside(test: &str) -> Option<TempDir> {
+    if std::env::var_os(INSIDE).is_some() {
+        return Some(prepared());
+    }
+    // As root; else as one whom a namespace of users makes root.
+    let ways: [&[&str]; 2] = [&["--net", "--mount"], &["--map-root-user", "--net", "--mount"]];
+    let trial = "ip link set lo up && mount --bind /dev/null /etc/resolv.conf";
+    let works = |way: &&&[&str]| {
+        let output = Command::new("unshare").args(**way).args(["sh", "-c", trial]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let Some(way) = ways.iter().find(works) else {
+        // Not by a macro, which would tell nobody.
+        let _ = writeln!(stderr(), "{test}: left out, as no namespaces can be made here");
+        return None;
+    };
+    let mut again = Command::new("unshare");
+    again.args(*way).arg(std::env::current_exe().unwrap());
+    let output = again.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output();
+    let output = output.unwrap();
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    None
+}
+
+/// Brings the network up and puts files over the machine's; nobody else sees them.
+fn prepared() -> TempDir {
+    let must = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    };
+    must("ip", &["link", "set", "lo", "up"]);
+    let home = tempfile::tempdir().unwrap();
+    for (path, text) in FILES {
+        let own = home.path().join(Path::new(path).file_name().unwrap());
+        fs::write(&own, text).unwrap();
+        must("mount", &["--bind", own.to_str().unwrap(), path]);
+    }
+    // Else the machine's name service cache would be asked.
+    if Path::new("/run/nscd").exists() {
+        must("mount", &["-t", "tmpfs", "none", "/run/nscd"]);
+    }
+    home
+}
+
+/// The addresses that any program gets for a name, in order and once.
+fn getent(name: &str) -> Vec<String> {
+    let said = run("getent", &["ahosts", name]);
+    let addresses = said.lines().filter_map(|line| line.split_whitespace().next());
+    let mut addresses: Vec<String> = addresses.map(str::to_owned).collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
+/// The zones, the children where the records say that they are.
+fn zones() -> Zones {
+    let [signed, unsigned] = [SIGNED_CHILD, UNSIGNED_CHILD].map(|ip| format!("{ip}:53"));
+    Zones::start(ALGORITHMS[0], ALGORITHMS[1], ["127.0.0.1:5300", &signed, &unsigned])
+}
+
+#[test]
+fn getent_finds_names_through_unbound_which_follows_referrals() {
+    let Some(_home) = is_inside("resolvers::machine::getent_finds_names_through_unbound_which_follows_referrals")
+    else {
+        return;
+    };
+    let zones = zones();
+    let config = Config::bit(zones.bit.address).trusting(&zones.keys.ds());
+    let address = format!("{RESOLVER}:53").parse().unwrap();
+    let unbound = Unbound::start_at(address, &config);
+    // It is told of no server but that of bit.
+    assert_cases(unbound.address, SECURE.iter().chain(SIGNED), true);
+    assert_cases(unbound.address, UNSIGNED, false);
+    for (name, v4, v6) in [
+        ("example.bit", "192.0.2.1", "2001:db8::1"),
+        ("www.example.bit", "192.0.2.1", "2001:db8::1"),
+        ("x.ren.example.bit", "192.0.2.3", ""),
+        ("any.wild.example.bit", "192.0.2.9", ""),
+        ("host.signed.child.bit", "192.0.2.33", ""),
+        ("host.unsigned.child.bit", "192.0.2.33", ""),
+        ("nosuch.bit", "", ""),
+        ("deep.example.bit", "", ""),
+    ] {
+        let both: Vec<&str> = [v4, v6].into_iter().filter(|address| !address.is_empty()).collect();
+        assert_eq!(getent(name), both, "{name}");
+    }
+}
+
+/// Starts a dnsmasq that asks this server for bit, and nobody for anything else.
+fn dnsmasq(listen: &str, server: &str) -> Process {
+    let mut command = Command::new("dnsmasq");
+    let paths = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{paths}:/usr/sbin"));
+    // This option leaves it in the foreground, as the user whom it has.
+    command.args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv"]);
+    command.args(["--no-hosts", "--pid-file=", "--bind-interfaces"]);
+    command.arg(format!("--listen-address={listen}"));
+    command.arg(format!("--server=/bit/{server}"));
+    Process::start(&mut command, "started, version").unwrap().0
+}
+
+#[test]
+fn getent_finds_names_through_dnsmasq() {
+    let Some(_home) = is_inside("resolvers::machine::getent_finds_names_through_dnsmasq") else {
+        return;
+    };
+    let _zones = zones();
+    let _dnsmasq = dnsmasq(RESOLVER, "127.0.0.1#5300");
+    assert_eq!(getent("example.bit"), ["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(getent("any.wild.example.bit"), ["192.0.2.9"]);
+    assert_eq!(getent("nosuch.bit"), [""; 0]);
+    assert_eq!(getent("deep.example.bit"), [""; 0]);
+    let resolver = format!("{RESOLVER}:53").parse().unwrap();
+    for (question, status) in [
+        ("nosuch.bit A", "NXDOMAIN"),
+        ("deep.example.bit A", "NOERROR"),
+        ("example.com A", "REFUSED"),
+    ] {
+        assert_eq!(dig(resolver, question).status, status, "{question}");
+    }
+    // Validators behind it get what they need.
+    let signed = dig(resolver, "+dnssec example.bit TXT");
+    assert_eq!(signed.records, ["example.bit. TXT \"some text\""], "{}", signed.text);
+    assert_eq!(signed.signed, ["TXT"], "{}", signed.text);
+}
+
+#[test]
+fn getent_follows_aliases_through_dnsmasq_with_unbound_behind_it() {
+    let Some(_home) = is_inside("resolvers::machine::getent_follows_aliases_through_dnsmasq_with_unbound_behind_it")
+    else {
+        return;
+    };
+    let zones = zones();
+    let config = Config::bit(zones.bit.address).trusting(&zones.keys.ds());
+    let _unbound = Unbound::start_at("127.0.0.1:5335".parse().unwrap(), &config);
+    let _dnsmasq = dnsmasq(RESOLVER, "127.0.0.1#5335");
+    for (name, addresses) in [
+        ("www.example.bit", &["192.0.2.1", "2001:db8::1"][..]),
+        ("away.example.bit", &["192.0.2.2"]),
+        ("x.ren.example.bit", &["192.0.2.3"]),
+        // What aliases lead to is remembered right.
+        ("example.bit", &["192.0.2.1", "2001:db8::1"]),
+        ("other.bit", &["192.0.2.2"]),
+        ("host.signed.child.bit", &["192.0.2.33"]),
+        ("nosuch.bit", &[]),
+    ] {
+        assert_eq!(getent(name), addresses, "{name}");
+    }
+}

@@ -1,0 +1,4 @@
+//! The SOCKS front before clients of others.
+
+mod curl;
+mod tor_resolve;
