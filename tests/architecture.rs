@@ -27,7 +27,7 @@ const CRATES: [&str; 3] = ["crate", "isonym", "isonym_core"];
 /// The folders, lowest first; those of one row are at one height.
 const LINE: [&[&str]; 16] = [
     &["time"],
-    &["isolation", "backoff"],
+    &["isolation", "backoff", "line"],
     &["reputation"],
     &["chain"],
     &["name"],

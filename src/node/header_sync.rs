@@ -186,6 +186,8 @@ impl<L: Lend> HeaderSyncDriver<L> {
         });
         if let Some(dial) = dial {
             let conn = dial.conn;
+            // Nobody says which ones were not opened.
+            self.links.retain(|_, link| !link.is_closed());
             self.links.insert(conn, header_link::open(dial, self.events.clone()));
         }
     }

@@ -45,7 +45,7 @@ pub struct NodeConfig {
     /// The way out.
     pub proxy: Proxy,
     /// How long it may take to open a connection.
-    pub connection_limits: net::Limits,
+    pub connection_limits: net::ConnectionLimits,
 }
 
 /// A light client with its data folder.
@@ -62,7 +62,7 @@ pub struct Node {
     /// The greatest height that servers claim.
     pub(super) claimed_height: Height,
     clock: Clock,
-    connection_limits: net::Limits,
+    connection_limits: net::ConnectionLimits,
     connections: u64,
 }
 
@@ -79,7 +79,7 @@ impl Node {
         let mut tree = HeaderTree::new(config.network.params(), config.anchor);
         let path = folder.file(STORE);
         let opened = HeaderStore::open(&path, &mut tree);
-        let (store, rebuilt) = opened.map_err(|source| NodeError::Store { path, source })?;
+        let (store, rebuilt) = opened.map_err(|error| NodeError::Store { path, error })?;
         let mut servers = config.servers;
         // No server is everybody's first.
         servers.shuffle(&mut rand::rng());
@@ -184,7 +184,7 @@ impl Node {
         Arc::clone(&self.dialer)
     }
 
-    pub(super) fn connection_limits(&self) -> net::Limits {
+    pub(super) fn connection_limits(&self) -> net::ConnectionLimits {
         self.connection_limits
     }
 
@@ -201,18 +201,18 @@ impl Node {
     /// Writes the best chain's headers of these heights.
     pub(super) fn store_headers(&mut self, from: Height, to: Height) -> Result<(), NodeError> {
         let written = self.store.write(&self.tree, from, to);
-        written.map_err(|source| NodeError::Store {
+        written.map_err(|error| NodeError::Store {
             path: self.folder.file(STORE),
-            source,
+            error,
         })
     }
 
     /// Notes that headers of the best chain were proved, and where it ends.
     pub(super) fn store_proved(&mut self, heights: &[Height]) -> Result<(), NodeError> {
         let written = self.store.write_proved(&self.tree, heights);
-        written.map_err(|source| NodeError::Store {
+        written.map_err(|error| NodeError::Store {
             path: self.folder.file(STORE),
-            source,
+            error,
         })
     }
 
@@ -245,7 +245,7 @@ mod tests {
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![server.clone()],
             proxy: Proxy::Direct,
-            connection_limits: net::Limits::default(),
+            connection_limits: net::ConnectionLimits::default(),
         };
         let (mut node, _) = Node::open(config).unwrap();
         // No file can be made where a folder is.
@@ -261,6 +261,7 @@ mod tests {
             result: "ok".to_owned(),
             claimed_height: Some(node.tree().tip().height),
             headers: 0,
+            way_out: None,
         };
         node.note_sync(&[result]);
         assert!(node.reputation().is_good(ServerIndex(0)));

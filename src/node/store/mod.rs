@@ -46,10 +46,10 @@ const SMALL_BATCH: usize = 252;
 #[non_exhaustive]
 pub enum StoreError {
     /// The file system.
-    #[error("{0}; make room or name another data folder with --datadir DIR, then run again: nothing is lost")]
+    #[error("{0}")]
     Io(Arc<io::Error>),
     /// The files are damaged, and so are those that took their place.
-    #[error("its files are damaged again and again ({reason}); name a data folder on another disk with --datadir DIR")]
+    #[error("its files are damaged again and again ({reason})")]
     Damaged {
         /// What sled says.
         reason: String,
