@@ -139,6 +139,9 @@ impl Node {
         // Who lags can only answer with what once was true.
         let (tip, now) = (self.tree.tip().height, self.clock.now().steady);
         for (index, result) in servers.iter().enumerate() {
+            if matches!(result.state, ServerStanding::NotAsked | ServerStanding::NotReached) {
+                continue;
+            }
             let evidence = SyncEvidence::Result {
                 usable: result.is_good(),
                 lag: result.claimed_height.map(|claimed| tip.saturating_sub(claimed)),
@@ -268,6 +271,8 @@ impl Drop for Node {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::net::Fingerprint;
     use crate::node::ServerStanding;
@@ -280,7 +285,7 @@ mod tests {
             network: Network::Regtest,
             folder: temp.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
-            servers: vec![server.clone()],
+            servers: vec![server.clone(); 2],
             proxy: Proxy::Direct,
             connection_limits: net::ConnectionLimits::default(),
         };
@@ -292,15 +297,21 @@ mod tests {
         let pin = Pin::Certificate(Fingerprint([7; 32]));
         node.learn_pin(&server, pin);
         assert_eq!(node.pin(&server), Some(pin));
-        let result = ServerResult {
+        let results = [ServerStanding::Closed, ServerStanding::Good].map(|state| ServerResult {
             address: server.to_string(),
-            state: ServerStanding::Good,
+            state,
             result: "ok".to_owned(),
             claimed_height: Some(node.tree().tip().height),
             headers: 0,
             way_out: None,
-        };
-        node.note_sync(&[result]);
-        assert!(node.reputation().is_good(ServerIndex(0)));
+        });
+        node.note_sync(&results);
+        for _ in 0..20 {
+            let now = node.clock().now().steady;
+            let choose = node
+                .reputation()
+                .choose(now, false, &BTreeSet::new(), |_| 0, &mut rand::rng());
+            assert_eq!(choose, Some(ServerIndex(1)), "that header sync got on with");
+        }
     }
 }
