@@ -154,18 +154,6 @@ impl Settings {
         (origin != Origin::Default).then_some(origin)
     }
 
-    /// Returns what was given for an option, written in the one way that equal values are written in; several values
-    /// stand with the option's separator between them. `None` where its default holds because nobody said anything,
-    /// and for secrets.
-    #[expect(
-        dead_code,
-        reason = "for commands that compare what they were told with a daemon's settings"
-    )]
-    pub(crate) fn explicit_text(&self, name: &str) -> Option<String> {
-        self.explicit(name)?;
-        self.text(declared(name)?)
-    }
-
     /// Returns what holds of each option that is no secret, and where it comes from.
     pub(crate) fn effective(&self) -> Vec<(&'static str, String, Origin)> {
         let options = OPTIONS.iter().filter_map(|option| {
@@ -198,7 +186,7 @@ fn daemon_settings(options: &Effective) -> Result<DaemonSettings> {
     settings.lookup.quorum = options.get(&table::QUORUM)?;
     settings.sync.verification = options.get(&table::VERIFICATION)?;
     settings.sync.connections = options.get(&table::SYNC_CONNECTIONS)?;
-    settings.anonymous_apart = options.get(&table::ISOLATE_ANONYMOUS)?;
+    settings.isolate_anonymous = options.get(&table::ISOLATE_ANONYMOUS)?;
     settings.cache.positive = options.get(&table::CACHE_POSITIVE)?;
     settings.cache.negative = options.get(&table::CACHE_NEGATIVE)?;
     settings.pool.id_ttl = options.get(&table::ISOLATION_TTL)?;

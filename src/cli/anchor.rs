@@ -5,28 +5,33 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
-use isonym::chain::Anchor;
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
+use serde_json::json;
+
+use isonym::chain::{Anchor, Height};
+use isonym::node::AnchorExportError;
 
 use super::args::AnchorCommand;
 use super::say;
-use super::show::{open, print};
+use super::session::{Session, ask};
+use super::show::print;
 use crate::config::Settings;
 
 /// Servers that must agree where as many can be reached.
 const ENOUGH: usize = 2;
 
 /// Runs one of the commands on anchors.
-pub(super) async fn run(settings: &Settings, command: &AnchorCommand) -> Result<ExitCode> {
+pub(super) async fn run(settings: &Settings, command: &AnchorCommand, quiet: bool) -> Result<ExitCode> {
     match command {
-        AnchorCommand::Export { depth } => export(settings, *depth),
+        AnchorCommand::Export { depth } => export(settings, *depth, quiet).await,
         AnchorCommand::Check { candidate } => {
             let anchor = match candidate {
                 Some(text) if text.contains(':') => text.parse().with_context(|| format!("anchor {text}"))?,
                 Some(path) => read(Path::new(path)).with_context(|| format!("in the anchor file {path}"))?,
                 None => settings.anchor,
             };
-            check(settings, &anchor).await
+            check(settings, &anchor, quiet).await
         }
     }
 }
@@ -38,61 +43,75 @@ fn read(path: &Path) -> Result<Anchor> {
     Ok(Anchor::parse_toml(&text)?)
 }
 
-fn export(settings: &Settings, depth: u32) -> Result<ExitCode> {
-    let node = open(settings)?;
-    let tree = node.tree();
-    let tip = tree.tip();
-    ensure!(
-        tree.lowest().is_some() && tip.height > tree.anchor().height,
-        "no headers above the anchor are known; run `isonym sync --verification full` first"
-    );
-    // Others will take on trust what this writes: a sample is enough for oneself only.
-    ensure!(
-        tree.unproved() == 0,
-        "{} headers were taken on the strength of a sample; run `isonym sync --verification full` with an empty \
-         --datadir DIR, or let a daemon prove the rest, and export from there",
-        tree.unproved()
-    );
-    let height = tip
-        .height
-        .checked_sub(depth)
-        .filter(|height| *height > tree.anchor().height);
-    let Some(height) = height else {
-        bail!(
-            "a block {depth} deep is not above the anchor at height {}; give a smaller --depth",
-            tree.anchor().height
-        );
+async fn export(settings: &Settings, depth: Height, quiet: bool) -> Result<ExitCode> {
+    let text = match Session::open(settings, quiet).await? {
+        Session::Own(node) => node.export_anchor(depth).map_err(|error| {
+            let advice = match error {
+                AnchorExportError::NoHeaders => "; run `isonym sync --verification full` first",
+                AnchorExportError::Unproved { .. } => {
+                    "; run `isonym sync --verification full` with an empty --datadir DIR, or let a daemon prove the rest, \
+                     and export from there"
+                }
+                AnchorExportError::TooDeep { .. } => "; give a smaller --depth",
+                _ => "",
+            };
+            anyhow!("{error}{advice}")
+        })?,
+        Session::Daemon(client) => ask::<String>(&client, "anchor_export", &json!([depth])).await??,
     };
-    let hash = tree.hash_at(height).context("the chain has a hole")?;
-    let known = tree.anchor().chainwork.is_some();
-    let anchor = Anchor {
-        height,
-        hash,
-        chainwork: tree.chainwork_at(height).filter(|_| known),
-    };
-    let source = format!(
-        "isonym {}, every header verified from block {} on, when the tip was at {}",
-        env!("CARGO_PKG_VERSION"),
-        tree.anchor().height,
-        tip.height
-    );
-    print(anchor.to_toml(&source)?.trim_end())?;
+    print(text.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn check(settings: &Settings, anchor: &Anchor) -> Result<ExitCode> {
-    let mut node = open(settings)?;
-    ensure!(
-        !node.servers().is_empty(),
-        "no server is known for {}; name one with --server HOST:PORT",
-        settings.network
-    );
-    let opinions = node.ask_all(anchor.height).await;
-    let mut lines = vec![format!("anchor  {} {}", anchor.height, anchor.hash)];
+/// What one server says of a block.
+struct Opinion {
+    server: String,
+    hash: Result<String, String>,
+}
+
+async fn opinions(settings: &Settings, height: Height, quiet: bool) -> Result<Vec<Opinion>> {
+    match Session::open(settings, quiet).await? {
+        Session::Own(mut node) => {
+            ensure!(
+                !node.servers().is_empty(),
+                "no server is known for {}; name one with --server HOST:PORT",
+                settings.network
+            );
+            let opinions = node.ask_all(height).await;
+            let shown = opinions.into_iter().map(|opinion| Opinion {
+                server: opinion.server.to_string(),
+                hash: opinion
+                    .hash
+                    .map(|hash| hash.to_string())
+                    .map_err(|error| error.to_string()),
+            });
+            Ok(shown.collect())
+        }
+        Session::Daemon(client) => {
+            #[derive(Deserialize)]
+            struct Member {
+                server: String,
+                hash: Option<String>,
+                error: Option<String>,
+            }
+            let members: Vec<Member> = ask(&client, "anchor_check", &json!([height])).await??;
+            let opinions = members.into_iter().map(|member| Opinion {
+                server: member.server,
+                hash: member.hash.ok_or(member.error.unwrap_or_default()),
+            });
+            Ok(opinions.collect())
+        }
+    }
+}
+
+async fn check(settings: &Settings, anchor: &Anchor, quiet: bool) -> Result<ExitCode> {
+    let opinions = opinions(settings, anchor.height, quiet).await?;
+    let ours = anchor.hash.to_string();
+    let mut lines = vec![format!("anchor  {} {ours}", anchor.height)];
     let (mut agree, mut differ) = (0, 0);
     for opinion in &opinions {
         let says = match &opinion.hash {
-            Ok(hash) if *hash == anchor.hash => {
+            Ok(hash) if *hash == ours => {
                 agree += 1;
                 "has this block".to_owned()
             }
@@ -100,7 +119,7 @@ async fn check(settings: &Settings, anchor: &Anchor) -> Result<ExitCode> {
                 differ += 1;
                 format!("has another block: {hash}")
             }
-            Err(error) => format!("did not tell: {error}"),
+            Err(reason) => format!("did not tell: {reason}"),
         };
         lines.push(format!("server  {}: {says}", opinion.server));
     }

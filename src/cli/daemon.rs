@@ -8,26 +8,26 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use isonym::dns::backend::Backend;
-use isonym::dns::book::CacheSettings;
 use isonym::jsonrpc;
-use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login};
+use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
 use isonym::naming::namer::NameResolver;
-use isonym::node::{Handle, run_daemon};
-use isonym::rpc::{self, Defaults, Encodings, Guard, Methods, server};
+use isonym::node::Handle;
+use isonym::rpc::{Defaults, Encodings, Guard, Methods, server};
+use isonym::service::{Daemon, NameService, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
 
-use super::args::{NameArgs, RpcArgs};
+use super::args::RpcArgs;
 use super::dns::DnsServer;
 use super::say;
-use super::show::{ABSENT, open, print, print_json};
+use super::session::{ask, effective, open};
+use super::show::print_result;
 use super::socks::SocksServer;
 use super::tor::TorController;
 use crate::config::Settings;
@@ -142,8 +142,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     if !address.ip().is_loopback() {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
-    let cache = dns_cache(settings);
-    let dns = DnsServer::open(&settings.dns, cache, quiet).await?;
+    let dns = DnsServer::open(&settings.dns, quiet).await?;
     let socks = SocksServer::open(&settings.socks, files, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
@@ -168,11 +167,13 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = socks.as_ref().map(SocksServer::epoch);
     let mut end = Ok(());
-    let running = run_daemon(node, &settings.daemon, |handle| async {
-        let namer = NameResolver::new(Backend::Node(handle.clone()), cache, settings.name_patience);
+    let running = run_daemon(node, &settings.daemon, async |daemon| {
+        let methods = Methods::new(&daemon, defaults, effective(settings));
+        let Daemon { names, node: handle } = daemon;
+        let namer = NameResolver::new(&names, settings.name_patience);
         tokio::select! {
-            () = serve(handle.clone(), listener, guard, limits, defaults) => {}
-            () = serve_dns(handle.clone(), dns) => {}
+            () = serve(handle.clone(), methods, listener, guard, limits) => {}
+            () = serve_dns(handle.clone(), names, dns) => {}
             () = serve_socks(handle.clone(), socks, namer.clone()) => {}
             error = control_tor(handle.clone(), controller, epoch, namer) => end = Err(error),
             () = stop_at(signals, handle) => {}
@@ -188,8 +189,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
 }
 
 /// Serves callers until the node is asked to stop.
-async fn serve(handle: Handle, listener: TcpListener, guard: Guard, limits: server::Limits, defaults: Defaults) {
-    let methods = Methods::new(handle.clone(), defaults);
+async fn serve(handle: Handle, methods: Methods, listener: TcpListener, guard: Guard, limits: server::Limits) {
     let service = move |call| {
         let methods = methods.clone();
         async move { methods.call(call).await }
@@ -198,11 +198,9 @@ async fn serve(handle: Handle, listener: TcpListener, guard: Guard, limits: serv
 }
 
 /// Serves DNS beside them, if that is wanted; never returns, so that callers still get their answers.
-async fn serve_dns(handle: Handle, dns: Option<DnsServer>) {
+async fn serve_dns(handle: Handle, names: NameService, dns: Option<DnsServer>) {
     if let Some(dns) = dns {
-        let stopped = handle.clone();
-        dns.serve(Backend::Node(handle), async move { stopped.stopped().await })
-            .await;
+        dns.serve(&names, async move { handle.stopped().await }).await;
     }
     std::future::pending::<()>().await;
 }
@@ -238,16 +236,6 @@ async fn control_tor(
     std::future::pending().await
 }
 
-/// What DNS and streams' names are remembered for, by the daemon's own settings.
-fn dns_cache(settings: &Settings) -> CacheSettings {
-    let (ours, default) = (&settings.daemon.cache, CacheSettings::default());
-    CacheSettings {
-        positive: ours.positive.min(default.positive),
-        negative: ours.negative,
-        ..default
-    }
-}
-
 /// Asks the node to stop when a signal comes; never returns, so that callers still get their answers.
 async fn stop_at(signals: EndSignals, handle: Handle) {
     signals.wait().await;
@@ -266,69 +254,14 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
     let is_said = settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file());
     let running = if is_said { None } else { announced(settings) };
     let address = running.unwrap_or_else(|| callable(settings.rpc_listen));
-    ask(settings, address, &args.method, &Value::Array(params)).await
+    let client = client(settings, address)?;
+    print_result(ask(&client, &args.method, &Value::Array(params)).await?)
 }
 
 /// Returns where the daemon of the data folder says that it listens.
 pub(super) fn announced(settings: &Settings) -> Option<SocketAddr> {
     let text = fs::read_to_string(settings.folder.join(ADDRESS_FILE)).ok()?;
     text.trim().parse().ok()
-}
-
-/// A method that is about one name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NameMethod {
-    Show,
-    History,
-}
-
-/// Looks a name up with the daemon that holds the data folder.
-pub(super) async fn name_method(
-    settings: &Settings,
-    address: SocketAddr,
-    args: &NameArgs,
-    method: NameMethod,
-) -> Result<ExitCode> {
-    let mut options = json!({
-        "nameEncoding": settings.name_encoding.as_str(),
-        "valueEncoding": settings.value_encoding.as_str(),
-    });
-    if let Some(options) = options.as_object_mut() {
-        if let Ok(id) = std::str::from_utf8(settings.isolation_id.as_bytes())
-            && !id.is_empty()
-        {
-            options.insert("isolation_id".to_owned(), json!(id));
-        }
-        // A history is what one server gives.
-        if method == NameMethod::Show && settings.quorum > 1 {
-            options.insert("quorum".to_owned(), json!(settings.quorum));
-        }
-    }
-    let method = match method {
-        NameMethod::Show => "name_show",
-        NameMethod::History => "name_history",
-    };
-    ask(settings, address, method, &json!([args.name, options])).await
-}
-
-/// Calls a daemon and prints what it says.
-async fn ask(settings: &Settings, address: SocketAddr, method: &str, params: &Value) -> Result<ExitCode> {
-    match client(settings, address)?.call::<Value>(method, params).await {
-        Ok(Value::String(text)) => {
-            print(&text)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Ok(value) => {
-            print_json(&value)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(ClientError::Rpc(error)) if error.code == jsonrpc::code::NAME => {
-            say(format_args!("{}", error.message));
-            Ok(ExitCode::from(ABSENT))
-        }
-        Err(error @ ClientError::Rpc(_)) => bail!(error),
-        Err(error) => Err(error).with_context(|| format!("cannot call the daemon at {address}")),
-    }
 }
 
 pub(super) fn client(settings: &Settings, address: SocketAddr) -> Result<Client> {

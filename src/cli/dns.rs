@@ -7,13 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use sd_notify::NotifyState;
 
-use isonym::dns::backend::Backend;
-use isonym::dns::book::CacheSettings;
 use isonym::dns::dnssec::{Signer, folder};
 use isonym::dns::resolver::{Resolver, Settings as ResolverSettings};
-use isonym::dns::secure::Signers;
 use isonym::dns::server::{self, Limits, Socket};
-use isonym::jsonrpc::client::{self, Client};
+use isonym::dns::sign::Signers;
+use isonym::jsonrpc::client::{Client, ClientSettings};
+use isonym::service::{CacheSettings, Caller, NameService};
 
 use super::daemon::{CALL_TIMEOUT, EndSignals, announced, client, raise_open_files};
 use super::say;
@@ -28,7 +27,7 @@ pub(super) struct DnsServer {
 
 impl DnsServer {
     /// Opens the ports and reads the keys; `None` when there is nowhere to listen.
-    pub(super) async fn open(settings: &DnsSettings, cache: CacheSettings, quiet: bool) -> Result<Option<Self>> {
+    pub(super) async fn open(settings: &DnsSettings, quiet: bool) -> Result<Option<Self>> {
         if settings.listen.is_empty() {
             return Ok(None);
         }
@@ -59,7 +58,6 @@ impl DnsServer {
             settings: ResolverSettings {
                 engine,
                 signers,
-                cache,
                 limits: settings.limits,
                 anonymous: settings.anonymous,
             },
@@ -71,8 +69,9 @@ impl DnsServer {
     }
 
     /// Answers until `stop` is ready.
-    pub(super) async fn serve(self, backend: Backend, stop: impl Future<Output = ()>) {
-        let resolver: Arc<Resolver> = Resolver::new(backend, self.settings);
+    pub(super) async fn serve(self, names: &NameService, stop: impl Future<Output = ()>) {
+        let names = names.for_caller(Caller::Dns, self.settings.limits.caller);
+        let resolver = Arc::new(Resolver::new(names, self.settings));
         server::serve(self.sockets, resolver, self.limits, stop).await;
     }
 }
@@ -87,23 +86,28 @@ fn warn_of_others(address: SocketAddr) {
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
     raise_open_files();
-    let client = name_show(settings, Some("--dns-listen"))?;
-    let Some(server) = DnsServer::open(&settings.dns, CacheSettings::default(), quiet).await? else {
+    let names = name_service(settings, Some("--dns-listen"))?;
+    let Some(server) = DnsServer::open(&settings.dns, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    server.serve(client.into(), signals.wait()).await;
+    server.serve(&names, signals.wait()).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the `name_show` to ask: the one that is named, else the running daemon's. Where there is neither, the user is
-/// told of the daemon's option that makes it do the same itself.
-pub(super) fn name_show(settings: &Settings, option: Option<&str>) -> Result<Client> {
+/// Returns the service over the `name_show` to ask: see [`name_client`].
+pub(super) fn name_service(settings: &Settings, option: Option<&str>) -> Result<NameService> {
+    Ok(remote(settings, name_client(settings, option)?))
+}
+
+/// Returns a client of the `name_show` to ask: the one that is named, else the running daemon's. Where there is neither, the
+/// user is told of the daemon's option that makes it do the same itself.
+pub(super) fn name_client(settings: &Settings, option: Option<&str>) -> Result<Client> {
     if let Some(backend) = &settings.backend {
-        return named(backend);
+        return backend_client(backend);
     }
     let Some(address) = announced(settings) else {
         let itself = option.map_or(String::new(), |option| {
@@ -117,12 +121,22 @@ pub(super) fn name_show(settings: &Settings, option: Option<&str>) -> Result<Cli
     client(settings, address)
 }
 
+/// Returns the service over a `name_show` that the user named.
+pub(super) fn named(settings: &Settings, backend: &BackendSettings) -> Result<NameService> {
+    Ok(remote(settings, backend_client(backend)?))
+}
+
 /// Returns a client of the `name_show` that the user named.
-pub(super) fn named(backend: &BackendSettings) -> Result<Client> {
-    Ok(Client::new(client::Settings {
+fn backend_client(backend: &BackendSettings) -> Result<Client> {
+    Ok(Client::new(ClientSettings {
         url: backend.url.clone(),
         login: backend.login.clone(),
         dialect: backend.dialect,
         timeout: CALL_TIMEOUT,
     })?)
+}
+
+/// Returns the service over a server behind JSON-RPC.
+pub(super) fn remote(settings: &Settings, client: Client) -> NameService {
+    NameService::remote(client, CacheSettings::default(), settings.quorum)
 }

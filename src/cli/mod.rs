@@ -1,5 +1,6 @@
 //! The command line: arguments, help, and what each command prints.
 
+mod advice;
 mod anchor;
 mod args;
 mod config;
@@ -12,6 +13,7 @@ mod playground;
 mod progress;
 mod prop279;
 mod resolve;
+mod session;
 mod show;
 mod socks;
 mod tor;
@@ -19,6 +21,7 @@ mod tor;
 use std::fmt;
 use std::io::{self, Write};
 
+pub(crate) use advice::advice;
 pub(crate) use args::parse;
 #[cfg(test)]
 pub(crate) use args::parse_from;

@@ -6,19 +6,19 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use isonym::chain::sync::HeaderSyncLimits;
 use isonym::chain::{Anchor, Network};
-use isonym::name::lookup::LookupSettings;
+use isonym::isolation::IsolationId;
 use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{Proxy, ServerAddr};
-use isonym::node::{Node, NodeConfig};
+use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
+use isonym::service::{Answer, Daemon, DaemonSettings, Question, run_daemon};
 use isonym::time::Timestamp;
 use isonym_sim::{
     self as sim, AddressKind, Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World, WorldError,
 };
 
-use super::show::{absence, print_json};
+use super::show::print_json;
 
 /// Writes a line to standard output; a reader that has gone away is no reason to panic.
 macro_rules! tell {
@@ -56,12 +56,18 @@ struct Playground {
 /// Runs the playground; returns when it is through (`once`) or when the user ends it.
 pub(super) async fn run(once: bool, seed: u64) -> Result<ExitCode> {
     let playground = Playground::start(seed).await?;
-    let mut node = playground.node()?;
-    playground.sync(&mut node).await?;
-    playground.look_up(&mut node).await?;
-    playground.meet_a_liar(&mut node).await?;
+    let node = playground.node()?;
+    // No connection is opened ahead, so that each that is seen has a lookup to it.
+    let mut settings = DaemonSettings::default();
+    settings.pool.clean = 0;
+    let mut shown = Ok(());
+    let running = run_daemon(node, &settings, async |daemon| {
+        shown = playground.show(&daemon).await;
+        Ok(())
+    });
+    Box::pin(running).await?;
+    shown?;
     playground.tell_what_was_seen();
-    drop(node);
     if !once {
         playground.stay().await?;
     }
@@ -127,14 +133,20 @@ impl Playground {
             anchor: Anchor::shipped(Network::Regtest)?,
             servers: Self::servers()?,
             proxy: Proxy::Socks5(vec![self.proxy.addr]),
-            connection_limits: isonym::net::Limits::default(),
+            connection_limits: isonym::net::ConnectionLimits::default(),
         };
         Ok(Node::open(config)?.0)
     }
 
-    async fn sync(&self, node: &mut Node) -> Result<()> {
+    async fn show(&self, daemon: &Daemon) -> Result<()> {
+        self.sync(daemon).await?;
+        self.look_up(daemon).await?;
+        self.meet_a_liar(daemon).await
+    }
+
+    async fn sync(&self, daemon: &Daemon) -> Result<()> {
         step(2, "Header sync: every header's proof of work is checked");
-        let report = node.sync(HeaderSyncLimits::default(), |_| ()).await?;
+        let report = daemon.node.synced(|_| ()).await?;
         tell!("    tip: height {}, block {}", report.tip.height, report.tip.hash);
         for server in &report.servers {
             tell!(
@@ -150,19 +162,19 @@ impl Playground {
         Ok(())
     }
 
-    async fn look_up(&self, node: &mut Node) -> Result<()> {
+    async fn look_up(&self, daemon: &Daemon) -> Result<()> {
         step(
             3,
-            "Lookups: each over its own connection, with SOCKS credentials made up for it",
+            "Lookups: each under an isolation ID of its own, so over its own connection, with SOCKS credentials made up for it",
         );
         for text in ["d/alice", "d/bob", "d/forgotten", "d/nobody"] {
             tell!("  name_show {text}");
-            show(node, text, LookupSettings::default()).await?;
+            show(daemon, text, text, None).await?;
         }
         Ok(())
     }
 
-    async fn meet_a_liar(&self, node: &mut Node) -> Result<()> {
+    async fn meet_a_liar(&self, daemon: &Daemon) -> Result<()> {
         step(
             4,
             "A server that lies: it shows another value for every name; all three are asked",
@@ -170,15 +182,7 @@ impl Playground {
         let Some(liar) = self.hosts.first() else { return Ok(()) };
         liar.set_fault(Some(Fault::ForgedValue));
         tell!("  name_show d/alice --quorum 2");
-        show(
-            node,
-            "d/alice",
-            LookupSettings {
-                quorum: 2,
-                ..LookupSettings::default()
-            },
-        )
-        .await?;
+        show(daemon, "d/alice", "somebody else", Some(2)).await?;
         liar.set_fault(None);
         Ok(())
     }
@@ -258,27 +262,27 @@ fn now() -> Timestamp {
     Timestamp(since.unwrap_or_default().as_secs())
 }
 
-async fn show(node: &mut Node, text: &str, settings: LookupSettings) -> Result<()> {
+async fn show(daemon: &Daemon, text: &str, isolation_id: &str, quorum: Option<u8>) -> Result<()> {
     let name = NameId::new(text.as_bytes()).context("a name of the playground")?;
-    match node.name_show(&name, settings).await? {
-        Outcome::Found(status) => {
-            let encodings = Encodings {
-                name: Encoding::Ascii,
-                value: Encoding::Ascii,
-            };
-            let tree = node.tree();
-            print_json(&rpc::name(
-                &status,
-                &tree.tip(),
-                tree.unproved(),
-                tree.params(),
-                encodings,
-            ))
-        }
-        outcome => {
-            tell!("{}", absence(&outcome, &name));
-            Ok(())
-        }
+    let question = Question {
+        name: name.clone(),
+        isolation_id: IsolationId::new(isolation_id.as_bytes()),
+        allow_expired: false,
+        quorum,
+    };
+    let Answer::Proved(proved) = daemon.names.name_show(&question).await? else {
+        bail!("the playground's node proves nothing");
+    };
+    let Proved { outcome, tip, unproved } = *proved;
+    if let Outcome::Found(status) = &outcome {
+        let encodings = Encodings {
+            name: Encoding::Ascii,
+            value: Encoding::Ascii,
+        };
+        print_json(&rpc::name(status, &tip, unproved, daemon.node.params(), encodings))
+    } else {
+        tell!("{}", rpc::explanation(&outcome, &name));
+        Ok(())
     }
 }
 

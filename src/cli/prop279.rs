@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use tokio::io::{stdin, stdout};
 use tokio::time::{Instant, sleep};
 
-use isonym::dns::book::CacheSettings;
 use isonym::isolation::IsolationId;
 use isonym::jsonrpc::client::{Client, ClientError};
 use isonym::naming::namer::NameResolver;
@@ -18,7 +17,7 @@ use isonym::prop279::environment::PluginEnvironment;
 use isonym::prop279::plugin_driver;
 
 use super::daemon::{EndSignals, raise_open_files};
-use super::dns::name_show;
+use super::dns::{name_client, remote};
 use crate::config::Settings;
 
 /// How long a backend that does not answer yet may take to start beside us.
@@ -40,7 +39,7 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
             return Err(error);
         }
     };
-    let namer = NameResolver::new(client.into(), CacheSettings::default(), settings.name_patience);
+    let namer = NameResolver::new(&remote(settings, client), settings.name_patience);
     let target_kind = if onion_only || environment.onion_only == Some(true) {
         TargetKind::Onion
     } else {
@@ -63,7 +62,7 @@ async fn prepare(settings: &Settings) -> Result<(PluginEnvironment, Client)> {
     let [versions, state, options] =
         ["TOR_NS_PROTO_VERSION", "TOR_NS_STATE_LOCATION", "TOR_NS_PLUGIN_OPTIONS"].map(variable);
     let environment = PluginEnvironment::parse(versions.as_deref(), state.as_deref(), options.as_deref())?;
-    let client = name_show(settings, None)?;
+    let client = name_client(settings, None)?;
     let deadline = Instant::now() + WARM_UP;
     loop {
         // Whatever it thinks of this method, it is there.

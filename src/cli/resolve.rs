@@ -1,6 +1,5 @@
 //! DNS records of a name, printed.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,36 +7,43 @@ use anyhow::{Context, Result, bail};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
 use serde_json::json;
+use tokio::time::Instant;
 
-use isonym::dns::backend::{Backend, of_node_error, of_outcome};
-use isonym::dns::book::{Book, CacheSettings, Held, Instant, Known};
-use isonym::dns::engine::{self, Found, Note, Question, Reply, Step};
+use isonym::dns::engine::{self, Found, Question, Reply, Step};
 use isonym::dns::presentation::{data_text, parse_type, type_text};
+use isonym::dns::resolver::{Anonymous, Resolver, Settings as ResolverSettings};
+use isonym::dns::sign::Signers;
 use isonym::dns::zone::{self, Domain, Node as Entry};
-use isonym::dns::zones::Place;
-use isonym::isolation::IsolationId;
-use isonym::name::NameId;
-use isonym::name::lookup::LookupSettings;
-use isonym::node::{Node, NodeError};
+use isonym::service::{Caller, NameService};
 
 use super::args::ResolveArgs;
-use super::daemon::{announced, client};
-use super::dns::named;
+use super::daemon::CALL_TIMEOUT;
+use super::dns::{named, remote};
 use super::say;
-use super::show::{ABSENT, bring_up_to_date, open, print, print_json};
+use super::session::{Session, with_synced};
+use super::show::{ABSENT, print, print_json};
 use crate::config::Settings;
 
 /// Resolves a name and prints its records.
 pub(super) async fn run(settings: &Settings, args: &ResolveArgs, quiet: bool) -> Result<ExitCode> {
     let question = question(args)?;
-    let mut source = Source::open(settings, settings.isolation_id.clone(), quiet).await?;
-    let mut names = Names::new(&settings.dns.engine);
-    let reply = names.answer(&question, &mut source).await;
-    let domain = names.domain(&question);
+    let Resolved { reply, domain } = if let Some(backend) = &settings.backend {
+        resolve(&named(settings, backend)?, settings, &question).await
+    } else {
+        match Session::open(settings, quiet).await? {
+            Session::Daemon(client) => resolve(&remote(settings, *client), settings, &question).await,
+            Session::Own(node) => {
+                with_synced(*node, settings, quiet, async |daemon| {
+                    Ok(resolve(&daemon.names, settings, &question).await)
+                })
+                .await?
+            }
+        }
+    };
     let everything = domain
         .as_ref()
         .filter(|_| args.kind.is_none())
-        .and_then(|domain| names.below(&question, domain));
+        .and_then(|domain| below(settings, &question, domain));
     let records = everything.unwrap_or_else(|| reply.shown());
     let problems = domain
         .as_ref()
@@ -122,117 +128,63 @@ fn line(record: &Record) -> String {
     format!("{} {} IN {kind} {data}", record.name.to_ascii(), record.ttl)
 }
 
-/// Who is asked for names.
-enum Source {
-    Other(Backend, IsolationId),
-    // A process of its own has connections of its own: all that an ID could ask for.
-    Own(Box<Node>, LookupSettings),
+/// What is to be printed of a name.
+struct Resolved {
+    reply: Reply,
+    /// The domain that the question is about.
+    domain: Option<Arc<Domain>>,
 }
 
-impl Source {
-    async fn open(settings: &Settings, id: IsolationId, quiet: bool) -> Result<Self> {
-        if let Some(backend) = &settings.backend {
-            return Ok(Self::Other(named(backend)?.into(), id));
-        }
-        let mut node = match open(settings) {
-            Ok(node) => node,
-            Err(error) => match (error.downcast_ref(), announced(settings)) {
-                (Some(NodeError::FolderInUse { .. }), Some(address)) => {
-                    return Ok(Self::Other(client(settings, address)?.into(), id));
-                }
-                _ => return Err(error),
-            },
-        };
-        let report = bring_up_to_date(settings, &mut node, quiet).await?;
-        node.check_fresh(&report)?;
-        let lookup = LookupSettings {
-            quorum: settings.quorum,
-            ..LookupSettings::default()
-        };
-        Ok(Self::Own(Box::new(node), lookup))
-    }
-
-    async fn look_up(&mut self, name: &NameId) -> Known {
-        match self {
-            Self::Other(backend, id) => {
-                let id = Some(&*id).filter(|id| !id.as_bytes().is_empty());
-                backend.look_up(name, id).await
-            }
-            Self::Own(node, settings) => match node.name_show(name, *settings).await {
-                Ok(outcome) => of_outcome(outcome),
-                Err(error) => Known::Failed(of_node_error(&error)),
-            },
-        }
-    }
-}
-
-/// What is known of names.
-struct Names<'a> {
-    engine: &'a engine::Settings,
-    book: Book,
-    held: Held,
-}
-
-impl<'a> Names<'a> {
-    fn new(engine: &'a engine::Settings) -> Self {
-        Self {
-            engine,
-            book: Book::new(CacheSettings::default()),
-            held: Held::new(),
-        }
-    }
-
-    fn find(&mut self, name: &NameId, apex: &Name) -> Found {
-        let id = IsolationId::default().blinded(&[0; 32]);
-        self.book.find(&id, name, apex, &self.held, Instant::default())
-    }
-
-    /// Answers as the server does, one lookup after the other.
-    async fn answer(&mut self, question: &Question, source: &mut Source) -> Reply {
-        /// Most lookups: as many as the server makes for one query.
-        const MAX_LOOKUPS: usize = 64;
-        loop {
-            let engine = self.engine;
-            let needed: BTreeSet<NameId> = match engine::answer(engine, question, |name, apex| self.find(name, apex)) {
-                Step::Reply(reply) => return *reply,
-                Step::Need(names) => names,
-            };
-            for name in needed {
-                let known = if self.held.len() < MAX_LOOKUPS {
-                    source.look_up(&name).await
-                } else {
-                    Known::Failed(Note::Busy)
-                };
-                self.held.insert(name, known);
-            }
-        }
-    }
-
-    fn place<'q>(&self, question: &'q Question) -> Option<Place<'q>> {
-        self.engine.zones.find(&question.lower)
-    }
-
-    /// Returns the domain that the question is about.
-    fn domain(&mut self, question: &Question) -> Option<Arc<Domain>> {
-        let place = self.place(question)?;
+/// Answers as the DNS server does.
+async fn resolve(names: &NameService, settings: &Settings, question: &Question) -> Resolved {
+    let limits = settings.dns.limits;
+    let resolver = Resolver::new(
+        names.for_caller(Caller::Program, limits.caller),
+        ResolverSettings {
+            engine: settings.dns.engine.clone(),
+            signers: Signers::new(Vec::new()),
+            limits,
+            anonymous: Anonymous::Together,
+        },
+    );
+    let who = names.identity(Some(&settings.isolation_id));
+    let deadline = Instant::now() + CALL_TIMEOUT;
+    let engine = resolver.engine();
+    let reply = resolver
+        .settle(&who, deadline, |known| match engine::answer(engine, question, known) {
+            Step::Reply(reply) => Ok(*reply),
+            Step::Need(names) => Err(names),
+        })
+        .await;
+    let wanted = engine.zones.find(&question.lower).and_then(|place| {
         let name = zone::name_id(place.below().next()?)?;
-        match self.find(&name, &place.at(1)) {
-            Found::Domain(domain, _) => Some(domain),
-            _ => None,
+        Some((name, place.at(1)))
+    });
+    let domain = match wanted {
+        None => None,
+        Some((name, apex)) => {
+            resolver
+                .settle(&who, deadline, |known| match known(&name, &apex) {
+                    Found::Needs(names) => Err(names),
+                    Found::Domain(domain, _) => Ok(Some(domain)),
+                    Found::Absent(..) | Found::Unreadable(_) | Found::Failed(_) => Ok(None),
+                })
+                .await
         }
-    }
+    };
+    Resolved { reply, domain }
+}
 
-    /// Returns all records of the name and of those below it, if it is written in the domain's value.
-    fn below(&self, question: &Question, domain: &Domain) -> Option<Vec<Record>> {
-        let place = self.place(question)?;
-        let mut entry = domain.root();
-        for label in place.below().skip(1) {
-            entry = entry.child(label)?;
-        }
-        let mut records = Vec::new();
-        collect(entry, &question.lower, &mut records);
-        Some(records)
+/// Returns all records of the name and of those below it, if it is written in the domain's value.
+fn below(settings: &Settings, question: &Question, domain: &Domain) -> Option<Vec<Record>> {
+    let place = settings.dns.engine.zones.find(&question.lower)?;
+    let mut entry = domain.root();
+    for label in place.below().skip(1) {
+        entry = entry.child(label)?;
     }
+    let mut records = Vec::new();
+    collect(entry, &question.lower, &mut records);
+    Some(records)
 }
 
 fn collect(entry: &Entry, owner: &Name, records: &mut Vec<Record>) {

@@ -2,27 +2,28 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use isonym::chain::tree::UnverifiedChain;
-use isonym::name::encoding::quoted;
-use isonym::name::lookup::LookupSettings;
-use isonym::name::policy::Basis;
-use isonym::name::{NameId, Outcome};
-use isonym::net;
-use isonym::node::{Node, NodeConfig, NodeError, SyncReport};
-use isonym::rpc::{self, Encodings};
+use isonym::chain::Height;
+use isonym::chain::sync::Progress;
+use isonym::jsonrpc::{Client, RpcError, code};
+use isonym::name::NameId;
+use isonym::node::{NodeError, Status, SyncStage, SyncStatus};
 
 use super::args::{Cli, Command, ConfigCommand, NameArgs};
-use super::daemon::{self, NameMethod};
 #[cfg(feature = "playground")]
 use super::playground;
 use super::progress::Meter;
-use super::{anchor, config, dns, dnssec, pages, prop279, resolve, say, socks, tor};
+use super::session::{Session, ask, with_synced};
+use super::{anchor, config, daemon, dns, dnssec, pages, prop279, resolve, say, socks, tor};
 use crate::config::Settings;
+
+/// How often a daemon's progress is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Exit status when a name has no value.
 pub(super) const ABSENT: u8 = 2;
@@ -51,15 +52,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     };
     let settings = Settings::load(&cli.given, name)?;
     match &cli.command {
-        Command::NameShow(args) => match name_show(&settings, args, quiet).await {
-            Err(error) => ask_daemon(&settings, args, NameMethod::Show, error).await,
-            shown => shown,
-        },
-        Command::NameHistory(args) => match name_history(&settings, args, quiet).await {
-            Err(error) => ask_daemon(&settings, args, NameMethod::History, error).await,
-            shown => shown,
-        },
-        Command::Anchor(command) => anchor::run(&settings, command).await,
+        Command::NameShow(args) => name_method(&settings, args, NameMethod::Show, quiet).await,
+        Command::NameHistory(args) => name_method(&settings, args, NameMethod::History, quiet).await,
+        Command::Anchor(command) => anchor::run(&settings, command, quiet).await,
         Command::Daemon => Box::pin(daemon::run(&settings, quiet)).await,
         Command::Dns => dns::run(&settings, quiet).await,
         Command::Tor => tor::run(&settings, quiet).await,
@@ -68,7 +63,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Resolve(args) => resolve::run(&settings, args, quiet).await,
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
-        Command::Status { json } => status(&settings, *json),
+        Command::Status { json } => status(&settings, *json, quiet).await,
         Command::Config(_) | Command::Dnssec(_) | Command::Completions { .. } | Command::Man { .. } => {
             Ok(ExitCode::FAILURE)
         }
@@ -77,178 +72,171 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Asks the daemon if it was for its sake that a command failed: it holds the data folder, and says where it listens.
-async fn ask_daemon(
-    settings: &Settings,
-    args: &NameArgs,
-    method: NameMethod,
-    error: anyhow::Error,
-) -> Result<ExitCode> {
-    match (error.downcast_ref(), daemon::announced(settings)) {
-        (Some(NodeError::FolderInUse { .. }), Some(address)) => {
-            daemon::name_method(settings, address, args, method).await
-        }
-        _ => Err(error),
-    }
+/// A method that is about one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NameMethod {
+    Show,
+    History,
 }
 
-/// Opens the node; says so when headers on disk could not be trusted.
-pub(super) fn open(settings: &Settings) -> Result<Node> {
-    let config = NodeConfig {
-        network: settings.network,
-        folder: settings.folder.clone(),
-        anchor: settings.anchor,
-        servers: settings.servers.clone(),
-        proxy: settings.proxy.clone(),
-        connection_limits: net::Limits::default(),
-    };
-    let (node, rebuilt) = Node::open(config)?;
-    if let Some(reason) = rebuilt {
-        tracing::warn!("the headers on disk are not used: {reason}; they are fetched anew");
-    }
-    Ok(node)
-}
-
-/// Brings the headers up to date, with progress on standard error.
-pub(super) async fn bring_up_to_date(settings: &Settings, node: &mut Node, quiet: bool) -> Result<SyncReport> {
-    let network = node.tree().params().network;
-    ensure!(
-        !node.servers().is_empty(),
-        "no server is known for {network}; name one with --server HOST:PORT"
-    );
-    let mut meter = Meter::new(quiet);
-    let report = node.sync(settings.daemon.sync, |progress| meter.show(progress)).await;
-    meter.finish();
-    Ok(report?)
-}
-
-async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    let mut node = open(settings)?;
-    let report = bring_up_to_date(settings, &mut node, quiet).await?;
-    node.check_fresh(&report)?;
-    if !quiet {
-        say(format_args!(
-            "synchronised to height {}, block {}",
-            report.tip.height, report.tip.hash
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn name_id(args: &NameArgs, settings: &Settings) -> Result<NameId> {
+fn check_name(args: &NameArgs, settings: &Settings) -> Result<()> {
     let bytes = settings
         .name_encoding
         .decode(&args.name)
         .context("the name can't be looked up")?;
-    NameId::new(&bytes).ok_or_else(|| {
-        anyhow!(
-            "the name has {} bytes; names have at most {}",
-            bytes.len(),
-            NameId::MAX_LEN
-        )
-    })
+    ensure!(
+        NameId::new(&bytes).is_some(),
+        "the name has {} bytes; names have at most {}",
+        bytes.len(),
+        NameId::MAX_LEN
+    );
+    Ok(())
 }
 
-fn encodings(settings: &Settings) -> Encodings {
-    Encodings {
-        name: settings.name_encoding,
-        value: settings.value_encoding,
+/// Looks a name up and prints what it comes to.
+async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, quiet: bool) -> Result<ExitCode> {
+    check_name(args, settings)?;
+    let mut options = json!({
+        "nameEncoding": settings.name_encoding.as_str(),
+        "valueEncoding": settings.value_encoding.as_str(),
+        "explain": true,
+    });
+    if let Some(options) = options.as_object_mut() {
+        if let Ok(id) = std::str::from_utf8(settings.isolation_id.as_bytes())
+            && !id.is_empty()
+        {
+            options.insert("isolation_id".to_owned(), json!(id));
+        }
+        // A history is what one server gives.
+        if method == NameMethod::Show && settings.quorum > 1 {
+            options.insert("quorum".to_owned(), json!(settings.quorum));
+        }
     }
-}
-
-async fn name_show(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<ExitCode> {
-    let name = name_id(args, settings)?;
-    // A process of its own has connections of its own: all that an isolation ID could ask for.
-    let mut node = open(settings)?;
-    let report = bring_up_to_date(settings, &mut node, quiet).await?;
-    node.check_fresh(&report)?;
-    let lookup = LookupSettings {
-        quorum: settings.quorum,
-        ..LookupSettings::default()
+    let method = match method {
+        NameMethod::Show => "name_show",
+        NameMethod::History => "name_history",
     };
-    let outcome = node.name_show(&name, lookup).await?;
-    if let Outcome::Found(status) = &outcome {
-        let tree = node.tree();
-        print_json(&rpc::name(
-            status,
-            &tree.tip(),
-            tree.unproved(),
-            tree.params(),
-            encodings(settings),
-        ))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    say(format_args!("{}", absence(&outcome, &name)));
-    Ok(ExitCode::from(ABSENT))
+    let session = Session::open(settings, quiet).await?;
+    let result = session
+        .call(settings, quiet, method, json!([args.name, options]))
+        .await?;
+    print_result(result)
 }
 
-async fn name_history(settings: &Settings, args: &NameArgs, quiet: bool) -> Result<ExitCode> {
-    let name = name_id(args, settings)?;
-    let mut node = open(settings)?;
-    let report = bring_up_to_date(settings, &mut node, quiet).await?;
-    node.check_fresh(&report)?;
-    let (entries, left_out) = node.name_history(&name, LookupSettings::default()).await?;
-    if left_out > 0 {
-        tracing::warn!("{left_out} older operations lie below all headers kept and are left out");
+/// Prints what a method of JSON-RPC came to, and returns the exit status.
+pub(super) fn print_result(result: Result<Value, RpcError>) -> Result<ExitCode> {
+    match result {
+        Ok(Value::String(text)) => print(&text)?,
+        Ok(value) => print_json(&value)?,
+        Err(error) if error.code == code::NAME => {
+            say(format_args!("{}", error.message));
+            return Ok(ExitCode::from(ABSENT));
+        }
+        Err(error) => bail!(error),
     }
-    if entries.is_empty() && left_out == 0 {
-        say(format_args!("{}", absence(&Outcome::NeverExisted, &name)));
-        return Ok(ExitCode::from(ABSENT));
-    }
-    let tree = node.tree();
-    let entries = entries
-        .iter()
-        .map(|entry| rpc::entry(entry, &tree.tip(), tree.params(), encodings(settings)));
-    print_json(&entries.collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
-    let node = open(settings)?;
-    let tip = node.tree().tip();
-    let anchor = node.tree().anchor();
-    let known = node.tree().lowest().is_some();
-    let age = known.then(|| node.time().seconds_since(tip.time));
-    let last = node.last_sync()?;
+async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    let (height, hash) = match Session::open(settings, quiet).await? {
+        Session::Own(node) => {
+            with_synced(*node, settings, quiet, async |daemon| {
+                let tip = daemon.node.standing().tip;
+                Ok((tip.height, tip.hash.to_string()))
+            })
+            .await?
+        }
+        Session::Daemon(client) => follow(&client, quiet).await?,
+    };
+    if !quiet {
+        say(format_args!("synchronised to height {height}, block {hash}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows how far a daemon's sync is, until it is over.
+async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
+    let mut meter = Meter::new(quiet);
+    loop {
+        let status: Status = ask(client, "status", &json!([])).await??;
+        let Some(sync) = status.sync else {
+            bail!("the daemon does not say how far its sync is");
+        };
+        meter.show(Progress {
+            done: sync.headers_done,
+            total: sync.headers_total,
+            connections: sync.connections,
+        });
+        match sync.stage {
+            SyncStage::Synced => {
+                meter.finish();
+                return Ok((status.height, status.tip_hash));
+            }
+            SyncStage::Exhausted => {
+                meter.finish();
+                return Err(NodeError::NoServer {
+                    servers: status.servers,
+                }
+                .into());
+            }
+            SyncStage::Running => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+async fn status(settings: &Settings, as_json: bool, quiet: bool) -> Result<ExitCode> {
+    let status: Status = match Session::open(settings, quiet).await? {
+        Session::Own(node) => node.status()?,
+        Session::Daemon(client) => ask(&client, "status", &json!([])).await??,
+    };
     if as_json {
-        print_json(&json!({
-            "network": settings.network.as_str(),
-            "anchor": { "height": anchor.height, "hash": anchor.hash.to_string() },
-            "height": tip.height,
-            "tip_hash": tip.hash.to_string(),
-            "tip_age": age,
-            "headers_unproved": node.tree().unproved(),
-            "skeleton_height": node.tree().skeleton().map(UnverifiedChain::top_height),
-            "chainwork": format!("{:064x}", tip.chainwork),
-            "servers": last,
-        }))?;
+        print_json(&status)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let age = age.map_or("no headers yet; run `isonym sync`".to_owned(), |age| {
-        format!("{age} seconds")
-    });
+    print(&lines(&status).join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lines(status: &Status) -> Vec<String> {
+    let age = status
+        .tip_age
+        .map_or("no headers yet; run `isonym sync`".to_owned(), |age| {
+            format!("{age} seconds")
+        });
     let mut lines = vec![
-        format!("network  {}", settings.network),
-        format!("anchor   {} {}", anchor.height, anchor.hash),
-        format!("tip      {} {}", tip.height, tip.hash),
+        format!("network  {}", status.network),
+        format!("anchor   {} {}", status.anchor.height, status.anchor.hash),
+        format!("tip      {} {}", status.height, status.tip_hash),
         format!("age      {age}"),
     ];
-    let unproved = node.tree().unproved();
-    if let Some(skeleton) = node.tree().skeleton() {
-        let top = skeleton.top_height();
+    if let Some(sync) = &status.sync {
+        let SyncStatus {
+            stage,
+            headers_done,
+            headers_total,
+            ..
+        } = sync;
+        lines.push(match stage {
+            SyncStage::Running => format!("sync     {headers_done} of {headers_total} headers"),
+            SyncStage::Synced => "sync     up to date".to_owned(),
+            SyncStage::Exhausted => "sync     no server gives headers; trying again".to_owned(),
+        });
+    }
+    if let Some(top) = status.skeleton_height {
         lines.push(format!(
             "         headers up to height {top} are there, but not proved yet"
         ));
     }
-    if unproved > 0 {
+    if status.headers_unproved > 0 {
         lines.push(format!(
-            "headers  {unproved} of those above the anchor were taken on the strength of a sample"
+            "headers  {} of those above the anchor were taken on the strength of a sample",
+            status.headers_unproved
         ));
     }
-    if last.is_empty() {
+    if status.servers.is_empty() {
         lines.push("servers  none asked yet".to_owned());
     }
-    lines.extend(last.iter().map(|server| {
+    lines.extend(status.servers.iter().map(|server| {
         let claimed = server
             .claimed_height
             .map_or(String::new(), |height| format!(", claims height {height}"));
@@ -257,8 +245,7 @@ fn status(settings: &Settings, as_json: bool) -> Result<ExitCode> {
             server.address, server.result, server.headers
         )
     }));
-    print(&lines.join("\n"))?;
-    Ok(ExitCode::SUCCESS)
+    lines
 }
 
 /// Prints a result as JSON.

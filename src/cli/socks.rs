@@ -9,13 +9,12 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use isonym::dns::book::CacheSettings;
 use isonym::naming::namer::NameResolver;
 use isonym::socks::identity::IdentityEpoch;
 use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 
 use super::daemon::{EndSignals, raise_open_files};
-use super::dns::name_show;
+use super::dns::name_service;
 use super::say;
 use crate::config::{Settings, SocksSettings};
 
@@ -82,13 +81,13 @@ fn warn_of_others(address: SocketAddr) {
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let files = raise_open_files();
-    let client = name_show(settings, Some("--socks-listen"))?;
+    let names = name_service(settings, Some("--socks-listen"))?;
     let Some(server) = SocksServer::open(&settings.socks, files, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     let renewals = signal(SignalKind::user_defined1()).context("cannot wait for signals")?;
-    let namer = NameResolver::new(client.into(), CacheSettings::default(), settings.name_patience);
+    let namer = NameResolver::new(&names, settings.name_patience);
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = server.epoch();

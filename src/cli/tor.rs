@@ -7,8 +7,6 @@ use std::sync::Arc;
 use anyhow::{Chain, Context, Result, anyhow};
 use sd_notify::NotifyState;
 
-use isonym::dns::backend::Backend;
-use isonym::dns::book::CacheSettings;
 use isonym::isolation::IsolationId;
 use isonym::naming::namer::NameResolver;
 use isonym::tor::auth::AuthError;
@@ -16,7 +14,7 @@ use isonym::tor::driver::{self, ControllerSettings, SessionError, StatusUpdate};
 use isonym::tor::suffixes::{SuffixPlugin, Suffixes};
 
 use super::daemon::{EndSignals, raise_open_files};
-use super::dns::name_show;
+use super::dns::name_service;
 use super::say;
 use crate::config::{Settings, TorSettings};
 
@@ -101,8 +99,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let Some(controller) = TorController::open(&settings.tor, quiet) else {
         return Ok(ExitCode::FAILURE);
     };
-    let backend = Backend::from(name_show(settings, Some("--tor-control"))?);
-    let namer = NameResolver::new(backend, CacheSettings::default(), settings.name_patience);
+    let names = name_service(settings, Some("--tor-control"))?;
+    let namer = NameResolver::new(&names, settings.name_patience);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);

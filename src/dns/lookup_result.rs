@@ -45,7 +45,9 @@ fn of_outcome(outcome: &Outcome) -> LookupResult {
     match outcome {
         Outcome::Found(status) => LookupResult::Value(status.name.value().clone()),
         Outcome::Expired { .. } | Outcome::LongExpired { .. } => LookupResult::Absent(Some(ExtendedError::Expired)),
-        Outcome::SemiExpired { .. } | Outcome::Unconfirmed { .. } => LookupResult::Absent(Some(ExtendedError::NotFinal)),
+        Outcome::SemiExpired { .. } | Outcome::Unconfirmed { .. } => {
+            LookupResult::Absent(Some(ExtendedError::NotFinal))
+        }
         Outcome::NeverExisted => LookupResult::Absent(None),
     }
 }

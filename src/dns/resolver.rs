@@ -200,8 +200,9 @@ impl Resolver {
 
     /// Decides by what the question had looked up and what is remembered for an identity.
     fn decide<T>(&self, who: &Identity, looked_up: &LookedUp, decide: impl FnOnce(NameSource<'_>) -> T) -> T {
-        self.names
-            .with_known(who, |cache| decide(&mut |name, apex| records::find(cache, name, apex, looked_up)))
+        self.names.with_known(who, |cache| {
+            decide(&mut |name, apex| records::find(cache, name, apex, looked_up))
+        })
     }
 
     /// Replies to a query, or says what must be looked up first.
@@ -217,13 +218,7 @@ impl Resolver {
     }
 
     /// Has names looked up side by side.
-    async fn look_up(
-        &self,
-        names: BTreeSet<NameId>,
-        who: &Identity,
-        deadline: Deadline,
-        looked_up: &mut LookedUp,
-    ) {
+    async fn look_up(&self, names: BTreeSet<NameId>, who: &Identity, deadline: Deadline, looked_up: &mut LookedUp) {
         let mut in_flight = Vec::with_capacity(names.len());
         for name in names {
             if looked_up.len() + in_flight.len() >= self.settings.limits.lookups_of_question {

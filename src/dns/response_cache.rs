@@ -12,7 +12,6 @@ use bitcoin::BlockHash;
 
 use crate::time::Moment;
 
-
 /// Bytes of a message's number, which comes first in it (RFC 1035 section 4.1.1).
 const NUMBER: usize = 2;
 

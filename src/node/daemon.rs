@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::connections::{Connections, Leases};
 use super::handle::{Handle, NodeSettings};
-use super::header_sync::{HeaderSyncDriver, Stage, SyncStatus};
+use super::header_sync::{self, HeaderSyncDriver, SyncStage, SyncUpdate};
 use super::{Node, NodeError};
 use crate::backoff::Backoff;
 use crate::isolation::BlindedId;
@@ -34,11 +34,14 @@ where
     let (leases, commands) = Leases::channel();
     let handle = Handle::new(node, settings, leases, forgotten);
     let connections = Connections::new(handle.clone(), settings.pool, clock, commands);
-    tokio::select! {
+    let end = tokio::select! {
         end = keep_synced(handle.clone()) => end,
         never = connections.run() => match never {},
         end = fronts(handle.clone()) => end,
-    }
+    };
+    // Nobody is served any more: there is time to wait for the disk.
+    let written = header_sync::write_all(handle).await;
+    end.and(written)
 }
 
 /// Keeps the headers up to date for ever.
@@ -47,10 +50,10 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
     loop {
         let watcher = handle.clone();
         HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
-            if status.stage == Stage::Synced {
+            if status.stage == SyncStage::Synced {
                 failures = 0;
             }
-            let exhausted = status.stage == Stage::Exhausted;
+            let exhausted = status.stage == SyncStage::Exhausted;
             note(&watcher, status);
             if exhausted {
                 ControlFlow::Break(())
@@ -67,8 +70,8 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
 }
 
 /// Takes down where header sync stands.
-fn note(handle: &Handle, status: SyncStatus) {
-    let SyncStatus {
+fn note(handle: &Handle, status: SyncUpdate) {
+    let SyncUpdate {
         progress,
         stage,
         servers,
@@ -76,13 +79,13 @@ fn note(handle: &Handle, status: SyncStatus) {
     } = status;
     let mut state = handle.state();
     state.progress = progress;
-    if stage == Stage::Synced && !state.synchronized {
+    if stage == SyncStage::Synced && !state.synchronized {
         let tip = state.node.tree().tip();
         tracing::info!(height = tip.height, hash = %tip.hash, "headers are up to date");
         state.synchronized = true;
     }
     state.node.note_claim(claimed);
-    if stage != Stage::Running && state.servers != servers {
+    if stage != SyncStage::Running && state.servers != servers {
         state.node.note_sync(&servers);
     }
     state.servers = servers;

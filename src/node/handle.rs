@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::connections::{Dial, Leases, Owner};
-use super::header_sync::{Lend, Stage};
+use super::header_sync::{Lend, SyncStage};
 use super::lookups::{self, Asker};
 use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
@@ -20,7 +20,7 @@ use crate::name::lookup::LookupSettings;
 use crate::name::policy::check_tip_age;
 use crate::name::proof::ProvenEntry;
 use crate::name::{NameId, Outcome};
-use crate::net::pool::{self, Counts};
+use crate::net::pool::{self, PoolCounts};
 use crate::net::{Pin, ServerAddr};
 use crate::reputation::ServerReputation;
 
@@ -66,7 +66,7 @@ pub struct Standing {
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
     pub unproved: usize,
     /// Connections of the lookups' pool.
-    pub pool: Counts,
+    pub pool: PoolCounts,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -77,7 +77,7 @@ pub struct NodeSettings {
     /// Header sync.
     pub sync: HeaderSyncLimits,
     /// Connections of lookups.
-    pub pool: pool::Settings,
+    pub pool: pool::PoolSettings,
     /// Lookups.
     pub lookup: LookupSettings,
 }
@@ -88,7 +88,7 @@ pub(super) struct State {
     pub(super) synchronized: bool,
     pub(super) progress: Progress,
     pub(super) servers: Vec<ServerResult>,
-    pub(super) counts: Counts,
+    pub(super) counts: PoolCounts,
 }
 
 pub(super) struct Shared {
@@ -96,7 +96,7 @@ pub(super) struct Shared {
     leases: Leases,
     clock: Clock,
     settings: NodeSettings,
-    sync: watch::Sender<(Stage, Progress)>,
+    sync: watch::Sender<(SyncStage, Progress)>,
     stop: watch::Sender<bool>,
     forgotten: Box<dyn Fn(BlindedId) + Send + Sync>,
 }
@@ -130,7 +130,7 @@ impl Handle {
             synchronized: false,
             progress: NO_PROGRESS,
             servers: Vec::new(),
-            counts: Counts::default(),
+            counts: PoolCounts::default(),
             node,
         };
         Self(Arc::new(Shared {
@@ -138,7 +138,7 @@ impl Handle {
             leases,
             clock,
             settings: *settings,
-            sync: watch::Sender::new((Stage::Running, NO_PROGRESS)),
+            sync: watch::Sender::new((SyncStage::Running, NO_PROGRESS)),
             stop: watch::Sender::new(false),
             forgotten: Box::new(forgotten),
         }))
@@ -160,8 +160,13 @@ impl Handle {
     }
 
     /// Takes down where header sync stands.
-    pub(super) fn note_stage(&self, stage: Stage, progress: Progress) {
+    pub(super) fn note_stage(&self, stage: SyncStage, progress: Progress) {
         self.0.sync.send_replace((stage, progress));
+    }
+
+    /// Returns where header sync stands.
+    pub(super) fn sync_stage(&self) -> (SyncStage, Progress) {
+        *self.0.sync.borrow()
     }
 
     /// Waits until the headers are up to date, and tells its progress meanwhile.
@@ -176,19 +181,19 @@ impl Handle {
             let (stage, progress) = *sync.borrow_and_update();
             on_progress(progress);
             match stage {
-                Stage::Synced => {
-                    let state = self.state();
-                    self.check_fresh(&state)?;
+                SyncStage::Synced => {
+                    let shared = self.state();
+                    self.check_fresh(&shared)?;
                     return Ok(SyncReport {
-                        tip: state.node.tree().tip(),
-                        servers: state.servers.clone(),
+                        tip: shared.node.tree().tip(),
+                        servers: shared.servers.clone(),
                     });
                 }
-                Stage::Exhausted => {
+                SyncStage::Exhausted => {
                     let servers = self.state().servers.clone();
                     return Err(NodeError::NoServer { servers });
                 }
-                Stage::Running => {}
+                SyncStage::Running => {}
             }
             if sync.changed().await.is_err() {
                 return Err(NodeError::Stopped);
@@ -360,7 +365,7 @@ impl Owner for Handle {
         work(self.state().node.reputation_mut())
     }
 
-    fn counted(&self, counts: Counts) {
+    fn counted(&self, counts: PoolCounts) {
         self.state().counts = counts;
     }
 }

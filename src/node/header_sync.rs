@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
@@ -12,6 +13,7 @@ use super::clock::Clock;
 use super::header_link::{self, Dial, LinkEvent};
 use super::report::ServerResult;
 use super::run::Node;
+use super::store::HeaderChange;
 use crate::chain::Height;
 use crate::chain::sync::{
     HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId,
@@ -31,9 +33,20 @@ pub(super) trait Lend {
     fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T;
 }
 
+/// Waits until all that a node learnt is on the disk.
+pub(super) async fn write_all(mut lend: impl Lend) -> Result<(), NodeError> {
+    let mut ended = lend.with(|node| node.writing_ended());
+    while lend.with(Node::advance_writing)? {
+        // Where the thread that writes is gone, the next turn tells so.
+        let _ = ended.changed().await;
+    }
+    Ok(())
+}
+
 /// Where a sync stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncStage {
     /// Headers are missing.
     Running,
     /// All that the reachable servers know is known.
@@ -43,9 +56,9 @@ pub(super) enum Stage {
 }
 
 /// What a sync tells after each step.
-pub(super) struct SyncStatus {
+pub(super) struct SyncUpdate {
     pub(super) progress: Progress,
-    pub(super) stage: Stage,
+    pub(super) stage: SyncStage,
     pub(super) servers: Vec<ServerResult>,
     /// The greatest height that a server still claims.
     pub(super) claimed: Option<Height>,
@@ -61,7 +74,7 @@ pub(super) struct HeaderSyncDriver<L> {
     links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
     events: mpsc::Sender<LinkEvent>,
     wake_at: Option<Moment>,
-    stage: Stage,
+    stage: SyncStage,
 }
 
 impl<L: Lend> HeaderSyncDriver<L> {
@@ -70,13 +83,14 @@ impl<L: Lend> HeaderSyncDriver<L> {
     pub(super) async fn run(
         mut lend: L,
         limits: HeaderSyncLimits,
-        mut watch: impl FnMut(SyncStatus) -> ControlFlow<()>,
+        mut watch: impl FnMut(SyncUpdate) -> ControlFlow<()>,
     ) -> Result<(), NodeError> {
         let (events, mut inbox) = mpsc::channel(QUEUE);
         let (servers, clock) = lend.with(|node| {
             node.reputation_mut().header_sync_mut().begin();
             (node.servers().len(), node.clock())
         });
+        let mut written = lend.with(|node| node.writing_ended());
         let mut sync = Self {
             lend,
             clock,
@@ -85,7 +99,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
             links: BTreeMap::new(),
             events,
             wake_at: None,
-            stage: Stage::Running,
+            stage: SyncStage::Running,
         };
         sync.step(HeaderSyncEvent::Tick)?;
         loop {
@@ -96,6 +110,10 @@ impl<L: Lend> HeaderSyncDriver<L> {
             let told = tokio::select! {
                 told = inbox.recv() => told,
                 () = sleep_until(sync.clock.instant(wake)) => None,
+                _ = written.changed() => {
+                    sync.lend.with(Node::advance_writing)?;
+                    continue;
+                }
             };
             match told {
                 Some(LinkEvent::Pin(index, pin)) => sync.lend.with(|node| {
@@ -114,9 +132,9 @@ impl<L: Lend> HeaderSyncDriver<L> {
         }
     }
 
-    fn status(&mut self) -> SyncStatus {
+    fn status(&mut self) -> SyncUpdate {
         let machine = &self.machine;
-        self.lend.with(|node| SyncStatus {
+        self.lend.with(|node| SyncUpdate {
             progress: machine.progress(node.tree()),
             stage: self.stage,
             servers: node
@@ -149,21 +167,27 @@ impl<L: Lend> HeaderSyncDriver<L> {
                 }
                 HeaderSyncEffect::Close(conn) => drop(self.links.remove(&conn)),
                 HeaderSyncEffect::StoreForward { from } => {
-                    self.stage = Stage::Running;
-                    self.lend.with(|node| node.store_headers(from, Height::MAX))?;
+                    self.stage = SyncStage::Running;
+                    self.write(HeaderChange::Forward { from })?;
                 }
-                HeaderSyncEffect::StoreProved { heights } => self.lend.with(|node| node.store_proved(&heights))?,
-                HeaderSyncEffect::StoreBackward { from } => self.lend.with(|node| {
-                    let anchor = node.tree().anchor().height;
-                    let to = lowest.map_or(anchor, |lowest| lowest.saturating_sub(1));
-                    node.store_headers(from, to)
-                })?,
+                HeaderSyncEffect::StoreProved { heights } => self.write(HeaderChange::Proved { heights })?,
+                HeaderSyncEffect::StoreBackward { .. } => {
+                    let to = self.lend.with(|node| {
+                        let anchor = node.tree().anchor().height;
+                        lowest.map_or(anchor, |lowest| lowest.saturating_sub(1))
+                    });
+                    self.write(HeaderChange::Backward { to })?;
+                }
                 HeaderSyncEffect::WakeAt(at) => self.wake_at = Some(at),
-                HeaderSyncEffect::Synced => self.stage = Stage::Synced,
-                HeaderSyncEffect::Exhausted => self.stage = Stage::Exhausted,
+                HeaderSyncEffect::Synced => self.stage = SyncStage::Synced,
+                HeaderSyncEffect::Exhausted => self.stage = SyncStage::Exhausted,
             }
         }
         Ok(())
+    }
+
+    fn write(&mut self, change: HeaderChange) -> Result<(), NodeError> {
+        self.lend.with(|node| node.write_headers(change))
     }
 
     fn dial(&mut self, index: ServerIndex) {
@@ -184,6 +208,8 @@ impl<L: Lend> HeaderSyncDriver<L> {
         });
         if let Some(dial) = dial {
             let conn = dial.conn;
+            // Nobody says which ones were not opened.
+            self.links.retain(|_, link| !link.is_closed());
             self.links.insert(conn, header_link::open(dial, self.events.clone()));
         }
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::header_sync::SyncStage;
 use super::report::ServerResult;
 use super::{Handle, Node};
 use crate::chain::tree::UnverifiedChain;
@@ -11,7 +12,7 @@ use crate::chain::{Anchor, Height};
 pub const EXPORT_DEPTH: Height = 4032;
 
 /// How the headers stand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The network.
     pub network: String,
@@ -29,8 +30,24 @@ pub struct Status {
     pub skeleton_height: Option<Height>,
     /// The total work up to our tip, in hex.
     pub chainwork: String,
+    /// How far header sync is, where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncStatus>,
     /// How it goes with each server in header sync, or went when headers were last synced.
     pub servers: Vec<ServerResult>,
+}
+
+/// How far header sync is, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncStatus {
+    /// Where it stands.
+    pub stage: SyncStage,
+    /// Headers known, of those wanted.
+    pub headers_done: u64,
+    /// Headers wanted, by what servers claim.
+    pub headers_total: u64,
+    /// Its connections.
+    pub connections: usize,
 }
 
 /// The trust anchor, for people.
@@ -75,10 +92,10 @@ impl Node {
     ///
     /// [`NodeError::Folder`](super::NodeError::Folder) when the file with that can't be read.
     pub fn status(&self) -> Result<Status, super::NodeError> {
-        Ok(self.status_with(self.last_sync()?))
+        Ok(self.status_with(None, self.last_sync()?))
     }
 
-    fn status_with(&self, servers: Vec<ServerResult>) -> Status {
+    fn status_with(&self, sync: Option<SyncStatus>, servers: Vec<ServerResult>) -> Status {
         let tree = self.tree();
         let (tip, anchor) = (tree.tip(), tree.anchor());
         Status {
@@ -93,6 +110,7 @@ impl Node {
             headers_unproved: tree.unproved(),
             skeleton_height: tree.skeleton().map(UnverifiedChain::top_height),
             chainwork: format!("{:064x}", tip.chainwork),
+            sync,
             servers,
         }
     }
@@ -140,8 +158,15 @@ impl Node {
 impl Handle {
     /// As [`Node::status`], with how it goes with each server now.
     pub fn status(&self) -> Status {
+        let (stage, progress) = self.sync_stage();
+        let sync = SyncStatus {
+            stage,
+            headers_done: progress.done,
+            headers_total: progress.total,
+            connections: progress.connections,
+        };
         let servers = self.standing().servers;
-        self.with(|node| node.status_with(servers))
+        self.with(|node| node.status_with(Some(sync), servers))
     }
 
     /// As [`Node::export_anchor`].

@@ -13,10 +13,10 @@ use isonym::chain::{Anchor, Network};
 use isonym::dns::resolver::Anonymous;
 use isonym::dns::zones::Zones;
 use isonym::isolation::IsolationId;
+use isonym::jsonrpc::Credentials;
+use isonym::jsonrpc::client::{Client, ClientSettings, Dialect, Login};
 use isonym::name::Encoding;
 use isonym::net::{Proxy, ServerAddr};
-use isonym::rpc::Credentials;
-use isonym::rpc::client::{Client, Dialect, Login, Settings};
 use isonym::socks::identity::IsolateBy;
 use isonym::tor::driver::ControlAddr;
 use isonym::tor::suffixes::SuffixPlugin;
@@ -475,7 +475,7 @@ pub(crate) struct RpcUrl(pub(crate) String);
 
 impl Item for RpcUrl {
     fn parse(text: &str, _: Bounds) -> Result<Self, Problem> {
-        let settings = Settings {
+        let settings = ClientSettings {
             url: text.to_owned(),
             login: Login::None,
             dialect: Dialect::default(),

@@ -14,13 +14,13 @@ use isonym::dns;
 use isonym::dns::resolver::Anonymous;
 use isonym::dns::zones::Zones;
 use isonym::isolation::IsolationId;
+use isonym::jsonrpc::client::Dialect;
 use isonym::name::Encoding;
 use isonym::name::lookup::{LookupSettings, MAX_QUORUM};
 use isonym::naming;
 use isonym::net::{Proxy, ServerAddr, pool, servers};
-use isonym::node::DaemonSettings;
 use isonym::rpc;
-use isonym::rpc::client::Dialect;
+use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
 use isonym::tor::driver::ControlAddr;
 use isonym::tor::suffixes::SuffixPlugin;
@@ -69,7 +69,7 @@ macro_rules! options {
 
 options! {
     NETWORK: Required<Network> =
-        Opt::new("network", "NETWORK", "mainnet, testnet or regtest", |_| Network::default())
+        Opt::new("network", "NETWORK", "Network: mainnet, testnet or regtest", |_| Network::default())
             .used_by(ALL)
             .section(Section::Every);
 
@@ -179,20 +179,20 @@ options! {
             .used_by(BACKEND).more("Isonym takes either.");
 
     POOL_CLEAN: Required<usize> =
-        Opt::new("pool-clean", "NUMBER", "Connections to keep ready for lookups", |_| pool::Settings::default().clean)
+        Opt::new("pool-clean", "NUMBER", "Connections to keep ready for lookups", |_| pool::PoolSettings::default().clean)
             .between(0, 256)
             .used_by(&[Daemon]);
 
     ISOLATION_TTL: Required<Duration> =
         Opt::new("isolation-ttl", "SECONDS", "Seconds until an unused isolation ID is forgotten", |_| {
-            pool::Settings::default().id_ttl
+            pool::PoolSettings::default().id_ttl
         })
         .between(1, 365 * 24 * 60 * 60)
         .used_by(&[Daemon]);
 
     MAX_IDS: Required<usize> =
         Opt::new("max-ids", "NUMBER", "Most isolation IDs to keep state for", |_| {
-            pool::Settings::default().max_ids
+            pool::PoolSettings::default().max_ids
         })
         .between(1, 100_000)
         .used_by(&[Daemon]).more("Their connections and results, that is.");
@@ -211,7 +211,7 @@ options! {
 
     ISOLATE_ANONYMOUS: Required<bool> =
         Opt::new("isolate-anonymous", "BOOL", "Make each request without an isolation ID its own identity", |_| {
-            DaemonSettings::default().anonymous_apart
+            DaemonSettings::default().isolate_anonymous
         })
         .used_by(&[Daemon, Dns]).more("Otherwise they are all of one. DNS queries have --dns-isolate beside it.");
 

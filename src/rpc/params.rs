@@ -4,9 +4,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::jsonrpc::{RpcError, code};
 use super::json::Json;
 use super::request::Params;
+use crate::jsonrpc::{RpcError, code};
 
 /// The name under which named parameters may bring leading positional ones.
 const ARGS: &str = "args";

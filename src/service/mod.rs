@@ -18,6 +18,8 @@ mod answer;
 mod daemon;
 mod remote;
 mod result_cache;
+#[cfg(test)]
+mod slow_disk;
 
 use std::any::Any;
 use std::fmt;
@@ -26,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::answer::{Answer, NameResult, ServiceError, Stated};
-pub use self::daemon::{DaemonSettings, Daemon, run_daemon};
+pub use self::daemon::{Daemon, DaemonSettings, run_daemon};
 use self::remote::Remote;
 pub use self::result_cache::{Begun, CacheSettings, CacheTime, Caller, Derived, Pending, ResultCache};
 use crate::chain::Tip;
@@ -153,15 +155,16 @@ impl NameService {
         Self::new(Source::Local(node), cache, limits, settings.isolate_anonymous)
     }
 
-    /// Asks a server behind JSON-RPC, whose word is taken.
-    pub fn remote(client: Client, cache: CacheSettings) -> Self {
+    /// Asks a server behind JSON-RPC, whose word is taken. With a quorum above 1 it is to ask so many others itself, which
+    /// Isonym does and nobody else.
+    pub fn remote(client: Client, cache: CacheSettings, quorum: u8) -> Self {
         let cache = Arc::new(Mutex::new(ResultCache::new(cache)));
         let lookups = DaemonSettings::default().lookups;
         let limits = CallerLimits {
             lookups,
             lookups_of_one: lookups,
         };
-        Self::new(Source::Remote(Remote::new(client)), cache, limits, false)
+        Self::new(Source::Remote(Remote::new(client, quorum)), cache, limits, false)
     }
 
     fn new(source: Source, cache: Arc<Mutex<ResultCache>>, limits: CallerLimits, isolate_anonymous: bool) -> Self {
@@ -290,7 +293,7 @@ impl NameService {
     fn quorum(&self) -> u8 {
         match &self.shared.source {
             Source::Local(node) => node.settings().lookup.quorum,
-            Source::Remote(_) => 1,
+            Source::Remote(remote) => remote.quorum,
         }
     }
 
@@ -348,9 +351,7 @@ impl NameService {
             let fetched = service.fetch(&who, &request).await;
             let caller = (who.lifetime == Lifetime::Lasting).then_some(service.caller);
             let now = service.shared.clock.now().steady;
-            service
-                .cache()
-                .end(who.id, request, number, caller, &fetched, now);
+            service.cache().end(who.id, request, number, caller, &fetched, now);
             if let (Lifetime::OneLookup, Source::Local(node)) = (who.lifetime, &service.shared.source) {
                 node.forget(Some(who.id));
             }
@@ -367,7 +368,7 @@ impl NameService {
                 let answer = node.name_show(who.id, request).await?;
                 Ok(Answer::Proved(Box::new(answer)))
             }
-            Source::Remote(remote) => remote.look_up(&request.name, who.raw.as_ref()).await,
+            Source::Remote(remote) => remote.look_up(&request.name, who.raw.as_ref(), request.quorum).await,
         }
     }
 

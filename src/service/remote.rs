@@ -17,22 +17,25 @@ const SILENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Remote {
     client: Client,
+    /// How many servers it is to ask where a question says nothing of it.
+    pub(super) quorum: u8,
     clock: Clock,
     /// When it was last said that it can't be asked.
     said: Mutex<Option<Moment>>,
 }
 
 impl Remote {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, quorum: u8) -> Self {
         Self {
             client,
+            quorum,
             clock: Clock::start(),
             said: Mutex::new(None),
         }
     }
 
-    pub(super) async fn look_up(&self, name: &NameId, id: Option<&IsolationId>) -> NameResult {
-        let stated = match self.client.name_show(name, id).await {
+    pub(super) async fn look_up(&self, name: &NameId, id: Option<&IsolationId>, quorum: u8) -> NameResult {
+        let stated = match self.client.name_show(name, id, quorum).await {
             // Core shows expired names too.
             Ok(record) if record.expired => Stated::Expired(Box::new(record)),
             Ok(record) => Stated::Value(Box::new(record)),

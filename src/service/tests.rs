@@ -122,7 +122,12 @@ fn is_known(service: &NameService, who: &str, text: &str) -> bool {
 async fn equal_questions_of_one_identity_are_one_lookup() {
     let (script, service) = Script::start().await;
     let begin = |who: &str, text: &str| service.begin(&service.identity(Some(&id(who))), &name(text)).unwrap();
-    let pending = [begin("a", "d/x"), begin("a", "d/x"), begin("b", "d/x"), begin("a", "d/y")];
+    let pending = [
+        begin("a", "d/x"),
+        begin("a", "d/x"),
+        begin("b", "d/x"),
+        begin("a", "d/y"),
+    ];
     script.asked(3).await;
     script.answer([absent(), absent(), absent()]);
     for pending in pending {
@@ -156,9 +161,8 @@ async fn a_front_that_has_too_much_in_work_is_refused_and_no_other() {
         lookups_of_one,
     };
     let dns = service.for_caller(Caller::Dns, limits(2, 1));
-    let begin = |service: &NameService, who: &str, text: &str| {
-        service.begin(&service.identity(Some(&id(who))), &name(text))
-    };
+    let begin =
+        |service: &NameService, who: &str, text: &str| service.begin(&service.identity(Some(&id(who))), &name(text));
     let first = begin(&dns, "a", "d/x").unwrap();
     let of_one = begin(&dns, "a", "d/y").unwrap_err();
     assert!(matches!(of_one, ServiceError::Busy { limit: 1 }));

@@ -89,9 +89,27 @@ fn check(memory: &Memory) {
 fn each_kind_has_a_life_of_its_own() {
     let mut memory = Memory::new(CacheSettings::default());
     store(&mut memory, "", "d/x", value(&address(1)), at(0));
-    store(&mut memory, "", "d/broken", LookupResult::Value(NameValue::new(b"{").unwrap()), at(0));
-    store(&mut memory, "", "d/none", LookupResult::Absent(Some(ExtendedError::Expired)), at(0));
-    store(&mut memory, "", "d/failed", LookupResult::Failed(ExtendedError::Timeout), at(0));
+    store(
+        &mut memory,
+        "",
+        "d/broken",
+        LookupResult::Value(NameValue::new(b"{").unwrap()),
+        at(0),
+    );
+    store(
+        &mut memory,
+        "",
+        "d/none",
+        LookupResult::Absent(Some(ExtendedError::Expired)),
+        at(0),
+    );
+    store(
+        &mut memory,
+        "",
+        "d/failed",
+        LookupResult::Failed(ExtendedError::Timeout),
+        at(0),
+    );
     for (text, seconds, expected) in [
         ("d/x", 0, "192.0.2.1 for 600"),
         ("d/x", 1, "192.0.2.1 for 599"),
@@ -144,7 +162,13 @@ fn a_new_block_ends_values_alone() {
     let mut memory = Memory::new(CacheSettings::default());
     store(&mut memory, "", "d/x", value(&address(1)), in_block(0, 1));
     store(&mut memory, "", "d/none", LookupResult::Absent(None), in_block(0, 1));
-    store(&mut memory, "", "d/failed", LookupResult::Failed(ExtendedError::Lied), in_block(0, 1));
+    store(
+        &mut memory,
+        "",
+        "d/failed",
+        LookupResult::Failed(ExtendedError::Lied),
+        in_block(0, 1),
+    );
     let mut tell = |text: &str, at: CacheTime| told(&find(&mut memory, "", text, &LookedUp::new(), at));
     assert_eq!(tell("d/x", in_block(1, 1)), "192.0.2.1 for 599");
     assert_eq!(tell("d/none", in_block(1, 2)), "absent None for 59");
@@ -215,7 +239,11 @@ fn imports_hold_what_is_made_of_them_no_longer_than_themselves() {
     let mut memory = Memory::new(CacheSettings::default());
     store(&mut memory, "", "dd/i", value(&address(1)), at(0));
     store(&mut memory, "", "dd/none", LookupResult::Absent(None), at(280));
-    store(&mut memory, "", "d/x", value(&json!({"import": [["dd/none"], ["dd/i"]]})),
+    store(
+        &mut memory,
+        "",
+        "d/x",
+        value(&json!({"import": [["dd/none"], ["dd/i"]]})),
         at(300),
     );
     assert_eq!(tell(&mut memory, "d/x", 300), "192.0.2.1 for 40");
@@ -230,12 +258,22 @@ fn imports_hold_what_is_made_of_them_no_longer_than_themselves() {
 #[test]
 fn an_import_that_failed_fails_all() {
     let mut memory = Memory::new(CacheSettings::default());
-    store(&mut memory, "", "d/x", value(&json!({"ip": "192.0.2.1", "import": [["dd/a"], ["dd/b"]]})),
+    store(
+        &mut memory,
+        "",
+        "d/x",
+        value(&json!({"ip": "192.0.2.1", "import": [["dd/a"], ["dd/b"]]})),
         at(0),
     );
     assert_eq!(tell(&mut memory, "d/x", 0), "needs dd/a dd/b");
     store(&mut memory, "", "dd/a", value(&json!({})), at(0));
-    store(&mut memory, "", "dd/b", LookupResult::Failed(ExtendedError::NoProxy), at(0));
+    store(
+        &mut memory,
+        "",
+        "dd/b",
+        LookupResult::Failed(ExtendedError::NoProxy),
+        at(0),
+    );
     assert_eq!(tell(&mut memory, "d/x", 1), "failed NoProxy");
     assert_eq!(tell(&mut memory, "d/x", 2), "needs dd/b");
     store(&mut memory, "", "dd/b", LookupResult::Absent(None), at(2));

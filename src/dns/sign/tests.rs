@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dns::dnssec::denial::COMPACT_OK;
 use crate::dns::dnssec::{KeyAlgorithm, Keys};
-use crate::dns::engine::{self, Found, ExtendedError, Step};
+use crate::dns::engine::{self, ExtendedError, Found, Step};
 use crate::dns::message::{self, Incoming};
 use crate::dns::zone::{Built, build};
 use crate::name::{NameId, NameValue};
@@ -364,8 +364,5 @@ fn what_can_not_be_signed_fails() {
     let query = query("x.bit.", A, Some(DO));
     let mut reply = unsigned(&query, &signers);
     reply.answers[0].ttl += 1;
-    assert_eq!(
-        sign(reply, &query, &signers, NOW),
-        Reply::bare(ResponseCode::ServFail)
-    );
+    assert_eq!(sign(reply, &query, &signers, NOW), Reply::bare(ResponseCode::ServFail));
 }

@@ -77,12 +77,12 @@ pub enum ClientError {
         url: String,
     },
     /// The cookie file can't be read: no server runs, or it belongs to somebody else.
-    #[error("cannot read the cookie file {}: {source}", .path.display())]
+    #[error("cannot read the cookie file {}: {error}", .path.display())]
     Cookie {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// No connection, or it broke.
     #[error("no connection to the server: {reason}")]
@@ -217,6 +217,11 @@ impl Client {
         })
     }
 
+    /// Returns the server's address.
+    pub fn url(&self) -> &Uri {
+        &self.uri
+    }
+
     /// Calls a method; `params` is an array, or an object for named ones.
     ///
     /// # Errors
@@ -286,21 +291,27 @@ impl Client {
             Login::Password(credentials) => Ok(Some(credentials.clone())),
             Login::Cookie(path) => cookie::read(path).map(Some).map_err(|error| ClientError::Cookie {
                 path: path.clone(),
-                source: error.into(),
+                error: error.into(),
             }),
         }
     }
 
     /// Looks a name up under an isolation ID; `None` is the default identity.
     ///
-    /// Name and value travel in hex, so that all of them fit.
+    /// Name and value travel in hex, so that all of them fit. With a quorum above 1 the server is to ask so many others,
+    /// which Isonym does and nobody else.
     ///
     /// # Errors
     ///
     /// [`ClientError`]; see [`ClientError::is_absent_name`].
-    pub async fn name_show(&self, name: &NameId, id: Option<&IsolationId>) -> Result<NameRecord, ClientError> {
+    pub async fn name_show(
+        &self,
+        name: &NameId,
+        id: Option<&IsolationId>,
+        quorum: u8,
+    ) -> Result<NameRecord, ClientError> {
         let method = "name_show";
-        let fields: NameFields = self.call(method, &self.name_params(name, id)).await?;
+        let fields: NameFields = self.call(method, &self.name_params(name, id, quorum)).await?;
         let malformed = || ClientError::Malformed {
             method: method.to_owned(),
         };
@@ -331,21 +342,31 @@ impl Client {
         self.call("isolation_forget", &json!([id_text(id)])).await
     }
 
-    fn name_params(&self, name: &NameId, id: Option<&IsolationId>) -> Value {
+    fn name_params(&self, name: &NameId, id: Option<&IsolationId>, quorum: u8) -> Value {
         let name = bitcoin::hex::DisplayHex::to_lower_hex_string(name.as_bytes());
         let id = id.map(id_text).filter(|id| !id.is_empty());
         match self.dialect {
             Dialect::Core => {
                 let mut options = json!({ "nameEncoding": "hex", "valueEncoding": "hex" });
-                if let (Some(id), Some(options)) = (id, options.as_object_mut()) {
-                    options.insert("streamID".to_owned(), Value::String(id));
+                if let Some(options) = options.as_object_mut() {
+                    if let Some(id) = id {
+                        options.insert("streamID".to_owned(), Value::String(id));
+                    }
+                    if quorum > 1 {
+                        options.insert("quorum".to_owned(), json!(quorum));
+                    }
                 }
                 json!([name, options])
             }
             Dialect::Electrum => {
                 let mut params = json!({ "identifier": name, "name_encoding": "hex", "value_encoding": "hex" });
-                if let (Some(id), Some(params)) = (id, params.as_object_mut()) {
-                    params.insert("stream_id".to_owned(), Value::String(id));
+                if let Some(params) = params.as_object_mut() {
+                    if let Some(id) = id {
+                        params.insert("stream_id".to_owned(), Value::String(id));
+                    }
+                    if quorum > 1 {
+                        params.insert("options".to_owned(), json!({ "quorum": quorum }));
+                    }
                 }
                 params
             }

@@ -14,12 +14,12 @@ use crate::name::lookup::MAX_QUORUM;
 use crate::name::{Encoding, NameId};
 use crate::service::Question;
 
-use crate::jsonrpc::{RpcError, code};
 use super::help;
 use super::json::Json;
 use super::params::{Wanted, positional};
 use super::request::Params;
 use super::result::{Encodings, Style};
+use crate::jsonrpc::{RpcError, code};
 
 /// What holds where a call in Core's style says nothing. In Electrum's style encodings are ASCII then.
 #[derive(Clone, Copy, Debug, Default)]

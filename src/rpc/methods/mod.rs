@@ -42,11 +42,7 @@ struct Method {
     handler: Handler,
 }
 
-const fn report(
-    name: &'static str,
-    help: &'static str,
-    report: fn(&Methods, &Standing) -> CallResult,
-) -> Method {
+const fn report(name: &'static str, help: &'static str, report: fn(&Methods, &Standing) -> CallResult) -> Method {
     let handler = Handler::Report(report);
     Method { name, help, handler }
 }
@@ -77,14 +73,20 @@ const METHODS: [Method; 20] = [
     report("getblockchaininfo", help::GETBLOCKCHAININFO, |methods, standing| {
         blocks::chain_info(&methods.node, standing)
     }),
-    report("getblockcount", help::GETBLOCKCOUNT, |_, standing| write(&standing.tip.height)),
+    report("getblockcount", help::GETBLOCKCOUNT, |_, standing| {
+        write(&standing.tip.height)
+    }),
     at_once("getblockhash", help::GETBLOCKHASH, Methods::block_hash),
     at_once("getblockheader", help::GETBLOCKHEADER, Methods::block_header),
     report("getconnectioncount", help::GETCONNECTIONCOUNT, |_, standing| {
         write(&connections(standing))
     }),
-    report("getinfo", help::GETINFO, |methods, standing| info(&methods.node, standing)),
-    report("getnetworkinfo", help::GETNETWORKINFO, |_, standing| network_info(standing)),
+    report("getinfo", help::GETINFO, |methods, standing| {
+        info(&methods.node, standing)
+    }),
+    report("getnetworkinfo", help::GETNETWORKINFO, |_, standing| {
+        network_info(standing)
+    }),
     at_once("help", help::HELP, Methods::help),
     asks("isolation_forget", help::ISOLATION_FORGET, |methods, params| {
         Box::pin(async move {
@@ -93,9 +95,15 @@ const METHODS: [Method; 20] = [
             write(&())
         })
     }),
-    report("isolation_info", help::ISOLATION_INFO, |_, standing| isolation_info(standing)),
+    report("isolation_info", help::ISOLATION_INFO, |_, standing| {
+        isolation_info(standing)
+    }),
     asks("name_history", help::NAME_HISTORY, |methods, params| {
-        Box::pin(async move { methods.name_history(args::name_history(params, methods.defaults)?).await })
+        Box::pin(async move {
+            methods
+                .name_history(args::name_history(params, methods.defaults)?)
+                .await
+        })
     }),
     asks("name_show", help::NAME_SHOW, |methods, params| {
         Box::pin(async move { methods.name_show(args::name_show(params, methods.defaults)?).await })
@@ -114,7 +122,9 @@ const METHODS: [Method; 20] = [
 /// Tells about a method; about none by name, lists all.
 fn help_text(wanted: &str) -> String {
     if wanted.is_empty() {
-        let usages = METHODS.iter().map(|method| method.help.lines().next().unwrap_or_default());
+        let usages = METHODS
+            .iter()
+            .map(|method| method.help.lines().next().unwrap_or_default());
         return usages.collect::<Vec<_>>().join("\n");
     }
     let method = METHODS.iter().find(|method| method.name == wanted);
@@ -367,7 +377,6 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
         NodeError::Stopped
         | NodeError::Lookup(_)
         | NodeError::History { .. }
-        | NodeError::HistoryEntry { .. }
         | NodeError::Folder { .. }
         | NodeError::FolderInUse { .. }
         | NodeError::KnownServers { .. }
@@ -381,7 +390,7 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
 
 /// Counts all connections to Electrum servers.
 fn connections(standing: &Standing) -> usize {
-    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.parting
+    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.draining
 }
 
 /// Returns the program's version as Core writes its own: two digits for each part but the first.
@@ -424,7 +433,7 @@ fn isolation_info(standing: &Standing) -> CallResult {
         "ids": pool.ids,
         "clean": pool.clean,
         "dirty": pool.dirty,
-        "parting": pool.parting,
+        "parting": pool.draining,
         "opening": pool.opening,
         "waiting": pool.waiting,
     }))

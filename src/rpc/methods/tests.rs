@@ -1,7 +1,7 @@
 //! Codes and parameters of the methods, without a node.
 
 use super::*;
-use crate::name::lookup::LookupError;
+use crate::name::lookup::{FailureScope, LinkFailure, LookupError};
 use crate::name::policy::NotSynchronized;
 
 #[test]
@@ -15,7 +15,7 @@ fn codes_of_the_nodes_errors() {
         reason: stale,
         servers: Vec::new(),
     };
-    let reasons = vec!["it is slow".to_owned()];
+    let reasons = vec![LinkFailure::new(FailureScope::Attempt, "it is slow").into()];
     for (error, code, message) in [
         (
             NodeError::Syncing { done: 1, total: 2 },
@@ -47,7 +47,11 @@ fn codes_of_the_services_own_errors() {
     let busy = ServiceError::Busy { limit: 7 };
     let core = service_error(&busy, Style::Core);
     assert_eq!(core.code, -1);
-    assert!(core.message.starts_with("7 lookups are in work already"), "{}", core.message);
+    assert!(
+        core.message.starts_with("7 lookups are in work already"),
+        "{}",
+        core.message
+    );
     assert_eq!(service_error(&busy, Style::Electrum).code, 1);
 }
 

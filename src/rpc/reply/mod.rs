@@ -7,9 +7,9 @@ use std::fmt::{self, Write as _};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Request, Version};
 use crate::jsonrpc::client::MAX_REPLY;
 use crate::jsonrpc::{RpcError, code};
-use super::request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Request, Version};
 
 /// Longest reply to a batch in bytes. As many lookups as a batch may have fit in, whatever their values; as many
 /// histories need not.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::jsonrpc::{RpcError, code};
 use super::json::Json;
+use crate::jsonrpc::{RpcError, code};
 
 /// Longest body in bytes: a megabyte, ten times what a full batch of lookups takes.
 pub const MAX_BODY: usize = 1 << 20;

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::reply::shown;
 use crate::chain::{Height, Params, Tip};
-use crate::name::encoding::quoted;
 use crate::jsonrpc::{NameRecord, RpcError, code};
+use crate::name::encoding::quoted;
 use crate::name::policy::{Basis, NameStatus, expires_in};
 use crate::name::proof::{ProvenEntry, Reached};
 use crate::name::{Encoding, NameId, Outcome};

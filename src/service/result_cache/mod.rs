@@ -291,7 +291,9 @@ impl ResultCache {
         }
         let identity = self.identities.entry(id).or_default();
         // One whose task is gone will never come to anything.
-        identity.in_flight.retain(|_, flight| flight.pending.has_changed().is_ok());
+        identity
+            .in_flight
+            .retain(|_, flight| flight.pending.has_changed().is_ok());
         if let Some(flight) = identity.in_flight.get(request) {
             return Begun::Joined(flight.pending.clone());
         }

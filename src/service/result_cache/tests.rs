@@ -130,7 +130,10 @@ fn what_one_learns_no_other_knows() {
         remember(&mut cache, id("a"), &request(name), &result);
         assert!(is_known(&mut cache, id("a"), &request(name), at(1, 1)));
         for other in ["b", "", "A"] {
-            assert!(!is_known(&mut cache, id(other), &request(name), at(1, 1)), "{name} {other}");
+            assert!(
+                !is_known(&mut cache, id(other), &request(name), at(1, 1)),
+                "{name} {other}"
+            );
             let begun = cache.begin(id(other), &request(name), 9, seconds(1));
             assert!(matches!(begun, Begun::New { .. }), "{name} {other}");
         }
@@ -235,7 +238,9 @@ fn a_value_is_known_until_the_next_block_or_ten_minutes() {
 #[test]
 fn what_was_proved_of_a_name_without_a_value_is_known_until_the_next_block() {
     let Ok(Answer::Proved(known)) = found() else { panic!() };
-    let Outcome::Found(status) = known.outcome else { panic!() };
+    let Outcome::Found(status) = known.outcome else {
+        panic!()
+    };
     let unconfirmed = proved(Outcome::Unconfirmed {
         status,
         got: 11,
@@ -486,7 +491,13 @@ fn a_flood_by_one_caller_pushes_out_its_own_alone() {
     };
     let mut cache = ResultCache::new(settings);
     for at in 0..10 {
-        remember_for(&mut cache, Caller::Streams, id("a"), &request(&format!("d/{at}")), &found());
+        remember_for(
+            &mut cache,
+            Caller::Streams,
+            id("a"),
+            &request(&format!("d/{at}")),
+            &found(),
+        );
     }
     for at in 0..1000 {
         let who = id(&format!("flood {at}"));

@@ -162,7 +162,11 @@ fn what_is_not_ours_is_refused() {
     let world = World::new([("d/x", json!({"ip":"192.0.2.1"}))]);
     for outside in [".", "com.", "x.bit.com.", "rabbit."] {
         let reply = world.ask(outside, A);
-        assert_eq!(reply, Reply::noted(ResponseCode::Refused, ExtendedError::NotOurs), "{outside}");
+        assert_eq!(
+            reply,
+            Reply::noted(ResponseCode::Refused, ExtendedError::NotOurs),
+            "{outside}"
+        );
     }
     for kind in [AXFR, IXFR] {
         check(&world, &[("bit.", kind, "REFUSED"), ("x.bit.", kind, "REFUSED")]);

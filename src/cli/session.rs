@@ -1,0 +1,244 @@
+//! Who does a command's work: the daemon that holds the data folder, or a node of the command's own.
+//!
+//! A command without a daemon runs the daemon's own path, without listeners and with no connection opened ahead. With a
+//! daemon it is a client of it. What the user says with the command is carried to the daemon where a call can carry it;
+//! the rest is compared with what the daemon runs with, and refused where it differs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, value::RawValue};
+use tokio::time::{Instant, sleep};
+
+use isonym::jsonrpc::{Client, ClientError, RpcError};
+use isonym::net::{self, Proxy};
+use isonym::node::{Node, NodeConfig, NodeError};
+use isonym::rpc::{Call, Defaults, Encodings, Methods, Params};
+use isonym::service::{Daemon, DaemonSettings, run_daemon};
+
+use super::daemon::{announced, client};
+use super::progress::Meter;
+use super::say;
+use crate::config::Settings;
+
+/// How long a command waits for another one that works in the same data folder: a first sync may take minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long to wait before it is looked again whether the folder is free, or a daemon of it answers.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who does a command's work.
+pub(super) enum Session {
+    /// A node of its own, which has the data folder to itself.
+    Own(Box<Node>),
+    /// The daemon that holds the data folder.
+    Daemon(Box<Client>),
+}
+
+impl Session {
+    /// Opens the data folder, or finds the daemon that holds it. Waits for other commands that work in it.
+    pub(super) async fn open(settings: &Settings, quiet: bool) -> Result<Self> {
+        let end = Instant::now() + PATIENCE;
+        let mut was_told = false;
+        loop {
+            let held = match open(settings) {
+                Ok(node) => return Ok(Self::Own(Box::new(node))),
+                Err(error) if matches!(error.downcast_ref(), Some(NodeError::FolderInUse { .. })) => error,
+                Err(error) => return Err(error),
+            };
+            if let Some(daemon) = find_daemon(settings).await? {
+                return Ok(Self::Daemon(Box::new(daemon)));
+            }
+            if Instant::now() >= end {
+                return Err(held);
+            }
+            if !was_told && !quiet {
+                let folder = settings.folder.display();
+                say(format_args!("waiting for another isonym that works in {folder}"));
+                was_told = true;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Carries out a method of JSON-RPC: over it with a daemon, in this process without one, where the headers are
+    /// brought up to date first.
+    pub(super) async fn call(
+        self,
+        settings: &Settings,
+        quiet: bool,
+        method: &str,
+        params: Value,
+    ) -> Result<Result<Value, RpcError>> {
+        match self {
+            Self::Daemon(client) => ask(&client, method, &params).await,
+            Self::Own(node) => {
+                with_synced(*node, settings, quiet, async |daemon| {
+                    let encodings = Encodings {
+                        name: settings.name_encoding,
+                        value: settings.value_encoding,
+                    };
+                    let defaults = Defaults {
+                        encodings,
+                        ..Defaults::default()
+                    };
+                    let methods = Methods::new(&daemon, defaults, effective(settings));
+                    let call = Call {
+                        method: method.to_owned(),
+                        params: Params::Positional(serde_json::from_value(params)?),
+                    };
+                    let result = methods.call(call).await;
+                    Ok(result.map(|json| parsed(&json)))
+                })
+                .await
+            }
+        }
+    }
+}
+
+fn parsed(json: &RawValue) -> Value {
+    serde_json::from_str(json.get()).unwrap_or_default()
+}
+
+/// Calls a daemon. What the method itself says is one thing, that it can't be called another.
+pub(super) async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    method: &str,
+    params: &Value,
+) -> Result<Result<T, RpcError>> {
+    match client.call(method, params).await {
+        Ok(result) => Ok(Ok(result)),
+        Err(ClientError::Rpc(error)) => Ok(Err(error)),
+        Err(error) => Err(error).with_context(|| format!("cannot call the daemon at {}", client.url())),
+    }
+}
+
+/// Opens the node; says so when headers on disk could not be trusted.
+pub(super) fn open(settings: &Settings) -> Result<Node> {
+    let config = NodeConfig {
+        network: settings.network,
+        folder: settings.folder.clone(),
+        anchor: settings.anchor,
+        servers: settings.servers.clone(),
+        proxy: settings.proxy.clone(),
+        connection_limits: net::ConnectionLimits::default(),
+    };
+    let (node, rebuilt) = Node::open(config)?;
+    if let Some(reason) = rebuilt {
+        tracing::warn!("the headers on disk are not used: {reason}; they are fetched anew");
+    }
+    Ok(node)
+}
+
+/// Runs a node for as long as `work` takes, once its headers are up to date; progress goes to standard error.
+pub(super) async fn with_synced<T>(
+    node: Node,
+    settings: &Settings,
+    quiet: bool,
+    work: impl AsyncFnOnce(Daemon) -> Result<T>,
+) -> Result<T> {
+    ensure!(
+        !node.servers().is_empty(),
+        "no server is known for {}; name one with --server HOST:PORT",
+        settings.network
+    );
+    let mut one_shot: DaemonSettings = settings.daemon;
+    // Nobody else will ask.
+    one_shot.pool.clean = 0;
+    let mut worked = None;
+    let running = run_daemon(node, &one_shot, async |daemon| {
+        let mut meter = Meter::new(quiet);
+        let synced = daemon.node.synced(|progress| meter.show(progress)).await;
+        meter.finish();
+        synced?;
+        worked = Some(work(daemon).await);
+        Ok(())
+    });
+    Box::pin(running).await?;
+    worked.context("the node ended before its work was done")?
+}
+
+/// Returns a client of the daemon that holds the data folder, if one answers, and refuses to ask one that was told
+/// otherwise than this command.
+async fn find_daemon(settings: &Settings) -> Result<Option<Client>> {
+    let Some(address) = announced(settings) else {
+        return Ok(None);
+    };
+    let client = client(settings, address)?;
+    match ask::<BTreeMap<String, String>>(&client, "settings", &Value::Array(Vec::new())).await {
+        Ok(theirs) => {
+            refuse_differences(settings, &theirs?)?;
+            Ok(Some(client))
+        }
+        // It is starting or stopping, or what it left lies there still.
+        Err(error)
+            if matches!(
+                error.downcast_ref(),
+                Some(ClientError::Connection { .. } | ClientError::Cookie { .. })
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the settings that a node runs with, by option: what the daemon tells of itself, and what is compared.
+pub(super) fn effective(settings: &Settings) -> BTreeMap<String, String> {
+    let options = settings.effective().into_iter();
+    let mut effective: BTreeMap<String, String> = options.map(|(name, text, _)| (name.to_owned(), text)).collect();
+    effective.extend(of_node(settings));
+    effective
+}
+
+/// Returns what decides how a node verifies and whom it reaches how, each with its default in place.
+fn of_node(settings: &Settings) -> [(String, String); 5] {
+    let mut servers: Vec<String> = settings.servers.iter().map(ToString::to_string).collect();
+    servers.sort();
+    let anchor = &settings.anchor;
+    [
+        ("network", settings.network.to_string()),
+        ("anchor", format!("{}:{}", anchor.height, anchor.hash)),
+        ("server", servers.join(",")),
+        ("proxy", settings.proxy.to_string()),
+        ("direct", (settings.proxy == Proxy::Direct).to_string()),
+    ]
+    .map(|(name, text)| (name.to_owned(), text))
+}
+
+/// The options that a daemon has for all its callers, so that a command can only agree with it.
+const OF_THE_DAEMON: [&str; 7] = [
+    "network",
+    "anchor",
+    "server",
+    "proxy",
+    "direct",
+    "verification",
+    "sync-connections",
+];
+
+/// Compares what the user said with this command with what the daemon runs with.
+fn refuse_differences(settings: &Settings, theirs: &BTreeMap<String, String>) -> Result<()> {
+    let ours = effective(settings);
+    for name in OF_THE_DAEMON {
+        let (Some(origin), Some(our), Some(their)) = (settings.explicit(name), ours.get(name), theirs.get(name)) else {
+            continue;
+        };
+        if our == their {
+            continue;
+        }
+        let folder = settings.folder.display();
+        // The daemon may have read the same file, and was told otherwise at its start.
+        if origin.is_file() {
+            tracing::warn!("the daemon that holds {folder} is asked, with {name} {their}, though {origin} says {our}");
+            continue;
+        }
+        bail!(
+            "{origin} says {our}, but the daemon that holds {folder} runs with {name} {their}: leave it out, stop the \
+             daemon (isonym rpc stop), or name another data folder with --datadir DIR"
+        );
+    }
+    Ok(())
+}
