@@ -1,5 +1,6 @@
 //! The command line: arguments, help, and what each command prints.
 
+mod advice;
 mod anchor;
 mod args;
 mod config;
@@ -20,6 +21,7 @@ mod tor;
 use std::fmt;
 use std::io::{self, Write};
 
+pub(crate) use advice::advice;
 pub(crate) use args::parse;
 #[cfg(test)]
 pub(crate) use args::parse_from;

@@ -11,10 +11,7 @@ use super::tls::TlsError;
 #[non_exhaustive]
 pub enum DialError {
     /// Nothing listens where the proxy should be.
-    #[error(
-        "no proxy at {proxy}: start Tor, or name another proxy with --proxy socks5://HOST:PORT, or use --direct \
-         to go without one and be linkable"
-    )]
+    #[error("no proxy at {proxy}: nothing listens there")]
     ProxyUnreachable {
         /// What was tried.
         proxy: Proxy,
@@ -23,7 +20,7 @@ pub enum DialError {
     #[error("this machine can't open another connection: {0}")]
     NoSocket(String),
     /// The proxy goes on without credentials, so that it can't tell one stream from another.
-    #[error("proxy takes no credentials, so it does not isolate streams: use Tor, or --direct if you can do without")]
+    #[error("proxy takes no credentials, so it does not isolate streams")]
     ProxyDoesNotIsolate,
     /// The proxy insists on credentials of its own, or on none that we know.
     #[error("proxy refuses made-up credentials, so it can't be used to isolate streams")]

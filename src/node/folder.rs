@@ -21,7 +21,7 @@ impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, NodeError> {
         let unusable = |error: io::Error| NodeError::Folder {
             path: path.to_owned(),
-            source: error.into(),
+            error: error.into(),
         };
         create_private(path).map_err(unusable)?;
         let mut options = OpenOptions::new();
@@ -50,7 +50,7 @@ impl Folder {
         let path = self.file(name);
         let failed = |error: io::Error| NodeError::Folder {
             path: path.clone(),
-            source: error.into(),
+            error: error.into(),
         };
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -79,7 +79,7 @@ impl Folder {
         };
         write().map_err(|error| NodeError::Folder {
             path: path.clone(),
-            source: error.into(),
+            error: error.into(),
         })
     }
 }

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::sync::{ServerReport, ServerState};
+use super::header_link::HeaderLinkError;
+use crate::chain::sync::{CloseReason, ServerFault, ServerReport, ServerState};
 use crate::chain::{Height, Tip};
-use crate::net::ServerAddr;
+use crate::net::{DialError, ServerAddr};
 
 /// How it went with one server when headers were last synced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerResult {
     /// `HOST:PORT:t` or `HOST:PORT:s`.
     pub address: String,
@@ -20,6 +21,9 @@ pub struct ServerResult {
     pub claimed_height: Option<Height>,
     /// How many headers were taken from it.
     pub headers: u64,
+    /// Why no stream to it could leave this machine, where that is the reason. It is of the moment, and not written down.
+    #[serde(skip)]
+    pub way_out: Option<DialError>,
 }
 
 /// What is to be thought of a server after a sync.
@@ -63,12 +67,22 @@ impl ServerResult {
             result,
             claimed_height: report.claimed.map(|tip| tip.height),
             headers: report.headers,
+            way_out: way_out(&report.state).cloned(),
         }
     }
 }
 
+/// Returns why no stream to any server could leave this machine, where that is how a server stands.
+fn way_out(state: &ServerState) -> Option<&DialError> {
+    let (ServerState::Closed(CloseReason::Link(link)) | ServerState::Faulty(ServerFault::Link(link))) = state else {
+        return None;
+    };
+    let error = link.error().downcast_ref::<HeaderLinkError>()?.dial_error()?;
+    error.is_proxys().then_some(error)
+}
+
 /// What a sync came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SyncReport {
     /// Our tip.
     pub tip: Tip,
@@ -79,7 +93,7 @@ pub struct SyncReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::sync::{CloseReason, LinkError, LinkErrorKind, ServerFault};
+    use crate::chain::sync::{LinkError, LinkErrorKind};
 
     fn result(state: ServerState) -> ServerResult {
         let report = ServerReport {

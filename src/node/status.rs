@@ -12,7 +12,7 @@ use crate::chain::{Anchor, Height};
 pub const EXPORT_DEPTH: Height = 4032;
 
 /// How the headers stand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The network.
     pub network: String,

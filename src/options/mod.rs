@@ -92,7 +92,11 @@ pub(crate) fn load(command_line: &PartialConfig, command: CommandName) -> Result
 fn config_file(sources: &[&PartialConfig], command: CommandName) -> Result<ConfigFile, OptionError> {
     let named = Effective::join(sources, command);
     let is_named = named.is_positive(&table::CONFIG);
-    let path = named.get(&table::CONFIG)?;
+    let path = match named.get(&table::CONFIG) {
+        // It stands beside the option then.
+        Err(_) if command == CommandName::ConfigShow => return Ok(ConfigFile::default()),
+        path => path?,
+    };
     Ok(path
         .filter(|path| is_named || Path::exists(path))
         .map_or_else(ConfigFile::default, |path| ConfigFile::read(&path)))

@@ -69,7 +69,7 @@ macro_rules! options {
 
 options! {
     NETWORK: Required<Network> =
-        Opt::new("network", "NETWORK", "mainnet, testnet or regtest", |_| Network::default())
+        Opt::new("network", "NETWORK", "Network: mainnet, testnet or regtest", |_| Network::default())
             .used_by(ALL)
             .section(Section::Every);
 
@@ -179,20 +179,20 @@ options! {
             .used_by(BACKEND).more("Isonym takes either.");
 
     POOL_CLEAN: Required<usize> =
-        Opt::new("pool-clean", "NUMBER", "Connections to keep ready for lookups", |_| pool::Settings::default().clean)
+        Opt::new("pool-clean", "NUMBER", "Connections to keep ready for lookups", |_| pool::PoolSettings::default().clean)
             .between(0, 256)
             .used_by(&[Daemon]);
 
     ISOLATION_TTL: Required<Duration> =
         Opt::new("isolation-ttl", "SECONDS", "Seconds until an unused isolation ID is forgotten", |_| {
-            pool::Settings::default().id_ttl
+            pool::PoolSettings::default().id_ttl
         })
         .between(1, 365 * 24 * 60 * 60)
         .used_by(&[Daemon]);
 
     MAX_IDS: Required<usize> =
         Opt::new("max-ids", "NUMBER", "Most isolation IDs to keep state for", |_| {
-            pool::Settings::default().max_ids
+            pool::PoolSettings::default().max_ids
         })
         .between(1, 100_000)
         .used_by(&[Daemon]).more("Their connections and results, that is.");

@@ -656,3 +656,91 @@ mod relations {
         assert!(dns.get(&table::RPC_COOKIE).unwrap().is_none());
     }
 }
+
+mod effects {
+    use isonym::dns::resolver::Anonymous;
+    use isonym::name::Encoding;
+
+    use super::*;
+
+    fn settings(command: CommandName, variables: &[(&str, &str)], file: &str) -> Settings {
+        let sources = Sources {
+            command_line: Vec::new(),
+            environment: variables
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect(),
+            file: file.to_owned(),
+        };
+        Settings::of(sources.load(command)).unwrap()
+    }
+
+    #[test]
+    fn the_dns_server_hears_that_anonymous_callers_are_to_be_apart() {
+        let anonymous = |value, file| {
+            settings(CommandName::Dns, &[("ISONYM_ISOLATE_ANONYMOUS", value)], file)
+                .dns
+                .anonymous
+        };
+        assert_eq!(anonymous("true", ""), Anonymous::Apart);
+        assert_eq!(anonymous("false", "isolate-anonymous = true\n"), Anonymous::Together);
+        assert_eq!(anonymous("1", "dns-isolate = \"port\"\n"), Anonymous::ByPort);
+        assert_eq!(
+            settings(CommandName::Dns, &[], "isolate-anonymous = true\n")
+                .dns
+                .anonymous,
+            Anonymous::Apart
+        );
+    }
+
+    #[test]
+    fn every_command_hears_what_it_uses_from_the_environment() {
+        let daemon = settings(CommandName::Daemon, &[("ISONYM_VALUE_ENCODING", "hex")], "");
+        assert_eq!(daemon.value_encoding, Encoding::Hex);
+        assert_eq!(settings(CommandName::Resolve, &[("ISONYM_QUORUM", "3")], "").quorum, 3);
+    }
+
+    #[test]
+    fn fronts_that_run_alone_listen_where_their_defaults_are() {
+        let listens = |command| {
+            let settings = settings(command, &[], "");
+            (
+                settings.dns.listen,
+                settings.socks.listen,
+                settings.tor.control.is_some(),
+            )
+        };
+        let port = |port| vec![std::net::SocketAddr::from(([127, 0, 0, 1], port))];
+        assert_eq!(listens(CommandName::Daemon), (Vec::new(), Vec::new(), false));
+        assert_eq!(listens(CommandName::Dns), (port(5300), Vec::new(), false));
+        assert_eq!(listens(CommandName::Socks), (Vec::new(), port(9052), false));
+        assert_eq!(listens(CommandName::Tor), (Vec::new(), Vec::new(), true));
+    }
+
+    #[test]
+    fn what_was_said_is_told_with_its_origin() {
+        let variables = [
+            ("ISONYM_PROXY", "SOCKS5://localhost:9150/"),
+            ("ISONYM_SERVER", "b.example:2:t,A.example:1"),
+        ];
+        let settings = settings(CommandName::Sync, &variables, "quorum = 1\n");
+        let proxy = Origin::Variable("ISONYM_PROXY".to_owned());
+        assert_eq!(settings.explicit("proxy"), Some(proxy.clone()));
+        assert_eq!(settings.explicit("quorum").map(|origin| origin.is_file()), Some(true));
+        assert_eq!(
+            (settings.explicit("direct"), settings.explicit_text("direct")),
+            (None, None)
+        );
+        assert_eq!(
+            settings.explicit_text("server").as_deref(),
+            Some("b.example:2:t,a.example:1:s")
+        );
+        assert!(
+            settings
+                .effective()
+                .contains(&("proxy", "socks5://127.0.0.1:9150".to_owned(), proxy))
+        );
+        let said: Vec<&str> = settings.explicit_options().map(|(name, ..)| name).collect();
+        assert_eq!(said, ["server", "proxy", "quorum"]);
+    }
+}

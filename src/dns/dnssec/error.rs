@@ -174,19 +174,19 @@ pub enum DnssecError {
         record_type: RecordType,
     },
     /// A folder or file can't be used.
-    #[error("cannot use {}: {source}", .path.display())]
+    #[error("cannot use {}: {error}", .path.display())]
     Io {
         /// The folder or file.
         path: PathBuf,
         /// Why.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// A file is there, but something is wrong with it.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {error}", .path.display())]
     InFile {
         /// The file.
         path: PathBuf,
         /// What.
-        source: Box<DnssecError>,
+        error: Box<DnssecError>,
     },
 }

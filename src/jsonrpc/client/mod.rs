@@ -77,12 +77,12 @@ pub enum ClientError {
         url: String,
     },
     /// The cookie file can't be read: no server runs, or it belongs to somebody else.
-    #[error("cannot read the cookie file {}: {source}", .path.display())]
+    #[error("cannot read the cookie file {}: {error}", .path.display())]
     Cookie {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// No connection, or it broke.
     #[error("no connection to the server: {reason}")]
@@ -291,7 +291,7 @@ impl Client {
             Login::Password(credentials) => Ok(Some(credentials.clone())),
             Login::Cookie(path) => cookie::read(path).map(Some).map_err(|error| ClientError::Cookie {
                 path: path.clone(),
-                source: error.into(),
+                error: error.into(),
             }),
         }
     }

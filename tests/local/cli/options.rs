@@ -163,6 +163,21 @@ fn what_is_wrong_stands_beside_the_option() {
 }
 
 #[test]
+fn a_configuration_file_that_can_not_be_named_or_read_is_told() {
+    let program = Program::new();
+    let show = |file: &str| End::of(&mut program.bare(), ["config", "show", "--config", file]);
+    for (file, words) in [
+        ("~nobody/x", "problem: --config ~nobody/x"),
+        ("/nowhere", "cannot read"),
+    ] {
+        let end = show(file);
+        assert_eq!(end.status, Some(1), "{end:?}");
+        assert!(end.out.contains(words), "{end:?}");
+        End::of(&mut program.bare(), ["status", "--config", file]).assert_failed(&[file]);
+    }
+}
+
+#[test]
 fn completions_and_manual_pages_have_every_command() {
     let program = Program::new();
     let help = End::of(&mut program.bare(), ["--help"]).out;

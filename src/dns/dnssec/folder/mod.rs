@@ -140,7 +140,7 @@ fn read_key(folder: &Path, stem: &str, zone: &Name) -> Result<Key, DnssecError> 
     });
     key.map_err(|error| DnssecError::InFile {
         path: public,
-        source: Box::new(error),
+        error: Box::new(error),
     })
 }
 
@@ -160,7 +160,7 @@ fn read_text(path: &Path) -> Result<String, DnssecError> {
 fn unusable(path: &Path, error: io::Error) -> DnssecError {
     DnssecError::Io {
         path: path.to_owned(),
-        source: Arc::new(error),
+        error: Arc::new(error),
     }
 }
 

@@ -6,8 +6,8 @@ use isonym::chain::{Anchor, Network};
 use isonym::isolation::IsolationId;
 use isonym::name::lookup::LookupSettings;
 use isonym::name::{Encoding, NameId, Outcome};
-use isonym::net::{self, Limits, pool};
-use isonym::node::{Handle, Node, NodeConfig, Proved};
+use isonym::net::{self, ConnectionLimits, pool};
+use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
 use isonym::service::{Answer, Daemon, DaemonSettings, Question, run_daemon};
 use isonym_sim::proxy::Mode;
@@ -65,7 +65,7 @@ impl Scene {
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![format!("{HOST}:{}:{kind}", self.port).parse().unwrap()],
             proxy: net::Proxy::Socks5(vec![self.proxy.addr]),
-            connection_limits: Limits {
+            connection_limits: ConnectionLimits {
                 dial: LONG,
                 handshake: LONG,
             },
@@ -88,11 +88,11 @@ pub fn settings(clean: usize, opening_mean: Duration) -> DaemonSettings {
     DaemonSettings {
         // Some tests ask for thousands of names at once.
         lookups: 4096,
-        pool: pool::Settings {
+        pool: pool::PoolSettings {
             clean,
             opening_mean,
             wait: LONG,
-            ..pool::Settings::default()
+            ..pool::PoolSettings::default()
         },
         lookup: LookupSettings {
             hedge_after: LONG,
@@ -111,9 +111,9 @@ pub async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 /// Waits until the pool has all its connections and opens none.
-pub async fn full(handle: &Handle, clean: usize) {
+pub async fn full(daemon: &Daemon, clean: usize) {
     until(|| {
-        let pool = handle.standing().pool;
+        let pool = daemon.node.standing().pool;
         pool.clean >= clean && pool.opening == 0
     })
     .await;

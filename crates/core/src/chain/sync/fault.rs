@@ -39,6 +39,11 @@ impl LinkError {
         self.kind
     }
 
+    /// Returns the driver's own error, for those who know its type.
+    pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.source
+    }
+
     /// Says whether the server can't be used at all.
     pub fn is_permanent(&self) -> bool {
         self.kind == LinkErrorKind::Permanent
