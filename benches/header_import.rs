@@ -3,28 +3,34 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench may panic")]
 
+use std::num::NonZeroUsize;
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use isonym::chain::{Anchor, FullHeader, HeaderTree, Height, Network};
-use isonym::node::HeaderStore;
+use isonym::node::{BatchEnd, HeaderChange, HeaderStore, UnwrittenHeaders};
 use isonym::time::Timestamp;
 use isonym_sim::World;
 
 const HEADERS: Height = 10_000;
 
 /// Headers in a batch: as many as sync asks for at a time.
-const CHUNK: usize = 252;
+const CHUNK: NonZeroUsize = NonZeroUsize::new(252).unwrap();
 
 const START: Timestamp = Timestamp(1_600_000_000);
 
 fn import(headers: &[Vec<u8>], tree: &mut HeaderTree, store: &mut HeaderStore) {
     let now = Timestamp(START.0 * 2);
-    for chunk in headers.chunks(CHUNK) {
+    let mut unwritten = UnwrittenHeaders::default();
+    for chunk in headers.chunks(CHUNK.get()) {
         let from = tree.tip().height + 1;
         for bytes in chunk {
             let (header, _) = FullHeader::decode(bytes).unwrap();
             tree.accept(&header, now).unwrap();
         }
-        store.write(tree, from, Height::MAX).unwrap();
+        unwritten.note(tree, HeaderChange::Forward { from });
+        while let Some(batch) = unwritten.next_batch(tree, CHUNK) {
+            assert_eq!(store.write(batch).unwrap(), BatchEnd::Written);
+        }
     }
 }
 
@@ -40,7 +46,7 @@ fn header_import(c: &mut Criterion) {
     let empty = || {
         let folder = tempfile::tempdir().unwrap();
         let mut tree = tree();
-        let (store, _) = HeaderStore::open(&folder.path().join("headers"), &mut tree).unwrap();
+        let (store, ..) = HeaderStore::open(&folder.path().join("headers"), &mut tree).unwrap();
         (folder, tree, store)
     };
     let mut group = c.benchmark_group("header_import");

@@ -39,4 +39,4 @@ pub mod service;
 pub mod socks;
 pub mod tor;
 
-pub use isonym_core::{backoff, chain, electrum, isolation, name, reputation, time};
+pub use isonym_core::{backoff, chain, electrum, isolation, line, name, reputation, time};

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     result.unwrap_or_else(|error| {
         cli::say(format_args!("isonym: {error:#}"));
         if let Some(advice) = cli::advice(&error) {
-            cli::say(format_args!("hint: {advice}"));
+            cli::say(format_args!("isonym: {advice}"));
         }
         ExitCode::from(FAILED)
     })

@@ -27,7 +27,7 @@ const CRATES: [&str; 3] = ["crate", "isonym", "isonym_core"];
 /// The folders, lowest first; those of one row are at one height.
 const LINE: [&[&str]; 17] = [
     &["time"],
-    &["isolation", "backoff"],
+    &["isolation", "backoff", "line"],
     &["reputation"],
     &["chain"],
     &["name"],
@@ -100,6 +100,7 @@ const EDGE: &[(&str, &str)] = &[
     ("node/clock.rs", "reads the clocks"),
     ("node/connections.rs", "opens, keeps and closes connections"),
     ("node/daemon.rs", "waits between syncs"),
+    ("node/disk.rs", "writes, in a thread of its own"),
     ("node/folder.rs", "owns files"),
     ("node/handle.rs", "draws keys, starts tasks"),
     ("node/header_link.rs", "carries header requests out"),
@@ -408,11 +409,11 @@ fn circles(sources: &[(&str, &str)]) -> Vec<String> {
                 .skip_while(|name| CRATES.contains(name) || ["super", "self"].contains(name));
             let full: Vec<_> = start.iter().copied().chain(rest).collect();
             let found = (1..=full.len()).rev().find_map(|length| modules.get(&full[..length]));
-            let named = found.map(|file| folder_of(file));
+            let there = found.map(|file| folder_of(file));
             let is_below =
                 |low: &str, high: &str| high.is_empty() || low == high || low.starts_with(&format!("{high}/"));
-            if let Some(named) = named.filter(|named| !is_below(named, &folder) && !is_below(&folder, named)) {
-                names.entry(folder.clone()).or_default().insert(named);
+            if let Some(there) = there.filter(|there| !is_below(there, &folder) && !is_below(&folder, there)) {
+                names.entry(folder.clone()).or_default().insert(there);
             }
         }
     }

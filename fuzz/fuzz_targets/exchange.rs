@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use isonym::electrum::exchange::{COMPANIONS_PER_FLIGHT, Effect};
-use isonym::electrum::{Exchange, LineBuffer, Request};
+use isonym::electrum::exchange::COMPANIONS_PER_FLIGHT;
+use isonym::electrum::{ElectrumRequest, Exchange, ExchangeEffect, ExchangeEvent};
+use isonym::line::LineBuffer;
 use isonym::name::ScriptHash;
 use isonym::time::Moment;
 use libfuzzer_sys::fuzz_target;
@@ -13,19 +14,23 @@ use libfuzzer_sys::fuzz_target;
 const LONGEST: usize = 4096;
 const CALLS: usize = 3;
 
+fn ends(effects: &[ExchangeEffect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, ExchangeEffect::Leave(_)))
+}
+
 fuzz_target!(|chunks: Vec<&[u8]>| {
     let mut exchange = Exchange::new();
     let mut lines = LineBuffer::new(LONGEST);
     let mut now = Moment(0);
     let requests = vec![
-        Request::History(ScriptHash([0x11; 32])),
-        Request::SubscribeHeaders,
-        Request::Ping,
+        ElectrumRequest::History(ScriptHash([0x11; 32])),
+        ElectrumRequest::SubscribeHeaders,
+        ElectrumRequest::Ping,
     ];
     for _ in 0..CALLS {
-        exchange
-            .send(now, requests.clone(), Duration::from_secs(1))
-            .expect("few requests");
+        let (requests, timeout) = (requests.clone(), Duration::from_secs(1));
+        let effects = exchange.on_event(now, ExchangeEvent::Send { requests, timeout });
+        assert!(matches!(effects.first(), Some(ExchangeEffect::Sent(_))));
     }
     let (mut answers, mut writes) = (0, 0);
     for chunk in chunks {
@@ -39,17 +44,20 @@ fuzz_target!(|chunks: Vec<&[u8]>| {
                 Err(_) => return,
             };
             assert!(line.len() <= LONGEST);
-            let Ok(effects) = exchange.on_line(now, line) else {
+            let effects = exchange.on_event(now, ExchangeEvent::Line(line));
+            if ends(&effects) {
                 return;
-            };
-            answers += effects
-                .iter()
-                .filter(|effect| matches!(effect, Effect::Answer { .. }))
-                .count();
+            }
+            let answer = |effect: &&ExchangeEffect| matches!(effect, ExchangeEffect::Answer { .. });
+            answers += effects.iter().filter(answer).count();
         }
         now = now + Duration::from_millis(7);
-        let Ok(effects) = exchange.on_time(now) else { return };
-        writes += effects.len();
+        let effects = exchange.on_event(now, ExchangeEvent::Tick);
+        if ends(&effects) {
+            return;
+        }
+        let write = |effect: &&ExchangeEffect| matches!(effect, ExchangeEffect::Write(_));
+        writes += effects.iter().filter(write).count();
         assert!(answers <= CALLS * requests.len());
         assert!(writes < COMPANIONS_PER_FLIGHT.into());
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bitcoin::Txid;
 use isonym::chain::{HeaderTree, Height};
-use isonym::name::lookup::{Ask, Effect, Event, Lookup, LookupSettings};
+use isonym::name::lookup::{
+    FailureScope, LinkFailure, Lookup, LookupEffect, LookupEvent, LookupRequest, LookupSettings,
+};
 use isonym::name::proof::{ProvenEntry, verify_entry};
 use isonym::name::{NameId, NameProof, Outcome};
 use isonym::time::{Moment, Timestamp};
@@ -58,21 +60,21 @@ static EXAMPLE: LazyLock<Example> = LazyLock::new(|| {
 });
 
 /// Turns bytes into an event: honest words of a server, bent by one edit, or something else.
-fn event(bytes: [u8; EVENT], asked: &[Option<Vec<(Txid, Height)>>]) -> Event {
+fn event(bytes: [u8; EVENT], asked: &[Option<Vec<(Txid, Height)>>]) -> LookupEvent {
     let [what, attempt, _, edit @ ..] = bytes;
     let attempt = attempt % 16;
     let example = &*EXAMPLE;
     let mut proof = example.proof.clone();
     match what % 8 {
-        0 => Event::Start,
-        1 => Event::Tick,
-        2 if edit[0] < 16 => Event::Unreachable {
+        0 => LookupEvent::Start,
+        1 => LookupEvent::Tick,
+        2 if edit[0] < 16 => LookupEvent::Failed {
             attempt,
-            reason: "no way".to_owned(),
+            failure: LinkFailure::new(FailureScope::Everything, "no way"),
         },
-        2 => Event::Failed {
+        2 => LookupEvent::Failed {
             attempt,
-            reason: "hung up".to_owned(),
+            failure: LinkFailure::new(FailureScope::Attempt, "hung up"),
         },
         3 => {
             let mut entries = example.history.clone();
@@ -86,13 +88,13 @@ fn event(bytes: [u8; EVENT], asked: &[Option<Vec<(Txid, Height)>>]) -> Event {
                 4 => entries.clear(),
                 _ => {}
             }
-            Event::History { attempt, entries }
+            LookupEvent::History { attempt, entries }
         }
         4 | 5 => {
             for edit in Edit::all_in(&edit).filter(|_| what < 128) {
                 edit.apply(&mut proof);
             }
-            Event::Proof {
+            LookupEvent::Proof {
                 attempt,
                 links: proof.links,
             }
@@ -111,7 +113,7 @@ fn event(bytes: [u8; EVENT], asked: &[Option<Vec<(Txid, Height)>>]) -> Event {
             for edit in Edit::all_in(&edit).filter(|_| what < 128) {
                 edit.apply(&mut proof);
             }
-            Event::Transactions {
+            LookupEvent::Transactions {
                 attempt,
                 links: proof.links,
             }
@@ -126,21 +128,21 @@ struct Run {
 }
 
 impl Run {
-    fn step(&mut self, now: Moment, event: Event) {
+    fn step(&mut self, now: Moment, event: LookupEvent) {
         let example = &*EXAMPLE;
         let effects = self.lookup.on_event(now, &example.tree, event);
         assert!(self.finished.is_none() || effects.is_empty());
         assert!(effects.len() < 64);
         for effect in effects {
             match effect {
-                Effect::Ask {
+                LookupEffect::Ask {
                     attempt,
-                    ask: Ask::Transactions(wanted),
+                    request: LookupRequest::Transactions(wanted),
                 } => {
                     self.asked[usize::from(attempt)] = Some(wanted);
                 }
-                Effect::WakeAt(at) => assert!(at > now),
-                Effect::Finished(result) => {
+                LookupEffect::WakeAt(at) => assert!(at > now),
+                LookupEffect::Finished(result) => {
                     assert!(self.finished.is_none());
                     let found = match result {
                         Ok(Outcome::Found(status)) => {
@@ -171,7 +173,7 @@ fuzz_target!(|input: (u8, u8, u8, &[u8])| {
         finished: None,
     };
     let mut now = Moment(0);
-    run.step(now, Event::Start);
+    run.step(now, LookupEvent::Start);
     let (events, _) = bytes.as_chunks::<EVENT>();
     for bytes in events.iter().take(EVENTS) {
         now = now + Duration::from_secs(u64::from(bytes[2]) % 16);
@@ -180,7 +182,7 @@ fuzz_target!(|input: (u8, u8, u8, &[u8])| {
     }
     for _ in 0..16 {
         now = now + settings.attempt_timeout;
-        run.step(now, Event::Tick);
+        run.step(now, LookupEvent::Tick);
     }
     assert!(run.finished.is_some());
 });

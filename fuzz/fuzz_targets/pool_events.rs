@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use isonym::isolation::{ConnId, IsolationId, IsolationKey};
-use isonym::net::pool::{Effect, Event, FailureKind, Pool, Settings, Ticket};
+use isonym::net::pool::{FailureKind, Pool, PoolEffect, PoolEvent, PoolSettings, Ticket};
 use isonym::reputation::ServerReputation;
 use isonym::time::Moment;
 use libfuzzer_sys::fuzz_target;
@@ -21,7 +21,7 @@ struct Model {
     opening: Vec<ConnId>,
     open: BTreeMap<ConnId, Option<IsolationKey>>,
     /// Those that were bound when all was forgotten.
-    parting: BTreeSet<ConnId>,
+    draining: BTreeSet<ConnId>,
     waiting: BTreeMap<Ticket, (Moment, IsolationKey)>,
     served: BTreeSet<Ticket>,
 }
@@ -35,58 +35,58 @@ impl Model {
             next_ticket: 0,
             opening: Vec::new(),
             open: BTreeMap::new(),
-            parting: BTreeSet::new(),
+            draining: BTreeSet::new(),
             waiting: BTreeMap::new(),
             served: BTreeSet::new(),
         }
     }
 
-    fn step(&mut self, pool: &mut Pool, settings: &Settings, event: Event) {
-        if event == Event::ForgetAll {
+    fn step(&mut self, pool: &mut Pool, settings: &PoolSettings, event: PoolEvent) {
+        if event == PoolEvent::ForgetAll {
             let bound = self.open.iter().filter(|(_, key)| key.is_some());
-            self.parting.extend(bound.map(|(conn, _)| *conn));
+            self.draining.extend(bound.map(|(conn, _)| *conn));
         }
         let effects = pool.on_event(self.now, &mut self.reputation, event);
         self.wake_at = self.now;
         for effect in effects {
             match effect {
-                Effect::Open(conn, _) => self.opening.push(conn),
-                Effect::Ping(conn) => assert_eq!(self.open[&conn], None),
-                Effect::Close(conn) => assert!(self.open.remove(&conn).is_some()),
-                Effect::Serve(ticket, conn) => {
-                    assert!(!self.parting.contains(&conn));
+                PoolEffect::Open(conn, _) => self.opening.push(conn),
+                PoolEffect::Ping(conn) => assert_eq!(self.open[&conn], None),
+                PoolEffect::Close(conn) => assert!(self.open.remove(&conn).is_some()),
+                PoolEffect::Serve(ticket, conn) => {
+                    assert!(!self.draining.contains(&conn));
                     let (since, key) = self.waiting.remove(&ticket).expect("it waits");
                     assert!(self.now.since(since) <= settings.wait);
                     let bound = self.open.get_mut(&conn).expect("it is open").get_or_insert(key);
                     assert_eq!(*bound, key);
                     self.served.insert(ticket);
                 }
-                Effect::Refuse(ticket, _) => assert!(self.waiting.remove(&ticket).is_some()),
-                Effect::Forgotten(id) => {
-                    let mut owned = self.open.iter().filter(|(conn, _)| !self.parting.contains(conn));
+                PoolEffect::Refuse(ticket, _) => assert!(self.waiting.remove(&ticket).is_some()),
+                PoolEffect::Forgotten(id) => {
+                    let mut owned = self.open.iter().filter(|(conn, _)| !self.draining.contains(conn));
                     assert!(owned.all(|(_, key)| key.as_ref().is_none_or(|key| key.id != id)));
                 }
-                Effect::WakeAt(at) => self.wake_at = at,
+                PoolEffect::WakeAt(at) => self.wake_at = at,
             }
         }
         assert!(self.wake_at > self.now);
         let counts = pool.counts();
-        assert_eq!(counts.clean + counts.dirty + counts.parting, self.open.len());
+        assert_eq!(counts.clean + counts.dirty + counts.draining, self.open.len());
         assert_eq!(counts.opening, self.opening.len());
         assert_eq!(counts.waiting, self.waiting.len());
         assert!(counts.ids <= MAX_IDS.max(self.waiting.len() + self.served.len()));
     }
 
-    fn pass(&mut self, pool: &mut Pool, settings: &Settings, time: Duration) {
+    fn pass(&mut self, pool: &mut Pool, settings: &PoolSettings, time: Duration) {
         let end = self.now + time;
         while self.wake_at <= end {
             self.now = self.wake_at;
-            self.step(pool, settings, Event::Tick);
+            self.step(pool, settings, PoolEvent::Tick);
         }
         self.now = end;
     }
 
-    fn act(&mut self, pool: &mut Pool, settings: &Settings, [what, how]: [u8; 2]) {
+    fn act(&mut self, pool: &mut Pool, settings: &PoolSettings, [what, how]: [u8; 2]) {
         let at = usize::from(how);
         let kind = [FailureKind::Unreachable, FailureKind::NoWayOut, FailureKind::Useless][at % 3];
         let id = IsolationId::new(&[how % 8]).expect("short").blinded(&[0; 32]);
@@ -97,22 +97,22 @@ impl Model {
             2 | 3 if !self.opening.is_empty() => {
                 let conn = self.opening.remove(at % self.opening.len());
                 self.open.insert(conn, None);
-                Event::Opened(conn)
+                PoolEvent::Opened(conn)
             }
-            4 if !self.opening.is_empty() => Event::OpenFailed(self.opening.remove(at % self.opening.len()), kind),
+            4 if !self.opening.is_empty() => PoolEvent::OpenFailed(self.opening.remove(at % self.opening.len()), kind),
             5 => {
                 let Some(conn) = open(self) else { return };
                 self.open.remove(&conn);
-                Event::Closed(conn, kind)
+                PoolEvent::Closed(conn, kind)
             }
             6 | 7 => {
                 let (ticket, key) = (Ticket(self.next_ticket), IsolationKey { id, attempt: how >> 6 });
                 self.next_ticket += 1;
                 self.waiting.insert(ticket, (self.now, key));
-                Event::Wanted {
+                PoolEvent::Acquire {
                     ticket,
                     key,
-                    apart: how & 32 != 0,
+                    distinct_server: how & 32 != 0,
                 }
             }
             8 => {
@@ -122,14 +122,14 @@ impl Model {
                 };
                 self.waiting.remove(&ticket);
                 self.served.remove(&ticket);
-                Event::Released(ticket)
+                PoolEvent::Released(ticket)
             }
             9 => match open(self) {
-                Some(conn) => Event::Lied(conn),
-                None => Event::ForgetAll,
+                Some(conn) => PoolEvent::Lied(conn),
+                None => PoolEvent::ForgetAll,
             },
-            10 => Event::Forget(id),
-            _ => Event::Used(id),
+            10 => PoolEvent::Forget(id),
+            _ => PoolEvent::Used(id),
         };
         self.step(pool, settings, event);
     }
@@ -137,23 +137,23 @@ impl Model {
 
 fuzz_target!(|input: ([u8; 32], u8, Vec<[u8; 2]>)| {
     let (seed, servers, acts) = input;
-    let settings = Settings {
+    let settings = PoolSettings {
         clean: 3,
         max_ids: MAX_IDS,
-        ..Settings::default()
+        ..PoolSettings::default()
     };
     let mut pool = Pool::new(settings, seed);
     let mut model = Model::new(usize::from(servers % 4));
-    model.step(&mut pool, &settings, Event::Tick);
+    model.step(&mut pool, &settings, PoolEvent::Tick);
     for act in acts.into_iter().take(512) {
         model.act(&mut pool, &settings, act);
     }
     model.pass(&mut pool, &settings, settings.wait);
     assert!(model.waiting.is_empty());
     while let Some(ticket) = model.served.pop_first() {
-        model.step(&mut pool, &settings, Event::Released(ticket));
+        model.step(&mut pool, &settings, PoolEvent::Released(ticket));
     }
     model.pass(&mut pool, &settings, settings.id_ttl);
     let counts = pool.counts();
-    assert_eq!((counts.ids, counts.dirty, counts.parting), (0, 0, 0));
+    assert_eq!((counts.ids, counts.dirty, counts.draining), (0, 0, 0));
 });

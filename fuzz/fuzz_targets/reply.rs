@@ -4,7 +4,7 @@
 
 use bitcoin::Txid;
 use bitcoin::hashes::Hash;
-use isonym::electrum::{Reply, Request, VersionRange};
+use isonym::electrum::{ElectrumReply, ElectrumRequest, VersionRange};
 use isonym::name::ScriptHash;
 use libfuzzer_sys::fuzz_target;
 
@@ -13,29 +13,29 @@ fuzz_target!(|input: (u8, u8, bool, &str)| {
     let scripthash = ScriptHash([0x11; 32]);
     let txid = Txid::from_byte_array([0x22; 32]);
     let request = match method % 10 {
-        0 => Request::Version(VersionRange::ALL),
-        1 => Request::SubscribeHeaders,
-        2 => Request::Headers {
+        0 => ElectrumRequest::Version(VersionRange::ALL),
+        1 => ElectrumRequest::SubscribeHeaders,
+        2 => ElectrumRequest::Headers {
             start: 0,
             count: count.into(),
             cp_height: truncated.into(),
         },
-        3 => Request::Header(0),
-        4 => Request::Features,
-        5 => Request::History(scripthash),
-        6 => Request::Transaction(txid),
-        7 => Request::Merkle { txid, height: 0 },
-        8 => Request::ValueProof(scripthash),
-        _ => Request::Ping,
+        3 => ElectrumRequest::Header(0),
+        4 => ElectrumRequest::Features,
+        5 => ElectrumRequest::History(scripthash),
+        6 => ElectrumRequest::Transaction(txid),
+        7 => ElectrumRequest::Merkle { txid, height: 0 },
+        8 => ElectrumRequest::ValueProof(scripthash),
+        _ => ElectrumRequest::Ping,
     };
-    let _ = Reply::parse_tip(json);
-    match Reply::parse(&request, json) {
-        Ok(Reply::Headers(chunk)) => {
+    let _ = ElectrumReply::parse_tip(json);
+    match ElectrumReply::parse(&request, json) {
+        Ok(ElectrumReply::Headers(chunk)) => {
             let pure = 80 * chunk.count as usize;
             assert!(chunk.count <= count.into() && chunk.bytes.len() >= pure);
             assert!(!truncated || chunk.bytes.len() == pure);
         }
-        Ok(Reply::Version(version)) => assert!(VersionRange::ALL.contains(version.protocol)),
+        Ok(ElectrumReply::Version(version)) => assert!(VersionRange::ALL.contains(version.protocol)),
         _ => {}
     }
 });

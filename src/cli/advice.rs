@@ -1,40 +1,44 @@
-//! What a user can do about an error. The library's errors know nothing of options; here they are named.
+//! What a user can do about an error, in the words of the command line: the library's errors state facts and know no
+//! options.
 
 use isonym::net::DialError;
 use isonym::node::{NodeError, StoreError};
+use isonym::tor::auth::AuthError;
+use isonym::tor::driver::SessionError;
 
-/// Returns what helps against an error, if that is known.
-pub(crate) fn advice(error: &anyhow::Error) -> Option<&'static str> {
-    error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<NodeError>().and_then(of_node_error))
+/// Returns what to do about an error, if there is anything to be said beyond the error itself.
+pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
+    let advice = error.chain().find_map(|cause| {
+        let of_node = cause.downcast_ref().and_then(of_node);
+        let of_session = cause.downcast_ref().and_then(of_session);
+        of_node
+            .or(of_session)
+            .or_else(|| cause.downcast_ref().and_then(of_dial))
+            .or_else(|| cause.downcast_ref().and_then(of_auth))
+    });
+    advice.map(str::to_owned)
 }
 
-fn of_node_error(error: &NodeError) -> Option<&'static str> {
+fn of_node(error: &NodeError) -> Option<&'static str> {
     match error {
         NodeError::Folder { .. } => Some("name another data folder with --datadir DIR"),
         NodeError::FolderInUse { .. } => Some("wait for it to end, or name another data folder with --datadir DIR"),
-        NodeError::Store { error, .. } => of_store_error(error),
-        NodeError::Dial(error) => of_dial_error(error),
-        NodeError::NoServer { servers } | NodeError::NotSynchronized { servers, .. } => servers
-            .iter()
-            .filter_map(|server| server.dial_error.as_ref())
-            .find_map(of_dial_error),
-        _ => None,
+        NodeError::Store { error, .. } => of_store(error),
+        error => error.dial_error().and_then(of_dial),
     }
 }
 
-fn of_store_error(error: &StoreError) -> Option<&'static str> {
+fn of_store(error: &StoreError) -> Option<&'static str> {
     match error {
         StoreError::Io(_) => {
-            Some("make room, or name another data folder with --datadir DIR, then run again: nothing is lost")
+            Some("make room or name another data folder with --datadir DIR, then run again: nothing is lost")
         }
         StoreError::Damaged { .. } => Some("name a data folder on another disk with --datadir DIR"),
         _ => None,
     }
 }
 
-fn of_dial_error(error: &DialError) -> Option<&'static str> {
+fn of_dial(error: &DialError) -> Option<&'static str> {
     match error {
         DialError::ProxyUnreachable { .. } => Some(
             "start Tor, or name another proxy with --proxy socks5://HOST:PORT, or use --direct to go without one and be \
@@ -42,5 +46,76 @@ fn of_dial_error(error: &DialError) -> Option<&'static str> {
         ),
         DialError::ProxyDoesNotIsolate => Some("use Tor, or --direct if you can do without isolation"),
         _ => None,
+    }
+}
+
+fn of_session(error: &SessionError) -> Option<&'static str> {
+    match error {
+        SessionError::Cookie { .. } => {
+            Some("be a member of the group that owns it (debian-tor on Debian), or name it with --control-cookie")
+        }
+        SessionError::Auth(error) => of_auth(error),
+        _ => None,
+    }
+}
+
+fn of_auth(error: &AuthError) -> Option<&'static str> {
+    match error {
+        AuthError::PasswordWanted => Some("give it with --control-password, or set CookieAuthentication 1 in torrc"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use isonym::node::{ServerResult, ServerStanding};
+
+    use super::*;
+
+    fn unreachable() -> DialError {
+        DialError::ProxyUnreachable {
+            proxy: "socks5://127.0.0.1:9050".parse().unwrap(),
+        }
+    }
+
+    fn through_nothing() -> ServerResult {
+        ServerResult {
+            address: "electrum.example:50002:s".to_owned(),
+            state: ServerStanding::Closed,
+            result: "no proxy".to_owned(),
+            claimed_height: None,
+            headers: 0,
+            way_out: Some(unreachable()),
+        }
+    }
+
+    #[test]
+    fn advice_is_found_behind_what_the_error_was_wrapped_in() {
+        let bare = advice(&unreachable().into()).unwrap();
+        assert!(bare.contains("--proxy") && bare.contains("--direct"), "{bare}");
+        let error = NodeError::NoServer {
+            servers: vec![through_nothing()],
+        };
+        let wrapped = Err::<(), _>(error).context("cannot sync").unwrap_err();
+        assert_eq!(advice(&wrapped), Some(bare));
+    }
+
+    #[test]
+    fn nothing_is_said_where_there_is_nothing_to_say() {
+        let error = NodeError::NoServer { servers: Vec::new() };
+        assert_eq!(advice(&error.into()), None);
+        assert_eq!(advice(&anyhow::anyhow!("--proxy")), None);
+        assert_eq!(advice(&DialError::ClosedPort.into()), None);
+    }
+
+    #[test]
+    fn a_store_without_room_may_stand_elsewhere() {
+        let error = NodeError::Store {
+            path: "headers".into(),
+            error: StoreError::Io(std::io::Error::other("full").into()),
+        };
+        assert!(advice(&error.into()).unwrap().contains("--datadir"));
     }
 }

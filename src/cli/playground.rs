@@ -133,7 +133,7 @@ impl Playground {
             anchor: Anchor::shipped(Network::Regtest)?,
             servers: Self::servers()?,
             proxy: Proxy::Socks5(vec![self.proxy.addr]),
-            connection_limits: isonym::net::Limits::default(),
+            connection_limits: isonym::net::ConnectionLimits::default(),
         };
         Ok(Node::open(config)?.0)
     }

@@ -123,7 +123,7 @@ pub(super) fn open(settings: &Settings) -> Result<Node> {
         anchor: settings.anchor,
         servers: settings.servers.clone(),
         proxy: settings.proxy.clone(),
-        connection_limits: net::Limits::default(),
+        connection_limits: net::ConnectionLimits::default(),
     };
     let (node, rebuilt) = Node::open(config)?;
     if let Some(reason) = rebuilt {

@@ -11,7 +11,7 @@ use super::tls::TlsError;
 #[non_exhaustive]
 pub enum DialError {
     /// Nothing listens where the proxy should be.
-    #[error("no proxy at {proxy}")]
+    #[error("no proxy at {proxy}: nothing listens there")]
     ProxyUnreachable {
         /// What was tried.
         proxy: Proxy,

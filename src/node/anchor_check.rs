@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::connections::Dial;
 use super::{Handle, Node};
 use crate::chain::{Height, PureHeader};
-use crate::electrum::{AnswerError, Reply, Request};
+use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest};
 use crate::net::{Connection, ConnectionError, Pin, Purpose, ServerAddr};
 
 /// How long a server may take to send one header.
@@ -106,9 +106,9 @@ async fn ask(dial: &Dial, height: Height) -> Result<(BlockHash, Option<Pin>), Op
         dial.limits,
     );
     let connection = opened.await?;
-    let answers = connection.call(vec![Request::Header(height)], TIMEOUT).await?;
+    let answers = connection.call(vec![ElectrumRequest::Header(height)], TIMEOUT).await?;
     match answers.into_iter().next() {
-        Some(Ok(Reply::Header(header))) => {
+        Some(Ok(ElectrumReply::Header(header))) => {
             let header = PureHeader::decode(&header).ok_or(OpinionError::NoHeader)?;
             Ok((header.hash(), connection.identity().pin()))
         }

@@ -12,10 +12,12 @@ use tokio::time::sleep_until;
 
 use super::clock::Clock;
 use crate::chain::Network;
-use crate::electrum::Request;
+use crate::electrum::ElectrumRequest;
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
-use crate::net::pool::{Counts, Effect, Event, FailureKind, Pool, Refusal, ServerIndex, Settings, Ticket};
-use crate::net::{Connection, ConnectionError, Dialer, Limits, Pin, Purpose, ServerAddr};
+use crate::net::pool::{
+    FailureKind, Pool, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
+};
+use crate::net::{Connection, ConnectionError, ConnectionLimits, Dialer, Pin, Purpose, ServerAddr};
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
@@ -28,7 +30,7 @@ enum Command {
     Want {
         ticket: Ticket,
         key: IsolationKey,
-        apart: bool,
+        distinct_server: bool,
         reply: Reply,
     },
     Release(Ticket),
@@ -66,9 +68,9 @@ impl Leases {
         (leases, Commands(receiver))
     }
 
-    /// Waits for the connection of a key, `apart` from the servers of the attempts before where that is said. The pool
+    /// Waits for the connection of a key, distinct from the servers of the attempts before where that is said. The pool
     /// learns of it when the wait is given up.
-    pub(super) async fn lease(&self, key: IsolationKey, apart: bool) -> Result<Lease, NoLease> {
+    pub(super) async fn lease(&self, key: IsolationKey, distinct_server: bool) -> Result<Lease, NoLease> {
         let (reply, lent) = oneshot::channel();
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let hold = Hold {
@@ -78,7 +80,7 @@ impl Leases {
         self.tell(Command::Want {
             ticket,
             key,
-            apart,
+            distinct_server,
             reply,
         });
         let gone = Err(NoLease {
@@ -116,10 +118,11 @@ pub(super) struct Commands(mpsc::UnboundedReceiver<Command>);
 /// Why a lookup gets no connection.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", .last.as_ref().map_or(refusal.to_string(), ToString::to_string))]
-pub(super) struct NoLease {
-    pub(super) refusal: Refusal,
+pub struct NoLease {
+    /// What the pool says.
+    pub refusal: Refusal,
     /// Why the latest connection could not be opened.
-    last: Option<ConnectionError>,
+    pub last: Option<ConnectionError>,
 }
 
 /// The hold of one lookup on the connection of its key.
@@ -163,7 +166,7 @@ pub(super) struct Dial {
     pub(super) network: Network,
     pub(super) server: ServerAddr,
     pub(super) pin: Option<Pin>,
-    pub(super) limits: Limits,
+    pub(super) limits: ConnectionLimits,
 }
 
 /// What the pool's driver needs of the node, and tells it.
@@ -177,7 +180,7 @@ pub(super) trait Owner: Send + 'static {
     /// Lends what is known of the servers, which the pool acts on and adds to.
     fn with_reputation<T>(&self, work: impl FnOnce(&mut ServerReputation) -> T) -> T;
     /// Takes the pool's latest figures.
-    fn counted(&self, counts: Counts);
+    fn counted(&self, counts: PoolCounts);
 }
 
 /// What a task of the driver came to.
@@ -203,7 +206,7 @@ pub(super) struct Connections<O> {
 
 impl<O: Owner> Connections<O> {
     /// Makes the driver.
-    pub(super) fn new(owner: O, settings: Settings, clock: Clock, commands: Commands) -> Self {
+    pub(super) fn new(owner: O, settings: PoolSettings, clock: Clock, commands: Commands) -> Self {
         Self {
             owner,
             clock,
@@ -219,13 +222,13 @@ impl<O: Owner> Connections<O> {
 
     /// Runs until it is dropped.
     pub(super) async fn run(mut self) -> Infallible {
-        self.step(Event::Tick);
+        self.step(PoolEvent::Tick);
         loop {
             let wake = self.wake_at.unwrap_or(self.clock.now().steady + PING_TIMEOUT);
             tokio::select! {
                 Some(command) = self.commands.recv() => self.on_command(command),
                 Some(Ok(done)) = self.tasks.join_next() => self.on_done(done),
-                () = sleep_until(self.clock.instant(wake)) => self.step(Event::Tick),
+                () = sleep_until(self.clock.instant(wake)) => self.step(PoolEvent::Tick),
             }
         }
     }
@@ -235,20 +238,24 @@ impl<O: Owner> Connections<O> {
             Command::Want {
                 ticket,
                 key,
-                apart,
+                distinct_server,
                 reply,
             } => {
                 self.wanted.insert(ticket, reply);
-                self.step(Event::Wanted { ticket, key, apart });
+                self.step(PoolEvent::Acquire {
+                    ticket,
+                    key,
+                    distinct_server,
+                });
             }
             Command::Release(ticket) => {
                 self.wanted.remove(&ticket);
-                self.step(Event::Released(ticket));
+                self.step(PoolEvent::Released(ticket));
             }
-            Command::Lied(conn) => self.step(Event::Lied(conn)),
-            Command::Forget(Some(id)) => self.step(Event::Forget(id)),
-            Command::Forget(None) => self.step(Event::ForgetAll),
-            Command::Use(id) => self.step(Event::Used(id)),
+            Command::Lied(conn) => self.step(PoolEvent::Lied(conn)),
+            Command::Forget(Some(id)) => self.step(PoolEvent::Forget(id)),
+            Command::Forget(None) => self.step(PoolEvent::ForgetAll),
+            Command::Use(id) => self.step(PoolEvent::Used(id)),
         }
     }
 
@@ -262,25 +269,25 @@ impl<O: Owner> Connections<O> {
                 self.tasks.spawn(async move { Done::Ended(conn, ended.await) });
                 self.open.insert(conn, Arc::new(*connection));
                 self.last_failure = None;
-                self.step(Event::Opened(conn));
+                self.step(PoolEvent::Opened(conn));
             }
             Done::Opened(conn, Err(error)) => {
                 tracing::debug!(%error, "a connection for lookups could not be opened");
                 let kind = failure_kind(&error);
                 self.last_failure = Some(error);
-                self.step(Event::OpenFailed(conn, kind));
+                self.step(PoolEvent::OpenFailed(conn, kind));
             }
-            Done::NoServer(conn) => self.step(Event::OpenFailed(conn, FailureKind::Useless)),
+            Done::NoServer(conn) => self.step(PoolEvent::OpenFailed(conn, FailureKind::Useless)),
             Done::Ended(conn, error) | Done::Pinged(conn, Err(error)) => {
                 if self.open.remove(&conn).is_some() {
-                    self.step(Event::Closed(conn, failure_kind(&error)));
+                    self.step(PoolEvent::Closed(conn, failure_kind(&error)));
                 }
             }
             Done::Pinged(_, Ok(())) => {}
         }
     }
 
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: PoolEvent) {
         let now = self.clock.now().steady;
         let effects = self
             .owner
@@ -288,16 +295,16 @@ impl<O: Owner> Connections<O> {
         self.wake_at = None;
         for effect in effects {
             match effect {
-                Effect::Open(conn, server) => self.open(conn, server),
-                Effect::Ping(conn) => self.ping(conn),
-                Effect::Close(conn) => {
+                PoolEffect::Open(conn, server) => self.open(conn, server),
+                PoolEffect::Ping(conn) => self.ping(conn),
+                PoolEffect::Close(conn) => {
                     // A lookup may hold the connection still: it ends all the same.
                     if let Some(connection) = self.open.remove(&conn) {
                         connection.close();
                     }
                 }
-                Effect::Serve(ticket, conn) => self.serve(ticket, conn),
-                Effect::Refuse(ticket, refusal) => {
+                PoolEffect::Serve(ticket, conn) => self.serve(ticket, conn),
+                PoolEffect::Refuse(ticket, refusal) => {
                     if let Some(reply) = self.wanted.remove(&ticket) {
                         let _ = reply.send(Err(NoLease {
                             refusal,
@@ -305,8 +312,8 @@ impl<O: Owner> Connections<O> {
                         }));
                     }
                 }
-                Effect::Forgotten(id) => self.owner.forgotten(&id),
-                Effect::WakeAt(at) => self.wake_at = Some(at),
+                PoolEffect::Forgotten(id) => self.owner.forgotten(&id),
+                PoolEffect::WakeAt(at) => self.wake_at = Some(at),
             }
         }
         self.owner.counted(self.pool.counts());
@@ -333,7 +340,13 @@ impl<O: Owner> Connections<O> {
     fn ping(&mut self, conn: ConnId) {
         if let Some(connection) = self.open.get(&conn).map(Arc::clone) {
             self.tasks.spawn(async move {
-                Done::Pinged(conn, connection.call(vec![Request::Ping], PING_TIMEOUT).await.map(drop))
+                Done::Pinged(
+                    conn,
+                    connection
+                        .call(vec![ElectrumRequest::Ping], PING_TIMEOUT)
+                        .await
+                        .map(drop),
+                )
             });
         }
     }

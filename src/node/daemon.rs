@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::connections::{Connections, Leases};
 use super::handle::{Handle, NodeSettings};
-use super::header_sync::{HeaderSyncDriver, SyncStage, SyncUpdate};
+use super::header_sync::{self, HeaderSyncDriver, SyncStage, SyncUpdate};
 use super::{Node, NodeError};
 use crate::backoff::Backoff;
 use crate::isolation::BlindedId;
@@ -34,11 +34,14 @@ where
     let (leases, commands) = Leases::channel();
     let handle = Handle::new(node, settings, leases, forgotten);
     let connections = Connections::new(handle.clone(), settings.pool, clock, commands);
-    tokio::select! {
+    let end = tokio::select! {
         end = keep_synced(handle.clone()) => end,
         never = connections.run() => match never {},
         end = fronts(handle.clone()) => end,
-    }
+    };
+    // Nobody is served any more: there is time to wait for the disk.
+    let written = header_sync::write_all(handle).await;
+    end.and(written)
 }
 
 /// Keeps the headers up to date for ever.

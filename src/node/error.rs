@@ -5,11 +5,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::lookup_link::LookupLinkError;
 use super::report::ServerResult;
 use super::store::StoreError;
 use crate::chain::Height;
 use crate::name::ProofError;
-use crate::name::lookup::LookupError;
+use crate::name::lookup::{AttemptError, LinkFailure, LookupError};
 use crate::name::policy::NotSynchronized;
 use crate::net::DialError;
 
@@ -79,19 +80,72 @@ pub enum NodeError {
     #[error(transparent)]
     Lookup(#[from] LookupError),
     /// A history could not be had or proved.
-    #[error("no server gave a usable history: {}", .reasons.join("; "))]
+    #[error("no server gave a usable history: {}", joined(.reasons))]
     History {
         /// Why, one for each attempt.
-        reasons: Vec<String>,
+        reasons: Vec<HistoryFailure>,
     },
-    /// An operation of a history can't be proved.
+}
+
+impl NodeError {
+    /// Returns why no stream to a server could be opened, where that is the reason.
+    pub fn dial_error(&self) -> Option<&DialError> {
+        match self {
+            Self::Dial(error) => Some(error),
+            Self::NoServer { servers } => servers.iter().find_map(|server| server.way_out.as_ref()),
+            Self::Lookup(
+                LookupError::Unreachable { reasons }
+                | LookupError::NoAnswer { reasons, .. }
+                | LookupError::NoQuorum { reasons, .. },
+            ) => reasons.iter().find_map(|reason| match reason {
+                AttemptError::Link(failure) => dial_error(failure),
+                _ => None,
+            }),
+            Self::History { reasons } => reasons.iter().find_map(|reason| match reason {
+                HistoryFailure::Link(failure) => dial_error(failure),
+                _ => None,
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn dial_error(failure: &LinkFailure) -> Option<&DialError> {
+    failure.error().downcast_ref::<LookupLinkError>()?.dial_error()
+}
+
+/// Why one attempt to fetch a history came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryFailure {
+    /// It got no connection, or no answer over it.
+    #[error(transparent)]
+    Link(#[from] LinkFailure),
+    /// The connection ended, and nobody said why.
+    #[error("connection ended")]
+    Ended,
+    /// The server answered with something else than a history.
+    #[error("server gave no history")]
+    NoHistory,
+    /// The server answered with something else than transactions.
+    #[error("server gave no transactions")]
+    NoTransactions,
+    /// The server gave more or fewer transactions than were asked for.
+    #[error("server gave other transactions")]
+    OtherTransactions,
+    /// An operation can't be proved.
     #[error("the operation at height {height} can't be proved: {error}")]
-    HistoryEntry {
+    Entry {
         /// Its height, by the server's word.
         height: Height,
         /// Why.
         error: ProofError,
     },
+}
+
+fn joined(reasons: &[HistoryFailure]) -> String {
+    let reasons = reasons.iter().map(ToString::to_string);
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 /// Lists how it went with each server; once where it went the same with all.

@@ -20,7 +20,7 @@ use crate::name::lookup::LookupSettings;
 use crate::name::policy::check_tip_age;
 use crate::name::proof::ProvenEntry;
 use crate::name::{NameId, Outcome};
-use crate::net::pool::{self, Counts};
+use crate::net::pool::{self, PoolCounts};
 use crate::net::{Pin, ServerAddr};
 use crate::reputation::ServerReputation;
 
@@ -66,7 +66,7 @@ pub struct Standing {
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
     pub unproved: usize,
     /// Connections of the lookups' pool.
-    pub pool: Counts,
+    pub pool: PoolCounts,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -77,7 +77,7 @@ pub struct NodeSettings {
     /// Header sync.
     pub sync: HeaderSyncLimits,
     /// Connections of lookups.
-    pub pool: pool::Settings,
+    pub pool: pool::PoolSettings,
     /// Lookups.
     pub lookup: LookupSettings,
 }
@@ -88,7 +88,7 @@ pub(super) struct State {
     pub(super) synchronized: bool,
     pub(super) progress: Progress,
     pub(super) servers: Vec<ServerResult>,
-    pub(super) counts: Counts,
+    pub(super) counts: PoolCounts,
 }
 
 pub(super) struct Shared {
@@ -130,7 +130,7 @@ impl Handle {
             synchronized: false,
             progress: NO_PROGRESS,
             servers: Vec::new(),
-            counts: Counts::default(),
+            counts: PoolCounts::default(),
             node,
         };
         Self(Arc::new(Shared {
@@ -182,11 +182,11 @@ impl Handle {
             on_progress(progress);
             match stage {
                 SyncStage::Synced => {
-                    let state = self.state();
-                    self.check_fresh(&state)?;
+                    let shared = self.state();
+                    self.check_fresh(&shared)?;
                     return Ok(SyncReport {
-                        tip: state.node.tree().tip(),
-                        servers: state.servers.clone(),
+                        tip: shared.node.tree().tip(),
+                        servers: shared.servers.clone(),
                     });
                 }
                 SyncStage::Exhausted => {
@@ -365,7 +365,7 @@ impl Owner for Handle {
         work(self.state().node.reputation_mut())
     }
 
-    fn counted(&self, counts: Counts) {
+    fn counted(&self, counts: PoolCounts) {
         self.state().counts = counts;
     }
 }

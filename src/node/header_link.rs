@@ -13,10 +13,10 @@ use tokio::time::sleep;
 use crate::chain::sync::{ClaimedTip, HeaderRequest, HeaderSyncEvent, LinkError, LinkErrorKind, RequestId};
 use crate::chain::{Height, Network, PureHeader};
 use crate::electrum::exchange::ServerErrorKind;
-use crate::electrum::{AnswerError, HeaderTip, Reply, ReplyError, Request, VersionRange};
+use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, ReplyError, VersionRange};
 use crate::isolation::ConnId;
 use crate::net::tls::TlsError;
-use crate::net::{Connection, ConnectionError, DialError, Dialer, Limits, Pin, Proxy, Purpose, ServerAddr};
+use crate::net::{Connection, ConnectionError, ConnectionLimits, DialError, Dialer, Pin, Proxy, Purpose, ServerAddr};
 use crate::reputation::ServerIndex;
 
 /// Requests that may wait for the link; the machine keeps fewer in flight.
@@ -36,7 +36,7 @@ pub(super) enum LinkEvent {
 
 /// Why a link was not opened, ended, or brought no headers.
 #[derive(Clone, Debug, thiserror::Error)]
-enum HeaderLinkError {
+pub(super) enum HeaderLinkError {
     #[error(transparent)]
     Connection(ConnectionError),
     /// The server shows another certificate than the one that is pinned.
@@ -59,6 +59,14 @@ enum HeaderLinkError {
 }
 
 impl HeaderLinkError {
+    /// Returns why no stream to the server could be opened, where that is the reason.
+    pub(super) fn dial_error(&self) -> Option<&DialError> {
+        match self {
+            Self::Connection(ConnectionError::Dial(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Says what the machine is to make of it.
     fn kind(&self) -> LinkErrorKind {
         let is_permanent = match self {
@@ -77,14 +85,6 @@ impl HeaderLinkError {
     }
 }
 
-/// Returns why a server was not reached, if that is what went wrong with a link.
-pub(super) fn dial_error(error: &LinkError) -> Option<&DialError> {
-    match error.cause().downcast_ref()? {
-        HeaderLinkError::Connection(ConnectionError::Dial(error)) => Some(error),
-        _ => None,
-    }
-}
-
 impl From<HeaderLinkError> for LinkError {
     fn from(error: HeaderLinkError) -> Self {
         Self::new(error.kind(), error)
@@ -100,7 +100,7 @@ pub(super) struct Dial {
     pub(super) server: ServerAddr,
     pub(super) pin: Option<Pin>,
     pub(super) conn: ConnId,
-    pub(super) limits: Limits,
+    pub(super) limits: ConnectionLimits,
     /// A request takes at most this long; the machine's own deadline is shorter.
     pub(super) timeout: Duration,
     /// The file of pins, for the message when one does not fit.
@@ -197,7 +197,7 @@ async fn serve(
         tokio::select! {
             () = sleep(Duration::from_secs(silence)) => {
                 let connection = Arc::clone(&connection);
-                calls.spawn(async move { connection.call(vec![Request::Ping], timeout).await.map(|_| None) });
+                calls.spawn(async move { connection.call(vec![ElectrumRequest::Ping], timeout).await.map(|_| None) });
             }
             request = requests.recv() => {
                 let (id, request) = request?;
@@ -264,20 +264,20 @@ async fn answer(
         HeaderRequest::Truncated { start, count, under } => (start, count, under),
         HeaderRequest::Scattered(heights) => return scattered(connection, conn, id, &heights, timeout).await,
     };
-    let request = Request::Headers {
+    let request = ElectrumRequest::Headers {
         start,
         count,
         cp_height,
     };
     let answer = connection.call(vec![request], timeout).await?.into_iter().next();
     Ok(match answer {
-        Some(Ok(Reply::Headers(chunk))) => HeaderSyncEvent::Headers {
+        Some(Ok(ElectrumReply::Headers(chunk))) => HeaderSyncEvent::Headers {
             conn,
             request: id,
             count: chunk.count,
             bytes: chunk.bytes,
         },
-        Some(Err(AnswerError::Reply(ReplyError::WronglyCut { .. } | ReplyError::CountMismatch { .. })))
+        Some(Err(AnswerError::ElectrumReply(ReplyError::WronglyCut { .. } | ReplyError::CountMismatch { .. })))
             if cp_height > 0 =>
         {
             HeaderSyncEvent::WronglyCut { conn, request: id }
@@ -294,11 +294,11 @@ async fn scattered(
     heights: &[Height],
     timeout: Duration,
 ) -> Result<HeaderSyncEvent, ConnectionError> {
-    let requests = heights.iter().map(|height| Request::Header(*height));
+    let requests = heights.iter().map(|height| ElectrumRequest::Header(*height));
     let mut headers = Vec::with_capacity(heights.len());
     for answer in connection.call(requests.collect(), timeout).await? {
         match answer {
-            Ok(Reply::Header(header)) => headers.push(header),
+            Ok(ElectrumReply::Header(header)) => headers.push(header),
             answer => return Ok(refused(conn, id, answer.err())),
         }
     }

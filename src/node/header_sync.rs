@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::header_link::{self, Dial, LinkEvent};
 use super::report::ServerResult;
 use super::run::Node;
+use super::store::HeaderChange;
 use crate::chain::Height;
 use crate::chain::sync::{
     HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId,
@@ -30,6 +31,16 @@ const LINK_GRACE: Duration = Duration::from_secs(30);
 /// Lends the node for as long as a closure runs: a command has it for itself, the daemon's tasks share it.
 pub(super) trait Lend {
     fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T;
+}
+
+/// Waits until all that a node learnt is on the disk.
+pub(super) async fn write_all(mut lend: impl Lend) -> Result<(), NodeError> {
+    let mut ended = lend.with(|node| node.writing_ended());
+    while lend.with(Node::advance_writing)? {
+        // Where the thread that writes is gone, the next turn tells so.
+        let _ = ended.changed().await;
+    }
+    Ok(())
 }
 
 /// Where a sync stands.
@@ -79,6 +90,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
             node.reputation_mut().header_sync_mut().begin();
             (node.servers().len(), node.clock())
         });
+        let mut written = lend.with(|node| node.writing_ended());
         let mut sync = Self {
             lend,
             clock,
@@ -98,6 +110,10 @@ impl<L: Lend> HeaderSyncDriver<L> {
             let told = tokio::select! {
                 told = inbox.recv() => told,
                 () = sleep_until(sync.clock.instant(wake)) => None,
+                _ = written.changed() => {
+                    sync.lend.with(Node::advance_writing)?;
+                    continue;
+                }
             };
             match told {
                 Some(LinkEvent::Pin(index, pin)) => sync.lend.with(|node| {
@@ -152,20 +168,26 @@ impl<L: Lend> HeaderSyncDriver<L> {
                 HeaderSyncEffect::Close(conn) => drop(self.links.remove(&conn)),
                 HeaderSyncEffect::StoreForward { from } => {
                     self.stage = SyncStage::Running;
-                    self.lend.with(|node| node.store_headers(from, Height::MAX))?;
+                    self.write(HeaderChange::Forward { from })?;
                 }
-                HeaderSyncEffect::StoreProved { heights } => self.lend.with(|node| node.store_proved(&heights))?,
-                HeaderSyncEffect::StoreBackward { from } => self.lend.with(|node| {
-                    let anchor = node.tree().anchor().height;
-                    let to = lowest.map_or(anchor, |lowest| lowest.saturating_sub(1));
-                    node.store_headers(from, to)
-                })?,
+                HeaderSyncEffect::StoreProved { heights } => self.write(HeaderChange::Proved { heights })?,
+                HeaderSyncEffect::StoreBackward { .. } => {
+                    let to = self.lend.with(|node| {
+                        let anchor = node.tree().anchor().height;
+                        lowest.map_or(anchor, |lowest| lowest.saturating_sub(1))
+                    });
+                    self.write(HeaderChange::Backward { to })?;
+                }
                 HeaderSyncEffect::WakeAt(at) => self.wake_at = Some(at),
                 HeaderSyncEffect::Synced => self.stage = SyncStage::Synced,
                 HeaderSyncEffect::Exhausted => self.stage = SyncStage::Exhausted,
             }
         }
         Ok(())
+    }
+
+    fn write(&mut self, change: HeaderChange) -> Result<(), NodeError> {
+        self.lend.with(|node| node.write_headers(change))
     }
 
     fn dial(&mut self, index: ServerIndex) {
@@ -186,6 +208,8 @@ impl<L: Lend> HeaderSyncDriver<L> {
         });
         if let Some(dial) = dial {
             let conn = dial.conn;
+            // Nobody says which ones were not opened.
+            self.links.retain(|_, link| !link.is_closed());
             self.links.insert(conn, header_link::open(dial, self.events.clone()));
         }
     }

@@ -46,21 +46,19 @@ impl KnownServers {
         self.seen.of(server).or_else(|| self.shipped.of(server))
     }
 
-    /// Remembers a certificate; what is known already is never replaced. What can't be written is known nevertheless,
-    /// and is written with the next one.
-    pub(super) fn learn(&mut self, folder: &Folder, server: &ServerAddr, pin: Pin) -> Result<(), NodeError> {
+    /// Remembers a certificate, and returns the file's new text; what is known already is never replaced. What can't be
+    /// written is known nevertheless, and is written with the next one.
+    #[must_use]
+    pub(super) fn learn(&mut self, server: &ServerAddr, pin: Pin) -> Option<String> {
         if self.pin(server).is_some() {
-            return Ok(());
+            return None;
         }
         self.seen.insert(server.clone(), pin);
         let lines = self
             .seen
             .iter()
             .map(|(server, pin)| format!("{server} {}\n", word(pin)));
-        folder.replace(
-            FILE,
-            &std::iter::once(HEADER.to_owned()).chain(lines).collect::<String>(),
-        )
+        Some(std::iter::once(HEADER.to_owned()).chain(lines).collect())
     }
 }
 
@@ -98,11 +96,10 @@ mod tests {
         let other: ServerAddr = "[2001:db8::1]:50002:s".parse().unwrap();
         let first = Pin::Certificate(Fingerprint([7; 32]));
         let mut known = KnownServers::read(&folder, Network::Regtest).unwrap();
-        known.learn(&folder, &server, first).unwrap();
-        known.learn(&folder, &other, Pin::Authority).unwrap();
-        known
-            .learn(&folder, &server, Pin::Certificate(Fingerprint([8; 32])))
-            .unwrap();
+        assert!(known.learn(&server, first).is_some());
+        let text = known.learn(&other, Pin::Authority).unwrap();
+        assert_eq!(known.learn(&server, Pin::Certificate(Fingerprint([8; 32]))), None);
+        folder.replace(FILE, &text).unwrap();
         let known = KnownServers::read(&folder, Network::Regtest).unwrap();
         assert_eq!(known.pin(&server), Some(first));
         assert_eq!(known.pin(&other), Some(Pin::Authority));

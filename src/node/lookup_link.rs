@@ -6,12 +6,12 @@ use tokio::sync::mpsc;
 
 use super::connections::{Lease, Leases, NoLease};
 use crate::chain::Height;
-use crate::electrum::{Reply, Request};
+use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest};
 use crate::isolation::{ConnId, IsolationKey};
 use crate::name::ProofLink;
-use crate::name::lookup::{Ask, Attempt, Event};
+use crate::name::lookup::{Attempt, FailureScope, LinkFailure, LookupEvent, LookupRequest};
 use crate::net::pool::Refusal;
-use crate::net::{Connection, ServerAddr};
+use crate::net::{Connection, ConnectionError, DialError, ServerAddr};
 
 /// Questions that may wait for the link: an attempt has at most one open.
 const QUEUE: usize = 2;
@@ -28,7 +28,7 @@ pub(super) enum LinkEvent {
         conn: ConnId,
     },
     /// For the lookup machine.
-    Lookup(Event),
+    Lookup(LookupEvent),
 }
 
 /// Opens a link in a task of its own. It ends, and its hold on the connection with it, when the sender is dropped.
@@ -38,20 +38,17 @@ pub(super) fn open(
     distinct_server: bool,
     timeout: Duration,
     events: mpsc::Sender<LinkEvent>,
-) -> mpsc::Sender<Ask> {
-    let (sender, asks) = mpsc::channel(QUEUE);
+) -> mpsc::Sender<LookupRequest> {
+    let (sender, requests) = mpsc::channel(QUEUE);
     let attempt = key.attempt;
     tokio::spawn(async move {
-        let leased = leases.lease(key, distinct_server);
+        let lent = leases.lease(key, distinct_server);
         tokio::select! {
             () = events.closed() => {}
-            ended = run(leased, attempt, timeout, asks, &events) => {
-                if let Err(end) = ended {
-                    let event = match end {
-                        End::Failed(reason) => Event::Failed { attempt, reason },
-                        End::Unreachable(reason) => Event::Unreachable { attempt, reason },
-                    };
-                    let _ = events.send(LinkEvent::Lookup(event)).await;
+            ended = run(lent, attempt, timeout, requests, &events) => {
+                if let Err(error) = ended {
+                    let failure = LinkFailure::new(error.scope(), error);
+                    let _ = events.send(LinkEvent::Lookup(LookupEvent::Failed { attempt, failure })).await;
                 }
             }
         }
@@ -59,39 +56,82 @@ pub(super) fn open(
     sender
 }
 
-/// Why a link ended.
-enum End {
-    /// This attempt failed; another one may not.
-    Failed(String),
-    /// No server can be reached, by this attempt or another one.
-    Unreachable(String),
+/// Why an attempt of a lookup got no connection, or no answer over it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupLinkError {
+    /// The pool has no connection for it.
+    #[error(transparent)]
+    NoLease(#[from] NoLease),
+    /// The connection is of no more use.
+    #[error("{server}: {error}")]
+    Connection {
+        /// Where it leads.
+        server: ServerAddr,
+        /// What is wrong with it.
+        error: ConnectionError,
+    },
+    /// The server has no answer to a request.
+    #[error("{server}: {error}")]
+    Answer {
+        /// Which server.
+        server: ServerAddr,
+        /// What it says instead.
+        error: AnswerError,
+    },
+    /// The server answered a request with the answer to another one.
+    #[error("{server}: server answered something else")]
+    OtherAnswer {
+        /// Which server.
+        server: ServerAddr,
+    },
+}
+
+impl LookupLinkError {
+    /// Says whom it concerns: without a server to be had, no other attempt would get a connection either.
+    fn scope(&self) -> FailureScope {
+        match self {
+            Self::NoLease(error) if error.refusal == Refusal::Unreachable => FailureScope::Everything,
+            _ => FailureScope::Attempt,
+        }
+    }
+
+    /// Returns why no stream to a server could be opened, where that is the reason.
+    pub fn dial_error(&self) -> Option<&DialError> {
+        match self {
+            Self::NoLease(NoLease {
+                last: Some(ConnectionError::Dial(error)),
+                ..
+            })
+            | Self::Connection {
+                error: ConnectionError::Dial(error),
+                ..
+            } => Some(error),
+            _ => None,
+        }
+    }
 }
 
 async fn run(
-    leased: impl Future<Output = Result<Lease, NoLease>>,
+    lent: impl Future<Output = Result<Lease, NoLease>>,
     attempt: Attempt,
     timeout: Duration,
-    mut asks: mpsc::Receiver<Ask>,
+    mut requests: mpsc::Receiver<LookupRequest>,
     events: &mpsc::Sender<LinkEvent>,
-) -> Result<(), End> {
-    let lease = leased.await.map_err(|error| match error.refusal {
-        Refusal::Unreachable => End::Unreachable(error.to_string()),
-        _ => End::Failed(error.to_string()),
-    })?;
+) -> Result<(), LookupLinkError> {
+    let lease = lent.await?;
     let connection = lease.connection();
-    let server = connection.server().clone();
-    let failed = |error: String| End::Failed(format!("{server}: {error}"));
     let connected = LinkEvent::Connected {
         attempt,
-        server: server.clone(),
+        server: connection.server().clone(),
         index: lease.server(),
         conn: lease.conn(),
     };
     if events.send(connected).await.is_err() {
         return Ok(());
     }
-    while let Some(ask) = asks.recv().await {
-        let event = answer(connection, attempt, ask, timeout).await.map_err(failed)?;
+    while let Some(request) = requests.recv().await {
+        let event = answer(connection, attempt, request, timeout).await?;
         if events.send(LinkEvent::Lookup(event)).await.is_err() {
             break;
         }
@@ -99,33 +139,42 @@ async fn run(
     Ok(())
 }
 
-async fn answer(connection: &Connection, attempt: Attempt, ask: Ask, timeout: Duration) -> Result<Event, String> {
-    match ask {
-        Ask::Name(scripthash) | Ask::History(scripthash) => {
-            let request = if matches!(ask, Ask::Name(_)) && connection.version().protocol.has_value_proof() {
-                Request::ValueProof(scripthash)
-            } else {
-                Request::History(scripthash)
-            };
+async fn answer(
+    connection: &Connection,
+    attempt: Attempt,
+    request: LookupRequest,
+    timeout: Duration,
+) -> Result<LookupEvent, LookupLinkError> {
+    let other_answer = || LookupLinkError::OtherAnswer {
+        server: connection.server().clone(),
+    };
+    match request {
+        LookupRequest::Name(scripthash) | LookupRequest::History(scripthash) => {
+            let request =
+                if matches!(request, LookupRequest::Name(_)) && connection.version().protocol.has_value_proof() {
+                    ElectrumRequest::ValueProof(scripthash)
+                } else {
+                    ElectrumRequest::History(scripthash)
+                };
             match call(connection, vec![request], timeout).await?.into_iter().next() {
-                Some(Reply::ValueProof(links)) => Ok(Event::Proof { attempt, links }),
-                Some(Reply::History(entries)) => {
+                Some(ElectrumReply::ValueProof(links)) => Ok(LookupEvent::Proof { attempt, links }),
+                Some(ElectrumReply::History(entries)) => {
                     let confirmed = entries
                         .into_iter()
                         .filter_map(|entry| Some((entry.txid, entry.height?)));
-                    Ok(Event::History {
+                    Ok(LookupEvent::History {
                         attempt,
                         entries: confirmed.collect(),
                     })
                 }
-                _ => Err("server answered something else".to_owned()),
+                _ => Err(other_answer()),
             }
         }
-        Ask::Transactions(wanted) => {
+        LookupRequest::Transactions(wanted) => {
             let requests = wanted.iter().flat_map(|(txid, height)| {
                 [
-                    Request::Transaction(*txid),
-                    Request::Merkle {
+                    ElectrumRequest::Transaction(*txid),
+                    ElectrumRequest::Merkle {
                         txid: *txid,
                         height: *height,
                     },
@@ -136,8 +185,8 @@ async fn answer(connection: &Connection, attempt: Attempt, ask: Ask, timeout: Du
             let links = replies
                 .chunks_exact(2)
                 .zip(heights)
-                .map(|(pair, height)| link(pair, height));
-            Ok(Event::Transactions {
+                .map(|(pair, height)| link(pair, height).ok_or_else(other_answer));
+            Ok(LookupEvent::Transactions {
                 attempt,
                 links: links.collect::<Result<_, _>>()?,
             })
@@ -145,25 +194,36 @@ async fn answer(connection: &Connection, attempt: Attempt, ask: Ask, timeout: Du
     }
 }
 
-fn link(pair: &[Reply], height: Height) -> Result<ProofLink, String> {
+fn link(pair: &[ElectrumReply], height: Height) -> Option<ProofLink> {
     match pair {
-        [Reply::Transaction(tx), Reply::Merkle(merkle)] if merkle.block_height == height => Ok(ProofLink {
-            height,
-            tx: tx.clone(),
-            merkle: merkle.branch.clone(),
-            pos: merkle.pos,
-        }),
-        _ => Err("server answered something else".to_owned()),
+        [ElectrumReply::Transaction(tx), ElectrumReply::Merkle(merkle)] if merkle.block_height == height => {
+            Some(ProofLink {
+                height,
+                tx: tx.clone(),
+                merkle: merkle.branch.clone(),
+                pos: merkle.pos,
+            })
+        }
+        _ => None,
     }
 }
 
-async fn call(connection: &Connection, requests: Vec<Request>, timeout: Duration) -> Result<Vec<Reply>, String> {
-    let answers = connection
-        .call(requests, timeout)
-        .await
-        .map_err(|error| error.to_string())?;
-    answers
-        .into_iter()
-        .map(|answer| answer.map_err(|error| error.to_string()))
-        .collect()
+async fn call(
+    connection: &Connection,
+    requests: Vec<ElectrumRequest>,
+    timeout: Duration,
+) -> Result<Vec<ElectrumReply>, LookupLinkError> {
+    let server = || connection.server().clone();
+    let answers = connection.call(requests, timeout).await;
+    let answers = answers.map_err(|error| LookupLinkError::Connection {
+        server: server(),
+        error,
+    })?;
+    let answers = answers.into_iter().map(|answer| {
+        answer.map_err(|error| LookupLinkError::Answer {
+            server: server(),
+            error,
+        })
+    });
+    answers.collect()
 }

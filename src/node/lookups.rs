@@ -9,10 +9,12 @@ use tokio::time::sleep_until;
 
 use super::connections::Leases;
 use super::lookup_link::{self, LinkEvent};
-use super::{Handle, Node, NodeError};
+use super::{Handle, HistoryFailure, Node, NodeError};
 use crate::chain::Height;
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
-use crate::name::lookup::{Ask, Attempt, Effect, Event, Lookup, LookupError, LookupSettings};
+use crate::name::lookup::{
+    Attempt, FailureScope, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
+};
 use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
 use crate::net::ServerAddr;
@@ -31,7 +33,12 @@ pub(super) struct Asker {
 
 impl Asker {
     /// Opens a link for an attempt, over the connection of its isolation key.
-    fn link(&self, attempt: Attempt, timeout: Duration, events: mpsc::Sender<LinkEvent>) -> mpsc::Sender<Ask> {
+    fn link(
+        &self,
+        attempt: Attempt,
+        timeout: Duration,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> mpsc::Sender<LookupRequest> {
         let key = IsolationKey { id: self.id, attempt };
         lookup_link::open(self.leases.clone(), key, self.distinct_servers, timeout, events)
     }
@@ -46,21 +53,21 @@ pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettin
     }
     let mut lookup = Lookup::new(name.clone(), settings, claimed, servers);
     let (events, mut inbox) = mpsc::channel(usize::from(settings.attempts.max(settings.quorum)) * 4);
-    let mut links: BTreeMap<Attempt, mpsc::Sender<Ask>> = BTreeMap::new();
+    let mut links: BTreeMap<Attempt, mpsc::Sender<LookupRequest>> = BTreeMap::new();
     let mut servers: BTreeMap<Attempt, (ServerAddr, ConnId)> = BTreeMap::new();
-    let mut event = Event::Start;
+    let mut event = LookupEvent::Start;
     loop {
         let mut wake_at = None;
         for effect in handle.with(|node| lookup.on_event(clock.now().steady, node.tree(), event)) {
             match effect {
-                Effect::Ask { attempt, ask } => {
+                LookupEffect::Ask { attempt, request } => {
                     let link = links
                         .entry(attempt)
                         .or_insert_with(|| asker.link(attempt, settings.attempt_timeout, events.clone()));
                     // The queue has room for what one attempt asks; a link that is gone says so by itself.
-                    let _ = link.try_send(ask);
+                    let _ = link.try_send(request);
                 }
-                Effect::Blame { attempt, fault } => {
+                LookupEffect::Report { attempt, fault } => {
                     links.remove(&attempt);
                     if let Some((server, conn)) = servers.remove(&attempt) {
                         // Heights of operations would help to guess the name.
@@ -68,9 +75,9 @@ pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettin
                         asker.leases.lied(conn);
                     }
                 }
-                Effect::Abandon(attempt) => drop(links.remove(&attempt)),
-                Effect::WakeAt(at) => wake_at = Some(at),
-                Effect::Finished(result) => return Ok(result?),
+                LookupEffect::Abandon(attempt) => drop(links.remove(&attempt)),
+                LookupEffect::WakeAt(at) => wake_at = Some(at),
+                LookupEffect::Finished(result) => return Ok(result?),
             }
         }
         let wake = wake_at.unwrap_or(clock.now().steady + settings.attempt_timeout);
@@ -79,10 +86,10 @@ pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettin
                 LinkEvent::Lookup(event) => event,
                 LinkEvent::Connected { attempt, server, index, conn } => {
                     servers.insert(attempt, (server, conn));
-                    Event::Assigned { attempt, server: index }
+                    LookupEvent::Assigned { attempt, server: index }
                 }
             },
-            () = sleep_until(clock.instant(wake)) => Event::Tick,
+            () = sleep_until(clock.instant(wake)) => LookupEvent::Tick,
         };
     }
 }
@@ -101,12 +108,14 @@ pub(super) async fn history(
         match history_over(&asker.node, name, &link, &mut inbox).await {
             Ok((entries, 0)) if entries.is_empty() => denied = true,
             Ok(found) => return Ok(found),
-            Err(NodeError::History { reasons: why }) => reasons.extend(why),
             // No further attempt would get a connection.
-            Err(error @ NodeError::Lookup(LookupError::Unreachable { .. })) if !denied && reasons.is_empty() => {
-                return Err(error);
+            Err(HistoryFailure::Link(failure))
+                if failure.scope() == FailureScope::Everything && !denied && reasons.is_empty() =>
+            {
+                let reasons = vec![failure.into()];
+                return Err(LookupError::Unreachable { reasons }.into());
             }
-            Err(error) => reasons.push(error.to_string()),
+            Err(failure) => reasons.push(failure),
         }
     }
     if denied {
@@ -118,14 +127,12 @@ pub(super) async fn history(
 async fn history_over(
     node: &Handle,
     name: &NameId,
-    link: &mpsc::Sender<Ask>,
+    link: &mpsc::Sender<LookupRequest>,
     inbox: &mut mpsc::Receiver<LinkEvent>,
-) -> Result<(Vec<ProvenEntry>, usize), NodeError> {
-    let failed = |reason: &str| NodeError::History {
-        reasons: vec![reason.to_owned()],
-    };
-    let Event::History { entries, .. } = ask(link, inbox, Ask::History(name.scripthash())).await? else {
-        return Err(failed("server gave no history"));
+) -> Result<(Vec<ProvenEntry>, usize), HistoryFailure> {
+    let request = LookupRequest::History(name.scripthash());
+    let LookupEvent::History { entries, .. } = ask(link, inbox, request).await? else {
+        return Err(HistoryFailure::NoHistory);
     };
     let lowest = node.with(|node| node.tree().lowest()).unwrap_or_default();
     let kept: Vec<(Txid, Height)> = entries
@@ -135,36 +142,33 @@ async fn history_over(
         .collect();
     let mut proven = Vec::with_capacity(kept.len());
     for wanted in kept.chunks(HISTORY_FLIGHT) {
-        let Event::Transactions { links, .. } = ask(link, inbox, Ask::Transactions(wanted.to_vec())).await? else {
-            return Err(failed("server gave no transactions"));
+        let request = LookupRequest::Transactions(wanted.to_vec());
+        let LookupEvent::Transactions { links, .. } = ask(link, inbox, request).await? else {
+            return Err(HistoryFailure::NoTransactions);
         };
         if links.len() != wanted.len() {
-            return Err(failed("server gave other transactions"));
+            return Err(HistoryFailure::OtherTransactions);
         }
         for (link, (txid, height)) in links.iter().zip(wanted) {
             let entry = node.with(|node| prove(node, name, link, *txid));
-            proven.push(entry.map_err(|error| NodeError::HistoryEntry {
-                height: *height,
-                error,
-            })?);
+            proven.push(entry.map_err(|error| HistoryFailure::Entry { height: *height, error })?);
         }
     }
     Ok((proven, entries.len() - kept.len()))
 }
 
-async fn ask(link: &mpsc::Sender<Ask>, inbox: &mut mpsc::Receiver<LinkEvent>, ask: Ask) -> Result<Event, NodeError> {
-    let failed = |reason: String| NodeError::History { reasons: vec![reason] };
-    link.try_send(ask).map_err(|error| failed(error.to_string()))?;
+async fn ask(
+    link: &mpsc::Sender<LookupRequest>,
+    inbox: &mut mpsc::Receiver<LinkEvent>,
+    request: LookupRequest,
+) -> Result<LookupEvent, HistoryFailure> {
+    link.try_send(request).map_err(|_| HistoryFailure::Ended)?;
     loop {
         match inbox.recv().await {
             Some(LinkEvent::Connected { .. }) => {}
-            Some(LinkEvent::Lookup(Event::Failed { reason, .. })) => return Err(failed(reason)),
-            Some(LinkEvent::Lookup(Event::Unreachable { reason, .. })) => {
-                let reasons = vec![reason];
-                return Err(LookupError::Unreachable { reasons }.into());
-            }
+            Some(LinkEvent::Lookup(LookupEvent::Failed { failure, .. })) => return Err(failure.into()),
             Some(LinkEvent::Lookup(event)) => return Ok(event),
-            None => return Err(failed("connection ended".to_owned())),
+            None => return Err(HistoryFailure::Ended),
         }
     }
 }

@@ -8,6 +8,7 @@ mod anchor_check;
 mod clock;
 mod connections;
 mod daemon;
+mod disk;
 mod error;
 mod folder;
 mod handle;
@@ -23,11 +24,15 @@ mod store;
 
 pub use anchor_check::{Opinion, OpinionError};
 pub use clock::Clock;
+pub use connections::NoLease;
 pub use daemon::run;
-pub use error::NodeError;
+pub use error::{HistoryFailure, NodeError};
 pub use handle::{Handle, NameRequest, NodeSettings, Proved, Standing};
 pub use header_sync::SyncStage;
+pub use lookup_link::LookupLinkError;
 pub use report::{ServerResult, ServerStanding, SyncReport};
 pub use run::{Node, NodeConfig};
 pub use status::{AnchorExportError, AnchorStatus, EXPORT_DEPTH, Status, SyncStatus};
-pub use store::{HeaderStore, Rebuilt, StoreError, panic_is_guarded};
+pub use store::{
+    BatchEnd, HeaderBatch, HeaderChange, HeaderStore, Rebuilt, StoreError, UnwrittenHeaders, panic_is_guarded,
+};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::header_link::dial_error;
+use super::header_link::HeaderLinkError;
 use crate::chain::sync::{CloseReason, ServerFault, ServerReport, ServerState};
 use crate::chain::{Height, Tip};
 use crate::net::{DialError, ServerAddr};
@@ -21,9 +21,9 @@ pub struct ServerResult {
     pub claimed_height: Option<Height>,
     /// How many headers were taken from it.
     pub headers: u64,
-    /// Why it was not reached, in the process that tried.
+    /// Why no stream to it could leave this machine, where that is the reason. It is of the moment, and not written down.
     #[serde(skip)]
-    pub dial_error: Option<DialError>,
+    pub way_out: Option<DialError>,
 }
 
 /// What is to be thought of a server after a sync.
@@ -61,21 +61,24 @@ impl ServerResult {
             ServerState::Closed(reason) => (ServerStanding::Closed, reason.to_string()),
             ServerState::Faulty(fault) => (ServerStanding::Faulty, format!("left: {fault}")),
         };
-        let dial_error = match &report.state {
-            ServerState::Closed(CloseReason::Link(error)) | ServerState::Faulty(ServerFault::Link(error)) => {
-                dial_error(error).cloned()
-            }
-            _ => None,
-        };
         Self {
-            dial_error,
             address: address.to_string(),
             state,
             result,
             claimed_height: report.claimed.map(|tip| tip.height),
             headers: report.headers,
+            way_out: way_out(&report.state).cloned(),
         }
     }
+}
+
+/// Returns why no stream to any server could leave this machine, where that is how a server stands.
+fn way_out(state: &ServerState) -> Option<&DialError> {
+    let (ServerState::Closed(CloseReason::Link(link)) | ServerState::Faulty(ServerFault::Link(link))) = state else {
+        return None;
+    };
+    let error = link.error().downcast_ref::<HeaderLinkError>()?.dial_error()?;
+    error.is_proxys().then_some(error)
 }
 
 /// What a sync came to.

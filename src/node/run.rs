@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rand::seq::SliceRandom;
+use tokio::sync::watch;
 
 use super::NodeError;
 use super::clock::Clock;
 use super::connections::Dial;
+use super::disk::{self, Disk, SmallFile};
 use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::report::ServerResult;
-use super::store::{HeaderStore, Rebuilt};
+use super::store::{HeaderChange, HeaderStore, Rebuilt, StoreError};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
@@ -21,10 +23,7 @@ use crate::time::Timestamp;
 /// The header store's folder in the data folder.
 const STORE: &str = "headers";
 
-/// The file that tells how the last sync went with each server.
-const LAST_SYNC: &str = "last-sync.json";
-
-/// Largest file of the above that is read, in bytes.
+/// Largest file of how the last sync went that is read, in bytes.
 const MAX_LAST_SYNC: u64 = 1 << 20;
 
 /// How far above our tip a claimed height may count: three times the blocks that are due while a tip is not yet
@@ -45,15 +44,15 @@ pub struct NodeConfig {
     /// The way out.
     pub proxy: Proxy,
     /// How long it may take to open a connection.
-    pub connection_limits: net::Limits,
+    pub connection_limits: net::ConnectionLimits,
 }
 
 /// A light client with its data folder.
 #[derive(Debug)]
 pub struct Node {
     tree: HeaderTree,
-    store: HeaderStore,
-    folder: Folder,
+    disk: Disk,
+    folder: Arc<Folder>,
     known: KnownServers,
     dialer: Arc<Dialer>,
     servers: Vec<ServerAddr>,
@@ -62,7 +61,7 @@ pub struct Node {
     /// The greatest height that servers claim.
     pub(super) claimed_height: Height,
     clock: Clock,
-    connection_limits: net::Limits,
+    connection_limits: net::ConnectionLimits,
     connections: u64,
 }
 
@@ -74,19 +73,22 @@ impl Node {
     /// [`NodeError::FolderInUse`] while another process holds the folder, [`NodeError::Folder`] and
     /// [`NodeError::Store`] when it can't be used, [`NodeError::Dial`] when TLS can't be set up.
     pub fn open(config: NodeConfig) -> Result<(Self, Option<Rebuilt>), NodeError> {
-        let folder = Folder::open(&config.folder)?;
+        let folder = Arc::new(Folder::open(&config.folder)?);
         let known = KnownServers::read(&folder, config.network)?;
         let mut tree = HeaderTree::new(config.network.params(), config.anchor);
         let path = folder.file(STORE);
-        let opened = HeaderStore::open(&path, &mut tree);
-        let (store, rebuilt) = opened.map_err(|error| NodeError::Store { path, error })?;
+        let opened = HeaderStore::open(&path, &mut tree).and_then(|(store, unwritten, rebuilt)| {
+            let disk = Disk::open(store, unwritten, Arc::clone(&folder))?;
+            Ok((disk, rebuilt))
+        });
+        let (disk, rebuilt) = opened.map_err(|error| NodeError::Store { path, error })?;
         let mut servers = config.servers;
         // No server is everybody's first.
         servers.shuffle(&mut rand::rng());
         let node = Self {
             claimed_height: tree.tip().height,
             tree,
-            store,
+            disk,
             folder,
             known,
             dialer: Arc::new(Dialer::new(config.proxy)?),
@@ -120,7 +122,7 @@ impl Node {
     ///
     /// [`NodeError::Folder`] when the file can't be read.
     pub fn last_sync(&self) -> Result<Vec<ServerResult>, NodeError> {
-        let text = self.folder.read(LAST_SYNC, MAX_LAST_SYNC)?.unwrap_or_default();
+        let text = self.folder.read(disk::LAST_SYNC, MAX_LAST_SYNC)?.unwrap_or_default();
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
@@ -133,13 +135,13 @@ impl Node {
     /// Remembers how a sync went: for `status` on disk, for lookups in memory.
     pub(super) fn note_sync(&mut self, servers: &[ServerResult]) {
         let text = serde_json::to_string_pretty(servers).unwrap_or_default();
-        if let Err(error) = self.folder.replace(LAST_SYNC, &text) {
-            // Nothing is decided by the file: what people read there is old, no more.
-            tracing::warn!("how the sync went is not written down: {error}");
-        }
+        self.write_file(SmallFile::LastSync, text);
         // Who lags can only answer with what once was true.
         let (tip, now) = (self.tree.tip().height, self.clock.now().steady);
         for (index, result) in servers.iter().enumerate() {
+            if matches!(result.state, ServerStanding::NotAsked | ServerStanding::NotReached) {
+                continue;
+            }
             let evidence = SyncEvidence::Result {
                 usable: result.is_good(),
                 lag: result.claimed_height.map(|claimed| tip.saturating_sub(claimed)),
@@ -184,7 +186,7 @@ impl Node {
         Arc::clone(&self.dialer)
     }
 
-    pub(super) fn connection_limits(&self) -> net::Limits {
+    pub(super) fn connection_limits(&self) -> net::ConnectionLimits {
         self.connection_limits
     }
 
@@ -198,28 +200,41 @@ impl Node {
         self.folder.file(known_servers::FILE)
     }
 
-    /// Writes the best chain's headers of these heights.
-    pub(super) fn store_headers(&mut self, from: Height, to: Height) -> Result<(), NodeError> {
-        let written = self.store.write(&self.tree, from, to);
-        written.map_err(|error| NodeError::Store {
-            path: self.folder.file(STORE),
-            error,
-        })
+    /// Has a change of the tree written, and waits for nothing.
+    pub(super) fn write_headers(&mut self, change: HeaderChange) -> Result<(), NodeError> {
+        self.disk.note_headers(&self.tree, change);
+        self.advance_writing().map(drop)
     }
 
-    /// Notes that headers of the best chain were proved, and where it ends.
-    pub(super) fn store_proved(&mut self, heights: &[Height]) -> Result<(), NodeError> {
-        let written = self.store.write_proved(&self.tree, heights);
-        written.map_err(|error| NodeError::Store {
+    /// Goes on with what is to be written, and waits for nothing. Returns whether anything is being written still. It is
+    /// to be called again whenever [`Self::writing_ended`] changes.
+    pub(super) fn advance_writing(&mut self) -> Result<bool, NodeError> {
+        let advanced = self.disk.advance(&self.tree);
+        advanced.map_err(|error| self.store_error(error))
+    }
+
+    /// Returns what changes when something is on the disk.
+    pub(super) fn writing_ended(&self) -> watch::Receiver<()> {
+        self.disk.ended()
+    }
+
+    fn store_error(&self, error: StoreError) -> NodeError {
+        NodeError::Store {
             path: self.folder.file(STORE),
             error,
-        })
+        }
+    }
+
+    fn write_file(&mut self, file: SmallFile, text: String) {
+        self.disk.note_file(file, text);
+        // Header sync, which alone writes headers, is told of their errors as well.
+        let _ = self.advance_writing();
     }
 
     /// Remembers what a server showed, when it was met for the first time: in this process even if it can't be written.
     pub(super) fn learn_pin(&mut self, server: &ServerAddr, pin: Pin) {
-        if let Err(error) = self.known.learn(&self.folder, server, pin) {
-            tracing::warn!(%server, "a certificate is remembered no longer than this process lives: {error}");
+        if let Some(text) = self.known.learn(server, pin) {
+            self.write_file(SmallFile::KnownServers, text);
         }
     }
 
@@ -230,7 +245,34 @@ impl Node {
 }
 
 #[cfg(test)]
+impl Node {
+    /// Has the thread that writes call this before each flush of a header store that nothing was written to yet.
+    pub(crate) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
+        let mut tree = HeaderTree::new(self.tree.params(), *self.tree.anchor());
+        let path = self.folder.file(STORE);
+        self.disk.end();
+        let (mut store, unwritten, _) = HeaderStore::open(&path, &mut tree).unwrap();
+        store.before_flush(call);
+        self.disk = Disk::open(store, unwritten, Arc::clone(&self.folder)).unwrap();
+    }
+}
+
+/// Whatever ends a node, what it learnt is on the disk afterwards, or it is told why not.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let is_told = self.disk.has_failed();
+        if let Err(source) = self.disk.finish(&self.tree)
+            && !is_told
+        {
+            tracing::warn!("{}", self.store_error(source));
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::net::Fingerprint;
     use crate::node::ServerStanding;
@@ -243,27 +285,33 @@ mod tests {
             network: Network::Regtest,
             folder: temp.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
-            servers: vec![server.clone()],
+            servers: vec![server.clone(); 2],
             proxy: Proxy::Direct,
-            connection_limits: net::Limits::default(),
+            connection_limits: net::ConnectionLimits::default(),
         };
         let (mut node, _) = Node::open(config).unwrap();
         // No file can be made where a folder is.
-        for file in [LAST_SYNC, known_servers::FILE] {
+        for file in [disk::LAST_SYNC, known_servers::FILE] {
             std::fs::create_dir(temp.path().join(format!("{file}.new"))).unwrap();
         }
         let pin = Pin::Certificate(Fingerprint([7; 32]));
         node.learn_pin(&server, pin);
         assert_eq!(node.pin(&server), Some(pin));
-        let result = ServerResult {
+        let results = [ServerStanding::Closed, ServerStanding::Good].map(|state| ServerResult {
             address: server.to_string(),
-            state: ServerStanding::Good,
+            state,
             result: "ok".to_owned(),
             claimed_height: Some(node.tree().tip().height),
             headers: 0,
-            dial_error: None,
-        };
-        node.note_sync(&[result]);
-        assert!(node.reputation().is_good(ServerIndex(0)));
+            way_out: None,
+        });
+        node.note_sync(&results);
+        for _ in 0..20 {
+            let now = node.clock().now().steady;
+            let choose = node
+                .reputation()
+                .choose(now, false, &BTreeSet::new(), |_| 0, &mut rand::rng());
+            assert_eq!(choose, Some(ServerIndex(1)), "that header sync got on with");
+        }
     }
 }

@@ -253,7 +253,7 @@ options! {
 
     POOL_CLEAN: Required<usize> =
         Opt::new("pool-clean", "NUMBER", "Connections to keep ready for lookups", |_| {
-            pool::Settings::default().clean
+            pool::PoolSettings::default().clean
         })
         .between(0, 256)
         .used_by(&[Daemon]);
@@ -262,13 +262,13 @@ options! {
         "isolation-ttl",
         "SECONDS",
         "Seconds until an unused isolation ID is forgotten",
-        |_| pool::Settings::default().id_ttl,
+        |_| pool::PoolSettings::default().id_ttl,
     )
     .between(1, 365 * 24 * 60 * 60)
     .used_by(&[Daemon]);
 
     MAX_IDS: Required<usize> = Opt::new("max-ids", "NUMBER", "Most isolation IDs to keep state for", |_| {
-        pool::Settings::default().max_ids
+        pool::PoolSettings::default().max_ids
     })
     .more("Their connections and results, that is.")
     .between(1, 100_000)

@@ -14,7 +14,7 @@ pub struct DaemonSettings {
     /// Header sync.
     pub sync: HeaderSyncLimits,
     /// Connections of lookups.
-    pub pool: pool::Settings,
+    pub pool: pool::PoolSettings,
     /// Lookups.
     pub lookup: LookupSettings,
     /// Most lookups and histories at a time for each front, whether somebody waits for them still or not; more are refused.
@@ -30,7 +30,7 @@ impl Default for DaemonSettings {
     fn default() -> Self {
         Self {
             sync: HeaderSyncLimits::default(),
-            pool: pool::Settings::default(),
+            pool: pool::PoolSettings::default(),
             lookup: LookupSettings::default(),
             // As many as JSON-RPC lets callers have at once.
             lookups: 1024,

@@ -18,6 +18,8 @@ mod answer;
 mod daemon;
 mod remote;
 mod result_cache;
+#[cfg(test)]
+mod slow_disk;
 
 use std::any::Any;
 use std::fmt;

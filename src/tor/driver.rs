@@ -22,6 +22,7 @@ use super::auth::{self, AuthError, ControlLogin, LoginMethod};
 use super::controller::{ControlError, Controller, ControllerEffect, ControllerEvent, Notice, StreamLookup};
 use super::reply::{ControlDecoder, ControlMessage, ControlReplyError};
 use super::suffixes::Suffixes;
+use crate::backoff::Backoff;
 use crate::isolation::IsolationId;
 use crate::naming::target::{Failure, Target};
 use crate::time::Moment;
@@ -29,11 +30,8 @@ use crate::time::Moment;
 /// How long Tor may take to accept a connection, to reply while we log in, and to read what we write.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The first pause before another try to connect, which doubles up to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest pause between two tries: streams wait meanwhile, for two minutes at the most.
-const LAST_PAUSE: Duration = Duration::from_secs(3);
+/// The pauses between two tries to connect: streams wait meanwhile, for two minutes at the most.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
 
 /// How many lists of isolation IDs wait to be forgotten. Where there are more they are left to be forgotten by time.
 const FORGETTING: usize = 1024;
@@ -206,7 +204,7 @@ pub async fn run(
 ) -> Result<(), SessionError> {
     let mut task = ControllerTask::new(suffixes);
     let forever = async {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         let mut was_ready = false;
         loop {
             task.ready = false;
@@ -216,11 +214,11 @@ pub async fn run(
                 return end;
             }
             if task.ready {
-                pause = FIRST_PAUSE;
+                failures = 0;
             }
             report(StatusUpdate::Away(&end));
-            sleep(pause).await;
-            pause = (pause * 2).min(LAST_PAUSE);
+            sleep(PAUSES.pause(failures)).await;
+            failures = failures.saturating_add(1);
         }
     };
     tokio::select! {

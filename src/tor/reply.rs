@@ -4,6 +4,8 @@
 
 use thiserror::Error;
 
+use crate::line::LineBuffer;
+
 /// Longest line in bytes. Tor's own are far shorter: a name and credentials of 255 bytes each, escaped.
 pub const MAX_LINE: usize = 1 << 16;
 
@@ -69,13 +71,11 @@ pub enum ControlReplyError {
 }
 
 /// Puts messages together from bytes as they arrive.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ControlDecoder {
-    /// Bytes that arrived, of which those from `read` on were made into no line.
-    bytes: Vec<u8>,
-    read: usize,
-    /// How many bytes behind `read` are known to hold no end of a line.
-    searched: usize,
+    buffer: LineBuffer,
+    /// Whether a line goes on that is too long already.
+    is_too_long: bool,
     /// The lines of a message that is not complete.
     lines: Vec<ReplyLine>,
     /// How many bytes these lines take.
@@ -84,13 +84,23 @@ pub struct ControlDecoder {
     in_data: bool,
 }
 
+impl Default for ControlDecoder {
+    fn default() -> Self {
+        Self {
+            buffer: LineBuffer::new(MAX_LINE),
+            is_too_long: false,
+            lines: Vec::new(),
+            size: 0,
+            in_data: false,
+        }
+    }
+}
+
 impl ControlDecoder {
-    /// Takes bytes.
+    /// Takes bytes. All messages are to be taken out before the next ones.
     pub fn push(&mut self, bytes: &[u8]) {
-        // What was read is removed only now, so that many lines in one piece cost one move.
-        self.bytes.drain(..self.read);
-        self.read = 0;
-        self.bytes.extend_from_slice(bytes);
+        // What ends before it is decoded still.
+        self.is_too_long |= self.buffer.extend(bytes).is_err();
     }
 
     /// Returns the next whole message.
@@ -113,26 +123,12 @@ impl ControlDecoder {
     }
 
     fn line(&mut self) -> Result<Option<String>, ControlReplyError> {
-        let rest = self.bytes.get(self.read..).unwrap_or_default();
-        let unsearched = rest.get(self.searched..).unwrap_or_default();
-        let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') else {
-            self.searched = rest.len();
-            return if rest.len() > MAX_LINE {
-                Err(ControlReplyError::LongLine)
-            } else {
-                Ok(None)
-            };
-        };
-        let end = self.searched + end;
-        if end > MAX_LINE {
-            return Err(ControlReplyError::LongLine);
+        let line = self.buffer.next_line().map_err(|_| ControlReplyError::LongLine)?;
+        match line {
+            Some(line) => Ok(Some(String::from_utf8_lossy(line).into_owned())),
+            None if self.is_too_long => Err(ControlReplyError::LongLine),
+            None => Ok(None),
         }
-        let line = rest.get(..end).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = String::from_utf8_lossy(line).into_owned();
-        self.read += end + 1;
-        self.searched = 0;
-        Ok(Some(line))
     }
 
     fn take(&mut self, line: &str) -> Result<Option<ControlMessage>, ControlReplyError> {

@@ -60,9 +60,9 @@ async fn stays_bounded(backend: &Backend, questions: usize, asked: impl Fn(usize
 
 #[tokio::test]
 async fn of_names_that_do_not_exist_and_ids() {
-    let _turn = crate::turn().await;
     /// Twice as many names as are remembered at most, and a few.
     const QUESTIONS: usize = 44_000;
+    let _turn = crate::turn().await;
     let backend = Backend::start().await;
     let asked = |number: usize| query_as(format!("marker-of-the-id-{number}"), &format!("n{number}.bit"), "A");
     stays_bounded(&backend, QUESTIONS, asked).await;
@@ -71,9 +71,9 @@ async fn of_names_that_do_not_exist_and_ids() {
 
 #[tokio::test]
 async fn of_ids_that_ask_for_a_name_with_much_in_it() {
-    let _turn = crate::turn().await;
     /// More than twice as many as fit into the bytes that are remembered at most.
     const QUESTIONS: usize = 8_000;
+    let _turn = crate::turn().await;
     let backend = Backend::start().await;
     let addresses: Vec<String> = (0..40).map(|number| format!("10.0.0.{number}")).collect();
     backend.say("d/x", Says::value(&serde_json::json!({ "ip": addresses })));

@@ -140,8 +140,8 @@ fn memory(daemon: &Daemon) -> u64 {
 
 #[tokio::test]
 async fn a_batch_that_waits_takes_little_more_room_than_its_text() {
-    let _turn = crate::turn().await;
     const BATCHES: usize = 20;
+    let _turn = crate::turn().await;
     let (stage, _) = honest(world(), 1).await;
     let program = Program::new();
     let daemon = Daemon::ready(&program, &stage, &[]).await;

@@ -5,10 +5,13 @@ use std::time::Duration;
 use bitcoin::hex::DisplayHex;
 use isonym::chain::Network;
 use isonym::electrum::exchange::{MAX_OPEN, Overdue};
-use isonym::electrum::framing::{LOOKUP_LINE, LineTooLong};
-use isonym::electrum::{AnswerError, ProtocolVersion, Reply, Request, ServerErrorKind, VersionRange, Violation};
+use isonym::electrum::framing::LOOKUP_LINE;
+use isonym::electrum::{
+    AnswerError, ElectrumReply, ElectrumRequest, ProtocolVersion, ServerErrorKind, VersionRange, Violation,
+};
+use isonym::line::LineTooLong;
 use isonym::name::{NameId, ScriptHash};
-use isonym::net::{Connection, ConnectionError, Dialer, Identity, Limits, Proxy, Purpose, ServerAddr};
+use isonym::net::{Connection, ConnectionError, ConnectionLimits, Dialer, Identity, Proxy, Purpose, ServerAddr};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -17,7 +20,7 @@ use tokio::net::TcpListener;
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(100);
 
-const LIMITS: Limits = Limits {
+const LIMITS: ConnectionLimits = ConnectionLimits {
     dial: LONG,
     handshake: LONG,
 };
@@ -94,8 +97,10 @@ async fn open(server: &ServerAddr) -> Result<Connection, ConnectionError> {
     Connection::open(&direct(), server, None, Network::Regtest, Purpose::Lookup, LIMITS).await
 }
 
-fn history() -> Vec<Request> {
-    vec![Request::History(NameId::new(b"d/example").unwrap().scripthash())]
+fn history() -> Vec<ElectrumRequest> {
+    vec![ElectrumRequest::History(
+        NameId::new(b"d/example").unwrap().scripthash(),
+    )]
 }
 
 /// What becomes of a lookup's call when the server does `act` with it.
@@ -114,7 +119,7 @@ async fn a_connection_shakes_hands_and_answers() {
     assert_eq!(connection.version().software, "Test 1");
     assert_eq!(connection.identity(), Identity::Unproved);
     let answers = connection.call(history(), LONG).await.unwrap();
-    assert_eq!(answers, [Ok(Reply::History(Vec::new()))]);
+    assert_eq!(answers, [Ok(ElectrumReply::History(Vec::new()))]);
     assert_eq!(connection.tips().borrow().clone(), None);
 }
 
@@ -180,8 +185,8 @@ async fn sync_subscribes_and_hears_of_tips() {
     let mut tips = connection.tips();
     assert_eq!(tips.borrow().as_ref().map(|tip| tip.height), Some(0));
     assert_eq!(
-        connection.call(vec![Request::Ping], LONG).await,
-        Ok(vec![Ok(Reply::Pong)])
+        connection.call(vec![ElectrumRequest::Ping], LONG).await,
+        Ok(vec![Ok(ElectrumReply::Pong)])
     );
     let tip = tips
         .wait_for(|tip| tip.as_ref().is_some_and(|tip| tip.height == 3))
@@ -205,13 +210,13 @@ async fn calls_do_not_mix_whatever_the_order_of_answers() {
         held.reverse();
         Act::Say(format!("[{}]\n", held.join(",")).into_bytes())
     });
-    let history = || Request::History(ScriptHash([7; 32]));
+    let history = || ElectrumRequest::History(ScriptHash([7; 32]));
     let connection = open(&address.await).await.unwrap();
     let (one, two) = tokio::join!(
         connection.call(vec![history(), history()], LONG),
         connection.call(vec![history()], LONG),
     );
-    let ids = |answers: Vec<Result<Reply, AnswerError>>| -> Vec<u64> {
+    let ids = |answers: Vec<Result<ElectrumReply, AnswerError>>| -> Vec<u64> {
         let id = |answer| match answer {
             Err(AnswerError::Server(error)) => error.message.parse().unwrap(),
             other => panic!("{other:?}"),
@@ -247,7 +252,7 @@ async fn a_silent_server_is_left() {
 #[tokio::test]
 async fn a_server_that_is_silent_from_the_start_is_left() {
     let address = server(|_| Act::Ignore).await;
-    let limits = Limits {
+    let limits = ConnectionLimits {
         handshake: SHORT,
         ..LIMITS
     };
@@ -262,7 +267,7 @@ async fn a_server_that_reads_nothing_is_left() {
     let address: ServerAddr = format!("{}:t", listener.local_addr().unwrap()).parse().unwrap();
     let (opened, ()) = tokio::join!(
         async {
-            let limits = Limits {
+            let limits = ConnectionLimits {
                 handshake: SHORT,
                 ..LIMITS
             };
@@ -374,7 +379,7 @@ async fn dropping_a_connection_closes_it_at_once() {
 #[tokio::test]
 async fn too_many_requests_are_refused_and_the_connection_lives() {
     let connection = open(&server(honest).await).await.unwrap();
-    let error = connection.call(vec![Request::Ping; MAX_OPEN + 1], LONG).await;
+    let error = connection.call(vec![ElectrumRequest::Ping; MAX_OPEN + 1], LONG).await;
     assert!(matches!(error, Err(ConnectionError::TooManyOpen(_))));
     assert_eq!(connection.call(Vec::new(), LONG).await, Ok(Vec::new()));
     assert!(connection.call(history(), LONG).await.is_ok());
@@ -406,5 +411,5 @@ async fn small_replies_that_a_server_holds_back_come_with_the_companion() {
     });
     let connection = open(&address.await).await.unwrap();
     let answers = connection.call(history(), LONG).await.unwrap();
-    assert_eq!(answers, [Ok(Reply::History(Vec::new()))]);
+    assert_eq!(answers, [Ok(ElectrumReply::History(Vec::new()))]);
 }

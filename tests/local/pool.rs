@@ -8,7 +8,7 @@ use isonym::chain::{Anchor, Network};
 use isonym::isolation::{ConnId, IsolationId};
 use isonym::name::lookup::LookupSettings;
 use isonym::name::{NameId, Outcome};
-use isonym::net::{Limits, Proxy, ServerAddr, pool};
+use isonym::net::{ConnectionLimits, Proxy, ServerAddr, pool};
 use isonym::node::{Answer, CacheSettings, DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, run_daemon};
 use isonym::time::Timestamp;
 use isonym_sim::ledger::{Connection, Ledger};
@@ -70,7 +70,7 @@ impl Scene {
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: (0..self.hosts.len()).map(server).collect(),
             proxy: Proxy::Socks5(proxies),
-            connection_limits: Limits::default(),
+            connection_limits: ConnectionLimits::default(),
         };
         Node::open(config).unwrap().0
     }
@@ -123,10 +123,10 @@ fn asks(connection: &Connection, method: &str) -> bool {
 
 fn settings() -> DaemonSettings {
     DaemonSettings {
-        pool: pool::Settings {
+        pool: pool::PoolSettings {
             clean: CLEAN,
             opening_mean: Duration::from_millis(40),
-            ..pool::Settings::default()
+            ..pool::PoolSettings::default()
         },
         ..DaemonSettings::default()
     }

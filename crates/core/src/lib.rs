@@ -11,6 +11,7 @@
 //! chain                 what a header must prove
 //! reputation            what is known of the servers
 //! isolation, backoff    shared words
+//! line                  streams cut into lines
 //! time                  shared words
 //! ```
 
@@ -18,6 +19,7 @@ pub mod backoff;
 pub mod chain;
 pub mod electrum;
 pub mod isolation;
+pub mod line;
 pub mod name;
 pub mod reputation;
 pub mod time;

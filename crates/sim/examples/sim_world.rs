@@ -1,8 +1,10 @@
 //! Serves a simulated chain with the name `d/bench` (value `value`) from three servers over TLS, behind a SOCKS5 proxy
-//! that alone knows the way to them. Prints the proxy's address and those of the servers on one line, then serves until
-//! it is killed. No block is mined meanwhile.
+//! that alone knows the way to them: `sim_world [SECONDS]`. Prints the proxy's address and those of the servers on one
+//! line, then serves until it is killed. Meanwhile a block is mined every so many seconds, in which the name is renewed;
+//! none without that argument.
 
 use std::error::Error;
+use std::time::Duration;
 
 use isonym_core::time::Timestamp;
 use isonym_sim::{AddressKind, Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World, proxy::Mode};
@@ -18,6 +20,7 @@ const SERVERS: [(&str, Release); 3] = [
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let pause: Option<f64> = std::env::args().nth(1).map(|word| word.parse()).transpose()?;
     let mut world = World::new(1, START);
     world.register("d/bench", "value", AddressKind::P2wpkh)?;
     // A registration is served from twelve confirmations on.
@@ -35,6 +38,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         line.push(format!("{name}:50002:s"));
     }
     println!("{}", line.join(" "));
+    if let Some(seconds) = pause {
+        loop {
+            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+            world.change(|world| world.update("d/bench", "value", AddressKind::P2wpkh))?;
+        }
+    }
     std::future::pending::<()>().await;
     Ok(())
 }

@@ -116,15 +116,27 @@ const LIES_BUT_HIDING: [Manner; 12] = [
     Silent,
 ];
 
+fn hung_up() -> LinkFailure {
+    LinkFailure::new(FailureScope::Attempt, "hung up")
+}
+
+fn no_way() -> LinkFailure {
+    LinkFailure::new(FailureScope::Everything, "no server can be reached")
+}
+
+fn texts(reasons: &[AttemptError]) -> Vec<String> {
+    reasons.iter().map(ToString::to_string).collect()
+}
+
 impl Manner {
     fn is_honest(self) -> bool {
         matches!(self, Proof | History | Slow)
     }
 
-    fn reply(self, truth: &Truth, attempt: Attempt, ask: &Ask) -> Option<Event> {
-        let failed = || Event::Failed {
+    fn reply(self, truth: &Truth, attempt: Attempt, ask: &LookupRequest) -> Option<LookupEvent> {
+        let failed = || LookupEvent::Failed {
             attempt,
-            reason: "hung up".to_owned(),
+            failure: hung_up(),
         };
         if self == Silent {
             return None;
@@ -133,18 +145,18 @@ impl Manner {
             return Some(failed());
         }
         Some(match ask {
-            Ask::Name(scripthash) | Ask::History(scripthash) => {
+            LookupRequest::Name(scripthash) | LookupRequest::History(scripthash) => {
                 assert_eq!(*scripthash, name().scripthash());
                 self.reply_to_name(truth, attempt)
             }
-            Ask::Transactions(wanted) => Event::Transactions {
+            LookupRequest::Transactions(wanted) => LookupEvent::Transactions {
                 attempt,
                 links: self.transactions(truth, wanted),
             },
         })
     }
 
-    fn reply_to_name(self, truth: &Truth, attempt: Attempt) -> Event {
+    fn reply_to_name(self, truth: &Truth, attempt: Attempt) -> LookupEvent {
         let history = truth.chain.history(&name().scripthash());
         let mut entries: Vec<(Txid, Height)> = history.iter().map(|entry| (entry.txid, entry.height)).collect();
         let mut links = truth.chain.name_proof(&name()).links;
@@ -161,9 +173,9 @@ impl Manner {
         }
         match self {
             History | DeniesByHistory | HidesByHistory | OtherTransactions | FewerTransactions | Disorder => {
-                Event::History { attempt, entries }
+                LookupEvent::History { attempt, entries }
             }
-            _ => Event::Proof { attempt, links },
+            _ => LookupEvent::Proof { attempt, links },
         }
     }
 
@@ -204,9 +216,9 @@ fn forged(tx: &[u8]) -> Vec<u8> {
 #[derive(Debug)]
 struct Ended {
     result: Result<Outcome, LookupError>,
-    asks: BTreeMap<Attempt, Vec<Ask>>,
+    asks: BTreeMap<Attempt, Vec<LookupRequest>>,
     started: BTreeMap<Attempt, Moment>,
-    blamed: Vec<(Attempt, Fault)>,
+    blamed: Vec<(Attempt, LookupFault)>,
     abandoned: Vec<Attempt>,
     at: Moment,
 }
@@ -235,7 +247,7 @@ fn settings(attempts: u8, quorum: u8) -> LookupSettings {
 /// Lets servers answer a lookup, in virtual time; each reply takes a second. Attempt `i` meets `manners[i % len]`.
 fn look_up(truth: &Truth, manners: &[Manner], settings: LookupSettings, claimed: Height) -> Ended {
     let mut lookup = Lookup::new(name(), settings, claimed, manners.len());
-    let mut queue: BTreeMap<(Moment, usize), Event> = BTreeMap::from([((Moment(0), 0), Event::Start)]);
+    let mut queue: BTreeMap<(Moment, usize), LookupEvent> = BTreeMap::from([((Moment(0), 0), LookupEvent::Start)]);
     let mut ended = Ended {
         result: Ok(Outcome::NeverExisted),
         asks: BTreeMap::new(),
@@ -249,7 +261,7 @@ fn look_up(truth: &Truth, manners: &[Manner], settings: LookupSettings, claimed:
         let ((now, _), event) = queue.pop_first().unwrap();
         for effect in lookup.on_event(now, &truth.tree, event) {
             match effect {
-                Effect::Ask { attempt, ask } => {
+                LookupEffect::Ask { attempt, request: ask } => {
                     let manner = manners[usize::from(attempt) % manners.len()];
                     let delay = Duration::from_secs(if manner == Slow { 20 } else { 1 });
                     if let Some(reply) = manner.reply(truth, attempt, &ask) {
@@ -259,19 +271,19 @@ fn look_up(truth: &Truth, manners: &[Manner], settings: LookupSettings, claimed:
                         let server = usize::from(attempt) % manners.len();
                         queue.insert(
                             (now, 10 * count + usize::from(attempt)),
-                            Event::Assigned { attempt, server },
+                            LookupEvent::Assigned { attempt, server },
                         );
                         now
                     });
                     ended.asks.entry(attempt).or_default().push(ask);
                 }
-                Effect::Blame { attempt, fault } => ended.blamed.push((attempt, fault)),
-                Effect::Abandon(attempt) => ended.abandoned.push(attempt),
-                Effect::WakeAt(at) => {
+                LookupEffect::Report { attempt, fault } => ended.blamed.push((attempt, fault)),
+                LookupEffect::Abandon(attempt) => ended.abandoned.push(attempt),
+                LookupEffect::WakeAt(at) => {
                     assert!(at > now, "a wake-up in the past would never come");
-                    queue.insert((at, 10 * count + 9), Event::Tick);
+                    queue.insert((at, 10 * count + 9), LookupEvent::Tick);
                 }
-                Effect::Finished(result) => {
+                LookupEffect::Finished(result) => {
                     ended.result = result;
                     ended.at = now;
                     let late = queue.into_values();
@@ -317,7 +329,7 @@ fn what_one_server_denies_is_asked_of_all_others_at_once() {
         let ended = plain(&[manner, Silent, Proof]);
         assert_eq!(ended.value(), TRUE_VALUE);
         assert_eq!(ended.started[&1], ended.started[&2], "no second hedge to wait for");
-        assert!(matches!(ended.blamed.as_slice(), [(0, Fault::DeniedName { .. })]));
+        assert!(matches!(ended.blamed.as_slice(), [(0, LookupFault::DeniedName { .. })]));
         assert_eq!(ended.abandoned, [1]);
     }
 }
@@ -364,7 +376,7 @@ fn a_wrong_proof_is_blamed_and_the_next_server_asked() {
 fn transactions_other_than_asked_for_are_named_as_such() {
     for manner in [OtherTransactions, FewerTransactions] {
         let ended = plain(&[manner, Proof, Proof]);
-        assert_eq!(ended.blamed, [(0, Fault::OtherTransactions)]);
+        assert_eq!(ended.blamed, [(0, LookupFault::OtherTransactions)]);
     }
 }
 
@@ -387,7 +399,7 @@ fn silence_ends_by_time() {
     let Err(LookupError::NoAnswer { reasons, .. }) = &ended.result else {
         panic!("{ended:?}")
     };
-    assert_eq!(reasons, &["no answer within 45 seconds"; 3]);
+    assert_eq!(texts(reasons), ["no answer within 45 seconds"; 3]);
     assert_eq!(ended.at, Moment(16_000 + 45_000));
     assert_eq!(ended.abandoned, [0, 1, 2], "no connection outlives its attempt");
 }
@@ -400,7 +412,7 @@ fn a_quorum_finds_the_update_that_one_hides_and_blames() {
             assert_eq!(ended.value(), TRUE_VALUE, "{manners:?}");
             let at = Attempt::try_from(manners.iter().position(|manner| *manner == hider).unwrap()).unwrap();
             assert!(
-                matches!(ended.blamed.as_slice(), [(attempt, Fault::HidUpdate { .. })] if *attempt == at),
+                matches!(ended.blamed.as_slice(), [(attempt, LookupFault::HidUpdate { .. })] if *attempt == at),
                 "{ended:?}"
             );
         }
@@ -414,7 +426,7 @@ fn a_quorum_of_three_blames_hider_and_denier() {
     assert_eq!(ended.value(), TRUE_VALUE);
     assert!(matches!(
         ended.blamed.as_slice(),
-        [(0, Fault::DeniedName { .. }), (1, Fault::HidUpdate { .. })]
+        [(0, LookupFault::DeniedName { .. }), (1, LookupFault::HidUpdate { .. })]
     ));
 }
 
@@ -508,7 +520,7 @@ fn an_update_above_our_tip_is_no_servers_fault() {
 
 /// What a lookup does while the header of the update is missing, when it is asked again at these seconds, and what in the
 /// end: the header comes before the last of them, or never.
-fn await_header(seconds: &[u64], comes: bool) -> Vec<Vec<Effect>> {
+fn await_header(seconds: &[u64], comes: bool) -> Vec<Vec<LookupEffect>> {
     // The update lies seven blocks below the tip.
     let mut tree = tree_without(8);
     let settings = LookupSettings {
@@ -517,14 +529,14 @@ fn await_header(seconds: &[u64], comes: bool) -> Vec<Vec<Effect>> {
         ..settings(1, 1)
     };
     let mut lookup = Lookup::new(name(), settings, 0, 1);
-    lookup.on_event(Moment(0), &tree, Event::Start);
-    lookup.on_event(Moment(0), &tree, Event::Assigned { attempt: 0, server: 0 });
+    lookup.on_event(Moment(0), &tree, LookupEvent::Start);
+    lookup.on_event(Moment(0), &tree, LookupEvent::Assigned { attempt: 0, server: 0 });
     let mut effects = vec![lookup.on_event(Moment(0), &tree, Proof.reply_to_name(&TRUTH, 0))];
     for (at, second) in seconds.iter().enumerate() {
         if comes && at + 1 == seconds.len() {
             take(&mut tree, TRUTH.chain.height() - 7);
         }
-        effects.push(lookup.on_event(Moment(second * 1000), &tree, Event::Tick));
+        effects.push(lookup.on_event(Moment(second * 1000), &tree, LookupEvent::Tick));
     }
     effects
 }
@@ -533,19 +545,22 @@ fn await_header(seconds: &[u64], comes: bool) -> Vec<Vec<Effect>> {
 fn an_update_in_a_block_just_mined_waits_for_its_header() {
     let mut effects = await_header(&[1, 4, 4], true);
     let last = effects.pop().unwrap();
-    let [Effect::Finished(Ok(Outcome::Found(status)))] = last.as_slice() else {
+    let [LookupEffect::Finished(Ok(Outcome::Found(status)))] = last.as_slice() else {
         panic!("{last:?}")
     };
     assert_eq!(status.name.value().as_bytes(), TRUE_VALUE);
     for waiting in effects {
-        assert!(matches!(waiting[..], [Effect::WakeAt(_)]), "{waiting:?}");
+        assert!(matches!(waiting[..], [LookupEffect::WakeAt(_)]), "{waiting:?}");
     }
     let mut effects = await_header(&[1, 4, 6], false);
     let last = effects.pop().unwrap();
     assert!(
         matches!(
             last[..],
-            [Effect::Abandon(0), Effect::Finished(Err(LookupError::NoAnswer { .. }))]
+            [
+                LookupEffect::Abandon(0),
+                LookupEffect::Finished(Err(LookupError::NoAnswer { .. }))
+            ]
         ),
         "{last:?}"
     );
@@ -553,42 +568,42 @@ fn an_update_in_a_block_just_mined_waits_for_its_header() {
         effects
             .iter()
             .flatten()
-            .all(|effect| matches!(effect, Effect::WakeAt(_)))
+            .all(|effect| matches!(effect, LookupEffect::WakeAt(_)))
     );
 }
 
 #[test]
 fn where_nobody_can_be_reached_no_further_attempt_is_made() {
-    let unreachable = |attempt| Event::Unreachable {
+    let unreachable = |attempt| LookupEvent::Failed {
         attempt,
-        reason: "no server can be reached".to_owned(),
+        failure: no_way(),
     };
     let mut lookup = Lookup::new(name(), settings(3, 1), 0, 3);
-    lookup.on_event(Moment(0), &TRUTH.tree, Event::Start);
+    lookup.on_event(Moment(0), &TRUTH.tree, LookupEvent::Start);
     let effects = lookup.on_event(Moment(1), &TRUTH.tree, unreachable(0));
     assert!(
         matches!(
             &effects[..],
-            [Effect::Finished(Err(LookupError::Unreachable { reasons }))] if reasons.len() == 1
+            [LookupEffect::Finished(Err(LookupError::Unreachable { reasons }))] if reasons.len() == 1
         ),
         "{effects:?}"
     );
 
     // One that has its connection may answer yet.
     let mut lookup = Lookup::new(name(), settings(3, 1), 0, 3);
-    lookup.on_event(Moment(0), &TRUTH.tree, Event::Start);
-    lookup.on_event(Moment(0), &TRUTH.tree, Event::Assigned { attempt: 0, server: 0 });
-    let effects = lookup.on_event(Moment(8000), &TRUTH.tree, Event::Tick);
+    lookup.on_event(Moment(0), &TRUTH.tree, LookupEvent::Start);
+    lookup.on_event(Moment(0), &TRUTH.tree, LookupEvent::Assigned { attempt: 0, server: 0 });
+    let effects = lookup.on_event(Moment(8000), &TRUTH.tree, LookupEvent::Tick);
     assert!(
         effects
             .iter()
-            .any(|effect| matches!(effect, Effect::Ask { attempt: 1, .. }))
+            .any(|effect| matches!(effect, LookupEffect::Ask { attempt: 1, .. }))
     );
     let effects = lookup.on_event(Moment(9000), &TRUTH.tree, unreachable(1));
-    assert!(matches!(effects[..], [Effect::WakeAt(_)]), "{effects:?}");
+    assert!(matches!(effects[..], [LookupEffect::WakeAt(_)]), "{effects:?}");
     let effects = lookup.on_event(Moment(9001), &TRUTH.tree, Proof.reply_to_name(&TRUTH, 0));
     assert!(
-        matches!(effects[..], [Effect::Finished(Ok(Outcome::Found(_)))]),
+        matches!(effects[..], [LookupEffect::Finished(Ok(Outcome::Found(_)))]),
         "{effects:?}"
     );
 }
@@ -607,7 +622,7 @@ fn more_updates_than_are_checked_are_no_answer_and_no_fault() {
     let Err(LookupError::NoAnswer { reasons, .. }) = &ended.result else {
         panic!("{ended:?}")
     };
-    assert_eq!(reasons, &["more than 128 operations would have to be checked"; 2]);
+    assert_eq!(texts(reasons), ["more than 128 operations would have to be checked"; 2]);
     assert!(ended.blamed.is_empty(), "{:?}", ended.blamed);
 }
 
@@ -675,31 +690,38 @@ fn late_and_unasked_events_change_nothing() {
         [],
         "nothing was asked yet"
     );
-    assert_eq!(lookup.on_event(Moment(0), &truth.tree, Event::Tick), []);
-    lookup.on_event(Moment(0), &truth.tree, Event::Start);
+    assert_eq!(lookup.on_event(Moment(0), &truth.tree, LookupEvent::Tick), []);
+    lookup.on_event(Moment(0), &truth.tree, LookupEvent::Start);
     for event in [
-        Event::Start,
+        LookupEvent::Start,
         proof(1),
         proof(200),
-        Event::Transactions {
+        LookupEvent::Transactions {
             attempt: 0,
             links: Vec::new(),
         },
-        Event::Failed {
+        LookupEvent::Failed {
             attempt: 7,
-            reason: String::new(),
+            failure: hung_up(),
         },
     ] {
         let effects = lookup.on_event(Moment(1), &truth.tree, event.clone());
-        assert!(matches!(effects.as_slice(), [Effect::WakeAt(_)]), "{event:?}");
+        assert!(matches!(effects.as_slice(), [LookupEffect::WakeAt(_)]), "{event:?}");
     }
     // The first attempt times out; its reply comes after all.
-    lookup.on_event(Moment(45_000), &truth.tree, Event::Tick);
+    lookup.on_event(Moment(45_000), &truth.tree, LookupEvent::Tick);
     let effects = lookup.on_event(Moment(45_001), &truth.tree, proof(0));
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Finished(_))));
-    lookup.on_event(Moment(45_002), &truth.tree, Event::Assigned { attempt: 1, server: 1 });
+    assert!(!effects.iter().any(|effect| matches!(effect, LookupEffect::Finished(_))));
+    lookup.on_event(
+        Moment(45_002),
+        &truth.tree,
+        LookupEvent::Assigned { attempt: 1, server: 1 },
+    );
     let effects = lookup.on_event(Moment(45_002), &truth.tree, proof(1));
-    assert!(matches!(effects.last(), Some(Effect::Finished(Ok(Outcome::Found(_))))));
+    assert!(matches!(
+        effects.last(),
+        Some(LookupEffect::Finished(Ok(Outcome::Found(_))))
+    ));
     assert_eq!(lookup.on_event(Moment(45_003), &truth.tree, proof(2)), []);
 }
 
@@ -708,24 +730,24 @@ fn manners(of: &'static [Manner]) -> impl Strategy<Value = Vec<Manner>> {
 }
 
 /// Any event for any attempt, whether it was asked for or not.
-fn any_event() -> impl Strategy<Value = (u64, Event)> {
+fn any_event() -> impl Strategy<Value = (u64, LookupEvent)> {
     let manner = prop::sample::select(&LIES_BUT_HIDING[..]);
     (0..20_000_u64, 0..8_u8, 0..6_u8, manner).prop_map(|(pause, kind, attempt, manner)| {
         let truth = &*TRUTH;
         let history = truth.chain.history(&name().scripthash());
         let wanted: Vec<(Txid, Height)> = history.iter().rev().map(|entry| (entry.txid, entry.height)).collect();
         let event = match kind {
-            0 => Event::Start,
-            1 => Event::Tick,
-            2 => Event::Failed {
+            0 => LookupEvent::Start,
+            1 => LookupEvent::Tick,
+            2 => LookupEvent::Failed {
                 attempt,
-                reason: "hung up".to_owned(),
+                failure: hung_up(),
             },
-            3 => Event::Unreachable {
+            3 => LookupEvent::Failed {
                 attempt,
-                reason: "no way".to_owned(),
+                failure: no_way(),
             },
-            4 => Event::Transactions {
+            4 => LookupEvent::Transactions {
                 attempt,
                 links: manner.transactions(truth, &wanted),
             },
@@ -749,29 +771,29 @@ proptest! {
         let mut lookup = Lookup::new(name(), settings(attempts, quorum), 0, servers);
         let mut now = Moment(0);
         let mut finished = Vec::new();
-        let mut drive = |now: Moment, event: Event| {
+        let mut drive = |now: Moment, event: LookupEvent| {
             let mut asked = 0;
             for effect in lookup.on_event(now, &truth.tree, event) {
                 match effect {
-                    Effect::Finished(result) => finished.push(result),
-                    Effect::Ask { .. } => asked += 1,
+                    LookupEffect::Finished(result) => finished.push(result),
+                    LookupEffect::Ask { .. } => asked += 1,
                     _ => {}
                 }
             }
             assert!(asked <= 7, "work is bounded");
         };
-        drive(now, Event::Start);
+        drive(now, LookupEvent::Start);
         for (pause, event) in events {
             now = now + Duration::from_millis(pause);
             if let Some(attempt) = event.attempt() {
                 let server = usize::from(attempt) % servers.max(1);
-                drive(now, Event::Assigned { attempt, server });
+                drive(now, LookupEvent::Assigned { attempt, server });
             }
             drive(now, event);
         }
         for _ in 0..20 {
             now = now + Duration::from_secs(45);
-            drive(now, Event::Tick);
+            drive(now, LookupEvent::Tick);
         }
         prop_assert_eq!(finished.len(), 1);
         if let Ok(Outcome::Found(status)) = &finished[0] {

@@ -20,7 +20,7 @@ use super::pins::{Identity, Pin};
 use crate::chain::Network;
 use crate::electrum::exchange::{Overdue, TooManyOpen};
 use crate::electrum::framing::{LOOKUP_LINE, SYNC_LINE};
-use crate::electrum::{AnswerError, HeaderTip, Reply, Request, ServerVersion, VersionRange, Violation};
+use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, ServerVersion, VersionRange, Violation};
 
 /// Calls that may wait for the task at a time.
 const QUEUE: usize = 32;
@@ -55,14 +55,14 @@ impl Purpose {
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// From the first packet to an open stream, proxy and TLS included.
     pub dial: Duration,
     /// Each of the handshake's two flights.
     pub handshake: Duration,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     /// A minute to dial, since Tor may have to build circuits, up to two for an onion service; half a minute for
     /// each flight.
     fn default() -> Self {
@@ -134,7 +134,7 @@ impl ConnectionError {
 }
 
 /// The answers to one call, in the order of its requests.
-pub type Answers = Vec<Result<Reply, AnswerError>>;
+pub type Answers = Vec<Result<ElectrumReply, AnswerError>>;
 
 /// A connection that has done its handshake. Dropping it closes the stream at once.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Connection {
         pin: Option<Pin>,
         network: Network,
         purpose: Purpose,
-        limits: Limits,
+        limits: ConnectionLimits,
     ) -> Result<Self, ConnectionError> {
         let Dialed { stream, identity } = dialer.dial(server, pin, limits.dial).await?;
         let (calls, queue) = mpsc::channel(QUEUE);
@@ -196,20 +196,22 @@ impl Connection {
     }
 
     async fn greet(&mut self, network: Network, purpose: Purpose, limit: Duration) -> Result<(), ConnectionError> {
-        let answers = self.call(vec![Request::Version(purpose.versions())], limit).await?;
+        let answers = self
+            .call(vec![ElectrumRequest::Version(purpose.versions())], limit)
+            .await?;
         for answer in answers {
-            if let Reply::Version(version) = answer.map_err(ConnectionError::Handshake)? {
+            if let ElectrumReply::Version(version) = answer.map_err(ConnectionError::Handshake)? {
                 self.version = version;
             }
         }
         let requests = match purpose {
-            Purpose::Lookup => vec![Request::Features],
-            Purpose::Sync { .. } => vec![Request::SubscribeHeaders, Request::Features],
+            Purpose::Lookup => vec![ElectrumRequest::Features],
+            Purpose::Sync { .. } => vec![ElectrumRequest::SubscribeHeaders, ElectrumRequest::Features],
         };
         let expected = network.params().genesis.hash();
         for answer in self.call(requests, limit).await? {
             match answer.map_err(ConnectionError::Handshake)? {
-                Reply::Features(features) if features.genesis_hash != expected => {
+                ElectrumReply::Features(features) if features.genesis_hash != expected => {
                     return Err(ConnectionError::WrongNetwork {
                         expected,
                         got: features.genesis_hash,
@@ -229,7 +231,7 @@ impl Connection {
     ///
     /// See [`ConnectionError`]: but for [`ConnectionError::TooManyOpen`], the connection is closed. A request that
     /// alone has no usable answer is an error in its place of the answers.
-    pub async fn call(&self, requests: Vec<Request>, timeout: Duration) -> Outcome {
+    pub async fn call(&self, requests: Vec<ElectrumRequest>, timeout: Duration) -> Outcome {
         if requests.is_empty() {
             return Ok(Vec::new());
         }

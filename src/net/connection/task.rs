@@ -9,8 +9,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Answers, ConnectionError};
-use crate::electrum::exchange::{Effect, Overdue};
-use crate::electrum::{AnswerError, Exchange, HeaderTip, LineBuffer, Reply, Request, Violation};
+use crate::electrum::{
+    AnswerError, ElectrumReply, ElectrumRequest, Exchange, ExchangeEffect, ExchangeEnd, ExchangeEvent, HeaderTip,
+    Violation,
+};
+use crate::line::LineBuffer;
 use crate::net::dialer::Duplex;
 use crate::time::Moment;
 
@@ -22,14 +25,14 @@ pub(super) type Outcome = Result<Answers, ConnectionError>;
 
 /// Requests that are to go out together, and where their answers go.
 pub(super) struct Call {
-    pub(super) requests: Vec<Request>,
+    pub(super) requests: Vec<ElectrumRequest>,
     pub(super) timeout: Duration,
     pub(super) outcome: oneshot::Sender<Outcome>,
 }
 
 /// A call whose answers are coming in.
 struct Waiting {
-    slots: Vec<Option<Result<Reply, AnswerError>>>,
+    slots: Vec<Option<Result<ElectrumReply, AnswerError>>>,
     missing: usize,
     outcome: oneshot::Sender<Outcome>,
 }
@@ -38,6 +41,7 @@ struct Waiting {
 pub(super) struct Task {
     reader: ReadHalf<Box<dyn Duplex>>,
     writer: WriteHalf<Box<dyn Duplex>>,
+    lines: LineBuffer,
     state: State,
     plain: bool,
 }
@@ -45,12 +49,12 @@ pub(super) struct Task {
 /// All that the task knows; the stream's halves are kept apart from it so that both can be waited for.
 struct State {
     exchange: Exchange,
-    lines: LineBuffer,
     to_write: Outgoing,
     /// Calls by the id of their first request.
     waiting: BTreeMap<u64, Waiting>,
     tips: watch::Sender<Option<HeaderTip>>,
     started: Instant,
+    wake_at: Option<Moment>,
 }
 
 /// Bytes on their way out.
@@ -99,13 +103,14 @@ impl Task {
         Self {
             reader,
             writer,
+            lines: LineBuffer::new(longest_line),
             state: State {
                 exchange: Exchange::new(),
-                lines: LineBuffer::new(longest_line),
                 to_write: Outgoing::default(),
                 waiting: BTreeMap::new(),
                 tips,
                 started: Instant::now(),
+                wake_at: None,
             },
             plain,
         }
@@ -122,7 +127,11 @@ impl Task {
             let sleep_end = wake.unwrap_or(state.started);
             tokio::select! {
                 call = queue.recv() => match call {
-                    Some(call) => state.on_call(call),
+                    Some(call) => {
+                        if let Err(error) = state.on_call(call) {
+                            return error;
+                        }
+                    }
                     None => return ConnectionError::Closed,
                 },
                 read = self.reader.read(&mut chunk) => {
@@ -136,8 +145,8 @@ impl Task {
                         return ConnectionError::SpeaksTls;
                     }
                     silent = false;
-                    if let Err(violation) = state.on_bytes(read) {
-                        return violation.into();
+                    if let Err(error) = state.on_bytes(&mut self.lines, read) {
+                        return error;
                     }
                 }
                 written = state.to_write.write_to(&mut self.writer), if !state.to_write.is_done() => {
@@ -146,8 +155,8 @@ impl Task {
                     }
                 }
                 () = sleep_until(sleep_end), if wake.is_some() => {
-                    if let Err(overdue) = state.on_time() {
-                        return overdue.into();
+                    if let Err(error) = state.on_time() {
+                        return error;
                     }
                 }
             }
@@ -177,67 +186,83 @@ impl State {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let Moment(milliseconds) = self.exchange.wake_at()?;
+        let Moment(milliseconds) = self.wake_at?;
         self.started.checked_add(Duration::from_millis(milliseconds))
     }
 
-    fn on_time(&mut self) -> Result<(), Overdue> {
-        let now = self.now();
-        for effect in self.exchange.on_time(now)? {
-            self.follow(effect);
+    fn on_time(&mut self) -> Result<(), ConnectionError> {
+        self.step(ExchangeEvent::Tick, &mut None)
+    }
+
+    fn on_call(&mut self, call: Call) -> Result<(), ConnectionError> {
+        let Call {
+            requests,
+            timeout,
+            outcome,
+        } = call;
+        self.step(ExchangeEvent::Send { requests, timeout }, &mut Some(outcome))
+    }
+
+    fn on_bytes(&mut self, lines: &mut LineBuffer, bytes: &[u8]) -> Result<(), ConnectionError> {
+        lines.extend(bytes).map_err(Violation::from)?;
+        while let Some(line) = lines.next_line().map_err(Violation::from)? {
+            self.step(ExchangeEvent::Line(line), &mut None)?;
         }
         Ok(())
     }
 
-    fn on_call(&mut self, call: Call) {
-        let now = self.now();
-        match self.exchange.send(now, call.requests, call.timeout) {
-            Ok(flight) => {
-                let missing = usize::try_from(flight.ids.end - flight.ids.start).unwrap_or(usize::MAX);
-                self.to_write.push(&flight.lines);
-                let waiting = Waiting {
-                    slots: vec![None; missing],
-                    missing,
-                    outcome: call.outcome,
-                };
-                self.waiting.insert(flight.ids.start, waiting);
-            }
-            Err(error) => {
-                // The caller may have gone.
-                let _ = call.outcome.send(Err(error.into()));
-            }
-        }
-    }
-
-    fn on_bytes(&mut self, bytes: &[u8]) -> Result<(), Violation> {
-        let now = self.now();
-        self.lines.extend(bytes)?;
-        while let Some(line) = self.lines.next_line()? {
-            for effect in self.exchange.on_line(now, line)? {
-                self.follow(effect);
-            }
-        }
-        Ok(())
-    }
-
-    fn follow(&mut self, effect: Effect) {
-        match effect {
-            Effect::Write(lines) => self.to_write.push(&lines),
-            Effect::Answer { id, outcome } => {
-                if let Ok(Reply::Tip(tip)) = &outcome {
-                    self.tips.send_replace(Some(tip.clone()));
+    /// Hands an event in, and carries out what follows; `caller` is who waits for the answers of a call.
+    fn step(
+        &mut self,
+        event: ExchangeEvent<'_>,
+        caller: &mut Option<oneshot::Sender<Outcome>>,
+    ) -> Result<(), ConnectionError> {
+        let effects = self.exchange.on_event(self.now(), event);
+        self.wake_at = None;
+        for effect in effects {
+            match effect {
+                ExchangeEffect::Sent(ids) => {
+                    let missing = usize::try_from(ids.end - ids.start).unwrap_or(usize::MAX);
+                    if let Some(outcome) = caller.take() {
+                        let waiting = Waiting {
+                            slots: vec![None; missing],
+                            missing,
+                            outcome,
+                        };
+                        self.waiting.insert(ids.start, waiting);
+                    }
                 }
-                settle(&mut self.waiting, id, outcome);
-            }
-            Effect::Tip(tip) => {
-                self.tips.send_replace(Some(tip));
+                ExchangeEffect::Refuse(error) => {
+                    if let Some(outcome) = caller.take() {
+                        // The caller may have gone.
+                        let _ = outcome.send(Err(error.into()));
+                    }
+                }
+                ExchangeEffect::Write(lines) => self.to_write.push(&lines),
+                ExchangeEffect::Answer { id, outcome } => {
+                    if let Ok(ElectrumReply::Tip(tip)) = &outcome {
+                        self.tips.send_replace(Some(tip.clone()));
+                    }
+                    settle(&mut self.waiting, id, outcome);
+                }
+                ExchangeEffect::Tip(tip) => {
+                    self.tips.send_replace(Some(tip));
+                }
+                ExchangeEffect::WakeAt(at) => self.wake_at = Some(at),
+                ExchangeEffect::Leave(end) => {
+                    return Err(match end {
+                        ExchangeEnd::Overdue(overdue) => overdue.into(),
+                        ExchangeEnd::Violation(violation) => violation.into(),
+                    });
+                }
             }
         }
+        Ok(())
     }
 }
 
 /// Puts an answer into its place; the last one of a call ends it.
-fn settle(waiting: &mut BTreeMap<u64, Waiting>, id: u64, outcome: Result<Reply, AnswerError>) {
+fn settle(waiting: &mut BTreeMap<u64, Waiting>, id: u64, outcome: Result<ElectrumReply, AnswerError>) {
     let Some((first, call)) = waiting.range_mut(..=id).next_back() else {
         return;
     };

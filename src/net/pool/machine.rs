@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Clean, Counts, Dirty, Effect, Event, Refusal, ServerIndex, Settings, Ticket};
+use super::{Clean, Dirty, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket};
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::reputation::{Evidence, FailureKind, ServerReputation};
 use crate::time::{LEAST_PAUSE, Moment, random_pause};
@@ -28,10 +28,10 @@ const PATIENCE_PART: u32 = 4;
 
 /// Mean time for which a connection stays open, of no use to anybody, when all identities are forgotten together: a
 /// server that sees many connections end in one instant knows that they were one user's.
-const PARTING_MEAN: Duration = Duration::from_secs(5);
+const DRAINING_MEAN: Duration = Duration::from_secs(5);
 
 /// Longest such time, whatever chance says.
-const PARTING_MAX: Duration = Duration::from_secs(30);
+const DRAINING_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 enum State {
@@ -46,7 +46,7 @@ enum State {
     },
     Dirty(Dirty),
     /// Nobody's any more.
-    Parting {
+    Draining {
         closes_at: Moment,
     },
 }
@@ -62,7 +62,7 @@ struct Waiting {
     ticket: Ticket,
     key: IsolationKey,
     /// Whether its server must be another one than those of the attempts before.
-    apart: bool,
+    distinct_server: bool,
     deadline: Moment,
     /// Connections that could not be opened since it waits.
     failures: u32,
@@ -79,7 +79,7 @@ struct Identity {
 /// Keeps clean connections ready and gives each lookup the connection of its key.
 #[derive(Debug)]
 pub struct Pool {
-    settings: Settings,
+    settings: PoolSettings,
     rng: StdRng,
     /// Decides on the moments of the clock that opens connections, and on nothing else: what lookups do can't move them.
     clock_rng: StdRng,
@@ -96,7 +96,7 @@ pub struct Pool {
 impl Pool {
     /// Makes a pool without connections. The seed must come from the operating system's generator: it decides on
     /// moments and servers that an observer must not foresee.
-    pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
+    pub fn new(settings: PoolSettings, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         Self {
             settings,
@@ -111,25 +111,29 @@ impl Pool {
         }
     }
 
-    /// Advances by one event. Call it once with [`Event::Tick`] to begin. Servers are chosen by their reputation, to which
+    /// Advances by one event. Call it once with [`PoolEvent::Tick`] to begin. Servers are chosen by their reputation, to which
     /// what connections come to is added; it must be about the same servers each time.
-    pub fn on_event(&mut self, now: Moment, reputation: &mut ServerReputation, event: Event) -> Vec<Effect> {
+    pub fn on_event(&mut self, now: Moment, reputation: &mut ServerReputation, event: PoolEvent) -> Vec<PoolEffect> {
         let mut effects = Vec::new();
         match event {
-            Event::Tick => {}
-            Event::Opened(conn) => self.on_opened(now, reputation, conn),
-            Event::OpenFailed(conn, kind) => self.on_open_failed(now, reputation, conn, kind, &mut effects),
-            Event::Closed(conn, kind) => self.on_closed(now, reputation, conn, kind, &mut effects),
-            Event::Used(id) => {
+            PoolEvent::Tick => {}
+            PoolEvent::Opened(conn) => self.on_opened(now, reputation, conn),
+            PoolEvent::OpenFailed(conn, kind) => self.on_open_failed(now, reputation, conn, kind, &mut effects),
+            PoolEvent::Closed(conn, kind) => self.on_closed(now, reputation, conn, kind, &mut effects),
+            PoolEvent::Used(id) => {
                 if let Some(identity) = self.identities.get_mut(&id) {
                     identity.last_used = now;
                 }
             }
-            Event::Wanted { ticket, key, apart } => self.on_wanted(now, ticket, key, apart, &mut effects),
-            Event::Released(ticket) => self.on_released(now, ticket),
-            Event::Lied(conn) => self.on_lied(now, reputation, conn, &mut effects),
-            Event::Forget(id) => self.forget(&id, &mut effects),
-            Event::ForgetAll => self.forget_all(now, &mut effects),
+            PoolEvent::Acquire {
+                ticket,
+                key,
+                distinct_server,
+            } => self.on_acquire(now, ticket, key, distinct_server, &mut effects),
+            PoolEvent::Released(ticket) => self.on_released(now, ticket),
+            PoolEvent::Lied(conn) => self.on_lied(now, reputation, conn, &mut effects),
+            PoolEvent::Forget(id) => self.forget(&id, &mut effects),
+            PoolEvent::ForgetAll => self.forget_all(now, &mut effects),
         }
         self.age(now, &mut effects);
         self.serve(now, &mut effects);
@@ -141,18 +145,18 @@ impl Pool {
     }
 
     /// Returns how many of what there are.
-    pub fn counts(&self) -> Counts {
-        let mut counts = Counts {
+    pub fn counts(&self) -> PoolCounts {
+        let mut counts = PoolCounts {
             ids: self.identities.len(),
             waiting: self.waiting.len(),
-            ..Counts::default()
+            ..PoolCounts::default()
         };
         for connection in self.connections.values() {
             match connection.state {
                 State::Opening { .. } => counts.opening += 1,
                 State::Clean { .. } => counts.clean += 1,
                 State::Dirty(_) => counts.dirty += 1,
-                State::Parting { .. } => counts.parting += 1,
+                State::Draining { .. } => counts.draining += 1,
             }
         }
         counts
@@ -196,7 +200,7 @@ impl Pool {
         reputation: &mut ServerReputation,
         conn: ConnId,
         kind: FailureKind,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<PoolEffect>,
     ) {
         let Some(connection) = self.connections.remove(&conn) else {
             return;
@@ -217,7 +221,7 @@ impl Pool {
         reputation: &mut ServerReputation,
         conn: ConnId,
         kind: FailureKind,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<PoolEffect>,
     ) {
         let Some(connection) = self.connections.remove(&conn) else {
             return;
@@ -236,7 +240,7 @@ impl Pool {
         reputation: &mut ServerReputation,
         server: ServerIndex,
         evidence: Evidence,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<PoolEffect>,
     ) {
         reputation.record(now, server, evidence, &mut self.rng);
         if matches!(evidence, Evidence::Lied | Evidence::Failed(FailureKind::Useless)) {
@@ -245,12 +249,12 @@ impl Pool {
     }
 
     /// Closes the clean connections of which the test on server and end of life holds.
-    fn close_clean(&mut self, ends: impl Fn(ServerIndex, Moment) -> bool, effects: &mut Vec<Effect>) {
+    fn close_clean(&mut self, ends: impl Fn(ServerIndex, Moment) -> bool, effects: &mut Vec<PoolEffect>) {
         let is_over = |it: &Connection| matches!(it.state, State::Clean { ends_at, .. } if ends(it.server, ends_at));
         self.close_all(is_over, effects);
     }
 
-    fn close_all(&mut self, is_over: impl Fn(&Connection) -> bool, effects: &mut Vec<Effect>) {
+    fn close_all(&mut self, is_over: impl Fn(&Connection) -> bool, effects: &mut Vec<PoolEffect>) {
         let over = self.connections.iter().filter(|(_, it)| is_over(it));
         for conn in over.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             self.close(conn, effects);
@@ -258,14 +262,14 @@ impl Pool {
     }
 
     /// Refuses those who wait and of whom the test holds. They have no more use for their tickets.
-    fn refuse(&mut self, lost: impl Fn(&Waiting) -> bool, refusal: Refusal, effects: &mut Vec<Effect>) {
+    fn refuse(&mut self, lost: impl Fn(&Waiting) -> bool, refusal: Refusal, effects: &mut Vec<PoolEffect>) {
         let (refused, kept): (VecDeque<Waiting>, _) = self.waiting.drain(..).partition(lost);
         self.waiting = kept;
         for Waiting { ticket, key, .. } in refused {
             if let Some(identity) = self.identities.get_mut(&key.id) {
                 identity.tickets.remove(&ticket);
             }
-            effects.push(Effect::Refuse(ticket, refusal));
+            effects.push(PoolEffect::Refuse(ticket, refusal));
         }
     }
 
@@ -278,7 +282,14 @@ impl Pool {
         }
     }
 
-    fn on_wanted(&mut self, now: Moment, ticket: Ticket, key: IsolationKey, apart: bool, effects: &mut Vec<Effect>) {
+    fn on_acquire(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        key: IsolationKey,
+        distinct_server: bool,
+        effects: &mut Vec<PoolEffect>,
+    ) {
         if !self.identities.contains_key(&key.id) {
             self.shrink(self.settings.max_ids.max(1) - 1, effects);
         }
@@ -292,7 +303,7 @@ impl Pool {
         self.waiting.push_back(Waiting {
             ticket,
             key,
-            apart,
+            distinct_server,
             deadline: now + self.settings.wait,
             failures: 0,
         });
@@ -300,7 +311,7 @@ impl Pool {
 
     /// Forgets the least recently used identities until there are fewer than `room`. Those in use stay: their number is
     /// bounded by that of lookups at a time.
-    fn shrink(&mut self, room: usize, effects: &mut Vec<Effect>) {
+    fn shrink(&mut self, room: usize, effects: &mut Vec<PoolEffect>) {
         while self.identities.len() > room {
             let idle = self
                 .identities
@@ -322,21 +333,21 @@ impl Pool {
         }
     }
 
-    fn on_lied(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId, effects: &mut Vec<Effect>) {
+    fn on_lied(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId, effects: &mut Vec<PoolEffect>) {
         if let Some(server) = self.server_of(conn) {
             self.hold_against(now, reputation, server, Evidence::Lied, effects);
             self.close(conn, effects);
         }
     }
 
-    fn close(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
+    fn close(&mut self, conn: ConnId, effects: &mut Vec<PoolEffect>) {
         if let Some(connection) = self.connections.remove(&conn) {
             self.unbind(&connection);
-            effects.push(Effect::Close(conn));
+            effects.push(PoolEffect::Close(conn));
         }
     }
 
-    fn forget(&mut self, id: &BlindedId, effects: &mut Vec<Effect>) {
+    fn forget(&mut self, id: &BlindedId, effects: &mut Vec<PoolEffect>) {
         let Some(identity) = self.identities.remove(id) else {
             return;
         };
@@ -361,18 +372,18 @@ impl Pool {
                 },
             );
         }
-        effects.push(Effect::Forgotten(*id));
+        effects.push(PoolEffect::Forgotten(*id));
     }
 
     /// Forgets all identities. Their connections are nobody's from now on, and close one by one.
-    fn forget_all(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn forget_all(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
         for connection in self.connections.values_mut() {
             if let State::Dirty(Dirty { key, .. }) = &connection.state {
                 if let Some(identity) = self.identities.get_mut(&key.id) {
                     identity.connections.remove(&key.attempt);
                 }
-                let stay = random_pause(PARTING_MEAN, &mut self.rng).min(PARTING_MAX);
-                connection.state = State::Parting { closes_at: now + stay };
+                let stay = random_pause(DRAINING_MEAN, &mut self.rng).min(DRAINING_MAX);
+                connection.state = State::Draining { closes_at: now + stay };
             }
         }
         for id in self.identities.keys().copied().collect::<Vec<_>>() {
@@ -381,7 +392,7 @@ impl Pool {
     }
 
     /// Ends what has lived long enough: waits, identities, clean connections, those that nobody owns.
-    fn age(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn age(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
         let late = |waiting: &Waiting| waiting.deadline <= now;
         self.refuse(late, Refusal::TimedOut(self.settings.wait), effects);
         let ttl = self.settings.id_ttl;
@@ -397,17 +408,22 @@ impl Pool {
         }
         self.close_clean(|_, ends_at| ends_at <= now, effects);
         self.close_all(
-            |it| matches!(it.state, State::Parting { closes_at } if closes_at <= now),
+            |it| matches!(it.state, State::Draining { closes_at } if closes_at <= now),
             effects,
         );
     }
 
     /// Gives connections to those who wait, first come first served: the one of their key, else a clean one.
-    fn serve(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn serve(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
         let mut unserved = VecDeque::new();
         while let Some(waiting) = self.waiting.pop_front() {
-            let Waiting { ticket, key, apart, .. } = &waiting;
-            let avoided = self.avoided(key, *apart);
+            let Waiting {
+                ticket,
+                key,
+                distinct_server,
+                ..
+            } = &waiting;
+            let avoided = self.avoided(key, *distinct_server);
             let bound = self
                 .identities
                 .get(&key.id)
@@ -424,7 +440,7 @@ impl Pool {
                 if let Some(identity) = self.identities.get_mut(&key.id) {
                     identity.last_used = now;
                 }
-                effects.push(Effect::Serve(*ticket, conn));
+                effects.push(PoolEffect::Serve(*ticket, conn));
             } else {
                 unserved.push_back(waiting);
             }
@@ -433,8 +449,8 @@ impl Pool {
     }
 
     /// Returns the servers that a key's connection must not lead to.
-    fn avoided(&self, key: &IsolationKey, apart: bool) -> BTreeSet<ServerIndex> {
-        let identity = self.identities.get(&key.id).filter(|_| apart);
+    fn avoided(&self, key: &IsolationKey, distinct_server: bool) -> BTreeSet<ServerIndex> {
+        let identity = self.identities.get(&key.id).filter(|_| distinct_server);
         let before = identity.into_iter().flat_map(|it| it.connections.range(..key.attempt));
         before.filter_map(|(_, conn)| self.server_of(*conn)).collect()
     }
@@ -473,7 +489,7 @@ impl Pool {
 
     /// Opens connections: one when the clock ticks and one is missing, and one for each lookup that waits for none
     /// yet.
-    fn open(&mut self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<Effect>) {
+    fn open(&mut self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<PoolEffect>) {
         if self.ticks(now) {
             let counts = self.counts();
             let under_way = |it: &Connection| matches!(it.state, State::Opening { urgent: false });
@@ -482,9 +498,9 @@ impl Pool {
             }
         }
         if self.lacks_urgent() && self.urgent_from <= now {
-            let choosy = self.waiting.iter().find(|waiting| waiting.apart);
+            let choosy = self.waiting.iter().find(|waiting| waiting.distinct_server);
             let avoided = choosy.map(|waiting| self.avoided(&waiting.key, true));
-            let anybody = self.waiting.iter().any(|waiting| !waiting.apart);
+            let anybody = self.waiting.iter().any(|waiting| !waiting.distinct_server);
             // Whoever may go anywhere takes what is opened for others, but does not wait for their servers.
             let opened = avoided.is_some_and(|avoided| self.open_one(now, reputation, true, &avoided, effects))
                 || anybody && self.open_one(now, reputation, true, &BTreeSet::new(), effects);
@@ -495,7 +511,7 @@ impl Pool {
         // Who waits is told as soon as there is no hope, not at the end of its patience.
         if self.counts().opening == 0 {
             let lost = |waiting: &&Waiting| {
-                let avoided = self.avoided(&waiting.key, waiting.apart);
+                let avoided = self.avoided(&waiting.key, waiting.distinct_server);
                 let next_try = reputation.next_try(true, &avoided);
                 let is_ready = next_try.is_some_and(|at| at <= now);
                 !is_ready && (waiting.failures >= MAX_FAILURES || next_try.is_none_or(|at| at >= waiting.deadline))
@@ -540,7 +556,7 @@ impl Pool {
         reputation: &ServerReputation,
         urgent: bool,
         avoided: &BTreeSet<ServerIndex>,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<PoolEffect>,
     ) -> bool {
         let connections = &self.connections;
         let load = |server: ServerIndex| {
@@ -560,11 +576,11 @@ impl Pool {
                 state: State::Opening { urgent },
             },
         );
-        effects.push(Effect::Open(conn, server));
+        effects.push(PoolEffect::Open(conn, server));
         true
     }
 
-    fn ping(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn ping(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
         let due: Vec<ConnId> = self
             .connections
             .iter()
@@ -579,24 +595,24 @@ impl Pool {
             }) = self.connections.get_mut(&conn)
             {
                 *ping_at = next;
-                effects.push(Effect::Ping(conn));
+                effects.push(PoolEffect::Ping(conn));
             }
         }
     }
 
     /// Returns the earliest moment at which a server may be tried for one of those who wait.
     fn next_urgent_try(&self, reputation: &ServerReputation) -> Option<Moment> {
-        let of = |waiting: &Waiting| reputation.next_try(true, &self.avoided(&waiting.key, waiting.apart));
+        let of = |waiting: &Waiting| reputation.next_try(true, &self.avoided(&waiting.key, waiting.distinct_server));
         // Those who may go anywhere all have the same hope.
-        let choosy = self.waiting.iter().filter(|waiting| waiting.apart);
-        let other = self.waiting.iter().find(|waiting| !waiting.apart);
+        let choosy = self.waiting.iter().filter(|waiting| waiting.distinct_server);
+        let other = self.waiting.iter().find(|waiting| !waiting.distinct_server);
         choosy.chain(other).filter_map(of).min()
     }
 
-    fn wake(&self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<Effect>) {
+    fn wake(&self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<PoolEffect>) {
         let ends = self.connections.values().filter_map(|it| match it.state {
             State::Clean { ping_at, ends_at, .. } => Some(ping_at.min(ends_at)),
-            State::Parting { closes_at } => Some(closes_at),
+            State::Draining { closes_at } => Some(closes_at),
             State::Opening { .. } | State::Dirty(_) => None,
         });
         let idle = self.identities.values().filter(|identity| identity.tickets.is_empty());
@@ -606,7 +622,7 @@ impl Pool {
         let urgent = urgent.map(|at| at.max(self.urgent_from));
         let times = ends.chain(ids).chain(waits).chain(urgent).chain(self.opens_at);
         if let Some(at) = times.min() {
-            effects.push(Effect::WakeAt(at.max(now + LEAST_PAUSE)));
+            effects.push(PoolEffect::WakeAt(at.max(now + LEAST_PAUSE)));
         }
     }
 }

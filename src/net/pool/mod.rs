@@ -11,6 +11,24 @@
 //! `Clean::assign`. What an observer could link is random and not triggered by use: the clock that opens
 //! connections is a Poisson process that runs whether or not connections are missing, and opens at most one each
 //! time. Connections for lookups that found the pool empty are opened at random distances as well, only shorter ones.
+//!
+//! A connection goes this way; an event that does not belong to its phase changes nothing:
+//!
+//! | phase | event | next phase, and what is told |
+//! |---|---|---|
+//! | none | the pool's clock ticks and a connection is missing, or a lookup waits and its turn comes | `Opening`: [`PoolEffect::Open`] |
+//! | `Opening` | [`PoolEvent::Opened`] | `Clean` |
+//! | `Opening` | [`PoolEvent::OpenFailed`] | none; who waits in vain is told: [`PoolEffect::Refuse`] |
+//! | `Clean` | its random moment comes | `Clean`: [`PoolEffect::Ping`] |
+//! | `Clean` | [`PoolEvent::Acquire`] by a key without a connection, or one that waits already | `Dirty`: [`PoolEffect::Serve`] |
+//! | `Clean` | its life ends, or its server proves to be of no use | none: [`PoolEffect::Close`] |
+//! | `Dirty` | [`PoolEvent::Acquire`] by its own key | `Dirty`: [`PoolEffect::Serve`] |
+//! | `Dirty` | its ID idles out, is evicted, or [`PoolEvent::Forget`] | none: [`PoolEffect::Close`], [`PoolEffect::Forgotten`] |
+//! | `Dirty` | [`PoolEvent::Lied`] | none: [`PoolEffect::Close`] |
+//! | `Dirty` | its key must have a server distinct from those of the attempts before, and this one is not | none: [`PoolEffect::Close`] |
+//! | `Dirty` | [`PoolEvent::ForgetAll`] | `Draining`, for some seconds: [`PoolEffect::Forgotten`] |
+//! | `Draining` | its random moment comes | none: [`PoolEffect::Close`] |
+//! | any | [`PoolEvent::Closed`] | none |
 
 mod machine;
 #[cfg(test)]
@@ -49,8 +67,8 @@ pub struct Ticket(pub u64);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A moment asked for by [`Effect::WakeAt`] is reached; also the way to begin.
+pub enum PoolEvent {
+    /// A moment asked for by [`PoolEffect::WakeAt`] is reached; also the way to begin.
     Tick,
     /// A connection is open, its handshake done and its server's network checked.
     Opened(ConnId),
@@ -59,14 +77,14 @@ pub enum Event {
     /// A connection is gone.
     Closed(ConnId, FailureKind),
     /// A lookup needs the connection of a key.
-    Wanted {
+    Acquire {
         /// Who asks.
         ticket: Ticket,
         /// Whose connection it must be.
         key: IsolationKey,
         /// Whether it must lead to another server than the connections of the ID's attempts before this one, as for a
         /// quorum; otherwise it does so only where there is the choice.
-        apart: bool,
+        distinct_server: bool,
     },
     /// A lookup has no use for its ticket any more: served, or given up. One that was refused has none anyway.
     Released(Ticket),
@@ -83,7 +101,7 @@ pub enum Event {
 
 /// What the driver must do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum PoolEffect {
     /// Open a connection to a server, over a circuit of its own.
     Open(ConnId, ServerIndex),
     /// Send a sign of life over a clean connection.
@@ -96,7 +114,7 @@ pub enum Effect {
     Refuse(Ticket, Refusal),
     /// Drop all that is cached for an ID.
     Forgotten(BlindedId),
-    /// Hand in [`Event::Tick`] at this moment at the latest.
+    /// Hand in [`PoolEvent::Tick`] at this moment at the latest.
     WakeAt(Moment),
 }
 
@@ -114,7 +132,7 @@ pub enum Refusal {
 
 /// Bounds and waits of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct PoolSettings {
     /// Clean connections to keep ready.
     pub clean: usize,
     /// Mean time between two ticks of the clock that opens connections.
@@ -133,7 +151,7 @@ pub struct Settings {
     pub wait: Duration,
 }
 
-impl Default for Settings {
+impl Default for PoolSettings {
     fn default() -> Self {
         Self {
             clean: 6,
@@ -150,7 +168,7 @@ impl Default for Settings {
 
 /// How many of what there are: all that may be told of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct PoolCounts {
     /// Connections being opened.
     pub opening: usize,
     /// Clean connections.
@@ -158,7 +176,7 @@ pub struct Counts {
     /// Connections bound to a key.
     pub dirty: usize,
     /// Connections of identities that are forgotten, about to close.
-    pub parting: usize,
+    pub draining: usize,
     /// Live isolation IDs.
     pub ids: usize,
     /// Lookups that wait for a connection.

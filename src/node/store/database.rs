@@ -80,7 +80,32 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Trouble> {
 
 /// An open database; after [`Self::close`] every call says that it is damaged.
 #[derive(Debug)]
-pub(super) struct Database(Option<sled::Db>);
+pub(super) struct Database {
+    db: Option<sled::Db>,
+    #[cfg(test)]
+    before_flush: BeforeFlush,
+}
+
+/// What a test has done before each flush, as by a disk that is slow, full or broken.
+#[cfg(test)]
+struct BeforeFlush(Box<dyn Fn() -> sled::Result<()> + Send + Sync>);
+
+#[cfg(test)]
+impl std::fmt::Debug for BeforeFlush {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BeforeFlush(..)")
+    }
+}
+
+impl From<sled::Db> for Database {
+    fn from(db: sled::Db) -> Self {
+        Self {
+            db: Some(db),
+            #[cfg(test)]
+            before_flush: BeforeFlush(Box::new(|| Ok(()))),
+        }
+    }
+}
 
 impl Drop for Database {
     fn drop(&mut self) {
@@ -103,15 +128,15 @@ impl Database {
                 Err(Trouble::Failed(StoreError::Io(error))) if error.to_string().starts_with(LOCKED) => {
                     std::thread::sleep(LOCK_PAUSE);
                 }
-                opened => return opened.map(|db| Self(Some(db))),
+                opened => return opened.map(Self::from),
             }
         }
-        guarded(|| config.open()).map(|db| Self(Some(db)))
+        guarded(|| config.open()).map(Self::from)
     }
 
     /// Closes the database. Files that are damaged stay so.
     pub(super) fn close(&mut self) {
-        if let Some(db) = self.0.take() {
+        if let Some(db) = self.db.take() {
             let closed = guarded(|| {
                 drop(db);
                 Ok(())
@@ -123,7 +148,7 @@ impl Database {
     }
 
     fn call<T>(&self, call: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, Trouble> {
-        let db = self.0.as_ref().ok_or(Trouble::Damaged("it is closed".to_owned()))?;
+        let db = self.db.as_ref().ok_or(Trouble::Damaged("it is closed".to_owned()))?;
         guarded(|| call(db))
     }
 
@@ -137,12 +162,23 @@ impl Database {
         Ok(Records(Some(records)))
     }
 
-    /// Writes a batch as a whole, and returns when it is on the disk.
-    pub(super) fn write(&self, batch: sled::Batch) -> Result<(), Trouble> {
+    /// Writes a batch as a whole. It is on the disk after the next flush.
+    pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), Trouble> {
+        self.call(|db| db.apply_batch(batch))
+    }
+
+    /// Returns when all that was applied is on the disk.
+    pub(super) fn flush(&self) -> Result<(), Trouble> {
         self.call(|db| {
-            db.apply_batch(batch)?;
+            #[cfg(test)]
+            (self.before_flush.0)()?;
             db.flush().map(drop)
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
+        self.before_flush = BeforeFlush(Box::new(call));
     }
 }
 

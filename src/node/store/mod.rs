@@ -9,34 +9,31 @@
 //!
 //! What lies above the tip that `m` names is a skeleton: headers of which a sample has still to be proved.
 //!
+//! [`UnwrittenHeaders`] knows which headers of a tree changed, and makes batches of them. [`HeaderStore`] brings one
+//! batch after another to the disk, in whatever thread it lives. After each batch the store holds a chain from the
+//! anchor that can be trusted, if a shorter one than the tree's while others wait.
+//!
 //! Nothing that is read is believed: it must link from the anchor down and up, obey bits and times, and pass the tip
 //! that `m` names, or all of it is dropped and fetched anew. Proof of work of merge-mined headers was checked before
 //! they were written, or a sample's was.
 
 mod database;
+mod records;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bitcoin::BlockHash;
-use bitcoin::hashes::Hash;
-
 use self::database::{Database, Trouble};
-use crate::chain::tree::{HeaderError, UnverifiedChain};
+use self::records::{HEADER_PREFIX, META_KEY, Record, check_meta, decode_record, header_key};
+use crate::chain::tree::HeaderError;
 use crate::chain::{HeaderTree, Height, PureHeader};
 
 pub use self::database::panic_is_guarded;
-
-/// The layout above.
-const FORMAT: u8 = 2;
-
-const META_KEY: &[u8] = b"m";
-const META_SIZE: usize = 1 + 32 + 4 + 32 + 32;
-const HEADER_PREFIX: u8 = b'h';
-const RECORD_SIZE: usize = PureHeader::SIZE + 1;
+pub use self::unwritten::{HeaderBatch, HeaderChange, UnwrittenHeaders};
 
 /// Records in a batch that need not be whole.
 const SMALL_BATCH: usize = 252;
@@ -57,6 +54,9 @@ pub enum StoreError {
     /// sled itself.
     #[error("{0}")]
     Database(sled::Error),
+    /// The thread that writes ended, and nobody knows why.
+    #[error("the thread that writes to the disk is gone")]
+    WriterGone,
 }
 
 /// Why what was on disk was dropped.
@@ -94,23 +94,32 @@ pub enum Rebuilt {
     OtherTip,
 }
 
-/// The best chain's headers on disk.
+/// How the writing of a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchEnd {
+    /// It is on the disk.
+    Written,
+    /// The database turned out to be damaged, so a new one is needed, with all that the tree has. This is
+    /// [`UnwrittenHeaders::start_anew`].
+    Damaged,
+}
+
+/// The best chain's headers on disk. It blocks whoever writes to it, and needs no tree for that: the changes of a tree
+/// are collected in [`UnwrittenHeaders`].
 #[derive(Debug)]
 pub struct HeaderStore {
     path: PathBuf,
     db: Database,
-    /// What is on disk is not trusted. It stays until there is something better, since a wrong `--anchor` would cost
-    /// good headers otherwise.
-    distrusted: bool,
 }
 
 impl HeaderStore {
-    /// Opens the store and fills the tree from it. What can't be trusted is dropped, and the reason told.
+    /// Opens the store and fills the tree from it. What can't be trusted is dropped, and the reason told; it stays on
+    /// the disk until there is something better, since a wrong anchor would cost good headers otherwise.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when the file system or the database fails for another reason than damage.
-    pub fn open(path: &Path, tree: &mut HeaderTree) -> Result<(Self, Option<Rebuilt>), StoreError> {
+    pub fn open(path: &Path, tree: &mut HeaderTree) -> Result<(Self, UnwrittenHeaders, Option<Rebuilt>), StoreError> {
         let is_new = is_missing_or_empty(path).map_err(|error| StoreError::Io(Arc::new(error)))?;
         let (db, damaged) = match Database::open(path) {
             Ok(db) => (db, false),
@@ -120,19 +129,18 @@ impl HeaderStore {
             }
             Err(Trouble::Failed(error)) => return Err(error),
         };
-        let mut store = Self {
+        let store = Self {
             path: path.to_owned(),
             db,
-            distrusted: false,
         };
         if is_new || damaged {
             // An empty database says what it is, so that one that lost everything can be told from a new one.
-            store.write(tree, Height::MAX, Height::MAX)?;
-            return Ok((store, damaged.then_some(Rebuilt::Damaged)));
+            store.try_write(HeaderBatch::tip(tree))?;
+            return Ok((store, UnwrittenHeaders::default(), damaged.then_some(Rebuilt::Damaged)));
         }
         let fresh = HeaderTree::new(tree.params(), *tree.anchor());
         let reason = match store.load(tree) {
-            Ok(()) => return Ok((store, None)),
+            Ok(()) => return Ok((store, UnwrittenHeaders::default(), None)),
             Err(Failure::Store(Trouble::Failed(error))) => return Err(error),
             Err(Failure::Store(Trouble::Damaged(reason))) => {
                 tracing::debug!(reason, "the header store can't be read");
@@ -141,8 +149,7 @@ impl HeaderStore {
             Err(Failure::Distrust(reason)) => reason,
         };
         *tree = fresh;
-        store.distrusted = true;
-        Ok((store, Some(reason)))
+        Ok((store, UnwrittenHeaders::with_distrusted_store(), Some(reason)))
     }
 
     fn load(&self, tree: &mut HeaderTree) -> Result<(), Failure> {
@@ -186,88 +193,69 @@ impl HeaderStore {
         Ok(())
     }
 
-    /// Writes the tree's headers of these heights, those of a skeleton on its tip among them, and drops what is stored
-    /// above, as one batch. A database that is not trusted, or turns out to be damaged, gives way to a new one with all that the
-    /// tree has.
+    /// Writes a batch, and returns when it is on the disk.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the batch could not be brought to the disk; what was there before still is.
-    pub fn write(&mut self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), StoreError> {
-        self.write_or_replace(tree, |store| store.try_write(tree, from, to))
+    /// [`StoreError`] when it could not be brought there; what was there before still is.
+    pub fn write(&mut self, batch: HeaderBatch) -> Result<BatchEnd, StoreError> {
+        let anew = batch.anew;
+        if anew {
+            self.db.close();
+            self.db = replace(&self.path)?;
+        }
+        match self.try_write(batch) {
+            Ok(()) => Ok(BatchEnd::Written),
+            Err(Trouble::Damaged(reason)) if !anew => {
+                tracing::warn!("the headers on disk are written anew: {reason}");
+                Ok(BatchEnd::Damaged)
+            }
+            Err(trouble) => Err(trouble.into()),
+        }
     }
 
-    /// Notes that the headers of these heights were proved, and which tip the tree has: headers that were stored as a
-    /// skeleton may be part of its best chain now.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::write`].
-    pub fn write_proved(&mut self, tree: &HeaderTree, heights: &[Height]) -> Result<(), StoreError> {
-        self.write_or_replace(tree, |store| {
-            let proved = heights
-                .iter()
-                .filter_map(|height| Some((*height, tree.header_at(*height)?, true)));
-            store.write_records(proved)?;
-            let mut batch = sled::Batch::default();
-            batch.insert(META_KEY, meta(tree, tree.tip().hash));
-            store.db.write(batch)
-        })
-    }
-
-    fn write_or_replace(
-        &mut self,
-        tree: &HeaderTree,
-        write: impl FnOnce(&Self) -> Result<(), Trouble>,
-    ) -> Result<(), StoreError> {
-        if !self.distrusted {
-            match write(self) {
-                Ok(()) => return Ok(()),
-                Err(Trouble::Failed(error)) => return Err(error),
-                Err(Trouble::Damaged(reason)) => tracing::warn!("the headers on disk are written anew: {reason}"),
+    fn try_write(&self, batch: HeaderBatch) -> Result<(), Trouble> {
+        self.write_records(&batch.before)?;
+        let mut whole = sled::Batch::default();
+        for (height, record) in &batch.whole {
+            whole.insert(&header_key(*height), record.as_slice());
+        }
+        if let Some(top) = batch.top {
+            for stored in self.db.range(header_key(top.saturating_add(1))..)? {
+                let (key, _) = stored?;
+                if key.first() == Some(&HEADER_PREFIX) {
+                    whole.remove(key);
+                }
             }
         }
-        self.distrusted = true;
-        self.db.close();
-        self.db = replace(&self.path)?;
-        self.try_write(tree, 0, Height::MAX)?;
-        self.distrusted = false;
-        Ok(())
-    }
-
-    fn try_write(&self, tree: &HeaderTree, from: Height, to: Height) -> Result<(), Trouble> {
-        let mut batch = sled::Batch::default();
-        let tip = tree.tip();
-        for (height, header) in tree.best_chain(from).take_while(|(height, _)| *height <= to) {
-            let proved = tree.is_proved(height).unwrap_or(false);
-            batch.insert(&header_key(height), record(&header, proved).as_slice());
+        if let Some(meta) = batch.meta {
+            whole.insert(META_KEY, meta);
         }
-        let above = tree.skeleton().filter(|skeleton| skeleton.base() == tip.hash);
-        let top = above.map_or(tip.height, UnverifiedChain::top_height);
-        for stored in self.db.range(header_key(top.saturating_add(1))..)? {
-            let (key, _) = stored?;
-            if key.first() == Some(&HEADER_PREFIX) {
-                batch.remove(key);
-            }
-        }
-        batch.insert(META_KEY, meta(tree, tip.hash));
-        self.db.write(batch)?;
-        let bones = above.into_iter().flat_map(|skeleton| skeleton.headers(from));
-        self.write_records(bones.take_while(|(height, ..)| *height <= to))
+        self.db.apply(whole)?;
+        self.db.flush()?;
+        self.write_records(&batch.after)
     }
 
     /// Writes records of which any number, from the first on, may be on the disk without the others. In small batches:
     /// sled keeps what a batch replaces until its end.
-    fn write_records(&self, records: impl Iterator<Item = (Height, PureHeader, bool)>) -> Result<(), Trouble> {
-        let mut records = records.peekable();
-        while records.peek().is_some() {
-            let mut batch = sled::Batch::default();
-            for (height, header, proved) in records.by_ref().take(SMALL_BATCH) {
-                batch.insert(&header_key(height), record(&header, proved).as_slice());
-            }
-            self.db.write(batch)?;
+    fn write_records(&self, records: &[(Height, Record)]) -> Result<(), Trouble> {
+        if records.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        for records in records.chunks(SMALL_BATCH) {
+            let mut batch = sled::Batch::default();
+            for (height, record) in records {
+                batch.insert(&header_key(*height), record.as_slice());
+            }
+            self.db.apply(batch)?;
+        }
+        self.db.flush()
+    }
+
+    /// Calls this before each flush of the database that is there now, in the thread that writes.
+    #[cfg(test)]
+    pub(super) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
+        self.db.before_flush(call);
     }
 }
 
@@ -310,71 +298,10 @@ fn replace(path: &Path) -> Result<Database, StoreError> {
     Ok(Database::open(path)?)
 }
 
-fn header_key(height: Height) -> [u8; 5] {
-    let [a, b, c, d] = height.to_be_bytes();
-    [HEADER_PREFIX, a, b, c, d]
-}
-
-fn record(header: &PureHeader, proved: bool) -> [u8; RECORD_SIZE] {
-    let mut record = [u8::from(proved); RECORD_SIZE];
-    if let Some(bytes) = record.first_chunk_mut() {
-        *bytes = *header.as_bytes();
-    }
-    record
-}
-
-fn decode_record(
-    (key, value): &(sled::IVec, sled::IVec),
-    expected: Height,
-) -> Result<(Height, PureHeader, bool), Rebuilt> {
-    let torn = Rebuilt::Torn { height: expected };
-    if key.as_ref() != header_key(expected).as_slice() || value.len() != RECORD_SIZE {
-        return Err(torn);
-    }
-    match (PureHeader::decode(value), value.last()) {
-        (Some(header), Some(0)) => Ok((expected, header, false)),
-        (Some(header), Some(1)) => Ok((expected, header, true)),
-        _ => Err(torn),
-    }
-}
-
 /// Puts a header back on top of the skeleton on the tree's tip.
 fn restore_above(tree: &mut HeaderTree, header: PureHeader, proved: bool) -> Result<(), HeaderError> {
     if tree.skeleton().is_none() {
         tree.begin_skeleton(tree.tip().hash)?;
     }
     tree.restore_skeleton(header, proved)
-}
-
-fn meta(tree: &HeaderTree, tip: BlockHash) -> Vec<u8> {
-    let anchor = tree.anchor();
-    let mut bytes = Vec::with_capacity(META_SIZE);
-    bytes.push(FORMAT);
-    bytes.extend_from_slice(&tree.params().genesis.hash().to_byte_array());
-    bytes.extend_from_slice(&anchor.height.to_be_bytes());
-    bytes.extend_from_slice(&anchor.hash.to_byte_array());
-    bytes.extend_from_slice(&tip.to_byte_array());
-    bytes
-}
-
-/// Compares what the store says of itself with the tree's network and anchor; returns the tip that it names.
-fn check_meta(stored: &[u8], tree: &HeaderTree) -> Result<BlockHash, Rebuilt> {
-    let tip: [u8; 32] = match stored.split_last_chunk() {
-        Some((_, tip)) if stored.len() == META_SIZE => *tip,
-        _ => return Err(Rebuilt::Foreign),
-    };
-    let tip = BlockHash::from_byte_array(tip);
-    let ours = meta(tree, tip);
-    if stored == ours {
-        return Ok(tip);
-    }
-    let network = ..33;
-    if stored.get(network) != ours.get(network) {
-        return Err(Rebuilt::Foreign);
-    }
-    let height = stored
-        .get(33..37)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, Height::from_be_bytes);
-    Err(Rebuilt::OtherAnchor { height })
 }

@@ -1,13 +1,16 @@
 //! What is on disk comes back whole, or is reported and never believed.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::records::{META_SIZE, record};
 use super::*;
+use crate::chain::tree::UnverifiedChain;
 use crate::chain::{Anchor, FullHeader, Network};
 use crate::time::Timestamp;
 use isonym_sim::{SimChain, World};
@@ -26,17 +29,56 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 static FULL: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let temp = tempfile::tempdir().unwrap();
     let mut tree = empty(ANCHOR);
-    let (mut store, reason) = HeaderStore::open(&temp.path().join("headers"), &mut tree).unwrap();
+    let (mut store, reason) = Store::open(&temp.path().join("headers"), &mut tree).unwrap();
     assert_eq!(reason, None);
     backfill(&mut tree, WORLD.chain(), LOWEST);
-    store.write(&tree, LOWEST, ANCHOR).unwrap();
+    store.write_backward(&tree, ANCHOR);
     for to in (ANCHOR..=BLOCKS).step_by(25) {
         let from = tree.tip().height + 1;
         extend(&mut tree, WORLD.chain(), to);
-        store.write(&tree, from, Height::MAX).unwrap();
+        store.write_forward(&tree, from);
     }
     temp
 });
+
+/// More headers than any tree here has.
+const MANY: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+
+/// A store whose writer waits for the disk.
+struct Store {
+    files: HeaderStore,
+    unwritten: UnwrittenHeaders,
+}
+
+impl Store {
+    fn open(path: &Path, tree: &mut HeaderTree) -> Result<(Self, Option<Rebuilt>), StoreError> {
+        let (files, unwritten, reason) = HeaderStore::open(path, tree)?;
+        Ok((Self { files, unwritten }, reason))
+    }
+
+    fn write_forward(&mut self, tree: &HeaderTree, from: Height) {
+        self.write(tree, HeaderChange::Forward { from });
+    }
+
+    fn write_backward(&mut self, tree: &HeaderTree, to: Height) {
+        self.write(tree, HeaderChange::Backward { to });
+    }
+
+    fn write_proved(&mut self, tree: &HeaderTree, heights: &[Height]) {
+        let heights = heights.to_vec();
+        self.write(tree, HeaderChange::Proved { heights });
+    }
+
+    fn write(&mut self, tree: &HeaderTree, change: HeaderChange) {
+        self.unwritten.note(tree, change);
+        while let Some(batch) = self.unwritten.next_batch(tree, MANY) {
+            match self.files.write(batch).unwrap() {
+                BatchEnd::Written => {}
+                BatchEnd::Damaged => self.unwritten.start_anew(tree),
+            }
+        }
+    }
+}
 
 fn empty(anchor: Height) -> HeaderTree {
     let hash = WORLD.chain().header(anchor).unwrap().hash();
@@ -87,9 +129,9 @@ fn full() -> (tempfile::TempDir, PathBuf) {
     (temp, path)
 }
 
-fn open(path: &Path, anchor: Height) -> (HeaderStore, HeaderTree, Option<Rebuilt>) {
+fn open(path: &Path, anchor: Height) -> (Store, HeaderTree, Option<Rebuilt>) {
     let mut tree = empty(anchor);
-    let (store, reason) = HeaderStore::open(path, &mut tree).unwrap();
+    let (store, reason) = Store::open(path, &mut tree).unwrap();
     (store, tree, reason)
 }
 
@@ -142,7 +184,7 @@ fn a_chain_from_genesis_comes_back() {
     let (mut store, mut tree, reason) = open(&path, 0);
     assert_eq!(reason, None);
     extend(&mut tree, WORLD.chain(), 30);
-    store.write(&tree, 1, Height::MAX).unwrap();
+    store.write_forward(&tree, 1);
     drop(store);
     let (_, again, reason) = open(&path, 0);
     assert_eq!((reason, again.tip()), (None, tree.tip()));
@@ -168,7 +210,7 @@ fn after_a_reorganisation_nothing_of_the_old_branch_is_left() {
     let (mut store, mut tree, _) = open(&path, ANCHOR);
     extend(&mut tree, other.chain(), BLOCKS + 1);
     assert_eq!(tree.tip().hash, other.chain().tip_hash());
-    store.write(&tree, fork + 1, Height::MAX).unwrap();
+    store.write_forward(&tree, fork + 1);
     drop(store);
     let (mut store, again, reason) = open(&path, ANCHOR);
     assert_eq!((reason, again.tip()), (None, tree.tip()));
@@ -177,7 +219,7 @@ fn after_a_reorganisation_nothing_of_the_old_branch_is_left() {
     let mut shorter = empty(ANCHOR);
     backfill(&mut shorter, WORLD.chain(), LOWEST);
     extend(&mut shorter, WORLD.chain(), fork + 5);
-    store.write(&shorter, fork + 1, Height::MAX).unwrap();
+    store.write_forward(&shorter, fork + 1);
     drop(store);
     let (_, again, reason) = open(&path, ANCHOR);
     assert_eq!((reason, again.tip()), (None, shorter.tip()));
@@ -243,7 +285,7 @@ fn a_foreign_store_is_kept_until_there_is_something_better() {
     let (_temp, path) = full();
     let mainnet = Anchor::shipped(Network::Mainnet).unwrap();
     let mut tree = HeaderTree::new(Network::Mainnet.params(), mainnet);
-    let (_, reason) = HeaderStore::open(&path, &mut tree).unwrap();
+    let (_, reason) = Store::open(&path, &mut tree).unwrap();
     assert_eq!(reason, Some(Rebuilt::Foreign));
     let (_, tree, reason) = open(&path, ANCHOR);
     assert_eq!(reason, None);
@@ -262,7 +304,7 @@ fn another_anchor_costs_nothing_until_headers_follow_from_it() {
 
     let (mut store, mut tree, _) = open(&path, ANCHOR + 1);
     backfill(&mut tree, WORLD.chain(), LOWEST);
-    store.write(&tree, LOWEST, ANCHOR + 1).unwrap();
+    store.write_backward(&tree, ANCHOR + 1);
     drop(store);
     let (_, again, reason) = open(&path, ANCHOR + 1);
     assert_eq!((reason, again.tip().height), (None, ANCHOR + 1));
@@ -309,9 +351,9 @@ fn damaged_files_never_panic_are_never_believed_and_are_made_anew() {
         let (low, tip) = (tree.lowest().unwrap_or(ANCHOR + 1), tree.tip().height);
         shortened += u32::from(reason.is_none() && tip < BLOCKS);
         backfill(&mut tree, WORLD.chain(), LOWEST);
-        store.write(&tree, LOWEST, low.saturating_sub(1)).unwrap();
+        store.write_backward(&tree, low.saturating_sub(1));
         extend(&mut tree, WORLD.chain(), BLOCKS);
-        store.write(&tree, tip + 1, Height::MAX).unwrap();
+        store.write_forward(&tree, tip + 1);
         drop(store);
         let (_, again, reason) = open(&path, ANCHOR);
         assert_eq!(reason, None, "{how}");
@@ -328,8 +370,8 @@ fn damaged_files_never_panic_are_never_believed_and_are_made_anew() {
 fn a_database_that_breaks_under_our_hands_is_written_anew() {
     let (_temp, path) = full();
     let (mut store, tree, _) = open(&path, ANCHOR);
-    store.db.close();
-    store.write(&tree, BLOCKS, BLOCKS).unwrap();
+    store.files.db.close();
+    store.write_forward(&tree, BLOCKS);
     drop(store);
     let (_, again, reason) = open(&path, ANCHOR);
     assert_eq!(reason, None);
@@ -451,11 +493,12 @@ fn with_skeleton() -> (tempfile::TempDir, PathBuf, HeaderTree) {
     let (mut store, mut tree, _) = open(&path, ANCHOR);
     backfill(&mut tree, WORLD.chain(), LOWEST);
     extend(&mut tree, WORLD.chain(), 150);
-    store.write(&tree, LOWEST, Height::MAX).unwrap();
+    store.write_backward(&tree, ANCHOR);
+    store.write_forward(&tree, ANCHOR + 1);
     for to in [180, 220, 250] {
         let from = tree.skeleton().map_or(151, |skeleton| skeleton.top_height() + 1);
         grow_skeleton(&mut tree, to, |_| false);
-        store.write(&tree, from, Height::MAX).unwrap();
+        store.write_forward(&tree, from);
     }
     (temp, path, tree)
 }
@@ -481,7 +524,7 @@ fn a_skeleton_that_was_adopted_is_the_chain_with_what_was_proved_of_it() {
         tree.prove_in_skeleton(height, &header).unwrap();
     }
     tree.adopt_skeleton().unwrap();
-    store.write_proved(&tree, &sampled).unwrap();
+    store.write_proved(&tree, &sampled);
     drop(store);
     let (mut store, mut again, reason) = open(&path, ANCHOR);
     assert_eq!(reason, None);
@@ -493,10 +536,10 @@ fn a_skeleton_that_was_adopted_is_the_chain_with_what_was_proved_of_it() {
     }
     // Later headers and later proofs are added.
     extend(&mut again, WORLD.chain(), 260);
-    store.write(&again, 251, Height::MAX).unwrap();
+    store.write_forward(&again, 251);
     let (header, _) = FullHeader::decode(WORLD.chain().full_header(170).unwrap()).unwrap();
     again.prove(170, &header).unwrap();
-    store.write_proved(&again, &[170]).unwrap();
+    store.write_proved(&again, &[170]);
     drop(store);
     let (_, last, _) = open(&path, ANCHOR);
     assert_eq!((last.tip(), last.unproved()), (again.tip(), again.unproved()));
@@ -508,12 +551,12 @@ fn a_skeleton_that_was_cut_or_dropped_is_gone_from_the_disk() {
     let (_temp, path, mut tree) = with_skeleton();
     let (mut store, ..) = open(&path, ANCHOR);
     tree.cut_skeleton(190);
-    store.write(&tree, 191, Height::MAX).unwrap();
+    store.write_forward(&tree, 191);
     drop(store);
     let (mut store, mut tree, _) = open(&path, ANCHOR);
     assert_eq!(tree.skeleton().unwrap().top_height(), 190);
     tree.drop_skeleton();
-    store.write(&tree, 151, Height::MAX).unwrap();
+    store.write_forward(&tree, 151);
     drop(store);
     let (_, tree, reason) = open(&path, ANCHOR);
     assert_eq!(
@@ -537,4 +580,95 @@ fn damage_in_a_skeleton_costs_nothing_below_it() {
         // Nothing stands on the last one that could tell.
         assert!(top < at || at == 250, "{top} {at}");
     }
+}
+
+/// Opens what a `kill -9` would leave now.
+fn after_a_kill(path: &Path) -> (HeaderTree, Option<Rebuilt>) {
+    let temp = tempfile::tempdir().unwrap();
+    let path_then = temp.path().join("headers");
+    copy(path, &path_then);
+    let (_, tree, reason) = open(&path_then, ANCHOR);
+    (tree, reason)
+}
+
+#[test]
+fn after_each_of_many_batches_the_store_can_be_trusted() {
+    for most in [1, 7, 60, 200] {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("headers");
+        let (mut store, mut tree, _) = open(&path, ANCHOR);
+        backfill(&mut tree, WORLD.chain(), LOWEST);
+        extend(&mut tree, WORLD.chain(), BLOCKS);
+        store.unwritten.note(&tree, HeaderChange::Backward { to: ANCHOR });
+        store.unwritten.note(&tree, HeaderChange::Forward { from: ANCHOR + 1 });
+        let (mut batches, mut before) = (0, (ANCHOR, ANCHOR + 1));
+        while let Some(batch) = store.unwritten.next_batch(&tree, NonZeroUsize::new(most).unwrap()) {
+            assert_eq!(store.files.write(batch).unwrap(), BatchEnd::Written);
+            batches += 1;
+            // Each of the smallest batches would take long.
+            if most > 1 || batches % 13 == 0 {
+                let (then, reason) = after_a_kill(&path);
+                assert_eq!(reason, None, "{most}: batch {batches}");
+                assert_all_true(&then);
+                let now = (then.tip().height, then.lowest().unwrap_or(ANCHOR + 1));
+                assert!(now.0 > before.0 || now.1 < before.1, "{now:?} after {before:?}");
+                before = now;
+            }
+        }
+        let parts = |headers: Height| usize::try_from(headers).unwrap().div_ceil(most);
+        assert_eq!(batches, parts(BLOCKS - ANCHOR) + parts(ANCHOR + 1 - LOWEST), "{most}");
+        drop(store);
+        assert_is_full(&open(&path, ANCHOR).1);
+    }
+}
+
+#[test]
+fn a_reorganisation_between_two_batches_leaves_nothing_of_the_old_branch() {
+    let fork = 220;
+    let mut other = WORLD.fork_at(fork, 2);
+    other.mine(BLOCKS - fork + 1);
+    let most = NonZeroUsize::new(30).unwrap();
+    // As many batches before the reorganisation; the fifth one ends above the fork.
+    for before in 0..8 {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("headers");
+        let (mut store, mut tree, _) = open(&path, ANCHOR);
+        backfill(&mut tree, WORLD.chain(), LOWEST);
+        store.write_backward(&tree, ANCHOR);
+        extend(&mut tree, WORLD.chain(), BLOCKS);
+        store.unwritten.note(&tree, HeaderChange::Forward { from: ANCHOR + 1 });
+        for _ in 0..before {
+            if let Some(batch) = store.unwritten.next_batch(&tree, most) {
+                store.files.write(batch).unwrap();
+            }
+        }
+        extend(&mut tree, other.chain(), BLOCKS + 1);
+        store.unwritten.note(&tree, HeaderChange::Forward { from: fork + 1 });
+        while let Some(batch) = store.unwritten.next_batch(&tree, most) {
+            store.files.write(batch).unwrap();
+            assert_eq!(after_a_kill(&path).1, None, "{before}");
+        }
+        drop(store);
+        let (_, again, reason) = open(&path, ANCHOR);
+        assert_eq!((reason, again.tip()), (None, tree.tip()), "{before}");
+        assert!(again.skeleton().is_none());
+    }
+}
+
+#[test]
+fn what_changes_again_before_its_turn_is_written_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut store, mut tree, _) = open(&temp.path().join("headers"), ANCHOR);
+    backfill(&mut tree, WORLD.chain(), LOWEST);
+    for to in (ANCHOR..=BLOCKS).step_by(20) {
+        let from = tree.tip().height + 1;
+        extend(&mut tree, WORLD.chain(), to);
+        store.unwritten.note(&tree, HeaderChange::Forward { from });
+        let heights = (from..=to).collect();
+        store.unwritten.note(&tree, HeaderChange::Proved { heights });
+    }
+    let batch = store.unwritten.next_batch(&tree, MANY).unwrap();
+    let heights: Vec<Height> = batch.whole.iter().map(|(height, _)| *height).collect();
+    assert_eq!(heights, (ANCHOR + 1..=BLOCKS).collect::<Vec<_>>());
+    assert!(store.unwritten.next_batch(&tree, MANY).is_none());
 }

@@ -372,7 +372,6 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
         NodeError::Stopped
         | NodeError::Lookup(_)
         | NodeError::History { .. }
-        | NodeError::HistoryEntry { .. }
         | NodeError::Folder { .. }
         | NodeError::FolderInUse { .. }
         | NodeError::KnownServers { .. }
@@ -386,7 +385,7 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
 
 /// Counts all connections to Electrum servers.
 fn connections(standing: &Standing) -> usize {
-    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.parting
+    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.draining
 }
 
 /// Returns the program's version as Core writes its own: two digits for each part but the first.
@@ -429,7 +428,7 @@ fn isolation_info(standing: &Standing) -> CallResult {
         "ids": pool.ids,
         "clean": pool.clean,
         "dirty": pool.dirty,
-        "parting": pool.parting,
+        "parting": pool.draining,
         "opening": pool.opening,
         "waiting": pool.waiting,
     }))

@@ -1,7 +1,7 @@
 //! Codes and parameters of the methods, without a node.
 
 use super::*;
-use crate::name::lookup::LookupError;
+use crate::name::lookup::{FailureScope, LinkFailure, LookupError};
 use crate::name::policy::NotSynchronized;
 
 #[test]
@@ -15,7 +15,7 @@ fn codes_of_the_nodes_errors() {
         reason: stale,
         servers: Vec::new(),
     };
-    let reasons = vec!["it is slow".to_owned()];
+    let reasons = vec![LinkFailure::new(FailureScope::Attempt, "it is slow").into()];
     for (error, code, message) in [
         (
             NodeError::Syncing { done: 1, total: 2 },

@@ -9,6 +9,7 @@
     clippy::disallowed_methods,
     clippy::missing_panics_doc,
     clippy::new_without_default,
+    clippy::return_self_not_must_use,
     reason = "it is for tests, which may panic and read the clock, and whose names say what they do"
 )]
 

@@ -154,8 +154,8 @@ impl Stage {
         panic!("{address} was never heard");
     }
 
-    pub fn connection_limits(&self) -> net::Limits {
-        net::Limits {
+    pub fn connection_limits(&self) -> net::ConnectionLimits {
+        net::ConnectionLimits {
             dial: LONG,
             handshake: self.patience,
         }

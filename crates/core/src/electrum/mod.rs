@@ -1,7 +1,7 @@
 //! How questions and proofs look on the wire: the Electrum protocol as Namecoin servers speak it.
 //!
 //! Wire JSON ends here. [`request`] writes questions, [`reply`] turns answers into bounded plain values,
-//! [`framing`] cuts the stream into lines, and [`exchange`] pairs the two on one connection. Nothing here
+//! [`framing`] bounds the lines, and [`exchange`] pairs the two on one connection. Nothing here
 //! reads a clock or a socket.
 
 pub mod exchange;
@@ -10,7 +10,10 @@ pub mod reply;
 pub mod request;
 mod wire;
 
-pub use exchange::{AnswerError, Exchange, ServerError, ServerErrorKind, Violation};
-pub use framing::LineBuffer;
-pub use reply::{Features, HeaderChunk, HeaderTip, HistoryEntry, MerkleProof, Reply, ReplyError, ServerVersion};
-pub use request::{ProtocolVersion, Request, VersionRange};
+pub use exchange::{
+    AnswerError, Exchange, ExchangeEffect, ExchangeEnd, ExchangeEvent, ServerError, ServerErrorKind, Violation,
+};
+pub use reply::{
+    ElectrumReply, Features, HeaderChunk, HeaderTip, HistoryEntry, MerkleProof, ReplyError, ServerVersion,
+};
+pub use request::{ElectrumRequest, ProtocolVersion, VersionRange};

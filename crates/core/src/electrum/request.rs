@@ -38,7 +38,7 @@ impl ProtocolVersion {
     /// `blockchain.scripthash` methods.
     pub const V1_6: Self = Self(1, 6, 0);
 
-    /// Says whether a name's proof can be had in one round trip, by [`Request::ValueProof`].
+    /// Says whether a name's proof can be had in one round trip, by [`ElectrumRequest::ValueProof`].
     pub fn has_value_proof(self) -> bool {
         self >= Self::V1_4_3
     }
@@ -123,7 +123,7 @@ impl fmt::Display for VersionRange {
 
 /// One question. `Debug` tells the method only: scripthashes and txids say what is looked up.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Request {
+pub enum ElectrumRequest {
     /// Negotiates the protocol version; the first request of every connection.
     Version(VersionRange),
     /// Asks for the tip and for word of every later one.
@@ -159,7 +159,7 @@ pub enum Request {
     Ping,
 }
 
-impl Request {
+impl ElectrumRequest {
     /// The request that follows every flight, since servers from 1.18 on hold small replies back until more
     /// than 1 KiB waits (or a second has passed). The same bytes for everyone, but for the request id.
     pub const COMPANION: Self = Self::Headers {
@@ -210,9 +210,9 @@ impl Request {
     }
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for ElectrumRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({})", self.method())
+        write!(f, "ElectrumRequest({})", self.method())
     }
 }
 
@@ -227,9 +227,12 @@ mod tests {
         let scripthash = ScriptHash([0xab; 32]);
         let txid = Txid::from_byte_array([0xcd; 32]);
         let cases = [
-            (Request::Version(VersionRange::ALL), r#"["",["1.4","1.6"]]"#.to_owned()),
             (
-                Request::Headers {
+                ElectrumRequest::Version(VersionRange::ALL),
+                r#"["",["1.4","1.6"]]"#.to_owned(),
+            ),
+            (
+                ElectrumRequest::Headers {
                     start: 5,
                     count: 2016,
                     cp_height: 0,
@@ -237,19 +240,25 @@ mod tests {
                 "[5,2016]".to_owned(),
             ),
             (
-                Request::Headers {
+                ElectrumRequest::Headers {
                     start: 5,
                     count: 10,
                     cp_height: 99,
                 },
                 "[5,10,99]".to_owned(),
             ),
-            (Request::COMPANION, "[0,8]".to_owned()),
-            (Request::Features, "[]".to_owned()),
-            (Request::History(scripthash), format!(r#"["{}"]"#, "ab".repeat(32))),
-            (Request::ValueProof(scripthash), format!(r#"["{}",0]"#, "ab".repeat(32))),
+            (ElectrumRequest::COMPANION, "[0,8]".to_owned()),
+            (ElectrumRequest::Features, "[]".to_owned()),
             (
-                Request::Merkle { txid, height: 7 },
+                ElectrumRequest::History(scripthash),
+                format!(r#"["{}"]"#, "ab".repeat(32)),
+            ),
+            (
+                ElectrumRequest::ValueProof(scripthash),
+                format!(r#"["{}",0]"#, "ab".repeat(32)),
+            ),
+            (
+                ElectrumRequest::Merkle { txid, height: 7 },
                 format!(r#"["{}",7]"#, "cd".repeat(32)),
             ),
         ];
@@ -278,7 +287,7 @@ mod tests {
 
     #[test]
     fn debug_tells_nothing_of_what_is_looked_up() {
-        let request = Request::Transaction(Txid::from_byte_array([0xcd; 32]));
-        assert_eq!(format!("{request:?}"), "Request(blockchain.transaction.get)");
+        let request = ElectrumRequest::Transaction(Txid::from_byte_array([0xcd; 32]));
+        assert_eq!(format!("{request:?}"), "ElectrumRequest(blockchain.transaction.get)");
     }
 }

@@ -7,8 +7,7 @@
 //! | who | writes | reads |
 //! |---|---|---|
 //! | header sync | [`SyncEvidence`] | [`SyncReputation`] |
-//! | the pool | [`Evidence::Opened`], [`Evidence::Failed`], [`Evidence::Lied`] | [`ServerReputation::next_try`], [`ServerReputation::choose`] |
-//! | lookups without a pool | [`Evidence::Lied`] | [`ServerReputation::lookup_order`] |
+//! | lookups and their pool | [`Evidence`] | [`ServerReputation::next_try`], [`ServerReputation::choose`] |
 //!
 //! The bound of it is the principle of stream isolation: what reaches the wire under one isolation ID must not depend on
 //! what happened under another one. Header sync runs under no ID, and its connections are seen by the same servers as
@@ -22,7 +21,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::Rng;
-use rand::seq::SliceRandom;
 
 use crate::backoff::{Backoff, shortened};
 use crate::time::Moment;
@@ -70,7 +68,7 @@ pub enum SyncEvidence {
     Rested,
     /// It broke a rule: it is banned for the rest of this run.
     Faulty,
-    /// How a sync went with it.
+    /// How a sync went with it that asked it.
     Result {
         /// Whether it could be used and broke no rule.
         usable: bool,
@@ -79,8 +77,7 @@ pub enum SyncEvidence {
     },
 }
 
-/// How many blocks a server's tip may lie below ours for it to be asked before others: a new block takes a while to
-/// reach all.
+/// How many blocks a server's tip may lie below ours for it to count as good: a new block takes a while to reach all.
 const MAX_LAG: u32 = 1;
 
 /// The pause before another connection to a server is tried beside one that is there, when the last try failed.
@@ -99,8 +96,8 @@ struct SyncRecord {
     /// Not to be dialed before for one more connection beside another one.
     extra_not_before: Moment,
     is_banned: bool,
-    /// Whether the last sync got on with it and it knows the newest blocks.
-    is_good: bool,
+    /// Whether the last sync that asked it got on with it and it knows the newest blocks; `None` before.
+    is_good: Option<bool>,
 }
 
 /// What header sync knows of the servers: its own evidence and nothing else.
@@ -151,7 +148,7 @@ impl SyncReputation {
             SyncEvidence::Rested => record.not_before = now,
             SyncEvidence::Faulty => record.is_banned = true,
             SyncEvidence::Result { usable, lag } => {
-                record.is_good = usable && lag.is_some_and(|lag| lag <= MAX_LAG);
+                record.is_good = Some(usable && lag.is_some_and(|lag| lag <= MAX_LAG));
             }
         }
     }
@@ -199,6 +196,14 @@ impl SyncRecord {
 /// again, but not before the others have theirs.
 const MOST_WEIGHT: u32 = 2;
 
+/// How many connections that are ready it weighs that header sync did not get on with a server, or that it lags: the
+/// first one is spread to others, where there are any.
+const NOT_GOOD_WEIGHT: usize = 1;
+
+/// How long a server that lied is the last resort. Not for ever: who sits between us and it could make it look so, and
+/// would have us ask nobody else in the end.
+const DISTRUST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The pause before a server that could not be reached is tried again while a lookup waits for it: no back-off is to
 /// keep people from a server that is back, and a server that is down costs them a short wait only.
 const URGENT_REST: Duration = Duration::from_secs(3);
@@ -211,8 +216,8 @@ struct LookupRecord {
     not_before: Moment,
     /// Not to be tried before, for a lookup that waits.
     not_urgently_before: Moment,
-    /// Whether it ever lied in this process.
-    has_lied: bool,
+    /// Until when it is the last resort, since it lied.
+    distrusted_until: Moment,
 }
 
 impl LookupRecord {
@@ -271,13 +276,16 @@ impl ServerReputation {
         match evidence {
             Evidence::Opened => {
                 *record = LookupRecord {
-                    has_lied: record.has_lied,
+                    // A connection is no proof of honesty.
+                    distrusted_until: record.distrusted_until,
                     ..LookupRecord::default()
                 };
             }
             Evidence::Failed(FailureKind::NoWayOut) => {}
             Evidence::Failed(FailureKind::Useless) | Evidence::Lied => {
-                record.has_lied |= evidence == Evidence::Lied;
+                if evidence == Evidence::Lied {
+                    record.distrusted_until = now + DISTRUST;
+                }
                 record.failures = record.failures.saturating_add(1);
                 record.not_before = now + shortened(back_off.longest, rng);
                 record.not_urgently_before = record.not_before;
@@ -308,7 +316,8 @@ impl ServerReputation {
     }
 
     /// Chooses among the servers that may be tried now the one with the least `load`, by chance among equals. One that
-    /// may only be tried for a lookup is the last resort.
+    /// fails, or that header sync did not get on with, weighs as if it had more of it. One that may only be tried for a
+    /// lookup comes after all of these, and one that lied after all others.
     pub fn choose(
         &self,
         now: Moment,
@@ -317,36 +326,18 @@ impl ServerReputation {
         load: impl Fn(ServerIndex) -> usize,
         rng: &mut impl Rng,
     ) -> Option<ServerIndex> {
-        let urgent = urgent && self.next_try(false, avoided).is_none_or(|at| at > now);
         let ready = self
             .others(avoided)
             .filter(|(_, record)| record.not_before(urgent) <= now);
-        let weighed = ready.map(|(server, record)| {
-            let weight = load(server) + record.failures.min(MOST_WEIGHT) as usize;
-            ((weight, rng.random::<u32>()), server)
+        let ranked = ready.map(|(server, record)| {
+            let is_liar = record.distrusted_until > now;
+            let is_urgent_only = record.not_before > now;
+            let failures = record.failures.min(MOST_WEIGHT) as usize;
+            let not_good = usize::from(self.sync.get(server).is_good == Some(false)) * NOT_GOOD_WEIGHT;
+            let weight = load(server) + failures + not_good;
+            ((is_liar, is_urgent_only, weight, rng.random::<u32>()), server)
         });
-        weighed.min().map(|(_, server)| server)
-    }
-
-    /// Returns the servers in the order in which a lookup without a pool tries them: those that header sync got on with
-    /// and that know the newest blocks come first, by chance among equals, and liars come only where no other is left.
-    pub fn lookup_order(&self, rng: &mut impl Rng) -> Vec<ServerIndex> {
-        let mut servers: Vec<ServerIndex> = (0..self.lookups.len()).map(ServerIndex).collect();
-        servers.shuffle(rng);
-        servers.sort_by_key(|server| !self.is_good(*server));
-        let honest = servers.iter().copied().filter(|server| !self.has_lied(*server));
-        let honest: Vec<ServerIndex> = honest.collect();
-        if honest.is_empty() { servers } else { honest }
-    }
-
-    /// Says whether the last header sync got on with a server, and it knows the newest blocks.
-    pub fn is_good(&self, server: ServerIndex) -> bool {
-        self.sync.get(server).is_good
-    }
-
-    /// Says whether a server lied in a lookup of this process.
-    pub fn has_lied(&self, server: ServerIndex) -> bool {
-        self.lookups.get(server.0).is_some_and(|record| record.has_lied)
+        ranked.min().map(|(_, server)| server)
     }
 }
 

@@ -88,7 +88,8 @@ fn a_ban_lasts_for_a_run_of_header_sync_and_is_told() {
     assert!(!sync.may_be_dialed(A, 3, seconds(100_000)));
     reputation.header_sync_mut().begin();
     assert!(!reputation.header_sync().is_banned(A));
-    assert!(reputation.is_good(A), "it is good until a sync says otherwise");
+    let is_good = reputation.header_sync().get(A).is_good;
+    assert_eq!(is_good, Some(true), "it is good until a sync says otherwise");
 }
 
 #[test]
@@ -109,9 +110,22 @@ fn header_sync_sees_nothing_of_what_lookups_see() {
     assert_eq!(with.header_sync().0, without.header_sync().0);
 }
 
+/// Which servers are chosen, over many draws, when each has so many connections.
+fn chosen(reputation: &ServerReputation, at: u64, avoided: &[ServerIndex], load: &[usize]) -> BTreeSet<ServerIndex> {
+    let avoided: BTreeSet<ServerIndex> = avoided.iter().copied().collect();
+    (0..50)
+        .filter_map(|seed| {
+            let mut rng = StdRng::seed_from_u64(seed);
+            reputation.choose(seconds(at), true, &avoided, |server| load[server.0], &mut rng)
+        })
+        .collect()
+}
+
 #[test]
 fn those_that_header_sync_got_on_with_come_first() {
     let mut reputation = reputation(3);
+    let all = BTreeSet::from([A, B, C]);
+    assert_eq!(chosen(&reputation, 0, &[], &[0, 0, 0]), all, "nothing is known of any");
     let sync = reputation.header_sync_mut();
     sync.record(seconds(1), A, good(2));
     sync.record(seconds(1), B, good(1));
@@ -120,20 +134,26 @@ fn those_that_header_sync_got_on_with_come_first() {
         lag: Some(0),
     };
     sync.record(seconds(1), C, unusable);
-    let mut rest = BTreeSet::new();
-    for seed in 0..50 {
-        let order = reputation.lookup_order(&mut StdRng::seed_from_u64(seed));
-        assert_eq!(order.len(), 3);
-        assert_eq!(order[0], B);
-        rest.insert(order[1]);
-    }
+    assert_eq!(chosen(&reputation, 1, &[], &[0, 0, 0]), BTreeSet::from([B]));
+    let rest = chosen(&reputation, 1, &[B], &[0, 0, 0]);
     assert_eq!(rest, BTreeSet::from([A, C]), "the others come by chance");
+    assert_eq!(chosen(&reputation, 1, &[], &[0, 1, 0]), all, "good ones have their connections");
+    assert_eq!(chosen(&reputation, 1, &[], &[0, 2, 0]), BTreeSet::from([A, C]));
     let silent = SyncEvidence::Result {
         usable: true,
         lag: None,
     };
     reputation.header_sync_mut().record(seconds(2), B, silent);
-    assert!(!reputation.is_good(B));
+    assert_eq!(chosen(&reputation, 2, &[], &[0, 0, 0]), all, "no good one is left");
+}
+
+#[test]
+fn a_server_that_header_sync_did_not_ask_is_not_held_to_be_bad() {
+    let mut reputation = reputation(3);
+    let sync = reputation.header_sync_mut();
+    sync.record(seconds(1), A, good(0));
+    sync.record(seconds(1), B, good(9));
+    assert_eq!(chosen(&reputation, 1, &[], &[0, 0, 0]), BTreeSet::from([A, C]));
 }
 
 #[test]
@@ -141,15 +161,34 @@ fn liars_are_asked_only_when_no_other_is_left() {
     let mut reputation = reputation(2);
     reputation.header_sync_mut().record(seconds(1), A, good(0));
     reputation.record(seconds(1), A, Evidence::Lied, &mut rng());
-    assert_eq!(reputation.lookup_order(&mut rng()), [B]);
+    assert_eq!(chosen(&reputation, 1, &[], &[0, 9]), BTreeSet::from([B]));
     reputation.record(seconds(900), A, Evidence::Opened, &mut rng());
     assert_eq!(
-        reputation.lookup_order(&mut rng()),
-        [B],
+        chosen(&reputation, 900, &[], &[0, 9]),
+        BTreeSet::from([B]),
         "a connection is no proof of honesty"
     );
-    reputation.record(seconds(1), B, Evidence::Lied, &mut rng());
-    assert_eq!(reputation.lookup_order(&mut rng()), [A, B]);
+    reputation.record(seconds(901), B, Evidence::Failed(FailureKind::Unreachable), &mut rng());
+    assert_eq!(
+        chosen(&reputation, 905, &[], &[0, 0]),
+        BTreeSet::from([B]),
+        "even if the other one may only be tried for a lookup"
+    );
+    assert_eq!(chosen(&reputation, 905, &[B], &[9, 0]), BTreeSet::from([A]), "the last resort");
+    reputation.record(seconds(905), B, Evidence::Opened, &mut rng());
+    reputation.record(seconds(905), B, Evidence::Lied, &mut rng());
+    reputation.record(seconds(1300), B, Evidence::Opened, &mut rng());
+    assert_eq!(chosen(&reputation, 1300, &[], &[0, 0]), BTreeSet::from([A, B]));
+}
+
+#[test]
+fn no_lie_is_held_against_a_server_for_ever() {
+    let mut reputation = reputation(2);
+    reputation.record(seconds(0), A, Evidence::Lied, &mut rng());
+    reputation.record(seconds(900), A, Evidence::Opened, &mut rng());
+    let until = DISTRUST.as_secs();
+    assert_eq!(chosen(&reputation, until - 1, &[], &[0, 9]), BTreeSet::from([B]));
+    assert_eq!(chosen(&reputation, until, &[], &[0, 9]), BTreeSet::from([A]));
 }
 
 #[test]
@@ -223,11 +262,6 @@ proptest! {
                 let chosen = reputation.choose(now, urgent, &nobody(), |_| 0, &mut rng);
                 prop_assert_eq!(chosen.is_some(), next <= now);
             }
-            let mut order = reputation.lookup_order(&mut rng);
-            prop_assert!(!order.is_empty());
-            order.sort_unstable();
-            order.dedup();
-            prop_assert!(order.len() <= 3);
         }
     }
 

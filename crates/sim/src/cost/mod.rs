@@ -2,7 +2,7 @@
 //! and who owes too much is cut off.
 //!
 //! Source: ElectrumX for Namecoin (`e-x`) 1.17.0 and 2.0.0, `server/session.py`, over aiorpcX 0.24 and 0.25,
-//! `session.py`; both do the same in all that is here. A real server is compared with it in `tests/electrumx`.
+//! `session.py`; both do the same in all that is here. A real server is compared with it in `tests/real/electrumx`.
 
 mod gate;
 mod price;

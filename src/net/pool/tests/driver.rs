@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::isolation::{BlindedId, ConnId, IsolationId, IsolationKey};
-use crate::net::pool::{Effect, Event, FailureKind, Pool, Refusal, ServerIndex, Settings, Ticket};
+use crate::net::pool::{FailureKind, Pool, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket};
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
@@ -45,11 +45,11 @@ pub(super) struct Driver {
     pub(super) pool: Pool,
     reputation: ServerReputation,
     pub(super) now: Moment,
-    pub(super) settings: Settings,
+    pub(super) settings: PoolSettings,
     pub(super) seen: BTreeMap<ConnId, Seen>,
     pub(super) opening: Vec<ConnId>,
     /// Those that were bound when all was forgotten.
-    pub(super) parting: BTreeSet<ConnId>,
+    pub(super) draining: BTreeSet<ConnId>,
     pub(super) fates: BTreeMap<Ticket, (Moment, Fate)>,
     pub(super) asked: BTreeMap<Ticket, (Moment, IsolationKey)>,
     pub(super) released: BTreeSet<Ticket>,
@@ -60,7 +60,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(servers: usize, settings: Settings, seed: [u8; 32]) -> Self {
+    pub(super) fn new(servers: usize, settings: PoolSettings, seed: [u8; 32]) -> Self {
         Self::with_reputation(
             ServerReputation::new(servers, ServerReputation::BACK_OFF),
             settings,
@@ -68,7 +68,7 @@ impl Driver {
         )
     }
 
-    pub(super) fn with_reputation(reputation: ServerReputation, settings: Settings, seed: [u8; 32]) -> Self {
+    pub(super) fn with_reputation(reputation: ServerReputation, settings: PoolSettings, seed: [u8; 32]) -> Self {
         let mut driver = Self {
             pool: Pool::new(settings, seed),
             reputation,
@@ -76,7 +76,7 @@ impl Driver {
             settings,
             seen: BTreeMap::new(),
             opening: Vec::new(),
-            parting: BTreeSet::new(),
+            draining: BTreeSet::new(),
             fates: BTreeMap::new(),
             asked: BTreeMap::new(),
             released: BTreeSet::new(),
@@ -85,11 +85,11 @@ impl Driver {
             wake_at: None,
             next_ticket: 0,
         };
-        driver.step(Event::Tick);
+        driver.step(PoolEvent::Tick);
         driver
     }
 
-    pub(super) fn step(&mut self, event: Event) {
+    pub(super) fn step(&mut self, event: PoolEvent) {
         self.wake_at = None;
         for effect in self.pool.on_event(self.now, &mut self.reputation, event) {
             self.carry_out(effect);
@@ -106,13 +106,13 @@ impl Driver {
         assert!(counts.ids <= idle_room.max(busy.len()), "{counts:?}");
         assert_eq!(counts.waiting, self.unanswered().count());
         let open = self.seen.values().filter(|it| it.open && !it.over).count();
-        assert_eq!(counts.clean + counts.dirty + counts.parting, open);
+        assert_eq!(counts.clean + counts.dirty + counts.draining, open);
         assert_eq!(counts.opening, self.opening.len());
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, effect: PoolEffect) {
         match effect {
-            Effect::Open(conn, server) => {
+            PoolEffect::Open(conn, server) => {
                 let unasked = self.unanswered().next().is_none();
                 let seen = Seen {
                     server,
@@ -127,7 +127,7 @@ impl Driver {
                 let unasked = self.opening.iter().filter(|conn| self.seen[conn].unasked);
                 assert!(unasked.count() <= 1, "the pool's own openings go one at a time");
             }
-            Effect::Ping(conn) => {
+            PoolEffect::Ping(conn) => {
                 let seen = &self.seen[&conn];
                 assert!(
                     seen.open && !seen.over && seen.key.is_none(),
@@ -135,37 +135,37 @@ impl Driver {
                 );
                 self.pings.push((self.now, conn));
             }
-            Effect::Close(conn) => {
+            PoolEffect::Close(conn) => {
                 let seen = self.seen.get_mut(&conn).unwrap();
                 assert!(seen.open && !seen.over);
                 seen.over = true;
             }
-            Effect::Serve(ticket, conn) => {
+            PoolEffect::Serve(ticket, conn) => {
                 let key = self.asked[&ticket].1;
                 let seen = self.seen.get_mut(&conn).unwrap();
                 assert!(seen.open && !seen.over, "what is served is open");
-                assert!(!self.parting.contains(&conn), "what was all forgotten is nobody's");
+                assert!(!self.draining.contains(&conn), "what was all forgotten is nobody's");
                 let bound = seen.key.get_or_insert(key);
                 assert_eq!(*bound, key, "a connection changed hands");
                 self.answer(ticket, Fate::Served(conn));
             }
-            Effect::Refuse(ticket, refusal) => {
+            PoolEffect::Refuse(ticket, refusal) => {
                 self.answer(ticket, Fate::Refused(refusal));
                 self.released.insert(ticket);
             }
-            Effect::Forgotten(id) => {
+            PoolEffect::Forgotten(id) => {
                 let left = self.seen.values().filter(|it| !it.over);
                 let left = left
                     .filter(|it| it.key.as_ref().is_some_and(|key| key.id == id))
                     .count();
-                let parting = self.pool.counts().parting;
+                let draining = self.pool.counts().draining;
                 assert!(
-                    left <= parting,
-                    "its connections are closed first, or nobody's: {left} {parting}"
+                    left <= draining,
+                    "its connections are closed first, or nobody's: {left} {draining}"
                 );
                 self.forgotten.push(id);
             }
-            Effect::WakeAt(at) => self.wake_at = Some(at),
+            PoolEffect::WakeAt(at) => self.wake_at = Some(at),
         }
     }
 
@@ -187,21 +187,25 @@ impl Driver {
     }
 
     /// As [`Self::want`], at another server than those of the attempts before.
-    pub(super) fn want_apart(&mut self, key: IsolationKey) -> Ticket {
+    pub(super) fn want_distinct_server(&mut self, key: IsolationKey) -> Ticket {
         self.want_as(key, true)
     }
 
-    fn want_as(&mut self, key: IsolationKey, apart: bool) -> Ticket {
+    fn want_as(&mut self, key: IsolationKey, distinct_server: bool) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.asked.insert(ticket, (self.now, key));
-        self.step(Event::Wanted { ticket, key, apart });
+        self.step(PoolEvent::Acquire {
+            ticket,
+            key,
+            distinct_server,
+        });
         ticket
     }
 
     pub(super) fn release(&mut self, ticket: Ticket) {
         self.released.insert(ticket);
-        self.step(Event::Released(ticket));
+        self.step(PoolEvent::Released(ticket));
     }
 
     pub(super) fn fate(&self, ticket: Ticket) -> Option<Fate> {
@@ -227,24 +231,24 @@ impl Driver {
     pub(super) fn opened(&mut self, conn: ConnId) {
         self.opening.retain(|it| *it != conn);
         self.seen.get_mut(&conn).unwrap().open = true;
-        self.step(Event::Opened(conn));
+        self.step(PoolEvent::Opened(conn));
     }
 
     pub(super) fn failed(&mut self, conn: ConnId, trouble: FailureKind) {
         self.opening.retain(|it| *it != conn);
         self.seen.get_mut(&conn).unwrap().over = true;
-        self.step(Event::OpenFailed(conn, trouble));
+        self.step(PoolEvent::OpenFailed(conn, trouble));
     }
 
     pub(super) fn closed(&mut self, conn: ConnId, trouble: FailureKind) {
         self.seen.get_mut(&conn).unwrap().over = true;
-        self.step(Event::Closed(conn, trouble));
+        self.step(PoolEvent::Closed(conn, trouble));
     }
 
     pub(super) fn forget_all(&mut self) {
         let bound = self.seen.iter().filter(|(_, it)| it.key.is_some());
-        self.parting.extend(bound.map(|(conn, _)| *conn));
-        self.step(Event::ForgetAll);
+        self.draining.extend(bound.map(|(conn, _)| *conn));
+        self.step(PoolEvent::ForgetAll);
     }
 
     pub(super) fn clean(&self) -> Vec<ConnId> {
@@ -260,7 +264,7 @@ impl Driver {
         let at = self.wake_at.unwrap();
         self.now = at.min(end);
         if at <= end {
-            self.step(Event::Tick);
+            self.step(PoolEvent::Tick);
         }
         at < end
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::driver::{Driver, Fate, SEED, id, key};
 use crate::backoff::Backoff;
 use crate::isolation::ConnId;
-use crate::net::pool::{Event, FailureKind, Refusal, ServerIndex, Settings};
+use crate::net::pool::{FailureKind, PoolEvent, PoolSettings, Refusal, ServerIndex};
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn driver(servers: usize) -> Driver {
-    Driver::new(servers, Settings::default(), SEED)
+    Driver::new(servers, PoolSettings::default(), SEED)
 }
 
 /// Returns a driver whose pool is full.
@@ -24,13 +24,13 @@ fn warm(servers: usize) -> Driver {
     driver
 }
 
-fn tolerant() -> Settings {
-    Settings {
+fn tolerant() -> PoolSettings {
+    PoolSettings {
         keep_alive_mean: Duration::from_secs(1_000_000),
         keep_alive_max: Duration::from_secs(1_000_000),
         clean_ttl: Duration::from_secs(10_000_000),
         id_ttl: Duration::from_secs(10_000_000),
-        ..Settings::default()
+        ..PoolSettings::default()
     }
 }
 
@@ -54,7 +54,7 @@ fn while_one_opens_the_pools_clock_begins_no_other() {
 
 #[test]
 fn gaps_between_openings_are_exponential() {
-    let settings = Settings {
+    let settings = PoolSettings {
         clean: 100_000,
         ..tolerant()
     };
@@ -84,7 +84,7 @@ fn gaps_between_openings_are_exponential() {
 fn openings_of_the_pools_clock_happen_at_moments_that_uses_cannot_move() {
     let unused = {
         // The target is never reached, so every tick shows as an opening.
-        let settings = Settings {
+        let settings = PoolSettings {
             clean: 10_000,
             ..tolerant()
         };
@@ -93,7 +93,7 @@ fn openings_of_the_pools_clock_happen_at_moments_that_uses_cannot_move() {
         driver.seen.values().map(|it| it.begun).collect::<Vec<_>>()
     };
     let used = {
-        let settings = Settings {
+        let settings = PoolSettings {
             clean: 10_000,
             ..tolerant()
         };
@@ -106,7 +106,7 @@ fn openings_of_the_pools_clock_happen_at_moments_that_uses_cannot_move() {
             }
             driver.serve(key(number, 0));
             if number % 3 == 0 {
-                driver.step(Event::Forget(id(number)));
+                driver.step(PoolEvent::Forget(id(number)));
             }
             let pause = Duration::from_millis(2600).min(end.since(driver.now));
             driver.run_well(pause);
@@ -147,7 +147,7 @@ fn a_connection_stays_with_its_key_and_other_keys_get_others() {
 #[test]
 fn attempts_of_one_id_go_to_different_servers() {
     for seed in 0..20 {
-        let mut driver = Driver::new(3, Settings::default(), [seed; 32]);
+        let mut driver = Driver::new(3, PoolSettings::default(), [seed; 32]);
         driver.run_well(MINUTE);
         let servers: BTreeSet<ServerIndex> = (0..3)
             .map(|attempt| {
@@ -162,7 +162,7 @@ fn attempts_of_one_id_go_to_different_servers() {
 #[test]
 fn attempts_that_must_be_apart_wait_for_another_server() {
     for seed in 0..20 {
-        let mut driver = Driver::new(2, Settings::default(), [seed; 32]);
+        let mut driver = Driver::new(2, PoolSettings::default(), [seed; 32]);
         // Everything that is there leads to one server.
         driver.run(MINUTE, |server| (server.0 == 1).then_some(FailureKind::Unreachable));
         let first = driver.serve(key(1, 0));
@@ -172,7 +172,7 @@ fn attempts_that_must_be_apart_wait_for_another_server() {
             ServerIndex(0),
             "the best that could be had"
         );
-        let ticket = driver.want_apart(key(1, 1));
+        let ticket = driver.want_distinct_server(key(1, 1));
         assert_eq!(driver.fate(ticket), None);
         assert!(driver.seen[&opinion].over, "and of no use any more");
         driver.run_well(MINUTE / 2);
@@ -181,7 +181,7 @@ fn attempts_that_must_be_apart_wait_for_another_server() {
         driver.release(ticket);
         assert_eq!(driver.serve(key(1, 0)), first);
         assert_eq!(driver.serve(key(1, 1)), second);
-        let ticket = driver.want_apart(key(1, 2));
+        let ticket = driver.want_distinct_server(key(1, 2));
         assert_eq!(
             driver.fate(ticket),
             Some(Fate::Refused(Refusal::Unreachable)),
@@ -198,7 +198,9 @@ fn who_waits_for_a_dead_server_keeps_nobody_from_the_others() {
     for number in 0..6 {
         driver.serve(key(number, 0));
     }
-    let choosy: Vec<_> = (0..6).map(|number| driver.want_apart(key(number, 1))).collect();
+    let choosy: Vec<_> = (0..6)
+        .map(|number| driver.want_distinct_server(key(number, 1)))
+        .collect();
     let others: Vec<_> = (10..20).map(|number| driver.want(key(number, 0))).collect();
     driver.run(MINUTE / 4, alive);
     for ticket in choosy {
@@ -285,7 +287,7 @@ fn where_all_servers_are_dead_lookups_are_told_soon_and_the_pool_recovers() {
 #[test]
 fn a_dead_server_among_others_fails_no_lookup() {
     for seed in 0..20 {
-        let mut driver = Driver::new(3, Settings::default(), [seed; 32]);
+        let mut driver = Driver::new(3, PoolSettings::default(), [seed; 32]);
         let tickets: Vec<_> = (0..30).map(|number| driver.want(key(number, 0))).collect();
         driver.run(MINUTE, |server| (server.0 == 0).then_some(FailureKind::Unreachable));
         for ticket in tickets {
@@ -331,7 +333,7 @@ fn a_useless_server_is_left_for_minutes_and_nobody_gets_its_connections() {
     let conn = driver.serve(key(1, 0));
     let liar = driver.seen[&conn].server;
     driver.seen.get_mut(&conn).unwrap().open = true;
-    driver.step(Event::Lied(conn));
+    driver.step(PoolEvent::Lied(conn));
     let left = driver.seen.values().filter(|it| !it.over && it.server == liar);
     assert_eq!(left.count(), 0);
     let before = driver.seen.len();
@@ -346,9 +348,9 @@ fn a_useless_server_is_left_for_minutes_and_nobody_gets_its_connections() {
 
 #[test]
 fn clean_connections_are_kept_alive_at_random_and_dirty_ones_not() {
-    let settings = Settings {
+    let settings = PoolSettings {
         clean_ttl: Duration::from_secs(400_000),
-        ..Settings::default()
+        ..PoolSettings::default()
     };
     let mut driver = Driver::new(1, settings, SEED);
     driver.run_well(MINUTE);
@@ -390,7 +392,7 @@ fn an_id_expires_after_its_last_use_and_its_connections_with_it() {
     let mut driver = warm(1);
     let conn = driver.serve(key(1, 0));
     driver.run_well(MINUTE * 9);
-    driver.step(Event::Used(id(1)));
+    driver.step(PoolEvent::Used(id(1)));
     driver.run_well(MINUTE * 9);
     assert_eq!(driver.serve(key(1, 0)), conn);
     driver.run_well(Duration::from_secs(599));
@@ -416,9 +418,9 @@ fn an_id_does_not_expire_under_a_lookup() {
 
 #[test]
 fn the_cap_evicts_the_least_recently_used_and_none_in_use() {
-    let settings = Settings {
+    let settings = PoolSettings {
         max_ids: 2,
-        ..Settings::default()
+        ..PoolSettings::default()
     };
     let mut driver = Driver::new(1, settings, SEED);
     driver.run_well(MINUTE);
@@ -440,7 +442,7 @@ fn forget_closes_all_of_an_id_and_nothing_else() {
     let mut driver = warm(1);
     let (first, second) = (driver.serve(key(1, 0)), driver.serve(key(1, 1)));
     let other = driver.serve(key(2, 0));
-    driver.step(Event::Forget(id(1)));
+    driver.step(PoolEvent::Forget(id(1)));
     assert!(driver.seen[&first].over && driver.seen[&second].over && !driver.seen[&other].over);
     assert_eq!(driver.forgotten, [id(1)]);
     assert!(![first, second].contains(&driver.serve(key(1, 0))));
@@ -453,14 +455,14 @@ fn when_all_are_forgotten_connections_are_nobodys_at_once_and_close_one_by_one()
     driver.run_well(MINUTE);
     driver.forget_all();
     let counts = driver.pool.counts();
-    assert_eq!((counts.ids, counts.dirty, counts.parting), (0, 0, 6));
+    assert_eq!((counts.ids, counts.dirty, counts.draining), (0, 0, 6));
     assert!(!conns.contains(&driver.serve(key(0, 0))));
     let since = driver.now;
     let mut closed = BTreeSet::new();
-    while driver.pool.counts().parting > 0 {
-        let before = driver.pool.counts().parting;
+    while driver.pool.counts().draining > 0 {
+        let before = driver.pool.counts().draining;
         driver.run_well(Duration::from_millis(1));
-        assert!(before - driver.pool.counts().parting <= 1, "no two at a time");
+        assert!(before - driver.pool.counts().draining <= 1, "no two at a time");
         closed.insert(driver.now);
     }
     assert!(conns.iter().all(|conn| driver.seen[conn].over));
@@ -517,7 +519,7 @@ fn while_all_servers_are_dead_each_lookup_is_told_within_seconds_and_tries_are_f
 fn who_waits_when_its_id_is_forgotten_is_served_as_somebody_new() {
     let mut driver = driver(1);
     let ticket = driver.want(key(1, 0));
-    driver.step(Event::Forget(id(1)));
+    driver.step(PoolEvent::Forget(id(1)));
     driver.run_well(MINUTE / 2);
     let conn = driver.conn(ticket);
     driver.release(ticket);
@@ -543,11 +545,11 @@ fn without_servers_a_lookup_is_refused_at_once() {
 #[test]
 fn extreme_settings_do_no_harm() {
     for extreme in [Duration::ZERO, Duration::MAX] {
-        let settings = Settings {
+        let settings = PoolSettings {
             opening_mean: extreme,
             keep_alive_mean: extreme,
             keep_alive_max: extreme.min(MINUTE),
-            ..Settings::default()
+            ..PoolSettings::default()
         };
         let reputation = ServerReputation::new(1, Backoff::new(extreme, ServerReputation::BACK_OFF.longest));
         let mut driver = Driver::with_reputation(reputation, settings, SEED);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::driver::{Driver, id, key};
-use crate::net::pool::{Event, FailureKind, Settings, Ticket};
+use crate::net::pool::{FailureKind, PoolEvent, PoolSettings, Ticket};
 use crate::reputation::ServerReputation;
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => any::<usize>().prop_map(Step::Open),
         3 => (any::<usize>(), trouble()).prop_map(|(at, trouble)| Step::Fail(at, trouble)),
         2 => (any::<usize>(), trouble()).prop_map(|(at, trouble)| Step::Close(at, trouble)),
-        8 => (0..6_u32, 0..3_u8, any::<bool>()).prop_map(|(id, attempt, apart)| Step::Want(id, attempt, apart)),
+        8 => (0..6_u32, 0..3_u8, any::<bool>()).prop_map(|(id, attempt, distinct_server)| Step::Want(id, attempt, distinct_server)),
         6 => any::<usize>().prop_map(Step::Release),
         1 => any::<usize>().prop_map(Step::Lie),
         1 => (0..6_u32).prop_map(Step::Use),
@@ -76,7 +76,7 @@ fn carry_out(driver: &mut Driver, step: Step) {
             }
         }
         Step::Want(number, attempt, false) => drop(driver.want(key(number, attempt))),
-        Step::Want(number, attempt, true) => drop(driver.want_apart(key(number, attempt))),
+        Step::Want(number, attempt, true) => drop(driver.want_distinct_server(key(number, attempt))),
         Step::Release(at) => {
             let held = driver.asked.keys().filter(|ticket| !driver.released.contains(ticket));
             if let Some(ticket) = nth(&held.copied().collect::<Vec<Ticket>>(), at) {
@@ -85,16 +85,16 @@ fn carry_out(driver: &mut Driver, step: Step) {
         }
         Step::Lie(at) => {
             if let Some(conn) = nth(&open(driver), at) {
-                driver.step(Event::Lied(conn));
+                driver.step(PoolEvent::Lied(conn));
             }
         }
-        Step::Use(number) => driver.step(Event::Used(id(number))),
+        Step::Use(number) => driver.step(PoolEvent::Used(id(number))),
         Step::Forget(number) => {
-            driver.step(Event::Forget(id(number)));
+            driver.step(PoolEvent::Forget(id(number)));
             let left = driver
                 .seen
                 .iter()
-                .filter(|(conn, it)| it.open && !it.over && !driver.parting.contains(conn));
+                .filter(|(conn, it)| it.open && !it.over && !driver.draining.contains(conn));
             let left = left.filter(|(_, it)| it.key.as_ref().is_some_and(|key| key.id == id(number)));
             // What is there again belongs to who waited, and was served a moment ago.
             let waited = driver.fates.values().filter(|(at, _)| *at == driver.now).count();
@@ -115,7 +115,7 @@ proptest! {
         max_ids in 1..5_usize,
         steps in prop::collection::vec(step(), 1..200),
     ) {
-        let settings = Settings { clean, max_ids, ..Settings::default() };
+        let settings = PoolSettings { clean, max_ids, ..PoolSettings::default() };
         let mut driver = Driver::new(servers, settings, seed);
         for step in steps {
             carry_out(&mut driver, step);
@@ -123,7 +123,7 @@ proptest! {
         // Whatever the state: the patience of all who wait ends, and what nobody holds is forgotten.
         let end = driver.now + settings.wait;
         while driver.tick(end) {}
-        driver.step(Event::Tick);
+        driver.step(PoolEvent::Tick);
         prop_assert_eq!(driver.unanswered().count(), 0);
         let held: Vec<Ticket> = driver.asked.keys().filter(|it| !driver.released.contains(it)).copied().collect();
         for ticket in held {
@@ -131,9 +131,9 @@ proptest! {
         }
         let end = driver.now + settings.id_ttl;
         while driver.tick(end) {}
-        driver.step(Event::Tick);
+        driver.step(PoolEvent::Tick);
         let counts = driver.pool.counts();
-        prop_assert_eq!((counts.ids, counts.dirty, counts.parting, counts.waiting), (0, 0, 0, 0));
+        prop_assert_eq!((counts.ids, counts.dirty, counts.draining, counts.waiting), (0, 0, 0, 0));
         // With everything well again, so is the pool, after the longest time that a server is left alone.
         driver.run_well(ServerReputation::BACK_OFF.longest + Duration::from_secs(60));
         prop_assert_eq!(driver.clean().len().min(clean), clean);

@@ -6,7 +6,7 @@ use isonym::chain::{Anchor, Network};
 use isonym::isolation::IsolationId;
 use isonym::name::lookup::LookupSettings;
 use isonym::name::{Encoding, NameId, Outcome};
-use isonym::net::{self, Limits, pool};
+use isonym::net::{self, ConnectionLimits, pool};
 use isonym::node::{Answer, DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, run_daemon};
 use isonym::rpc::{self, Encodings};
 use isonym_sim::proxy::Mode;
@@ -64,7 +64,7 @@ impl Scene {
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![format!("{HOST}:{}:{kind}", self.port).parse().unwrap()],
             proxy: net::Proxy::Socks5(vec![self.proxy.addr]),
-            connection_limits: Limits {
+            connection_limits: ConnectionLimits {
                 dial: LONG,
                 handshake: LONG,
             },
@@ -87,11 +87,11 @@ pub fn settings(clean: usize, opening_mean: Duration) -> DaemonSettings {
     DaemonSettings {
         // Some tests ask for thousands of names at once.
         lookups: 4096,
-        pool: pool::Settings {
+        pool: pool::PoolSettings {
             clean,
             opening_mean,
             wait: LONG,
-            ..pool::Settings::default()
+            ..pool::PoolSettings::default()
         },
         lookup: LookupSettings {
             hedge_after: LONG,

@@ -39,8 +39,8 @@ impl LinkError {
         self.kind
     }
 
-    /// Returns the driver's own error.
-    pub fn cause(&self) -> &(dyn Error + Send + Sync + 'static) {
+    /// Returns the driver's own error, for those who know its type.
+    pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.source
     }
 

@@ -4,20 +4,36 @@
 //! batch only when its slowest part is ready, and the whole of it must fit into what a server sends at most.
 //! Arrays of replies are understood all the same.
 //!
-//! Every flight ends with [`Request::COMPANION`], so that no small reply is held back by the server. When the
+//! Every flight ends with [`ElectrumRequest::COMPANION`], so that no small reply is held back by the server. When the
 //! companion's reply comes while others are still open, another companion follows a little later, up to
 //! [`COMPANIONS_PER_FLIGHT`]; a late small reply would be held back again otherwise. The pauses double, so that a
 //! reply waits about as long again as its server took to find it, at most; they depend on the server alone.
+//!
+//! The companions of the latest flight go this way; all else that the machine knows is which requests are open:
+//!
+//! | phase | event | next phase, and what is told |
+//! |---|---|---|
+//! | any | [`ExchangeEvent::Send`] | `Out`, the first: [`ExchangeEffect::Sent`], [`ExchangeEffect::Write`] |
+//! | any | [`ExchangeEvent::Send`], too many would be open | the same: [`ExchangeEffect::Refuse`] |
+//! | `Out` | its reply, while others wait and it was not the last allowed | `Pausing` |
+//! | `Out` | its reply, else | `Resting` |
+//! | `Pausing` | its moment comes while others wait | `Out`, the next: [`ExchangeEffect::Write`] |
+//! | `Pausing` | its moment comes and none waits | `Resting` |
+//! | any | a reply to a request | the same: [`ExchangeEffect::Answer`] |
+//! | any | a tip, which was subscribed to | the same: [`ExchangeEffect::Tip`] |
+//! | any | a line against the protocol, or a deadline passes | [`ExchangeEffect::Leave`] |
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::framing::{self, LineTooLong};
-use super::reply::{self, HeaderTip, Reply, ReplyError};
-use super::request::Request;
+use super::framing;
+use super::reply::{self, ElectrumReply, HeaderTip, ReplyError};
+use super::request::ElectrumRequest;
 use super::wire;
+use crate::backoff::Backoff;
+use crate::line::LineTooLong;
 use crate::time::Moment;
 
 /// Most requests that may wait for their answers at a time. A name with 280 operations needs 560.
@@ -27,8 +43,8 @@ pub const MAX_OPEN: usize = 1024;
 /// a server holds nothing back anyway.
 pub const COMPANIONS_PER_FLIGHT: u8 = 10;
 
-/// The pause before a flight's second companion; it doubles from then on.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// The pauses before a flight's second companion and those after it.
+const COMPANION_PAUSES: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_secs(2));
 
 /// The id of a connection's first sign of life. They count apart from all other requests, so that these have the same ids
 /// however long a connection waited for its use.
@@ -112,7 +128,7 @@ pub enum AnswerError {
     Server(#[from] ServerError),
     /// The server's answer is none.
     #[error(transparent)]
-    Reply(#[from] ReplyError),
+    ElectrumReply(#[from] ReplyError),
 }
 
 /// Why a connection must be left: its peer doesn't keep to the protocol.
@@ -167,9 +183,40 @@ pub struct TooManyOpen {
 #[error("server did not answer in time")]
 pub struct Overdue;
 
+/// Why a connection is of no more use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExchangeEnd {
+    /// Its peer doesn't keep to the protocol.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    /// Its peer did not answer in time.
+    #[error(transparent)]
+    Overdue(#[from] Overdue),
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum ExchangeEvent<'a> {
+    /// Requests are to go out together, each to be answered within `timeout`.
+    Send {
+        /// The requests.
+        requests: Vec<ElectrumRequest>,
+        /// How long each may take.
+        timeout: Duration,
+    },
+    /// A line came from the server, here without its newline.
+    Line(&'a [u8]),
+    /// A moment asked for by [`ExchangeEffect::WakeAt`] is reached; too early is fine.
+    Tick,
+}
+
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum ExchangeEffect {
+    /// The requests of [`ExchangeEvent::Send`] were taken: their answers come under these ids, in their order.
+    Sent(Range<u64>),
+    /// The requests of [`ExchangeEvent::Send`] were not taken.
+    Refuse(TooManyOpen),
     /// Write these lines.
     Write(String),
     /// A request is answered.
@@ -177,38 +224,41 @@ pub enum Effect {
         /// Its id.
         id: u64,
         /// The answer, or why there is none.
-        outcome: Result<Reply, AnswerError>,
+        outcome: Result<ElectrumReply, AnswerError>,
     },
     /// The server says that it has a new tip.
     Tip(HeaderTip),
-}
-
-/// Requests that go out together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flight {
-    /// Their ids, in the order of the requests.
-    pub ids: Range<u64>,
-    /// The lines to write, a companion's at the end.
-    pub lines: String,
+    /// Hand in [`ExchangeEvent::Tick`] at this moment at the latest; without it there is nothing to wait for.
+    WakeAt(Moment),
+    /// Leave the connection.
+    Leave(ExchangeEnd),
 }
 
 #[derive(Debug)]
 struct Open {
-    request: Request,
+    request: ElectrumRequest,
     deadline: Moment,
     companion: bool,
 }
 
-/// The machine. Ids count from 0 on every connection; those of flights of nothing but [`Request::Ping`] apart.
+/// Where the companions of the latest flight are.
+#[derive(Clone, Copy, Debug)]
+enum Companions {
+    /// None is needed, or no more of them.
+    Resting,
+    /// The latest of so many is on its way, under this id.
+    Out { id: u64, count: u8 },
+    /// So many were answered; the next one goes out at `at`, counted as the flight is.
+    Pausing { at: Moment, count: u8, keep_alive: bool },
+}
+
+/// The machine. Ids count from 0 on every connection; those of flights of nothing but [`ElectrumRequest::Ping`] apart.
 #[derive(Debug)]
 pub struct Exchange {
     next_id: u64,
     next_keep_alive: u64,
     open: BTreeMap<u64, Open>,
-    /// How many companions of the latest flight have gone out.
-    companions: u8,
-    next_companion: Option<Moment>,
-    latest_companion: u64,
+    companions: Companions,
     subscribed: bool,
     tips: u32,
     tips_since: Moment,
@@ -227,51 +277,49 @@ impl Exchange {
             next_id: 0,
             next_keep_alive: FIRST_KEEP_ALIVE,
             open: BTreeMap::new(),
-            companions: 0,
-            next_companion: None,
-            latest_companion: 0,
+            companions: Companions::Resting,
             subscribed: false,
             tips: 0,
             tips_since: Moment::default(),
         }
     }
 
-    /// Takes requests that are to go out together, each to be answered within `timeout`.
-    ///
-    /// [`Request::Version`] has a companion too: 1.18.0 holds even the first reply back, and 2.0.0, which answers
+    /// Advances by one event.
+    pub fn on_event(&mut self, now: Moment, event: ExchangeEvent<'_>) -> Vec<ExchangeEffect> {
+        let effects = match event {
+            ExchangeEvent::Send { requests, timeout } => Ok(self.on_send(now, requests, timeout)),
+            ExchangeEvent::Line(line) => self.on_line(now, line).map_err(ExchangeEnd::from),
+            ExchangeEvent::Tick => self.on_tick(now).map_err(ExchangeEnd::from),
+        };
+        let mut effects = effects.unwrap_or_else(|end| vec![ExchangeEffect::Leave(end)]);
+        effects.extend(self.wake_at().map(ExchangeEffect::WakeAt));
+        effects
+    }
+
+    /// [`ElectrumRequest::Version`] has a companion too: 1.18.0 holds even the first reply back, and 2.0.0, which answers
     /// nothing before it, lets what comes behind it wait (`session.py`, `sv_negotiated`).
-    ///
-    /// # Errors
-    ///
-    /// [`TooManyOpen`] when more than [`MAX_OPEN`] requests would wait.
-    pub fn send(&mut self, now: Moment, requests: Vec<Request>, timeout: Duration) -> Result<Flight, TooManyOpen> {
+    fn on_send(&mut self, now: Moment, requests: Vec<ElectrumRequest>, timeout: Duration) -> Vec<ExchangeEffect> {
         let open = self.open.len().saturating_add(requests.len());
         if open > MAX_OPEN {
-            return Err(TooManyOpen { open });
+            return vec![ExchangeEffect::Refuse(TooManyOpen { open })];
         }
         let deadline = now + timeout;
-        let keep_alive = !requests.is_empty() && requests.iter().all(|request| *request == Request::Ping);
+        let keep_alive = !requests.is_empty() && requests.iter().all(|request| *request == ElectrumRequest::Ping);
         let first = *self.counter(keep_alive);
         let mut lines = String::new();
         for request in requests {
-            self.subscribed |= request == Request::SubscribeHeaders;
+            self.subscribed |= request == ElectrumRequest::SubscribeHeaders;
             lines.push_str(&self.enter(request, deadline, keep_alive, false));
         }
         let ids = first..*self.counter(keep_alive);
-        if !ids.is_empty() {
-            self.companions = 1;
-            self.next_companion = None;
-            lines.push_str(&self.enter(Request::COMPANION, deadline, keep_alive, true));
+        if ids.is_empty() {
+            return vec![ExchangeEffect::Sent(ids)];
         }
-        Ok(Flight { ids, lines })
+        lines.push_str(&self.send_companion(deadline, keep_alive, 1));
+        vec![ExchangeEffect::Sent(ids), ExchangeEffect::Write(lines)]
     }
 
-    /// Takes one line from the server, without its newline.
-    ///
-    /// # Errors
-    ///
-    /// See [`Violation`]: the connection is to be closed.
-    pub fn on_line(&mut self, now: Moment, line: &[u8]) -> Result<Vec<Effect>, Violation> {
+    fn on_line(&mut self, now: Moment, line: &[u8]) -> Result<Vec<ExchangeEffect>, Violation> {
         if !framing::is_shallow(line) {
             return Err(Violation::TooDeep);
         }
@@ -290,36 +338,39 @@ impl Exchange {
         Ok(effects)
     }
 
-    /// Returns the moment at which [`Self::on_time`] has something to do; `None` when nothing is open.
-    pub fn wake_at(&self) -> Option<Moment> {
-        self.deadline().into_iter().chain(self.next_companion).min()
+    /// Returns the moment at which time alone has something to do; `None` when nothing is open.
+    fn wake_at(&self) -> Option<Moment> {
+        let companion = match self.companions {
+            Companions::Pausing { at, .. } => Some(at),
+            Companions::Resting | Companions::Out { .. } => None,
+        };
+        self.deadline().into_iter().chain(companion).min()
     }
 
-    /// Takes the time; too early is fine.
-    ///
-    /// # Errors
-    ///
-    /// [`Overdue`] when a request has not been answered by its deadline.
-    pub fn on_time(&mut self, now: Moment) -> Result<Vec<Effect>, Overdue> {
+    fn on_tick(&mut self, now: Moment) -> Result<Vec<ExchangeEffect>, Overdue> {
         if self.deadline().is_some_and(|deadline| now >= deadline) {
             return Err(Overdue);
         }
-        if self.next_companion.is_none_or(|at| now < at) {
+        let Companions::Pausing { at, count, keep_alive } = self.companions else {
+            return Ok(Vec::new());
+        };
+        if now < at {
             return Ok(Vec::new());
         }
-        self.next_companion = None;
+        self.companions = Companions::Resting;
         let waits = self.open.values().filter(|open| !open.companion);
         let Some(deadline) = waits.map(|open| open.deadline).max() else {
             return Ok(Vec::new());
         };
-        self.companions = self.companions.saturating_add(1);
-        let keep_alive = self.latest_companion >= FIRST_KEEP_ALIVE;
-        Ok(vec![Effect::Write(self.enter(
-            Request::COMPANION,
-            deadline,
-            keep_alive,
-            true,
-        ))])
+        let line = self.send_companion(deadline, keep_alive, count.saturating_add(1));
+        Ok(vec![ExchangeEffect::Write(line)])
+    }
+
+    /// Enters a companion, the one with this number in its flight, and returns its line.
+    fn send_companion(&mut self, deadline: Moment, keep_alive: bool, count: u8) -> String {
+        let id = *self.counter(keep_alive);
+        self.companions = Companions::Out { id, count };
+        self.enter(ElectrumRequest::COMPANION, deadline, keep_alive, true)
     }
 
     fn deadline(&self) -> Option<Moment> {
@@ -340,13 +391,10 @@ impl Exchange {
         }
     }
 
-    fn enter(&mut self, request: Request, deadline: Moment, keep_alive: bool, companion: bool) -> String {
+    fn enter(&mut self, request: ElectrumRequest, deadline: Moment, keep_alive: bool, companion: bool) -> String {
         let counter = self.counter(keep_alive);
         let id = *counter;
         *counter = id.saturating_add(1);
-        if companion {
-            self.latest_companion = id;
-        }
         let line = request.encode(id);
         self.open.insert(
             id,
@@ -363,12 +411,12 @@ impl Exchange {
         &mut self,
         now: Moment,
         envelope: &wire::Envelope<'_>,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<ExchangeEffect>,
     ) -> Result<(), Violation> {
         match (envelope.id, envelope.method) {
             (Some(_), Some(_)) => Err(Violation::UnaskedNotification),
             (None, Some(method)) => {
-                effects.push(Effect::Tip(self.on_notification(now, method, envelope)?));
+                effects.push(ExchangeEffect::Tip(self.on_notification(now, method, envelope)?));
                 Ok(())
             }
             (None, None) => Err(match envelope.error {
@@ -388,7 +436,7 @@ impl Exchange {
         method: &str,
         envelope: &wire::Envelope<'_>,
     ) -> Result<HeaderTip, Violation> {
-        if !self.subscribed || method != Request::SubscribeHeaders.method() {
+        if !self.subscribed || method != ElectrumRequest::SubscribeHeaders.method() {
             return Err(Violation::UnaskedNotification);
         }
         if now.since(self.tips_since) > TIP_WINDOW {
@@ -400,7 +448,7 @@ impl Exchange {
             return Err(Violation::TooManyNotifications);
         }
         let params = envelope.params.ok_or(Violation::Malformed)?;
-        Reply::parse_tip(params.get()).map_err(|_| Violation::Malformed)
+        ElectrumReply::parse_tip(params.get()).map_err(|_| Violation::Malformed)
     }
 
     fn on_response(
@@ -408,7 +456,7 @@ impl Exchange {
         now: Moment,
         id: u64,
         envelope: &wire::Envelope<'_>,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<ExchangeEffect>,
     ) -> Result<(), Violation> {
         let was_made = id < self.next_id || (FIRST_KEEP_ALIVE..self.next_keep_alive).contains(&id);
         let open = self.open.remove(&id).ok_or(if was_made {
@@ -419,25 +467,34 @@ impl Exchange {
         let outcome = match (envelope.error, envelope.result) {
             (Some(error), None) => Err(ServerError::parse(error.get())?.into()),
             (None, result) => {
-                Reply::parse(&open.request, result.map_or("null", |raw| raw.get())).map_err(AnswerError::from)
+                ElectrumReply::parse(&open.request, result.map_or("null", |raw| raw.get())).map_err(AnswerError::from)
             }
             (Some(_), Some(_)) => return Err(Violation::Malformed),
         };
         if !open.companion {
-            effects.push(Effect::Answer { id, outcome });
+            effects.push(ExchangeEffect::Answer { id, outcome });
             return Ok(());
         }
-        if let Err(AnswerError::Reply(fault)) = outcome {
+        if let Err(AnswerError::ElectrumReply(fault)) = outcome {
             return Err(Violation::Companion(fault));
         }
         // An earlier flight's companion may come late; the latest flight has its own.
-        if id != self.latest_companion {
+        let Companions::Out { id: latest, count } = self.companions else {
+            return Ok(());
+        };
+        if id != latest {
             return Ok(());
         }
-        let doublings = u32::from(self.companions).saturating_sub(1);
         let others_wait = self.open.values().any(|open| !open.companion);
-        self.next_companion = (others_wait && self.companions < COMPANIONS_PER_FLIGHT)
-            .then(|| now + FIRST_PAUSE.saturating_mul(1 << doublings.min(10)));
+        self.companions = if others_wait && count < COMPANIONS_PER_FLIGHT {
+            Companions::Pausing {
+                at: now + COMPANION_PAUSES.pause(u32::from(count).saturating_sub(1)),
+                count,
+                keep_alive: id >= FIRST_KEEP_ALIVE,
+            }
+        } else {
+            Companions::Resting
+        };
         Ok(())
     }
 }

@@ -6,12 +6,81 @@ use crate::name::id::ScriptHash;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn history() -> Request {
-    Request::History(ScriptHash([0x11; 32]))
+fn history() -> ElectrumRequest {
+    ElectrumRequest::History(ScriptHash([0x11; 32]))
 }
 
-fn exchange(requests: Vec<Request>) -> (Exchange, Flight) {
-    let mut exchange = Exchange::new();
+/// Requests that went out together.
+#[derive(Debug, PartialEq)]
+struct Flight {
+    ids: Range<u64>,
+    lines: String,
+}
+
+/// The machine, with its effects sorted by what they answer.
+#[derive(Default)]
+struct Driven {
+    machine: Exchange,
+    wake_at: Option<Moment>,
+}
+
+impl Driven {
+    fn step(&mut self, now: Moment, event: ExchangeEvent<'_>) -> Result<Vec<ExchangeEffect>, ExchangeEnd> {
+        let mut effects = self.machine.on_event(now, event);
+        self.wake_at = None;
+        if let Some(ExchangeEffect::WakeAt(at)) = effects.last() {
+            self.wake_at = Some(*at);
+            effects.pop();
+        }
+        let wakes = |effect: &ExchangeEffect| matches!(effect, ExchangeEffect::WakeAt(_));
+        assert!(!effects.iter().any(wakes), "{effects:?}");
+        match effects.as_slice() {
+            [ExchangeEffect::Leave(end)] => Err(end.clone()),
+            _ => Ok(effects),
+        }
+    }
+
+    fn send(&mut self, now: Moment, requests: Vec<ElectrumRequest>, timeout: Duration) -> Result<Flight, TooManyOpen> {
+        let effects = self.step(now, ExchangeEvent::Send { requests, timeout }).unwrap();
+        match effects.as_slice() {
+            [ExchangeEffect::Refuse(error)] => Err(*error),
+            [ExchangeEffect::Sent(ids)] => Ok(Flight {
+                ids: ids.clone(),
+                lines: String::new(),
+            }),
+            [ExchangeEffect::Sent(ids), ExchangeEffect::Write(lines)] => Ok(Flight {
+                ids: ids.clone(),
+                lines: lines.clone(),
+            }),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn on_line(&mut self, now: Moment, line: &[u8]) -> Result<Vec<ExchangeEffect>, Violation> {
+        self.step(now, ExchangeEvent::Line(line)).map_err(|end| match end {
+            ExchangeEnd::Violation(violation) => violation,
+            ExchangeEnd::Overdue(_) => panic!("only time makes it overdue"),
+        })
+    }
+
+    fn on_time(&mut self, now: Moment) -> Result<Vec<ExchangeEffect>, Overdue> {
+        self.step(now, ExchangeEvent::Tick).map_err(|end| match end {
+            ExchangeEnd::Overdue(overdue) => overdue,
+            ExchangeEnd::Violation(violation) => panic!("{violation:?}"),
+        })
+    }
+
+    fn wake_at(&self) -> Option<Moment> {
+        self.wake_at
+    }
+
+    fn open(&self) -> usize {
+        self.machine.open()
+    }
+}
+
+fn exchange(requests: Vec<ElectrumRequest>) -> (Driven, Flight) {
+    let mut exchange = Driven::default();
     let flight = exchange.send(Moment(0), requests, SECOND).unwrap();
     (exchange, flight)
 }
@@ -28,25 +97,25 @@ fn companion(id: u64) -> String {
     result(id, r#"{"count":0,"hex":"","max":2016}"#)
 }
 
-fn on(exchange: &mut Exchange, line: &str) -> Result<Vec<Effect>, Violation> {
+fn on(exchange: &mut Driven, line: &str) -> Result<Vec<ExchangeEffect>, Violation> {
     exchange.on_line(Moment(0), line.as_bytes())
 }
 
-fn answered(id: u64) -> Effect {
-    Effect::Answer {
+fn answered(id: u64) -> ExchangeEffect {
+    ExchangeEffect::Answer {
         id,
-        outcome: Ok(Reply::History(Vec::new())),
+        outcome: Ok(ElectrumReply::History(Vec::new())),
     }
 }
 
 #[test]
 fn a_flight_is_lines_with_a_companion_at_the_end() {
-    let (mut exchange, flight) = exchange(vec![history(), Request::Ping]);
+    let (mut exchange, flight) = exchange(vec![history(), ElectrumRequest::Ping]);
     assert_eq!(flight.ids, 0..2);
     let expected = [
         history().encode(0),
-        Request::Ping.encode(1),
-        Request::COMPANION.encode(2),
+        ElectrumRequest::Ping.encode(1),
+        ElectrumRequest::COMPANION.encode(2),
     ];
     assert_eq!(flight.lines, expected.concat());
     assert_eq!(exchange.open(), 3);
@@ -58,20 +127,23 @@ fn a_flight_is_lines_with_a_companion_at_the_end() {
 fn signs_of_life_shift_no_other_requests_ids() {
     let (mut exchange, _) = exchange(vec![history()]);
     let pings: Vec<Flight> = (0..3)
-        .map(|_| exchange.send(Moment(0), vec![Request::Ping], SECOND).unwrap())
+        .map(|_| exchange.send(Moment(0), vec![ElectrumRequest::Ping], SECOND).unwrap())
         .collect();
     let next = exchange.send(Moment(0), vec![history()], SECOND).unwrap();
     assert_eq!(next.ids, 2..3);
-    assert_eq!(next.lines, [history().encode(2), Request::COMPANION.encode(3)].concat());
+    assert_eq!(
+        next.lines,
+        [history().encode(2), ElectrumRequest::COMPANION.encode(3)].concat()
+    );
     let ids: Vec<u64> = pings.iter().map(|flight| flight.ids.start - FIRST_KEEP_ALIVE).collect();
     assert_eq!(ids, [0, 2, 4]);
     // Both kinds are answered, once.
     let pong = result(FIRST_KEEP_ALIVE, "null");
     assert_eq!(
         on(&mut exchange, &pong),
-        Ok(vec![Effect::Answer {
+        Ok(vec![ExchangeEffect::Answer {
             id: FIRST_KEEP_ALIVE,
-            outcome: Ok(Reply::Pong)
+            outcome: Ok(ElectrumReply::Pong)
         }])
     );
     let id = FIRST_KEEP_ALIVE;
@@ -86,10 +158,10 @@ fn signs_of_life_shift_no_other_requests_ids() {
 
 #[test]
 fn the_greeting_is_not_held_back_and_an_empty_flight_sends_nothing() {
-    let (_, flight) = exchange(vec![Request::Version(VersionRange::ALL)]);
+    let (_, flight) = exchange(vec![ElectrumRequest::Version(VersionRange::ALL)]);
     let expected = [
-        Request::Version(VersionRange::ALL).encode(0),
-        Request::COMPANION.encode(1),
+        ElectrumRequest::Version(VersionRange::ALL).encode(0),
+        ElectrumRequest::COMPANION.encode(1),
     ];
     assert_eq!(flight.lines, expected.concat());
     let (_, flight) = exchange(Vec::new());
@@ -113,14 +185,14 @@ fn companions_follow_each_other_while_others_are_open() {
     let mut now = Moment(0);
     for id in 1..u64::from(COMPANIONS_PER_FLIGHT) {
         assert_eq!(exchange.on_line(now, companion(id).as_bytes()), Ok(vec![]));
-        let pause = FIRST_PAUSE * (1 << (id - 1));
+        let pause = COMPANION_PAUSES.first * (1 << (id - 1));
         assert_eq!(exchange.wake_at(), Some((now + pause).min(Moment(1000))));
         assert_eq!(exchange.on_time(Moment(now.0 + 1)), Ok(vec![]));
         now = now + pause;
         if id < 9 {
             assert_eq!(
                 exchange.on_time(now),
-                Ok(vec![Effect::Write(Request::COMPANION.encode(id + 1))])
+                Ok(vec![ExchangeEffect::Write(ElectrumRequest::COMPANION.encode(id + 1))])
             );
         }
     }
@@ -149,7 +221,7 @@ fn a_late_companion_of_an_earlier_flight_asks_for_nothing() {
     on(&mut exchange, &companion(1)).unwrap();
     assert_eq!(exchange.wake_at(), Some(Moment(1000)));
     on(&mut exchange, &companion(3)).unwrap();
-    assert_eq!(exchange.wake_at(), Some(Moment(0) + FIRST_PAUSE));
+    assert_eq!(exchange.wake_at(), Some(Moment(0) + COMPANION_PAUSES.first));
 }
 
 #[test]
@@ -210,7 +282,7 @@ fn a_server_error_is_an_answer_with_its_text_made_safe() {
     let line = format!(r#"{{"id":0,"error":{{"code":-101,"message":"{message}"}}}}"#);
     let effects = on(&mut exchange, &line).unwrap();
     let [
-        Effect::Answer {
+        ExchangeEffect::Answer {
             id: 0,
             outcome: Err(AnswerError::Server(error)),
         },
@@ -257,9 +329,9 @@ fn tips_are_taken_only_after_a_subscription_and_not_without_end() {
     let (mut exchange, _) = exchange(vec![history()]);
     assert_eq!(on(&mut exchange, &line), Err(Violation::UnaskedNotification));
     exchange
-        .send(Moment(0), vec![Request::SubscribeHeaders], SECOND)
+        .send(Moment(0), vec![ElectrumRequest::SubscribeHeaders], SECOND)
         .unwrap();
-    assert!(matches!(on(&mut exchange, &line).as_deref(), Ok([Effect::Tip(tip)]) if tip.height == 7));
+    assert!(matches!(on(&mut exchange, &line).as_deref(), Ok([ExchangeEffect::Tip(tip)]) if tip.height == 7));
     let other = line.replace("headers", "scripthash");
     assert_eq!(on(&mut exchange, &other), Err(Violation::UnaskedNotification));
     let with_id = line.replace("\"method\"", "\"id\":0,\"method\"");
@@ -274,7 +346,7 @@ fn tips_are_taken_only_after_a_subscription_and_not_without_end() {
 
 #[test]
 fn the_earliest_deadline_counts() {
-    let mut exchange = Exchange::new();
+    let mut exchange = Driven::default();
     exchange.send(Moment(5), vec![history()], 2 * SECOND).unwrap();
     exchange.send(Moment(6), vec![history()], SECOND).unwrap();
     assert_eq!(exchange.wake_at(), Some(Moment(1006)));
@@ -284,7 +356,7 @@ fn the_earliest_deadline_counts() {
 
 #[test]
 fn open_requests_are_bounded() {
-    let mut exchange = Exchange::new();
+    let mut exchange = Driven::default();
     let open = MAX_OPEN + 1;
     assert_eq!(
         exchange.send(Moment(0), vec![history(); open], SECOND),
@@ -309,7 +381,7 @@ proptest! {
             let lines: Vec<String> = batch.iter().map(|id| empty_history(*id)).collect();
             let line = if let [line] = lines.as_slice() { line.clone() } else { format!("[{}]", lines.join(",")) };
             for effect in on(&mut exchange, &line).unwrap() {
-                let Effect::Answer { id, .. } = effect else { panic!("{effect:?}") };
+                let ExchangeEffect::Answer { id, .. } = effect else { panic!("{effect:?}") };
                 answers.push(id);
             }
         }
@@ -332,7 +404,7 @@ proptest! {
         let mut answers = 0;
         for line in lines {
             match on(&mut exchange, &line) {
-                Ok(effects) => answers += effects.iter().filter(|effect| matches!(effect, Effect::Answer { .. })).count(),
+                Ok(effects) => answers += effects.iter().filter(|effect| matches!(effect, ExchangeEffect::Answer { .. })).count(),
                 Err(_) => break,
             }
             prop_assert!(exchange.open() <= 4);

@@ -6,7 +6,7 @@ use std::fmt;
 use bitcoin::{BlockHash, TxMerkleNode, Txid};
 use serde::Deserialize;
 
-use super::request::{InvalidVersion, MAX_HEADERS, ProtocolVersion, Request, VersionRange};
+use super::request::{ElectrumRequest, InvalidVersion, MAX_HEADERS, ProtocolVersion, VersionRange};
 use super::wire::{self, AtMost, OnlyEntry};
 use crate::chain::{Height, PureHeader};
 use crate::name::ProofLink;
@@ -98,26 +98,26 @@ pub struct Features {
 
 /// One answer, of the kind that its request asks for. `Debug` hides what would tell a name.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// To [`Request::Version`].
+pub enum ElectrumReply {
+    /// To [`ElectrumRequest::Version`].
     Version(ServerVersion),
-    /// To [`Request::SubscribeHeaders`].
+    /// To [`ElectrumRequest::SubscribeHeaders`].
     Tip(HeaderTip),
-    /// To [`Request::Headers`].
+    /// To [`ElectrumRequest::Headers`].
     Headers(HeaderChunk),
-    /// To [`Request::Header`]: one full header.
+    /// To [`ElectrumRequest::Header`]: one full header.
     Header(Vec<u8>),
-    /// To [`Request::Features`].
+    /// To [`ElectrumRequest::Features`].
     Features(Features),
-    /// To [`Request::History`], oldest first.
+    /// To [`ElectrumRequest::History`], oldest first.
     History(Vec<HistoryEntry>),
-    /// To [`Request::Transaction`]: the transaction as serialized.
+    /// To [`ElectrumRequest::Transaction`]: the transaction as serialized.
     Transaction(Vec<u8>),
-    /// To [`Request::Merkle`].
+    /// To [`ElectrumRequest::Merkle`].
     Merkle(MerkleProof),
-    /// To [`Request::ValueProof`], newest first; empty for an unknown name.
+    /// To [`ElectrumRequest::ValueProof`], newest first; empty for an unknown name.
     ValueProof(Vec<ProofLink>),
-    /// To [`Request::Ping`].
+    /// To [`ElectrumRequest::Ping`].
     Pong,
 }
 
@@ -187,27 +187,29 @@ pub enum ReplyError {
     InvalidVersion(#[from] InvalidVersion),
 }
 
-impl Reply {
+impl ElectrumReply {
     /// Parses the result that came for a request; `result` is one JSON value, `null` included.
     ///
     /// # Errors
     ///
     /// See [`ReplyError`].
-    pub fn parse(request: &Request, result: &str) -> Result<Self, ReplyError> {
+    pub fn parse(request: &ElectrumRequest, result: &str) -> Result<Self, ReplyError> {
         Ok(match request {
-            Request::Version(offered) => Self::Version(version(result, *offered)?),
-            Request::SubscribeHeaders => Self::Tip(HeaderTip::from_wire(&shape(result)?)?),
-            Request::Headers { count, cp_height, .. } => Self::Headers(headers(result, *count, *cp_height > 0)?),
-            Request::Header(_) => Self::Header(hex("header", shape(result)?, PureHeader::SIZE, MAX_HEADER)?),
-            Request::Features => {
+            ElectrumRequest::Version(offered) => Self::Version(version(result, *offered)?),
+            ElectrumRequest::SubscribeHeaders => Self::Tip(HeaderTip::from_wire(&shape(result)?)?),
+            ElectrumRequest::Headers { count, cp_height, .. } => {
+                Self::Headers(headers(result, *count, *cp_height > 0)?)
+            }
+            ElectrumRequest::Header(_) => Self::Header(hex("header", shape(result)?, PureHeader::SIZE, MAX_HEADER)?),
+            ElectrumRequest::Features => {
                 let wire: wire::Features<'_> = shape(result)?;
                 Self::Features(Features {
                     genesis_hash: hash("genesis_hash", wire.genesis_hash)?,
                 })
             }
-            Request::History(_) => Self::History(history(result)?),
-            Request::Transaction(_) => Self::Transaction(transaction(shape(result)?)?),
-            Request::Merkle { .. } => {
+            ElectrumRequest::History(_) => Self::History(history(result)?),
+            ElectrumRequest::Transaction(_) => Self::Transaction(transaction(shape(result)?)?),
+            ElectrumRequest::Merkle { .. } => {
                 let wire: wire::Merkle<'_, MAX_BRANCH_LEN> = shape(result)?;
                 Self::Merkle(MerkleProof {
                     block_height: wire.block_height,
@@ -215,8 +217,8 @@ impl Reply {
                     pos: wire.pos,
                 })
             }
-            Request::ValueProof(scripthash) => Self::ValueProof(value_proof(result, &scripthash.to_string())?),
-            Request::Ping => Self::Pong,
+            ElectrumRequest::ValueProof(scripthash) => Self::ValueProof(value_proof(result, &scripthash.to_string())?),
+            ElectrumRequest::Ping => Self::Pong,
         })
     }
 
@@ -231,7 +233,7 @@ impl Reply {
     }
 }
 
-impl fmt::Debug for Reply {
+impl fmt::Debug for ElectrumReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => version.fmt(f),

@@ -7,8 +7,8 @@ use crate::name::id::ScriptHash;
 
 const KEY: ScriptHash = ScriptHash([0x11; 32]);
 
-fn ask(count: u32, cp_height: Height) -> Request {
-    Request::Headers {
+fn ask(count: u32, cp_height: Height) -> ElectrumRequest {
+    ElectrumRequest::Headers {
         start: 100,
         count,
         cp_height,
@@ -24,9 +24,9 @@ fn both_shapes_of_headers_give_the_same_bytes() {
     let joined = format!(r#"{{"hex":"{}","count":3,"max":2016}}"#, pure(3) + "ab");
     let piece = pure(1);
     let listed = format!(r#"{{"count":3,"max":2016,"headers":["{piece}","{piece}","{piece}ab"]}}"#);
-    let chunk = Reply::parse(&ask(3, 0), &joined);
-    assert_eq!(Reply::parse(&ask(3, 0), &listed), chunk);
-    let Ok(Reply::Headers(chunk)) = chunk else {
+    let chunk = ElectrumReply::parse(&ask(3, 0), &joined);
+    assert_eq!(ElectrumReply::parse(&ask(3, 0), &listed), chunk);
+    let Ok(ElectrumReply::Headers(chunk)) = chunk else {
         panic!("{chunk:?}")
     };
     assert_eq!((chunk.count, chunk.bytes.len(), chunk.max), (3, 241, 2016));
@@ -36,23 +36,25 @@ fn both_shapes_of_headers_give_the_same_bytes() {
 fn full_headers_cut_at_the_wrong_places_are_joined() {
     // As ElectrumX 1.19 cuts: ten pieces for three headers.
     let pieces = vec![format!("\"{}\"", "ab".repeat(80)); 10].join(",");
-    let reply = Reply::parse(&ask(3, 0), &format!(r#"{{"count":3,"max":2016,"headers":[{pieces}]}}"#));
-    assert!(matches!(reply, Ok(Reply::Headers(chunk)) if chunk.bytes == [0xab; 800]));
+    let reply = ElectrumReply::parse(&ask(3, 0), &format!(r#"{{"count":3,"max":2016,"headers":[{pieces}]}}"#));
+    assert!(matches!(reply, Ok(ElectrumReply::Headers(chunk)) if chunk.bytes == [0xab; 800]));
 }
 
 #[test]
 fn truncated_headers_cut_at_the_wrong_places_are_told_apart() {
     let right = format!(r#"{{"hex":"{}","count":3,"max":2016,"branch":[],"root":""}}"#, pure(3));
-    assert!(matches!(Reply::parse(&ask(3, 200), &right), Ok(Reply::Headers(chunk)) if chunk.bytes.len() == 240));
+    assert!(
+        matches!(ElectrumReply::parse(&ask(3, 200), &right), Ok(ElectrumReply::Headers(chunk)) if chunk.bytes.len() == 240)
+    );
     let wrong = format!(r#"{{"hex":"{}","count":3,"max":2016}}"#, pure(10));
     let error = ReplyError::WronglyCut {
         expected: 240,
         got: 800,
     };
-    assert_eq!(Reply::parse(&ask(3, 200), &wrong), Err(error.clone()));
+    assert_eq!(ElectrumReply::parse(&ask(3, 200), &wrong), Err(error.clone()));
     let pieces = vec![format!("\"{}\"", pure(1)); 10].join(",");
     let wrong = format!(r#"{{"count":3,"max":2016,"headers":[{pieces}]}}"#);
-    assert_eq!(Reply::parse(&ask(3, 200), &wrong), Err(error));
+    assert_eq!(ElectrumReply::parse(&ask(3, 200), &wrong), Err(error));
 }
 
 #[test]
@@ -67,14 +69,17 @@ fn past_the_tip_there_are_no_headers() {
                 bytes: Vec::new(),
                 max: 2016,
             };
-            assert_eq!(Reply::parse(&ask(3, cp_height), reply), Ok(Reply::Headers(chunk)));
+            assert_eq!(
+                ElectrumReply::parse(&ask(3, cp_height), reply),
+                Ok(ElectrumReply::Headers(chunk))
+            );
         }
     }
 }
 
 #[test]
 fn headers_that_contradict_themselves_are_refused() {
-    let parse = |reply: String| Reply::parse(&ask(3, 0), &reply).unwrap_err();
+    let parse = |reply: String| ElectrumReply::parse(&ask(3, 0), &reply).unwrap_err();
     assert_eq!(
         parse(format!(r#"{{"hex":"{}","count":4}}"#, pure(4))),
         ReplyError::TooManyHeaders { expected: 3, got: 4 }
@@ -105,24 +110,28 @@ fn headers_that_contradict_themselves_are_refused() {
 
 #[test]
 fn the_version_must_be_one_that_was_offered() {
-    let request = Request::Version(VersionRange::ALL);
+    let request = ElectrumRequest::Version(VersionRange::ALL);
     let software = "E\u{1b}[31m\u{202e}x".to_owned() + &"y".repeat(100);
     let reply = serde_json::json!([software, "1.4.2"]).to_string();
-    let Ok(Reply::Version(version)) = Reply::parse(&request, &reply) else {
+    let Ok(ElectrumReply::Version(version)) = ElectrumReply::parse(&request, &reply) else {
         panic!()
     };
     assert_eq!(version.protocol, ProtocolVersion::V1_4_2);
     assert!(version.software.starts_with("E[31mxyyy") && version.software.len() == MAX_SOFTWARE);
     assert!(matches!(
-        Reply::parse(&request, r#"["E","1.7.0"]"#),
+        ElectrumReply::parse(&request, r#"["E","1.7.0"]"#),
         Err(ReplyError::VersionNotOffered { .. })
     ));
     assert!(matches!(
-        Reply::parse(&request, r#"["E","x"]"#),
+        ElectrumReply::parse(&request, r#"["E","x"]"#),
         Err(ReplyError::InvalidVersion(_))
     ));
     for wrong in [r#"["E"]"#, r#"["E","1.4","1.4"]"#, "null", "{}"] {
-        assert_eq!(Reply::parse(&request, wrong), Err(ReplyError::WrongShape), "{wrong}");
+        assert_eq!(
+            ElectrumReply::parse(&request, wrong),
+            Err(ReplyError::WrongShape),
+            "{wrong}"
+        );
     }
 }
 
@@ -132,7 +141,7 @@ fn history_tells_confirmed_from_unconfirmed() {
     let json = format!(
         r#"[{{"tx_hash":"{txid}","height":7}},{{"tx_hash":"{txid}","height":0,"fee":1}},{{"tx_hash":"{txid}","height":-1}}]"#
     );
-    let Ok(Reply::History(entries)) = Reply::parse(&Request::History(KEY), &json) else {
+    let Ok(ElectrumReply::History(entries)) = ElectrumReply::parse(&ElectrumRequest::History(KEY), &json) else {
         panic!()
     };
     assert_eq!(
@@ -141,10 +150,13 @@ fn history_tells_confirmed_from_unconfirmed() {
     );
     assert_eq!(entries[0].txid, Txid::from_byte_array([0xcd; 32]));
     let high = format!(r#"[{{"tx_hash":"{txid}","height":4294967296}}]"#);
-    assert_eq!(Reply::parse(&Request::History(KEY), &high), Err(ReplyError::WrongShape));
+    assert_eq!(
+        ElectrumReply::parse(&ElectrumRequest::History(KEY), &high),
+        Err(ReplyError::WrongShape)
+    );
     let short = r#"[{"tx_hash":"cdcd","height":7}]"#;
     assert_eq!(
-        Reply::parse(&Request::History(KEY), short),
+        ElectrumReply::parse(&ElectrumRequest::History(KEY), short),
         Err(ReplyError::InvalidHex { field: "tx_hash" })
     );
 }
@@ -153,22 +165,22 @@ fn history_tells_confirmed_from_unconfirmed() {
 fn lists_are_bounded_while_they_are_read() {
     let item = format!(r#"{{"tx_hash":"{}","height":7}}"#, "cd".repeat(32));
     let list = |n| format!("[{}]", vec![item.as_str(); n].join(","));
-    assert!(Reply::parse(&Request::History(KEY), &list(MAX_HISTORY)).is_ok());
+    assert!(ElectrumReply::parse(&ElectrumRequest::History(KEY), &list(MAX_HISTORY)).is_ok());
     assert_eq!(
-        Reply::parse(&Request::History(KEY), &list(MAX_HISTORY + 1)),
+        ElectrumReply::parse(&ElectrumRequest::History(KEY), &list(MAX_HISTORY + 1)),
         Err(ReplyError::WrongShape)
     );
     let merkle = |n| {
         let hashes = vec![format!("\"{}\"", "ab".repeat(32)); n].join(",");
         format!(r#"{{"block_height":7,"merkle":[{hashes}],"pos":1}}"#)
     };
-    let request = Request::Merkle {
+    let request = ElectrumRequest::Merkle {
         txid: Txid::from_byte_array([0; 32]),
         height: 7,
     };
-    assert!(Reply::parse(&request, &merkle(MAX_BRANCH_LEN)).is_ok());
+    assert!(ElectrumReply::parse(&request, &merkle(MAX_BRANCH_LEN)).is_ok());
     assert_eq!(
-        Reply::parse(&request, &merkle(MAX_BRANCH_LEN + 1)),
+        ElectrumReply::parse(&request, &merkle(MAX_BRANCH_LEN + 1)),
         Err(ReplyError::WrongShape)
     );
 }
@@ -181,7 +193,7 @@ fn a_value_proof_is_for_the_key_that_was_asked_for() {
         "02".repeat(32)
     );
     let json = format!(r#"{{"{KEY}":[{link},{link}]}}"#);
-    let Ok(Reply::ValueProof(links)) = Reply::parse(&Request::ValueProof(KEY), &json) else {
+    let Ok(ElectrumReply::ValueProof(links)) = ElectrumReply::parse(&ElectrumRequest::ValueProof(KEY), &json) else {
         panic!()
     };
     let expected = ProofLink {
@@ -192,17 +204,17 @@ fn a_value_proof_is_for_the_key_that_was_asked_for() {
     };
     assert!(links == [expected.clone(), expected]);
     assert_eq!(
-        Reply::parse(&Request::ValueProof(KEY), &format!(r#"{{"{KEY}":[]}}"#)),
-        Ok(Reply::ValueProof(Vec::new()))
+        ElectrumReply::parse(&ElectrumRequest::ValueProof(KEY), &format!(r#"{{"{KEY}":[]}}"#)),
+        Ok(ElectrumReply::ValueProof(Vec::new()))
     );
     assert_eq!(
-        Reply::parse(&Request::ValueProof(ScriptHash([0x22; 32])), &json),
+        ElectrumReply::parse(&ElectrumRequest::ValueProof(ScriptHash([0x22; 32])), &json),
         Err(ReplyError::WrongKey)
     );
     let two = format!(r#"{{"{KEY}":[],"{KEY}":[]}}"#);
     for wrong in ["{}", "[]", &two] {
         assert_eq!(
-            Reply::parse(&Request::ValueProof(KEY), wrong),
+            ElectrumReply::parse(&ElectrumRequest::ValueProof(KEY), wrong),
             Err(ReplyError::WrongShape)
         );
     }
@@ -210,49 +222,54 @@ fn a_value_proof_is_for_the_key_that_was_asked_for() {
 
 #[test]
 fn transactions_and_tips_have_bounded_lengths() {
-    let request = Request::Transaction(Txid::from_byte_array([0; 32]));
+    let request = ElectrumRequest::Transaction(Txid::from_byte_array([0; 32]));
     assert_eq!(
-        Reply::parse(&request, &format!("\"{}\"", "00".repeat(60))),
-        Ok(Reply::Transaction(vec![0; 60]))
+        ElectrumReply::parse(&request, &format!("\"{}\"", "00".repeat(60))),
+        Ok(ElectrumReply::Transaction(vec![0; 60]))
     );
     assert!(matches!(
-        Reply::parse(&request, "\"\""),
+        ElectrumReply::parse(&request, "\"\""),
         Err(ReplyError::WrongLength { got: 0, .. })
     ));
     let long = format!("\"{}\"", "00".repeat(MAX_TX_SIZE + 1));
     assert!(matches!(
-        Reply::parse(&request, &long),
+        ElectrumReply::parse(&request, &long),
         Err(ReplyError::WrongLength { .. })
     ));
     let tip = format!(r#"{{"hex":"{}","height":5}}"#, pure(1));
-    assert!(matches!(Reply::parse(&Request::SubscribeHeaders, &tip), Ok(Reply::Tip(tip)) if tip.height == 5));
-    assert!(matches!(Reply::parse_tip(&format!("[{tip}]")), Ok(tip) if tip.header == [0; 80]));
-    assert_eq!(Reply::parse_tip("[]"), Err(ReplyError::WrongShape));
-    assert_eq!(Reply::parse_tip(&format!("[{tip},{tip}]")), Err(ReplyError::WrongShape));
+    assert!(
+        matches!(ElectrumReply::parse(&ElectrumRequest::SubscribeHeaders, &tip), Ok(ElectrumReply::Tip(tip)) if tip.height == 5)
+    );
+    assert!(matches!(ElectrumReply::parse_tip(&format!("[{tip}]")), Ok(tip) if tip.header == [0; 80]));
+    assert_eq!(ElectrumReply::parse_tip("[]"), Err(ReplyError::WrongShape));
+    assert_eq!(
+        ElectrumReply::parse_tip(&format!("[{tip},{tip}]")),
+        Err(ReplyError::WrongShape)
+    );
 }
 
 #[test]
 fn errors_and_debug_output_quote_nothing_that_the_server_wrote() {
     let marker = "marker";
-    let reply = Reply::parse(&Request::History(KEY), &format!(r#"["{marker}"]"#));
+    let reply = ElectrumReply::parse(&ElectrumRequest::History(KEY), &format!(r#"["{marker}"]"#));
     assert!(!format!("{reply:?}").contains(marker));
-    let transaction = Reply::Transaction(b"marker".to_vec());
+    let transaction = ElectrumReply::Transaction(b"marker".to_vec());
     assert_eq!(format!("{transaction:?}"), "Transaction(..)");
 }
 
-fn any_request() -> impl Strategy<Value = Request> {
+fn any_request() -> impl Strategy<Value = ElectrumRequest> {
     let txid = Txid::from_byte_array([3; 32]);
     prop_oneof![
-        Just(Request::Version(VersionRange::ALL)),
-        Just(Request::SubscribeHeaders),
+        Just(ElectrumRequest::Version(VersionRange::ALL)),
+        Just(ElectrumRequest::SubscribeHeaders),
         (0u32..5, 0u32..2).prop_map(|(count, cp_height)| ask(count, cp_height)),
-        Just(Request::Header(1)),
-        Just(Request::Features),
-        Just(Request::History(KEY)),
-        Just(Request::Transaction(txid)),
-        Just(Request::Merkle { txid, height: 1 }),
-        Just(Request::ValueProof(KEY)),
-        Just(Request::Ping),
+        Just(ElectrumRequest::Header(1)),
+        Just(ElectrumRequest::Features),
+        Just(ElectrumRequest::History(KEY)),
+        Just(ElectrumRequest::Transaction(txid)),
+        Just(ElectrumRequest::Merkle { txid, height: 1 }),
+        Just(ElectrumRequest::ValueProof(KEY)),
+        Just(ElectrumRequest::Ping),
     ]
 }
 
@@ -292,8 +309,8 @@ fn any_json() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn any_json_is_parsed_or_refused(request in any_request(), json in any_json()) {
-        if let Ok(Reply::Headers(chunk)) = Reply::parse(&request, &json) {
-            let Request::Headers { count, cp_height, .. } = request else { panic!("headers for {request:?}") };
+        if let Ok(ElectrumReply::Headers(chunk)) = ElectrumReply::parse(&request, &json) {
+            let ElectrumRequest::Headers { count, cp_height, .. } = request else { panic!("headers for {request:?}") };
             prop_assert!(chunk.count <= count);
             prop_assert!(chunk.bytes.len() >= 80 * chunk.count as usize);
             prop_assert!(cp_height == 0 || chunk.bytes.len() == 80 * chunk.count as usize);
@@ -303,9 +320,9 @@ proptest! {
     #[test]
     fn hex_decodes_as_it_was_encoded(bytes in prop::collection::vec(any::<u8>(), 10..100)) {
         let digits = bytes.as_hex().to_string();
-        let request = Request::Transaction(Txid::from_byte_array([0; 32]));
-        prop_assert_eq!(Reply::parse(&request, &format!("\"{digits}\"")), Ok(Reply::Transaction(bytes.clone())));
+        let request = ElectrumRequest::Transaction(Txid::from_byte_array([0; 32]));
+        prop_assert_eq!(ElectrumReply::parse(&request, &format!("\"{digits}\"")), Ok(ElectrumReply::Transaction(bytes.clone())));
         let upper = digits.to_uppercase();
-        prop_assert_eq!(Reply::parse(&request, &format!("\"{upper}\"")), Ok(Reply::Transaction(bytes)));
+        prop_assert_eq!(ElectrumReply::parse(&request, &format!("\"{upper}\"")), Ok(ElectrumReply::Transaction(bytes)));
     }
 }

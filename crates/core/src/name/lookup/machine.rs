@@ -9,7 +9,10 @@ use bitcoin::consensus::encode::deserialize;
 use super::super::NameId;
 use super::super::policy::{self, Heights, Outcome};
 use super::super::proof::{self, NameProof, ProofError, ProofLink};
-use super::{Ask, Attempt, Effect, Event, Fault, LookupError, LookupSettings};
+use super::{
+    Attempt, AttemptError, FailureScope, LookupEffect, LookupError, LookupEvent, LookupFault, LookupRequest,
+    LookupSettings,
+};
 use crate::chain::{HeaderTree, Height};
 use crate::time::Moment;
 
@@ -38,7 +41,7 @@ enum State {
     /// It came to an outcome.
     Answered(Outcome),
     /// It failed.
-    Failed(String),
+    Failed(AttemptError),
 }
 
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl Try {
 
 /// One lookup of one name.
 ///
-/// Feed it events, carry out its effects until [`Effect::Finished`].
+/// Feed it events, carry out its effects until [`LookupEffect::Finished`].
 #[derive(Debug)]
 pub struct Lookup {
     name: NameId,
@@ -89,50 +92,55 @@ impl Lookup {
     }
 
     /// Advances by one event.
-    pub fn on_event(&mut self, now: Moment, tree: &HeaderTree, event: Event) -> Vec<Effect> {
+    pub fn on_event(&mut self, now: Moment, tree: &HeaderTree, event: LookupEvent) -> Vec<LookupEffect> {
         let mut effects = Vec::new();
         if self.finished {
             return effects;
         }
-        self.cut_off |= matches!(event, Event::Unreachable { .. });
+        self.cut_off |=
+            matches!(&event, LookupEvent::Failed { failure, .. } if failure.scope() == FailureScope::Everything);
         match event {
-            Event::Start if self.servers < self.quorum() => {
+            LookupEvent::Start if self.servers < self.quorum() => {
                 self.finished = true;
-                effects.push(Effect::Finished(Err(LookupError::TooFewServers {
+                effects.push(LookupEffect::Finished(Err(LookupError::TooFewServers {
                     known: self.servers,
                     expected: self.quorum(),
                 })));
                 return effects;
             }
-            Event::Start if self.tries.is_empty() => {
+            LookupEvent::Start if self.tries.is_empty() => {
                 for _ in 0..self.quorum() {
                     self.start(now, &mut effects);
                 }
             }
-            Event::Proof { attempt, links } if self.awaits_name(attempt) => {
+            LookupEvent::Proof { attempt, links } if self.awaits_name(attempt) => {
                 let state = self.on_proof(attempt, now, tree, links, true, &mut effects);
                 self.set(attempt, state);
             }
-            Event::History { attempt, entries } if self.awaits_name(attempt) => {
+            LookupEvent::History { attempt, entries } if self.awaits_name(attempt) => {
                 let state = self.on_history(attempt, tree, &entries, &mut effects);
                 self.set(attempt, state);
             }
-            Event::Transactions { attempt, links } => self.on_transactions(attempt, now, tree, links, &mut effects),
-            Event::Failed { attempt, reason } | Event::Unreachable { attempt, reason } => {
+            LookupEvent::Transactions { attempt, links } => {
+                self.on_transactions(attempt, now, tree, links, &mut effects);
+            }
+            LookupEvent::Failed { attempt, failure } => {
                 if self.is_open(attempt) {
-                    self.set(attempt, State::Failed(reason));
+                    self.set(attempt, State::Failed(failure.into()));
                 }
             }
-            Event::Assigned { attempt, server } => {
+            LookupEvent::Assigned { attempt, server } => {
                 if let Some(entry) = self.tries.get_mut(usize::from(attempt)) {
                     entry.server = Some(server);
                 }
             }
-            Event::Start | Event::Proof { .. } | Event::History { .. } | Event::Tick => {}
+            LookupEvent::Start | LookupEvent::Proof { .. } | LookupEvent::History { .. } | LookupEvent::Tick => {}
         }
         if !self.tries.is_empty() {
             self.prove_awaited(now, tree, &mut effects);
-            self.lied_to |= effects.iter().any(|effect| matches!(effect, Effect::Blame { .. }));
+            self.lied_to |= effects
+                .iter()
+                .any(|effect| matches!(effect, LookupEffect::Report { .. }));
             self.advance(now, tree.tip().height, &mut effects);
         }
         effects
@@ -149,7 +157,7 @@ impl Lookup {
         usize::from(self.settings.attempts.max(self.settings.quorum).max(1))
     }
 
-    fn start(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn start(&mut self, now: Moment, effects: &mut Vec<LookupEffect>) {
         let Ok(attempt) = Attempt::try_from(self.tries.len()) else {
             return;
         };
@@ -158,9 +166,9 @@ impl Lookup {
             started: now,
             server: None,
         });
-        effects.push(Effect::Ask {
+        effects.push(LookupEffect::Ask {
             attempt,
-            ask: Ask::Name(self.name.scripthash()),
+            request: LookupRequest::Name(self.name.scripthash()),
         });
     }
 
@@ -187,7 +195,7 @@ impl Lookup {
         attempt: Attempt,
         tree: &HeaderTree,
         entries: &[(Txid, Height)],
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<LookupEffect>,
     ) -> State {
         if entries.is_empty() {
             return State::Answered(Outcome::NeverExisted);
@@ -195,9 +203,9 @@ impl Lookup {
         match proof::links_needed(entries, tree.params(), &self.settings.limits) {
             Ok(needed) => {
                 let wanted: Vec<(Txid, Height)> = entries.iter().rev().take(needed).copied().collect();
-                effects.push(Effect::Ask {
+                effects.push(LookupEffect::Ask {
                     attempt,
-                    ask: Ask::Transactions(wanted.clone()),
+                    request: LookupRequest::Transactions(wanted.clone()),
                 });
                 State::Fetching {
                     complete: needed == entries.len(),
@@ -214,7 +222,7 @@ impl Lookup {
         now: Moment,
         tree: &HeaderTree,
         links: Vec<ProofLink>,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<LookupEffect>,
     ) {
         let Some(State::Fetching { wanted, complete }) = self.state(attempt) else {
             return;
@@ -229,7 +237,7 @@ impl Lookup {
         let state = if same {
             self.on_proof(attempt, now, tree, links, complete, effects)
         } else {
-            Self::refuse(attempt, Fault::OtherTransactions, effects)
+            Self::refuse(attempt, LookupFault::OtherTransactions, effects)
         };
         self.set(attempt, state);
     }
@@ -241,7 +249,7 @@ impl Lookup {
         tree: &HeaderTree,
         links: Vec<ProofLink>,
         complete: bool,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<LookupEffect>,
     ) -> State {
         let Some(newest) = links.first().map(|link| link.height) else {
             return State::Answered(Outcome::NeverExisted);
@@ -258,7 +266,7 @@ impl Lookup {
     }
 
     /// Proves what waited for its header, once that has come or has been waited for long enough.
-    fn prove_awaited(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<Effect>) {
+    fn prove_awaited(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) {
         let tip = tree.tip().height;
         for at in 0..self.tries.len() {
             let Ok(attempt) = Attempt::try_from(at) else { return };
@@ -280,7 +288,7 @@ impl Lookup {
         links: Vec<ProofLink>,
         newest: Height,
         complete: bool,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<LookupEffect>,
     ) -> State {
         let proof = NameProof {
             links,
@@ -303,38 +311,38 @@ impl Lookup {
         }
     }
 
-    fn refuse_proof(attempt: Attempt, error: ProofError, tree: &HeaderTree, effects: &mut Vec<Effect>) -> State {
+    fn refuse_proof(attempt: Attempt, error: ProofError, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) -> State {
         // In a block that was just replaced a transaction is where an honest server, but not we, can see it.
         let replaced = match &error {
             ProofError::Merkle { height, .. } => height.saturating_add(UNSETTLED) > tree.tip().height,
             _ => false,
         };
         if error.is_server_fault() && !replaced {
-            return Self::refuse(attempt, Fault::Proof(error), effects);
+            return Self::refuse(attempt, LookupFault::Proof(error), effects);
         }
-        effects.push(Effect::Abandon(attempt));
-        State::Failed(error.to_string())
+        effects.push(LookupEffect::Abandon(attempt));
+        State::Failed(AttemptError::Unproved(error))
     }
 
-    fn refuse(attempt: Attempt, fault: Fault, effects: &mut Vec<Effect>) -> State {
-        let reason = format!("a server {fault}");
-        effects.push(Effect::Blame { attempt, fault });
-        State::Failed(reason)
+    fn refuse(attempt: Attempt, fault: LookupFault, effects: &mut Vec<LookupEffect>) -> State {
+        let error = AttemptError::Fault(fault.clone());
+        effects.push(LookupEffect::Report { attempt, fault });
+        State::Failed(error)
     }
 
-    fn advance(&mut self, now: Moment, tip: Height, effects: &mut Vec<Effect>) {
+    fn advance(&mut self, now: Moment, tip: Height, effects: &mut Vec<LookupEffect>) {
         let timeout = self.settings.attempt_timeout;
         for (attempt, entry) in (0..).zip(&mut self.tries) {
             if entry.is_open() && now.since(entry.started) >= timeout {
-                entry.state = State::Failed(format!("no answer within {} seconds", timeout.as_secs()));
-                effects.push(Effect::Abandon(attempt));
+                entry.state = State::Failed(AttemptError::TimedOut { after: timeout });
+                effects.push(LookupEffect::Abandon(attempt));
             }
         }
         if let Some(result) = self.verdict(tip, effects) {
             self.finished = true;
             let open = (0..).zip(&self.tries).filter(|(_, entry)| entry.is_open());
-            effects.extend(open.map(|(attempt, _)| Effect::Abandon(attempt)));
-            effects.push(Effect::Finished(result));
+            effects.extend(open.map(|(attempt, _)| LookupEffect::Abandon(attempt)));
+            effects.push(LookupEffect::Finished(result));
             return;
         }
         for _ in 0..self.more_wanted(now) {
@@ -350,7 +358,7 @@ impl Lookup {
         let poll = awaits_header.then(|| now + HEADER_POLL);
         let wakes = [deadline, self.hedge_at().filter(|_| may_hedge), poll];
         if let Some(at) = wakes.into_iter().flatten().filter(|at| *at > now).min() {
-            effects.push(Effect::WakeAt(at));
+            effects.push(LookupEffect::WakeAt(at));
         }
     }
 
@@ -403,7 +411,7 @@ impl Lookup {
     }
 
     /// Returns the result once no further answer could change it, or none can be had.
-    fn verdict(&self, tip: Height, effects: &mut Vec<Effect>) -> Option<Result<Outcome, LookupError>> {
+    fn verdict(&self, tip: Height, effects: &mut Vec<LookupEffect>) -> Option<Result<Outcome, LookupError>> {
         let (got, expected) = (self.voices(), self.quorum());
         let open = self.tries.iter().any(Try::is_open);
         let exhausted = !open && self.tries.len() >= self.max_attempts();
@@ -434,11 +442,11 @@ impl Lookup {
                 reasons: self.reasons(),
             }));
         }
-        self.blame_hiders(best, tip, effects);
+        self.report_hiders(best, tip, effects);
         Some(Ok(best.clone()))
     }
 
-    fn reasons(&self) -> Vec<String> {
+    fn reasons(&self) -> Vec<AttemptError> {
         let reason = |entry: &Try| match &entry.state {
             State::Failed(reason) => Some(reason.clone()),
             _ => None,
@@ -446,8 +454,8 @@ impl Lookup {
         self.tries.iter().filter_map(reason).collect()
     }
 
-    /// Blames whoever showed less than what is proved.
-    fn blame_hiders(&self, best: &Outcome, tip: Height, effects: &mut Vec<Effect>) {
+    /// Reports whoever showed less than what is proved.
+    fn report_hiders(&self, best: &Outcome, tip: Height, effects: &mut Vec<LookupEffect>) {
         let Some(newest) = best.proven().map(|status| status.name.height()) else {
             return;
         };
@@ -456,11 +464,11 @@ impl Lookup {
         }
         for (attempt, outcome) in self.answers() {
             let fault = match outcome.height() {
-                None => Fault::DeniedName { newest },
-                Some(shown) if age_key(outcome) < age_key(best) => Fault::HidUpdate { shown, newest },
+                None => LookupFault::DeniedName { newest },
+                Some(shown) if age_key(outcome) < age_key(best) => LookupFault::HidUpdate { shown, newest },
                 Some(_) => continue,
             };
-            effects.push(Effect::Blame { attempt, fault });
+            effects.push(LookupEffect::Report { attempt, fault });
         }
     }
 }

@@ -7,9 +7,29 @@
 //! What an attempt asks depends on the name and on the replies to this attempt alone, never on our tip, on which headers
 //! we hold, on other attempts or on other lookups. Only whether there is another attempt depends on more, and nobody
 //! can tell it from a lookup of somebody else.
+//!
+//! Each attempt goes its own way; an event that does not belong to its phase changes nothing:
+//!
+//! | phase | event | next phase, and what is told |
+//! |---|---|---|
+//! | none | the lookup starts, a server is lacking for the quorum, the last attempt is slow or failed, or a name was denied | `Asked`: [`LookupRequest::Name`] |
+//! | `Asked` | [`LookupEvent::Proof`] or [`LookupEvent::History`] without operations | `Answered`: the name never existed |
+//! | `Asked` | [`LookupEvent::History`] | `Fetching`: [`LookupRequest::Transactions`] |
+//! | `Asked`, `Fetching` | a proof whose newest block our own sync has still to bring | `Ahead`, for [`LookupSettings::header_grace`] at most |
+//! | `Asked`, `Fetching`, `Ahead` | a proof that holds | `Answered` |
+//! | `Asked`, `Fetching`, `Ahead` | a proof that can't hold | `Failed`: [`LookupEffect::Report`] |
+//! | `Asked`, `Fetching`, `Ahead` | a proof that can't be judged by our headers | `Failed`: [`LookupEffect::Abandon`] |
+//! | `Fetching` | other transactions than were asked for | `Failed`: [`LookupEffect::Report`] |
+//! | `Asked`, `Fetching`, `Ahead` | [`LookupEvent::Failed`] | `Failed`; no further attempt begins when no server can be reached |
+//! | `Asked`, `Fetching`, `Ahead` | [`LookupSettings::attempt_timeout`] is over | `Failed`: [`LookupEffect::Abandon`] |
+//!
+//! The lookup ends, with [`LookupEffect::Finished`], when as many servers as the quorum answered and one of them proved
+//! the name, or when all attempts ended and none may follow. What is still open then is abandoned.
 
+mod failure;
 mod machine;
 
+pub use failure::{AttemptError, FailureScope, LinkFailure};
 pub use machine::Lookup;
 
 use std::time::Duration;
@@ -30,7 +50,7 @@ pub type Attempt = u8;
 
 /// A question to a server, in the words of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum LookupRequest {
     /// All that the server has on a name: a whole proof where it can give one in one go, else the history.
     Name(ScriptHash),
     /// The list of a name's operations, even from a server that could give a proof in one go: a proof ends where the
@@ -42,7 +62,7 @@ pub enum Ask {
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum LookupEvent {
     /// Begin.
     Start,
     /// An attempt has its connection. What it answers counts towards the quorum as the voice of this server.
@@ -73,25 +93,18 @@ pub enum Event {
         /// One for each.
         links: Vec<ProofLink>,
     },
-    /// The attempt failed before there was an answer; the text says why.
+    /// The attempt failed before there was an answer.
     Failed {
         /// Which attempt.
         attempt: Attempt,
-        /// For [`LookupError`].
-        reason: String,
+        /// Why, and whether another attempt can do better.
+        failure: LinkFailure,
     },
-    /// The attempt has no connection, and none can be had for another attempt either: no server can be reached.
-    Unreachable {
-        /// Which attempt.
-        attempt: Attempt,
-        /// For [`LookupError`].
-        reason: String,
-    },
-    /// A moment asked for by [`Effect::WakeAt`] is reached.
+    /// A moment asked for by [`LookupEffect::WakeAt`] is reached.
     Tick,
 }
 
-impl Event {
+impl LookupEvent {
     /// Returns the attempt that the event belongs to, if to one.
     pub fn attempt(&self) -> Option<Attempt> {
         match self {
@@ -100,32 +113,31 @@ impl Event {
             | Self::Proof { attempt, .. }
             | Self::History { attempt, .. }
             | Self::Transactions { attempt, .. }
-            | Self::Failed { attempt, .. }
-            | Self::Unreachable { attempt, .. } => Some(*attempt),
+            | Self::Failed { attempt, .. } => Some(*attempt),
         }
     }
 }
 
 /// What the driver must do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum LookupEffect {
     /// Ask over the attempt's own connection; opens it when it is the attempt's first question.
     Ask {
         /// Which attempt.
         attempt: Attempt,
         /// What to ask.
-        ask: Ask,
+        request: LookupRequest,
     },
     /// The attempt's server broke a rule: trust it no more.
-    Blame {
+    Report {
         /// Which attempt.
         attempt: Attempt,
         /// What it did.
-        fault: Fault,
+        fault: LookupFault,
     },
     /// The attempt is of no use any more: close its connection.
     Abandon(Attempt),
-    /// Hand in [`Event::Tick`] at this moment at the latest.
+    /// Hand in [`LookupEvent::Tick`] at this moment at the latest.
     WakeAt(Moment),
     /// The lookup is over.
     Finished(Result<Outcome, LookupError>),
@@ -134,10 +146,10 @@ pub enum Effect {
 /// How a server broke the rules of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum LookupFault {
     /// Its proof is wrong.
     #[error("gave a wrong proof: {0}")]
-    Proof(#[from] ProofError),
+    Proof(ProofError),
     /// It answered with other transactions than were asked for.
     #[error("gave other transactions than asked for")]
     OtherTransactions,
@@ -157,7 +169,7 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl LookupFault {
     /// Says what it did in words that don't help to guess the name, as heights would: fit for a log.
     pub const fn summary(&self) -> &'static str {
         match self {
@@ -177,13 +189,13 @@ pub enum LookupError {
     #[error("no server can be reached: {}", joined(.reasons))]
     Unreachable {
         /// Why, one for each attempt.
-        reasons: Vec<String>,
+        reasons: Vec<AttemptError>,
     },
     /// No attempt came to an answer.
     #[error("no server gave a usable answer: {}", joined(.reasons))]
     NoAnswer {
         /// Why, one for each attempt.
-        reasons: Vec<String>,
+        reasons: Vec<AttemptError>,
         /// Whether one of the answers was a lie: it could not be proved.
         lied_to: bool,
     },
@@ -203,14 +215,14 @@ pub enum LookupError {
         /// The quorum.
         expected: usize,
         /// Why the others didn't.
-        reasons: Vec<String>,
+        reasons: Vec<AttemptError>,
     },
 }
 
 /// Joins reasons to a text; once where attempts in a row failed alike.
-fn joined(reasons: &[String]) -> String {
+fn joined(reasons: &[AttemptError]) -> String {
     let runs = reasons.chunk_by(|a, b| a == b).filter_map(|run| run.first());
-    runs.map(String::as_str).collect::<Vec<_>>().join("; ")
+    runs.map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// How a lookup goes about it.

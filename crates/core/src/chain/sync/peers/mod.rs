@@ -21,9 +21,11 @@
 //! | `Settled`, `Following` | a new tip is claimed | `Waiting` |
 //!
 //! A server is dialed again after a pause that doubles with each dial that brought nothing, [`HeaderSyncLimits::dials`]
-//! times in a row at most: what it brings, or [`FORGIVEN_AFTER`], gives it all its dials back. Reported ones are never
+//! times in a row at most: what it brings, or [`FORGIVEN_AFTER`](crate::reputation::FORGIVEN_AFTER), gives it all its dials back. Reported ones are never
 //! dialed again. All of this is counted in its reputation, of which header sync sees the part that it wrote itself.
 
+mod dialing;
+mod requests;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -34,16 +36,12 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 
 use self::server::Server;
-use super::chunks::Taker;
-use super::cost::{self, Account, FullSize};
-use super::{
-    ClaimedTip, CloseReason, HeaderRequest, HeaderSyncLimits, LinkError, RequestId, ServerFault, ServerReport,
-    ServerState,
-};
+use super::cost::{Account, FullSize};
+use super::{ClaimedTip, CloseReason, HeaderSyncLimits, LinkError, RequestId, ServerFault, ServerReport, ServerState};
 use crate::backoff::Backoff;
 use crate::chain::Height;
 use crate::isolation::ConnId;
-use crate::reputation::{FORGIVEN_AFTER, ServerIndex, SyncEvidence, SyncReputation};
+use crate::reputation::{ServerIndex, SyncEvidence, SyncReputation};
 use crate::time::Moment;
 
 /// Headers asked for in the first step of a trace; each further step takes four times as many.
@@ -55,10 +53,6 @@ const MAX_STRIKES: u32 = 2;
 /// How often a connection may be traced, or change its chain, without a new header from it: one that starts over again
 /// and again would never be settled.
 const MAX_TRACES: u32 = 3;
-
-/// The pause before a server is dialed again when all is synchronised but fewer than two servers tell their tips: one
-/// alone may lag, and nobody would notice.
-const COMPARE_PAUSE: Duration = Duration::from_secs(60);
 
 /// How many times as long as the first one the longest pause before a server is dialed again is.
 const LONGEST_PAUSE: u32 = 1024;
@@ -398,220 +392,6 @@ impl PeerTable {
     pub(super) fn has_dials_left(&self, reputation: &SyncReputation, conn: ConnId) -> bool {
         let server = self.get(conn).map(|peer| peer.server);
         server.is_some_and(|server| reputation.dials(server) < self.limits.dials)
-    }
-
-    // Requests.
-
-    /// Returns what a connection may be given to fetch, of those that wait in chunks.
-    pub(super) fn taker(&self, conn: ConnId, now: Moment) -> Option<Taker> {
-        let peer = self.get(conn)?;
-        Some(Taker {
-            conn,
-            highest: peer.claimed.height,
-            truncates: peer.truncates,
-            now,
-            steal_after: self.limits.steal_after,
-        })
-    }
-
-    /// Says whether a connection may be asked one thing more at a time.
-    pub(super) fn has_room(&self, conn: ConnId) -> bool {
-        let most = self.limits.in_flight.max(1);
-        self.get(conn).is_some_and(|peer| peer.in_flight.len() < most)
-    }
-
-    /// Says whether a connection may cost its server so much more; else it is to end with its last reply. What is begun
-    /// must be affordable: rather a fresh connection than a slow one. Of a fresh one everything may be asked.
-    pub(super) fn affords(&mut self, conn: ConnId, request: &HeaderRequest, now: Moment) -> bool {
-        let cost = self.full_size.of(request);
-        let Some(peer) = self.peers.get_mut(&conn) else {
-            return false;
-        };
-        let reserved: f64 = peer.in_flight.values().map(|flight| flight.cost).sum();
-        let left = self.limits.budget - peer.account.spent(now) - reserved;
-        let is_fresh = peer.replies == 0 && peer.in_flight.is_empty();
-        let affords = cost <= left || is_fresh;
-        peer.over_budget |= !affords;
-        affords
-    }
-
-    /// Takes down a request that is sent, and gives it its number.
-    pub(super) fn send(&mut self, conn: ConnId, job: Job, request: &HeaderRequest, now: Moment) -> Option<RequestId> {
-        let peer = self.peers.get_mut(&conn)?;
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        let flight = InFlight {
-            job,
-            start: request.start(),
-            count: request.count(),
-            deadline: now + self.limits.request_timeout,
-            cost: self.full_size.of(request),
-        };
-        peer.in_flight.insert(id, flight);
-        Some(id)
-    }
-
-    /// Takes a request off a connection's list that brought no headers.
-    pub(super) fn take_request(&mut self, conn: ConnId, id: RequestId) -> Option<InFlight> {
-        self.peers.get_mut(&conn)?.in_flight.remove(&id)
-    }
-
-    /// Takes a request off a connection's list that was answered, and books what the reply cost.
-    pub(super) fn take_reply(
-        &mut self,
-        conn: ConnId,
-        id: RequestId,
-        reply: cost::Reply,
-        now: Moment,
-    ) -> Option<InFlight> {
-        let peer = self.peers.get_mut(&conn)?;
-        let flight = peer.in_flight.remove(&id)?;
-        peer.account.book(reply.cost(), now);
-        peer.replies = peer.replies.saturating_add(1);
-        if reply.count == flight.count {
-            peer.strikes = 0;
-            if matches!(flight.job, Job::Forward { .. } | Job::Sample { .. }) {
-                self.full_size.note(reply.count, reply.bytes);
-            }
-        }
-        Some(flight)
-    }
-
-    /// Returns the requests that were not answered in time.
-    pub(super) fn overdue(&self, now: Moment) -> Vec<(ConnId, RequestId)> {
-        let overdue = self.iter().flat_map(|(conn, peer)| {
-            let flights = peer.in_flight.iter();
-            let overdue = flights.filter(move |(_, flight)| flight.deadline <= now);
-            overdue.map(move |(id, _)| (conn, *id))
-        });
-        overdue.collect()
-    }
-
-    // Who is left and who is dialed.
-
-    /// Returns the connections that have cost their servers enough and have nothing more to wait for.
-    pub(super) fn over_budget(&self) -> Vec<ConnId> {
-        let over = self.iter().filter(|(_, peer)| peer.over_budget && peer.is_idle());
-        over.map(|(conn, _)| conn).collect()
-    }
-
-    /// Returns all idle connections but the first one of each server.
-    pub(super) fn needless(&self) -> Vec<ConnId> {
-        let mut seen = BTreeSet::new();
-        let needless = self
-            .iter()
-            .filter(|(_, peer)| !seen.insert(peer.server) && peer.is_idle());
-        needless.map(|(conn, _)| conn).collect()
-    }
-
-    /// Returns the settled connection with the lowest tip, where a server waits that can't be dialed for want of room.
-    pub(super) fn in_the_way(&self, reputation: &SyncReputation, now: Moment) -> Option<ConnId> {
-        let waits = |server| self.is_due(reputation, server, Duration::ZERO, now);
-        if self.open_connections(now) < self.limits.connections || !self.indices().any(waits) {
-            return None;
-        }
-        let settled = self.iter().filter(|(_, peer)| peer.phase == PeerPhase::Settled);
-        let lowest = settled.min_by_key(|(_, peer)| peer.claimed.height);
-        lowest.map(|(conn, _)| conn)
-    }
-
-    /// Says whether there are servers that are being dialed, or may be now or later.
-    pub(super) fn has_more_servers(&self, reputation: &SyncReputation, now: Moment) -> bool {
-        self.indices()
-            .any(|server| self.is_dialed(server) || self.may_be_dialed(reputation, server, now))
-    }
-
-    /// Says whether a server may be dialed for its first connection, now or after a pause.
-    fn may_be_dialed(&self, reputation: &SyncReputation, server: ServerIndex, now: Moment) -> bool {
-        let is_free = self.servers.get(server.0).is_some_and(Server::is_free);
-        is_free && reputation.may_be_dialed(server, self.limits.dials, now)
-    }
-
-    /// Says whether a server may be dialed now, its own pause and another one being over.
-    fn is_due(&self, reputation: &SyncReputation, server: ServerIndex, pause: Duration, now: Moment) -> bool {
-        self.may_be_dialed(reputation, server, now) && reputation.not_before(server) + pause <= now
-    }
-
-    /// Returns how many connections are open or soon will be: a dial that takes long holds nobody else up.
-    fn open_connections(&self, now: Moment) -> usize {
-        let slow = self.limits.steal_after;
-        let soon = self.servers.iter().filter(|server| server.is_dialed_since(slow, now));
-        self.len() + soon.count()
-    }
-
-    /// Chooses whom to dial, and takes down that they are dialed. While there is `work` left, in requests, servers that
-    /// are connected are dialed once more where no other one is left, such that each connection has two to send.
-    pub(super) fn dial(
-        &mut self,
-        reputation: &mut SyncReputation,
-        is_synced: bool,
-        work: usize,
-        now: Moment,
-    ) -> Vec<ServerIndex> {
-        let mut dialed = Vec::new();
-        if is_synced && self.connected_servers() >= AGREEING_SERVERS {
-            return dialed;
-        }
-        let most = self.limits.connections;
-        let pause = if is_synced { COMPARE_PAUSE } else { Duration::ZERO };
-        let mut open = self.open_connections(now);
-        for server in self.indices() {
-            if open >= most {
-                return dialed;
-            }
-            if self.is_due(reputation, server, pause, now) {
-                if let Some(entry) = self.servers.get_mut(server.0) {
-                    entry.dial(now);
-                }
-                reputation.record(now, server, SyncEvidence::Dialed);
-                dialed.push(server);
-                open += 1;
-            }
-        }
-        let needs = |connections: usize| work >= connections.saturating_mul(2);
-        while !is_synced && open < most && !self.has_more_servers(reputation, now) && needs(open + 1) {
-            let Some(server) = self.least_loaded(reputation, now) else {
-                break;
-            };
-            if let Some(entry) = self.servers.get_mut(server.0) {
-                entry.dial_once_more(now);
-            }
-            reputation.record(now, server, SyncEvidence::Dialed);
-            dialed.push(server);
-            open += 1;
-        }
-        dialed
-    }
-
-    /// Returns the connected server with the fewest connections that may have one more: it has brought something since
-    /// it was last dialed.
-    fn least_loaded(&self, reputation: &SyncReputation, now: Moment) -> Option<ServerIndex> {
-        let links = |server: ServerIndex| self.values().filter(|peer| peer.server == server).count();
-        let may_have_one_more = |server: &ServerIndex| {
-            let is_connected = self.servers.get(server.0).is_some_and(Server::is_connected);
-            is_connected && reputation.dials(*server) == 0 && reputation.extra_not_before(*server) <= now
-        };
-        let counted = self
-            .indices()
-            .filter(may_have_one_more)
-            .map(|server| (links(server), server));
-        counted.filter(|(links, _)| *links > 0).min().map(|(_, server)| server)
-    }
-
-    /// Returns the moments at which something may follow: a request is overdue, a server may be dialed.
-    pub(super) fn wake_times<'a>(&'a self, reputation: &'a SyncReputation) -> impl Iterator<Item = Moment> + 'a {
-        let flights = self.values().flat_map(|peer| peer.in_flight.values());
-        let deadlines = flights.map(|flight| flight.deadline);
-        let servers = self.servers.iter();
-        let slow = servers.filter_map(|server| server.slow_at(self.limits.steal_after));
-        let servers = self.indices().zip(&self.servers);
-        let waiting = servers.filter(|(_, server)| !server.is_dialed() && !server.is_faulty());
-        let redials = waiting.flat_map(|(server, _)| {
-            let at = reputation.not_before(server);
-            let extra_at = reputation.extra_not_before(server);
-            [at, at + COMPARE_PAUSE, at + FORGIVEN_AFTER, extra_at]
-        });
-        deadlines.chain(slow).chain(redials)
     }
 }
 

@@ -3,8 +3,10 @@ use bitcoin::hashes::Hash;
 use super::super::LinkErrorKind;
 use super::super::tests::world::LIMITS;
 use super::*;
+use crate::chain::sync::HeaderRequest;
 use crate::chain::sync::cost::Reply;
 use crate::chain::tree::HeaderError;
+use crate::reputation::FORGIVEN_AFTER;
 
 const A: ServerIndex = ServerIndex(0);
 const B: ServerIndex = ServerIndex(1);

@@ -1,9 +1,15 @@
 //! What a lie costs: the liar, and nobody else.
 
 use super::chains::Chain;
-use super::world::{Habit, Script, World};
-use crate::chain::sync::{CloseReason, HeaderSyncEffect, ServerFault, ServerState};
+use super::world::{Habit, LIMITS, Script, World};
+use crate::chain::sync::{
+    CloseReason, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, LinkError, LinkErrorKind, ServerFault, ServerState,
+};
 use crate::chain::tree::HeaderError;
+use crate::chain::{HeaderTree, Network};
+use crate::isolation::ConnId;
+use crate::reputation::{ServerIndex, SyncReputation};
+use crate::time::Now;
 
 const HEIGHT: u32 = 60;
 
@@ -91,6 +97,41 @@ fn blocks_without_work_count_for_nothing() {
 }
 
 #[test]
+fn who_is_left_for_good_while_it_is_dialed_once_more_stays_left() {
+    let chain = Chain::mined(HEIGHT);
+    let mut tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(0));
+    let mut reputation = SyncReputation::new(1);
+    let mut sync = HeaderSync::new(1, LIMITS, [1; 32]);
+    let mut step = |event| sync.on_event(&mut tree, &mut reputation, Now::default(), event);
+    let server = ServerIndex(0);
+    assert_eq!(
+        step(HeaderSyncEvent::Tick).first(),
+        Some(&HeaderSyncEffect::Dial(server))
+    );
+    let connected = |conn| HeaderSyncEvent::Connected {
+        server,
+        conn: ConnId(conn),
+        tip: chain.tip(),
+    };
+    let asks = |effects: &[HeaderSyncEffect]| effects.iter().any(|it| matches!(it, HeaderSyncEffect::Send { .. }));
+    assert!(asks(&step(connected(1))));
+    step(HeaderSyncEvent::Closed {
+        conn: ConnId(1),
+        error: LinkError::new(LinkErrorKind::Permanent, "spoke no protocol"),
+    });
+    let effects = step(connected(2));
+    assert!(
+        effects.contains(&HeaderSyncEffect::Close(ConnId(2))) && !asks(&effects),
+        "{effects:?}"
+    );
+    assert!(!effects.iter().any(|effect| matches!(effect, HeaderSyncEffect::Dial(_))));
+    assert!(matches!(
+        sync.reports().next().unwrap().state,
+        ServerState::Faulty(ServerFault::Link(_))
+    ));
+}
+
+#[test]
 fn servers_without_the_anchor_are_left() {
     let chain = Chain::mined(HEIGHT);
     let other = chain.forked(20, 100, 5);
@@ -122,7 +163,7 @@ fn a_server_without_the_anchor_is_left_when_the_tree_is_filled_already() {
         let mut world = World::new(chain.anchor(50), vec![Script::honest(&chain)]);
         world.run();
         let tree = world.tree.clone();
-        let mut world = World::with(tree, vec![Script::honest(&other)], super::world::LIMITS);
+        let mut world = World::with(tree, vec![Script::honest(&other)], LIMITS);
         world.run();
         assert_eq!(
             world.state(0),
@@ -168,7 +209,7 @@ fn a_block_from_the_future_is_taken_later() {
     let text = reason.to_string();
     assert!(text.contains("ahead of our clock at height 61"), "{text}");
 
-    let mut world = World::with(world.tree.clone(), vec![Script::honest(&ahead)], super::world::LIMITS);
+    let mut world = World::with(world.tree.clone(), vec![Script::honest(&ahead)], LIMITS);
     world.wall = chain.tip_time() + 2 * 3600;
     world.run();
     assert_eq!(world.tree.tip().hash, ahead.tip().hash);

@@ -1,0 +1,144 @@
+//! Which connections are left, and which servers are dialed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::server::Server;
+use super::{AGREEING_SERVERS, PeerPhase, PeerTable};
+use crate::isolation::ConnId;
+use crate::reputation::{FORGIVEN_AFTER, ServerIndex, SyncEvidence, SyncReputation};
+use crate::time::Moment;
+
+/// The pause before a server is dialed again when all is synchronised but fewer than two servers tell their tips: one
+/// alone may lag, and nobody would notice.
+const COMPARE_PAUSE: Duration = Duration::from_secs(60);
+
+impl PeerTable {
+    /// Returns the connections that have cost their servers enough and have nothing more to wait for.
+    pub(in crate::chain::sync) fn over_budget(&self) -> Vec<ConnId> {
+        let over = self.iter().filter(|(_, peer)| peer.over_budget && peer.is_idle());
+        over.map(|(conn, _)| conn).collect()
+    }
+
+    /// Returns all idle connections but the first one of each server.
+    pub(in crate::chain::sync) fn needless(&self) -> Vec<ConnId> {
+        let mut seen = BTreeSet::new();
+        let needless = self
+            .iter()
+            .filter(|(_, peer)| !seen.insert(peer.server) && peer.is_idle());
+        needless.map(|(conn, _)| conn).collect()
+    }
+
+    /// Returns the settled connection with the lowest tip, where a server waits that can't be dialed for want of room.
+    pub(in crate::chain::sync) fn in_the_way(&self, reputation: &SyncReputation, now: Moment) -> Option<ConnId> {
+        let waits = |server| self.is_due(reputation, server, Duration::ZERO, now);
+        if self.open_connections(now) < self.limits.connections || !self.indices().any(waits) {
+            return None;
+        }
+        let settled = self.iter().filter(|(_, peer)| peer.phase == PeerPhase::Settled);
+        let lowest = settled.min_by_key(|(_, peer)| peer.claimed.height);
+        lowest.map(|(conn, _)| conn)
+    }
+
+    /// Says whether there are servers that are being dialed, or may be now or later.
+    pub(in crate::chain::sync) fn has_more_servers(&self, reputation: &SyncReputation, now: Moment) -> bool {
+        self.indices()
+            .any(|server| self.is_dialed(server) || self.may_be_dialed(reputation, server, now))
+    }
+
+    /// Says whether a server may be dialed for its first connection, now or after a pause.
+    fn may_be_dialed(&self, reputation: &SyncReputation, server: ServerIndex, now: Moment) -> bool {
+        let is_free = self.servers.get(server.0).is_some_and(Server::is_free);
+        is_free && reputation.may_be_dialed(server, self.limits.dials, now)
+    }
+
+    /// Says whether a server may be dialed now, its own pause and another one being over.
+    fn is_due(&self, reputation: &SyncReputation, server: ServerIndex, pause: Duration, now: Moment) -> bool {
+        self.may_be_dialed(reputation, server, now) && reputation.not_before(server) + pause <= now
+    }
+
+    /// Returns how many connections are open or soon will be: a dial that takes long holds nobody else up.
+    fn open_connections(&self, now: Moment) -> usize {
+        let slow = self.limits.steal_after;
+        let soon = self.servers.iter().filter(|server| server.is_dialed_since(slow, now));
+        self.len() + soon.count()
+    }
+
+    /// Chooses whom to dial, and takes down that they are dialed. While there is `work` left, in requests, servers that
+    /// are connected are dialed once more where no other one is left, such that each connection has two to send.
+    pub(in crate::chain::sync) fn dial(
+        &mut self,
+        reputation: &mut SyncReputation,
+        is_synced: bool,
+        work: usize,
+        now: Moment,
+    ) -> Vec<ServerIndex> {
+        let mut dialed = Vec::new();
+        if is_synced && self.connected_servers() >= AGREEING_SERVERS {
+            return dialed;
+        }
+        let most = self.limits.connections;
+        let pause = if is_synced { COMPARE_PAUSE } else { Duration::ZERO };
+        let mut open = self.open_connections(now);
+        for server in self.indices() {
+            if open >= most {
+                return dialed;
+            }
+            if self.is_due(reputation, server, pause, now) {
+                if let Some(entry) = self.servers.get_mut(server.0) {
+                    entry.dial(now);
+                }
+                reputation.record(now, server, SyncEvidence::Dialed);
+                dialed.push(server);
+                open += 1;
+            }
+        }
+        let needs = |connections: usize| work >= connections.saturating_mul(2);
+        while !is_synced && open < most && !self.has_more_servers(reputation, now) && needs(open + 1) {
+            let Some(server) = self.least_loaded(reputation, now) else {
+                break;
+            };
+            if let Some(entry) = self.servers.get_mut(server.0) {
+                entry.dial_once_more(now);
+            }
+            reputation.record(now, server, SyncEvidence::Dialed);
+            dialed.push(server);
+            open += 1;
+        }
+        dialed
+    }
+
+    /// Returns the connected server with the fewest connections that may have one more: it has brought something since
+    /// it was last dialed.
+    fn least_loaded(&self, reputation: &SyncReputation, now: Moment) -> Option<ServerIndex> {
+        let links = |server: ServerIndex| self.values().filter(|peer| peer.server == server).count();
+        let may_have_one_more = |server: &ServerIndex| {
+            let is_connected = self.servers.get(server.0).is_some_and(Server::is_connected);
+            is_connected && reputation.dials(*server) == 0 && reputation.extra_not_before(*server) <= now
+        };
+        let counted = self
+            .indices()
+            .filter(may_have_one_more)
+            .map(|server| (links(server), server));
+        counted.filter(|(links, _)| *links > 0).min().map(|(_, server)| server)
+    }
+
+    /// Returns the moments at which something may follow: a request is overdue, a server may be dialed.
+    pub(in crate::chain::sync) fn wake_times<'a>(
+        &'a self,
+        reputation: &'a SyncReputation,
+    ) -> impl Iterator<Item = Moment> + 'a {
+        let flights = self.values().flat_map(|peer| peer.in_flight.values());
+        let deadlines = flights.map(|flight| flight.deadline);
+        let servers = self.servers.iter();
+        let slow = servers.filter_map(|server| server.slow_at(self.limits.steal_after));
+        let servers = self.indices().zip(&self.servers);
+        let waiting = servers.filter(|(_, server)| !server.is_dialed() && !server.is_faulty());
+        let redials = waiting.flat_map(|(server, _)| {
+            let at = reputation.not_before(server);
+            let extra_at = reputation.extra_not_before(server);
+            [at, at + COMPARE_PAUSE, at + FORGIVEN_AFTER, extra_at]
+        });
+        deadlines.chain(slow).chain(redials)
+    }
+}
