@@ -10,8 +10,11 @@ use isonym::name::{NameId, Outcome};
 use isonym::net;
 use isonym::node::{Node, NodeConfig, NodeError, SyncReport};
 use isonym::time::Timestamp;
+use isonym_sim::proxy::Mode;
 use isonym_sim::{AddressKind, Fault, Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use tempfile::TempDir;
+
+use crate::loopback::own_address;
 
 /// The name that tests look up.
 pub const NAME: &str = "d/marker-of-the-name";
@@ -97,9 +100,9 @@ impl Stage {
 
     pub async fn with_worlds(servers: Vec<(SharedWorld, Release, Option<Fault>)>) -> Self {
         let ledger = Ledger::new();
-        let proxy = Proxy::start(isonym_sim::proxy::Mode::Open, ledger.clone())
-            .await
-            .unwrap();
+        // A test may end the proxy and start another in its place.
+        let place = (own_address(), 0).into();
+        let proxy = Proxy::start_at(place, Mode::Open, ledger.clone()).await.unwrap();
         let mut hosts = Vec::new();
         for (number, (world, release, fault)) in servers.into_iter().enumerate() {
             let name = format!("s{number}.example");
