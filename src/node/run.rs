@@ -12,7 +12,7 @@ use super::connections::Dial;
 use super::disk::{self, Disk, SmallFile};
 use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
-use super::report::ServerResult;
+use super::report::{ServerResult, ServerStanding};
 use super::store::{HeaderChange, HeaderStore, Rebuilt, StoreError};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
@@ -275,7 +275,6 @@ mod tests {
 
     use super::*;
     use crate::net::Fingerprint;
-    use crate::node::ServerStanding;
 
     #[test]
     fn what_can_not_be_written_is_remembered_all_the_same() {
