@@ -345,7 +345,10 @@ fn a_client_that_does_not_read_is_cut_off_when_replies_wait() {
         // Some 40 kB each: more than the system's buffers hold.
         for _ in 0..1000 {
             // It may be faster than we are.
-            if send(&mut stream, "blockchain.block.headers", &json!([1, 20])).await.is_err() {
+            if send(&mut stream, "blockchain.block.headers", &json!([1, 20]))
+                .await
+                .is_err()
+            {
                 break;
             }
         }
