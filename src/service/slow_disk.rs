@@ -12,7 +12,7 @@ use super::{Daemon, DaemonSettings, Question, run_daemon};
 use crate::chain::{Anchor, Height, Network};
 use crate::isolation::IsolationId;
 use crate::name::NameId;
-use crate::net::{self, Proxy};
+use crate::net::{ConnectionLimits, Proxy};
 use crate::node::{Node, NodeConfig, NodeError, panic_is_guarded};
 use crate::time::Timestamp;
 
@@ -87,7 +87,7 @@ impl Scene {
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![format!("{}:t", self.host.addr).parse().unwrap()],
             proxy: Proxy::Direct,
-            connection_limits: net::Limits::default(),
+            connection_limits: ConnectionLimits::default(),
         };
         Node::open(config).unwrap().0
     }

@@ -16,7 +16,7 @@ fn client(dialect: Dialect) -> Client {
 fn lookups_in_both_dialects() {
     let name = NameId::new(b"d/x").unwrap();
     let id = IsolationId::new(b"a").unwrap();
-    let params = |dialect, id| client(dialect).name_params(&name, id).to_string();
+    let params = |dialect, id| client(dialect).name_params(&name, id, 1).to_string();
     let empty = IsolationId::default();
     for id in [None, Some(&empty)] {
         assert_eq!(
@@ -32,6 +32,18 @@ fn lookups_in_both_dialects() {
         params(Dialect::Electrum, Some(&id)),
         r#"{"identifier":"642f78","name_encoding":"hex","value_encoding":"hex","stream_id":"a"}"#
     );
+}
+
+#[test]
+fn a_quorum_is_asked_for_where_one_server_is_not_enough() {
+    let name = NameId::new(b"d/x").unwrap();
+    let params = |dialect, quorum| client(dialect).name_params(&name, None, quorum);
+    for dialect in [Dialect::Core, Dialect::Electrum] {
+        assert_eq!(params(dialect, 0), params(dialect, 1));
+        assert!(!params(dialect, 1).to_string().contains("quorum"));
+    }
+    assert_eq!(params(Dialect::Core, 2)[1]["quorum"], 2);
+    assert_eq!(params(Dialect::Electrum, 2)["options"]["quorum"], 2);
 }
 
 #[test]
