@@ -1,4 +1,4 @@
-//! ResponseCache that are given again: to the same query, within the same second, while nothing changed.
+//! Replies that are given again: to the same query, within the same second, while nothing changed.
 //!
 //! Resolvers and pages ask for the same over and over. Two queries that differ in nothing but their number, the
 //! isolation ID included, have the same reply for as long as TTLs, signatures and the newest block are the same.

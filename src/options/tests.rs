@@ -729,7 +729,11 @@ mod effects {
         assert_eq!(settings.explicit("quorum").map(|origin| origin.is_file()), Some(true));
         assert_eq!(settings.explicit("direct"), None);
         let server = Origin::Variable("ISONYM_SERVER".to_owned());
-        assert!(settings.effective().contains(&("server", "b.example:2:t,a.example:1:s".to_owned(), server)));
+        assert!(
+            settings
+                .effective()
+                .contains(&("server", "b.example:2:t,a.example:1:s".to_owned(), server))
+        );
         assert!(
             settings
                 .effective()

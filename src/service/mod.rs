@@ -109,7 +109,7 @@ pub struct CallerLimits {
 #[derive(Debug)]
 enum Source {
     Local(Handle),
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 #[derive(Debug)]
@@ -164,7 +164,12 @@ impl NameService {
             lookups,
             lookups_of_one: lookups,
         };
-        Self::new(Source::Remote(Remote::new(client, quorum)), cache, limits, false)
+        Self::new(
+            Source::Remote(Box::new(Remote::new(client, quorum))),
+            cache,
+            limits,
+            false,
+        )
     }
 
     fn new(source: Source, cache: Arc<Mutex<ResultCache>>, limits: CallerLimits, isolate_anonymous: bool) -> Self {

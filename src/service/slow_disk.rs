@@ -12,7 +12,7 @@ use super::{Daemon, DaemonSettings, Question, run_daemon};
 use crate::chain::{Anchor, Height, Network};
 use crate::isolation::IsolationId;
 use crate::name::NameId;
-use crate::net::{self, Proxy};
+use crate::net::{ConnectionLimits, Proxy};
 use crate::node::{Node, NodeConfig, NodeError, panic_is_guarded};
 use crate::time::Timestamp;
 
@@ -91,7 +91,7 @@ impl Scene {
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![format!("{}:t", self.host.addr).parse().unwrap()],
             proxy: Proxy::Direct,
-            connection_limits: net::ConnectionLimits::default(),
+            connection_limits: ConnectionLimits::default(),
         };
         Node::open(config).unwrap().0
     }
@@ -170,10 +170,7 @@ async fn names_are_looked_up_and_blocks_come_while_the_disk_says_nothing() {
                 assert!(gate.holds_a_write(), "in round {round}, repeat {repeat}");
             }
         }
-        assert!(
-            !gate.was_forced(),
-            "who was to open the gate waited for the disk"
-        );
+        assert!(!gate.was_forced(), "who was to open the gate waited for the disk");
         gate.open();
     });
     running.await.unwrap();

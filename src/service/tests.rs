@@ -22,6 +22,10 @@ struct Script {
 impl Script {
     /// Starts a server, and a service that asks it.
     async fn start() -> (Self, NameService) {
+        Self::start_for_quorum(1).await
+    }
+
+    async fn start_for_quorum(quorum: u8) -> (Self, NameService) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let settings = ClientSettings {
             url: format!("http://{}", listener.local_addr().unwrap()),
@@ -40,7 +44,7 @@ impl Script {
                 tokio::spawn(server.clone().serve(stream));
             }
         });
-        let service = NameService::remote(Client::new(settings).unwrap(), CacheSettings::default(), 1);
+        let service = NameService::remote(Client::new(settings).unwrap(), CacheSettings::default(), quorum);
         (script, service)
     }
 
@@ -248,4 +252,21 @@ async fn a_server_behind_json_rpc_is_not_asked_for_histories() {
     let refused = service.name_history(&question("a", "d/x")).await;
     assert!(matches!(refused, Err(ServiceError::NoHistory)));
     script.asked(0).await;
+}
+
+#[tokio::test]
+async fn the_greater_quorum_is_asked_for() {
+    let (script, service) = Script::start_for_quorum(2).await;
+    script.answer([absent(), absent()]);
+    for quorum in [Some(1), Some(3), None] {
+        let question = Question {
+            quorum,
+            ..question("a", "d/x")
+        };
+        assert!(is_absent(&service.name_show(&question).await));
+    }
+    // The last one is the first one again.
+    let asked = script.asked(2).await;
+    let quorums: Vec<Option<u64>> = asked.iter().map(|params| params[1]["quorum"].as_u64()).collect();
+    assert_eq!(quorums, [Some(2), Some(3)]);
 }

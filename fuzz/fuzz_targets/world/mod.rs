@@ -48,11 +48,11 @@ fn result(name: &NameId, value: &NameValue) -> NameResult {
     let text = name.as_bytes();
     if let Some((_, json)) = FIXED.iter().find(|(fixed, _)| fixed.as_bytes() == text) {
         let value = NameValue::new(json.as_bytes()).unwrap();
-        return Ok(Answer::Stated(Stated::Value(record(name, value, false))));
+        return Ok(Answer::Stated(Stated::Value(Box::new(record(name, value, false)))));
     }
     let stated = match text {
-        b"d/x" | b"dd/x" => Stated::Value(record(name, value.clone(), false)),
-        b"d/expired" => Stated::Expired(record(name, value.clone(), true)),
+        b"d/x" | b"dd/x" => Stated::Value(Box::new(record(name, value.clone(), false))),
+        b"d/expired" => Stated::Expired(Box::new(record(name, value.clone(), true))),
         b"d/failed" => {
             let no_answer = LookupError::NoAnswer {
                 reasons: Vec::new(),
@@ -65,8 +65,8 @@ fn result(name: &NameId, value: &NameValue) -> NameResult {
     Ok(Answer::Stated(stated))
 }
 
-fn record(name: &NameId, value: NameValue, expired: bool) -> Box<NameRecord> {
-    Box::new(NameRecord {
+fn record(name: &NameId, value: NameValue, expired: bool) -> NameRecord {
+    NameRecord {
         name: name.clone(),
         value,
         height: 1,
@@ -75,7 +75,7 @@ fn record(name: &NameId, value: NameValue, expired: bool) -> Box<NameRecord> {
         txid: "00".repeat(32).parse().unwrap(),
         vout: 0,
         address: String::new(),
-    })
+    }
 }
 
 /// Answers a question, with `value` as that of `d/x` and `dd/x`.

@@ -69,7 +69,7 @@ fn result(name: &NameId, known: &LookupResult, at: CacheTime) -> NameResult {
         LookupResult::Absent(None) => Ok(Answer::Stated(Stated::Absent)),
         LookupResult::Absent(Some(ExtendedError::Expired)) => {
             let value = NameValue::new(b"").unwrap();
-            Ok(Answer::Stated(Stated::Expired(record(name, &value, true))))
+            Ok(Answer::Stated(Stated::Expired(Box::new(record(name, &value, true)))))
         }
         LookupResult::Absent(Some(note)) => panic!("no absence is {note:?}"),
         LookupResult::Failed(note) => Err(error(*note)),
@@ -78,7 +78,7 @@ fn result(name: &NameId, known: &LookupResult, at: CacheTime) -> NameResult {
 
 fn value_of(name: &NameId, value: &NameValue, at: CacheTime) -> Answer {
     let Some(hash) = at.tip else {
-        return Answer::Stated(Stated::Value(record(name, value, false)));
+        return Answer::Stated(Stated::Value(Box::new(record(name, value, false))));
     };
     let status = NameStatus {
         name: ProvenName::assumed(90, None).unwrap().with_value(value.clone()),
@@ -99,8 +99,8 @@ fn value_of(name: &NameId, value: &NameValue, at: CacheTime) -> Answer {
     }))
 }
 
-fn record(name: &NameId, value: &NameValue, expired: bool) -> Box<NameRecord> {
-    Box::new(NameRecord {
+fn record(name: &NameId, value: &NameValue, expired: bool) -> NameRecord {
+    NameRecord {
         name: name.clone(),
         value: value.clone(),
         height: 90,
@@ -109,7 +109,7 @@ fn record(name: &NameId, value: &NameValue, expired: bool) -> Box<NameRecord> {
         txid: Txid::all_zeros(),
         vout: 0,
         address: String::new(),
-    })
+    }
 }
 
 fn error(note: ExtendedError) -> ServiceError {

@@ -35,6 +35,18 @@ fn lookups_in_both_dialects() {
 }
 
 #[test]
+fn a_quorum_is_asked_for_where_one_server_is_not_enough() {
+    let name = NameId::new(b"d/x").unwrap();
+    let params = |dialect, quorum| client(dialect).name_params(&name, None, quorum);
+    for dialect in [Dialect::Core, Dialect::Electrum] {
+        assert_eq!(params(dialect, 0), params(dialect, 1));
+        assert!(!params(dialect, 1).to_string().contains("quorum"));
+    }
+    assert_eq!(params(Dialect::Core, 2)[1]["quorum"], 2);
+    assert_eq!(params(Dialect::Electrum, 2)["options"]["quorum"], 2);
+}
+
+#[test]
 fn no_two_ids_have_the_same_text() {
     let text = |bytes: &[u8]| id_text(&IsolationId::new(bytes).unwrap());
     assert_eq!(text(b""), "");

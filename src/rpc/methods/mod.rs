@@ -24,6 +24,9 @@ use crate::name::{NameId, Outcome};
 use crate::node::{self, Handle, NodeError, Proved, Standing};
 use crate::service::{Answer, Caller, Daemon, NameService, ServiceError, Stated};
 
+/// Carries a call out that asks servers.
+type Asking = fn(Methods, Params) -> Pin<Box<dyn Future<Output = CallResult> + Send>>;
+
 /// How a method is carried out.
 #[derive(Clone, Copy)]
 enum Handler {
@@ -32,7 +35,7 @@ enum Handler {
     /// At once.
     AtOnce(fn(&Methods, Params) -> CallResult),
     /// By asking servers.
-    Asks(fn(Methods, Params) -> Pin<Box<dyn Future<Output = CallResult> + Send>>),
+    Asks(Asking),
 }
 
 /// A method: dispatch, `help` and its test go by this table alone.
@@ -52,11 +55,7 @@ const fn at_once(name: &'static str, help: &'static str, handler: fn(&Methods, P
     Method { name, help, handler }
 }
 
-const fn asks(
-    name: &'static str,
-    help: &'static str,
-    handler: fn(Methods, Params) -> Pin<Box<dyn Future<Output = CallResult> + Send>>,
-) -> Method {
+const fn asks(name: &'static str, help: &'static str, handler: Asking) -> Method {
     let handler = Handler::Asks(handler);
     Method { name, help, handler }
 }
@@ -87,7 +86,7 @@ const METHODS: [Method; 20] = [
     report("getnetworkinfo", help::GETNETWORKINFO, |_, standing| {
         network_info(standing)
     }),
-    at_once("help", help::HELP, Methods::help),
+    at_once("help", help::HELP, |_, params| help_call(params)),
     asks("isolation_forget", help::ISOLATION_FORGET, |methods, params| {
         Box::pin(async move {
             let id = args::isolation_forget(params)?;
@@ -118,6 +117,16 @@ const METHODS: [Method; 20] = [
     }),
     report("uptime", help::UPTIME, |_, standing| write(&standing.uptime.as_secs())),
 ];
+
+/// Lists the methods, or tells about one. Source: Namecoin Core `rpc/server.cpp`, `CRPCTable::help`.
+fn help_call(params: Params) -> CallResult {
+    let [wanted] = take(params, [Wanted::optional("command", "string")], help::HELP)?;
+    let wanted = match &wanted {
+        Json::String(wanted) => wanted,
+        _ => "",
+    };
+    write(&help_text(wanted))
+}
 
 /// Tells about a method; about none by name, lists all.
 fn help_text(wanted: &str) -> String {
@@ -175,16 +184,6 @@ impl Methods {
             Handler::AtOnce(handler) => handler(self, params),
             Handler::Asks(handler) => handler(self.clone(), params).await,
         }
-    }
-
-    /// Lists the methods, or tells about one. Source: Namecoin Core `rpc/server.cpp`, `CRPCTable::help`.
-    fn help(&self, params: Params) -> CallResult {
-        let [wanted] = take(params, [Wanted::optional("command", "string")], help::HELP)?;
-        let wanted = match &wanted {
-            Json::String(wanted) => wanted,
-            _ => "",
-        };
-        write(&help_text(wanted))
     }
 
     async fn anchor_check(&self, params: Params) -> CallResult {

@@ -30,31 +30,33 @@ fn block(number: u8) -> BlockHash {
     BlockHash::from_byte_array([number; 32])
 }
 
-fn proved(outcome: Outcome) -> NameResult {
+fn proved(outcome: Outcome) -> Answer {
     let tip = Tip {
         height: 100,
         hash: block(1),
         chainwork: Work::from_be_bytes([0; 32]),
         time: Timestamp(0),
     };
-    Ok(Answer::Proved(Box::new(Proved {
+    Answer::Proved(Box::new(Proved {
         outcome,
         tip,
         unproved: 0,
-    })))
+    }))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a result like any other one")]
 fn found() -> NameResult {
-    proved(Outcome::Found(NameStatus {
+    Ok(proved(Outcome::Found(NameStatus {
         name: ProvenName::assumed(90, None).unwrap(),
         confirmations: 11,
         expires_in: 35_990,
         semi_expires_in: 31_000,
-    }))
+    })))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a result like any other one")]
 fn absent() -> NameResult {
-    proved(Outcome::NeverExisted)
+    Ok(proved(Outcome::NeverExisted))
 }
 
 fn failed() -> NameResult {
@@ -241,11 +243,11 @@ fn what_was_proved_of_a_name_without_a_value_is_known_until_the_next_block() {
     let Outcome::Found(status) = known.outcome else {
         panic!()
     };
-    let unconfirmed = proved(Outcome::Unconfirmed {
+    let unconfirmed = Ok(proved(Outcome::Unconfirmed {
         status,
         got: 11,
         expected: 12,
-    });
+    }));
     let mut cache = cache();
     let (who, name) = (id("a"), request("d/x"));
     remember(&mut cache, who, &name, &unconfirmed);
@@ -536,7 +538,7 @@ proptest! {
             // Each caller has names of its own, so that none takes another one's over.
             let (who, name) = (id(&format!("{caller:?}")), request(&format!("d/{name}")));
             let held = |cache: &ResultCache| -> BTreeMap<usize, (BTreeSet<Vec<u8>>, usize)> {
-                let shares = cache.shares.iter().enumerate().filter(|(_, share)| share.entries.len() > 0);
+                let shares = cache.shares.iter().enumerate().filter(|(_, share)| !share.entries.is_empty());
                 shares.map(|(at, share)| {
                     let names = share.entries.iter().map(|(key, _)| key.1.name.as_bytes().to_vec());
                     (at, (names.collect(), share.bytes))
