@@ -248,7 +248,10 @@ async fn nothing_is_answered_before_headers_are_there() {
     scene
         .run(&settings(), async |daemon| {
             let error = ask(&daemon, "d/0", "a").await.unwrap_err();
-            assert!(matches!(error, ServiceError::Node(NodeError::Syncing { .. })), "{error}");
+            assert!(
+                matches!(error, ServiceError::Node(NodeError::Syncing { .. })),
+                "{error}"
+            );
             Ok(())
         })
         .await;

@@ -8,9 +8,7 @@ use isonym::jsonrpc::client::{Client, ClientError, ClientSettings, Dialect, Logi
 use isonym::jsonrpc::{Credentials, RpcError, code};
 use isonym::name::NameId;
 use isonym::rpc::server::Limits;
-use isonym::rpc::{
-    Call, CallResult, Defaults, Guard, MAX_BODY, Style, name_show, serve, write_result,
-};
+use isonym::rpc::{Call, CallResult, Defaults, Guard, MAX_BODY, Style, name_show, serve, write_result};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

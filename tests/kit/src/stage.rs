@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use isonym::chain::{Anchor, Network, sync};
-use isonym::name::lookup::LookupSettings;
 use isonym::name::NameId;
+use isonym::name::lookup::LookupSettings;
 use isonym::net;
 use isonym::node::{Node, NodeConfig, SyncReport};
 use isonym::service::DaemonSettings;

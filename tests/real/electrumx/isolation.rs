@@ -211,7 +211,10 @@ async fn assert_forgetting_closes_and_begins_anew(scene: &Scene, daemon: &Daemon
     let owned = owners(&lookup_streams(scene));
     let forgotten: BTreeSet<usize> = (0..IDS).step_by(3).collect();
     for who in &forgotten {
-        daemon.names.forget(IsolationId::new(id(*who).as_bytes()).as_ref()).await;
+        daemon
+            .names
+            .forget(IsolationId::new(id(*who).as_bytes()).as_ref())
+            .await;
     }
     let theirs = owned.iter().filter(|(_, who)| forgotten.contains(who));
     let due: BTreeSet<usize> = theirs.map(|(at, _)| *at).collect();
