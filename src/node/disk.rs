@@ -22,7 +22,7 @@ pub(super) const LAST_SYNC: &str = "last-sync.json";
 
 /// Most headers in a batch: as many as a server sends at a time. Whoever copies them holds the tree meanwhile, which is
 /// for less than a millisecond.
-const BATCH: NonZeroUsize = NonZeroUsize::new(2016).unwrap();
+const BATCH: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2015);
 
 /// A file that is replaced whole. Nothing is decided by it before the next start, so that the node goes on when it
 /// can't be written.

@@ -275,7 +275,6 @@ mod tests {
 
     use super::*;
     use crate::net::Fingerprint;
-    use crate::node::ServerStanding;
 
     #[test]
     fn what_can_not_be_written_is_remembered_all_the_same() {
