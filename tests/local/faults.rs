@@ -8,16 +8,31 @@ use isonym::name::Outcome;
 use isonym::name::lookup::{LookupError, LookupSettings};
 use isonym::name::policy::{NotSynchronized, check_tip_age};
 use isonym::node::{NodeError, SyncReport};
+use isonym::service::{DaemonSettings, ServiceError};
 use isonym::time::Timestamp;
 use isonym_sim::wallet::Signer;
 use isonym_sim::{AddressKind, AuxPowKind, Fault, Flaw, Release, SharedWorld, Work};
 
+use isonym_testkit::one_shot::{self, OneShot, sync_once, unanswered};
 use isonym_testkit::stage::{
-    ENOUGH, NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync, sync_limits, value, world,
+    ENOUGH, NAME, OLD_VALUE, SETTLED, Stage, VALUE, lookup_settings, name_id, patience, sync_limits, world,
 };
 
 /// The server that errs, where there are others.
 const FAULTY: usize = 0;
+
+/// So many attempts for each lookup.
+fn attempts(attempts: u8) -> DaemonSettings {
+    one_shot::settings(lookup_settings(attempts, 1))
+}
+
+/// As [`attempts`]; whom header sync loses it does not dial again, so that those who meet a fault are lookups.
+fn attempts_after_sync(attempts: u8) -> DaemonSettings {
+    DaemonSettings {
+        sync: sync_once(),
+        ..self::attempts(attempts)
+    }
+}
 
 fn beside_honest(fault: &Fault) -> [Option<Fault>; 3] {
     [Some(fault.clone()), None, None]
@@ -26,26 +41,28 @@ fn beside_honest(fault: &Fault) -> [Option<Fault>; 3] {
 /// The fault meets header sync, beside two honest servers: the tip is the true one, and so is the value.
 async fn sync_beside_honest(fault: &Fault) -> SyncReport {
     let stage = Stage::open(world(), Release::V1_17, &beside_honest(fault)).await;
-    let (mut node, _folder) = stage.node();
-    let report = sync(&mut node).await.unwrap();
+    let (node, _folder) = stage.node();
+    let node = OneShot::start(node, attempts(4)).await;
+    let report = node.sync().await.unwrap();
     assert_eq!(report.tip.hash, world().chain().tip_hash(), "{fault:?}");
     assert_ne!(stage.met(FAULTY), 0, "{fault:?} was met");
-    assert_eq!(value(&mut node, lookup_settings(4, 1)).await, VALUE, "{fault:?}");
+    assert_eq!(node.value(1).await, VALUE, "{fault:?}");
     report
 }
 
 /// The fault meets header sync, and there is no other server: the error says what is wrong with it.
 async fn sync_alone(fault: &Fault, says: &str) {
     let stage = Stage::open(world(), Release::V1_17, &[Some(fault.clone())]).await;
-    let (mut node, _folder) = stage.node();
-    match sync(&mut node).await {
+    let (node, _folder) = stage.node();
+    let node = OneShot::start(node, attempts(3)).await;
+    match node.sync().await {
         Err(NodeError::NoServer { servers, .. }) => {
             assert!(servers[0].result.contains(says), "{fault:?}: {}", servers[0].result);
         }
         other => panic!("{fault:?}: {other:?}"),
     }
     assert!(
-        world().chain().header(node.tree().tip().height).unwrap().hash() == node.tree().tip().hash,
+        world().chain().header(node.tip().height).unwrap().hash() == node.tip().hash,
         "{fault:?}: what was taken is true"
     );
 }
@@ -55,12 +72,14 @@ async fn lookup_beside_honest(fault: &Fault, release: Release) {
     let mut stage = Stage::open(world(), release, &[None, None, None]).await;
     stage.patience = patience(Some(fault));
     let folder = tempfile::tempdir().unwrap();
-    let (mut node, _) = stage.node_that_heard(folder.path(), FAULTY).await;
+    let (node, _) = stage
+        .node_that_heard(folder.path(), FAULTY, attempts_after_sync(4))
+        .await;
     stage.hosts[FAULTY].set_fault(Some(fault.clone()));
-    let before = stage.met(FAULTY);
+    let before = stage.met_by_lookups(FAULTY);
     for _ in 0..ENOUGH {
-        assert_eq!(value(&mut node, lookup_settings(4, 1)).await, VALUE, "{fault:?}");
-        if stage.met(FAULTY) > before {
+        assert_eq!(node.value(1).await, VALUE, "{fault:?}");
+        if stage.met_by_lookups(FAULTY) > before {
             return;
         }
     }
@@ -68,31 +87,27 @@ async fn lookup_beside_honest(fault: &Fault, release: Release) {
 }
 
 /// The fault begins after header sync, and there is no other server.
-async fn lookup_result_alone(fault: &Fault, release: Release, name: &str) -> Result<Outcome, NodeError> {
+async fn lookup_result_alone(fault: &Fault, release: Release, name: &str) -> Result<Outcome, ServiceError> {
     let mut stage = Stage::open(world(), release, &[None]).await;
     stage.patience = patience(Some(fault));
-    let (mut node, _folder) = stage.node();
-    sync(&mut node).await.unwrap();
-    stage.hosts[FAULTY].set_fault(Some(fault.clone()));
-    let settings = LookupSettings {
+    let mut settings = attempts_after_sync(3);
+    settings.lookup = LookupSettings {
         attempt_timeout: 2 * stage.patience,
-        ..lookup_settings(3, 1)
+        ..settings.lookup
     };
-    node.name_show(&name_id(name), settings).await
+    let (node, _folder) = stage.synced(settings).await;
+    stage.hosts[FAULTY].set_fault(Some(fault.clone()));
+    node.name_show(&name_id(name), 1).await
 }
 
 async fn lookup_alone(fault: &Fault, release: Release, says: &str) {
-    match lookup_result_alone(fault, release, NAME).await {
-        Err(NodeError::Lookup(LookupError::NoAnswer { reasons, lied_to })) => {
-            assert!(
-                reasons.iter().any(|reason| reason.to_string().contains(says)),
-                "{fault:?}: {reasons:?}"
-            );
-            let lies = matches!(fault, Fault::ForgedValue | Fault::ForgedMerkleBranch);
-            assert_eq!(lied_to, lies, "{fault:?}");
-        }
-        other => panic!("{fault:?}: {other:?}"),
-    }
+    let (reasons, lied_to) = unanswered(lookup_result_alone(fault, release, NAME).await);
+    assert!(
+        reasons.iter().any(|reason| reason.contains(says)),
+        "{fault:?}: {reasons:?}"
+    );
+    let lies = matches!(fault, Fault::ForgedValue | Fault::ForgedMerkleBranch);
+    assert_eq!(lied_to, lies, "{fault:?}");
 }
 
 /// A fault of the connection: it meets sync and lookup in the same way.
@@ -136,10 +151,11 @@ async fn slow_but_in_time() {
     let delay = Duration::from_millis(100);
     let fault = Fault::Slow { delay };
     let stage = Stage::open(world(), Release::V1_16, &[Some(fault.clone())]).await;
-    let (mut node, _folder) = stage.node();
-    let (report, ..) = tokio::join!(sync(&mut node), sync_beside_honest(&fault));
+    let (node, _folder) = stage.node();
+    let node = OneShot::start(node, attempts(3)).await;
+    let (report, ..) = tokio::join!(node.sync(), sync_beside_honest(&fault));
     assert_eq!(report.unwrap().tip.hash, world().chain().tip_hash());
-    assert_eq!(value(&mut node, lookup_settings(3, 1)).await, VALUE);
+    assert_eq!(node.value(1).await, VALUE);
 }
 
 #[tokio::test]
@@ -148,10 +164,11 @@ async fn holds_small_replies_back() {
     let delay = Duration::from_secs(3600);
     for release in [Release::V1_16, Release::V1_17, Release::V1_20] {
         let stage = Stage::open(world(), release, &[Some(Fault::HoldsSmallReplies { delay })]).await;
-        let (mut node, _folder) = stage.node();
-        let report = sync(&mut node).await.unwrap();
+        let (node, _folder) = stage.node();
+        let node = OneShot::start(node, attempts(3)).await;
+        let report = node.sync().await.unwrap();
         assert_eq!(report.tip.hash, world().chain().tip_hash());
-        assert_eq!(value(&mut node, lookup_settings(3, 1)).await, VALUE);
+        assert_eq!(node.value(1).await, VALUE);
     }
 }
 
@@ -223,8 +240,7 @@ async fn drops_connections_in_the_middle_of_a_lookup() {
             let fault = Fault::DropsConnection { after_replies };
             match lookup_result_alone(&fault, release, NAME).await {
                 Ok(Outcome::Found(status)) => assert_eq!(status.name.value().as_bytes(), VALUE.as_bytes()),
-                Err(NodeError::Lookup(LookupError::NoAnswer { .. })) => {}
-                other => panic!("{fault:?}: {other:?}"),
+                other => drop(unanswered(other)),
             }
             lookup_beside_honest(&fault, release).await;
         }
@@ -256,10 +272,10 @@ async fn has_had_enough_in_a_lookup() {
                     assert_eq!(status.name.value().as_bytes(), VALUE.as_bytes());
                     found += 1;
                 }
-                Err(NodeError::Lookup(LookupError::NoAnswer { reasons, .. })) => {
-                    told += usize::from(reasons[0].to_string().contains("excessive resource usage"));
+                other => {
+                    let (reasons, _) = unanswered(other);
+                    told += usize::from(reasons[0].contains("excessive resource usage"));
                 }
-                other => panic!("{fault:?}: {other:?}"),
             }
         }
         // The history is so short that the refusal always falls on the headers asked for along with it.
@@ -275,12 +291,13 @@ async fn has_had_enough_in_a_lookup() {
 async fn a_small_budget_is_enough_over_many_connections() {
     let fault = Fault::ExcessiveResources { after_bytes: 80_000 };
     let stage = Stage::open(world(), Release::V1_17, &[Some(fault)]).await;
-    let (mut node, _folder) = stage.node();
-    let limits = isonym::chain::sync::HeaderSyncLimits {
+    let mut settings = attempts(3);
+    settings.sync = isonym::chain::sync::HeaderSyncLimits {
         full_chunk: 8,
         ..sync_limits()
     };
-    let report = node.sync(limits, |_| {}).await.unwrap();
+    let (node, _folder) = stage.node();
+    let report = OneShot::start(node, settings).await.sync().await.unwrap();
     assert_eq!(report.tip.hash, world().chain().tip_hash());
     assert!(stage.met(FAULTY) > 3, "{}", stage.met(FAULTY));
 }
@@ -386,22 +403,17 @@ async fn forges_a_signature_under_the_most_work() {
         ])
         .await;
 
-        let (mut node, _folder) = alone.node();
-        sync(&mut node).await.unwrap();
-        match node.name_show(&name_id(NAME), lookup_settings(3, 1)).await {
-            Err(NodeError::Lookup(LookupError::NoAnswer { reasons, .. })) => {
-                assert!(
-                    reasons[0].to_string().contains("isn't authorised by the owner"),
-                    "{reasons:?}"
-                );
-            }
-            other => panic!("{kind:?}: {other:?}"),
-        }
+        let (node, _folder) = alone.synced(attempts(3)).await;
+        let (reasons, _) = unanswered(node.name_show(&name_id(NAME), 1).await);
+        assert!(
+            reasons[0].contains("isn't authorised by the owner"),
+            "{kind:?}: {reasons:?}"
+        );
 
         let folder = tempfile::tempdir().unwrap();
-        let (mut node, report) = beside.node_that_heard(folder.path(), FAULTY).await;
+        let (node, report) = beside.node_that_heard(folder.path(), FAULTY, attempts(3)).await;
         assert_eq!((report.tip.height, report.tip.hash), (height, tip), "work decides");
-        assert_eq!(value(&mut node, lookup_settings(3, 1)).await, VALUE, "{kind:?}");
+        assert_eq!(node.value(1).await, VALUE, "{kind:?}");
         assert_ne!(beside.asked(FAULTY, NAME), 0, "who has the most work is asked first");
     }
 }
@@ -412,9 +424,9 @@ async fn hides_an_update_from_a_quorum() {
         let fault = Fault::HiddenUpdates { newest: 1 };
         let stage = Stage::open(world(), release, &beside_honest(&fault)).await;
         let folder = tempfile::tempdir().unwrap();
-        let (mut node, _) = stage.node_that_heard(folder.path(), FAULTY).await;
+        let (node, _) = stage.node_that_heard(folder.path(), FAULTY, attempts(4)).await;
         for _ in 0..ENOUGH {
-            assert_eq!(value(&mut node, lookup_settings(4, 2)).await, VALUE);
+            assert_eq!(node.value(2).await, VALUE);
             if stage.asked(FAULTY, NAME) > 0 {
                 break;
             }
@@ -422,7 +434,7 @@ async fn hides_an_update_from_a_quorum() {
         let asked = stage.asked(FAULTY, NAME);
         assert_ne!(asked, 0, "it was met");
         for _ in 0..10 {
-            assert_eq!(value(&mut node, lookup_settings(4, 2)).await, VALUE);
+            assert_eq!(node.value(2).await, VALUE);
         }
         assert_eq!(stage.asked(FAULTY, NAME), asked, "who lied is not asked again");
     }
@@ -443,12 +455,11 @@ async fn hides_an_update_and_is_the_only_one_asked() {
     }
     let fault = Fault::HiddenUpdates { newest: 1 };
     let stage = Stage::open(world(), Release::V1_17, &[Some(fault)]).await;
-    let (mut node, _folder) = stage.node();
-    sync(&mut node).await.unwrap();
+    let (node, _folder) = stage.synced(attempts(4)).await;
     let few = LookupError::TooFewServers { known: 1, expected: 2 };
-    let result = node.name_show(&name_id(NAME), lookup_settings(4, 2)).await;
+    let result = node.name_show(&name_id(NAME), 2).await;
     assert!(
-        matches!(result, Err(NodeError::Lookup(error)) if error == few),
+        matches!(result, Err(ServiceError::Node(NodeError::Lookup(error))) if error == few),
         "one voice is no quorum"
     );
 }
@@ -467,9 +478,9 @@ async fn denies_a_name() {
 async fn denies_a_names_history() {
     let stage = Stage::open(world(), Release::V1_17, &beside_honest(&Fault::DeniesNames)).await;
     let folder = tempfile::tempdir().unwrap();
-    let (mut node, _) = stage.node_that_heard(folder.path(), FAULTY).await;
+    let (node, _) = stage.node_that_heard(folder.path(), FAULTY, attempts(3)).await;
     for _ in 0..ENOUGH {
-        let (entries, left_out) = node.name_history(&name_id(NAME), lookup_settings(3, 1)).await.unwrap();
+        let (entries, left_out) = node.name_history(&name_id(NAME)).await.unwrap();
         assert_eq!((entries.len(), left_out), (3, 0));
         if stage.asked(FAULTY, NAME) > 0 {
             return;
@@ -483,16 +494,11 @@ async fn invents_a_name() {
     const NOBODY: &str = "d/nobody-has-it";
     for release in [Release::V1_16, Release::V1_17, Release::V1_20] {
         let fault = Fault::InventsNames;
-        match lookup_result_alone(&fault, release, NOBODY).await {
-            Err(NodeError::Lookup(LookupError::NoAnswer { reasons, .. })) => {
-                assert!(reasons[0].to_string().contains("is of another name"), "{reasons:?}");
-            }
-            other => panic!("{other:?}"),
-        }
+        let (reasons, _) = unanswered(lookup_result_alone(&fault, release, NOBODY).await);
+        assert!(reasons[0].contains("is of another name"), "{reasons:?}");
         let stage = Stage::open(world(), release, &beside_honest(&fault)).await;
-        let (mut node, _folder) = stage.node();
-        sync(&mut node).await.unwrap();
-        let outcome = node.name_show(&name_id(NOBODY), lookup_settings(3, 1)).await.unwrap();
+        let (node, _folder) = stage.synced(attempts(3)).await;
+        let outcome = node.name_show(&name_id(NOBODY), 1).await.unwrap();
         assert_eq!(outcome, Outcome::NeverExisted);
         assert_ne!(stage.asked(FAULTY, NOBODY), 0, "an absent name is asked of all");
     }
@@ -502,14 +508,15 @@ async fn invents_a_name() {
 async fn stale_beside_honest() {
     let fault = Fault::Stale { behind: SETTLED + 2 };
     let stage = Stage::open(world(), Release::V1_17, &beside_honest(&fault)).await;
-    let (mut node, _folder) = stage.node();
-    let report = sync(&mut node).await.unwrap();
+    let (node, _folder) = stage.node();
+    let node = OneShot::start(node, attempts(2)).await;
+    let report = node.sync().await.unwrap();
     assert_eq!(report.tip.hash, world().chain().tip_hash());
     for _ in 0..10 {
-        assert_eq!(value(&mut node, lookup_settings(2, 1)).await, VALUE);
+        assert_eq!(node.value(1).await, VALUE);
     }
     assert_eq!(stage.asked(FAULTY, NAME), 0, "who lags is asked last");
-    assert_eq!(value(&mut node, lookup_settings(3, 3)).await, VALUE);
+    assert_eq!(node.value(3).await, VALUE);
     assert_ne!(stage.asked(FAULTY, NAME), 0);
 }
 
@@ -519,14 +526,15 @@ async fn stale_beside_honest() {
 async fn stale_alone() {
     let behind = 60;
     let stage = Stage::open(world(), Release::V1_17, &[Some(Fault::Stale { behind })]).await;
-    let (mut node, _folder) = stage.node();
-    let report = sync(&mut node).await.unwrap();
+    let (node, _folder) = stage.node();
+    let node = OneShot::start(node, attempts(3)).await;
+    let report = node.sync().await.unwrap();
     assert_eq!(report.tip.height, world().chain().height() - behind);
     let now: Timestamp = world().time();
     assert!(matches!(
         check_tip_age(&report.tip, now, Network::Mainnet.params()),
         Err(NotSynchronized::StaleTip { age: 36_000, .. })
     ));
-    let outcome = node.name_show(&name_id(NAME), lookup_settings(3, 1)).await.unwrap();
+    let outcome = node.name_show(&name_id(NAME), 1).await.unwrap();
     assert_eq!(outcome, Outcome::NeverExisted, "it was not registered then");
 }

@@ -10,16 +10,17 @@ use std::sync::{Arc, Mutex};
 use bitcoin::hex::DisplayHex;
 use isonym::chain::{Anchor, Network};
 use isonym::name::Outcome;
-use isonym::name::lookup::LookupError;
 use isonym::net;
 use isonym::node::{Node, NodeConfig, NodeError};
+use isonym::service::ServiceError;
 use isonym::time::Timestamp;
 use isonym_sim::ledger::{Connection, Target};
 use isonym_sim::proxy::{Mode, Refusal};
 use isonym_sim::{AddressKind, Fault, Ledger, Proxy, Release, World};
 use tracing_subscriber::filter::LevelFilter;
 
-use isonym_testkit::stage::{ENOUGH, NAME, OLD_VALUE, Stage, VALUE, lookup_settings, name_id, sync, value, world};
+use isonym_testkit::one_shot::{OneShot, settings, sync_once, unanswered};
+use isonym_testkit::stage::{ENOUGH, NAME, OLD_VALUE, Stage, VALUE, lookup_settings, name_id, world};
 
 /// Names beside [`NAME`] that are looked up.
 const NAMES: usize = 40;
@@ -66,24 +67,22 @@ fn lines(connection: &Connection) -> Vec<&str> {
 
 /// Over two hundred lookups of different names and of the same ones, and syncs in between.
 async fn look_up_much(stage: &Stage) {
-    let (mut node, _folder) = stage.node();
+    let folder = tempfile::tempdir().unwrap();
     for round in 0..ROUNDS {
-        sync(&mut node).await.unwrap();
+        let node = OneShot::synced(stage.node_in(folder.path()), settings(lookup_settings(3, 1))).await;
         for number in 0..NAMES {
             let number = (number * [1, 3, 7][round]) % NAMES;
             let name = name_id(&format!("d/many-{number}"));
             let quorum = if number.is_multiple_of(10) { 2 } else { 1 };
-            let outcome = node.name_show(&name, lookup_settings(3, quorum)).await.unwrap();
+            let outcome = node.name_show(&name, quorum).await.unwrap();
             let Outcome::Found(status) = outcome else {
                 panic!("{outcome:?}")
             };
             assert_eq!(status.name.value().as_bytes(), format!("value {number}").as_bytes());
         }
-        let absent = node
-            .name_show(&name_id("d/absent"), lookup_settings(3, 1))
-            .await
-            .unwrap();
+        let absent = node.name_show(&name_id("d/absent"), 1).await.unwrap();
         assert_eq!(absent, Outcome::NeverExisted);
+        node.stop().await;
     }
 }
 
@@ -91,12 +90,12 @@ async fn ledger_of_much(release: Release) -> Ledger {
     let stage = Stage::open(many_names(), release, &[None, None, None]).await;
     look_up_much(&stage).await;
     // Somebody else, who has asked nothing before and starts from the other end.
-    let (mut node, _folder) = stage.node();
-    sync(&mut node).await.unwrap();
+    let (node, _folder) = stage.synced(settings(lookup_settings(3, 1))).await;
     for number in (0..NAMES).rev() {
         let name = name_id(&format!("d/many-{number}"));
-        node.name_show(&name, lookup_settings(3, 1)).await.unwrap();
+        node.name_show(&name, 1).await.unwrap();
     }
+    node.stop().await;
     stage.ledger.clone()
 }
 
@@ -198,36 +197,72 @@ fn node_through(proxy: net::Proxy, stage: &Stage, folder: &Path) -> Node {
     .0
 }
 
-async fn assert_nothing_goes_past(proxy: std::net::SocketAddr, says: &str) {
+/// Puts a proxy of this mode, or none, at an address, which may be that of one that is just gone.
+async fn proxy_at(address: std::net::SocketAddr, mode: Option<Mode>) -> Option<Proxy> {
+    let mode = mode?;
+    loop {
+        if let Ok(proxy) = Proxy::start_at(address, mode, Ledger::new()).await {
+            return Some(proxy);
+        }
+        // A listener closes when its task is gone.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// With a proxy of this mode, or none, from the start there are no headers, and no lookup is sent anywhere.
+async fn assert_nothing_goes_past(mode: Option<Mode>, says: &str) {
     let stage = Stage::open(world(), Release::V1_17, &[None, None]).await;
     let folder = tempfile::tempdir().unwrap();
-    let mut node = node_through(net::Proxy::Socks5(vec![proxy]), &stage, folder.path());
-    match sync(&mut node).await {
+    let address = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let _proxy = proxy_at(address, mode).await;
+    let node = node_through(net::Proxy::Socks5(vec![address]), &stage, folder.path());
+    let node = OneShot::start(node, settings(lookup_settings(3, 1))).await;
+    match node.sync().await {
         Err(NodeError::NoServer { servers, .. }) => {
             assert!(servers.iter().all(|server| server.result.contains(says)), "{servers:?}");
         }
         other => panic!("{other:?}"),
     }
-    match node.name_show(&name_id(NAME), lookup_settings(3, 1)).await {
-        Err(NodeError::Lookup(LookupError::NoAnswer { reasons, .. })) => {
-            assert!(
-                reasons.iter().all(|reason| reason.to_string().contains(says)),
-                "{reasons:?}"
-            );
-        }
+    match node.name_show(&name_id(NAME), 1).await {
+        Err(ServiceError::Node(NodeError::Syncing { .. })) => {}
         other => panic!("{other:?}"),
     }
-    assert!(node.name_history(&name_id(NAME), lookup_settings(3, 1)).await.is_err());
+    assert!(node.name_history(&name_id(NAME)).await.is_err());
     assert!(stage.ledger.connections().is_empty(), "{says}");
+}
+
+/// Where the proxy turns into one of this mode, or dies, once the headers are there, lookups fail and say why.
+async fn assert_nothing_goes_past_later(mode: Option<Mode>, says: &str) {
+    let stage = Stage::open(world(), Release::V1_17, &[None, None]).await;
+    for host in &stage.hosts {
+        stage.proxy.route(&host.addr.ip().to_string(), host.addr);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let address = stage.proxy.addr;
+    let node = node_through(net::Proxy::Socks5(vec![address]), &stage, folder.path());
+    let node = OneShot::synced(node, settings(lookup_settings(3, 1))).await;
+    let Stage {
+        hosts, proxy, ledger, ..
+    } = stage;
+    let before = ledger.connections().len();
+    drop(proxy);
+    // The listener closes when its task is gone.
+    tokio::task::yield_now().await;
+    let _proxy = proxy_at(address, mode).await;
+    let (reasons, lied_to) = unanswered(node.name_show(&name_id(NAME), 1).await);
+    assert!(reasons.iter().all(|reason| reason.contains(says)), "{reasons:?}");
+    assert!(!lied_to);
+    assert!(node.name_history(&name_id(NAME)).await.is_err());
+    assert_eq!(ledger.connections().len(), before, "{says}");
+    drop(hosts);
 }
 
 #[tokio::test]
 async fn nothing_goes_past_a_proxy_that_is_down() {
-    let closed = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    assert_nothing_goes_past(closed, "no proxy at").await;
+    assert_nothing_goes_past(None, "no proxy at").await;
 }
 
 #[tokio::test]
@@ -238,35 +273,14 @@ async fn nothing_goes_past_a_proxy_that_refuses() {
         (Mode::Refusing(Refusal::NotAllowed), "not allowed by its rules"),
         (Mode::Refusing(Refusal::GeneralFailure), "general failure"),
     ] {
-        let proxy = Proxy::start(mode, Ledger::new()).await.unwrap();
-        assert_nothing_goes_past(proxy.addr, says).await;
+        assert_nothing_goes_past(Some(mode), says).await;
+        assert_nothing_goes_past_later(Some(mode), says).await;
     }
 }
 
 #[tokio::test]
 async fn nothing_goes_past_a_proxy_that_dies() {
-    let stage = Stage::open(world(), Release::V1_17, &[None, None]).await;
-    for host in &stage.hosts {
-        stage.proxy.route(&host.addr.ip().to_string(), host.addr);
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let proxy = net::Proxy::Socks5(vec![stage.proxy.addr]);
-    let mut node = node_through(proxy, &stage, folder.path());
-    sync(&mut node).await.unwrap();
-    let Stage {
-        hosts, proxy, ledger, ..
-    } = stage;
-    let before = ledger.connections().len();
-    drop(proxy);
-    // The listener closes when its task is gone.
-    tokio::task::yield_now().await;
-    let result = node.name_show(&name_id(NAME), lookup_settings(3, 1)).await;
-    assert!(
-        matches!(&result, Err(NodeError::Lookup(LookupError::NoAnswer { reasons, .. })) if reasons[0].to_string().contains("proxy")),
-        "{result:?}"
-    );
-    assert_eq!(ledger.connections().len(), before);
-    drop(hosts);
+    assert_nothing_goes_past_later(None, "proxy").await;
 }
 
 /// Everything by which a lookup could be recognised in a file or a log.
@@ -364,22 +378,23 @@ async fn neither_files_nor_log_tell_what_was_looked_up() {
             (Some(Fault::GarbageJson), ""),
         ] {
             let stage = Stage::open(world(), release, &[None, None, None]).await;
-            let (mut node, _) = stage.node_that_heard(folder.path(), 0).await;
+            let mut settings = settings(lookup_settings(5, 1));
+            settings.sync = sync_once();
+            let (node, _) = stage.node_that_heard(folder.path(), 0, settings).await;
             stage.hosts[0].set_fault(fault.clone());
-            let before = (stage.met(0), log.says(says));
-            let is_met = || stage.met(0) > before.0 && (says.is_empty() || log.says(says) > before.1);
+            let before = (stage.met_by_lookups(0), log.says(says));
+            let is_met = || stage.met_by_lookups(0) > before.0 && (says.is_empty() || log.says(says) > before.1);
             for _ in 0..ENOUGH {
-                assert_eq!(value(&mut node, lookup_settings(5, 2)).await, VALUE);
+                assert_eq!(node.value(2).await, VALUE);
                 if is_met() {
                     break;
                 }
             }
             assert!(is_met(), "{fault:?} was met and {says:?} said");
-            let absent = node
-                .name_show(&name_id("d/marker-of-the-name-2"), lookup_settings(3, 1))
-                .await;
+            let absent = node.name_show(&name_id("d/marker-of-the-name-2"), 1).await;
             assert!(matches!(absent, Ok(Outcome::NeverExisted)), "{absent:?}");
-            node.name_history(&name_id(NAME), lookup_settings(5, 1)).await.unwrap();
+            node.name_history(&name_id(NAME)).await.unwrap();
+            node.stop().await;
         }
     }
     drop(guard);

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use isonym::chain::Tip;
 use isonym::chain::sync::HeaderSyncLimits;
-use isonym::chain::{Height, Tip};
 use isonym::isolation::IsolationId;
-use isonym::name::lookup::LookupSettings;
+use isonym::name::lookup::{LookupError, LookupSettings};
 use isonym::name::proof::ProvenEntry;
 use isonym::name::{NameId, Outcome};
 use isonym::node::{Node, NodeError, SyncReport};
@@ -80,10 +80,6 @@ impl OneShot {
         self.daemon.node.standing().tip
     }
 
-    pub fn tip_height(&self) -> Height {
-        self.tip().height
-    }
-
     /// An ID that nothing was asked under: what is asked under it goes over connections of its own, and nothing is known
     /// for it. Each run of a command is such a one.
     fn fresh_id(&self) -> Option<IsolationId> {
@@ -136,4 +132,15 @@ pub fn sync_once() -> HeaderSyncLimits {
         redial_pause: crate::stage::LONG,
         ..sync_limits()
     }
+}
+
+/// Returns why a lookup came to nothing, in words, one for each attempt, and whether one of the answers was a lie.
+pub fn unanswered(result: Result<Outcome, ServiceError>) -> (Vec<String>, bool) {
+    let (reasons, lied_to) = match result {
+        Err(ServiceError::Node(NodeError::Lookup(LookupError::NoAnswer { reasons, lied_to }))) => (reasons, lied_to),
+        Err(ServiceError::Node(NodeError::Lookup(LookupError::Unreachable { reasons }))) => (reasons, false),
+        other => panic!("{other:?}"),
+    };
+    assert!(!reasons.is_empty());
+    (reasons.iter().map(ToString::to_string).collect(), lied_to)
 }
