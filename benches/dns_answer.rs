@@ -12,13 +12,16 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use isonym::dns::book::{Book, CacheSettings, Held, Instant, Key, Known};
 use isonym::dns::dnssec::{KeyAlgorithm, Keys, Signer};
 use isonym::dns::engine::{self, Settings, Step};
 use isonym::dns::message::{self, Incoming, Transport};
-use isonym::dns::secure::{Signers, secure};
+use isonym::dns::records::{self, LookedUp};
+use isonym::dns::sign::{Signers, sign};
 use isonym::isolation::IsolationId;
+use isonym::jsonrpc::NameRecord;
 use isonym::name::{NameId, NameValue};
+use isonym::node::NameRequest;
+use isonym::service::{Answer, Begun, CacheSettings, CacheTime, CacheView, Caller, ResultCache, Stated};
 use isonym::time::Timestamp;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -36,35 +39,54 @@ fn query(name: &str, kind: RecordType, dnssec_ok: bool) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
+/// How many servers must answer.
+const QUORUM: u8 = 1;
+
 /// What is known: `d/example`, and that there is no `d/nosuch`.
-fn book() -> Book {
-    let mut book = Book::new(CacheSettings::default());
-    let value = Known::Value(NameValue::new(VALUE).unwrap());
-    for (name, known) in [("d/example", value), ("d/nosuch", Known::Absent(None))] {
-        let key = Key {
-            id: IsolationId::default().blinded(&[0; 32]),
-            name: NameId::new(name.as_bytes()).unwrap(),
+fn cache() -> ResultCache {
+    let mut cache = ResultCache::new(CacheSettings::default());
+    let example = NameId::new(b"d/example").unwrap();
+    let value = Stated::Value(Box::new(NameRecord {
+        name: example.clone(),
+        value: NameValue::new(VALUE).unwrap(),
+        height: 1,
+        expires_in: 36_000,
+        expired: false,
+        txid: "00".repeat(32).parse().unwrap(),
+        vout: 0,
+        address: String::new(),
+    }));
+    let (id, now) = (IsolationId::default().blinded(&[0; 32]), CacheTime::default().now);
+    for (name, stated) in [(example, value), (NameId::new(b"d/nosuch").unwrap(), Stated::Absent)] {
+        let request = NameRequest {
+            name,
+            allow_expired: false,
+            quorum: QUORUM,
         };
-        book.store(key, known, Instant::default());
+        let Begun::New { number, .. } = cache.begin(id, &request, 1, now) else {
+            panic!("it is in flight");
+        };
+        cache.end(id, request, number, Some(Caller::Dns), &Ok(Answer::Stated(stated)), now);
     }
-    book
+    cache
 }
 
-fn answer(bytes: &[u8], settings: &Settings, book: &mut Book, signers: &Signers) -> Vec<u8> {
+fn answer(bytes: &[u8], settings: &Settings, cache: &mut ResultCache, signers: &Signers) -> Vec<u8> {
     let Incoming::Query(query) = message::read(bytes) else {
         panic!("no query");
     };
-    let (id, held) = (
+    let (id, looked_up) = (
         query.isolation_id.clone().unwrap_or_default().blinded(&[0; 32]),
-        Held::new(),
+        LookedUp::new(),
     );
+    let mut view = CacheView::new(cache, id, QUORUM, CacheTime::default());
     let step = engine::answer(settings, &query.question, |name, apex| {
-        book.find(&id, name, apex, &held, Instant::default())
+        records::find(&mut view, name, apex, &looked_up)
     });
     let Step::Reply(reply) = step else {
         panic!("it is not remembered");
     };
-    message::write(&query, &secure(*reply, &query, signers, NOW), Transport::Udp, false)
+    message::write(&query, &sign(*reply, &query, signers, NOW), Transport::Udp, false)
 }
 
 fn dns_answer(criterion: &mut Criterion) {
@@ -75,7 +97,7 @@ fn dns_answer(criterion: &mut Criterion) {
         dnskeys: signers.dnskeys(),
         ..Settings::default()
     };
-    let mut book = book();
+    let mut cache = cache();
     let mut group = criterion.benchmark_group("dns_answer");
     group.throughput(Throughput::Elements(1));
     for (title, dnssec_ok) in [("unsigned", false), ("ecdsa", true)] {
@@ -85,7 +107,7 @@ fn dns_answer(criterion: &mut Criterion) {
             ("nxdomain", "www.nosuch.bit.", RecordType::A, 0),
         ] {
             let bytes = query(name, kind, dnssec_ok);
-            let reply = Message::from_vec(&answer(&bytes, &settings, &mut book, &signers)).unwrap();
+            let reply = Message::from_vec(&answer(&bytes, &settings, &mut cache, &signers)).unwrap();
             let signatures = usize::from(dnssec_ok && answers > 0);
             assert_eq!(reply.answers.len(), answers + signatures);
             assert_eq!(
@@ -93,7 +115,7 @@ fn dns_answer(criterion: &mut Criterion) {
                 answers == 0 && !dnssec_ok
             );
             group.bench_function(format!("{title}/{case}"), |bencher| {
-                bencher.iter(|| answer(black_box(&bytes), &settings, &mut book, &signers));
+                bencher.iter(|| answer(black_box(&bytes), &settings, &mut cache, &signers));
             });
         }
     }

@@ -9,7 +9,7 @@ use hickory_proto::rr::Name;
 use isonym::dns::dnssec::{KeyAlgorithm, Keys, Signer};
 use isonym::dns::engine::Settings;
 use isonym::dns::message::{Incoming, MAX_UDP, Query, Transport, read, write};
-use isonym::dns::secure::{Signers, secure};
+use isonym::dns::sign::{Signers, sign};
 use isonym::name::NameValue;
 use isonym::time::Timestamp;
 use libfuzzer_sys::fuzz_target;
@@ -40,7 +40,7 @@ fn answer(bytes: &[u8], query: &Query, value: &NameValue) {
     };
     let reply = world::reply(&settings, &query.question, value);
     world::check(&query.question, &reply);
-    let reply = secure(reply, query, &SIGNERS, Timestamp(1_800_000_000));
+    let reply = sign(reply, query, &SIGNERS, Timestamp(1_800_000_000));
     let payload = query.edns.map_or(512, |edns| edns.payload.clamp(512, MAX_UDP));
     for (transport, limit) in [(Transport::Udp, payload), (Transport::Tcp, u16::MAX)] {
         for echo_id in [false, true] {

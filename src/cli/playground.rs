@@ -9,14 +9,12 @@ use anyhow::{Context, Result, bail};
 use isonym::chain::{Anchor, Network};
 use isonym::isolation::IsolationId;
 use isonym::name::{Encoding, NameId, Outcome};
-use isonym::net::{Proxy, ServerAddr};
+use isonym::net::Proxy;
 use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
 use isonym::service::{Answer, Daemon, DaemonSettings, Question, run_daemon};
 use isonym::time::Timestamp;
-use isonym_sim::{
-    self as sim, AddressKind, Fault, Host, Ledger, Release, Server, SharedWorld, Transport, World, WorldError,
-};
+use isonym_sim::{Fault, SimNetwork, Transport};
 
 use super::show::print_json;
 
@@ -27,29 +25,11 @@ macro_rules! tell {
     }};
 }
 
-/// Blocks of the world before the first name.
-const BLOCKS: u32 = 2000;
-
-/// Seconds between two blocks.
-const SPACING: u64 = 600;
-
-/// What the simulated servers are called: names that nobody could resolve but the proxy.
-const HOSTS: [(&str, Transport, Release); 3] = [
-    ("one.sim", Transport::Tcp, Release::V1_16),
-    ("two.sim", Transport::Tls, Release::V1_17),
-    ("three.sim", Transport::Tcp, Release::V1_20),
-];
-
-const PORT: u16 = 50001;
-
 /// Letters of a made-up SOCKS user name that are shown: enough to see that they differ.
 const SHOWN: usize = 8;
 
 struct Playground {
-    world: SharedWorld,
-    ledger: Ledger,
-    hosts: Vec<Host>,
-    proxy: sim::Proxy,
+    network: SimNetwork,
     folder: tempfile::TempDir,
 }
 
@@ -81,49 +61,19 @@ fn step(number: u32, text: &str) {
 impl Playground {
     async fn start(seed: u64) -> Result<Self> {
         step(1, "A simulated world");
-        let ledger = Ledger::new();
-        let world = populate(seed).context("the simulated world can't be made")?;
-        let (height, names) = (world.chain().height(), world.chain().names().count());
+        let network = SimNetwork::start(seed, now()).await?;
+        let (height, names) = network.world.read(|chain| (chain.height(), chain.names().count()));
         tell!("    a merge-mined chain of {height} blocks with {names} names, seed {seed}");
-        let world = SharedWorld::new(world);
-        let proxy = sim::Proxy::start(sim::proxy::Mode::Open, ledger.clone()).await?;
-        tell!("    a recording SOCKS5 proxy at {}", proxy.addr);
-        let mut hosts = Vec::new();
-        for (name, transport, release) in HOSTS {
-            let host = Host::start(
-                name,
-                transport,
-                Server::new(release, None),
-                world.clone(),
-                ledger.clone(),
-            )
-            .await?;
-            proxy.route(name, host.addr);
+        tell!("    a recording SOCKS5 proxy at {}", network.proxy.addr);
+        for (name, transport, release) in SimNetwork::releases() {
             tell!(
                 "    an Electrum server {name} like {}, over {}",
                 release.software(),
                 if transport == Transport::Tls { "TLS" } else { "TCP" }
             );
-            hosts.push(host);
         }
         let folder = tempfile::Builder::new().prefix("isonym-playground-").tempdir()?;
-        Ok(Self {
-            world,
-            ledger,
-            hosts,
-            proxy,
-            folder,
-        })
-    }
-
-    fn servers() -> Result<Vec<ServerAddr>> {
-        let server = |(name, transport, _): &(&str, Transport, Release)| {
-            let letter = if *transport == Transport::Tls { 's' } else { 't' };
-            format!("{name}:{PORT}:{letter}")
-                .parse()
-                .context("a simulated server's address")
-        };
-        HOSTS.iter().map(server).collect()
+        Ok(Self { network, folder })
     }
 
     fn node(&self) -> Result<Node> {
@@ -131,8 +81,11 @@ impl Playground {
             network: Network::Regtest,
             folder: self.folder.path().join(Network::Regtest.as_str()),
             anchor: Anchor::shipped(Network::Regtest)?,
-            servers: Self::servers()?,
-            proxy: Proxy::Socks5(vec![self.proxy.addr]),
+            servers: SimNetwork::servers()
+                .iter()
+                .map(|server| server.parse())
+                .collect::<Result<_, _>>()?,
+            proxy: Proxy::Socks5(vec![self.network.proxy.addr]),
             connection_limits: isonym::net::ConnectionLimits::default(),
         };
         Ok(Node::open(config)?.0)
@@ -156,7 +109,7 @@ impl Playground {
                 server.headers
             );
         }
-        if report.tip.hash != self.world.read(isonym_sim::SimChain::tip_hash) {
+        if report.tip.hash != self.network.world.read(isonym_sim::SimChain::tip_hash) {
             bail!("the tip is not the world's");
         }
         Ok(())
@@ -179,7 +132,9 @@ impl Playground {
             4,
             "A server that lies: it shows another value for every name; all three are asked",
         );
-        let Some(liar) = self.hosts.first() else { return Ok(()) };
+        let Some(liar) = self.network.hosts.first() else {
+            return Ok(());
+        };
         liar.set_fault(Some(Fault::ForgedValue));
         tell!("  name_show d/alice --quorum 2");
         show(daemon, "d/alice", "somebody else", Some(2)).await?;
@@ -190,7 +145,7 @@ impl Playground {
     fn tell_what_was_seen(&self) {
         step(5, "What the proxy and the servers saw: one line for each connection");
         let mut users: BTreeMap<String, u32> = BTreeMap::new();
-        for (connection, way) in self.ledger.circuits() {
+        for (connection, way) in self.network.ledger.circuits() {
             let user = way.and_then(|way| way.credentials).map(|credentials| credentials.user);
             *users.entry(user.clone().unwrap_or_default()).or_default() += 1;
             let shown: String = user
@@ -210,21 +165,18 @@ impl Playground {
         let shared = users.values().filter(|count| **count > 1).count();
         tell!(
             "    {} connections, {shared} pairs of credentials used more than once",
-            self.ledger.connections().len()
+            self.network.ledger.connections().len()
         );
     }
 
     async fn stay(&self) -> Result<()> {
-        let servers: Vec<String> = Self::servers()?
-            .iter()
-            .map(|server| format!("--server {server}"))
-            .collect();
+        let servers = SimNetwork::servers().map(|server| format!("--server {server}"));
         tell!("\nThe world stays up, with a new block every ten seconds. Try it from another shell:\n");
         tell!(
             "  export ISONYM_NETWORK=regtest ISONYM_DATADIR={}",
             self.folder.path().display()
         );
-        tell!("  export ISONYM_PROXY=socks5://{}", self.proxy.addr);
+        tell!("  export ISONYM_PROXY=socks5://{}", self.network.proxy.addr);
         tell!("  isonym {} name_show d/alice", servers.join(" "));
         tell!("\nEnd it with Ctrl-C.");
         let mut blocks = tokio::time::interval(std::time::Duration::from_secs(10));
@@ -232,28 +184,10 @@ impl Playground {
         loop {
             tokio::select! {
                 end = tokio::signal::ctrl_c() => return end.context("can't wait for Ctrl-C"),
-                _ = blocks.tick() => self.world.change(|world| world.mine(1)),
+                _ = blocks.tick() => self.network.world.change(|world| world.mine(1)),
             }
         }
     }
-}
-
-/// Makes a chain with names in every state that a lookup can find.
-fn populate(seed: u64) -> Result<World, WorldError> {
-    // Blocks may not lie in the future of whoever verifies them: the last one is to be about now.
-    let start = Timestamp(now().0.saturating_sub(u64::from(BLOCKS + 200) * SPACING));
-    let mut world = World::new(seed, start);
-    world.mine(BLOCKS);
-    world.register("d/forgotten", r#"{"ip":"192.0.2.9"}"#, AddressKind::P2pkh)?;
-    world.mine(30);
-    world.register_all(&[
-        ("d/alice", r#"{"ip":"192.0.2.1"}"#, AddressKind::P2wpkh),
-        ("d/bob", r#"{"ip":"192.0.2.2"}"#, AddressKind::P2sh),
-    ])?;
-    world.mine(12);
-    world.update("d/alice", r#"{"ip":"192.0.2.10"}"#, AddressKind::P2shP2wpkh)?;
-    world.mine(2);
-    Ok(world)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the command line is the edge")]

@@ -3,8 +3,8 @@
 //! Four sources say something of an option. The first of them that does is heard:
 //!
 //! 1. the command line: `--option VALUE`, and for switches also `--option`, `--option=false` and `--no-option`;
-//! 2. the environment: `ISONYM_OPTION`; a variable that is set but empty clears the option, which is then as if no source
-//!    said anything;
+//! 2. the environment: `ISONYM_OPTION`; a variable that is set but empty clears the option, which is then as if no
+//!    source said anything;
 //! 3. the configuration file: `option = VALUE`, with an array where there may be several;
 //! 4. the declaration's default.
 //!

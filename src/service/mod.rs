@@ -30,8 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub use self::answer::{Answer, NameResult, ServiceError, Stated};
 pub use self::daemon::{Daemon, DaemonSettings, run_daemon};
 use self::remote::Remote;
-use self::result_cache::Begun;
-pub use self::result_cache::{CacheSettings, CacheTime, Caller, Derived, Pending, ResultCache};
+pub use self::result_cache::{Begun, CacheSettings, CacheTime, Caller, Derived, Pending, ResultCache};
 use crate::chain::Tip;
 use crate::isolation::{BlindedId, IsolationId};
 use crate::jsonrpc::Client;
@@ -499,3 +498,6 @@ impl<'a> CacheView<'a> {
         self.cache.attach(self.id, &request, Derived { value: made, size });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
-use isonym::node::Handle;
+use isonym::service::Daemon;
 use isonym::time::Moment;
 use isonym_sim::ledger::{Proxied, Target, Traffic};
 use isonym_sim::tape::{Order, Side, Stream, Tape};
@@ -128,7 +128,7 @@ fn trips_are_what_is_waited_for_and_not_what_is_sent() {
 /// A daemon to measure.
 struct Bench<'a> {
     scene: &'a Scene,
-    handle: &'a Handle,
+    daemon: &'a Daemon,
     /// Whether lookups find a connection ready. What the pool opens meanwhile is not theirs.
     is_warm: bool,
 }
@@ -137,7 +137,7 @@ impl Bench<'_> {
     async fn measure(&self, name: &[u8], id: &str, is_absent: bool) -> Took {
         let tape = &self.scene.tape;
         let (from, start) = (tape.mark(), Instant::now());
-        let answer = ask(self.handle, name, id).await;
+        let answer = ask(self.daemon, name, id).await;
         let (by, took) = (tape.mark(), start.elapsed());
         assert_eq!(answer == Expected::Absent("never existed"), is_absent, "{answer:?}");
         let is_theirs = |stream: &&Stream| (stream.asked < from) == self.is_warm;
@@ -155,15 +155,15 @@ async fn measure_all(server: &ElectrumX, transport: Transport) -> [Vec<Took>; CA
     let mut table = [const { Vec::new() }; CASES.len()];
     let mean = Duration::from_millis(10);
     scene
-        .run(&settings(CLEAN, mean), async |handle| {
-            full(&handle, CLEAN).await;
+        .run(&settings(CLEAN, mean), async |daemon| {
+            full(&daemon, CLEAN).await;
             if transport == Transport::Tcp {
                 until(|| scene.tape.read(|streams| streams.iter().all(is_answered))).await;
             }
             scene.proxy.set_delay(ONE_WAY);
             let bench = Bench {
                 scene: &scene,
-                handle: &handle,
+                daemon: &daemon,
                 is_warm: true,
             };
             for turn in 0..TURNS {
@@ -179,11 +179,11 @@ async fn measure_all(server: &ElectrumX, transport: Transport) -> [Vec<Took>; CA
         .await;
     scene.proxy.set_delay(Duration::ZERO);
     scene
-        .run(&settings(0, mean), async |handle| {
+        .run(&settings(0, mean), async |daemon| {
             scene.proxy.set_delay(ONE_WAY);
             let bench = Bench {
                 scene: &scene,
-                handle: &handle,
+                daemon: &daemon,
                 is_warm: false,
             };
             for turn in 0..TURNS {

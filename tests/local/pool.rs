@@ -9,7 +9,8 @@ use isonym::isolation::{ConnId, IsolationId};
 use isonym::name::lookup::LookupSettings;
 use isonym::name::{NameId, Outcome};
 use isonym::net::{ConnectionLimits, Proxy, ServerAddr, pool};
-use isonym::node::{Answer, CacheSettings, DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, run_daemon};
+use isonym::node::{Node, NodeConfig, NodeError};
+use isonym::service::{Answer, CacheSettings, Daemon, DaemonSettings, NameResult, Question, ServiceError, run_daemon};
 use isonym::time::Timestamp;
 use isonym_sim::ledger::{Connection, Ledger};
 use isonym_sim::proxy::Mode;
@@ -76,7 +77,7 @@ impl Scene {
     }
 
     /// Runs a daemon for as long as the test of it takes.
-    async fn run<F: Future<Output = Fallible>>(&self, settings: &DaemonSettings, test: impl FnOnce(Handle) -> F) {
+    async fn run<F: Future<Output = Fallible>>(&self, settings: &DaemonSettings, test: impl FnOnce(Daemon) -> F) {
         let proxies = self.proxy.iter().map(|proxy| proxy.addr).collect();
         let running = run_daemon(self.node(proxies), settings, test);
         tokio::time::timeout(Duration::from_secs(240), running)
@@ -139,13 +140,13 @@ async fn until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-async fn ready(handle: &Handle) {
-    until(|| handle.standing().synchronized).await;
+async fn ready(daemon: &Daemon) {
+    until(|| daemon.node.standing().synchronized).await;
 }
 
-async fn warm(handle: &Handle) {
-    ready(handle).await;
-    until(|| handle.standing().pool.clean >= CLEAN).await;
+async fn warm(daemon: &Daemon) {
+    ready(daemon).await;
+    until(|| daemon.node.standing().pool.clean >= CLEAN).await;
 }
 
 fn question(name: &str, id: &str) -> Question {
@@ -157,38 +158,41 @@ fn question(name: &str, id: &str) -> Question {
     }
 }
 
-async fn ask(handle: &Handle, name: &str, id: &str) -> Result<Answer, NodeError> {
-    handle.name_show(question(name, id)).await
+async fn ask(daemon: &Daemon, name: &str, id: &str) -> NameResult {
+    daemon.names.name_show(&question(name, id)).await
 }
 
 #[track_caller]
-fn assert_found(answer: Result<Answer, NodeError>) {
+fn assert_found(answer: NameResult) {
     let answer = answer.unwrap();
-    assert!(matches!(answer.outcome, Outcome::Found(_)), "{answer:?}");
+    assert!(
+        matches!(&answer, Answer::Proved(proved) if matches!(proved.outcome, Outcome::Found(_))),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_lookup_takes_a_connection_that_was_ready_and_repeats_ask_nothing() {
     let scene = Scene::new(2, 3).await;
     scene
-        .run(&settings(), async |handle| {
-            warm(&handle).await;
+        .run(&settings(), async |daemon| {
+            warm(&daemon).await;
             let before: BTreeSet<ConnId> = scene.lookup_connections().iter().map(|it| it.conn).collect();
-            assert_found(ask(&handle, "d/1", "a").await);
+            assert_found(ask(&daemon, "d/1", "a").await);
             let asked = scene.asked();
             assert_eq!(asked.len(), 1, "{asked:?}");
             assert!(
                 asked.keys().all(|conn| before.contains(conn)),
                 "its handshake was done before"
             );
-            assert_found(ask(&handle, "d/1", "a").await);
+            assert_found(ask(&daemon, "d/1", "a").await);
             assert_eq!(scene.asked(), asked, "the answer was remembered");
-            assert_found(ask(&handle, "d/1", "b").await);
+            assert_found(ask(&daemon, "d/1", "b").await);
             let lines: Vec<Vec<String>> = scene.asked().into_values().collect();
             assert_eq!(lines.len(), 2, "the other has a connection of its own");
             assert_eq!(lines[0], lines[1], "and asks in the same words");
-            handle.forget(IsolationId::new(b"a"));
-            assert_found(ask(&handle, "d/1", "a").await);
+            daemon.names.forget(IsolationId::new(b"a").as_ref()).await;
+            assert_found(ask(&daemon, "d/1", "a").await);
             assert_eq!(scene.asked().len(), 3, "nothing was left of the first one");
             let first = *asked.keys().next().unwrap();
             until(|| {
@@ -208,15 +212,15 @@ async fn a_lookup_takes_a_connection_that_was_ready_and_repeats_ask_nothing() {
 async fn lookups_in_flight_are_joined_under_one_id_and_never_across() {
     let scene = Scene::new(1, 2).await;
     scene
-        .run(&settings(), async |handle| {
-            warm(&handle).await;
-            assert_found(ask(&handle, "d/0", "one").await);
+        .run(&settings(), async |daemon| {
+            warm(&daemon).await;
+            assert_found(ask(&daemon, "d/0", "one").await);
             let of_one = scene.lookup_requests();
             let many = |id: &'static str| {
-                let handle = handle.clone();
+                let daemon = daemon.clone();
                 (0..10).map(move |_| {
-                    let handle = handle.clone();
-                    tokio::spawn(async move { ask(&handle, "d/0", id).await })
+                    let daemon = daemon.clone();
+                    tokio::spawn(async move { ask(&daemon, "d/0", id).await })
                 })
             };
             let tasks: Vec<_> = many("a").chain(many("b")).collect();
@@ -242,9 +246,9 @@ async fn nothing_is_answered_before_headers_are_there() {
     .unwrap();
     scene.proxy = Some(proxy);
     scene
-        .run(&settings(), async |handle| {
-            let error = ask(&handle, "d/0", "a").await.unwrap_err();
-            assert!(matches!(error, NodeError::Syncing { .. }), "{error}");
+        .run(&settings(), async |daemon| {
+            let error = ask(&daemon, "d/0", "a").await.unwrap_err();
+            assert!(matches!(error, ServiceError::Node(NodeError::Syncing { .. })), "{error}");
             Ok(())
         })
         .await;
@@ -252,21 +256,21 @@ async fn nothing_is_answered_before_headers_are_there() {
 
 #[tokio::test]
 async fn callers_without_an_id_are_one_or_each_their_own() {
-    for (apart, connections) in [(false, 1), (true, 3)] {
+    for (isolate_anonymous, connections) in [(false, 1), (true, 3)] {
         let scene = Scene::new(1, 3).await;
         let settings = DaemonSettings {
-            anonymous_apart: apart,
+            isolate_anonymous,
             ..settings()
         };
         scene
-            .run(&settings, async |handle| {
-                warm(&handle).await;
+            .run(&settings, async |daemon| {
+                warm(&daemon).await;
                 for name in ["d/0", "d/1", "d/2"] {
-                    assert_found(ask(&handle, name, "").await);
+                    assert_found(ask(&daemon, name, "").await);
                 }
                 assert_eq!(scene.asked().len(), connections);
-                if apart {
-                    until(|| handle.standing().pool.ids == 0).await;
+                if isolate_anonymous {
+                    until(|| daemon.node.standing().pool.ids == 0).await;
                 }
                 Ok(())
             })
@@ -284,15 +288,15 @@ async fn lookups_go_on_when_a_server_dies() {
         .unwrap();
     scene.hosts.push(other);
     scene
-        .run(&settings(), async |handle| {
-            warm(&handle).await;
-            assert_found(ask(&handle, "d/0", "a").await);
+        .run(&settings(), async |daemon| {
+            warm(&daemon).await;
+            assert_found(ask(&daemon, "d/0", "a").await);
             drop(victim);
             for at in 1..6 {
-                assert_found(ask(&handle, &format!("d/{at}"), "a").await);
-                assert_found(ask(&handle, &format!("d/{at}"), "b").await);
+                assert_found(ask(&daemon, &format!("d/{at}"), "a").await);
+                assert_found(ask(&daemon, &format!("d/{at}"), "b").await);
             }
-            warm(&handle).await;
+            warm(&daemon).await;
             Ok(())
         })
         .await;
@@ -328,23 +332,23 @@ async fn without_the_proxy_lookups_fail_and_with_it_they_go_on() {
     let proxy = scene.proxy.take().unwrap();
     let node = scene.node(vec![proxy.addr]);
     let settings = settings();
-    let running = run_daemon(node, &settings, async |handle| {
-        warm(&handle).await;
-        assert_found(ask(&handle, "d/0", "a").await);
+    let running = run_daemon(node, &settings, async |daemon| {
+        warm(&daemon).await;
+        assert_found(ask(&daemon, "d/0", "a").await);
         let addr = proxy.addr;
         drop(proxy);
-        until(|| handle.standing().pool.clean == 0 && handle.standing().pool.dirty == 0).await;
+        until(|| daemon.node.standing().pool.clean == 0 && daemon.node.standing().pool.dirty == 0).await;
         let connections = scene.ledger.connections().len();
-        let error = ask(&handle, "d/1", "a").await.unwrap_err();
-        assert!(matches!(error, NodeError::Lookup(_)), "{error}");
+        let error = ask(&daemon, "d/1", "a").await.unwrap_err();
+        assert!(matches!(error, ServiceError::Node(NodeError::Lookup(_))), "{error}");
         assert_eq!(
             scene.ledger.connections().len(),
             connections,
             "it went out past the proxy"
         );
         let _again = proxy_at(addr, &scene).await;
-        until(|| handle.standing().pool.clean >= CLEAN).await;
-        assert_found(ask(&handle, "d/1", "a").await);
+        until(|| daemon.node.standing().pool.clean >= CLEAN).await;
+        assert_found(ask(&daemon, "d/1", "a").await);
         Ok(())
     });
     tokio::time::timeout(Duration::from_secs(240), running)
@@ -364,17 +368,17 @@ async fn a_lookup_that_nobody_waits_for_leaves_nothing_behind() {
         ..settings()
     };
     scene
-        .run(&settings, async |handle| {
-            warm(&handle).await;
+        .run(&settings, async |daemon| {
+            warm(&daemon).await;
             for at in 0..20 {
                 let id = format!("id{at}");
-                let asked = ask(&handle, "d/0", &id);
+                let asked = ask(&daemon, "d/0", &id);
                 let _ = tokio::time::timeout(Duration::from_millis(1), asked).await;
-                handle.forget(None);
+                daemon.names.forget(None).await;
             }
-            until(|| handle.standing().pool.waiting == 0).await;
-            handle.forget(None);
-            until(|| handle.standing().pool.ids == 0 && handle.standing().pool.dirty == 0).await;
+            until(|| daemon.node.standing().pool.waiting == 0).await;
+            daemon.names.forget(None).await;
+            until(|| daemon.node.standing().pool.ids == 0 && daemon.node.standing().pool.dirty == 0).await;
             Ok(())
         })
         .await;
@@ -387,8 +391,8 @@ async fn a_hundred_ids_never_meet() {
     let scene = Scene::new(3, LOOKUPS).await;
     let mut asked_by: BTreeMap<ConnId, usize> = BTreeMap::new();
     scene
-        .run(&settings(), async |handle| {
-            warm(&handle).await;
+        .run(&settings(), async |daemon| {
+            warm(&daemon).await;
             let lines = |scene: &Scene| -> BTreeMap<ConnId, usize> {
                 scene.asked().iter().map(|(conn, lines)| (*conn, lines.len())).collect()
             };
@@ -397,8 +401,8 @@ async fn a_hundred_ids_never_meet() {
             for who in 0..IDS {
                 let tasks: Vec<_> = (0..LOOKUPS)
                     .map(|name| {
-                        let handle = handle.clone();
-                        tokio::spawn(async move { ask(&handle, &format!("d/{name}"), &format!("id{who}")).await })
+                        let daemon = daemon.clone();
+                        tokio::spawn(async move { ask(&daemon, &format!("d/{name}"), &format!("id{who}")).await })
                     })
                     .collect();
                 for task in tasks {
@@ -468,33 +472,33 @@ async fn lookups_are_bounded_whether_somebody_waits_for_them_or_not() {
         ..settings()
     };
     scene
-        .run(&settings, async |handle| {
-            warm(&handle).await;
-            assert_found(ask(&handle, "d/0", "known").await);
+        .run(&settings, async |daemon| {
+            warm(&daemon).await;
+            assert_found(ask(&daemon, "d/0", "known").await);
             scene.hosts[0].set_fault(Some(isonym_sim::Fault::SilentAfterHandshake));
-            begin_and_leave(ask(&handle, "d/0", "a")).await;
+            begin_and_leave(ask(&daemon, "d/0", "a")).await;
             // A history is given up with its caller, and so is its place.
-            begin_and_leave(handle.name_history(question("d/0", "a"))).await;
-            begin_and_leave(ask(&handle, "d/0", "b")).await;
+            begin_and_leave(daemon.names.name_history(&question("d/0", "a"))).await;
+            begin_and_leave(ask(&daemon, "d/0", "b")).await;
             for request in ["c", "d", "e"] {
-                let error = ask(&handle, "d/0", request).await.unwrap_err();
-                assert!(matches!(error, NodeError::Busy { limit: 2 }), "{error}");
-                let error = handle.name_history(question("d/0", request)).await.unwrap_err();
-                assert!(matches!(error, NodeError::Busy { limit: 2 }), "{error}");
+                let error = ask(&daemon, "d/0", request).await.unwrap_err();
+                assert!(matches!(error, ServiceError::Busy { limit: 2 }), "{error}");
+                let error = daemon.names.name_history(&question("d/0", request)).await.unwrap_err();
+                assert!(matches!(error, ServiceError::Busy { limit: 2 }), "{error}");
             }
             // What takes no place is as before: what is known, and waiting for what is asked already.
-            assert_found(ask(&handle, "d/0", "known").await);
-            begin_and_leave(ask(&handle, "d/0", "a")).await;
+            assert_found(ask(&daemon, "d/0", "known").await);
+            begin_and_leave(ask(&daemon, "d/0", "a")).await;
             scene.hosts[0].set_fault(None);
             // Nobody waits for the two, but they end.
-            until_found(&handle, "c").await;
+            until_found(&daemon, "c").await;
             Ok(())
         })
         .await;
 }
 
-async fn until_found(handle: &Handle, id: &str) {
-    while ask(handle, "d/1", id).await.is_err() {
+async fn until_found(daemon: &Daemon, id: &str) {
+    while ask(daemon, "d/1", id).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

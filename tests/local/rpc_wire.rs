@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use isonym::isolation::IsolationId;
-use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login, Settings};
+use isonym::jsonrpc::client::{Client, ClientError, ClientSettings, Dialect, Login};
+use isonym::jsonrpc::{Credentials, RpcError, code};
 use isonym::name::NameId;
 use isonym::rpc::server::Limits;
 use isonym::rpc::{
-    Call, CallResult, Credentials, Defaults, Guard, MAX_BODY, RpcError, Style, code, name_show, serve, write_result,
+    Call, CallResult, Defaults, Guard, MAX_BODY, Style, name_show, serve, write_result,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -103,7 +104,7 @@ impl Server {
 
     fn client(&self, login: Login, dialect: Dialect, timeout: Duration) -> Client {
         let url = format!("http://{}", self.address);
-        Client::new(Settings {
+        Client::new(ClientSettings {
             url,
             login,
             dialect,
@@ -403,12 +404,12 @@ async fn our_client_speaks_both_dialects() {
     let id = IsolationId::new(b"\xff").unwrap();
     for dialect in [Dialect::Core, Dialect::Electrum] {
         let client = server.client(Login::Password(credentials()), dialect, Duration::from_secs(20));
-        let record = client.name_show(&name, Some(&id)).await.unwrap();
+        let record = client.name_show(&name, Some(&id), 1).await.unwrap();
         assert_eq!(
             (record.value.as_bytes(), record.height, record.expires_in),
             (&b"v"[..], 7, 9)
         );
-        assert!(client.name_show(&absent, None).await.unwrap_err().is_absent_name());
+        assert!(client.name_show(&absent, None, 1).await.unwrap_err().is_absent_name());
         assert_eq!(client.call::<u32>("getblockcount", &json!([])).await.unwrap(), 7);
         let error = client.call::<Value>("foo", &json!([])).await.unwrap_err();
         assert!(matches!(error, ClientError::Rpc(error) if error.code == -32601));
@@ -479,7 +480,7 @@ async fn our_client_reads_what_others_answer() {
     ] {
         let length = body.len();
         let reply = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-        let settings = Settings {
+        let settings = ClientSettings {
             url: format!("http://{}", canned(reply).await),
             login: Login::None,
             dialect: Dialect::Core,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use isonym::jsonrpc::client::{Client, ClientError, Dialect, Login, Settings};
+use isonym::jsonrpc::client::{Client, ClientError, ClientSettings, Dialect, Login};
 use serde_json::{Value, json};
 
 use crate::client::Tor;
@@ -120,7 +120,7 @@ async fn start(program: &Program, arguments: &[String]) -> (Running, Client, Str
     })
     .await;
     let url = format!("http://{}", std::fs::read_to_string(&address).unwrap());
-    let client = Client::new(Settings {
+    let client = Client::new(ClientSettings {
         url: url.clone(),
         login: Login::Cookie(program.folder().join(".cookie")),
         dialect: Dialect::Core,

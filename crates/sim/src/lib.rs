@@ -16,6 +16,7 @@
 //! | [`link`] | how long a circuit takes |
 //! | [`ledger`] | who saw what |
 //! | [`tape`] | every byte that went through a proxy, in order |
+//! | [`network`] | a whole network in one call |
 //! | [`host`], [`proxy`] | the edge: servers and a recording SOCKS5 proxy on 127.0.0.1 |
 //! | `carry` | the edge: how the proxy carries bytes |
 //!
@@ -34,6 +35,7 @@ pub mod link;
 pub mod merkle;
 mod methods;
 pub mod miner;
+pub mod network;
 pub mod parent;
 pub mod proxy;
 mod relay;
@@ -61,6 +63,7 @@ pub use fault::Fault;
 pub use host::{Host, SharedWorld, Transport};
 pub use ledger::Ledger;
 pub use miner::Work;
+pub use network::{SimNetwork, SimNetworkError};
 pub use parent::{AuxPowKind, Flaw};
 pub use proxy::Proxy;
 pub use release::Release;

@@ -4,11 +4,18 @@ use std::collections::BTreeSet;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
-use isonym::dns::book::{Book, CacheSettings, Held, Instant, Key, Known};
-use isonym::dns::engine::{Note, Question, Reply, Settings, Step, answer};
+use isonym::dns::engine::{Question, Reply, Settings, Step, answer};
+use isonym::dns::lookup_result::LookupResult;
+use isonym::dns::records::{self, LookedUp};
 use isonym::dns::value::bounds::MAX_IMPORTS;
 use isonym::isolation::IsolationId;
+use isonym::jsonrpc::NameRecord;
+use isonym::name::lookup::LookupError;
 use isonym::name::{NameId, NameValue};
+use isonym::node::{NameRequest, NodeError};
+use isonym::service::{
+    Answer, Begun, CacheSettings, CacheTime, CacheView, Caller, NameResult, ResultCache, ServiceError, Stated,
+};
 
 /// Names whose values are always the same: each kind of end that a way can have.
 const FIXED: [(&str, &str); 8] = [
@@ -37,42 +44,73 @@ const FIXED: [(&str, &str); 8] = [
 /// Most names that one question can have looked up: its own and the glue's, each with imports.
 const MAX_LOOKUPS: usize = 5 * (1 + MAX_IMPORTS);
 
-fn known(name: &NameId, value: &NameValue) -> Known {
-    let name = name.as_bytes();
-    if let Some((_, text)) = FIXED.iter().find(|(fixed, _)| fixed.as_bytes() == name) {
-        return NameValue::new(text.as_bytes()).map_or(Known::Absent(None), Known::Value);
+fn result(name: &NameId, value: &NameValue) -> NameResult {
+    let text = name.as_bytes();
+    if let Some((_, json)) = FIXED.iter().find(|(fixed, _)| fixed.as_bytes() == text) {
+        let value = NameValue::new(json.as_bytes()).unwrap();
+        return Ok(Answer::Stated(Stated::Value(record(name, value, false))));
     }
-    match name {
-        b"d/x" | b"dd/x" => Known::Value(value.clone()),
-        b"d/failed" => Known::Failed(Note::Timeout),
-        b"d/expired" => Known::Absent(Some(Note::Expired)),
-        _ => Known::Absent(None),
-    }
+    let stated = match text {
+        b"d/x" | b"dd/x" => Stated::Value(record(name, value.clone(), false)),
+        b"d/expired" => Stated::Expired(record(name, value.clone(), true)),
+        b"d/failed" => {
+            let no_answer = LookupError::NoAnswer {
+                reasons: Vec::new(),
+                lied_to: false,
+            };
+            return Err(ServiceError::Node(NodeError::Lookup(no_answer)));
+        }
+        _ => Stated::Absent,
+    };
+    Ok(Answer::Stated(stated))
+}
+
+fn record(name: &NameId, value: NameValue, expired: bool) -> Box<NameRecord> {
+    Box::new(NameRecord {
+        name: name.clone(),
+        value,
+        height: 1,
+        expires_in: if expired { -1 } else { 1 },
+        expired,
+        txid: "00".repeat(32).parse().unwrap(),
+        vout: 0,
+        address: String::new(),
+    })
 }
 
 /// Answers a question, with `value` as that of `d/x` and `dd/x`.
 pub fn reply(settings: &Settings, question: &Question, value: &NameValue) -> Reply {
     // So small that it forgets between rounds.
-    let mut book = Book::new(CacheSettings {
-        names: 2,
+    let mut cache = ResultCache::new(CacheSettings {
+        results: 2,
         ..CacheSettings::default()
     });
-    let (id, at) = (IsolationId::default().blinded(&[0; 32]), Instant::default());
-    let mut held = Held::new();
+    let (id, at, quorum) = (IsolationId::default().blinded(&[0; 32]), CacheTime::default(), 1);
+    let mut looked_up = LookedUp::new();
     loop {
-        let step = answer(settings, question, |name, apex| book.find(&id, name, apex, &held, at));
+        let mut view = CacheView::new(&mut cache, id, quorum, at);
+        let step = answer(settings, question, |name, apex| {
+            records::find(&mut view, name, apex, &looked_up)
+        });
         let needs = match step {
             Step::Reply(reply) => return *reply,
             Step::Need(needs) => needs,
         };
         assert!(!needs.is_empty());
         for name in needs {
-            let known = known(&name, value);
-            let key = Key { id, name: name.clone() };
-            book.store(key, known.clone(), at);
-            assert!(held.insert(name, known).is_none());
+            let request = NameRequest {
+                name: name.clone(),
+                allow_expired: false,
+                quorum,
+            };
+            let Begun::New { number, .. } = cache.begin(id, &request, 1, at.now) else {
+                panic!("it is in flight");
+            };
+            let result = result(&name, value);
+            cache.end(id, request, number, Some(Caller::Dns), &result, at.now);
+            assert!(looked_up.insert(name, LookupResult::of(&result)).is_none());
         }
-        assert!(held.len() <= MAX_LOOKUPS);
+        assert!(looked_up.len() <= MAX_LOOKUPS);
     }
 }
 

@@ -120,4 +120,6 @@ fn known(cache: &mut CacheView<'_>, name: &NameId, looked_up: &LookedUp) -> Opti
 }
 
 #[cfg(test)]
+pub(crate) mod memory;
+#[cfg(test)]
 mod tests;

@@ -4,21 +4,24 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::dns::book::{Book, CacheSettings, Held, Instant, Known as Lookup};
+use crate::dns::lookup_result::LookupResult;
+use crate::dns::records::LookedUp;
+use crate::dns::records::memory::Memory;
 use crate::isolation::IsolationId;
 use crate::name::NameValue;
+use crate::service::{CacheSettings, CacheTime};
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
 const OTHER: &str = "sp3k262uwy4r2k3ycr5awluarykdpag6a7y33jxop4cs2lu5uz5sseqd.onion";
 
 /// All names that have a value; a string is its text.
-struct World(BTreeMap<NameId, Lookup>);
+struct World(BTreeMap<NameId, LookupResult>);
 
 impl World {
     fn new<'a>(values: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         let value = |json: Value| {
             let text = json.as_str().map_or_else(|| json.to_string(), str::to_owned);
-            Lookup::Value(NameValue::new(text.as_bytes()).unwrap())
+            LookupResult::Value(NameValue::new(text.as_bytes()).unwrap())
         };
         let id = |name: &str| NameId::new(format!("d/{name}").as_bytes()).unwrap();
         Self(values.into_iter().map(|(name, json)| (id(name), value(json))).collect())
@@ -26,24 +29,24 @@ impl World {
 
     fn failing(name: &str, note: ExtendedError) -> Self {
         let id = NameId::new(name.as_bytes()).unwrap();
-        Self(BTreeMap::from([(id, Lookup::Failed(note))]))
+        Self(BTreeMap::from([(id, LookupResult::Failed(note))]))
     }
 
     /// Searches as the resolver does; returns what was looked up as well.
     fn trace(&self, query: &TargetQuery<'_>) -> (Result<Target, Failure>, Vec<NameId>) {
-        let (mut book, mut held) = (Book::new(CacheSettings::default()), Held::new());
+        let (mut memory, mut looked_up) = (Memory::new(CacheSettings::default()), LookedUp::new());
         let (settings, who) = (Settings::default(), IsolationId::default().blinded(&[0; 32]));
         let mut order = Vec::new();
         loop {
-            let mut known = |name: &NameId, apex: &Name| book.find(&who, name, apex, &held, Instant::default());
+            let mut known = |name: &NameId, apex: &Name| memory.find(who, name, apex, &looked_up, CacheTime::default());
             match search(&settings, query, &mut known) {
                 Ok(found) => return (found, order),
                 Err(needed) => {
-                    assert!(needed.iter().any(|name| !held.contains_key(name)), "it gets on");
+                    assert!(needed.iter().any(|name| !looked_up.contains_key(name)), "it gets on");
                     for name in needed {
-                        let known = self.0.get(&name).cloned().unwrap_or(Lookup::Absent(None));
+                        let known = self.0.get(&name).cloned().unwrap_or(LookupResult::Absent(None));
                         order.push(name.clone());
-                        held.insert(name, known);
+                        looked_up.insert(name, known);
                     }
                 }
             }

@@ -119,6 +119,21 @@ const METHODS: [Method; 20] = [
     report("uptime", help::UPTIME, |_, standing| write(&standing.uptime.as_secs())),
 ];
 
+/// Tells about a method; about none by name, lists all.
+fn help_text(wanted: &str) -> String {
+    if wanted.is_empty() {
+        let usages = METHODS
+            .iter()
+            .map(|method| method.help.lines().next().unwrap_or_default());
+        return usages.collect::<Vec<_>>().join("\n");
+    }
+    let method = METHODS.iter().find(|method| method.name == wanted);
+    method.map_or_else(
+        || format!("help: unknown command: {wanted}\n"),
+        |method| method.help.to_owned(),
+    )
+}
+
 /// All methods, over a node.
 #[derive(Clone, Debug)]
 pub struct Methods {
@@ -165,21 +180,11 @@ impl Methods {
     /// Lists the methods, or tells about one. Source: Namecoin Core `rpc/server.cpp`, `CRPCTable::help`.
     fn help(&self, params: Params) -> CallResult {
         let [wanted] = take(params, [Wanted::optional("command", "string")], help::HELP)?;
-        match wanted {
-            Json::String(wanted) if !wanted.is_empty() => {
-                let method = METHODS.iter().find(|method| method.name == wanted);
-                write(&method.map_or_else(
-                    || format!("help: unknown command: {wanted}\n"),
-                    |method| method.help.to_owned(),
-                ))
-            }
-            _ => {
-                let usages = METHODS
-                    .iter()
-                    .map(|method| method.help.lines().next().unwrap_or_default());
-                write(&usages.collect::<Vec<_>>().join("\n"))
-            }
-        }
+        let wanted = match &wanted {
+            Json::String(wanted) => wanted,
+            _ => "",
+        };
+        write(&help_text(wanted))
     }
 
     async fn anchor_check(&self, params: Params) -> CallResult {

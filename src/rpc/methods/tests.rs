@@ -37,7 +37,22 @@ fn codes_of_the_nodes_errors() {
         assert_eq!(core.code, code);
         assert!(core.message.starts_with(message), "{}", core.message);
         assert_eq!(node_error(&error, Style::Electrum).code, 1);
+        let service = ServiceError::Node(error);
+        assert_eq!(service_error(&service, Style::Core), core);
     }
+}
+
+#[test]
+fn codes_of_the_services_own_errors() {
+    let busy = ServiceError::Busy { limit: 7 };
+    let core = service_error(&busy, Style::Core);
+    assert_eq!(core.code, -1);
+    assert!(
+        core.message.starts_with("7 lookups are in work already"),
+        "{}",
+        core.message
+    );
+    assert_eq!(service_error(&busy, Style::Electrum).code, 1);
 }
 
 #[test]
@@ -90,13 +105,23 @@ fn parameters_by_position_and_name() {
 
 #[test]
 fn help_lists_every_method_and_knows_each() {
-    let list = help::text(None);
-    assert_eq!(list.lines().count(), help::TEXTS.len());
-    for (name, text) in help::TEXTS {
-        assert!(text.starts_with(name) && help::text(Some(name)) == text);
-        assert!(list.lines().any(|line| line.split(' ').next() == Some(name)));
+    let list = help_text("");
+    let usages: Vec<&str> = list.lines().collect();
+    assert_eq!(usages.len(), METHODS.len());
+    for (method, usage) in METHODS.iter().zip(usages) {
+        let text = help_text(method.name);
+        assert_eq!(text, method.help);
+        assert_eq!(text.lines().next(), Some(usage));
+        assert_eq!(usage.split(' ').next(), Some(method.name));
+        let explained = text.lines().skip(1).any(|line| !line.is_empty());
+        assert!(explained, "{} has no help beside its parameters", method.name);
     }
-    assert_eq!(help::text(Some("foo")), "help: unknown command: foo\n");
+    assert_eq!(help_text("foo"), "help: unknown command: foo\n");
+}
+
+#[test]
+fn methods_are_sorted_and_none_is_there_twice() {
+    assert!(METHODS.iter().map(|method| method.name).is_sorted_by(|a, b| a < b));
 }
 
 #[test]

@@ -286,11 +286,15 @@ impl ResultCache {
 
     /// Begins a lookup, or joins the same one of the same identity. At most `most` are in flight under one identity.
     pub fn begin(&mut self, id: BlindedId, request: &NameRequest, most: usize, now: Moment) -> Begun {
+        if most == 0 {
+            return Begun::Full;
+        }
         let identity = self.identities.entry(id).or_default();
-        if let Some(flight) = identity.in_flight.get(request)
-            // One whose task is gone will never come to anything.
-            && flight.pending.has_changed().is_ok()
-        {
+        // One whose task is gone will never come to anything.
+        identity
+            .in_flight
+            .retain(|_, flight| flight.pending.has_changed().is_ok());
+        if let Some(flight) = identity.in_flight.get(request) {
             return Begun::Joined(flight.pending.clone());
         }
         if identity.in_flight.len() >= most {
@@ -332,26 +336,27 @@ impl ResultCache {
             }
             _ => return,
         }
-        let life = self.settings.life(result);
-        match caller.filter(|_| !life.is_zero() && self.settings.results > 0) {
-            Some(caller) => {
-                let earlier = identity.known.insert(request.clone(), caller);
-                let key = (id, request);
-                if let Some(earlier) = earlier {
-                    self.share(earlier).pop(&key);
-                }
-                let entry = Entry {
-                    result: result.clone(),
-                    until: now + life,
-                    derived: None,
-                };
-                let share = self.share(caller);
-                share.bytes += entry.size(&key);
-                share.entries.put(key, entry);
-                self.trim();
-            }
-            None => self.drop_if_empty(id),
+        let key = (id, request);
+        // A later lookup takes the place of an earlier one, whatever it came to.
+        if let Some(earlier) = identity.known.remove(&key.1) {
+            self.share(earlier).pop(&key);
         }
+        let life = self.settings.life(result);
+        let caller = caller.filter(|_| !life.is_zero());
+        let (Some(caller), Some(identity)) = (caller, self.identities.get_mut(&id)) else {
+            self.drop_if_empty(id);
+            return;
+        };
+        identity.known.insert(key.1.clone(), caller);
+        let entry = Entry {
+            result: result.clone(),
+            until: now + life,
+            derived: None,
+        };
+        let share = self.share(caller);
+        share.bytes += entry.size(&key);
+        share.entries.put(key, entry);
+        self.trim();
     }
 
     /// Forgets an identity; `None`: all of them. What is in flight is not remembered.

@@ -6,12 +6,18 @@ use std::time::Duration;
 
 use isonym::chain::{Anchor, Network, sync};
 use isonym::name::lookup::LookupSettings;
-use isonym::name::{NameId, Outcome};
+use isonym::name::NameId;
 use isonym::net;
-use isonym::node::{Node, NodeConfig, NodeError, SyncReport};
+use isonym::node::{Node, NodeConfig, SyncReport};
+use isonym::service::DaemonSettings;
 use isonym::time::Timestamp;
+use isonym_sim::ledger::Connection;
+use isonym_sim::proxy::Mode;
 use isonym_sim::{AddressKind, Fault, Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use tempfile::TempDir;
+
+use crate::loopback::own_address;
+use crate::one_shot::OneShot;
 
 /// The name that tests look up.
 pub const NAME: &str = "d/marker-of-the-name";
@@ -97,9 +103,9 @@ impl Stage {
 
     pub async fn with_worlds(servers: Vec<(SharedWorld, Release, Option<Fault>)>) -> Self {
         let ledger = Ledger::new();
-        let proxy = Proxy::start(isonym_sim::proxy::Mode::Open, ledger.clone())
-            .await
-            .unwrap();
+        // A test may end the proxy and start another in its place.
+        let place = (own_address(), 0).into();
+        let proxy = Proxy::start_at(place, Mode::Open, ledger.clone()).await.unwrap();
         let mut hosts = Vec::new();
         for (number, (world, release, fault)) in servers.into_iter().enumerate() {
             let name = format!("s{number}.example");
@@ -138,18 +144,30 @@ impl Stage {
         .0
     }
 
-    /// Makes a node whose sync heard this server. A sync ends when two servers agree, and each node has an order of its
-    /// own in which it dials them; lookups ask those that were not heard last.
-    pub async fn node_that_heard(&self, folder: &Path, server: usize) -> (Node, SyncReport) {
+    /// Starts a node whose headers are there.
+    pub async fn synced(&self, settings: DaemonSettings) -> (OneShot, TempDir) {
+        let (node, folder) = self.node();
+        (OneShot::synced(node, settings).await, folder)
+    }
+
+    /// Starts a node whose sync heard this server. A sync ends when two servers agree, and each node has an order of its
+    /// own in which it dials them.
+    pub async fn node_that_heard(
+        &self,
+        folder: &Path,
+        server: usize,
+        settings: DaemonSettings,
+    ) -> (OneShot, SyncReport) {
         let address = format!("{}:50001:t", self.hosts[server].name);
         for _ in 0..ENOUGH {
-            let mut node = self.node_in(folder);
-            let report = sync(&mut node).await.unwrap();
+            let node = OneShot::start(self.node_in(folder), settings).await;
+            let report = node.sync().await.unwrap();
             let mut servers = report.servers.iter();
             let heard = servers.find(|result| result.address == address).unwrap();
             if heard.is_good() && heard.claimed_height.is_some() {
                 return (node, report);
             }
+            node.stop().await;
         }
         panic!("{address} was never heard");
     }
@@ -173,6 +191,18 @@ impl Stage {
             .count()
     }
 
+    /// Says how often a server was connected to by others than header sync: a lookup's connection subscribes to nothing.
+    pub fn met_by_lookups(&self, server: usize) -> usize {
+        let connections = self.ledger.connections();
+        let name = &self.hosts[server].name;
+        let subscribes = |connection: &Connection| {
+            let mut methods = connection.requests.iter().flat_map(|request| &request.methods);
+            methods.any(|method| method == "blockchain.headers.subscribe")
+        };
+        let of_lookups = connections.iter().filter(|connection| !subscribes(connection));
+        of_lookups.filter(|connection| connection.server == *name).count()
+    }
+
     /// Says how often a server was connected to.
     pub fn met(&self, server: usize) -> usize {
         let connections = self.ledger.connections();
@@ -184,17 +214,5 @@ impl Stage {
     }
 }
 
-pub async fn sync(node: &mut Node) -> Result<SyncReport, NodeError> {
-    node.sync(sync_limits(), |_| {}).await
-}
-
-/// Lookups until each of three servers has been asked: they draw one among those that header sync heard.
+/// Lookups until each of three servers has been asked: they draw one.
 pub const ENOUGH: usize = 60;
-
-/// Returns the value that a lookup finds.
-pub async fn value(node: &mut Node, settings: LookupSettings) -> String {
-    match node.name_show(&name_id(NAME), settings).await {
-        Ok(Outcome::Found(status)) => String::from_utf8(status.name.value().as_bytes().to_vec()).unwrap(),
-        other => panic!("not found: {other:?}"),
-    }
-}

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::program::{End, Program};
+use isonym_testkit::program::{End, Program};
 
 /// Returns the options of the example file, each as its key and a value.
 fn examples(program: &Program) -> Vec<(String, toml::Value)> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use isonym::isolation::IsolationId;
 use isonym::name::NameId;
-use isonym::node::Handle;
+use isonym::service::Daemon;
 use isonym_sim::ledger::Target;
 use isonym_sim::tape::{Side, Stream};
 use rand::SeedableRng as _;
@@ -74,11 +74,11 @@ fn lookups_of(who: usize, names: &[Recorded]) -> Vec<Lookup> {
 }
 
 /// Looks the names of one ID up: all at once for odd ones, one after the other for even ones.
-async fn look_up(handle: Handle, who: usize, lookups: Vec<Lookup>) {
+async fn look_up(daemon: Daemon, who: usize, lookups: Vec<Lookup>) {
     let asks = lookups.into_iter().map(|(name, expected)| {
-        let handle = handle.clone();
+        let daemon = daemon.clone();
         async move {
-            let answer = ask(&handle, &name, &id(who)).await;
+            let answer = ask(&daemon, &name, &id(who)).await;
             assert_eq!(answer, expected, "{}", String::from_utf8_lossy(&name));
         }
     });
@@ -92,9 +92,9 @@ async fn look_up(handle: Handle, who: usize, lookups: Vec<Lookup>) {
 }
 
 /// Looks all names of all IDs up, side by side.
-async fn look_all_up(handle: &Handle, lookups: &[Vec<Lookup>]) {
+async fn look_all_up(daemon: &Daemon, lookups: &[Vec<Lookup>]) {
     let each = lookups.iter().enumerate();
-    join_all(each.map(|(who, lookups)| look_up(handle.clone(), who, lookups.clone()))).await;
+    join_all(each.map(|(who, lookups)| look_up(daemon.clone(), who, lookups.clone()))).await;
 }
 
 /// The streams that are no header sync's, each with what was asked on it, by their place on the tape.
@@ -141,15 +141,15 @@ fn two_thousand_lookups_under_a_hundred_ids(release: Release) {
         let names = recorded();
         let lookups: Vec<Vec<Lookup>> = (0..IDS).map(|who| lookups_of(who, &names)).collect();
         scene
-            .run(&settings(CLEAN, OPENING_MEAN), async |handle| {
-                full(&handle, CLEAN).await;
+            .run(&settings(CLEAN, OPENING_MEAN), async |daemon| {
+                full(&daemon, CLEAN).await;
                 assert_opened_one_by_one(&lookup_streams(&scene));
-                look_all_up(&handle, &lookups).await;
+                look_all_up(&daemon, &lookups).await;
                 let streams = lookup_streams(&scene);
                 assert_each_id_asked_for_itself(&streams, &lookups);
-                look_all_up(&handle, &lookups).await;
+                look_all_up(&daemon, &lookups).await;
                 assert_eq!(flights(&lookup_streams(&scene)), flights(&streams), "each ID remembers");
-                assert_forgetting_closes_and_begins_anew(&scene, &handle, &lookups).await;
+                assert_forgetting_closes_and_begins_anew(&scene, &daemon, &lookups).await;
             })
             .await;
         assert_all_speak_alike(&lookup_streams(&scene));
@@ -207,11 +207,11 @@ fn assert_each_id_asked_for_itself(streams: &BTreeMap<usize, (Stream, Requests)>
     }
 }
 
-async fn assert_forgetting_closes_and_begins_anew(scene: &Scene, handle: &Handle, lookups: &[Vec<Lookup>]) {
+async fn assert_forgetting_closes_and_begins_anew(scene: &Scene, daemon: &Daemon, lookups: &[Vec<Lookup>]) {
     let owned = owners(&lookup_streams(scene));
     let forgotten: BTreeSet<usize> = (0..IDS).step_by(3).collect();
     for who in &forgotten {
-        handle.forget(IsolationId::new(id(*who).as_bytes()));
+        daemon.names.forget(IsolationId::new(id(*who).as_bytes()).as_ref()).await;
     }
     let theirs = owned.iter().filter(|(_, who)| forgotten.contains(who));
     let due: BTreeSet<usize> = theirs.map(|(at, _)| *at).collect();
@@ -221,7 +221,7 @@ async fn assert_forgetting_closes_and_begins_anew(scene: &Scene, handle: &Handle
     };
     until(|| ended().is_superset(&due)).await;
     assert_eq!(ended(), due, "connections of other IDs were closed");
-    look_up(handle.clone(), 0, lookups[0].clone()).await;
+    look_up(daemon.clone(), 0, lookups[0].clone()).await;
     let again = owners(&lookup_streams(scene));
     let again: Vec<usize> = again
         .into_iter()
@@ -343,11 +343,11 @@ fn connections_are_replaced_at_moments_of_the_pools_own() {
         let scene = Scene::new(&server, Transport::Tcp).await;
         let mut pauses = Vec::new();
         scene
-            .run(&settings(CLEAN, MEAN), async |handle| {
+            .run(&settings(CLEAN, MEAN), async |daemon| {
                 for at in 0..USES {
-                    full(&handle, CLEAN).await;
+                    full(&daemon, CLEAN).await;
                     let (opened, from) = (scene.tape.read(<[Stream]>::len), scene.tape.mark());
-                    ask(&handle, b"d/addr-p2pkh", &id(at)).await;
+                    ask(&daemon, b"d/addr-p2pkh", &id(at)).await;
                     until(|| scene.tape.read(<[Stream]>::len) > opened).await;
                     pauses.push(scene.tape.read(|streams| {
                         let pieces = streams.iter().flat_map(|stream| &stream.pieces);

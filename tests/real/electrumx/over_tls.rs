@@ -26,20 +26,20 @@ pub(crate) async fn streams_have_nothing_in_common(server: &ElectrumX) {
     let mut settings = settings(CLEAN, Duration::from_millis(30));
     settings.pool.id_ttl = Duration::from_secs(1);
     scene
-        .run(&settings, async |handle| {
-            full(&handle, CLEAN).await;
+        .run(&settings, async |daemon| {
+            full(&daemon, CLEAN).await;
             let asks = (0..IDS * NAMES.len()).map(|at| {
                 let (name, id) = (NAMES[at % NAMES.len()], format!("id-{}", at / NAMES.len()));
-                let handle = handle.clone();
+                let daemon = daemon.clone();
                 async move {
-                    let answer = ask(&handle, name.as_bytes(), &id).await;
+                    let answer = ask(&daemon, name.as_bytes(), &id).await;
                     let absent = answer == Expected::Absent("never existed");
                     assert_eq!(absent, name == "d/asked-by-all", "{name}: {answer:?}");
                 }
             });
             join_all(asks).await;
             until(|| {
-                let pool = handle.standing().pool;
+                let pool = daemon.node.standing().pool;
                 pool.ids == 0 && pool.dirty == 0
             })
             .await;

@@ -202,7 +202,7 @@ const NOT_GOOD_WEIGHT: usize = 1;
 
 /// How long a server that lied is the last resort. Not for ever: who sits between us and it could make it look so, and
 /// would have us ask nobody else in the end.
-const DISTRUST: Duration = Duration::from_secs(24 * 60 * 60);
+const DISTRUST: Duration = Duration::from_secs(30 * 60);
 
 /// The pause before a server that could not be reached is tried again while a lookup waits for it: no back-off is to
 /// keep people from a server that is back, and a server that is down costs them a short wait only.

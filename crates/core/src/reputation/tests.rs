@@ -137,7 +137,11 @@ fn those_that_header_sync_got_on_with_come_first() {
     assert_eq!(chosen(&reputation, 1, &[], &[0, 0, 0]), BTreeSet::from([B]));
     let rest = chosen(&reputation, 1, &[B], &[0, 0, 0]);
     assert_eq!(rest, BTreeSet::from([A, C]), "the others come by chance");
-    assert_eq!(chosen(&reputation, 1, &[], &[0, 1, 0]), all, "good ones have their connections");
+    assert_eq!(
+        chosen(&reputation, 1, &[], &[0, 1, 0]),
+        all,
+        "good ones have their connections"
+    );
     assert_eq!(chosen(&reputation, 1, &[], &[0, 2, 0]), BTreeSet::from([A, C]));
     let silent = SyncEvidence::Result {
         usable: true,
@@ -174,7 +178,11 @@ fn liars_are_asked_only_when_no_other_is_left() {
         BTreeSet::from([B]),
         "even if the other one may only be tried for a lookup"
     );
-    assert_eq!(chosen(&reputation, 905, &[B], &[9, 0]), BTreeSet::from([A]), "the last resort");
+    assert_eq!(
+        chosen(&reputation, 905, &[B], &[9, 0]),
+        BTreeSet::from([A]),
+        "the last resort"
+    );
     reputation.record(seconds(905), B, Evidence::Opened, &mut rng());
     reputation.record(seconds(905), B, Evidence::Lied, &mut rng());
     reputation.record(seconds(1300), B, Evidence::Opened, &mut rng());

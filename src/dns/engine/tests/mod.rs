@@ -12,10 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::*;
-use crate::dns::book::{Book, CacheSettings, Held, Instant, Key, Known};
+use crate::dns::lookup_result::LookupResult;
 use crate::dns::presentation::{data_text, type_text};
+use crate::dns::records::LookedUp;
+use crate::dns::records::memory::Memory;
 use crate::isolation::IsolationId;
 use crate::name::NameValue;
+use crate::service::{CacheSettings, CacheTime};
 
 fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
@@ -32,7 +35,7 @@ fn question(text: &str, kind: RecordType) -> Question {
 /// All names that have a value, or whose lookup fails; others are absent.
 #[derive(Default)]
 struct World {
-    names: BTreeMap<NameId, Known>,
+    names: BTreeMap<NameId, LookupResult>,
     settings: Settings,
 }
 
@@ -50,19 +53,19 @@ impl World {
         }
     }
 
-    fn with(mut self, name: &str, known: Known) -> Self {
+    fn with(mut self, name: &str, known: LookupResult) -> Self {
         self.names.insert(id(name), known);
         self
     }
 
     /// Answers a question as the resolver does, and returns which names it took in which round.
     fn trace(&self, question: &Question) -> (Reply, Vec<BTreeSet<NameId>>) {
-        let mut book = Book::new(CacheSettings::default());
-        let (who, at) = (IsolationId::default().blinded(&[0; 32]), Instant::default());
+        let mut memory = Memory::new(CacheSettings::default());
+        let (who, at) = (IsolationId::default().blinded(&[0; 32]), CacheTime::default());
         let mut rounds: Vec<BTreeSet<NameId>> = Vec::new();
         loop {
             let step = answer(&self.settings, question, |name, apex| {
-                book.find(&who, name, apex, &Held::new(), at)
+                memory.find(who, name, apex, &LookedUp::new(), at)
             });
             let needs = match step {
                 Step::Reply(reply) => return (*reply, rounds),
@@ -72,11 +75,7 @@ impl World {
             for name in &needs {
                 assert!(rounds.iter().all(|round| !round.contains(name)), "asked for twice");
                 let known = self.names.get(name).cloned().unwrap_or(LookupResult::Absent(None));
-                let key = Key {
-                    id: who,
-                    name: name.clone(),
-                };
-                book.store(key, known, at);
+                memory.store(who, name, &known, at);
             }
             rounds.push(needs);
         }

@@ -7,8 +7,9 @@ use isonym::isolation::IsolationId;
 use isonym::name::lookup::LookupSettings;
 use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{self, ConnectionLimits, pool};
-use isonym::node::{Answer, DaemonSettings, Handle, Node, NodeConfig, NodeError, Question, run_daemon};
+use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
+use isonym::service::{Answer, Daemon, DaemonSettings, Question, run_daemon};
 use isonym_sim::proxy::Mode;
 use isonym_sim::tape::{Side, Stream};
 use isonym_sim::{Ledger, Proxy, Tape};
@@ -53,7 +54,7 @@ impl Scene {
     }
 
     /// Runs a daemon for as long as its test takes; waits until the headers are there.
-    pub async fn run<F: Future<Output = ()>>(&self, settings: &DaemonSettings, test: impl FnOnce(Handle) -> F) {
+    pub async fn run<F: Future<Output = ()>>(&self, settings: &DaemonSettings, test: impl FnOnce(Daemon) -> F) {
         let kind = match self.transport {
             Transport::Tcp => 't',
             Transport::Tls => 's',
@@ -70,9 +71,9 @@ impl Scene {
             },
         };
         let node = Node::open(config).unwrap().0;
-        let running = run_daemon(node, settings, async |handle| {
-            until(|| handle.standing().synchronized).await;
-            test(handle).await;
+        let running = run_daemon(node, settings, async |daemon| {
+            until(|| daemon.node.standing().synchronized).await;
+            test(daemon).await;
             Ok(())
         });
         tokio::time::timeout(LONG, running)
@@ -110,9 +111,9 @@ pub async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 /// Waits until the pool has all its connections and opens none.
-pub async fn full(handle: &Handle, clean: usize) {
+pub async fn full(daemon: &Daemon, clean: usize) {
     until(|| {
-        let pool = handle.standing().pool;
+        let pool = daemon.node.standing().pool;
         pool.clean >= clean && pool.opening == 0
     })
     .await;
@@ -124,22 +125,24 @@ pub async fn join_all<F: Future<Output = ()> + Send + 'static>(work: impl IntoIt
 }
 
 /// Asks for a name and returns what is said of it.
-pub async fn ask(handle: &Handle, name: &[u8], id: &str) -> Expected {
+pub async fn ask(daemon: &Daemon, name: &[u8], id: &str) -> Expected {
     let question = Question {
         name: NameId::new(name).unwrap(),
         isolation_id: IsolationId::new(id.as_bytes()),
         allow_expired: false,
         quorum: None,
     };
-    let answer: Result<Answer, NodeError> = handle.name_show(question).await;
-    let Answer { outcome, tip, unproved } = answer.unwrap();
+    let Answer::Proved(proved) = daemon.names.name_show(&question).await.unwrap() else {
+        panic!("our own node proves what it says");
+    };
+    let Proved { outcome, tip, unproved } = *proved;
     match outcome {
         Outcome::Found(status) => {
             let hex = Encodings {
                 name: Encoding::Hex,
                 value: Encoding::Hex,
             };
-            let shown = rpc::name(&status, &tip, unproved, handle.params(), hex);
+            let shown = rpc::name(&status, &tip, unproved, daemon.node.params(), hex);
             Expected::Found(core_fields(&serde_json::to_value(shown).unwrap()))
         }
         Outcome::Expired { .. } | Outcome::LongExpired { .. } => Expected::Absent("expired"),

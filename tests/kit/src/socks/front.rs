@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isonym::dns;
-use isonym::dns::book::CacheSettings;
-use isonym::jsonrpc::client::{self, Client, Dialect, Login};
+use isonym::jsonrpc::client::{Client, ClientSettings, Dialect, Login};
 use isonym::naming::namer::NameResolver;
+use isonym::service::{CacheSettings, NameService};
 use isonym::socks::identity::{IdentityEpoch, IsolationFlags};
 use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 use serde_json::json;
@@ -128,14 +127,14 @@ pub fn served_on(
     patience: Duration,
 ) -> SocketAddr {
     let address = listener.local_addr().unwrap();
-    let client = Client::new(client::Settings {
+    let client = Client::new(ClientSettings {
         url: backend.url(),
         login: Login::None,
         dialect: Dialect::Core,
         timeout: PATIENCE,
     });
-    let backend = dns::backend::Backend::from(client.unwrap());
-    let namer = NameResolver::new(backend, CacheSettings::default(), patience);
+    let names = NameService::remote(client.unwrap(), CacheSettings::default(), 1);
+    let namer = NameResolver::new(&names, patience);
     let settings = SocksServerSettings {
         tor: vec![tor.address],
         flags: IsolationFlags::default(),

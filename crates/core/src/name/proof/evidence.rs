@@ -147,6 +147,15 @@ impl ProvenName {
         })
     }
 
+    /// Makes up another value, for tests.
+    #[cfg(any(test, feature = "testing"))]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_value(mut self, value: NameValue) -> Self {
+        self.entry.value = value;
+        self
+    }
+
     /// Returns the newest operation.
     pub fn entry(&self) -> &ProvenEntry {
         &self.entry

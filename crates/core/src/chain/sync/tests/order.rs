@@ -3,13 +3,20 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
 use super::chains::{Chain, SPACING};
 use super::world::{Habit, LIMITS, Script, World};
 use crate::chain::params::MAX_TIP_AGE;
 use crate::chain::sync::{
-    CloseReason, HeaderRequest, HeaderSyncEffect, HeaderSyncLimits, LinkError, LinkErrorKind, ServerFault, ServerState,
+    CloseReason, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError,
+    LinkErrorKind, ServerFault, ServerState,
 };
 use crate::chain::{HeaderTree, Network, Params};
+use crate::isolation::ConnId;
+use crate::reputation::{Evidence, FailureKind, ServerIndex, ServerReputation};
+use crate::time::{Moment, Now, Timestamp};
 
 /// Regtest, but with tips that age.
 static AGEING: LazyLock<Params> = LazyLock::new(|| Params {
@@ -248,4 +255,70 @@ fn a_chunk_too_long_for_those_who_are_left_is_cut() {
     assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, short.tip().hash);
     assert!(world.now < 45_000, "{}", world.now);
+}
+
+#[test]
+fn what_lookups_find_out_changes_nothing_that_header_sync_does() {
+    let chain = Chain::mined(20);
+    let server = ServerIndex;
+    let error = || LinkError::new(LinkErrorKind::Transient, "no route");
+    let connected = |index, conn| HeaderSyncEvent::Connected {
+        server: server(index),
+        conn: ConnId(conn),
+        tip: chain.tip(),
+    };
+    let failed = |index| HeaderSyncEvent::DialFailed {
+        server: server(index),
+        error: error(),
+    };
+    let closed = |conn| HeaderSyncEvent::Closed {
+        conn: ConnId(conn),
+        error: error(),
+    };
+    let events = [
+        (0, HeaderSyncEvent::Tick),
+        (10, connected(0, 1)),
+        (20, failed(1)),
+        (30, connected(2, 2)),
+        (2_100, HeaderSyncEvent::Tick),
+        (2_200, failed(1)),
+        (2_300, closed(2)),
+        (6_300, HeaderSyncEvent::Tick),
+        (60_000, closed(1)),
+        (700_000, HeaderSyncEvent::Tick),
+    ];
+    let run = |evidence: Option<Evidence>| {
+        let mut reputation = ServerReputation::new(4, ServerReputation::BACK_OFF);
+        let mut tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(0));
+        let mut sync = HeaderSync::new(4, LIMITS, [1; 32]);
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut all = Vec::new();
+        for (at, event) in events.clone() {
+            let now = Now {
+                wall: Timestamp(chain.tip_time()),
+                steady: Moment(at),
+            };
+            for index in 0..4 {
+                if let Some(evidence) = evidence {
+                    reputation.record(now.steady, server(index), evidence, &mut rng);
+                }
+            }
+            all.push(sync.on_event(&mut tree, reputation.header_sync_mut(), now, event));
+        }
+        all
+    };
+    let alone = run(None);
+    let dials = alone
+        .iter()
+        .flatten()
+        .filter(|effect| matches!(effect, HeaderSyncEffect::Dial(_)));
+    assert!(dials.count() > 5);
+    for evidence in [
+        Evidence::Lied,
+        Evidence::Opened,
+        Evidence::Failed(FailureKind::Useless),
+        Evidence::Failed(FailureKind::Unreachable),
+    ] {
+        assert_eq!(run(Some(evidence)), alone, "{evidence:?}");
+    }
 }
