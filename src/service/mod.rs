@@ -19,7 +19,7 @@ mod daemon;
 mod remote;
 mod result_cache;
 #[cfg(test)]
-mod slow_disk;
+mod slow_disk_tests;
 
 use std::any::Any;
 use std::fmt;
