@@ -18,12 +18,18 @@ run_tests() { # [cargo options]: by cargo-nextest where it is there, else by Car
     if cargo nextest --version >/dev/null 2>&1; then cargo nextest run "$@"; else cargo test "$@"; fi
 }
 
+test_unit() { # [ARGS]
+    run_tests --workspace --exclude isonym-fuzz --lib --bins --test architecture "$@"
+}
+
 # Documentation tests are Cargo's own affair, and so are those on a private Tor network, which they share as long as they
-# share a process: nextest would have each start one.
+# share a process: nextest would have each start one. Those of `local` wait more than they work.
 test_all() { # [ARGS]: for the tests that these name alone
     tests/install
     if [ $# -gt 0 ]; then run_tests --workspace "$@"; return; fi
-    run_tests --workspace --lib --bins --test architecture --test local --test real --test alone
+    test_unit
+    NEXTEST_TEST_THREADS=$((3 * $(nproc))) RUST_TEST_THREADS=$((3 * $(nproc))) run_tests --test local
+    run_tests --test real --test alone
     cargo test --test tor
     cargo test --workspace --doc
 }
@@ -33,7 +39,7 @@ case "${1:-}" in
         cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings ;;
     test) # with `unit`: what needs no installing and no other program, in seconds
         shift
-        if [ "${1:-}" = unit ]; then shift; run_tests --workspace --lib --bins --test architecture "$@"; else test_all "$@"; fi ;;
+        if [ "${1:-}" = unit ]; then shift; test_unit "$@"; else test_all "$@"; fi ;;
     fuzz) # without a target: builds all; with one: runs it for so many seconds (60)
         if [ $# = 1 ]; then fuzz_build --bins; else
             fuzz_build --bin "$2"

@@ -91,7 +91,7 @@ impl Scene {
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![format!("{}:t", self.host.addr).parse().unwrap()],
             proxy: Proxy::Direct,
-            connection_limits: net::Limits::default(),
+            connection_limits: net::ConnectionLimits::default(),
         };
         Node::open(config).unwrap().0
     }

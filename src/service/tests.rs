@@ -40,7 +40,7 @@ impl Script {
                 tokio::spawn(server.clone().serve(stream));
             }
         });
-        let service = NameService::remote(Client::new(settings).unwrap(), CacheSettings::default());
+        let service = NameService::remote(Client::new(settings).unwrap(), CacheSettings::default(), 1);
         (script, service)
     }
 

@@ -16,7 +16,7 @@ fn client(dialect: Dialect) -> Client {
 fn lookups_in_both_dialects() {
     let name = NameId::new(b"d/x").unwrap();
     let id = IsolationId::new(b"a").unwrap();
-    let params = |dialect, id| client(dialect).name_params(&name, id).to_string();
+    let params = |dialect, id| client(dialect).name_params(&name, id, 1).to_string();
     let empty = IsolationId::default();
     for id in [None, Some(&empty)] {
         assert_eq!(

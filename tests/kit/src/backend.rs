@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::loopback::own_address;
+
 /// What it says of a name.
 #[derive(Clone, Debug)]
 pub enum Says {
@@ -92,7 +94,7 @@ impl Backend {
 
     /// A place where nobody listens: one that did and has gone.
     pub async fn nowhere() -> SocketAddr {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = TcpListener::bind((own_address(), 0)).await.unwrap();
         listener.local_addr().unwrap()
     }
 

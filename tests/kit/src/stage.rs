@@ -12,9 +12,11 @@ use isonym::node::{Node, NodeConfig, SyncReport};
 use isonym::service::DaemonSettings;
 use isonym::time::Timestamp;
 use isonym_sim::ledger::Connection;
+use isonym_sim::proxy::Mode;
 use isonym_sim::{AddressKind, Fault, Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use tempfile::TempDir;
 
+use crate::loopback::own_address;
 use crate::one_shot::OneShot;
 
 /// The name that tests look up.
@@ -101,9 +103,9 @@ impl Stage {
 
     pub async fn with_worlds(servers: Vec<(SharedWorld, Release, Option<Fault>)>) -> Self {
         let ledger = Ledger::new();
-        let proxy = Proxy::start(isonym_sim::proxy::Mode::Open, ledger.clone())
-            .await
-            .unwrap();
+        // A test may end the proxy and start another in its place.
+        let place = (own_address(), 0).into();
+        let proxy = Proxy::start_at(place, Mode::Open, ledger.clone()).await.unwrap();
         let mut hosts = Vec::new();
         for (number, (world, release, fault)) in servers.into_iter().enumerate() {
             let name = format!("s{number}.example");

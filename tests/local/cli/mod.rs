@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 
 use isonym::time::Timestamp;
 use isonym_sim::{AddressKind, World};
+use isonym_testkit::loopback::own_address;
 
 /// A world of some 120 blocks with the name `d/here`.
 fn world() -> World {
@@ -25,8 +26,8 @@ fn world() -> World {
     WORLD.clone()
 }
 
-/// A port of 127.0.0.1 at which nothing listens.
+/// A port at which nothing listens.
 fn closed_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind((own_address(), 0)).unwrap();
     listener.local_addr().unwrap().to_string()
 }
