@@ -170,10 +170,7 @@ async fn names_are_looked_up_and_blocks_come_while_the_disk_says_nothing() {
                 assert!(gate.holds_a_write(), "in round {round}, repeat {repeat}");
             }
         }
-        assert!(
-            !gate.was_forced(),
-            "who was to open the gate waited for the disk"
-        );
+        assert!(!gate.was_forced(), "who was to open the gate waited for the disk");
         gate.open();
     });
     running.await.unwrap();
