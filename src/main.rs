@@ -49,9 +49,9 @@ fn main() -> ExitCode {
         result
     });
     result.unwrap_or_else(|error| {
-        cli::say(format_args!("isonym: {error:#}"));
+        cli::eprint_line(format_args!("isonym: {error:#}"));
         if let Some(advice) = cli::advice(&error) {
-            cli::say(format_args!("isonym: {advice}"));
+            cli::eprint_line(format_args!("isonym: {advice}"));
         }
         ExitCode::from(FAILED)
     })

@@ -13,7 +13,7 @@ use isonym::chain::{Anchor, Height};
 use isonym::node::AnchorExportError;
 
 use super::args::AnchorCommand;
-use super::say;
+use super::eprint_line;
 use super::session::{Session, ask};
 use super::show::print;
 use crate::config::Settings;
@@ -132,6 +132,6 @@ async fn check(settings: &Settings, anchor: &Anchor, quiet: bool) -> Result<Exit
         (_, 1..) => "servers have another block there: do not trust this anchor before you know why",
         _ => "too few servers told which block they have; try again, or name others with --server HOST:PORT",
     };
-    say(format_args!("{verdict}"));
+    eprint_line(format_args!("{verdict}"));
     Ok(ExitCode::FAILURE)
 }

@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use isonym::jsonrpc;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
-use isonym::naming::namer::NameResolver;
+use isonym::naming::name_resolver::NameResolver;
 use isonym::node::Handle;
 use isonym::rpc::{Defaults, Encodings, Guard, Methods, server};
 use isonym::service::{Daemon, NameService, run_daemon};
@@ -25,7 +25,7 @@ use isonym::socks::identity::IdentityEpoch;
 
 use super::args::RpcArgs;
 use super::dns::DnsServer;
-use super::say;
+use super::eprint_line;
 use super::session::{ask, effective, open};
 use super::show::print_result;
 use super::socks::SocksServer;
@@ -42,33 +42,33 @@ const ADDRESS_FILE: &str = ".rpc-address";
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Files that say how to call a running daemon; gone when it stops cleanly.
-struct Signs {
+struct RuntimeFiles {
     cookie: Option<Cookie>,
     address: PathBuf,
 }
 
-impl Signs {
-    fn put_up(settings: &Settings, address: SocketAddr) -> Result<Self> {
+impl RuntimeFiles {
+    fn create(settings: &Settings, address: SocketAddr) -> Result<Self> {
         let mut cookie = None;
         if settings.rpc_credentials.is_none() {
             let path = settings.folder.join(COOKIE_FILE);
             cookie = Some(Cookie::create(&path).with_context(|| format!("cannot write {}", path.display()))?);
         }
         let path = settings.folder.join(ADDRESS_FILE);
-        let signs = Self { cookie, address: path };
-        let path = &signs.address;
+        let files = Self { cookie, address: path };
+        let path = &files.address;
         match fs::write(path, callable(address).to_string()) {
-            Ok(()) => Ok(signs),
+            Ok(()) => Ok(files),
             Err(error) => {
                 let failed = format!("cannot write {}", path.display());
                 // A cookie that nobody takes is no harm, but it would look as if somebody did.
-                let _ = signs.take_down();
+                let _ = files.remove();
                 Err(error).context(failed)
             }
         }
     }
 
-    fn take_down(self) -> Result<()> {
+    fn remove(self) -> Result<()> {
         let cookie = self.cookie.map_or(Ok(()), Cookie::remove);
         let address = fs::remove_file(&self.address);
         cookie.context("cannot remove the cookie file")?;
@@ -146,11 +146,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let socks = SocksServer::open(&settings.socks, files, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
-    let signs = Signs::put_up(settings, address)?;
+    let runtime_files = RuntimeFiles::create(settings, address)?;
     let allowed = settings
         .rpc_credentials
         .as_ref()
-        .or(signs.cookie.as_ref().map(Cookie::credentials));
+        .or(runtime_files.cookie.as_ref().map(Cookie::credentials));
     let guard = Guard::new(allowed);
     let encodings = Encodings {
         name: settings.name_encoding,
@@ -161,7 +161,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         ..Defaults::default()
     };
     if !quiet {
-        say(format_args!("listening on http://{address}/"));
+        eprint_line(format_args!("listening on http://{address}/"));
     }
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -170,19 +170,19 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let running = run_daemon(node, &settings.daemon, async |daemon| {
         let methods = Methods::new(&daemon, defaults, effective(settings));
         let Daemon { names, node: handle } = daemon;
-        let namer = NameResolver::new(&names, settings.name_patience);
+        let resolver = NameResolver::new(&names, settings.name_patience);
         tokio::select! {
             () = serve(handle.clone(), methods, listener, guard, limits) => {}
             () = serve_dns(handle.clone(), names, dns) => {}
-            () = serve_socks(handle.clone(), socks, namer.clone()) => {}
-            error = control_tor(handle.clone(), controller, epoch, namer) => end = Err(error),
+            () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
+            error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
             () = stop_at(signals, handle) => {}
         }
         Ok(())
     });
     let ended = Box::pin(running).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    signs.take_down()?;
+    runtime_files.remove()?;
     ended?;
     end?;
     Ok(ExitCode::SUCCESS)
@@ -206,9 +206,9 @@ async fn serve_dns(handle: Handle, names: NameService, dns: Option<DnsServer>) {
 }
 
 /// Serves applications beside them, if that is wanted; never returns, so that callers still get their answers.
-async fn serve_socks(handle: Handle, socks: Option<SocksServer>, namer: NameResolver) {
+async fn serve_socks(handle: Handle, socks: Option<SocksServer>, resolver: NameResolver) {
     if let Some(socks) = socks {
-        socks.serve(namer, async move { handle.stopped().await }).await;
+        socks.serve(resolver, async move { handle.stopped().await }).await;
     }
     std::future::pending::<()>().await;
 }
@@ -219,7 +219,7 @@ async fn control_tor(
     handle: Handle,
     controller: Option<TorController>,
     epoch: Option<Arc<IdentityEpoch>>,
-    namer: NameResolver,
+    resolver: NameResolver,
 ) -> anyhow::Error {
     if let Some(controller) = controller {
         let renew = || {
@@ -228,7 +228,7 @@ async fn control_tor(
                 .map(|epoch| epoch.renew(rand::random()))
                 .unwrap_or_default()
         };
-        let serving = controller.serve(namer, renew, async move { handle.stopped().await });
+        let serving = controller.serve(resolver, renew, async move { handle.stopped().await });
         if let Err(error) = serving.await {
             return error;
         }

@@ -15,7 +15,7 @@ use isonym::jsonrpc::client::{Client, ClientSettings};
 use isonym::service::{CacheSettings, Caller, NameService};
 
 use super::daemon::{CALL_TIMEOUT, EndSignals, announced, client, raise_open_files};
-use super::say;
+use super::eprint_line;
 use crate::config::{BackendSettings, DnsSettings, Settings};
 
 /// A DNS server that has its ports, but answers nothing yet.
@@ -49,7 +49,7 @@ impl DnsServer {
             let address = socket.address()?;
             warn_of_others(address);
             if !quiet {
-                say(format_args!("listening on {address} for DNS"));
+                eprint_line(format_args!("listening on {address} for DNS"));
             }
             sockets.push(socket);
         }

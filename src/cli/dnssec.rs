@@ -10,7 +10,7 @@ use isonym::dns::dnssec::{KeyAlgorithm, Keys, folder};
 use isonym::node::Clock;
 
 use super::args::DnssecCommand;
-use super::say;
+use super::eprint_line;
 use super::show::print;
 
 /// Runs one of the commands on keys.
@@ -34,7 +34,7 @@ fn keygen(zone: &str, algorithm: &str, dir: &Path, quiet: bool) -> Result<ExitCo
     let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     print(&names.join("\n"))?;
     if !quiet {
-        say(format_args!(
+        eprint_line(format_args!(
             "validators trust these keys once they know what this prints: isonym dnssec ds --zone {} {}",
             keys.zone(),
             dir.display()

@@ -28,6 +28,6 @@ pub(crate) use args::parse_from;
 pub(crate) use show::run;
 
 /// Writes a line to standard error; where nobody reads it, it is lost, and that is no reason to panic.
-pub(crate) fn say(line: fmt::Arguments<'_>) {
+pub(crate) fn eprint_line(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use isonym::chain::sync::Progress;
 
-use super::say;
+use super::eprint_line;
 
 /// Percents between two plain lines.
 const STEP: u64 = 10;
@@ -56,7 +56,7 @@ impl Meter {
             Self::Lines { told } => {
                 let step = done.saturating_mul(100).checked_div(total).unwrap_or(0) / STEP;
                 if total >= WORTH_TELLING && connections > 0 && told.is_none_or(|told| told < step) {
-                    say(format_args!(
+                    eprint_line(format_args!(
                         "headers: {done} of {total}, over {connections} connections"
                     ));
                     *told = Some(step);

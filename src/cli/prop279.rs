@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use isonym::isolation::IsolationId;
 use isonym::jsonrpc::client::{Client, ClientError};
-use isonym::naming::namer::NameResolver;
+use isonym::naming::name_resolver::NameResolver;
 use isonym::naming::target::TargetKind;
 use isonym::prop279::environment::PluginEnvironment;
 use isonym::prop279::plugin_driver;
@@ -39,15 +39,15 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
             return Err(error);
         }
     };
-    let namer = NameResolver::new(&remote(settings, client), settings.name_patience);
+    let resolver = NameResolver::new(&remote(settings, client), settings.name_patience);
     let target_kind = if onion_only || environment.onion_only == Some(true) {
         TargetKind::Onion
     } else {
         TargetKind::Any
     };
     let resolve = |name: String, id: Option<IsolationId>| {
-        let namer = namer.clone();
-        async move { namer.resolve(&name, target_kind, id.as_ref()).await }
+        let resolver = resolver.clone();
+        async move { resolver.resolve(&name, target_kind, id.as_ref()).await }
     };
     match plugin_driver::run(stdin(), stdout(), resolve, signals.wait()).await {
         // The caller has gone, and may do so at any time.

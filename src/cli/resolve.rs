@@ -19,7 +19,7 @@ use isonym::service::{Caller, NameService};
 use super::args::ResolveArgs;
 use super::daemon::CALL_TIMEOUT;
 use super::dns::{named, remote};
-use super::say;
+use super::eprint_line;
 use super::session::{Session, with_synced};
 use super::show::{ABSENT, print, print_json};
 use crate::config::Settings;
@@ -82,11 +82,11 @@ fn conclude(question: &Question, reply: &Reply, empty: bool) -> Result<ExitCode>
     match reply.code {
         ResponseCode::NoError if !empty => Ok(ExitCode::SUCCESS),
         ResponseCode::NoError => {
-            say(format_args!("{name} has no such record{why}"));
+            eprint_line(format_args!("{name} has no such record{why}"));
             Ok(ExitCode::from(ABSENT))
         }
         ResponseCode::NXDomain => {
-            say(format_args!("{name} does not exist{why}"));
+            eprint_line(format_args!("{name} does not exist{why}"));
             Ok(ExitCode::from(ABSENT))
         }
         code => bail!("{name} cannot be resolved ({}){why}", status(code)),

@@ -19,8 +19,8 @@ use isonym::rpc::{Call, Defaults, Encodings, Methods, Params};
 use isonym::service::{Daemon, DaemonSettings, run_daemon};
 
 use super::daemon::{announced, client};
+use super::eprint_line;
 use super::progress::Meter;
-use super::say;
 use crate::config::Settings;
 
 /// How long a command waits for another one that works in the same data folder: a first sync may take minutes.
@@ -56,7 +56,7 @@ impl Session {
             }
             if !was_told && !quiet {
                 let folder = settings.folder.display();
-                say(format_args!("waiting for another isonym that works in {folder}"));
+                eprint_line(format_args!("waiting for another isonym that works in {folder}"));
                 was_told = true;
             }
             sleep(PAUSE).await;

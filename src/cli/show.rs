@@ -19,7 +19,7 @@ use super::args::{Cli, Command, ConfigCommand, NameArgs};
 use super::playground;
 use super::progress::Meter;
 use super::session::{Session, ask, with_synced};
-use super::{anchor, config, daemon, dns, dnssec, pages, prop279, resolve, say, socks, tor};
+use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, socks, tor};
 use crate::config::Settings;
 
 /// How often a daemon's progress is looked at.
@@ -129,7 +129,7 @@ pub(super) fn print_result(result: Result<Value, RpcError>) -> Result<ExitCode> 
         Ok(Value::String(text)) => print(&text)?,
         Ok(value) => print_json(&value)?,
         Err(error) if error.code == code::NAME => {
-            say(format_args!("{}", error.message));
+            eprint_line(format_args!("{}", error.message));
             return Ok(ExitCode::from(ABSENT));
         }
         Err(error) => bail!(error),
@@ -149,7 +149,7 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         Session::Daemon(client) => follow(&client, quiet).await?,
     };
     if !quiet {
-        say(format_args!("synchronised to height {height}, block {hash}"));
+        eprint_line(format_args!("synchronised to height {height}, block {hash}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,13 +9,13 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use isonym::naming::namer::NameResolver;
+use isonym::naming::name_resolver::NameResolver;
 use isonym::socks::identity::IdentityEpoch;
 use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 
 use super::daemon::{EndSignals, raise_open_files};
 use super::dns::name_service;
-use super::say;
+use super::eprint_line;
 use crate::config::{Settings, SocksSettings};
 
 /// A SOCKS front that has its ports, but serves nobody yet.
@@ -46,7 +46,7 @@ impl SocksServer {
             );
             warn_of_others(address);
             if !quiet {
-                say(format_args!("listening on {address} for SOCKS and HTTP CONNECT"));
+                eprint_line(format_args!("listening on {address} for SOCKS and HTTP CONNECT"));
             }
             listeners.push(listener);
         }
@@ -67,8 +67,8 @@ impl SocksServer {
     }
 
     /// Serves applications until `stop` is ready.
-    pub(super) async fn serve(self, namer: NameResolver, stop: impl Future<Output = ()>) {
-        server::serve(self.listeners, namer, self.settings, stop).await;
+    pub(super) async fn serve(self, resolver: NameResolver, stop: impl Future<Output = ()>) {
+        server::serve(self.listeners, resolver, self.settings, stop).await;
     }
 }
 
@@ -87,22 +87,22 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     };
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     let renewals = signal(SignalKind::user_defined1()).context("cannot wait for signals")?;
-    let namer = NameResolver::new(&names, settings.name_patience);
+    let resolver = NameResolver::new(&names, settings.name_patience);
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = server.epoch();
     tokio::select! {
-        () = server.serve(namer.clone(), signals.wait()) => {}
-        () = renew(&epoch, &namer, renewals) => {}
+        () = server.serve(resolver.clone(), signals.wait()) => {}
+        () = renew(&epoch, &resolver, renewals) => {}
     }
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Makes all callers' IDs anew at each signal.
-async fn renew(epoch: &IdentityEpoch, namer: &NameResolver, mut signals: Signal) {
+async fn renew(epoch: &IdentityEpoch, resolver: &NameResolver, mut signals: Signal) {
     while signals.recv().await.is_some() {
-        namer.forget(epoch.renew(rand::random())).await;
+        resolver.forget(epoch.renew(rand::random())).await;
         tracing::info!("all callers are taken for new ones");
     }
     std::future::pending::<()>().await;

@@ -8,14 +8,14 @@ use anyhow::{Chain, Context, Result, anyhow};
 use sd_notify::NotifyState;
 
 use isonym::isolation::IsolationId;
-use isonym::naming::namer::NameResolver;
+use isonym::naming::name_resolver::NameResolver;
 use isonym::tor::auth::AuthError;
 use isonym::tor::driver::{self, ControllerSettings, SessionError, StatusUpdate};
 use isonym::tor::suffixes::{SuffixPlugin, Suffixes};
 
 use super::daemon::{EndSignals, raise_open_files};
 use super::dns::name_service;
-use super::say;
+use super::eprint_line;
 use crate::config::{Settings, TorSettings};
 
 /// A controller that has not begun.
@@ -42,18 +42,18 @@ impl TorController {
     /// IDs are to be forgotten along.
     pub(super) async fn serve(
         self,
-        namer: NameResolver,
+        resolver: NameResolver,
         renew: impl Fn() -> Vec<IsolationId>,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
-        let suffixes = Arc::new(Suffixes::new(namer.clone(), self.plugins).context("--plugin")?);
+        let suffixes = Arc::new(Suffixes::new(resolver.clone(), self.plugins).context("--plugin")?);
         let address = &self.settings.address;
         let is_away = Cell::new(false);
         let report = |update: StatusUpdate<'_>| match update {
             StatusUpdate::Ready => {
                 is_away.set(false);
                 if !self.quiet {
-                    say(format_args!("controlling Tor at {address}"));
+                    eprint_line(format_args!("controlling Tor at {address}"));
                 }
             }
             // Once, and not each time it is tried again.
@@ -65,8 +65,8 @@ impl TorController {
             ),
             StatusUpdate::NewIdentity => {
                 tracing::info!("Tor has a new identity: what was looked up before is forgotten");
-                let (namer, others) = (namer.clone(), renew());
-                tokio::spawn(async move { namer.forget(others).await });
+                let (resolver, others) = (resolver.clone(), renew());
+                tokio::spawn(async move { resolver.forget(others).await });
             }
         };
         let ended = driver::run(&self.settings, suffixes, report, stop).await;
@@ -100,11 +100,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     let names = name_service(settings, Some("--tor-control"))?;
-    let namer = NameResolver::new(&names, settings.name_patience);
+    let resolver = NameResolver::new(&names, settings.name_patience);
     let signals = EndSignals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    controller.serve(namer, Vec::new, signals.wait()).await?;
+    controller.serve(resolver, Vec::new, signals.wait()).await?;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }

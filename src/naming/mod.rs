@@ -1,10 +1,10 @@
 //! From a name to what Tor can connect to: an onion service, an address or a host that is no name of ours.
 //!
-//! [`search`] decides it from what is known of names; [`namer`] looks up what is missing, under an isolation ID. The fronts
+//! [`search`] decides it from what is known of names; [`name_resolver`] looks up what is missing, under an isolation ID. The fronts
 //! that are given names by Tor's users ask that.
 
 pub mod name;
-pub mod namer;
+pub mod name_resolver;
 pub mod onion;
 pub mod search;
 pub mod target;

@@ -305,7 +305,7 @@ options! {
         "name-patience",
         "SECONDS",
         "Seconds for which a stream's name is looked up",
-        |_| naming::namer::PATIENCE,
+        |_| naming::name_resolver::PATIENCE,
     )
     .more("Again and again where that can help.")
     .between(1, 300)

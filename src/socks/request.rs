@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use tor_socksproto::{SocksAddr, SocksAuth, SocksCmd, SocksRequest, SocksVersion};
 
-use crate::naming::namer::NameResolver;
+use crate::naming::name_resolver::NameResolver;
 use crate::naming::target::Target;
 
 /// Longest host name in bytes. Source: RFC 1928, whose length is one byte.

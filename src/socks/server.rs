@@ -17,7 +17,7 @@ use super::onward::{HandshakeError, TorProxy, run_handshake};
 use super::relay::{RelaySide, gone, relay};
 use super::reply::{RequestError, refused, resolved};
 use super::request::{ProxyCommand, ProxyHost, ProxyRequest};
-use crate::naming::namer::NameResolver;
+use crate::naming::name_resolver::NameResolver;
 use crate::naming::target::{Target, TargetKind};
 use crate::net::accept::{MOST_CONNECTIONS, accept_within, connections_within};
 

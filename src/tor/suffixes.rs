@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::isolation::IsolationId;
 use crate::naming::name::{folded, is_host_name};
-use crate::naming::namer::{NameResolver, SUFFIX};
+use crate::naming::name_resolver::{NameResolver, SUFFIX};
 use crate::naming::target::{Failure, Target, TargetKind};
 use crate::prop279::host_driver::PluginHost;
 

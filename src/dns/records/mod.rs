@@ -120,6 +120,6 @@ fn known(cache: &mut CacheView<'_>, name: &NameId, looked_up: &LookedUp) -> Opti
 }
 
 #[cfg(test)]
-pub(crate) mod memory;
+pub(crate) mod memory_tests;
 #[cfg(test)]
 mod tests;

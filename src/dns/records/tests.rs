@@ -5,7 +5,7 @@ use bitcoin::BlockHash;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::memory::Memory;
+use super::memory_tests::Memory;
 use super::*;
 use crate::dns::engine::ExtendedError;
 use crate::isolation::{BlindedId, IsolationId};

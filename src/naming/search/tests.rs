@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dns::lookup_result::LookupResult;
 use crate::dns::records::LookedUp;
-use crate::dns::records::memory::Memory;
+use crate::dns::records::memory_tests::Memory;
 use crate::isolation::IsolationId;
 use crate::name::NameValue;
 use crate::service::{CacheSettings, CacheTime};

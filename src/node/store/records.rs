@@ -31,10 +31,11 @@ pub(super) fn record(header: &PureHeader, proved: bool) -> Record {
 }
 
 pub(super) fn decode_record(
-    (key, value): &(sled::IVec, sled::IVec),
+    (key, value): &(impl AsRef<[u8]>, impl AsRef<[u8]>),
     expected: Height,
 ) -> Result<(Height, PureHeader, bool), Rebuilt> {
     let torn = Rebuilt::Torn { height: expected };
+    let value = value.as_ref();
     if key.as_ref() != header_key(expected).as_slice() || value.len() != RECORD_SIZE {
         return Err(torn);
     }

@@ -15,7 +15,7 @@ use super::*;
 use crate::dns::lookup_result::LookupResult;
 use crate::dns::presentation::{data_text, type_text};
 use crate::dns::records::LookedUp;
-use crate::dns::records::memory::Memory;
+use crate::dns::records::memory_tests::Memory;
 use crate::isolation::IsolationId;
 use crate::name::NameValue;
 use crate::service::{CacheSettings, CacheTime};

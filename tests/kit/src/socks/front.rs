@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isonym::jsonrpc::client::{Client, ClientSettings, Dialect, Login};
-use isonym::naming::namer::NameResolver;
+use isonym::naming::name_resolver::NameResolver;
 use isonym::service::{CacheSettings, NameService};
 use isonym::socks::identity::{IdentityEpoch, IsolationFlags};
 use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
@@ -134,13 +134,18 @@ pub fn served_on(
         timeout: PATIENCE,
     });
     let names = NameService::remote(client.unwrap(), CacheSettings::default(), 1);
-    let namer = NameResolver::new(&names, patience);
+    let resolver = NameResolver::new(&names, patience);
     let settings = SocksServerSettings {
         tor: vec![tor.address],
         flags: IsolationFlags::default(),
         epoch: Arc::new(IdentityEpoch::new([7; 32])),
         limits,
     };
-    tokio::spawn(server::serve(vec![listener], namer, settings, std::future::pending()));
+    tokio::spawn(server::serve(
+        vec![listener],
+        resolver,
+        settings,
+        std::future::pending(),
+    ));
     address
 }
