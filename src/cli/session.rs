@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use isonym::jsonrpc::{Client, ClientError, RpcError};
@@ -172,16 +173,13 @@ async fn find_daemon(settings: &Settings) -> Result<Option<Client>> {
             refuse_differences(settings, &theirs?)?;
             Ok(Some(client))
         }
-        // It is starting or stopping, or what it left lies there still.
-        Err(error)
-            if matches!(
-                error.downcast_ref(),
-                Some(ClientError::Connection { .. } | ClientError::Cookie { .. })
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
+        Err(error) => match error.downcast_ref() {
+            // It is starting or stopping, or what it left lies there still.
+            Some(ClientError::Connection { .. }) => Ok(None),
+            // While one listens its cookie is there, if it has any.
+            Some(ClientError::Cookie { .. }) if TcpStream::connect(address).await.is_err() => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 

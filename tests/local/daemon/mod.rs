@@ -1,6 +1,7 @@
 //! The daemon as its callers meet it: the real program, over simulated servers and a recording proxy.
 
 mod callers;
+mod commands;
 mod hostile;
 mod isolation;
 mod life;
