@@ -3,7 +3,7 @@
 
     benches/daemon.py [CROWD [SECONDS]]
 
-Builds the release, starts examples/sim_world.rs and a daemon that goes through its proxy, and prints a table; exits
+Builds the release, starts crates/sim/examples/sim_world.rs and a daemon that goes through its proxy, and prints a table; exits
 with 1 when a lookup failed. Linux; Python's standard library, and wrk (`apt-get install wrk`), without which its row is
 left out.
 """

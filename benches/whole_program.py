@@ -3,7 +3,7 @@
 
     benches/whole_program.py [HEADERS [RUNS]]
 
-Builds the release, starts examples/sim_server.rs, and prints a table. Linux and macOS; Python's standard library alone.
+Builds the release, starts crates/sim/examples/sim_server.rs, and prints a table. Linux and macOS; Python's standard library alone.
 """
 
 import os

@@ -20,14 +20,14 @@
 //! rpc                   how a question arrives over JSON-RPC
 //! service               the one path of every question: what is remembered, and who is asked
 //! jsonrpc               what both ends of JSON-RPC share, and the end that calls
-//! node                  the owner of state; clock, entropy and files enter here     sim (same height)
+//! node                  the owner of state; clock, entropy and files enter here
 //! net                   how connections are made and kept apart
 //! electrum              how questions and proofs look on the wire
 //! name                  what an answer must prove
 //! chain                 what a header must prove
 //! reputation            what is known of the servers
-//! isolation, backoff    shared words
-//! time                  shared words
+//! isolation, backoff,   shared words
+//! line, time
 //! ```
 //!
 //! Everything is pure (no sockets, files, clock or entropy) but for the files that the same test lists as

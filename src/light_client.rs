@@ -9,6 +9,7 @@ use crate::chain::anchor::AnchorError;
 use crate::chain::sync::Progress;
 use crate::chain::{Anchor, Network};
 use crate::isolation::IsolationId;
+use crate::name::lookup::MAX_QUORUM;
 use crate::name::{NameId, Outcome};
 use crate::net::{self, ConnectionLimits, Proxy, ServerAddr, servers};
 use crate::node::{Node, NodeConfig, NodeError};
@@ -44,6 +45,12 @@ pub enum LightClientError {
     /// The node can't begin, or failed.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// A quorum that no lookup can have.
+    #[error("a quorum of {quorum} servers; it must be from 1 to {MAX_QUORUM}")]
+    Quorum {
+        /// What was given.
+        quorum: u8,
+    },
     /// It has ended.
     #[error("the light client has ended")]
     Ended,
@@ -74,7 +81,7 @@ impl LightClientBuilder {
         }
     }
 
-    /// Has so many servers answer each lookup, 1 to [`MAX_QUORUM`](crate::name::lookup::MAX_QUORUM); the newest proved
+    /// Has so many servers answer each lookup, 1 to 8; the newest proved
     /// value wins. 1 where nothing is said.
     #[must_use]
     pub fn quorum(self, quorum: u8) -> Self {
@@ -100,6 +107,9 @@ impl LightClientBuilder {
     ///
     /// Outside of a tokio runtime with time and I/O enabled.
     pub async fn start(self) -> Result<LightClient, LightClientError> {
+        if !(1..=MAX_QUORUM).contains(&self.quorum) {
+            return Err(LightClientError::Quorum { quorum: self.quorum });
+        }
         let named = self.servers.iter().map(|address| {
             let parsed: Result<ServerAddr, _> = address.parse();
             parsed.map_err(|error| LightClientError::Server {

@@ -107,7 +107,7 @@ pub(super) fn name_service(settings: &Settings, option: Option<&str>) -> Result<
 /// user is told of the daemon's option that makes it do the same itself.
 pub(super) fn name_client(settings: &Settings, option: Option<&str>) -> Result<Client> {
     if let Some(backend) = &settings.backend {
-        return backend_client(backend);
+        return client_for(backend);
     }
     let Some(address) = announced(settings) else {
         let itself = option.map_or(String::new(), |option| {
@@ -122,12 +122,12 @@ pub(super) fn name_client(settings: &Settings, option: Option<&str>) -> Result<C
 }
 
 /// Returns the service over a `name_show` that the user named.
-pub(super) fn named(settings: &Settings, backend: &BackendSettings) -> Result<NameService> {
-    Ok(remote(settings, backend_client(backend)?))
+pub(super) fn service_for(settings: &Settings, backend: &BackendSettings) -> Result<NameService> {
+    Ok(remote(settings, client_for(backend)?))
 }
 
 /// Returns a client of the `name_show` that the user named.
-fn backend_client(backend: &BackendSettings) -> Result<Client> {
+fn client_for(backend: &BackendSettings) -> Result<Client> {
     Ok(Client::new(ClientSettings {
         url: backend.url.clone(),
         login: backend.login.clone(),

@@ -18,7 +18,7 @@ use isonym::service::{Caller, NameService};
 
 use super::args::ResolveArgs;
 use super::daemon::CALL_TIMEOUT;
-use super::dns::{named, remote};
+use super::dns::{remote, service_for};
 use super::eprint_line;
 use super::session::{Session, with_synced};
 use super::show::{ABSENT, print, print_json};
@@ -28,7 +28,7 @@ use crate::config::Settings;
 pub(super) async fn run(settings: &Settings, args: &ResolveArgs, quiet: bool) -> Result<ExitCode> {
     let question = question(args)?;
     let Resolved { reply, domain } = if let Some(backend) = &settings.backend {
-        resolve(&named(settings, backend)?, settings, &question).await
+        resolve(&service_for(settings, backend)?, settings, &question).await
     } else {
         match Session::open(settings, quiet).await? {
             Session::Daemon(client) => resolve(&remote(settings, *client), settings, &question).await,

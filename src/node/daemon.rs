@@ -40,7 +40,7 @@ where
         end = fronts(handle.clone()) => end,
     };
     // Nobody is served any more: there is time to wait for the disk.
-    let written = header_sync::write_all(handle).await;
+    let written = header_sync::write_all(&handle).await;
     end.and(written)
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::connections::{Dial, Leases, Owner};
-use super::header_sync::{Lend, SyncStage};
+use super::header_sync::SyncStage;
 use super::lookups::{self, Asker};
 use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
@@ -337,12 +337,6 @@ impl Handle {
     pub async fn stopped(&self) {
         // The sender lives as long as this handle.
         let _ = self.0.stop.subscribe().wait_for(|stop| *stop).await;
-    }
-}
-
-impl Lend for Handle {
-    fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T {
-        work(&mut self.state().node)
     }
 }
 

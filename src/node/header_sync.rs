@@ -12,6 +12,7 @@ use super::NodeError;
 use super::clock::Clock;
 use super::header_link::{self, Dial, LinkEvent};
 use super::report::ServerResult;
+use super::handle::Handle;
 use super::run::Node;
 use super::store::HeaderChange;
 use crate::chain::Height;
@@ -28,15 +29,10 @@ const QUEUE: usize = 64;
 /// How much longer than the machine a link waits for a reply: the machine decides what that means.
 const LINK_GRACE: Duration = Duration::from_secs(30);
 
-/// Lends the node for as long as a closure runs: a command has it for itself, the daemon's tasks share it.
-pub(super) trait Lend {
-    fn with<T>(&mut self, work: impl FnOnce(&mut Node) -> T) -> T;
-}
-
 /// Waits until all that a node learnt is on the disk.
-pub(super) async fn write_all(mut lend: impl Lend) -> Result<(), NodeError> {
-    let mut ended = lend.with(|node| node.writing_ended());
-    while lend.with(Node::advance_writing)? {
+pub(super) async fn write_all(node: &Handle) -> Result<(), NodeError> {
+    let mut ended = node.with(|node| node.writing_ended());
+    while node.with(Node::advance_writing)? {
         // Where the thread that writes is gone, the next turn tells so.
         let _ = ended.changed().await;
     }
@@ -65,8 +61,8 @@ pub(super) struct SyncUpdate {
 }
 
 /// Drives the header sync machine: brings it what its links tell, and carries out what it decides.
-pub(super) struct HeaderSyncDriver<L> {
-    lend: L,
+pub(super) struct HeaderSyncDriver {
+    node: Handle,
     clock: Clock,
     /// Boxed, so that the futures around it stay small.
     machine: Box<HeaderSync>,
@@ -77,22 +73,22 @@ pub(super) struct HeaderSyncDriver<L> {
     stage: SyncStage,
 }
 
-impl<L: Lend> HeaderSyncDriver<L> {
+impl HeaderSyncDriver {
     /// Brings the node's headers up to date and keeps them so, until the watcher, which is told after each step, breaks
     /// off.
     pub(super) async fn run(
-        mut lend: L,
+        node: Handle,
         limits: HeaderSyncLimits,
         mut watch: impl FnMut(SyncUpdate) -> ControlFlow<()>,
     ) -> Result<(), NodeError> {
         let (events, mut inbox) = mpsc::channel(QUEUE);
-        let (servers, clock) = lend.with(|node| {
+        let (servers, clock) = node.with(|node| {
             node.reputation_mut().header_sync_mut().begin();
             (node.servers().len(), node.clock())
         });
-        let mut written = lend.with(|node| node.writing_ended());
+        let mut written = node.with(|node| node.writing_ended());
         let mut sync = Self {
-            lend,
+            node,
             clock,
             machine: Box::new(HeaderSync::new(servers, limits, rand::random())),
             limits,
@@ -111,12 +107,12 @@ impl<L: Lend> HeaderSyncDriver<L> {
                 told = inbox.recv() => told,
                 () = sleep_until(sync.clock.instant(wake)) => None,
                 _ = written.changed() => {
-                    sync.lend.with(Node::advance_writing)?;
+                    sync.node.with(Node::advance_writing)?;
                     continue;
                 }
             };
             match told {
-                Some(LinkEvent::Pin(index, pin)) => sync.lend.with(|node| {
+                Some(LinkEvent::Pin(index, pin)) => sync.node.with(|node| {
                     if let Some(server) = node.servers().get(index.0).cloned() {
                         node.learn_pin(&server, pin);
                     }
@@ -134,7 +130,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
 
     fn status(&mut self) -> SyncUpdate {
         let machine = &self.machine;
-        self.lend.with(|node| SyncUpdate {
+        self.node.with(|node| SyncUpdate {
             progress: machine.progress(node.tree()),
             stage: self.stage,
             servers: node
@@ -150,7 +146,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
     fn step(&mut self, event: HeaderSyncEvent) -> Result<(), NodeError> {
         let now = self.clock.now();
         let machine = &mut self.machine;
-        let (effects, lowest) = self.lend.with(|node| {
+        let (effects, lowest) = self.node.with(|node| {
             let lowest = node.tree().lowest();
             let (tree, reputation) = node.header_sync_state();
             (machine.on_event(tree, reputation, now, event), lowest)
@@ -172,7 +168,7 @@ impl<L: Lend> HeaderSyncDriver<L> {
                 }
                 HeaderSyncEffect::StoreProved { heights } => self.write(HeaderChange::Proved { heights })?,
                 HeaderSyncEffect::StoreBackward { .. } => {
-                    let to = self.lend.with(|node| {
+                    let to = self.node.with(|node| {
                         let anchor = node.tree().anchor().height;
                         lowest.map_or(anchor, |lowest| lowest.saturating_sub(1))
                     });
@@ -187,12 +183,12 @@ impl<L: Lend> HeaderSyncDriver<L> {
     }
 
     fn write(&mut self, change: HeaderChange) -> Result<(), NodeError> {
-        self.lend.with(|node| node.write_headers(change))
+        self.node.with(|node| node.write_headers(change))
     }
 
     fn dial(&mut self, index: ServerIndex) {
         let timeout = self.limits.request_timeout + LINK_GRACE;
-        let dial = self.lend.with(|node| {
+        let dial = self.node.with(|node| {
             let server = node.servers().get(index.0).cloned()?;
             Some(Dial {
                 dialer: node.dialer(),

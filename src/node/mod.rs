@@ -1,7 +1,7 @@
 //! The owner of state: header tree, header store, known servers. Clock, entropy and files enter here.
 //!
-//! [`Node`] opens a data folder, brings the headers up to date ([`Node::sync`]) and looks names up
-//! ([`Node::name_show`]). The decisions are made by the machines [`crate::chain::sync::HeaderSync`] and
+//! [`Node`] opens a data folder; [`run`] keeps its headers up to date and its connections ready, and hands the fronts a
+//! [`Handle`]. The decisions are made by the machines [`crate::chain::sync::HeaderSync`], [`crate::net::pool::Pool`] and
 //! [`crate::name::lookup::Lookup`]; this folder carries their effects out.
 
 mod anchor_check;

@@ -463,7 +463,7 @@ fn the_declarations_hold_together() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), OPTIONS.len(), "a name stands twice");
-    for option in OPTIONS.iter().copied() {
+    for option in OPTIONS {
         let spec = option.spec();
         assert!(!spec.commands.is_empty(), "{} is used by nobody", spec.name);
         assert!(!spec.help.ends_with('.') && !spec.help.contains('\n'), "{}", spec.name);

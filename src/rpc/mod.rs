@@ -1,7 +1,7 @@
 //! JSON-RPC: how questions arrive over HTTP, in Namecoin Core's style and in Electrum-NMC's, and how answers go back.
 //!
 //! ```text
-//! server ──► auth ──► request ──► methods ──► args ──► node
+//! server ──► auth ──► request ──► methods ──► args ──► service, node
 //!    ▲                                          │
 //!    └─────────────── reply ◄───── result ◄─────┘
 //! ```

@@ -49,7 +49,7 @@ pub(super) struct Task {
 /// All that the task knows; the stream's halves are kept apart from it so that both can be waited for.
 struct State {
     exchange: Exchange,
-    to_write: Outgoing,
+    to_write: WriteBuffer,
     /// Calls by the id of their first request.
     waiting: BTreeMap<u64, Waiting>,
     tips: watch::Sender<Option<HeaderTip>>,
@@ -59,13 +59,13 @@ struct State {
 
 /// Bytes on their way out.
 #[derive(Default)]
-struct Outgoing {
+struct WriteBuffer {
     bytes: Vec<u8>,
     written: usize,
     flushed: bool,
 }
 
-impl Outgoing {
+impl WriteBuffer {
     fn push(&mut self, lines: &str) {
         self.bytes.drain(..self.written);
         self.written = 0;
@@ -106,7 +106,7 @@ impl Task {
             lines: LineBuffer::new(longest_line),
             state: State {
                 exchange: Exchange::new(),
-                to_write: Outgoing::default(),
+                to_write: WriteBuffer::default(),
                 waiting: BTreeMap::new(),
                 tips,
                 started: Instant::now(),
