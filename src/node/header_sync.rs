@@ -10,9 +10,9 @@ use tokio::time::sleep_until;
 
 use super::NodeError;
 use super::clock::Clock;
+use super::handle::Handle;
 use super::header_link::{self, Dial, LinkEvent};
 use super::report::ServerResult;
-use super::handle::Handle;
 use super::run::Node;
 use super::store::HeaderChange;
 use crate::chain::Height;
