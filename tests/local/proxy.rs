@@ -201,9 +201,11 @@ async fn without_a_proxy_nothing_is_dialled() {
     drop(closed);
     let error = dial(&dialer, &address).await.unwrap_err();
     assert!(matches!(error, DialError::ProxyUnreachable { .. }));
-    for advice in ["Tor", "--proxy", "--direct"] {
-        assert!(error.to_string().contains(advice));
-    }
+    // What to do about it is the program's to say: `cli::network` has that.
+    assert!(
+        error.to_string().starts_with("no proxy at socks5://127.0.0.1:"),
+        "{error}"
+    );
     let accepted = tokio::time::timeout(Duration::from_millis(50), target.accept()).await;
     assert!(accepted.is_err(), "dialled past the proxy");
 }

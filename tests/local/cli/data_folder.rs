@@ -1,8 +1,8 @@
 //! Data folders that can't be used, are in use, or hold something else; anchors that don't fit.
 
 use std::fs;
-use std::io::Write;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Command, Stdio};
 
 use super::world;
 use isonym_testkit::program::{End, Program, Stage};
@@ -125,11 +125,33 @@ fn a_second_process() {
     fs::create_dir_all(program.folder()).unwrap();
     let lock = fs::File::create(program.folder().join("lock")).unwrap();
     lock.lock().unwrap();
-    for command in [&["status"][..], &["sync"], &["name_show", "d/here"]] {
-        let end = End::of(program.direct().arg("--server=127.0.0.1:1:t"), command);
-        end.assert_failed(&["another isonym process uses", "--datadir"]);
+    // A daemon would wait for ever, since others use the folder for good.
+    let daemon = ["daemon", "--rpc-listen=127.0.0.1:0"];
+    let end = End::of(program.direct().arg("--server=127.0.0.1:1:t"), daemon);
+    end.assert_failed(&["another isonym process uses", "--datadir"]);
+    // Commands wait for one another, and say so.
+    let mut waiting = [&["status"][..], &["sync"], &["name_show", "d/here"]].map(|command| {
+        let mut waiting = program.direct();
+        waiting.arg("--server=127.0.0.1:1:t").args(command);
+        let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let mut err = BufReader::new(waiting.stderr.take().unwrap());
+        err.read_line(&mut said).unwrap();
+        assert!(said.contains("waiting for another isonym"), "{said}");
+        (waiting, err)
+    });
+    for (waiting, _) in &mut waiting {
+        assert_eq!(waiting.try_wait().unwrap(), None);
     }
     drop(lock);
+    let ends = waiting.map(|(mut waiting, mut err)| {
+        let mut said = String::new();
+        err.read_to_string(&mut said).unwrap();
+        assert!(!said.contains("another isonym process"), "{said}");
+        waiting.wait().unwrap().success()
+    });
+    // There is no server for the other two.
+    assert_eq!(ends, [true, false, false]);
     End::of(&mut program.direct(), ["status"]).assert_succeeded();
 }
 
