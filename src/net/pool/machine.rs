@@ -72,6 +72,8 @@ struct Waiting {
 struct Identity {
     last_used: Moment,
     connections: BTreeMap<u8, ConnId>,
+    /// The server that each attempt had last, be its connection there still or not.
+    servers: BTreeMap<u8, ServerIndex>,
     /// Lookups that use the identity now: it is not forgotten under them.
     tickets: BTreeSet<Ticket>,
 }
@@ -296,6 +298,7 @@ impl Pool {
         let identity = self.identities.entry(key.id).or_insert_with(|| Identity {
             last_used: now,
             connections: BTreeMap::new(),
+            servers: BTreeMap::new(),
             tickets: BTreeSet::new(),
         });
         identity.last_used = now;
@@ -368,6 +371,7 @@ impl Pool {
                 Identity {
                     last_used,
                     connections: BTreeMap::new(),
+                    servers: BTreeMap::new(),
                     tickets,
                 },
             );
@@ -455,14 +459,20 @@ impl Pool {
         before.filter_map(|(_, conn)| self.server_of(*conn)).collect()
     }
 
-    /// Takes a clean connection for a key: to a server that the identity has no other connection to, if possible.
+    /// Returns the servers that the attempts before this one had: another one is the better choice, also where their
+    /// connections are gone, since that may be why there is a further attempt.
+    fn tried(&self, key: &IsolationKey) -> BTreeSet<ServerIndex> {
+        let identity = self.identities.get(&key.id).into_iter();
+        let before = identity.flat_map(|it| it.servers.range(..key.attempt));
+        before.map(|(_, server)| *server).collect()
+    }
+
+    /// Takes a clean connection for a key: to a server that the identity has no other connection to and that no attempt
+    /// before had, if possible.
     fn bind(&mut self, key: &IsolationKey, avoided: &BTreeSet<ServerIndex>) -> Option<ConnId> {
         let identity = self.identities.get(&key.id)?;
-        let used: BTreeSet<ServerIndex> = identity
-            .connections
-            .values()
-            .filter_map(|conn| self.server_of(*conn))
-            .collect();
+        let mut used = self.tried(key);
+        used.extend(identity.connections.values().filter_map(|conn| self.server_of(*conn)));
         let clean = self
             .connections
             .iter()
@@ -483,7 +493,9 @@ impl Pool {
             other => other,
         };
         self.connections.insert(conn, Connection { server, state });
-        self.identities.get_mut(&key.id)?.connections.insert(key.attempt, conn);
+        let identity = self.identities.get_mut(&key.id)?;
+        identity.connections.insert(key.attempt, conn);
+        identity.servers.insert(key.attempt, server);
         Some(conn)
     }
 
@@ -500,10 +512,14 @@ impl Pool {
         if self.lacks_urgent() && self.urgent_from <= now {
             let choosy = self.waiting.iter().find(|waiting| waiting.distinct_server);
             let avoided = choosy.map(|waiting| self.avoided(&waiting.key, true));
-            let anybody = self.waiting.iter().any(|waiting| !waiting.distinct_server);
+            let anybody = self.waiting.iter().find(|waiting| !waiting.distinct_server);
+            let tried = anybody.map(|waiting| self.tried(&waiting.key));
             // Whoever may go anywhere takes what is opened for others, but does not wait for their servers.
             let opened = avoided.is_some_and(|avoided| self.open_one(now, reputation, true, &avoided, effects))
-                || anybody && self.open_one(now, reputation, true, &BTreeSet::new(), effects);
+                || tried.is_some_and(|tried| {
+                    self.open_one(now, reputation, true, &tried, effects)
+                        || self.open_one(now, reputation, true, &BTreeSet::new(), effects)
+                });
             if opened {
                 self.urgent_from = now + random_pause(self.urgent_mean(), &mut self.rng);
             }

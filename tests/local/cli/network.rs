@@ -65,7 +65,12 @@ fn a_proxy_that_does_not_isolate() {
 fn no_proxy() {
     let program = Program::new();
     let proxy = format!("--proxy=socks5://{}", closed_port());
-    sync(&program, &[&proxy, "--server=server.sim:50001:t"]).assert_failed(&["no proxy at", "start Tor", "--proxy", "--direct"]);
+    sync(&program, &[&proxy, "--server=server.sim:50001:t"]).assert_failed(&[
+        "no proxy at",
+        "start Tor",
+        "--proxy",
+        "--direct",
+    ]);
 }
 
 #[test]

@@ -160,6 +160,31 @@ fn attempts_of_one_id_go_to_different_servers() {
 }
 
 #[test]
+fn an_attempt_goes_to_another_server_than_one_before_whose_connection_is_gone() {
+    for seed in 0..20 {
+        // Without connections ready and with: each attempt's server hangs up on it.
+        for clean in [0, 6] {
+            let settings = PoolSettings {
+                clean,
+                ..PoolSettings::default()
+            };
+            let mut driver = Driver::new(3, settings, [seed; 32]);
+            driver.run_well(MINUTE);
+            let mut servers = BTreeSet::new();
+            for attempt in 0..3 {
+                let ticket = driver.want(key(1, attempt));
+                driver.run_well(MINUTE);
+                let conn = driver.conn(ticket);
+                servers.insert(driver.seen[&conn].server);
+                driver.closed(conn, FailureKind::Unreachable);
+                driver.release(ticket);
+            }
+            assert_eq!(servers.len(), 3, "seed {seed}, {clean} ready");
+        }
+    }
+}
+
+#[test]
 fn attempts_that_must_be_apart_wait_for_another_server() {
     for seed in 0..20 {
         let mut driver = Driver::new(2, PoolSettings::default(), [seed; 32]);
