@@ -160,7 +160,7 @@ def row(label, figures):
 
 
 def main():
-    build = ["cargo", "build", "--release", "--quiet", "--bin", "isonym", "--example", "sim_world"]
+    build = ["cargo", "build", "--release", "--quiet", "-p", "isonym", "-p", "isonym-sim", "--bin", "isonym", "--example", "sim_world"]
     subprocess.run(build, cwd=ROOT, check=True)
     # Both ends of a crowd's connections are here, and each needs some more for its way to a server.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -224,7 +224,7 @@ def row(label, figures):
 
 
 def main():
-    subprocess.run(["cargo", "build", "--release", "--quiet", "--bin", "isonym"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "isonym", "--bin", "isonym"], cwd=ROOT, check=True)
     ours, theirs = multiprocessing.Pipe()
     names = multiprocessing.Process(target=name_show, args=(theirs,), daemon=True)
     names.start()

@@ -39,7 +39,7 @@ def row(label, wall, cpu, peak):
 
 
 def main():
-    build = ["cargo", "build", "--release", "--quiet", "--bin", "isonym", "--example", "sim_server"]
+    build = ["cargo", "build", "--release", "--quiet", "-p", "isonym", "-p", "isonym-sim", "--bin", "isonym", "--example", "sim_server"]
     subprocess.run(build, cwd=ROOT, check=True)
     server = subprocess.Popen([TARGET / "examples" / "sim_server", str(HEADERS)], stdout=subprocess.PIPE, text=True)
     try:
