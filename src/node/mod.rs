@@ -1,6 +1,6 @@
 //! The owner of state: header tree, header store, known servers. Clock, entropy and files enter here.
 //!
-//! [`Node`] opens a data folder; [`run`] keeps its headers up to date and its connections ready, and hands the fronts a
+//! [`Node`] opens a data folder; [`run()`] keeps its headers up to date and its connections ready, and hands the fronts a
 //! [`Handle`]. The decisions are made by the machines [`crate::chain::sync::HeaderSync`], [`crate::net::pool::Pool`] and
 //! [`crate::name::lookup::Lookup`]; this folder carries their effects out.
 
