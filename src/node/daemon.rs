@@ -85,7 +85,9 @@ fn note(handle: &Handle, status: SyncUpdate) {
         state.synchronized = true;
     }
     state.node.note_claim(claimed);
-    if stage != SyncStage::Running && state.servers != servers {
+    // What was told while it ran is not noted yet.
+    let is_new = state.servers != servers || handle.sync_stage().0 == SyncStage::Running;
+    if stage != SyncStage::Running && is_new {
         state.node.note_sync(&servers);
     }
     state.servers = servers;

@@ -152,3 +152,16 @@ fn one_good_server_among_bad_ones_is_enough() {
     assert!(status.out.contains("refuses connections"), "{status:?}");
     assert!(status.out.contains(": ok, claims height"), "{status:?}");
 }
+
+#[test]
+fn how_the_first_sync_went_is_known_afterwards() {
+    let stage = Stage::honest(world());
+    let program = Program::new();
+    sync(&program, &["--direct", &stage.server('t')]).assert_succeeded();
+    let status = End::of(&mut program.direct(), ["status", "--json"]).json();
+    let server = &status["servers"][0];
+    assert_eq!(
+        (&server["result"], &server["headers"]),
+        (&"ok".into(), &world().chain().height().into())
+    );
+}

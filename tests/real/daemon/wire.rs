@@ -206,10 +206,10 @@ async fn callers_who_are_kept_out() {
 
 /// Takes the examples as they stand, but for where the daemon is and the name.
 #[tokio::test]
-async fn the_examples_of_the_readme() {
-    let readme = include_str!("../../../README.md");
-    let begin = readme.find("cookie=$(cat").unwrap();
-    let examples = &readme[begin..begin + readme[begin..].find("```").unwrap()];
+async fn the_examples_of_the_documents() {
+    let document = include_str!("../../../docs/operators.md");
+    let begin = document.find("cookie=$(cat").unwrap();
+    let examples = &document[begin..begin + document[begin..].find("```").unwrap()];
     let program = Program::new();
     let (daemon, stage) = start(&program).await;
     let cookie = daemon.folder.join(".cookie").display().to_string();
