@@ -148,12 +148,12 @@ impl Entry {
         let value = self.result.as_ref().ok().and_then(Answer::value);
         let value = value.map_or(0, |value| value.as_bytes().len());
         let derived = self.derived.as_ref().map_or(0, |derived| derived.size);
-        // The name stands in two maps.
-        ENTRY_OVERHEAD + 2 * key.1.name.as_bytes().len() + value + derived
+        ENTRY_OVERHEAD + key.1.name.as_bytes().len() + value + derived
     }
 }
 
-type Key = (BlindedId, NameRequest);
+/// A request stands in the list of its share and with its identity; it is held once.
+type Key = (BlindedId, Arc<NameRequest>);
 
 /// What one caller holds.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ struct Flight {
 #[derive(Debug, Default)]
 struct Identity {
     /// Whose share holds the result of a request.
-    known: HashMap<NameRequest, Caller>,
+    known: HashMap<Arc<NameRequest>, Caller>,
     in_flight: HashMap<NameRequest, Flight>,
     use_told: Option<Moment>,
 }
@@ -245,8 +245,8 @@ impl ResultCache {
     }
 
     fn entry(&mut self, id: BlindedId, request: &NameRequest, at: CacheTime) -> Option<&Entry> {
-        let caller = *self.identities.get(&id)?.known.get(request)?;
-        let key = (id, request.clone());
+        let (request, caller) = self.identities.get(&id)?.known.get_key_value(request)?;
+        let (key, caller) = ((id, Arc::clone(request)), *caller);
         let is_stale = |entry: &Entry| entry.is_stale(at);
         if self.share(caller).entries.peek(&key).is_none_or(is_stale) {
             self.remove(caller, &key);
@@ -257,10 +257,11 @@ impl ResultCache {
 
     /// Remembers what was made of a value, for as long as the value itself.
     pub fn attach(&mut self, id: BlindedId, request: &NameRequest, derived: Derived) {
-        let Some(caller) = self.identities.get(&id).and_then(|it| it.known.get(request)).copied() else {
+        let known = self.identities.get(&id).and_then(|it| it.known.get_key_value(request));
+        let Some((request, caller)) = known.map(|(request, caller)| (Arc::clone(request), *caller)) else {
             return;
         };
-        let key = (id, request.clone());
+        let key = (id, request);
         let share = self.share(caller);
         let Some(entry) = share.entries.peek_mut(&key) else {
             return;
@@ -336,7 +337,7 @@ impl ResultCache {
             }
             _ => return,
         }
-        let key = (id, request);
+        let key = (id, Arc::new(request));
         // A later lookup takes the place of an earlier one, whatever it came to.
         if let Some(earlier) = identity.known.remove(&key.1) {
             self.share(earlier).pop(&key);
@@ -347,7 +348,7 @@ impl ResultCache {
             self.drop_if_empty(id);
             return;
         };
-        identity.known.insert(key.1.clone(), caller);
+        identity.known.insert(Arc::clone(&key.1), caller);
         let entry = Entry {
             result: result.clone(),
             until: now + life,
