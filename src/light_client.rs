@@ -234,7 +234,7 @@ impl LightClient {
             quorum: None,
         };
         match self.daemon.names.name_show(&question).await? {
-            Answer::Proved(proved) => Ok(proved.outcome),
+            Answer::Proved(proved) => Ok(proved.outcome.clone()),
             Answer::Stated(_) => Err(ServiceError::Stopped),
         }
     }

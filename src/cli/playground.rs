@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
@@ -207,7 +208,7 @@ async fn show(daemon: &Daemon, text: &str, isolation_id: &str, quorum: Option<u8
     let Answer::Proved(proved) = daemon.names.name_show(&question).await? else {
         bail!("the playground's node proves nothing");
     };
-    let Proved { outcome, tip, unproved } = *proved;
+    let Proved { outcome, tip, unproved } = Arc::unwrap_or_clone(proved);
     if let Outcome::Found(status) = &outcome {
         let encodings = Encodings {
             name: Encoding::Ascii,

@@ -1,6 +1,7 @@
 //! What a lookup comes to, whoever looked it up.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bitcoin::BlockHash;
 
@@ -14,8 +15,8 @@ pub type NameResult = Result<Answer, ServiceError>;
 /// What was found out of a name.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// By our own node: values are proved.
-    Proved(Box<Proved>),
+    /// By our own node: values are proved. Who asks again shares what the cache holds.
+    Proved(Arc<Proved>),
     /// By a server behind JSON-RPC: its word is taken.
     Stated(Stated),
 }

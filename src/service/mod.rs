@@ -371,7 +371,7 @@ impl NameService {
         match &self.shared.source {
             Source::Local(node) => {
                 let answer = node.name_show(who.id, request).await?;
-                Ok(Answer::Proved(Box::new(answer)))
+                Ok(Answer::Proved(Arc::new(answer)))
             }
             Source::Remote(remote) => remote.look_up(&request.name, who.raw.as_ref(), request.quorum).await,
         }

@@ -1,5 +1,7 @@
 //! A cache of results that tests fill by hand.
 
+use std::sync::Arc;
+
 use bitcoin::Txid;
 use bitcoin::hashes::Hash as _;
 use bitcoin::pow::Work;
@@ -92,7 +94,7 @@ fn value_of(name: &NameId, value: &NameValue, at: CacheTime) -> Answer {
         chainwork: Work::from_be_bytes([0; 32]),
         time: Timestamp(0),
     };
-    Answer::Proved(Box::new(Proved {
+    Answer::Proved(Arc::new(Proved {
         outcome: Outcome::Found(status),
         tip,
         unproved: 0,

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::pow::Work;
@@ -37,7 +38,7 @@ fn proved(outcome: Outcome) -> Answer {
         chainwork: Work::from_be_bytes([0; 32]),
         time: Timestamp(0),
     };
-    Answer::Proved(Box::new(Proved {
+    Answer::Proved(Arc::new(Proved {
         outcome,
         tip,
         unproved: 0,
@@ -240,7 +241,7 @@ fn a_value_is_known_until_the_next_block_or_ten_minutes() {
 #[test]
 fn what_was_proved_of_a_name_without_a_value_is_known_until_the_next_block() {
     let Ok(Answer::Proved(known)) = found() else { panic!() };
-    let Outcome::Found(status) = known.outcome else {
+    let Outcome::Found(status) = known.outcome.clone() else {
         panic!()
     };
     let unconfirmed = Ok(proved(Outcome::Unconfirmed {

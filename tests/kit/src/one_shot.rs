@@ -99,7 +99,7 @@ impl OneShot {
     /// Looks a name up, under an ID that had no lookup before.
     pub async fn name_show(&self, name: &NameId, quorum: u8) -> Result<Outcome, ServiceError> {
         match self.daemon.names.name_show(&self.question(name, quorum)).await? {
-            Answer::Proved(proved) => Ok(proved.outcome),
+            Answer::Proved(proved) => Ok(proved.outcome.clone()),
             Answer::Stated(_) => panic!("our own node proves what it says"),
         }
     }

@@ -1,5 +1,6 @@
 //! The daemon in this process, and a proxy with a tape between it and a real server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use isonym::chain::{Anchor, Network};
@@ -135,7 +136,7 @@ pub async fn ask(daemon: &Daemon, name: &[u8], id: &str) -> Expected {
     let Answer::Proved(proved) = daemon.names.name_show(&question).await.unwrap() else {
         panic!("our own node proves what it says");
     };
-    let Proved { outcome, tip, unproved } = *proved;
+    let Proved { outcome, tip, unproved } = Arc::unwrap_or_clone(proved);
     match outcome {
         Outcome::Found(status) => {
             let hex = Encodings {
