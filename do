@@ -30,8 +30,8 @@ test_all() { # [ARGS]: for the tests that these name alone
     test_unit
     NEXTEST_TEST_THREADS=$((3 * $(nproc))) RUST_TEST_THREADS=$((3 * $(nproc))) run_tests --test local
     run_tests --test real --test alone
-    cargo test --test tor
     cargo test --workspace --doc
+    cargo test --test tor
 }
 
 case "${1:-}" in
