@@ -209,13 +209,18 @@ impl NameService {
         self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the newest block, where the source tells of blocks.
+    fn tip(&self) -> Option<bitcoin::BlockHash> {
+        match &self.shared.source {
+            Source::Local(node) => Some(node.tip_hash()),
+            Source::Remote(_) => None,
+        }
+    }
+
     fn time(&self) -> CacheTime {
         CacheTime {
             now: self.shared.clock.now().steady,
-            tip: match &self.shared.source {
-                Source::Local(node) => Some(node.tip_hash()),
-                Source::Remote(_) => None,
-            },
+            tip: self.tip(),
         }
     }
 
@@ -406,7 +411,7 @@ impl NameService {
     /// Returns the newest block and how often something was forgotten: what a front made of results holds while both
     /// stay as they are.
     pub fn validity(&self) -> (Option<bitcoin::BlockHash>, u64) {
-        (self.time().tip, self.cache().forgotten())
+        (self.tip(), self.cache().forgotten())
     }
 
     /// Forgets an isolation ID at once: what is remembered for it, its connections, and the ID itself at a server behind
