@@ -11,6 +11,7 @@ use isonym::chain::{Anchor, Network};
 use isonym::isolation::IsolationId;
 use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::Proxy;
+use isonym::net::pool::PoolSettings;
 use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
 use isonym::service::{Answer, Daemon, DaemonSettings, Question, run_daemon};
@@ -40,7 +41,7 @@ pub(super) async fn run(once: bool, seed: u64) -> Result<ExitCode> {
     let node = playground.node()?;
     // No connection is opened ahead, so that each that is seen has a lookup to it.
     let mut settings = DaemonSettings::default();
-    settings.pool.clean = 0;
+    settings.pool = PoolSettings::with_pace(0);
     let mut shown = Ok(());
     let running = run_daemon(node, &settings, async |daemon| {
         shown = playground.show(&daemon).await;

@@ -249,9 +249,7 @@ impl Handle {
     fn asker(&self, id: BlindedId, distinct_servers: bool) -> Asker {
         Asker {
             node: self.clone(),
-            leases: self.0.leases.clone(),
-            id,
-            distinct_servers,
+            leases: self.0.leases.begin(id, distinct_servers),
         }
     }
 
@@ -322,8 +320,8 @@ impl Handle {
         self.state().node.tree().chainwork_at(height)
     }
 
-    /// Forgets an identity: its connections are closed, and no lookup that begins after this returns has one of them.
-    /// `None` forgets all.
+    /// Forgets an identity: no lookup that begins after this returns has one of its connections, which end when they would
+    /// have. `None` forgets all.
     pub fn forget(&self, id: Option<BlindedId>) {
         self.0.leases.forget(id);
     }

@@ -1,17 +1,16 @@
 //! Carries out the effects of lookups.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bitcoin::Txid;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::connections::Leases;
+use super::connections::LookupLeases;
 use super::lookup_link::{self, LinkEvent};
 use super::{Handle, HistoryFailure, Node, NodeError};
 use crate::chain::Height;
-use crate::isolation::{BlindedId, ConnId, IsolationKey};
+use crate::isolation::ConnId;
 use crate::name::lookup::{
     Attempt, FailureScope, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
 };
@@ -22,26 +21,10 @@ use crate::net::ServerAddr;
 /// Transactions of a history that are asked for in one go.
 const HISTORY_FLIGHT: usize = 100;
 
-/// Whose connections a lookup's attempts have, and from where.
+/// Who looks something up: the node, and the connections of one identity.
 pub(super) struct Asker {
     pub(super) node: Handle,
-    pub(super) leases: Leases,
-    pub(super) id: BlindedId,
-    /// Whether each attempt must ask another server.
-    pub(super) distinct_servers: bool,
-}
-
-impl Asker {
-    /// Opens a link for an attempt, over the connection of its isolation key.
-    fn link(
-        &self,
-        attempt: Attempt,
-        timeout: Duration,
-        events: mpsc::Sender<LinkEvent>,
-    ) -> mpsc::Sender<LookupRequest> {
-        let key = IsolationKey { id: self.id, attempt };
-        lookup_link::open(self.leases.clone(), key, self.distinct_servers, timeout, events)
-    }
+    pub(super) leases: LookupLeases,
 }
 
 /// Looks a name up.
@@ -61,9 +44,9 @@ pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettin
         for effect in handle.with(|node| lookup.on_event(clock.now().steady, node.tree(), event)) {
             match effect {
                 LookupEffect::Ask { attempt, request } => {
-                    let link = links
-                        .entry(attempt)
-                        .or_insert_with(|| asker.link(attempt, settings.attempt_timeout, events.clone()));
+                    let link = links.entry(attempt).or_insert_with(|| {
+                        lookup_link::open(&asker.leases, attempt, settings.attempt_timeout, events.clone())
+                    });
                     // The queue has room for what one attempt asks; a link that is gone says so by itself.
                     let _ = link.try_send(request);
                 }
@@ -104,7 +87,7 @@ pub(super) async fn history(
     let mut denied = false;
     for attempt in 0..settings.attempts.max(1) {
         let (events, mut inbox) = mpsc::channel(4);
-        let link = asker.link(attempt, settings.attempt_timeout, events);
+        let link = lookup_link::open(&asker.leases, attempt, settings.attempt_timeout, events);
         match history_over(&asker.node, name, &link, &mut inbox).await {
             Ok((entries, 0)) if entries.is_empty() => denied = true,
             Ok(found) => return Ok(found),

@@ -389,7 +389,7 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
 
 /// Counts all connections to Electrum servers.
 fn connections(standing: &Standing) -> usize {
-    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.draining
+    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.parting
 }
 
 /// Returns the program's version as Core writes its own: two digits for each part but the first.
@@ -432,7 +432,7 @@ fn isolation_info(standing: &Standing) -> CallResult {
         "ids": pool.ids,
         "clean": pool.clean,
         "dirty": pool.dirty,
-        "parting": pool.draining,
+        "parting": pool.parting,
         "opening": pool.opening,
         "waiting": pool.waiting,
     }))

@@ -90,9 +90,12 @@ pub fn settings(clean: usize, opening_mean: Duration) -> DaemonSettings {
         // Some tests ask for thousands of names at once.
         lookups: 4096,
         pool: pool::PoolSettings {
-            clean,
-            opening_mean,
+            opening_mean: (clean > 0).then_some(opening_mean),
+            clean_life: LONG * 1000,
+            most_clean: clean,
+            own_percent: 0,
             wait: LONG,
+            hedge_after: LONG,
             ..pool::PoolSettings::default()
         },
         lookup: LookupSettings {
