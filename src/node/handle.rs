@@ -95,6 +95,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     leases: Leases,
     clock: Clock,
+    params: &'static Params,
     settings: NodeSettings,
     sync: watch::Sender<(SyncStage, Progress)>,
     stop: watch::Sender<bool>,
@@ -125,7 +126,7 @@ impl Handle {
         leases: Leases,
         forgotten: impl Fn(BlindedId) + Send + Sync + 'static,
     ) -> Self {
-        let clock = node.clock();
+        let (clock, params) = (node.clock(), node.tree().params());
         let state = State {
             synchronized: false,
             progress: NO_PROGRESS,
@@ -137,6 +138,7 @@ impl Handle {
             state: Mutex::new(state),
             leases,
             clock,
+            params,
             settings: *settings,
             sync: watch::Sender::new((SyncStage::Running, NO_PROGRESS)),
             stop: watch::Sender::new(false),
@@ -183,9 +185,8 @@ impl Handle {
             match stage {
                 SyncStage::Synced => {
                     let shared = self.state();
-                    self.check_fresh(&shared)?;
                     return Ok(SyncReport {
-                        tip: shared.node.tree().tip(),
+                        tip: self.check_fresh(&shared)?,
                         servers: shared.servers.clone(),
                     });
                 }
@@ -203,7 +204,7 @@ impl Handle {
 
     /// Returns the network's constants.
     pub fn params(&self) -> &'static Params {
-        self.state().node.tree().params()
+        self.0.params
     }
 
     /// Looks a name up under an identity, over connections that are its own.
@@ -255,28 +256,28 @@ impl Handle {
         }
     }
 
-    /// Checks that the headers are up to date, so that names can be looked up.
+    /// Checks that the headers are up to date, so that names can be looked up, and returns the newest block's hash.
     ///
     /// # Errors
     ///
     /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] where they are not.
-    pub fn check_ready(&self) -> Result<(), NodeError> {
+    pub fn check_ready(&self) -> Result<BlockHash, NodeError> {
         let state = self.state();
         if !state.synchronized {
             let Progress { done, total, .. } = state.progress;
             return Err(NodeError::Syncing { done, total });
         }
-        self.check_fresh(&state)
+        Ok(self.check_fresh(&state)?.hash)
     }
 
-    fn check_fresh(&self, state: &State) -> Result<(), NodeError> {
+    fn check_fresh(&self, state: &State) -> Result<Tip, NodeError> {
         let tree = state.node.tree();
-        check_tip_age(&tree.tip(), self.0.clock.now().wall, tree.params()).map_err(|reason| {
-            NodeError::NotSynchronized {
-                reason,
-                servers: state.servers.clone(),
-            }
-        })
+        let tip = tree.tip();
+        check_tip_age(&tip, self.0.clock.now().wall, tree.params()).map_err(|reason| NodeError::NotSynchronized {
+            reason,
+            servers: state.servers.clone(),
+        })?;
+        Ok(tip)
     }
 
     /// Says that an identity is in use though it needs no connection.

@@ -3,7 +3,7 @@
 use bitcoin::{BlockHash, Txid};
 use serde::Serialize;
 
-use super::reply::shown;
+use super::reply::hash_text;
 use crate::chain::{Height, Params, Tip};
 use crate::jsonrpc::{NameRecord, RpcError, code};
 use crate::name::encoding::quoted;
@@ -47,7 +47,7 @@ pub struct EntryJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     value_error: Option<String>,
     value_encoding: &'static str,
-    #[serde(serialize_with = "shown")]
+    #[serde(serialize_with = "hash_text")]
     txid: Txid,
     vout: u32,
     address: String,
@@ -86,7 +86,7 @@ struct VerifiedJson {
     reached: &'static str,
     oldest_height: Height,
     tip_height: Height,
-    #[serde(serialize_with = "shown")]
+    #[serde(serialize_with = "hash_text")]
     tip_hash: BlockHash,
 }
 
