@@ -25,7 +25,7 @@ use crate::node::{self, Handle, NodeError, Proved, Standing};
 use crate::service::{Answer, Caller, Daemon, NameService, ServiceError, Stated};
 
 /// Carries a call out that asks servers.
-type Asking = fn(Methods, Params) -> Pin<Box<dyn Future<Output = CallResult> + Send>>;
+type Asking = for<'a> fn(&'a Methods, Params) -> Pin<Box<dyn Future<Output = CallResult> + Send + 'a>>;
 
 /// How a method is carried out.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ const fn asks(name: &'static str, help: &'static str, handler: Asking) -> Method
 /// All methods, by name.
 const METHODS: [Method; 20] = [
     asks("anchor_check", help::ANCHOR_CHECK, |methods, params| {
-        Box::pin(async move { methods.anchor_check(params).await })
+        Box::pin(methods.anchor_check(params))
     }),
     at_once("anchor_export", help::ANCHOR_EXPORT, Methods::anchor_export),
     report("getbestblockhash", help::GETBESTBLOCKHASH, |_, standing| {
@@ -182,7 +182,7 @@ impl Methods {
                 report(self, &self.node.standing())
             }
             Handler::AtOnce(handler) => handler(self, params),
-            Handler::Asks(handler) => handler(self.clone(), params).await,
+            Handler::Asks(handler) => handler(self, params).await,
         }
     }
 
