@@ -1,4 +1,4 @@
-//! Carries out the effects of lookups.
+//! Looks names up: carries out the effects of lookups.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +7,9 @@ use bitcoin::Txid;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::connections::Leases;
 use super::lookup_link::{self, LinkEvent};
 use super::{Handle, HistoryFailure, Node, NodeError};
-use crate::chain::Height;
+use crate::chain::{Height, Tip};
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::name::lookup::{
     Attempt, FailureScope, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
@@ -19,19 +18,94 @@ use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
 use crate::net::ServerAddr;
 
+/// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
+/// but has them to fetch still.
+const HEADER_GRACE: Duration = Duration::from_secs(10);
+
 /// Transactions of a history that are asked for in one go.
 const HISTORY_FLIGHT: usize = 100;
 
-/// Whose connections a lookup's attempts have, and from where.
-pub(super) struct Asker {
-    pub(super) node: Handle,
-    pub(super) leases: Leases,
-    pub(super) id: BlindedId,
-    /// Whether each attempt must ask another server.
-    pub(super) distinct_servers: bool,
+/// What is wanted of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NameRequest {
+    /// The name.
+    pub name: NameId,
+    /// Whether an expired value is wanted too, flagged as such.
+    pub allow_expired: bool,
+    /// How many servers must answer.
+    pub quorum: u8,
 }
 
-impl Asker {
+/// An outcome, and the tip that its ages were counted from.
+#[derive(Clone, Debug)]
+pub struct Proved {
+    /// What was found out.
+    pub outcome: Outcome,
+    /// Our tip at that time.
+    pub tip: Tip,
+    /// How many headers were taken on the strength of a sample.
+    pub unproved: usize,
+}
+
+impl Handle {
+    /// Looks a name up under an identity, over connections that are its own.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, else
+    /// [`NodeError::Lookup`] when it comes to no outcome.
+    pub async fn name_show(&self, id: BlindedId, wanted: &NameRequest) -> Result<Proved, NodeError> {
+        self.check_ready()?;
+        let mut settings = self.settings().lookup;
+        settings.policy.allow_expired = wanted.allow_expired;
+        settings.quorum = wanted.quorum;
+        settings.header_grace = HEADER_GRACE;
+        let asker = Asker {
+            node: self,
+            id,
+            distinct_servers: wanted.quorum > 1,
+        };
+        let outcome = look_up(&asker, &wanted.name, settings).await?;
+        let state = self.state();
+        let tree = state.node.tree();
+        Ok(Proved {
+            outcome,
+            tip: tree.tip(),
+            unproved: tree.unproved(),
+        })
+    }
+
+    /// Returns all operations of a name that can be proved, oldest first, our tip, and how many older operations were left
+    /// out, since they lie below all headers that are kept. Without any operation no server knows one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::name_show`], with [`NodeError::History`] when no server gives a usable history.
+    pub async fn name_history(
+        &self,
+        id: BlindedId,
+        name: &NameId,
+    ) -> Result<(Vec<ProvenEntry>, Tip, usize), NodeError> {
+        self.check_ready()?;
+        let asker = Asker {
+            node: self,
+            id,
+            distinct_servers: false,
+        };
+        let (entries, left_out) = history(&asker, name, self.settings().lookup).await?;
+        Ok((entries, self.state().node.tree().tip(), left_out))
+    }
+}
+
+/// Whose connections a lookup's attempts have, and from where.
+struct Asker<'a> {
+    node: &'a Handle,
+    id: BlindedId,
+    /// Whether each attempt must ask another server.
+    distinct_servers: bool,
+}
+
+impl Asker<'_> {
     /// Opens a link for an attempt, over the connection of its isolation key.
     fn link(
         &self,
@@ -40,13 +114,13 @@ impl Asker {
         events: mpsc::Sender<LinkEvent>,
     ) -> mpsc::Sender<LookupRequest> {
         let key = IsolationKey { id: self.id, attempt };
-        lookup_link::open(self.leases.clone(), key, self.distinct_servers, timeout, events)
+        lookup_link::open(self.node.leases().clone(), key, self.distinct_servers, timeout, events)
     }
 }
 
 /// Looks a name up.
-pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettings) -> Result<Outcome, NodeError> {
-    let handle = &asker.node;
+async fn look_up(asker: &Asker<'_>, name: &NameId, settings: LookupSettings) -> Result<Outcome, NodeError> {
+    let handle = asker.node;
     let (clock, servers, claimed) = handle.with(|node| (node.clock(), node.servers().len(), node.claimed_height));
     if servers == 0 {
         return Err(NodeError::NoServer { servers: Vec::new() });
@@ -72,7 +146,7 @@ pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettin
                     if let Some((server, conn)) = servers.remove(&attempt) {
                         // Heights of operations would help to guess the name.
                         tracing::warn!(%server, "a server {}", fault.summary());
-                        asker.leases.lied(conn);
+                        asker.node.leases().lied(conn);
                     }
                 }
                 LookupEffect::Abandon(attempt) => drop(links.remove(&attempt)),
@@ -95,8 +169,8 @@ pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettin
 }
 
 /// Fetches a name's history.
-pub(super) async fn history(
-    asker: &Asker,
+async fn history(
+    asker: &Asker<'_>,
     name: &NameId,
     settings: LookupSettings,
 ) -> Result<(Vec<ProvenEntry>, usize), NodeError> {
@@ -105,7 +179,7 @@ pub(super) async fn history(
     for attempt in 0..settings.attempts.max(1) {
         let (events, mut inbox) = mpsc::channel(4);
         let link = asker.link(attempt, settings.attempt_timeout, events);
-        match history_over(&asker.node, name, &link, &mut inbox).await {
+        match history_over(asker.node, name, &link, &mut inbox).await {
             Ok((entries, 0)) if entries.is_empty() => denied = true,
             Ok(found) => return Ok(found),
             // No further attempt would get a connection.
