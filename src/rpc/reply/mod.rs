@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 
 use bitcoin::hashes::Hash;
-use bitcoin::hex::DisplayHex as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -38,9 +37,18 @@ pub fn result(value: &impl Serialize) -> CallResult {
 /// Its own `Display` gives the text out digit by digit: two hashes took an eighth of all instructions for a remembered
 /// name.
 pub(super) fn hash_text<H: Hash<Bytes = [u8; 32]>, S: Serializer>(hash: &H, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut bytes = hash.to_byte_array();
-    bytes.reverse();
-    serializer.serialize_str(&bytes.to_lower_hex_string())
+    let mut text = [0; 64];
+    for (digits, byte) in text.chunks_exact_mut(2).zip(hash.to_byte_array().iter().rev()) {
+        digits.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+    }
+    serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+}
+
+const fn hex_digit(number: u8) -> u8 {
+    match number {
+        0..=9 => b'0' + number,
+        _ => b'a' - 10 + number,
+    }
 }
 
 /// An HTTP reply.
