@@ -27,7 +27,7 @@ pub use json::Json;
 pub use methods::Methods;
 pub use reply::{CallResult, MAX_BATCH_REPLY, Reply, result as write_result};
 pub use request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Params, Request, Version};
-pub use result::{Encodings, EntryJson, NameJson, Style, absence, electrum_name, entry, explanation, name, stated};
+pub use result::{Encodings, EntryJson, NameJson, Style, absence, electrum_name, entry, explanation, name};
 pub use server::{Callee, serve};
 
 use crate::chain::Network;

@@ -278,10 +278,10 @@ impl NameService {
     ///
     /// # Errors
     ///
-    /// As [`Self::name_show`]; [`ServiceError::NoHistory`] where the source is a server behind JSON-RPC.
+    /// As [`Self::name_show`]; [`ServiceError::NothingProved`] where the source is a server behind JSON-RPC.
     pub async fn name_history(&self, question: &Question) -> Result<(Vec<ProvenEntry>, Tip, usize), ServiceError> {
         let Source::Local(node) = &self.shared.source else {
-            return Err(ServiceError::NoHistory);
+            return Err(ServiceError::NothingProved);
         };
         node.check_ready()?;
         let who = self.requester(question.isolation_id.as_ref());
