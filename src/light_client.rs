@@ -14,7 +14,7 @@ use crate::name::{NameId, Outcome};
 use crate::net::pool::{MAX_OPENINGS_AN_HOUR, PoolSettings};
 use crate::net::{self, ConnectionLimits, Proxy, ServerAddr, servers};
 use crate::node::{Node, NodeConfig, NodeError};
-use crate::service::{Answer, Daemon, DaemonSettings, Question, ServiceError, run_daemon};
+use crate::service::{Daemon, DaemonSettings, Question, ServiceError, run_daemon};
 
 /// What a light client is made from; begin with [`LightClient::builder`].
 #[derive(Clone, Debug)]
@@ -235,10 +235,8 @@ impl LightClient {
             allow_expired: false,
             quorum: None,
         };
-        match self.daemon.names.name_show(&question).await? {
-            Answer::Proved(proved) => Ok(proved.outcome.clone()),
-            Answer::Stated(_) => Err(ServiceError::Stopped),
-        }
+        let proved = self.daemon.names.name_show(&question).await?.into_proved()?;
+        Ok(proved.outcome.clone())
     }
 
     /// Forgets an isolation ID: what is remembered for it, and its connections. No later lookup under it has to do with

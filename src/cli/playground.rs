@@ -14,7 +14,7 @@ use isonym::net::Proxy;
 use isonym::net::pool::PoolSettings;
 use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
-use isonym::service::{Answer, Daemon, DaemonSettings, Question, run_daemon};
+use isonym::service::{Daemon, DaemonSettings, Question, run_daemon};
 use isonym::time::Timestamp;
 use isonym_sim::{Fault, SimNetwork, Transport};
 
@@ -206,9 +206,7 @@ async fn show(daemon: &Daemon, text: &str, isolation_id: &str, quorum: Option<u8
         allow_expired: false,
         quorum,
     };
-    let Answer::Proved(proved) = daemon.names.name_show(&question).await? else {
-        bail!("the playground's node proves nothing");
-    };
+    let proved = daemon.names.name_show(&question).await?.into_proved()?;
     let Proved { outcome, tip, unproved } = Arc::unwrap_or_clone(proved);
     if let Outcome::Found(status) = &outcome {
         let encodings = Encodings {

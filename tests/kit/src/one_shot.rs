@@ -10,7 +10,7 @@ use isonym::name::proof::ProvenEntry;
 use isonym::name::{NameId, Outcome};
 use isonym::net::pool;
 use isonym::node::{Node, NodeError, SyncReport};
-use isonym::service::{Answer, Daemon, DaemonSettings, Question, ServiceError, run_daemon};
+use isonym::service::{Daemon, DaemonSettings, Question, ServiceError, run_daemon};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -94,10 +94,8 @@ impl OneShot {
 
     /// Looks a name up, under an ID that had no lookup before.
     pub async fn name_show(&self, name: &NameId, quorum: u8) -> Result<Outcome, ServiceError> {
-        match self.daemon.names.name_show(&self.question(name, quorum)).await? {
-            Answer::Proved(proved) => Ok(proved.outcome.clone()),
-            Answer::Stated(_) => panic!("our own node proves what it says"),
-        }
+        let answer = self.daemon.names.name_show(&self.question(name, quorum)).await?;
+        Ok(answer.into_proved()?.outcome.clone())
     }
 
     /// Fetches a name's history, under an ID that had no lookup before.
