@@ -19,6 +19,7 @@ use crate::name::policy;
 use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
 use crate::net::ServerAddr;
+use crate::net::pool::PoolCaller;
 
 /// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
 /// but has them to fetch still.
@@ -73,13 +74,18 @@ impl Handle {
     ///
     /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, else
     /// [`NodeError::Lookup`] when it comes to no outcome.
-    pub async fn name_show(&self, id: BlindedId, wanted: &NameRequest) -> Result<Proved, NodeError> {
+    pub async fn name_show(
+        &self,
+        id: BlindedId,
+        caller: PoolCaller,
+        wanted: &NameRequest,
+    ) -> Result<Proved, NodeError> {
         self.check_ready()?;
         let mut settings = self.settings().lookup;
         settings.policy.allow_expired = wanted.allow_expired;
         settings.quorum = wanted.quorum;
         settings.header_grace = HEADER_GRACE;
-        let leases = self.leases().begin(id, wanted.quorum > 1);
+        let leases = self.leases().begin(id, caller, wanted.quorum > 1);
         let outcome = look_up(self, &leases, &wanted.name, settings).await?;
         Ok(Proved::new(outcome, self.state().node.tree()))
     }
@@ -113,10 +119,11 @@ impl Handle {
     pub async fn name_history(
         &self,
         id: BlindedId,
+        caller: PoolCaller,
         name: &NameId,
     ) -> Result<(Vec<ProvenEntry>, Tip, usize), NodeError> {
         self.check_ready()?;
-        let leases = self.leases().begin(id, false);
+        let leases = self.leases().begin(id, caller, false);
         let (entries, left_out) = history(self, &leases, name, self.settings().lookup).await?;
         Ok((entries, self.state().node.tree().tip(), left_out))
     }
