@@ -25,3 +25,4 @@ mod proxy;
 mod rpc_wire;
 mod socks;
 mod tls;
+mod virtual_time;

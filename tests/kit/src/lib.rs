@@ -23,3 +23,4 @@ pub mod program;
 pub mod running;
 pub mod socks;
 pub mod stage;
+pub mod virtual_world;

@@ -1,0 +1,130 @@
+//! What the operator of all servers sees, and, kept apart from it, what is true.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Which side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Server,
+}
+
+/// What a message is, as far as a server cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// `server.version` and `server.features`.
+    Greeting,
+    /// A sign of life.
+    Ping,
+    /// Headers, and to be told of new ones.
+    Sync,
+    /// Everything that has to do with names.
+    Lookup,
+    /// An answer.
+    Reply,
+    /// Word of a new block.
+    Notice,
+}
+
+impl What {
+    pub(super) fn of(from: Side, line: &[u8]) -> Self {
+        let line = String::from_utf8_lossy(line);
+        let has = |word: &str| line.contains(word);
+        match from {
+            Side::Server if has("\"method\"") => Self::Notice,
+            Side::Server => Self::Reply,
+            Side::Client if has("\"server.ping\"") => Self::Ping,
+            Side::Client if has("\"server.") => Self::Greeting,
+            Side::Client if has("\"blockchain.headers.") || has("\"blockchain.block.") => Self::Sync,
+            Side::Client => Self::Lookup,
+        }
+    }
+}
+
+/// One line.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// Seconds since the world began.
+    pub at: f64,
+    pub from: Side,
+    pub what: What,
+    pub bytes: usize,
+}
+
+/// One connection as the operator sees it: each comes from another exit.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub server: usize,
+    pub opened: f64,
+    pub messages: Vec<Message>,
+    /// When, and who closed first.
+    pub closed: Option<(f64, Side)>,
+}
+
+impl Seen {
+    pub fn times(&self, what: What) -> impl Iterator<Item = f64> {
+        self.messages.iter().filter(move |it| it.what == what).map(|it| it.at)
+    }
+
+    /// Whether it is one of header sync.
+    pub fn is_sync(&self) -> bool {
+        self.times(What::Sync).next().is_some()
+    }
+
+    /// When it was first used for a name.
+    pub fn first_use(&self) -> Option<f64> {
+        self.times(What::Lookup).next()
+    }
+
+    pub fn closed_at(&self) -> Option<f64> {
+        self.closed.map(|(at, _)| at)
+    }
+}
+
+/// All connections, and to which daemon each belongs.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    pub seen: Vec<Seen>,
+    /// What no operator is told.
+    pub owners: Vec<usize>,
+}
+
+/// Takes a record down.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recorder(Arc<Mutex<Record>>);
+
+impl Recorder {
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap()
+    }
+
+    pub(super) fn copy(&self) -> Record {
+        self.record().clone()
+    }
+
+    pub(super) fn open(&self, owner: usize, server: usize, opened: f64) -> usize {
+        let mut record = self.record();
+        record.owners.push(owner);
+        record.seen.push(Seen {
+            server,
+            opened,
+            messages: Vec::new(),
+            closed: None,
+        });
+        record.seen.len() - 1
+    }
+
+    pub(super) fn line(&self, connection: usize, at: f64, from: Side, line: &[u8]) {
+        let message = Message {
+            at,
+            from,
+            what: What::of(from, line),
+            bytes: line.len() + 1,
+        };
+        self.record().seen[connection].messages.push(message);
+    }
+
+    pub(super) fn close(&self, connection: usize, at: f64, by: Side) {
+        self.record().seen[connection].closed.get_or_insert((at, by));
+    }
+}
