@@ -32,8 +32,8 @@ fn a_daemon_looks_names_up_and_follows_the_chain_for_hours() {
             let own = record
                 .seen
                 .iter()
-                .zip(&record.owners)
-                .filter(|(_, owner)| **owner == daemon);
+                .zip(&record.truth)
+                .filter(|(_, truth)| truth.owner == daemon);
             let own: Vec<_> = own.map(|(seen, _)| seen).collect();
             assert!(own.iter().any(|seen| seen.is_sync()));
             let used = own.iter().filter(|seen| seen.first_use().is_some());

@@ -35,7 +35,7 @@ use isonym::name::{NameId, Outcome};
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
 use isonym::net::{self, DialError, Dialer, Host, Proxy, ServerAddr};
 use isonym::node::{Clock, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
-use isonym::service::{Answer, Daemon, DaemonSettings, NameResult, Question, run_daemon};
+use isonym::service::{Answer, Caller, Daemon, DaemonSettings, NameResult, Question, run_daemon};
 use isonym::time::{Timestamp, random_pause};
 use isonym_sim::wallet::Signer;
 use isonym_sim::{AddressKind, Desk, Fault, Ledger, Release, Server, SharedWorld, Work, World};
@@ -49,7 +49,7 @@ use tokio::time::{Instant, sleep};
 
 use self::link::{Circuit, Ear, carry};
 use self::record::Recorder;
-pub use self::record::{Message, Record, Seen, Side, What};
+pub use self::record::{Message, Record, Seen, Side, Truth, What};
 
 /// When a world begins, by the wall clock.
 const BEGINS: u64 = 1_700_000_000;
@@ -84,6 +84,12 @@ static CHAIN: LazyLock<World> = LazyLock::new(|| {
 
 fn name(number: usize) -> String {
     format!("d/name-{number}")
+}
+
+/// Returns how one of the names shows in messages.
+pub fn name_in_messages(number: usize) -> Option<u64> {
+    let scripthash = NameId::new(name(number).as_bytes())?.scripthash().to_string();
+    u64::from_str_radix(&scripthash[..16], 16).ok()
 }
 
 /// Mines a block in which some of the names are updated.
@@ -160,7 +166,7 @@ impl VirtualWorld {
 
     /// Seconds since it began.
     pub fn now(&self) -> f64 {
-        self.inner.begun.elapsed().as_secs_f64()
+        self.inner.now()
     }
 
     /// A generator for whoever adds to the world.
@@ -170,7 +176,12 @@ impl VirtualWorld {
 
     /// What the operator saw so far.
     pub fn record(&self) -> Record {
-        self.inner.recorder.copy()
+        self.look(Record::clone)
+    }
+
+    /// Looks at what the operator saw so far.
+    pub fn look<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
+        self.inner.recorder.look(look)
     }
 
     /// Finds a block now.
@@ -249,16 +260,20 @@ impl Inner {
         self.rng.lock().unwrap().random()
     }
 
+    fn now(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+
     fn mine(&self) {
         let time = BEGINS + self.begun.elapsed().as_secs();
         self.chain.change(|world| grow(world, time));
     }
 
     /// Puts a connection through to a server and returns the client's end.
-    fn connect(self: &Arc<Self>, owner: usize, server: usize, circuit: Circuit) -> DuplexStream {
+    fn connect(self: &Arc<Self>, truth: Truth, server: usize, circuit: Circuit) -> DuplexStream {
         let (client, near) = tokio::io::duplex(PIPE);
         let (far, end) = tokio::io::duplex(PIPE);
-        let connection = self.recorder.open(owner, server, self.begun.elapsed().as_secs_f64());
+        let connection = self.recorder.open(truth, server, self.now());
         let honest = Server::new(Release::V1_17, None);
         let desk = Desk::new(&format!("s{server}.sim"), honest, self.chain.clone(), Ledger::new());
         let ear = Ear {
@@ -270,8 +285,12 @@ impl Inner {
         let task = tokio::spawn(async move {
             tokio::join!(carry(near, far, circuit, &ear), counter.serve(end, 0));
         });
-        let task = task.abort_handle();
-        self.desks.lock().unwrap().push(Open { owner, desk, task });
+        let open = Open {
+            owner: truth.owner,
+            desk,
+            task: task.abort_handle(),
+        };
+        self.desks.lock().unwrap().push(open);
         client
     }
 }
@@ -297,10 +316,16 @@ impl StreamSource for Way {
                 let proxy = Proxy::default();
                 world.ok_or(DialError::ProxyUnreachable { proxy })
             };
-            let mut circuit = Circuit::draw(&mut reach()?.rng.lock().unwrap());
+            let world = reach()?;
+            let truth = Truth {
+                owner,
+                dialed: world.now(),
+            };
+            let mut circuit = Circuit::draw(&mut world.rng.lock().unwrap());
+            drop(world);
             sleep(circuit.opening()).await;
             let world = reach()?;
-            let stream: Box<dyn Duplex> = Box::new(world.connect(owner, server, circuit));
+            let stream: Box<dyn Duplex> = Box::new(world.connect(truth, server, circuit));
             Ok(stream)
         })
     }
@@ -334,13 +359,20 @@ impl VirtualDaemon {
 
     /// Looks one of the names up under an ID.
     pub async fn look_up(&self, number: usize, id: &str) -> NameResult {
+        self.look_up_as(Caller::Program, number, id).await
+    }
+
+    /// The same, through another front.
+    pub async fn look_up_as(&self, caller: Caller, number: usize, id: &str) -> NameResult {
+        let names = &self.daemon.names;
+        let front = names.for_caller(caller, names.limits());
         let question = Question {
             name: NameId::new(name(number).as_bytes()).unwrap(),
             isolation_id: Some(isolation_id(id)),
             allow_expired: false,
             quorum: None,
         };
-        self.daemon.names.name_show(&question).await
+        front.name_show(&question).await
     }
 
     /// New Identity; `None`: for all of them.
@@ -360,7 +392,7 @@ impl VirtualDaemon {
     /// Cuts all its connections.
     pub fn cut(&self) {
         let Some(world) = self.way.world.upgrade() else { return };
-        let now = world.begun.elapsed().as_secs_f64();
+        let now = world.now();
         for (connection, open) in world.desks.lock().unwrap().iter().enumerate() {
             if open.owner == self.number {
                 world.recorder.close(connection, now, Side::Client);

@@ -16,8 +16,10 @@ pub enum What {
     Greeting,
     /// A sign of life.
     Ping,
-    /// Headers, and to be told of new ones.
-    Sync,
+    /// To be told of new blocks, which only header sync wants.
+    Subscription,
+    /// For headers: by sync, and by whoever wants small replies not to be held back.
+    Header,
     /// Everything that has to do with names.
     Lookup,
     /// An answer.
@@ -35,7 +37,8 @@ impl What {
             Side::Server => Self::Reply,
             Side::Client if has("\"server.ping\"") => Self::Ping,
             Side::Client if has("\"server.") => Self::Greeting,
-            Side::Client if has("\"blockchain.headers.") || has("\"blockchain.block.") => Self::Sync,
+            Side::Client if has("\"blockchain.headers.subscribe\"") => Self::Subscription,
+            Side::Client if has("\"blockchain.block.") => Self::Header,
             Side::Client => Self::Lookup,
         }
     }
@@ -49,6 +52,15 @@ pub struct Message {
     pub from: Side,
     pub what: What,
     pub bytes: usize,
+    /// Which name a lookup is about: the beginning of its scripthash.
+    pub name: Option<u64>,
+}
+
+/// Returns the beginning of the first 32 bytes in hex that a line has.
+fn name_of(line: &[u8]) -> Option<u64> {
+    let mut words = line.split(|byte| !byte.is_ascii_hexdigit());
+    let hash = words.find(|word| word.len() == 64)?;
+    u64::from_str_radix(&String::from_utf8_lossy(&hash[..16]), 16).ok()
 }
 
 /// One connection as the operator sees it: each comes from another exit.
@@ -68,7 +80,7 @@ impl Seen {
 
     /// Whether it is one of header sync.
     pub fn is_sync(&self) -> bool {
-        self.times(What::Sync).next().is_some()
+        self.times(What::Subscription).next().is_some()
     }
 
     /// When it was first used for a name.
@@ -81,12 +93,20 @@ impl Seen {
     }
 }
 
-/// All connections, and to which daemon each belongs.
+/// What no operator is told of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Truth {
+    /// The daemon whose it is.
+    pub owner: usize,
+    /// When the daemon began to open it.
+    pub dialed: f64,
+}
+
+/// All connections, and what is true of each.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     pub seen: Vec<Seen>,
-    /// What no operator is told.
-    pub owners: Vec<usize>,
+    pub truth: Vec<Truth>,
 }
 
 /// Takes a record down.
@@ -98,13 +118,13 @@ impl Recorder {
         self.0.lock().unwrap()
     }
 
-    pub(super) fn copy(&self) -> Record {
-        self.record().clone()
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
+        look(&self.record())
     }
 
-    pub(super) fn open(&self, owner: usize, server: usize, opened: f64) -> usize {
+    pub(super) fn open(&self, truth: Truth, server: usize, opened: f64) -> usize {
         let mut record = self.record();
-        record.owners.push(owner);
+        record.truth.push(truth);
         record.seen.push(Seen {
             server,
             opened,
@@ -115,11 +135,13 @@ impl Recorder {
     }
 
     pub(super) fn line(&self, connection: usize, at: f64, from: Side, line: &[u8]) {
+        let what = What::of(from, line);
         let message = Message {
             at,
             from,
-            what: What::of(from, line),
+            what,
             bytes: line.len() + 1,
+            name: name_of(line).filter(|_| what == What::Lookup),
         };
         self.record().seen[connection].messages.push(message);
     }

@@ -1,0 +1,151 @@
+//! How well an attacker does, and how well chance would.
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+/// How often owners are dealt anew.
+const DEALS: usize = 200;
+
+/// One guess: this and which of the others have one owner? Everything is a number: which is meant is the attacker's affair.
+#[derive(Clone, Debug)]
+pub struct Riddle {
+    /// Whose relatives are sought.
+    pub subject: usize,
+    /// Among whom, with the attacker's score: the higher, the more likely one owner has both.
+    pub candidates: Vec<(usize, f64)>,
+}
+
+/// Riddles about things of one run, and who owns each thing.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    pub riddles: Vec<Riddle>,
+    pub owners: Vec<usize>,
+}
+
+/// A figure, and what it is when owners are dealt anew among the same things.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figure {
+    pub got: f64,
+    pub chance: f64,
+    /// Standard deviation of chance.
+    pub deviation: f64,
+}
+
+impl Figure {
+    pub fn excess(&self) -> f64 {
+        self.got - self.chance
+    }
+
+    /// The excess in standard deviations.
+    pub fn sigmas(&self) -> f64 {
+        if self.deviation > 0.0 {
+            self.excess() / self.deviation
+        } else {
+            0.0
+        }
+    }
+}
+
+/// What an attack comes to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Score {
+    /// How likely it is that of a pair with one owner and one with two, the former has the higher score.
+    pub auc: Figure,
+    /// How often the candidate with the highest score has the subject's owner.
+    pub top: Figure,
+    pub riddles: usize,
+    pub pairs: usize,
+}
+
+/// Scores an attack over several runs.
+pub fn score(trials: &[Trial], seed: u64) -> Score {
+    let mut rng = StdRng::seed_from_u64(seed);
+    // Once for all deals: the order does not depend on owners. Ties fall to chance.
+    let ranked: Vec<Ranked> = trials.iter().map(|trial| Ranked::new(trial, &mut rng)).collect();
+    let owners: Vec<&[usize]> = trials.iter().map(|trial| trial.owners.as_slice()).collect();
+    let (auc, top) = rate(&ranked, &owners);
+    let mut dealt: Vec<Vec<usize>> = trials.iter().map(|trial| trial.owners.clone()).collect();
+    let mut deals = Vec::new();
+    for _ in 0..DEALS {
+        for owners in &mut dealt {
+            owners.shuffle(&mut rng);
+        }
+        let owners: Vec<&[usize]> = dealt.iter().map(Vec::as_slice).collect();
+        deals.push(rate(&ranked, &owners));
+    }
+    Score {
+        auc: figure(auc, deals.iter().map(|deal| deal.0)),
+        top: figure(top, deals.iter().map(|deal| deal.1)),
+        riddles: trials.iter().map(|trial| trial.riddles.len()).sum(),
+        pairs: ranked.iter().map(|ranked| ranked.pairs.len()).sum(),
+    }
+}
+
+fn figure(got: f64, deals: impl Iterator<Item = f64> + Clone) -> Figure {
+    let count = DEALS as f64;
+    let chance = deals.clone().sum::<f64>() / count;
+    let variance = deals.map(|deal| (deal - chance).powi(2)).sum::<f64>() / count;
+    Figure {
+        got,
+        chance,
+        deviation: variance.sqrt(),
+    }
+}
+
+/// A trial's pairs in the order of their scores.
+struct Ranked {
+    /// Rank, the same for equal scores, and the pair.
+    pairs: Vec<(f64, usize, usize)>,
+    /// The best candidate of each riddle.
+    named: Vec<(usize, usize)>,
+}
+
+impl Ranked {
+    fn new(trial: &Trial, rng: &mut StdRng) -> Self {
+        let mut pairs = Vec::new();
+        let mut named = Vec::new();
+        for riddle in &trial.riddles {
+            let best = riddle.candidates.iter().map(|it| (it.1, rng.random::<u64>(), it.0));
+            named.extend(
+                best.max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+                    .map(|best| (riddle.subject, best.2)),
+            );
+            pairs.extend(riddle.candidates.iter().map(|it| (it.1, riddle.subject, it.0)));
+        }
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut start = 0;
+        while start < pairs.len() {
+            let tied = pairs[start..]
+                .iter()
+                .take_while(|pair| pair.0 == pairs[start].0)
+                .count();
+            let rank = start as f64 + (tied as f64 + 1.0) / 2.0;
+            pairs[start..start + tied].iter_mut().for_each(|pair| pair.0 = rank);
+            start += tied;
+        }
+        Self { pairs, named }
+    }
+}
+
+/// AUC (the mean over runs, each by its number of comparisons) and the share of riddles that are solved.
+fn rate(trials: &[Ranked], owners: &[&[usize]]) -> (f64, f64) {
+    let (mut won, mut compared, mut solved, mut riddles) = (0.0, 0.0, 0.0, 0.0);
+    for (trial, owners) in trials.iter().zip(owners) {
+        let same = |a: usize, b: usize| owners[a] == owners[b];
+        let (mut ranks, mut related) = (0.0, 0.0);
+        for (rank, a, b) in &trial.pairs {
+            if same(*a, *b) {
+                ranks += rank;
+                related += 1.0;
+            }
+        }
+        let strange = trial.pairs.len() as f64 - related;
+        won += ranks - related * (related + 1.0) / 2.0;
+        compared += related * strange;
+        solved += trial.named.iter().filter(|(a, b)| same(*a, *b)).count() as f64;
+        riddles += trial.named.len() as f64;
+    }
+    let part = |of: f64, all: f64| if all > 0.0 { of / all } else { f64::NAN };
+    (part(won, compared), part(solved, riddles))
+}

@@ -1,0 +1,66 @@
+//! What the operator of all servers can tell: a short run, each figure of which is to be one that chance gives.
+//! `cargo bench --bench linkability` has more of everything.
+
+use isonym_testkit::linkability::active::{MIXED, Trick, Twitch, play, trials};
+use isonym_testkit::linkability::passive::{ATTACKS, Numbers, View};
+use isonym_testkit::linkability::score::{Score, score};
+use isonym_testkit::linkability::users::{QUIET, Setting, observe};
+
+/// How far from chance a figure may be, in standard deviations: there are some hundred of them.
+const BAND: f64 = 5.0;
+
+fn check(what: &str, score: &Score, leaks: &mut Vec<String>) {
+    for (name, figure) in [("AUC", score.auc), ("top-1", score.top)] {
+        if figure.sigmas().abs() > BAND {
+            let (got, chance, sigmas) = (figure.got, figure.chance, figure.sigmas());
+            leaks.push(format!("{what}: {name} {got:.3}, by chance {chance:.3}: {sigmas:+.1} sigmas"));
+        }
+    }
+}
+
+#[test]
+fn who_only_looks_can_not_tell_whose_connections_are_whose() {
+    let daemons = 8;
+    let run = observe(&Setting {
+        daemons,
+        ..Setting::new(1, QUIET)
+    });
+    let mut leaks = Vec::new();
+    for view in [View::Uses, View::Openings] {
+        let numbers = Numbers::of(&run, daemons, view);
+        assert!(numbers.pairs.len() > 200, "{} pairs", numbers.pairs.len());
+        for (at, (name, _)) in ATTACKS.iter().enumerate() {
+            let trial = numbers.trial(|row| row[at]);
+            check(&format!("{view:?}, {name}"), &score(&[trial], 1), &mut leaks);
+        }
+    }
+    assert!(leaks.is_empty(), "{}", leaks.join("\n"));
+}
+
+#[test]
+fn a_trick_that_is_played_on_one_daemon_shows_on_none_of_its_other_connections() {
+    const TRICKS: [Trick; 8] = [
+        Trick::Nonsense,
+        Trick::KillClean,
+        Trick::KillUsed,
+        Trick::BlockToOne,
+        Trick::FalseClaim,
+        Trick::ForgetAll,
+        Trick::SuspendCounted,
+        Trick::Cap,
+    ];
+    let setting = Setting {
+        hours: 3.0,
+        ..Setting::new(1, MIXED)
+    };
+    let (observed, played) = play(&setting, &TRICKS);
+    let mut leaks = Vec::new();
+    for trick in TRICKS {
+        for twitch in Twitch::ALL {
+            let trials = trials(&observed, trick, &played, twitch);
+            assert!(!trials.is_empty(), "{trick:?} was not played");
+            check(&format!("{trick:?}, {twitch:?}"), &score(&trials, 1), &mut leaks);
+        }
+    }
+    assert!(leaks.is_empty(), "{}", leaks.join("\n"));
+}
