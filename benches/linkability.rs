@@ -87,7 +87,7 @@ fn cost(arguments: &Arguments, what: &str, runs: &[Observed]) {
         "a daemon opens {:.1} an hour for lookups and {:.1} for sync, and has {:.1} clean",
         cost.opened, cost.sync, cost.clean
     );
-    if what != ASLEEP {
+    if runs.iter().any(|run| !run.uses.is_empty()) {
         println!(
             "own share {:.2}; an ID's first lookup {:.2} s, 99 %: {:.2} s; {} came to nothing",
             cost.own, cost.median, cost.slow, cost.lost

@@ -18,7 +18,6 @@ mod electrum_client;
 mod faults;
 mod headers;
 mod isolation;
-mod linkability;
 mod name_proofs;
 mod pool;
 mod prop279;

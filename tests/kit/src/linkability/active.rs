@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::score::{Riddle, Trial};
 use super::users::{Habit, Observed, Setting, Town, observe_with};
-use crate::virtual_world::{Seen, Side, What};
+use crate::virtual_world::{Seen, Side, VirtualDaemon, What};
 
 /// How people live meanwhile.
 pub const MIXED: Habit = Habit {
@@ -90,6 +90,7 @@ impl Trick {
         match self {
             Self::ForgetAll | Self::ForgetOne | Self::Cap => 660.0,
             Self::Outage | Self::Start => 300.0,
+            Self::BlockToOne => 120.0,
             _ => 60.0,
         }
     }
@@ -98,32 +99,29 @@ impl Trick {
 /// How connections twitch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Twitch {
+    /// It opens.
     Opens,
+    /// The client closes it.
     Closes,
-    Speaks,
+    /// It is asked for a name, and not for the first time.
+    AsksAgain,
+    /// It gives a sign of life.
+    Pings,
 }
 
 impl Twitch {
-    pub const ALL: [Self; 3] = [Self::Opens, Self::Closes, Self::Speaks];
+    pub const ALL: [Self; 4] = [Self::Opens, Self::Closes, Self::AsksAgain, Self::Pings];
 
     /// The first one after a time.
     fn of(self, seen: &Seen, after: f64) -> Option<f64> {
-        let told =
-            |side: Side, what: What| side == Side::Client && !matches!(what, What::Greeting | What::Subscription);
         match self {
             Self::Opens => Some(seen.opened).filter(|at| *at > after),
-            Self::Closes => seen
-                .closed
-                .filter(|(at, by)| *at > after && *by == Side::Client)
-                .map(|it| it.0),
-            // What belongs to the opening of a connection is not counted twice.
-            Self::Speaks => {
-                let mut told = seen
-                    .messages
-                    .iter()
-                    .filter(|it| told(it.from, it.what) && it.at > seen.opened + 30.0);
-                told.find(|it| it.at > after).map(|it| it.at)
+            Self::Closes => {
+                let by_client = seen.closed.filter(|(_, by)| *by == Side::Client);
+                by_client.map(|(at, _)| at).filter(|at| *at > after)
             }
+            Self::AsksAgain => seen.times(What::Lookup).skip(1).find(|at| *at > after),
+            Self::Pings => seen.times(What::Ping).find(|at| *at > after),
         }
     }
 }
@@ -162,119 +160,104 @@ pub fn play(setting: &Setting, tricks: &[Trick]) -> (Observed, Vec<Played>) {
     })
 }
 
+/// Plays a trick, looks on for as long as it takes, and puts all right again.
 async fn play_once(town: &Arc<Town>, trick: Trick, setting: &Setting) -> Option<Played> {
-    let look = Duration::from_secs_f64(trick.window());
-    let over_one = |connection: usize, at: f64| Played {
+    // One that is started for the trick lives until it is over.
+    let (played, _started) = match trick {
+        Trick::Nonsense | Trick::Lie | Trick::KillClean | Trick::KillUsed | Trick::BlockToOne | Trick::FalseClaim => {
+            (play_over_one(town, trick).await?, None)
+        }
+        _ => play_on_one(town, trick, setting).await?,
+    };
+    sleep(Duration::from_secs_f64(trick.window())).await;
+    for connection in open_ones(town, |_| true) {
+        town.world.set_fault(connection, None);
+    }
+    if matches!(trick, Trick::Suspend | Trick::SuspendCounted) {
+        let back = -i64::try_from(AWAY.as_secs()).unwrap();
+        town.daemons[played.victim].time.step_wall(back);
+    }
+    Some(played)
+}
+
+/// Plays a trick over one connection, which the attacker knows to be the victim's.
+async fn play_over_one(town: &Town, trick: Trick) -> Option<Played> {
+    let is_clean = |seen: &Seen| !seen.is_sync() && seen.first_use().is_none();
+    let connection = match trick {
+        Trick::Nonsense | Trick::Lie | Trick::KillClean => pick(town, is_clean)?,
+        Trick::KillUsed => pick(town, |seen| seen.first_use().is_some())?,
+        _ => pick(town, Seen::is_sync)?,
+    };
+    let mut at = town.world.now();
+    match trick {
+        Trick::Nonsense => at = bait(town, connection, Fault::GarbageJson, |_| true).await?,
+        Trick::Lie => {
+            let is_lookup = |what| what == What::Lookup;
+            at = bait(town, connection, Fault::ForgedMerkleBranch, is_lookup).await?;
+        }
+        Trick::BlockToOne => {
+            for other in open_ones(town, |_| true).into_iter().filter(|it| *it != connection) {
+                town.world.set_fault(other, Some(Fault::Stale { behind: 1 }));
+            }
+            town.world.mine();
+        }
+        Trick::FalseClaim => {
+            let (extra, work) = (60, Work::Nothing);
+            town.world
+                .set_fault(connection, Some(Fault::FakeLongerChain { extra, work }));
+            town.world.mine();
+        }
+        _ => town.world.hang_up(connection),
+    }
+    Some(Played {
         trick,
         at,
         victim: town.world.look(|record| record.truth[connection].owner),
         known: Some(connection),
         probes: Vec::new(),
-    };
-    let on_daemon = |victim: usize| Played {
+    })
+}
+
+/// Plays a trick on one daemon, of which the attacker knows when.
+async fn play_on_one(town: &Arc<Town>, trick: Trick, setting: &Setting) -> Option<(Played, Option<VirtualDaemon>)> {
+    let victim = town.draw(|rng| rng.random_range(0..town.daemons.len()));
+    let daemon = &town.daemons[victim];
+    let mut played = Played {
         trick,
         at: town.world.now(),
         victim,
         known: None,
         probes: Vec::new(),
     };
-    let victim = town.draw(|rng| rng.random_range(0..town.daemons.len()));
-    let daemon = &town.daemons[victim];
-    let is_clean = |seen: &Seen| !seen.is_sync() && seen.first_use().is_none();
-    let is_used = |seen: &Seen| seen.first_use().is_some();
-    let played = match trick {
-        Trick::Nonsense => {
-            let connection = pick(town, is_clean)?;
-            let at = bait(town, connection, Fault::GarbageJson, |_| true).await?;
-            over_one(connection, at)
-        }
-        Trick::Lie => {
-            let connection = pick(town, is_clean)?;
-            let at = bait(town, connection, Fault::ForgedMerkleBranch, |what| what == What::Lookup).await?;
-            over_one(connection, at)
-        }
-        Trick::KillClean | Trick::KillUsed => {
-            let connection = match trick {
-                Trick::KillClean => pick(town, is_clean)?,
-                _ => pick(town, is_used)?,
-            };
-            town.world.hang_up(connection);
-            over_one(connection, town.world.now())
-        }
-        Trick::BlockToOne => {
-            let connection = pick(town, Seen::is_sync)?;
-            let others = open_ones(town, |_| true).into_iter().filter(|it| *it != connection);
-            let others: Vec<usize> = others.collect();
-            for other in &others {
-                town.world.set_fault(*other, Some(Fault::Stale { behind: 1 }));
-            }
-            town.world.mine();
-            let played = over_one(connection, town.world.now());
-            sleep(look).await;
-            for other in &others {
-                town.world.set_fault(*other, None);
-            }
-            return Some(played);
-        }
-        Trick::FalseClaim => {
-            let connection = pick(town, Seen::is_sync)?;
-            let (extra, work) = (60, Work::Nothing);
-            town.world
-                .set_fault(connection, Some(Fault::FakeLongerChain { extra, work }));
-            town.world.mine();
-            over_one(connection, town.world.now())
-        }
-        Trick::ForgetAll => {
-            daemon.forget(None).await;
-            on_daemon(victim)
-        }
+    match trick {
+        Trick::ForgetAll => daemon.forget(None).await,
         Trick::ForgetOne => {
             let id = town.latest_id(victim)?;
             daemon.forget(Some(&Town::id(id))).await;
-            on_daemon(victim)
         }
         Trick::Cap => {
-            let probes: Vec<usize> = (0..CAP).map(|_| town.new_id()).collect();
+            played.probes = (0..CAP).map(|_| town.new_id()).collect();
             let mut under_way = JoinSet::new();
-            for probe in &probes {
-                let (town, probe) = (Arc::clone(town), *probe);
+            for probe in played.probes.clone() {
+                let town = Arc::clone(town);
                 under_way.spawn(async move { town.look_up(victim, probe, town.new_group()).await });
             }
-            let played = Played {
-                probes,
-                ..on_daemon(victim)
-            };
             under_way.join_all().await;
-            played
-        }
-        Trick::Start => {
-            let at = town.world.now();
-            let started = town.world.start_daemon(setting.settings).await;
-            sleep(look).await;
-            return Some(Played {
-                at,
-                ..on_daemon(started.number)
-            });
         }
         Trick::Outage => {
             daemon.shut_way_out(true);
             sleep(OUTAGE).await;
             daemon.shut_way_out(false);
-            on_daemon(victim)
+            played.at = town.world.now();
         }
-        Trick::Suspend | Trick::SuspendCounted => {
-            daemon.resume_after(AWAY, trick == Trick::SuspendCounted);
-            let played = on_daemon(victim);
-            sleep(look).await;
-            daemon.time.step_wall(-i64::try_from(AWAY.as_secs()).unwrap());
-            return Some(played);
+        Trick::Suspend | Trick::SuspendCounted => daemon.resume_after(AWAY, trick == Trick::SuspendCounted),
+        _ => {
+            let started = town.world.start_daemon(setting.settings).await;
+            played.victim = started.number;
+            return Some((played, Some(started)));
         }
-    };
-    sleep(look).await;
-    if let Some(connection) = played.known {
-        town.world.set_fault(connection, None);
     }
-    Some(played)
+    Some((played, None))
 }
 
 fn open_ones(town: &Town, wanted: impl Fn(&Seen) -> bool) -> Vec<usize> {

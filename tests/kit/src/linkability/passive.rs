@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::score::{Riddle, Trial};
 use super::users::Observed;
-use crate::virtual_world::{Record, Seen, What};
+use crate::virtual_world::{Record, Seen, Side, What};
 
 /// Parties that follow and are asked about, for each daemon.
 const HORIZON: usize = 2;
@@ -19,6 +19,9 @@ const ABOUT: f64 = 120.0;
 
 /// Nothing more is expected of moments that are nearer to each other, in seconds.
 const BLUR: f64 = 0.05;
+
+/// Requests of a connection that are compared: those of the greeting, and the first for a name.
+const WORDS: usize = 8;
 
 /// What stands in for no nearness at all, in seconds.
 const FAR: f64 = 7200.0;
@@ -161,6 +164,19 @@ fn stirs(pair: &Pair<'_>) -> f64 {
     near(distance.fold(FAR, f64::min))
 }
 
+/// What is asked depends on something that a daemon's connections share, such as its tip.
+fn same_words(pair: &Pair<'_>) -> f64 {
+    let words = |seen: &Seen| {
+        let asked = seen
+            .messages
+            .iter()
+            .filter(|it| it.from == Side::Client && it.what != What::Ping);
+        asked.map(|it| it.words).take(WORDS).collect::<Vec<_>>()
+    };
+    let (a, b) = (words(pair.a()), words(pair.b()));
+    a.iter().filter(|it| b.contains(it)).count() as f64 / a.len().max(1) as f64
+}
+
 /// Both have one sync connection that did something as they were opened or first used.
 fn sync_in_common(pair: &Pair<'_>) -> f64 {
     let same = pair.links[pair.a].is_some() && pair.links[pair.a] == pair.links[pair.b];
@@ -208,7 +224,7 @@ fn links(record: &Record) -> Vec<Option<usize>> {
 /// An attack: its name, and the number that it gives a pair.
 pub type Attack = (&'static str, fn(&Pair<'_>) -> f64);
 
-pub const ATTACKS: [Attack; 10] = [
+pub const ATTACKS: [Attack; 11] = [
     ("successor", successor),
     ("predecessor", predecessor),
     ("opened together", opened_together),
@@ -217,6 +233,7 @@ pub const ATTACKS: [Attack; 10] = [
     ("pings together", pings_together),
     ("asks again together", asks_again_together),
     ("stirs", stirs),
+    ("same words", same_words),
     ("sync in common", sync_in_common),
     ("census", census),
 ];

@@ -66,17 +66,17 @@ pub fn score(trials: &[Trial], seed: u64) -> Score {
     let owners: Vec<&[usize]> = trials.iter().map(|trial| trial.owners.as_slice()).collect();
     let (auc, top) = rate(&ranked, &owners);
     let mut dealt: Vec<Vec<usize>> = trials.iter().map(|trial| trial.owners.clone()).collect();
-    let mut deals = Vec::new();
+    let mut by_chance = Vec::new();
     for _ in 0..DEALS {
         for owners in &mut dealt {
             owners.shuffle(&mut rng);
         }
         let owners: Vec<&[usize]> = dealt.iter().map(Vec::as_slice).collect();
-        deals.push(rate(&ranked, &owners));
+        by_chance.push(rate(&ranked, &owners));
     }
     Score {
-        auc: figure(auc, deals.iter().map(|deal| deal.0)),
-        top: figure(top, deals.iter().map(|deal| deal.1)),
+        auc: figure(auc, by_chance.iter().map(|deal| deal.0)),
+        top: figure(top, by_chance.iter().map(|deal| deal.1)),
         riddles: trials.iter().map(|trial| trial.riddles.len()).sum(),
         pairs: ranked.iter().map(|ranked| ranked.pairs.len()).sum(),
     }
@@ -118,9 +118,9 @@ impl Ranked {
         while start < pairs.len() {
             let tied = pairs[start..]
                 .iter()
-                .take_while(|pair| pair.0 == pairs[start].0)
+                .take_while(|pair| pair.0.total_cmp(&pairs[start].0).is_eq())
                 .count();
-            let rank = start as f64 + (tied as f64 + 1.0) / 2.0;
+            let rank = start as f64 + f64::midpoint(tied as f64, 1.0);
             pairs[start..start + tied].iter_mut().for_each(|pair| pair.0 = rank);
             start += tied;
         }
@@ -148,4 +148,50 @@ fn rate(trials: &[Ranked], owners: &[&[usize]]) -> (f64, f64) {
     }
     let part = |of: f64, all: f64| if all > 0.0 { of / all } else { f64::NAN };
     (part(won, compared), part(solved, riddles))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many things of eight owners, each to be told from the twelve that follow.
+    fn trial(score: impl Fn(usize, usize, bool, &mut StdRng) -> f64) -> Trial {
+        let mut rng = StdRng::seed_from_u64(1);
+        let owners: Vec<usize> = (0..300).map(|_| rng.random_range(0..8)).collect();
+        let riddles = (0..280).map(|subject| {
+            let candidates = (subject + 1..subject + 13).map(|other| {
+                let score = score(subject, other, owners[subject] == owners[other], &mut rng);
+                (other, score)
+            });
+            let candidates = candidates.collect();
+            Riddle { subject, candidates }
+        });
+        let riddles = riddles.collect();
+        Trial { riddles, owners }
+    }
+
+    #[test]
+    fn who_knows_nothing_does_as_chance_would() {
+        for trial in [
+            trial(|_, _, _, rng| rng.random()),
+            trial(|_, _, _, _| 1.0),
+            trial(|a, b, _, _| -((b - a) as f64)),
+        ] {
+            let score = score(&[trial.clone(), trial], 2);
+            assert!(
+                score.auc.sigmas().abs() < 5.0 && score.top.sigmas().abs() < 5.0,
+                "{score:?}"
+            );
+            assert!((score.auc.chance - 0.5).abs() < 0.01, "{score:?}");
+        }
+    }
+
+    #[test]
+    fn who_knows_a_little_is_found_out_and_who_knows_all_is_always_right() {
+        let little = trial(|_, _, same, rng| rng.random::<f64>() + if same { 0.3 } else { 0.0 });
+        let little = score(&[little], 2);
+        assert!(little.auc.sigmas() > 5.0 && little.top.sigmas() > 5.0, "{little:?}");
+        let all = trial(|_, _, same, _| f64::from(u8::from(same)));
+        assert!((score(&[all], 2).auc.got - 1.0).abs() < 1e-9);
+    }
 }

@@ -136,8 +136,8 @@ impl Observed {
         let mut visits: Vec<Visit> = connections
             .filter_map(|(connection, (seen, truth))| {
                 let first = seen.messages.iter().find(|message| message.name.is_some())?;
-                let candidates = uses.get(&(truth.owner, first.name))?.iter();
-                let by = candidates.filter(|it| it.asked <= first.at).last()?;
+                let mut candidates = uses.get(&(truth.owner, first.name))?.iter();
+                let by = candidates.rfind(|it| it.asked <= first.at)?;
                 Some(Visit {
                     connection,
                     owner: truth.owner,
@@ -275,7 +275,7 @@ impl Town {
     async fn live(self: Arc<Self>, daemon: usize, habit: Habit) {
         let mut had: Vec<usize> = Vec::new();
         let mut under_way = JoinSet::new();
-        while habit.times > 0.0 {
+        loop {
             let mean = Duration::from_secs_f64(3600.0 / habit.times);
             sleep(self.draw(|rng| random_pause(mean, rng))).await;
             while under_way.try_join_next().is_some() {}
@@ -284,7 +284,7 @@ impl Town {
                 let again = habit.ids == 1 && self.draw(|rng| rng.random_bool(AGAIN));
                 let id = had.last().copied().filter(|_| again).unwrap_or_else(|| self.new_id());
                 had.push(id);
-                let (town, start) = (Arc::clone(&self), self.draw(|rng| rng.random::<f64>()));
+                let (town, start) = (Arc::clone(&self), self.draw(Rng::random::<f64>));
                 under_way.spawn(async move {
                     if habit.ids > 1 {
                         sleep(BURST_LENGTH.mul_f64(start)).await;
@@ -310,7 +310,8 @@ pub fn observe_with<T, F: Future<Output = T>>(setting: &Setting, beside: impl Fn
         let from = town.world.now();
         let end = tokio::time::Instant::now() + Duration::from_secs_f64(3600.0 * setting.hours);
         let mut people = JoinSet::new();
-        for user in 0..setting.users {
+        let is_used = setting.habit.times > 0.0;
+        for user in (0..setting.users).filter(|_| is_used) {
             people.spawn(Arc::clone(&town).live(user % setting.daemons, setting.habit));
         }
         let beside = beside(Arc::clone(&town)).await;

@@ -1,6 +1,9 @@
 //! What the operator of all servers sees, and, kept apart from it, what is true.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::Value;
 
 /// Which side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,20 @@ pub struct Message {
     pub bytes: usize,
     /// Which name a lookup is about: the beginning of its scripthash.
     pub name: Option<u64>,
+    /// Equal for requests that ask the same, but for the name and the request's number.
+    pub words: u64,
+}
+
+fn words_of(line: &[u8]) -> u64 {
+    let request: Value = serde_json::from_slice(line).unwrap_or_default();
+    let params = request["params"].to_string();
+    let mut hasher = DefaultHasher::new();
+    request["method"].as_str().hash(&mut hasher);
+    let words = params.split(|c: char| !c.is_alphanumeric() && c != '.');
+    words
+        .filter(|word| word.len() != 64)
+        .for_each(|word| word.hash(&mut hasher));
+    hasher.finish()
 }
 
 /// Returns the beginning of the first 32 bytes in hex that a line has.
@@ -142,6 +159,7 @@ impl Recorder {
             what,
             bytes: line.len() + 1,
             name: name_of(line).filter(|_| what == What::Lookup),
+            words: if from == Side::Client { words_of(line) } else { 0 },
         };
         self.record().seen[connection].messages.push(message);
     }

@@ -13,13 +13,16 @@ fn check(what: &str, score: &Score, leaks: &mut Vec<String>) {
     for (name, figure) in [("AUC", score.auc), ("top-1", score.top)] {
         if figure.sigmas().abs() > BAND {
             let (got, chance, sigmas) = (figure.got, figure.chance, figure.sigmas());
-            leaks.push(format!("{what}: {name} {got:.3}, by chance {chance:.3}: {sigmas:+.1} sigmas"));
+            leaks.push(format!(
+                "{what}: {name} {got:.3}, by chance {chance:.3}: {sigmas:+.1} sigmas"
+            ));
         }
     }
 }
 
 #[test]
 fn who_only_looks_can_not_tell_whose_connections_are_whose() {
+    let _turn = crate::blocking_turn();
     let daemons = 8;
     let run = observe(&Setting {
         daemons,
@@ -37,18 +40,20 @@ fn who_only_looks_can_not_tell_whose_connections_are_whose() {
     assert!(leaks.is_empty(), "{}", leaks.join("\n"));
 }
 
+const TRICKS: [Trick; 8] = [
+    Trick::Nonsense,
+    Trick::KillClean,
+    Trick::KillUsed,
+    Trick::BlockToOne,
+    Trick::FalseClaim,
+    Trick::ForgetAll,
+    Trick::SuspendCounted,
+    Trick::Cap,
+];
+
 #[test]
 fn a_trick_that_is_played_on_one_daemon_shows_on_none_of_its_other_connections() {
-    const TRICKS: [Trick; 8] = [
-        Trick::Nonsense,
-        Trick::KillClean,
-        Trick::KillUsed,
-        Trick::BlockToOne,
-        Trick::FalseClaim,
-        Trick::ForgetAll,
-        Trick::SuspendCounted,
-        Trick::Cap,
-    ];
+    let _turn = crate::blocking_turn();
     let setting = Setting {
         hours: 3.0,
         ..Setting::new(1, MIXED)
