@@ -18,7 +18,6 @@ use isonym::dns::message::{self, Incoming, Transport};
 use isonym::dns::records::{self, LookedUp};
 use isonym::dns::sign::{Signers, sign};
 use isonym::isolation::IsolationId;
-use isonym::jsonrpc::NameRecord;
 use isonym::name::{NameId, NameValue};
 use isonym::node::NameRequest;
 use isonym::service::{Answer, Begun, CacheSettings, CacheTime, CacheView, Caller, ResultCache, Stated};
@@ -46,16 +45,7 @@ const QUORUM: u8 = 1;
 fn cache() -> ResultCache {
     let mut cache = ResultCache::new(CacheSettings::default());
     let example = NameId::new(b"d/example").unwrap();
-    let value = Stated::Value(Box::new(NameRecord {
-        name: example.clone(),
-        value: NameValue::new(VALUE).unwrap(),
-        height: 1,
-        expires_in: 36_000,
-        expired: false,
-        txid: "00".repeat(32).parse().unwrap(),
-        vout: 0,
-        address: String::new(),
-    }));
+    let value = Stated::Value(NameValue::new(VALUE).unwrap());
     let (id, now) = (IsolationId::default().blinded(&[0; 32]), CacheTime::default().now);
     for (name, stated) in [(example, value), (NameId::new(b"d/nosuch").unwrap(), Stated::Absent)] {
         let request = NameRequest {

@@ -13,6 +13,7 @@
 )]
 
 use clap::Parser;
+use isonym::net::pool::PoolSettings;
 use isonym_testkit::linkability::active::{MIXED, Trick, Twitch, play, trials};
 use isonym_testkit::linkability::combined::Model;
 use isonym_testkit::linkability::cost::Cost;
@@ -44,9 +45,27 @@ struct Arguments {
     /// Users, spread over the daemons; as many as daemons where nothing is said
     #[arg(long)]
     users: Option<usize>,
+    /// Connections that a daemon opens ahead in an hour, 0: none; as the program does where nothing is said
+    #[arg(long)]
+    pace: Option<u32>,
     /// What cargo says to every bench
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Arguments {
+    fn setting(&self, seed: u64, habit: Habit) -> Setting {
+        let mut setting = Setting {
+            daemons: self.daemons,
+            users: self.users.unwrap_or(self.daemons),
+            hours: self.hours,
+            ..Setting::new(seed, habit)
+        };
+        if let Some(pace) = self.pace {
+            setting.settings.pool = PoolSettings::with_pace(pace);
+        }
+        setting
+    }
 }
 
 fn habit(name: &str) -> Habit {
@@ -100,10 +119,8 @@ fn asleep(arguments: &Arguments) {
     const HOURS: f64 = 30.0;
     const LAST: f64 = 6.0;
     let mut run = observe(&Setting {
-        daemons: arguments.daemons,
-        users: 0,
         hours: HOURS,
-        ..Setting::new(1, IDLE)
+        ..arguments.setting(1, IDLE)
     });
     run.from = run.to - 3600.0 * LAST;
     cost(arguments, ASLEEP, &[run]);
@@ -112,14 +129,7 @@ fn asleep(arguments: &Arguments) {
 fn passive(arguments: &Arguments, habit: Habit) {
     let daemons = arguments.daemons;
     let runs: Vec<Observed> = (0..arguments.seeds)
-        .map(|seed| {
-            observe(&Setting {
-                daemons,
-                users: arguments.users.unwrap_or(daemons),
-                hours: arguments.hours,
-                ..Setting::new(seed, habit)
-            })
-        })
+        .map(|seed| observe(&arguments.setting(seed, habit)))
         .collect();
     cost(arguments, habit.name, &runs);
     for view in [View::Uses, View::Openings] {
@@ -154,13 +164,7 @@ fn active(arguments: &Arguments) {
     println!("\ntricks: {} runs of {} hours", arguments.seeds, arguments.hours);
     head("trick: twitch");
     for trick in Trick::ALL {
-        let runs = (0..arguments.seeds).map(|seed| {
-            let setting = Setting {
-                hours: arguments.hours,
-                ..Setting::new(seed, MIXED)
-            };
-            play(&setting, &[trick])
-        });
+        let runs = (0..arguments.seeds).map(|seed| play(&arguments.setting(seed, MIXED), &[trick]));
         let runs: Vec<_> = runs.collect();
         for twitch in Twitch::ALL {
             let trials = runs
@@ -173,12 +177,7 @@ fn active(arguments: &Arguments) {
 }
 
 fn spies(arguments: &Arguments) {
-    let glances = (0..arguments.seeds).flat_map(|seed| {
-        spy(&Setting {
-            hours: arguments.hours,
-            ..Setting::new(seed, IDLE)
-        })
-    });
+    let glances = (0..arguments.seeds).flat_map(|seed| spy(&arguments.setting(seed, IDLE)));
     let glances: Vec<Glance> = glances.collect();
     println!("\nspy on the same daemon: {} glances, AUC (chance 0.5)", glances.len());
     for (name, figure) in [

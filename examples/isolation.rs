@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .proxy(Proxy::Socks5(vec![network.proxy.addr]))
         .servers(SimNetwork::servers())
         // Nothing is opened ahead, so that every connection below is one of a lookup or of header sync.
-        .clean_connections(0)
+        .openings_ahead(0)
         .start()
         .await?;
     client.synced(|_| ()).await?;

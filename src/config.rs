@@ -15,6 +15,7 @@ use isonym::isolation::IsolationId;
 use isonym::jsonrpc::Credentials;
 use isonym::jsonrpc::client::{Dialect, Login};
 use isonym::name::Encoding;
+use isonym::net::pool::PoolSettings;
 use isonym::net::{Proxy, ServerAddr};
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
@@ -189,8 +190,8 @@ fn daemon_settings(options: &Effective) -> Result<DaemonSettings> {
     settings.isolate_anonymous = options.get(&table::ISOLATE_ANONYMOUS)?;
     settings.cache.positive = options.get(&table::CACHE_POSITIVE)?;
     settings.cache.negative = options.get(&table::CACHE_NEGATIVE)?;
+    settings.pool = PoolSettings::with_pace(options.get(&table::POOL)?.0);
     settings.pool.id_ttl = options.get(&table::ISOLATION_TTL)?;
-    settings.pool.clean = options.get(&table::POOL_CLEAN)?;
     settings.pool.max_ids = options.get(&table::MAX_IDS)?;
     Ok(settings)
 }

@@ -11,9 +11,10 @@ use crate::chain::{Anchor, Network};
 use crate::isolation::IsolationId;
 use crate::name::lookup::MAX_QUORUM;
 use crate::name::{NameId, Outcome};
+use crate::net::pool::{MAX_OPENINGS_AN_HOUR, PoolSettings};
 use crate::net::{self, ConnectionLimits, Proxy, ServerAddr, servers};
 use crate::node::{Node, NodeConfig, NodeError};
-use crate::service::{Answer, Daemon, DaemonSettings, Question, ServiceError, run_daemon};
+use crate::service::{Daemon, DaemonSettings, Question, ServiceError, run_daemon};
 
 /// What a light client is made from; begin with [`LightClient::builder`].
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct LightClientBuilder {
     proxy: Proxy,
     servers: Vec<String>,
     quorum: u8,
-    clean_connections: Option<usize>,
+    openings_ahead: u32,
 }
 
 /// Why there is no light client, or none any more.
@@ -88,11 +89,12 @@ impl LightClientBuilder {
         Self { quorum, ..self }
     }
 
-    /// Keeps so many connections ready for lookups under new isolation IDs.
+    /// Opens so many connections ahead of lookups in an hour, on average, for new isolation IDs to begin with; at most 60,
+    /// which is the default. With 0 none is, and each new ID waits for one of its own.
     #[must_use]
-    pub fn clean_connections(self, count: usize) -> Self {
+    pub fn openings_ahead(self, an_hour: u32) -> Self {
         Self {
-            clean_connections: Some(count),
+            openings_ahead: an_hour.min(MAX_OPENINGS_AN_HOUR),
             ..self
         }
     }
@@ -135,7 +137,7 @@ impl LightClientBuilder {
         };
         let mut settings = DaemonSettings::default();
         settings.lookup.quorum = self.quorum;
-        settings.pool.clean = self.clean_connections.unwrap_or(settings.pool.clean);
+        settings.pool = PoolSettings::with_pace(self.openings_ahead);
         let (node, rebuilt) = Node::open(config)?;
         if let Some(reason) = rebuilt {
             tracing::warn!("the headers on disk are not used: {reason}; they are fetched anew");
@@ -202,7 +204,7 @@ impl LightClient {
             proxy: Proxy::tor(),
             servers: Vec::new(),
             quorum: 1,
-            clean_connections: None,
+            openings_ahead: MAX_OPENINGS_AN_HOUR,
         }
     }
 
@@ -233,10 +235,8 @@ impl LightClient {
             allow_expired: false,
             quorum: None,
         };
-        match self.daemon.names.name_show(&question).await? {
-            Answer::Proved(proved) => Ok(proved.outcome.clone()),
-            Answer::Stated(_) => Err(ServiceError::Stopped),
-        }
+        let proved = self.daemon.names.name_show(&question).await?.into_proved()?;
+        Ok(proved.outcome.clone())
     }
 
     /// Forgets an isolation ID: what is remembered for it, and its connections. No later lookup under it has to do with

@@ -77,7 +77,7 @@ Where a daemon holds the data folder, that is asked; without one this brings the
     #[command(after_long_help = "\
 Examples:
   isonym daemon                                Cookie in the data folder, port 8336 on 127.0.0.1
-  isonym daemon --rpc-user u --rpc-password p --pool-clean 12
+  isonym daemon --rpc-user u --rpc-password p --pool none
   curl --user u:p --data '{\"method\":\"name_show\",\"params\":[\"d/example\"]}' http://127.0.0.1:8336/
 
 It ends on SIGTERM, SIGINT and the RPC method stop.")]

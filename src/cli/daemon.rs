@@ -172,11 +172,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         let Daemon { names, node: handle } = daemon;
         let resolver = NameResolver::new(&names, settings.name_patience);
         tokio::select! {
-            () = serve(handle.clone(), methods, listener, guard, limits) => {}
+            () = server::serve(listener, guard, limits, methods, handle.stopped()) => {}
             () = serve_dns(handle.clone(), names, dns) => {}
             () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
             error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
-            () = stop_at(signals, handle) => {}
+            () = stop_at(signals, &handle) => {}
         }
         Ok(())
     });
@@ -186,15 +186,6 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     ended?;
     end?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Serves callers until the node is asked to stop.
-async fn serve(handle: Handle, methods: Methods, listener: TcpListener, guard: Guard, limits: server::Limits) {
-    let service = move |call| {
-        let methods = methods.clone();
-        async move { methods.call(call).await }
-    };
-    server::serve(listener, guard, limits, service, handle.stopped()).await;
 }
 
 /// Serves DNS beside them, if that is wanted; never returns, so that callers still get their answers.
@@ -237,7 +228,7 @@ async fn control_tor(
 }
 
 /// Asks the node to stop when a signal comes; never returns, so that callers still get their answers.
-async fn stop_at(signals: EndSignals, handle: Handle) {
+async fn stop_at(signals: EndSignals, handle: &Handle) {
     signals.wait().await;
     handle.stop();
     std::future::pending::<()>().await;

@@ -11,9 +11,10 @@ use isonym::chain::{Anchor, Network};
 use isonym::isolation::IsolationId;
 use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::Proxy;
+use isonym::net::pool::PoolSettings;
 use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
-use isonym::service::{Answer, Daemon, DaemonSettings, Question, run_daemon};
+use isonym::service::{Daemon, DaemonSettings, Question, run_daemon};
 use isonym::time::Timestamp;
 use isonym_sim::{Fault, SimNetwork, Transport};
 
@@ -40,7 +41,7 @@ pub(super) async fn run(once: bool, seed: u64) -> Result<ExitCode> {
     let node = playground.node()?;
     // No connection is opened ahead, so that each that is seen has a lookup to it.
     let mut settings = DaemonSettings::default();
-    settings.pool.clean = 0;
+    settings.pool = PoolSettings::with_pace(0);
     let mut shown = Ok(());
     let running = run_daemon(node, &settings, async |daemon| {
         shown = playground.show(&daemon).await;
@@ -205,9 +206,7 @@ async fn show(daemon: &Daemon, text: &str, isolation_id: &str, quorum: Option<u8
         allow_expired: false,
         quorum,
     };
-    let Answer::Proved(proved) = daemon.names.name_show(&question).await? else {
-        bail!("the playground's node proves nothing");
-    };
+    let proved = daemon.names.name_show(&question).await?.into_proved()?;
     let Proved { outcome, tip, unproved } = Arc::unwrap_or_clone(proved);
     if let Outcome::Found(status) = &outcome {
         let encodings = Encodings {

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use isonym::jsonrpc::{Client, ClientError, RpcError};
+use isonym::net::pool::PoolSettings;
 use isonym::net::{self, Proxy};
 use isonym::node::{Node, NodeConfig, NodeError};
 use isonym::rpc::{Call, Defaults, Encodings, Methods, Params};
@@ -147,7 +148,7 @@ pub(super) async fn with_synced<T>(
     );
     let mut one_shot: DaemonSettings = settings.daemon;
     // Nobody else will ask.
-    one_shot.pool.clean = 0;
+    one_shot.pool = PoolSettings::with_pace(0);
     let mut worked = None;
     let running = run_daemon(node, &one_shot, async |daemon| {
         let mut meter = Meter::new(quiet);

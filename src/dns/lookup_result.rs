@@ -23,8 +23,8 @@ impl LookupResult {
     pub fn of(result: &NameResult) -> Self {
         match result {
             Ok(Answer::Proved(proved)) => of_outcome(&proved.outcome),
-            Ok(Answer::Stated(Stated::Value(record))) => Self::Value(record.value.clone()),
-            Ok(Answer::Stated(Stated::Expired(_))) => Self::Absent(Some(ExtendedError::Expired)),
+            Ok(Answer::Stated(Stated::Value(value))) => Self::Value(value.clone()),
+            Ok(Answer::Stated(Stated::Expired)) => Self::Absent(Some(ExtendedError::Expired)),
             Ok(Answer::Stated(Stated::Absent)) => Self::Absent(None),
             Err(error) => Self::Failed(of_error(error)),
         }
@@ -37,7 +37,7 @@ pub fn of_error(error: &ServiceError) -> ExtendedError {
         ServiceError::Node(error) => of_node_error(error),
         ServiceError::Client(error) => of_client_error(error),
         ServiceError::Busy { .. } => ExtendedError::Busy,
-        ServiceError::Stopped | ServiceError::NoHistory => ExtendedError::NoBackend,
+        ServiceError::Stopped | ServiceError::NothingProved => ExtendedError::NoBackend,
     }
 }
 

@@ -22,7 +22,7 @@ use super::dial_error::{DialError, SocksRefusal, Stage};
 use super::pins::{Identity, Pin};
 use super::proxy::Proxy;
 use super::socks_login::{LoginGuard, LoginSkipped};
-use super::tls::Tls;
+use super::tls::{Tls, TlsError};
 
 /// What a stream to a server must be able to do.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -33,8 +33,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 pub struct Dialed {
     /// The stream.
     pub stream: Box<dyn Duplex>,
-    /// What proves the server's identity.
-    pub identity: Identity,
+    /// What proves the server's identity, or what speaks against it: then the stream may be greeted over, as any other,
+    /// and must not be used.
+    pub identity: Result<Identity, TlsError>,
 }
 
 /// A stream that is being opened by a [`StreamSource`].
@@ -129,11 +130,11 @@ impl Dialer {
         match server.transport {
             Transport::Tcp => Ok(Dialed {
                 stream: Box::new(stream),
-                identity: if server.is_onion() {
+                identity: Ok(if server.is_onion() {
                     Identity::Onion
                 } else {
                     Identity::Unproved
-                },
+                }),
             }),
             Transport::Tls => {
                 *stage = Stage::Tls;

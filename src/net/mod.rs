@@ -18,7 +18,7 @@ pub(crate) mod socks_login;
 pub mod tls;
 
 pub use address::{Host, ServerAddr, Transport};
-pub use connection::{Connection, ConnectionError, ConnectionLimits, Purpose};
+pub use connection::{Answers, Connection, ConnectionError, ConnectionLimits, Purpose};
 pub use dial_error::DialError;
 pub use dialer::Dialer;
 pub use pins::{Fingerprint, Identity, Pin, Pins};

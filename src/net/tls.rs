@@ -107,7 +107,10 @@ impl Tls {
         Self::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
     }
 
-    /// Does the handshake over `stream` and returns what proves the peer's identity.
+    /// Does the handshake over `stream` and returns what proves the peer's identity, or what speaks against it.
+    ///
+    /// A certificate that contradicts the pin ends no handshake: that we know another one would show, and tell the server
+    /// that two of its connections are one client's. It is for the caller not to use such a stream.
     ///
     /// # Errors
     ///
@@ -117,7 +120,7 @@ impl Tls {
         stream: S,
         host: &Host,
         pin: Option<Pin>,
-    ) -> Result<(TlsStream<S>, Identity), TlsError>
+    ) -> Result<(TlsStream<S>, Result<Identity, TlsError>), TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -144,8 +147,7 @@ impl Tls {
         };
         let outcome = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
         match (outcome, verifier.verdict.get()) {
-            (Ok(stream), Some(Ok(identity))) => Ok((stream, *identity)),
-            (_, Some(Err(refusal))) => Err(refusal.clone()),
+            (Ok(stream), Some(identity)) => Ok((stream, identity.clone())),
             (Err(error), _) => Err(TlsError::from_io(&error)),
             (Ok(_), None) => Err(TlsError::Handshake(Error::NoCertificatesPresented)),
         }
@@ -219,8 +221,7 @@ impl ServerCertVerifier for Verifier {
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
                 .is_ok()
         });
-        let accepted = verdict.is_ok();
-        if self.verdict.set(verdict).is_ok() && accepted {
+        if self.verdict.set(verdict).is_ok() {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(

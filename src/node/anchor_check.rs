@@ -107,10 +107,14 @@ async fn ask(dial: &Dial, height: Height) -> Result<(BlockHash, Option<Pin>), Op
     );
     let connection = opened.await?;
     let answers = connection.call(vec![ElectrumRequest::Header(height)], TIMEOUT).await?;
+    // Only now: who is asked must not see that its certificate is another than before.
+    let identity = connection
+        .identity()
+        .map_err(|error| ConnectionError::Dial(error.into()))?;
     match answers.into_iter().next() {
         Some(Ok(ElectrumReply::Header(header))) => {
             let header = PureHeader::decode(&header).ok_or(OpinionError::NoHeader)?;
-            Ok((header.hash(), connection.identity().pin()))
+            Ok((header.hash(), identity.pin()))
         }
         Some(Err(error)) => Err(error.into()),
         Some(Ok(_)) | None => Err(OpinionError::NoHeader),

@@ -15,7 +15,7 @@ use crate::chain::Network;
 use crate::electrum::ElectrumRequest;
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::net::pool::{
-    FailureKind, Pool, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
+    FailureKind, LookupId, Pool, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
 };
 use crate::net::{Connection, ConnectionError, ConnectionLimits, Dialer, Pin, Purpose, ServerAddr};
 use crate::reputation::ServerReputation;
@@ -29,11 +29,14 @@ const PING_TIMEOUT: Duration = Duration::from_secs(30);
 enum Command {
     Want {
         ticket: Ticket,
+        lookup: LookupId,
         key: IsolationKey,
         distinct_server: bool,
         reply: Reply,
     },
     Release(Ticket),
+    End(LookupId),
+    NoteRequest(ConnId),
     Lied(ConnId),
     Forget(Option<BlindedId>),
     Use(BlindedId),
@@ -54,7 +57,8 @@ struct Lent {
 #[derive(Clone, Debug)]
 pub(super) struct Leases {
     commands: mpsc::UnboundedSender<Command>,
-    tickets: Arc<AtomicU64>,
+    /// Counts lookups and their tickets.
+    numbers: Arc<AtomicU64>,
 }
 
 impl Leases {
@@ -63,42 +67,28 @@ impl Leases {
         let (sender, receiver) = mpsc::unbounded_channel();
         let leases = Self {
             commands: sender,
-            tickets: Arc::default(),
+            numbers: Arc::default(),
         };
         (leases, Commands(receiver))
     }
 
-    /// Waits for the connection of a key, distinct from the servers of the attempts before where that is said. The pool
-    /// learns of it when the wait is given up.
-    pub(super) async fn lease(&self, key: IsolationKey, distinct_server: bool) -> Result<Lease, NoLease> {
-        let (reply, lent) = oneshot::channel();
-        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-        let hold = Hold {
-            ticket,
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Begins a lookup: all of its attempts have the same identity, even if its ID is forgotten meanwhile.
+    pub(super) fn begin(&self, id: BlindedId, distinct_servers: bool) -> LookupLeases {
+        LookupLeases {
             leases: self.clone(),
-        };
-        self.tell(Command::Want {
-            ticket,
-            key,
-            distinct_server,
-            reply,
-        });
-        let gone = Err(NoLease {
-            refusal: Refusal::Unreachable,
-            last: None,
-        });
-        let lent = lent.await.unwrap_or(gone)?;
-        Ok(Lease { lent, _hold: hold })
+            lookup: LookupId(self.next_number()),
+            id,
+            distinct_servers,
+        }
     }
 
     fn tell(&self, command: Command) {
         // A pool that is gone shows as a reply that never comes.
         let _ = self.commands.send(command);
-    }
-
-    /// Says that a connection's server lied.
-    pub(super) fn lied(&self, conn: ConnId) {
-        self.tell(Command::Lied(conn));
     }
 
     /// Forgets an identity, or all of them.
@@ -109,6 +99,55 @@ impl Leases {
     /// Says that an identity is in use though it needs no connection.
     pub(super) fn note_use(&self, id: BlindedId) {
         self.tell(Command::Use(id));
+    }
+}
+
+/// A lookup's way to its connections.
+#[derive(Debug)]
+pub(super) struct LookupLeases {
+    leases: Leases,
+    lookup: LookupId,
+    id: BlindedId,
+    /// Whether each attempt must ask another server.
+    distinct_servers: bool,
+}
+
+impl LookupLeases {
+    /// Waits for the connection of an attempt. The pool learns of it when the wait is given up.
+    pub(super) fn lease(&self, attempt: u8) -> impl Future<Output = Result<Lease, NoLease>> + Send + use<> {
+        let (reply, lent) = oneshot::channel();
+        let ticket = Ticket(self.leases.next_number());
+        let wait = Wait {
+            ticket,
+            leases: self.leases.clone(),
+        };
+        self.leases.tell(Command::Want {
+            ticket,
+            lookup: self.lookup,
+            key: IsolationKey { id: self.id, attempt },
+            distinct_server: self.distinct_servers,
+            reply,
+        });
+        async move {
+            let gone = Err(NoLease {
+                refusal: Refusal::Unreachable,
+                last: None,
+            });
+            let lent = lent.await.unwrap_or(gone)?;
+            let leases = wait.leases.clone();
+            Ok(Lease { lent, leases })
+        }
+    }
+
+    /// Says that a connection's server lied.
+    pub(super) fn lied(&self, conn: ConnId) {
+        self.leases.tell(Command::Lied(conn));
+    }
+}
+
+impl Drop for LookupLeases {
+    fn drop(&mut self) {
+        self.leases.tell(Command::End(self.lookup));
     }
 }
 
@@ -129,12 +168,17 @@ pub struct NoLease {
 #[derive(Debug)]
 pub(super) struct Lease {
     lent: Lent,
-    _hold: Hold,
+    leases: Leases,
 }
 
 impl Lease {
     pub(super) fn connection(&self) -> &Connection {
         &self.lent.connection
+    }
+
+    /// Says that something is about to be sent, so that the connection does not count as idle.
+    pub(super) fn note_request(&self) {
+        self.leases.tell(Command::NoteRequest(self.lent.conn));
     }
 
     pub(super) fn conn(&self) -> ConnId {
@@ -146,14 +190,14 @@ impl Lease {
     }
 }
 
-/// A ticket that is given back when this is dropped, whether it was served or is waited for still.
+/// A ticket that is given back when nobody waits for it any more.
 #[derive(Debug)]
-struct Hold {
+struct Wait {
     ticket: Ticket,
     leases: Leases,
 }
 
-impl Drop for Hold {
+impl Drop for Wait {
     fn drop(&mut self) {
         self.leases.tell(Command::Release(self.ticket));
     }
@@ -197,10 +241,16 @@ pub(super) struct Connections<O> {
     clock: Clock,
     pool: Pool,
     open: BTreeMap<ConnId, Arc<Connection>>,
-    wanted: BTreeMap<Ticket, Reply>,
+    wanted: BTreeMap<Ticket, Wanted>,
     commands: mpsc::UnboundedReceiver<Command>,
     tasks: JoinSet<Done>,
     wake_at: Option<Moment>,
+}
+
+/// A lookup that waits.
+struct Wanted {
+    reply: Reply,
+    /// Why the latest connection that it waited for could not be opened.
     last_failure: Option<ConnectionError>,
 }
 
@@ -216,7 +266,6 @@ impl<O: Owner> Connections<O> {
             commands: commands.0,
             tasks: JoinSet::new(),
             wake_at: None,
-            last_failure: None,
         }
     }
 
@@ -237,21 +286,30 @@ impl<O: Owner> Connections<O> {
         match command {
             Command::Want {
                 ticket,
+                lookup,
                 key,
                 distinct_server,
                 reply,
             } => {
-                self.wanted.insert(ticket, reply);
+                let wanted = Wanted {
+                    reply,
+                    last_failure: None,
+                };
+                self.wanted.insert(ticket, wanted);
                 self.step(PoolEvent::Acquire {
                     ticket,
+                    lookup,
                     key,
                     distinct_server,
                 });
             }
             Command::Release(ticket) => {
-                self.wanted.remove(&ticket);
-                self.step(PoolEvent::Released(ticket));
+                if self.wanted.remove(&ticket).is_some() {
+                    self.step(PoolEvent::Released(ticket));
+                }
             }
+            Command::End(lookup) => self.step(PoolEvent::Ended(lookup)),
+            Command::NoteRequest(conn) => self.step(PoolEvent::Requested(conn)),
             Command::Lied(conn) => self.step(PoolEvent::Lied(conn)),
             Command::Forget(Some(id)) => self.step(PoolEvent::Forget(id)),
             Command::Forget(None) => self.step(PoolEvent::ForgetAll),
@@ -262,20 +320,25 @@ impl<O: Owner> Connections<O> {
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Opened(conn, Ok(connection)) => {
-                if let Some(pin) = connection.identity().pin() {
+                let identity = connection.identity();
+                if let Ok(Some(pin)) = identity.as_ref().map(|identity| identity.pin()) {
                     self.owner.learn_pin(connection.server(), pin);
                 }
                 let ended = connection.ended();
                 self.tasks.spawn(async move { Done::Ended(conn, ended.await) });
+                let server = connection.server().clone();
                 self.open.insert(conn, Arc::new(*connection));
-                self.last_failure = None;
-                self.step(PoolEvent::Opened(conn));
+                match identity {
+                    Ok(_) => self.step(PoolEvent::Opened(conn)),
+                    Err(error) => {
+                        tracing::warn!(%server, "no lookup goes to this server: {error}");
+                        self.step_after(PoolEvent::Barred(conn), Some(&ConnectionError::Dial(error.into())));
+                    }
+                }
             }
             Done::Opened(conn, Err(error)) => {
                 tracing::debug!(%error, "a connection for lookups could not be opened");
-                let kind = failure_kind(&error);
-                self.last_failure = Some(error);
-                self.step(PoolEvent::OpenFailed(conn, kind));
+                self.step_after(PoolEvent::OpenFailed(conn, failure_kind(&error)), Some(&error));
             }
             Done::NoServer(conn) => self.step(PoolEvent::OpenFailed(conn, FailureKind::Useless)),
             Done::Ended(conn, error) | Done::Pinged(conn, Err(error)) => {
@@ -288,6 +351,11 @@ impl<O: Owner> Connections<O> {
     }
 
     fn step(&mut self, event: PoolEvent) {
+        self.step_after(event, None);
+    }
+
+    /// Hands an event in, and carries out what follows; `failure` is why a connection could not be opened, if that is it.
+    fn step_after(&mut self, event: PoolEvent, failure: Option<&ConnectionError>) {
         let now = self.clock.now().steady;
         let effects = self
             .owner
@@ -295,7 +363,7 @@ impl<O: Owner> Connections<O> {
         self.wake_at = None;
         for effect in effects {
             match effect {
-                PoolEffect::Open(conn, server) => self.open(conn, server),
+                PoolEffect::Open { conn, server, own } => self.open(conn, server, own),
                 PoolEffect::Ping(conn) => self.ping(conn),
                 PoolEffect::Close(conn) => {
                     // A lookup may hold the connection still: it ends all the same.
@@ -304,11 +372,16 @@ impl<O: Owner> Connections<O> {
                     }
                 }
                 PoolEffect::Serve(ticket, conn) => self.serve(ticket, conn),
+                PoolEffect::Setback(ticket) => {
+                    if let Some(wanted) = self.wanted.get_mut(&ticket) {
+                        wanted.last_failure = failure.cloned();
+                    }
+                }
                 PoolEffect::Refuse(ticket, refusal) => {
-                    if let Some(reply) = self.wanted.remove(&ticket) {
-                        let _ = reply.send(Err(NoLease {
+                    if let Some(wanted) = self.wanted.remove(&ticket) {
+                        let _ = wanted.reply.send(Err(NoLease {
                             refusal,
-                            last: self.last_failure.clone(),
+                            last: wanted.last_failure,
                         }));
                     }
                 }
@@ -319,7 +392,7 @@ impl<O: Owner> Connections<O> {
         self.owner.counted(self.pool.counts());
     }
 
-    fn open(&mut self, conn: ConnId, server: ServerIndex) {
+    fn open(&mut self, conn: ConnId, server: ServerIndex, own: bool) {
         let Some(Dial {
             dialer,
             network,
@@ -332,7 +405,11 @@ impl<O: Owner> Connections<O> {
             return;
         };
         self.tasks.spawn(async move {
-            let opened = Connection::open(&dialer, &server, pin, network, Purpose::Lookup, limits).await;
+            let opened = if own {
+                Connection::begin(&dialer, &server, pin, network, Purpose::Lookup, limits).await
+            } else {
+                Connection::open(&dialer, &server, pin, network, Purpose::Lookup, limits).await
+            };
             Done::Opened(conn, opened.map(Box::new))
         });
     }
@@ -358,9 +435,9 @@ impl<O: Owner> Connections<O> {
             conn,
             server,
         });
-        if let Some(reply) = self.wanted.remove(&ticket) {
-            // A lookup that is gone has given its ticket back.
-            let _ = reply.send(lent.ok_or(NoLease {
+        if let Some(wanted) = self.wanted.remove(&ticket) {
+            // A lookup that is gone gives its ticket back a moment later.
+            let _ = wanted.reply.send(lent.ok_or(NoLease {
                 refusal: Refusal::Unreachable,
                 last: None,
             }));

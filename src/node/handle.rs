@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use super::clock::Clock;
 use super::connections::{Dial, Leases, Owner};
 use super::header_sync::SyncStage;
-use super::lookups::{self, Asker};
 use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
 use crate::chain::sync::{HeaderSyncLimits, Progress};
@@ -18,37 +17,9 @@ use crate::chain::{Anchor, Height, Params, PureHeader, Tip};
 use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
 use crate::name::policy::check_tip_age;
-use crate::name::proof::ProvenEntry;
-use crate::name::{NameId, Outcome};
 use crate::net::pool::{self, PoolCounts};
 use crate::net::{Pin, ServerAddr};
 use crate::reputation::ServerReputation;
-
-/// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
-/// but has them to fetch still.
-const HEADER_GRACE: Duration = Duration::from_secs(10);
-
-/// What is wanted of a name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NameRequest {
-    /// The name.
-    pub name: NameId,
-    /// Whether an expired value is wanted too, flagged as such.
-    pub allow_expired: bool,
-    /// How many servers must answer.
-    pub quorum: u8,
-}
-
-/// An outcome, and the tip that its ages were counted from.
-#[derive(Clone, Debug)]
-pub struct Proved {
-    /// What was found out.
-    pub outcome: Outcome,
-    /// Our tip at that time.
-    pub tip: Tip,
-    /// How many headers were taken on the strength of a sample.
-    pub unproved: usize,
-}
 
 /// How a running node stands.
 #[derive(Clone, Debug)]
@@ -95,6 +66,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     leases: Leases,
     clock: Clock,
+    params: &'static Params,
     settings: NodeSettings,
     sync: watch::Sender<(SyncStage, Progress)>,
     stop: watch::Sender<bool>,
@@ -125,7 +97,7 @@ impl Handle {
         leases: Leases,
         forgotten: impl Fn(BlindedId) + Send + Sync + 'static,
     ) -> Self {
-        let clock = node.clock();
+        let (clock, params) = (node.clock(), node.tree().params());
         let state = State {
             synchronized: false,
             progress: NO_PROGRESS,
@@ -137,6 +109,7 @@ impl Handle {
             state: Mutex::new(state),
             leases,
             clock,
+            params,
             settings: *settings,
             sync: watch::Sender::new((SyncStage::Running, NO_PROGRESS)),
             stop: watch::Sender::new(false),
@@ -183,9 +156,8 @@ impl Handle {
             match stage {
                 SyncStage::Synced => {
                     let shared = self.state();
-                    self.check_fresh(&shared)?;
                     return Ok(SyncReport {
-                        tip: shared.node.tree().tip(),
+                        tip: self.check_fresh(&shared)?,
                         servers: shared.servers.clone(),
                     });
                 }
@@ -203,80 +175,36 @@ impl Handle {
 
     /// Returns the network's constants.
     pub fn params(&self) -> &'static Params {
-        self.state().node.tree().params()
+        self.0.params
     }
 
-    /// Looks a name up under an identity, over connections that are its own.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, else
-    /// [`NodeError::Lookup`] when it comes to no outcome.
-    pub async fn name_show(&self, id: BlindedId, wanted: &NameRequest) -> Result<Proved, NodeError> {
-        self.check_ready()?;
-        let mut settings = self.0.settings.lookup;
-        settings.policy.allow_expired = wanted.allow_expired;
-        settings.quorum = wanted.quorum;
-        settings.header_grace = HEADER_GRACE;
-        let asker = self.asker(id, wanted.quorum > 1);
-        let outcome = lookups::look_up(&asker, &wanted.name, settings).await?;
-        let state = self.state();
-        let tree = state.node.tree();
-        Ok(Proved {
-            outcome,
-            tip: tree.tip(),
-            unproved: tree.unproved(),
-        })
-    }
-
-    /// Returns all operations of a name that can be proved, oldest first, our tip, and how many older operations were left
-    /// out, since they lie below all headers that are kept. Without any operation no server knows one.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::name_show`], with [`NodeError::History`] when no server gives a usable history.
-    pub async fn name_history(
-        &self,
-        id: BlindedId,
-        name: &NameId,
-    ) -> Result<(Vec<ProvenEntry>, Tip, usize), NodeError> {
-        self.check_ready()?;
-        let asker = self.asker(id, false);
-        let (entries, left_out) = lookups::history(&asker, name, self.0.settings.lookup).await?;
-        Ok((entries, self.state().node.tree().tip(), left_out))
-    }
-
-    fn asker(&self, id: BlindedId, distinct_servers: bool) -> Asker {
-        Asker {
-            node: self.clone(),
-            leases: self.0.leases.clone(),
-            id,
-            distinct_servers,
-        }
-    }
-
-    /// Checks that the headers are up to date, so that names can be looked up.
+    /// Checks that the headers are up to date, so that names can be looked up, and returns the newest block's hash.
     ///
     /// # Errors
     ///
     /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] where they are not.
-    pub fn check_ready(&self) -> Result<(), NodeError> {
+    pub fn check_ready(&self) -> Result<BlockHash, NodeError> {
         let state = self.state();
         if !state.synchronized {
             let Progress { done, total, .. } = state.progress;
             return Err(NodeError::Syncing { done, total });
         }
-        self.check_fresh(&state)
+        Ok(self.check_fresh(&state)?.hash)
     }
 
-    fn check_fresh(&self, state: &State) -> Result<(), NodeError> {
+    fn check_fresh(&self, state: &State) -> Result<Tip, NodeError> {
         let tree = state.node.tree();
-        check_tip_age(&tree.tip(), self.0.clock.now().wall, tree.params()).map_err(|reason| {
-            NodeError::NotSynchronized {
-                reason,
-                servers: state.servers.clone(),
-            }
-        })
+        let tip = tree.tip();
+        check_tip_age(&tip, self.0.clock.now().wall, tree.params()).map_err(|reason| NodeError::NotSynchronized {
+            reason,
+            servers: state.servers.clone(),
+        })?;
+        Ok(tip)
+    }
+
+    /// Returns the way to the lookups' connections.
+    pub(super) fn leases(&self) -> &Leases {
+        &self.0.leases
     }
 
     /// Returns the node's clock.
@@ -327,8 +255,8 @@ impl Handle {
         self.state().node.tree().chainwork_at(height)
     }
 
-    /// Forgets an identity: its connections are closed, and no lookup that begins after this returns has one of them.
-    /// `None` forgets all.
+    /// Forgets an identity: no lookup that begins after this returns has one of its connections, which end when they would
+    /// have. `None` forgets all.
     pub fn forget(&self, id: Option<BlindedId>) {
         self.0.leases.forget(id);
     }

@@ -15,8 +15,9 @@ use crate::chain::{Height, Network, PureHeader};
 use crate::electrum::exchange::ServerErrorKind;
 use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, ReplyError, VersionRange};
 use crate::isolation::ConnId;
-use crate::net::tls::TlsError;
-use crate::net::{Connection, ConnectionError, ConnectionLimits, DialError, Dialer, Pin, Proxy, Purpose, ServerAddr};
+use crate::net::{
+    Connection, ConnectionError, ConnectionLimits, DialError, Dialer, Identity, Pin, Proxy, Purpose, ServerAddr,
+};
 use crate::reputation::ServerIndex;
 
 /// Requests that may wait for the link; the machine keeps fewer in flight.
@@ -24,6 +25,9 @@ const QUEUE: usize = 16;
 
 /// Seconds of silence after which a sign of life is sent: servers end sessions after ten minutes without a request.
 const KEEP_ALIVE: RangeInclusive<u64> = 150..=450;
+
+/// Seconds for which a connection stays that is not used, since the server's certificate is wrong.
+const UNUSED_LIFE: RangeInclusive<u64> = 60..=600;
 
 /// What a link tells the driver.
 #[derive(Debug)]
@@ -133,6 +137,7 @@ async fn run(
     events: &mpsc::Sender<LinkEvent>,
 ) -> Option<HeaderLinkError> {
     let (conn, timeout, server) = (dial.conn, dial.timeout, dial.index);
+    let (address, known_servers) = (dial.server.clone(), dial.known_servers.clone());
     let failed = |error: LinkError| LinkEvent::Sync(HeaderSyncEvent::DialFailed { server, error });
     let connection = match open_connection(dial).await {
         Ok(connection) => connection,
@@ -141,8 +146,21 @@ async fn run(
             return None;
         }
     };
-    if let Some(pin) = connection.identity().pin() {
-        events.send(LinkEvent::Pin(server, pin)).await.ok()?;
+    match connection.identity().map(Identity::pin) {
+        Ok(None) => {}
+        Ok(Some(pin)) => events.send(LinkEvent::Pin(server, pin)).await.ok()?,
+        Err(error) => {
+            let error = HeaderLinkError::Pin {
+                error: ConnectionError::Dial(error.into()),
+                server: address,
+                known_servers,
+            };
+            let _ = events.send(failed(error.into())).await;
+            // To end now would tell the server that its certificate is known.
+            let life = rand::rng().random_range(UNUSED_LIFE);
+            sleep(Duration::from_secs(life)).await;
+            return None;
+        }
     }
     let first = connection.tips().borrow_and_update().as_ref().and_then(claimed);
     let Some(tip) = first else {
@@ -162,16 +180,7 @@ async fn open_connection(dial: Dial) -> Result<Connection, LinkError> {
     opened.map_err(|error| {
         // Without a proxy there is but one way, and it was tried.
         let direct = *dial.dialer.proxy() == Proxy::Direct && matches!(error, ConnectionError::Dial(_));
-        let error = match &error {
-            ConnectionError::Dial(DialError::Tls(TlsError::PinChanged { .. } | TlsError::AuthorityLost { .. })) => {
-                HeaderLinkError::Pin {
-                    error,
-                    server: server.clone(),
-                    known_servers: dial.known_servers,
-                }
-            }
-            _ => HeaderLinkError::Connection(error),
-        };
+        let error = HeaderLinkError::Connection(error);
         if direct {
             LinkError::new(LinkErrorKind::Permanent, error)
         } else {
@@ -258,7 +267,11 @@ async fn answer(
 ) -> Result<HeaderSyncEvent, ConnectionError> {
     let (start, count, cp_height) = match request {
         HeaderRequest::Full { start, count } => (start, count, 0),
-        HeaderRequest::Truncated { .. } if !connection.version().protocol.has_truncated_headers() => {
+        HeaderRequest::Truncated { .. }
+            if !connection
+                .version()
+                .is_some_and(|it| it.protocol.has_truncated_headers()) =>
+        {
             return Ok(HeaderSyncEvent::WronglyCut { conn, request: id });
         }
         HeaderRequest::Truncated { start, count, under } => (start, count, under),

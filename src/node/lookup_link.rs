@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::connections::{Lease, Leases, NoLease};
+use super::connections::{Lease, LookupLeases, NoLease};
 use crate::chain::Height;
 use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest};
-use crate::isolation::{ConnId, IsolationKey};
+use crate::isolation::ConnId;
 use crate::name::ProofLink;
 use crate::name::lookup::{Attempt, FailureScope, LinkFailure, LookupEvent, LookupRequest};
 use crate::net::pool::Refusal;
-use crate::net::{Connection, ConnectionError, DialError, ServerAddr};
+use crate::net::{Answers, Connection, ConnectionError, DialError, ServerAddr};
 
 /// Questions that may wait for the link: an attempt has at most one open.
 const QUEUE: usize = 2;
@@ -33,16 +33,14 @@ pub(super) enum LinkEvent {
 
 /// Opens a link in a task of its own. It ends, and its hold on the connection with it, when the sender is dropped.
 pub(super) fn open(
-    leases: Leases,
-    key: IsolationKey,
-    distinct_server: bool,
+    leases: &LookupLeases,
+    attempt: Attempt,
     timeout: Duration,
     events: mpsc::Sender<LinkEvent>,
 ) -> mpsc::Sender<LookupRequest> {
     let (sender, requests) = mpsc::channel(QUEUE);
-    let attempt = key.attempt;
+    let lent = leases.lease(attempt);
     tokio::spawn(async move {
-        let lent = leases.lease(key, distinct_server);
         tokio::select! {
             () = events.closed() => {}
             ended = run(lent, attempt, timeout, requests, &events) => {
@@ -131,6 +129,7 @@ async fn run(
         return Ok(());
     }
     while let Some(request) = requests.recv().await {
+        lease.note_request();
         let event = answer(connection, attempt, request, timeout).await?;
         if events.send(LinkEvent::Lookup(event)).await.is_err() {
             break;
@@ -150,24 +149,35 @@ async fn answer(
     };
     match request {
         LookupRequest::Name(scripthash) | LookupRequest::History(scripthash) => {
-            let request =
-                if matches!(request, LookupRequest::Name(_)) && connection.version().protocol.has_value_proof() {
-                    ElectrumRequest::ValueProof(scripthash)
-                } else {
-                    ElectrumRequest::History(scripthash)
-                };
-            match call(connection, vec![request], timeout).await?.into_iter().next() {
-                Some(ElectrumReply::ValueProof(links)) => Ok(LookupEvent::Proof { attempt, links }),
+            let (proof, history) = (
+                ElectrumRequest::ValueProof(scripthash),
+                ElectrumRequest::History(scripthash),
+            );
+            let is_name = matches!(request, LookupRequest::Name(_));
+            let requests = match connection.version() {
+                _ if !is_name => vec![history],
+                Some(version) if version.protocol.has_value_proof() => vec![proof],
+                Some(_) => vec![history],
+                // Along with the greeting nobody knows yet what the server can do; whatever it is, it answers one of both.
+                None => vec![proof, history],
+            };
+            let answers = call(connection, requests, timeout).await?;
+            // A server that can't prove says so, and has the history.
+            let mut usable = answers.iter().filter_map(|answer| answer.as_ref().ok());
+            match usable.next() {
+                Some(ElectrumReply::ValueProof(links)) => Ok(LookupEvent::Proof {
+                    attempt,
+                    links: links.clone(),
+                }),
                 Some(ElectrumReply::History(entries)) => {
-                    let confirmed = entries
-                        .into_iter()
-                        .filter_map(|entry| Some((entry.txid, entry.height?)));
+                    let confirmed = entries.iter().filter_map(|entry| Some((entry.txid, entry.height?)));
                     Ok(LookupEvent::History {
                         attempt,
                         entries: confirmed.collect(),
                     })
                 }
-                _ => Err(other_answer()),
+                Some(_) => Err(other_answer()),
+                None => Err(no_answer(connection, answers)),
             }
         }
         LookupRequest::Transactions(wanted) => {
@@ -180,7 +190,11 @@ async fn answer(
                     },
                 ]
             });
-            let replies = call(connection, requests.collect(), timeout).await?;
+            let answers = call(connection, requests.collect(), timeout).await?;
+            let replies: Vec<ElectrumReply> = answers
+                .into_iter()
+                .map(|answer| answer.map_err(|error| no_answer(connection, vec![Err(error)])))
+                .collect::<Result<_, _>>()?;
             let heights = wanted.iter().map(|(_, height)| *height);
             let links = replies
                 .chunks_exact(2)
@@ -212,18 +226,19 @@ async fn call(
     connection: &Connection,
     requests: Vec<ElectrumRequest>,
     timeout: Duration,
-) -> Result<Vec<ElectrumReply>, LookupLinkError> {
-    let server = || connection.server().clone();
+) -> Result<Answers, LookupLinkError> {
     let answers = connection.call(requests, timeout).await;
-    let answers = answers.map_err(|error| LookupLinkError::Connection {
-        server: server(),
+    answers.map_err(|error| LookupLinkError::Connection {
+        server: connection.server().clone(),
         error,
-    })?;
-    let answers = answers.into_iter().map(|answer| {
-        answer.map_err(|error| LookupLinkError::Answer {
-            server: server(),
-            error,
-        })
-    });
-    answers.collect()
+    })
+}
+
+/// Says why none of these answers can be used: for the last one's reason, which every server can answer.
+fn no_answer(connection: &Connection, answers: Answers) -> LookupLinkError {
+    let server = connection.server().clone();
+    match answers.into_iter().next_back() {
+        Some(Err(error)) => LookupLinkError::Answer { server, error },
+        _ => LookupLinkError::OtherAnswer { server },
+    }
 }

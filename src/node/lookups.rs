@@ -1,4 +1,4 @@
-//! Carries out the effects of lookups.
+//! Looks names up: carries out the effects of lookups.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use bitcoin::Txid;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::connections::Leases;
+use super::connections::LookupLeases;
 use super::lookup_link::{self, LinkEvent};
 use super::{Handle, HistoryFailure, Node, NodeError};
-use crate::chain::Height;
-use crate::isolation::{BlindedId, ConnId, IsolationKey};
+use crate::chain::{Height, Tip};
+use crate::isolation::{BlindedId, ConnId};
 use crate::name::lookup::{
     Attempt, FailureScope, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
 };
@@ -19,35 +19,85 @@ use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
 use crate::net::ServerAddr;
 
+/// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
+/// but has them to fetch still.
+const HEADER_GRACE: Duration = Duration::from_secs(10);
+
 /// Transactions of a history that are asked for in one go.
 const HISTORY_FLIGHT: usize = 100;
 
-/// Whose connections a lookup's attempts have, and from where.
-pub(super) struct Asker {
-    pub(super) node: Handle,
-    pub(super) leases: Leases,
-    pub(super) id: BlindedId,
-    /// Whether each attempt must ask another server.
-    pub(super) distinct_servers: bool,
+/// What is wanted of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NameRequest {
+    /// The name.
+    pub name: NameId,
+    /// Whether an expired value is wanted too, flagged as such.
+    pub allow_expired: bool,
+    /// How many servers must answer.
+    pub quorum: u8,
 }
 
-impl Asker {
-    /// Opens a link for an attempt, over the connection of its isolation key.
-    fn link(
+/// An outcome, and the tip that its ages were counted from.
+#[derive(Clone, Debug)]
+pub struct Proved {
+    /// What was found out.
+    pub outcome: Outcome,
+    /// Our tip at that time.
+    pub tip: Tip,
+    /// How many headers were taken on the strength of a sample.
+    pub unproved: usize,
+}
+
+impl Handle {
+    /// Looks a name up under an identity, over connections that are its own.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, else
+    /// [`NodeError::Lookup`] when it comes to no outcome.
+    pub async fn name_show(&self, id: BlindedId, wanted: &NameRequest) -> Result<Proved, NodeError> {
+        self.check_ready()?;
+        let mut settings = self.settings().lookup;
+        settings.policy.allow_expired = wanted.allow_expired;
+        settings.quorum = wanted.quorum;
+        settings.header_grace = HEADER_GRACE;
+        let leases = self.leases().begin(id, wanted.quorum > 1);
+        let outcome = look_up(self, &leases, &wanted.name, settings).await?;
+        let state = self.state();
+        let tree = state.node.tree();
+        Ok(Proved {
+            outcome,
+            tip: tree.tip(),
+            unproved: tree.unproved(),
+        })
+    }
+
+    /// Returns all operations of a name that can be proved, oldest first, our tip, and how many older operations were left
+    /// out, since they lie below all headers that are kept. Without any operation no server knows one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::name_show`], with [`NodeError::History`] when no server gives a usable history.
+    pub async fn name_history(
         &self,
-        attempt: Attempt,
-        timeout: Duration,
-        events: mpsc::Sender<LinkEvent>,
-    ) -> mpsc::Sender<LookupRequest> {
-        let key = IsolationKey { id: self.id, attempt };
-        lookup_link::open(self.leases.clone(), key, self.distinct_servers, timeout, events)
+        id: BlindedId,
+        name: &NameId,
+    ) -> Result<(Vec<ProvenEntry>, Tip, usize), NodeError> {
+        self.check_ready()?;
+        let leases = self.leases().begin(id, false);
+        let (entries, left_out) = history(self, &leases, name, self.settings().lookup).await?;
+        Ok((entries, self.state().node.tree().tip(), left_out))
     }
 }
 
 /// Looks a name up.
-pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettings) -> Result<Outcome, NodeError> {
-    let handle = &asker.node;
-    let (clock, servers, claimed) = handle.with(|node| (node.clock(), node.servers().len(), node.claimed_height));
+async fn look_up(
+    node: &Handle,
+    leases: &LookupLeases,
+    name: &NameId,
+    settings: LookupSettings,
+) -> Result<Outcome, NodeError> {
+    let (clock, servers, claimed) = node.with(|node| (node.clock(), node.servers().len(), node.claimed_height));
     if servers == 0 {
         return Err(NodeError::NoServer { servers: Vec::new() });
     }
@@ -58,12 +108,12 @@ pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettin
     let mut event = LookupEvent::Start;
     loop {
         let mut wake_at = None;
-        for effect in handle.with(|node| lookup.on_event(clock.now().steady, node.tree(), event)) {
+        for effect in node.with(|node| lookup.on_event(clock.now().steady, node.tree(), event)) {
             match effect {
                 LookupEffect::Ask { attempt, request } => {
-                    let link = links
-                        .entry(attempt)
-                        .or_insert_with(|| asker.link(attempt, settings.attempt_timeout, events.clone()));
+                    let link = links.entry(attempt).or_insert_with(|| {
+                        lookup_link::open(leases, attempt, settings.attempt_timeout, events.clone())
+                    });
                     // The queue has room for what one attempt asks; a link that is gone says so by itself.
                     let _ = link.try_send(request);
                 }
@@ -72,7 +122,7 @@ pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettin
                     if let Some((server, conn)) = servers.remove(&attempt) {
                         // Heights of operations would help to guess the name.
                         tracing::warn!(%server, "a server {}", fault.summary());
-                        asker.leases.lied(conn);
+                        leases.lied(conn);
                     }
                 }
                 LookupEffect::Abandon(attempt) => drop(links.remove(&attempt)),
@@ -95,8 +145,9 @@ pub(super) async fn look_up(asker: &Asker, name: &NameId, settings: LookupSettin
 }
 
 /// Fetches a name's history.
-pub(super) async fn history(
-    asker: &Asker,
+async fn history(
+    node: &Handle,
+    leases: &LookupLeases,
     name: &NameId,
     settings: LookupSettings,
 ) -> Result<(Vec<ProvenEntry>, usize), NodeError> {
@@ -104,8 +155,8 @@ pub(super) async fn history(
     let mut denied = false;
     for attempt in 0..settings.attempts.max(1) {
         let (events, mut inbox) = mpsc::channel(4);
-        let link = asker.link(attempt, settings.attempt_timeout, events);
-        match history_over(&asker.node, name, &link, &mut inbox).await {
+        let link = lookup_link::open(leases, attempt, settings.attempt_timeout, events);
+        match history_over(node, name, &link, &mut inbox).await {
             Ok((entries, 0)) if entries.is_empty() => denied = true,
             Ok(found) => return Ok(found),
             // No further attempt would get a connection.

@@ -29,9 +29,10 @@ pub use clock::VirtualTime;
 pub use connections::NoLease;
 pub use daemon::run;
 pub use error::{HistoryFailure, NodeError};
-pub use handle::{Handle, NameRequest, NodeSettings, Proved, Standing};
+pub use handle::{Handle, NodeSettings, Standing};
 pub use header_sync::SyncStage;
 pub use lookup_link::LookupLinkError;
+pub use lookups::{NameRequest, Proved};
 pub use report::{ServerResult, ServerStanding, SyncReport};
 #[doc(hidden)]
 pub use run::Surroundings;

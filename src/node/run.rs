@@ -19,7 +19,7 @@ use super::store::{HeaderChange, HeaderStore, Rebuilt, StoreError};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
-use crate::reputation::{ServerIndex, ServerReputation, SyncEvidence, SyncReputation};
+use crate::reputation::{Evidence, ServerIndex, ServerReputation, SyncReputation};
 use crate::time::Timestamp;
 
 /// The header store's folder in the data folder.
@@ -31,6 +31,9 @@ const MAX_LAST_SYNC: u64 = 1 << 20;
 /// How far above our tip a claimed height may count: three times the blocks that are due while a tip is not yet
 /// stale. Who claims more would make every name look expired.
 const MAX_CLAIM_AHEAD: Height = 3 * 48;
+
+/// How many blocks a server's tip may lie below ours for it to count as good: a new block takes a while to reach all.
+const MAX_LAG: Height = 1;
 
 /// What a node is made from.
 #[derive(Clone, Debug)]
@@ -123,7 +126,7 @@ impl Node {
             folder,
             known,
             dialer: Arc::new(surroundings.dialer),
-            reputation: ServerReputation::new(servers.len(), ServerReputation::BACK_OFF),
+            reputation: ServerReputation::new(servers.len()),
             servers,
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
@@ -164,22 +167,20 @@ impl Node {
         self.claimed_height = claimed.unwrap_or(tip).clamp(tip, tip.saturating_add(MAX_CLAIM_AHEAD));
     }
 
-    /// Remembers how a sync went: for `status` on disk, for lookups in memory.
+    /// Remembers how a sync went: for `status` on disk, and as one piece of evidence for lookups.
     pub(super) fn note_sync(&mut self, servers: &[ServerResult]) {
         let text = serde_json::to_string_pretty(servers).unwrap_or_default();
         self.write_file(SmallFile::LastSync, text);
-        // Who lags can only answer with what once was true.
         let (tip, now) = (self.tree.tip().height, self.clock.now().steady);
         for (index, result) in servers.iter().enumerate() {
             if matches!(result.state, ServerStanding::NotAsked | ServerStanding::NotReached) {
                 continue;
             }
-            let evidence = SyncEvidence::Result {
-                usable: result.is_good(),
-                lag: result.claimed_height.map(|claimed| tip.saturating_sub(claimed)),
-            };
-            let sync = self.reputation.header_sync_mut();
-            sync.record(now, ServerIndex(index), evidence);
+            let lag = result.claimed_height.map(|claimed| tip.saturating_sub(claimed));
+            if !(result.is_good() && lag.is_some_and(|lag| lag <= MAX_LAG)) {
+                self.reputation
+                    .record(now, ServerIndex(index), Evidence::Unfit, &mut rand::rng());
+            }
         }
     }
 
@@ -308,8 +309,6 @@ impl Drop for Node {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::net::Fingerprint;
 
@@ -341,13 +340,10 @@ mod tests {
             headers: 0,
             way_out: None,
         });
-        node.note_sync(&results);
-        for _ in 0..20 {
-            let now = node.clock().now().steady;
-            let choose = node
-                .reputation()
-                .choose(now, false, &BTreeSet::new(), |_| 0, &mut rand::rng());
-            assert_eq!(choose, Some(ServerIndex(1)), "that header sync got on with");
+        for _ in 0..3 {
+            node.note_sync(&results);
         }
+        let doubted = [0, 1].map(|at| node.reputation().doubted(ServerIndex(at)).is_some());
+        assert_eq!(doubted, [true, false], "after three rounds that it was unfit in");
     }
 }

@@ -115,7 +115,9 @@ fn arguments(option: &dyn Declared, command: Option<CommandName>, is_root: bool,
     if spec.section != Section::Own {
         arg = arg.help_heading(spec.section.heading());
     }
-    if spec.section == Section::Every {
+    if command.is_some_and(|command| !spec.is_used_by(command)) {
+        arg = arg.hide(true);
+    } else if spec.section == Section::Every {
         arg = arg.hide_short_help(!is_root);
     } else if command == Some(CommandName::ConfigShow) {
         // They are those of all other commands.

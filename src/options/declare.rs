@@ -73,7 +73,7 @@ impl CommandName {
 /// Where help and the example file show an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
-    /// Every command accepts it, before its name and behind.
+    /// Every command knows it, before its name and behind; one that does not use it refuses it.
     Every,
     Own,
     Dns,

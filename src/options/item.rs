@@ -16,6 +16,7 @@ use isonym::isolation::IsolationId;
 use isonym::jsonrpc::Credentials;
 use isonym::jsonrpc::client::{Client, ClientSettings, Dialect, Login};
 use isonym::name::Encoding;
+use isonym::net::pool::MAX_OPENINGS_AN_HOUR;
 use isonym::net::{Proxy, ServerAddr};
 use isonym::socks::identity::IsolateBy;
 use isonym::tor::driver::ControlAddr;
@@ -521,6 +522,37 @@ impl Item for Suffix {
 
     fn samples(_: Bounds) -> Vec<String> {
         texts(["bit", "bit.example.org"])
+    }
+}
+
+/// How many connections are opened ahead of lookups in an hour, on average; 0: none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolPace(pub(crate) u32);
+
+impl Item for PoolPace {
+    const BOUNDS: Bounds = (0, MAX_OPENINGS_AN_HOUR as u64);
+
+    fn parse(text: &str, bounds: Bounds) -> Result<Self, Problem> {
+        if text.eq_ignore_ascii_case("none") {
+            return Ok(Self(0));
+        }
+        let pace = number(text, bounds)?;
+        u32::try_from(pace).map(Self).map_err(|_| Problem::NotAllowed)
+    }
+
+    fn text(&self) -> String {
+        match self.0 {
+            0 => "none".to_owned(),
+            pace => pace.to_string(),
+        }
+    }
+
+    fn allowed((_, most): Bounds) -> String {
+        format!("none, or a number up to {most}")
+    }
+
+    fn samples(_: Bounds) -> Vec<String> {
+        texts(["none", "30"])
     }
 }
 

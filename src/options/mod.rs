@@ -31,7 +31,7 @@ pub(crate) use arguments::{Purpose, given, with_arguments};
 pub(crate) use declare::{CommandName, Declared};
 pub(crate) use example::{as_toml, example};
 pub(crate) use file::FileError;
-pub(crate) use origin::{Origin, RelationError, ValueError};
+pub(crate) use origin::{Origin, RelationError, UnusedOption, ValueError};
 pub(crate) use partial::{Effective, PartialConfig, UnknownVariable};
 pub(crate) use table::OPTIONS;
 
@@ -49,6 +49,8 @@ pub(crate) enum OptionError {
     Value(#[from] ValueError),
     #[error(transparent)]
     Relation(#[from] RelationError),
+    #[error(transparent)]
+    Unused(#[from] UnusedOption),
 }
 
 /// All that the sources say.
@@ -77,8 +79,10 @@ impl Loaded {
 ///
 /// # Errors
 ///
-/// [`OptionError::Value`] when the name of the configuration file is none.
+/// [`OptionError::Value`] when the name of the configuration file is none, [`OptionError::Unused`] when the command line
+/// has an option that the command does not use.
 pub(crate) fn load(command_line: &PartialConfig, command: CommandName) -> Result<Loaded, OptionError> {
+    command_line.check_used(command)?;
     let (environment, unknown_variables) = PartialConfig::from_environment(std::env::vars_os());
     let file = config_file(&[command_line, &environment], command)?;
     Ok(Loaded {

@@ -120,6 +120,25 @@ fn shown(value: &str) -> String {
     shown
 }
 
+/// An option of the command line that the command does not use. The environment and the file may speak to all commands at
+/// once, but who gives an option with a command believes that it does something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnusedOption {
+    /// The option, as it stands on the command line.
+    pub(super) given: Origin,
+    /// The words that name the command.
+    pub(super) command: &'static [&'static str],
+}
+
+impl fmt::Display for UnusedOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let command = self.command.join(" ");
+        write!(f, "{} has no effect on `isonym {command}`: leave it out", self.given)
+    }
+}
+
+impl std::error::Error for UnusedOption {}
+
 /// Options that don't go with each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RelationError {

@@ -8,7 +8,7 @@ use isonym::chain::Network;
 
 use super::declare::{Arity, Basis, CommandName, Declared, Given, Opt, PREFIX, split};
 use super::nearest::nearest;
-use super::origin::{Origin, RelationError, ValueError};
+use super::origin::{Origin, RelationError, UnusedOption, ValueError};
 use super::table::{NETWORK, OPTIONS, RELATIONS, Relation};
 
 /// What one source says: the options it names, and nothing of the others.
@@ -29,6 +29,22 @@ impl PartialConfig {
     /// Returns where the options are given that it names.
     pub(crate) fn origins(&self) -> impl Iterator<Item = &Origin> {
         self.0.values().map(|given| &given.origin)
+    }
+
+    /// Checks that a command uses all options that are named.
+    ///
+    /// # Errors
+    ///
+    /// [`UnusedOption`] for the first that it does not.
+    pub(super) fn check_used(&self, command: CommandName) -> Result<(), UnusedOption> {
+        let is_unused = |option: &&&dyn Declared| !option.spec().is_used_by(command);
+        let unused = OPTIONS.iter().filter(is_unused).find_map(|option| self.get(*option));
+        unused.map_or(Ok(()), |given| {
+            Err(UnusedOption {
+                given: given.origin.clone(),
+                command: command.path(),
+            })
+        })
     }
 
     /// Reads the environment, and returns the variables that look like options but are none, with the nearest one.

@@ -29,7 +29,7 @@ use super::declare::CommandName::{
     AnchorCheck, AnchorExport, Daemon, Dns, NameHistory, NameShow, Prop279, Resolve, Rpc, Socks, Status, Sync, Tor,
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
-use super::item::{CallersApart, Mailbox, RpcUrl, Suffix, UserName, own_folder};
+use super::item::{CallersApart, Mailbox, PoolPace, RpcUrl, Suffix, UserName, own_folder};
 
 /// Commands that read settings: all but those that need none at all.
 const ALL: &[CommandName] = &CommandName::ALL;
@@ -251,12 +251,17 @@ options! {
         .more("Isonym takes either.")
         .used_by(BACKEND);
 
-    POOL_CLEAN: Required<usize> =
-        Opt::new("pool-clean", "NUMBER", "Connections to keep ready for lookups", |_| {
-            pool::PoolSettings::default().clean
-        })
-        .between(0, 256)
-        .used_by(&[Daemon]);
+    POOL: Required<PoolPace> = Opt::new(
+        "pool",
+        "NUMBER",
+        "Connections to open ahead of lookups in an hour, on average; or none",
+        |_| PoolPace(pool::MAX_OPENINGS_AN_HOUR),
+    )
+    .more(
+        "They make first lookups faster. They are opened at random moments, which nothing that is looked up has a part in; \
+         with none, servers can't even see that somebody opens connections ahead.",
+    )
+    .used_by(&[Daemon]);
 
     ISOLATION_TTL: Required<Duration> = Opt::new(
         "isolation-ttl",

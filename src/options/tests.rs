@@ -427,6 +427,25 @@ fn a_wrong_value_stops_only_commands_that_use_the_option() {
 }
 
 #[test]
+fn an_option_of_the_command_line_is_refused_by_a_command_that_does_not_use_it() {
+    for command in CommandName::ALL {
+        for option in OPTIONS.iter().copied() {
+            let (name, is_used) = (option.spec().name, option.spec().is_used_by(command));
+            let mut said = PartialConfig::default();
+            let given = Given {
+                origin: Origin::CommandLine(name),
+                values: Ok(Vec::new()),
+            };
+            said.insert(option, given);
+            let refused = said.check_used(command).err().map(|error| error.to_string());
+            let words = format!("--{name} has no effect on `isonym {}`", command.path().join(" "));
+            assert_eq!(refused.is_none(), is_used, "{words}");
+            assert!(refused.is_none_or(|refused| refused.starts_with(&words)), "{words}");
+        }
+    }
+}
+
+#[test]
 fn options_of_every_command_may_stand_before_and_behind_it() {
     for option in OPTIONS
         .iter()

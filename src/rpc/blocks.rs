@@ -8,7 +8,7 @@ use bitcoin::{Target, TxMerkleNode};
 use serde::Serialize;
 use serde_json::json;
 
-use super::reply::{CallResult, result as write, shown};
+use super::reply::{CallResult, hash_text, result as write};
 use crate::chain::params::MEDIAN_TIME_SPAN;
 use crate::chain::{Height, Network, PureHeader};
 use crate::node::{Handle, Standing};
@@ -26,14 +26,14 @@ pub(super) struct Position {
 /// A header, with Core's fields in Core's order. The number of transactions and the AuxPoW are not kept.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct HeaderJson {
-    #[serde(serialize_with = "shown")]
+    #[serde(serialize_with = "hash_text")]
     hash: BlockHash,
     confirmations: Height,
     height: Height,
     version: i32,
     #[serde(rename = "versionHex")]
     version_hex: String,
-    #[serde(rename = "merkleroot", serialize_with = "shown")]
+    #[serde(rename = "merkleroot", serialize_with = "hash_text")]
     merkle_root: TxMerkleNode,
     time: u32,
     #[serde(rename = "mediantime", skip_serializing_if = "Option::is_none")]

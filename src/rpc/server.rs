@@ -26,8 +26,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::auth::{Guard, Verdict, is_our_host};
-use super::reply::{self, CallResult, Reply};
-use super::request::{Body, Call, MAX_BODY};
+use super::methods::Methods;
+use super::reply::{BatchReply, CallResult, Reply};
+use super::request::{Body, Call, MAX_BODY, Member, Request as RpcRequest};
 use crate::net::accept::{MOST_CONNECTIONS, accept, connections_within};
 
 /// Bounds and waits of the server.
@@ -73,27 +74,34 @@ impl Default for Limits {
     }
 }
 
+/// Whom a server hands calls to.
+pub trait Callee: Send + Sync + 'static {
+    /// Carries a call out.
+    fn call(&self, call: Call) -> impl Future<Output = CallResult> + Send;
+}
+
+impl Callee for Methods {
+    fn call(&self, call: Call) -> impl Future<Output = CallResult> + Send {
+        self.call(call)
+    }
+}
+
 /// Serves calls on a listener until `stop` is ready, then ends what is in work and returns.
-///
-/// `service` carries a call out: a clone for each connection.
-pub async fn serve<S, F>(
+pub async fn serve(
     listener: TcpListener,
     guard: Guard,
     limits: Limits,
-    service: S,
+    callee: impl Callee,
     stop: impl Future<Output = ()>,
-) where
-    S: Fn(Call) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = CallResult> + Send + 'static,
-{
+) {
     let mut stop = pin!(stop);
     let (stopping, stopped) = watch::channel(false);
-    let gate = Gate {
-        guard: Arc::new(guard),
+    let gate = Arc::new(Gate {
+        guard,
         limits,
-        requests: Arc::new(Semaphore::new(limits.requests)),
-        service,
-    };
+        requests: Semaphore::new(limits.requests),
+        callee,
+    });
     let mut connections = JoinSet::new();
     loop {
         let room = connections.len() < limits.connections.max(1);
@@ -102,7 +110,7 @@ pub async fn serve<S, F>(
             Some(_) = connections.join_next() => {}
             accepted = accept(&listener), if room => {
                 if let Some((stream, _)) = accepted {
-                    connections.spawn(connection(stream, gate.clone(), stopped.clone()));
+                    connections.spawn(connection(stream, Arc::clone(&gate), stopped.clone()));
                 }
             }
         }
@@ -114,17 +122,13 @@ pub async fn serve<S, F>(
     let _ = timeout(limits.stop_grace, ended).await;
 }
 
-async fn connection<S, F>(stream: TcpStream, gate: Gate<S>, mut stopped: watch::Receiver<bool>)
-where
-    S: Fn(Call) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = CallResult> + Send + 'static,
-{
+async fn connection(stream: TcpStream, gate: Arc<Gate<impl Callee>>, mut stopped: watch::Receiver<bool>) {
     let Ok(local) = stream.local_addr() else { return };
     // Replies are written whole: waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
     let limits = gate.limits;
     let service = service_fn(move |request| {
-        let gate = gate.clone();
+        let gate = Arc::clone(&gate);
         async move { Ok::<_, Infallible>(gate.respond(request, local.ip()).await) }
     });
     let stream = TokioIo::new(Patient::new(stream, limits.write_timeout));
@@ -152,19 +156,14 @@ where
 const MAX_HEADERS: usize = 16 << 10;
 
 /// What all connections share.
-#[derive(Clone)]
-struct Gate<S> {
-    guard: Arc<Guard>,
+struct Gate<C> {
+    guard: Guard,
     limits: Limits,
-    requests: Arc<Semaphore>,
-    service: S,
+    requests: Semaphore,
+    callee: C,
 }
 
-impl<S, F> Gate<S>
-where
-    S: Fn(Call) -> F,
-    F: Future<Output = CallResult>,
-{
+impl<C: Callee> Gate<C> {
     async fn respond(&self, request: Request<Incoming>, local: IpAddr) -> Response<Full<Bytes>> {
         let checked = check_origin(request.uri(), request.headers(), local)
             .and_then(|()| check_target(request.method(), request.uri()));
@@ -189,11 +188,49 @@ where
                 let parsed = Body::parse(&body);
                 // Not needed any more, and the answer may take long.
                 drop(body);
-                json(reply::answer(parsed, &self.service).await)
+                json(answer(parsed, &self.callee).await)
             }
             Err(refusal) => refusal.into(),
         }
     }
+}
+
+/// Answers a body: has its calls carried out one after the other, in order. Those of a batch whose reply is full are not
+/// made.
+pub(super) async fn answer(body: Body, callee: &impl Callee) -> Reply {
+    match body {
+        Body::Refused(error) => Reply::to_none(error),
+        Body::Single(RpcRequest { envelope, call }) => {
+            let is_malformed = call.is_err();
+            let result = match call {
+                Ok(call) => callee.call(call).await,
+                Err(error) => Err(error),
+            };
+            if envelope.is_notification() && !is_malformed {
+                return Reply::to_nobody();
+            }
+            Reply::to_one(&envelope, &result)
+        }
+        Body::Batch(members) if members.is_empty() => BatchReply::empty(),
+        Body::Batch(members) => answer_batch(members, callee).await,
+    }
+}
+
+async fn answer_batch(members: Vec<Member>, callee: &impl Callee) -> Reply {
+    let mut reply = BatchReply::default();
+    for member in members {
+        let RpcRequest { envelope, call } = member.into_request();
+        let is_wanted = !envelope.is_notification();
+        let result = match call {
+            Ok(_) if reply.is_full() && is_wanted => BatchReply::no_room(),
+            Ok(call) => callee.call(call).await,
+            Err(error) => Err(error),
+        };
+        if is_wanted {
+            reply.push(&envelope, &result);
+        }
+    }
+    reply.end()
 }
 
 /// A request that is not read: status and text.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bitcoin::BlockHash;
 
-use crate::jsonrpc::{ClientError, NameRecord};
+use crate::jsonrpc::ClientError;
 use crate::name::{NameValue, Outcome};
 use crate::node::{NodeError, Proved};
 
@@ -25,9 +25,9 @@ pub enum Answer {
 #[derive(Clone)]
 pub enum Stated {
     /// The name has this value, and has not expired.
-    Value(Box<NameRecord>),
+    Value(NameValue),
     /// The name has expired.
-    Expired(Box<NameRecord>),
+    Expired,
     /// The name has no value: never existed, expired or is not final; why is not told apart.
     Absent,
 }
@@ -36,7 +36,7 @@ impl fmt::Debug for Stated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Value(_) => "Value(..)",
-            Self::Expired(_) => "Expired(..)",
+            Self::Expired => "Expired",
             Self::Absent => "Absent",
         })
     }
@@ -50,8 +50,20 @@ impl Answer {
                 Outcome::Found(status) => Some(status.name.value()),
                 _ => None,
             },
-            Self::Stated(Stated::Value(record)) => Some(&record.value),
+            Self::Stated(Stated::Value(value)) => Some(value),
             Self::Stated(_) => None,
+        }
+    }
+
+    /// Returns what our own node proved.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::NothingProved`] for a server's word.
+    pub fn into_proved(self) -> Result<Arc<Proved>, ServiceError> {
+        match self {
+            Self::Proved(proved) => Ok(proved),
+            Self::Stated(_) => Err(ServiceError::NothingProved),
         }
     }
 
@@ -87,7 +99,7 @@ pub enum ServiceError {
     /// The process ends.
     #[error("the node is stopping")]
     Stopped,
-    /// Only our own node proves the operations of a name.
-    #[error("a server behind JSON-RPC is not asked for histories, as it proves none")]
-    NoHistory,
+    /// Only our own node proves what it says of a name.
+    #[error("a server behind JSON-RPC proves nothing")]
+    NothingProved,
 }

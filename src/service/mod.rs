@@ -221,10 +221,11 @@ impl NameService {
         }
     }
 
-    fn time(&self) -> CacheTime {
+    /// Returns the time, with the newest block beside it.
+    fn time(&self, tip: Option<bitcoin::BlockHash>) -> CacheTime {
         CacheTime {
             now: self.shared.clock.now().steady,
-            tip: self.tip(),
+            tip,
         }
     }
 
@@ -264,12 +265,13 @@ impl NameService {
     /// [`NodeError::NotSynchronized`](crate::node::NodeError::NotSynchronized) while headers are not up to date,
     /// [`ServiceError::Busy`] when it is one lookup too many, else why it comes to no outcome.
     pub async fn name_show(&self, question: &Question) -> NameResult {
-        if let Source::Local(node) = &self.shared.source {
-            node.check_ready()?;
-        }
+        let tip = match &self.shared.source {
+            Source::Local(node) => Some(node.check_ready()?),
+            Source::Remote(_) => None,
+        };
         let who = self.requester(question.isolation_id.as_ref());
         let request = self.request(&question.name, question.allow_expired, question.quorum);
-        match self.start(&who, request, false)? {
+        match self.start(&who, request, false, self.time(tip))? {
             Start::Known(result) => result,
             Start::Pending(pending) => wait(pending).await,
         }
@@ -280,10 +282,10 @@ impl NameService {
     ///
     /// # Errors
     ///
-    /// As [`Self::name_show`]; [`ServiceError::NoHistory`] where the source is a server behind JSON-RPC.
+    /// As [`Self::name_show`]; [`ServiceError::NothingProved`] where the source is a server behind JSON-RPC.
     pub async fn name_history(&self, question: &Question) -> Result<(Vec<ProvenEntry>, Tip, usize), ServiceError> {
         let Source::Local(node) = &self.shared.source else {
-            return Err(ServiceError::NoHistory);
+            return Err(ServiceError::NothingProved);
         };
         node.check_ready()?;
         let who = self.requester(question.isolation_id.as_ref());
@@ -318,14 +320,19 @@ impl NameService {
     ///
     /// [`ServiceError::Busy`].
     pub fn begin(&self, who: &Identity, name: &NameId) -> Result<Pending, ServiceError> {
-        match self.start(who, self.request(name, false, None), true)? {
+        match self.start(who, self.request(name, false, None), true, self.time(self.tip()))? {
             Start::Known(result) => Ok(tokio::sync::watch::channel(Some(result)).1),
             Start::Pending(pending) => Ok(pending),
         }
     }
 
-    fn start(&self, who: &Identity, request: NameRequest, takes_failures: bool) -> Result<Start, ServiceError> {
-        let at = self.time();
+    fn start(
+        &self,
+        who: &Identity,
+        request: NameRequest,
+        takes_failures: bool,
+        at: CacheTime,
+    ) -> Result<Start, ServiceError> {
         let mut cache = self.cache();
         if let Some((result, _)) = cache.find(who.id, &request, at)
             && (takes_failures || result.is_ok())
@@ -401,7 +408,7 @@ impl NameService {
 
     /// Decides something by what is remembered for an identity.
     pub fn with_known<T>(&self, who: &Identity, decide: impl FnOnce(&mut CacheView<'_>) -> T) -> T {
-        let at = self.time();
+        let at = self.time(self.tip());
         let mut cache = self.cache();
         let mut known = CacheView::new(&mut cache, who.id, self.quorum(), at);
         let decided = decide(&mut known);

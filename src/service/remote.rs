@@ -37,8 +37,8 @@ impl Remote {
     pub(super) async fn look_up(&self, name: &NameId, id: Option<&IsolationId>, quorum: u8) -> NameResult {
         let stated = match self.client.name_show(name, id, quorum).await {
             // Core shows expired names too.
-            Ok(record) if record.expired => Stated::Expired(Box::new(record)),
-            Ok(record) => Stated::Value(Box::new(record)),
+            Ok(record) if record.expired => Stated::Expired,
+            Ok(record) => Stated::Value(record.value),
             Err(error) if error.is_absent_name() => Stated::Absent,
             Err(error) => {
                 self.complain(&error);

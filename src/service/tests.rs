@@ -250,7 +250,7 @@ async fn nothing_is_remembered_for_an_identity_of_one_question() {
 async fn a_server_behind_json_rpc_is_not_asked_for_histories() {
     let (script, service) = Script::start().await;
     let refused = service.name_history(&question("a", "d/x")).await;
-    assert!(matches!(refused, Err(ServiceError::NoHistory)));
+    assert!(matches!(refused, Err(ServiceError::NothingProved)));
     script.asked(0).await;
 }
 

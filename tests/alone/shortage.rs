@@ -87,7 +87,7 @@ async fn no_file_can_be_opened_for_a_while() {
     let _turn = crate::turn().await;
     let (stage, shared) = honest(world(), 2).await;
     let program = Program::new();
-    let daemon = Daemon::ready(&program, &stage, &["--pool-clean=0"]).await;
+    let daemon = Daemon::ready(&program, &stage, &["--pool=none"]).await;
     let mut line = Line::open(&daemon).await;
     let count = daemon.with_body(json!({ "method": "getblockcount" }).to_string().as_bytes());
     assert_eq!(line.ask(&count).await.status, 200);

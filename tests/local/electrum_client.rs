@@ -115,9 +115,10 @@ async fn lookup(act: impl Fn(&Value) -> Act + Send + 'static) -> ConnectionError
 #[tokio::test]
 async fn a_connection_shakes_hands_and_answers() {
     let connection = open(&server(honest).await).await.unwrap();
-    assert_eq!(connection.version().protocol, ProtocolVersion::V1_4_2);
-    assert_eq!(connection.version().software, "Test 1");
-    assert_eq!(connection.identity(), Identity::Unproved);
+    let version = connection.version().unwrap();
+    assert_eq!(version.protocol, ProtocolVersion::V1_4_2);
+    assert_eq!(version.software, "Test 1");
+    assert_eq!(connection.identity(), Ok(Identity::Unproved));
     let answers = connection.call(history(), LONG).await.unwrap();
     assert_eq!(answers, [Ok(ElectrumReply::History(Vec::new()))]);
     assert_eq!(connection.tips().borrow().clone(), None);

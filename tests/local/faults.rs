@@ -406,7 +406,7 @@ async fn forges_a_signature_under_the_most_work() {
         let (node, _folder) = alone.synced(attempts(3)).await;
         let (reasons, _) = unanswered(node.name_show(&name_id(NAME), 1).await);
         assert!(
-            reasons[0].contains("isn't authorised by the owner"),
+            reasons[0].contains("isn't authorised by the owner before: input 0"),
             "{kind:?}: {reasons:?}"
         );
 

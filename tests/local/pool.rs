@@ -125,8 +125,10 @@ fn asks(connection: &Connection, method: &str) -> bool {
 fn settings() -> DaemonSettings {
     DaemonSettings {
         pool: pool::PoolSettings {
-            clean: CLEAN,
-            opening_mean: Duration::from_millis(40),
+            opening_mean: Some(Duration::from_millis(40)),
+            clean_life: Duration::from_secs(1000),
+            most_clean: CLEAN,
+            own_percent: 0,
             ..pool::PoolSettings::default()
         },
         ..DaemonSettings::default()

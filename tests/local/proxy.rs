@@ -27,7 +27,7 @@ fn server(address: &str) -> ServerAddr {
 
 async fn dial(dialer: &Dialer, address: &str) -> Result<Identity, DialError> {
     let open = dialer.dial(&server(address), None, LONG).await?;
-    Ok(open.identity)
+    Ok(open.identity?)
 }
 
 /// What one stream told the proxy.

@@ -8,7 +8,7 @@ use isonym::jsonrpc::client::{Client, ClientError, ClientSettings, Dialect, Logi
 use isonym::jsonrpc::{Credentials, RpcError, code};
 use isonym::name::NameId;
 use isonym::rpc::server::Limits;
-use isonym::rpc::{Call, CallResult, Defaults, Guard, MAX_BODY, Style, name_show, serve, write_result};
+use isonym::rpc::{Call, CallResult, Callee, Defaults, Guard, MAX_BODY, Style, name_show, serve, write_result};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +23,15 @@ fn credentials() -> Credentials {
 }
 
 /// Tells how `name_show` was understood; knows no name but `d/x`.
-async fn service(call: Call) -> CallResult {
+struct Scripted;
+
+impl Callee for Scripted {
+    async fn call(&self, call: Call) -> CallResult {
+        scripted(call).await
+    }
+}
+
+async fn scripted(call: Call) -> CallResult {
     match call.method.as_str() {
         "name_show" => {
             let args = name_show(call.params, Defaults::default())?;
@@ -65,7 +73,7 @@ impl Server {
         let stopped = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(serve(listener, guard, limits, service, stopped));
+        let task = tokio::spawn(serve(listener, guard, limits, Scripted, stopped));
         Self { address, stop, task }
     }
 

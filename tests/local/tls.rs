@@ -113,7 +113,7 @@ async fn dial(dialer: &Dialer, host: &str, port: u16, pin: Option<Pin>) -> Resul
     let server: ServerAddr = format!("{host}:{port}:s").parse().unwrap();
     let mut open = dialer.dial(&server, pin, LONG).await?;
     assert_eq!(open.stream.read_u8().await.unwrap(), b'x');
-    Ok(open.identity)
+    Ok(open.identity?)
 }
 
 fn direct() -> Dialer {
@@ -132,7 +132,7 @@ async fn a_new_certificate_is_trusted_on_first_use_and_held_to() {
 }
 
 #[tokio::test]
-async fn a_changed_certificate_is_refused_with_both_fingerprints() {
+async fn a_changed_certificate_ends_no_handshake_and_is_told_with_both_fingerprints() {
     let (before, after) = (Shown::self_signed("a.example"), Shown::self_signed("a.example"));
     let (address, mut seen) = server(&after, &TLS13).await;
     let error = dial(&direct(), "127.0.0.1", address.port(), Some(before.pin()))
@@ -144,7 +144,10 @@ async fn a_changed_certificate_is_refused_with_both_fingerprints() {
     assert!(text.contains(&expected.to_string()) && text.contains(&got.to_string()) && text.contains("remove"));
     let error = dial(&direct(), "127.0.0.1", address.port(), Some(Pin::Authority)).await;
     assert_eq!(error, Err(TlsError::AuthorityLost { got }.into()));
-    assert!(seen.try_recv().is_err(), "no handshake may finish");
+    // A server that saw the handshake end would know that the client has met another certificate before.
+    for _ in 0..2 {
+        assert!(seen.recv().await.is_some(), "the handshake is finished all the same");
+    }
 }
 
 #[tokio::test]
@@ -249,7 +252,7 @@ async fn an_onion_needs_no_authority_and_hears_no_name() {
     let tls = Tls::with_public_authorities().unwrap();
     let other = Some(Shown::self_signed("x").pin());
     let (client, server) = tokio::join!(tls.connect(near, &host, other), acceptor.accept(far));
-    assert_eq!(client.unwrap().1, Identity::Onion);
+    assert_eq!(client.unwrap().1, Ok(Identity::Onion));
     assert_eq!(server.unwrap().get_ref().1.server_name(), None);
 }
 

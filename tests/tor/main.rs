@@ -159,7 +159,7 @@ async fn no_circuit_carries_two_ids_and_each_id_keeps_its_own() {
     let onion = network.onion_service(50001, hidden.addr);
     let record = tor.record();
     let servers = [near.addr.to_string(), format!("{}:50001", onion.host)];
-    let daemon = Daemon::start(&tor, &servers, &["--pool-clean", "2"]).await;
+    let daemon = Daemon::start(&tor, &servers, &[]).await;
     for number in 0..NAMES {
         let lookups = (0..IDS).map(|id| {
             let shown = daemon.shows(&name(id, number), &format!("id {id}"));
@@ -217,7 +217,7 @@ async fn an_id_that_was_forgotten_comes_back_on_another_circuit() {
     let ledger = Ledger::new();
     let host = Host::honest("server", world(1), ledger.clone()).await.unwrap();
     let record = tor.record();
-    let daemon = Daemon::start(&tor, &[host.addr.to_string()], &["--pool-clean", "2"]).await;
+    let daemon = Daemon::start(&tor, &[host.addr.to_string()], &[]).await;
     let seen = || {
         let connections = ledger.connections();
         let of_names = connections.into_iter().map(|it| (asked(&it, 1), it.closed));
@@ -255,7 +255,7 @@ async fn lookups_fail_while_tor_is_down_and_work_again_after_it() {
     let world = world(2);
     let host = Host::honest("server", world.clone(), ledger.clone()).await.unwrap();
     let before = tor.record();
-    let daemon = Daemon::start(&tor, &[host.addr.to_string()], &["--pool-clean", "2"]).await;
+    let daemon = Daemon::start(&tor, &[host.addr.to_string()], &[]).await;
     assert_eq!(daemon.shows(&name(0, 0), "a").await.unwrap(), value(0, 0));
     tor.kill();
     eventually("all connections have ended", async || {

@@ -28,13 +28,13 @@ const PORT: u16 = 50001;
 #[non_exhaustive]
 pub enum SimNetworkError {
     /// The chain can't be made.
-    #[error("the simulated chain can't be made: {0}")]
+    #[error("the simulated chain can't be made")]
     World(#[from] WorldError),
     /// A server can't begin.
-    #[error("a simulated server can't begin: {0}")]
+    #[error("a simulated server can't begin")]
     Host(#[from] HostError),
     /// The proxy can't listen.
-    #[error("the simulated proxy can't listen: {0}")]
+    #[error("the simulated proxy can't listen")]
     Proxy(#[from] io::Error),
 }
 

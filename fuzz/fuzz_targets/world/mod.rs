@@ -9,7 +9,6 @@ use isonym::dns::lookup_result::LookupResult;
 use isonym::dns::records::{self, LookedUp};
 use isonym::dns::value::bounds::MAX_IMPORTS;
 use isonym::isolation::IsolationId;
-use isonym::jsonrpc::NameRecord;
 use isonym::name::lookup::LookupError;
 use isonym::name::{NameId, NameValue};
 use isonym::node::{NameRequest, NodeError};
@@ -48,11 +47,11 @@ fn result(name: &NameId, value: &NameValue) -> NameResult {
     let text = name.as_bytes();
     if let Some((_, json)) = FIXED.iter().find(|(fixed, _)| fixed.as_bytes() == text) {
         let value = NameValue::new(json.as_bytes()).unwrap();
-        return Ok(Answer::Stated(Stated::Value(Box::new(record(name, value, false)))));
+        return Ok(Answer::Stated(Stated::Value(value)));
     }
     let stated = match text {
-        b"d/x" | b"dd/x" => Stated::Value(Box::new(record(name, value.clone(), false))),
-        b"d/expired" => Stated::Expired(Box::new(record(name, value.clone(), true))),
+        b"d/x" | b"dd/x" => Stated::Value(value.clone()),
+        b"d/expired" => Stated::Expired,
         b"d/failed" => {
             let no_answer = LookupError::NoAnswer {
                 reasons: Vec::new(),
@@ -63,19 +62,6 @@ fn result(name: &NameId, value: &NameValue) -> NameResult {
         _ => Stated::Absent,
     };
     Ok(Answer::Stated(stated))
-}
-
-fn record(name: &NameId, value: NameValue, expired: bool) -> NameRecord {
-    NameRecord {
-        name: name.clone(),
-        value,
-        height: 1,
-        expires_in: if expired { -1 } else { 1 },
-        expired,
-        txid: "00".repeat(32).parse().unwrap(),
-        vout: 0,
-        address: String::new(),
-    }
 }
 
 /// Answers a question, with `value` as that of `d/x` and `dd/x`.

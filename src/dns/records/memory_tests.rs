@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bitcoin::Txid;
-use bitcoin::hashes::Hash as _;
 use bitcoin::pow::Work;
 use hickory_proto::rr::Name;
 
@@ -12,7 +10,6 @@ use crate::chain::Tip;
 use crate::dns::engine::{ExtendedError, Found};
 use crate::dns::lookup_result::LookupResult;
 use crate::isolation::BlindedId;
-use crate::jsonrpc::NameRecord;
 use crate::name::lookup::LookupError;
 use crate::name::policy::NameStatus;
 use crate::name::proof::ProvenName;
@@ -40,7 +37,7 @@ impl Memory {
             allow_expired: false,
             quorum: QUORUM,
         };
-        let result = result(name, known, at);
+        let result = result(known, at);
         assert_eq!(LookupResult::of(&result), *known);
         let Begun::New { number, .. } = self.0.begin(id, &request, 1, at.now) else {
             panic!("it is in flight");
@@ -65,22 +62,19 @@ impl Memory {
 }
 
 /// Returns a result that DNS reads as this one. Values are proved where the time tells of a block.
-fn result(name: &NameId, known: &LookupResult, at: CacheTime) -> NameResult {
+fn result(known: &LookupResult, at: CacheTime) -> NameResult {
     match known {
-        LookupResult::Value(value) => Ok(value_of(name, value, at)),
+        LookupResult::Value(value) => Ok(value_of(value, at)),
         LookupResult::Absent(None) => Ok(Answer::Stated(Stated::Absent)),
-        LookupResult::Absent(Some(ExtendedError::Expired)) => {
-            let value = NameValue::new(b"").unwrap();
-            Ok(Answer::Stated(Stated::Expired(Box::new(record(name, &value, true)))))
-        }
+        LookupResult::Absent(Some(ExtendedError::Expired)) => Ok(Answer::Stated(Stated::Expired)),
         LookupResult::Absent(Some(note)) => panic!("no absence is {note:?}"),
         LookupResult::Failed(note) => Err(error(*note)),
     }
 }
 
-fn value_of(name: &NameId, value: &NameValue, at: CacheTime) -> Answer {
+fn value_of(value: &NameValue, at: CacheTime) -> Answer {
     let Some(hash) = at.tip else {
-        return Answer::Stated(Stated::Value(Box::new(record(name, value, false))));
+        return Answer::Stated(Stated::Value(value.clone()));
     };
     let status = NameStatus {
         name: ProvenName::assumed(90, None).unwrap().with_value(value.clone()),
@@ -99,19 +93,6 @@ fn value_of(name: &NameId, value: &NameValue, at: CacheTime) -> Answer {
         tip,
         unproved: 0,
     }))
-}
-
-fn record(name: &NameId, value: &NameValue, expired: bool) -> NameRecord {
-    NameRecord {
-        name: name.clone(),
-        value: value.clone(),
-        height: 90,
-        expires_in: if expired { -1 } else { 35_990 },
-        expired,
-        txid: Txid::all_zeros(),
-        vout: 0,
-        address: String::new(),
-    }
 }
 
 fn error(note: ExtendedError) -> ServiceError {

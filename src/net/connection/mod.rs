@@ -17,6 +17,7 @@ use super::address::{ServerAddr, Transport};
 use super::dial_error::DialError;
 use super::dialer::{Dialed, Dialer};
 use super::pins::{Identity, Pin};
+use super::tls::TlsError;
 use crate::chain::Network;
 use crate::electrum::exchange::{Overdue, TooManyOpen};
 use crate::electrum::framing::{LOOKUP_LINE, SYNC_LINE};
@@ -58,13 +59,13 @@ impl Purpose {
 pub struct ConnectionLimits {
     /// From the first packet to an open stream, proxy and TLS included.
     pub dial: Duration,
-    /// Each of the handshake's two flights.
+    /// The answers to the greeting.
     pub handshake: Duration,
 }
 
 impl Default for ConnectionLimits {
     /// A minute to dial, since Tor may have to build circuits, up to two for an onion service; half a minute for
-    /// each flight.
+    /// the greeting.
     fn default() -> Self {
         Self {
             dial: Duration::from_secs(60),
@@ -136,23 +137,29 @@ impl ConnectionError {
 /// The answers to one call, in the order of its requests.
 pub type Answers = Vec<Result<ElectrumReply, AnswerError>>;
 
-/// A connection that has done its handshake. Dropping it closes the stream at once.
+/// What the greeting came to; `None` before.
+type Greeted = Option<Result<ServerVersion, ConnectionError>>;
+
+/// A connection. Dropping it closes the stream at once.
 #[derive(Debug)]
 pub struct Connection {
     server: ServerAddr,
-    identity: Identity,
-    version: ServerVersion,
-    calls: mpsc::Sender<Call>,
+    identity: Result<Identity, TlsError>,
+    greeted: watch::Receiver<Greeted>,
+    caller: Caller,
     tips: watch::Receiver<Option<HeaderTip>>,
-    end: watch::Receiver<Option<ConnectionError>>,
     task: JoinHandle<()>,
 }
 
+/// The way to the task of a connection.
+#[derive(Clone, Debug)]
+struct Caller {
+    calls: mpsc::Sender<Call>,
+    end: watch::Receiver<Option<ConnectionError>>,
+}
+
 impl Connection {
-    /// Dials a server and does the handshake: the version first; when that is answered, `server.features` and, for
-    /// sync, the subscription, in one flight.
-    ///
-    /// `pin` is what the server's certificate must be; [`Self::identity`] says what to remember.
+    /// Dials a server, greets it, and waits for its answers, as [`Self::begin`] does not.
     ///
     /// # Errors
     ///
@@ -165,62 +172,84 @@ impl Connection {
         purpose: Purpose,
         limits: ConnectionLimits,
     ) -> Result<Self, ConnectionError> {
+        let connection = Self::begin(dialer, server, pin, network, purpose, limits).await?;
+        connection.greeted().await?;
+        Ok(connection)
+    }
+
+    /// Dials a server and sends the greeting: the version, `server.features` and, for sync, the subscription. What is
+    /// called right away goes out in the same flight; it is answered only if the greeting is as it must be.
+    ///
+    /// `pin` is what the server's certificate must be; [`Self::identity`] says what to remember, or that the
+    /// connection must not be used.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionError`].
+    pub async fn begin(
+        dialer: &Dialer,
+        server: &ServerAddr,
+        pin: Option<Pin>,
+        network: Network,
+        purpose: Purpose,
+        limits: ConnectionLimits,
+    ) -> Result<Self, ConnectionError> {
         let Dialed { stream, identity } = dialer.dial(server, pin, limits.dial).await?;
         let (calls, queue) = mpsc::channel(QUEUE);
         let (tip_sender, tips) = watch::channel(None);
         let (end_sender, end) = watch::channel(None);
+        let (greeting, greeted) = watch::channel(None);
         let task = Task::new(
             stream,
             purpose.longest_line(),
             server.transport == Transport::Tcp,
             tip_sender,
         );
+        let caller = Caller { calls, end };
+        // Sent before anything else, as nobody has the connection yet.
+        let flight = caller.send(greeting_of(purpose), limits.handshake).await;
         let task = tokio::spawn(async move {
-            let end = task.run(queue).await;
+            let greet = async {
+                let version = match flight {
+                    Ok(answers) => answers.await.and_then(|answers| check_greeting(answers, network)),
+                    Err(error) => Err(error),
+                };
+                let failed = version.as_ref().err().cloned();
+                greeting.send_replace(Some(version));
+                match failed {
+                    Some(error) => error,
+                    None => std::future::pending().await,
+                }
+            };
+            let end = tokio::select! {
+                end = task.run(queue) => end,
+                end = greet => end,
+            };
             end_sender.send_replace(Some(end));
         });
-        let mut connection = Self {
+        Ok(Self {
             server: server.clone(),
             identity,
-            version: ServerVersion {
-                software: String::new(),
-                protocol: purpose.versions().min,
-            },
-            calls,
+            greeted,
+            caller,
             tips,
-            end,
             task,
-        };
-        connection.greet(network, purpose, limits.handshake).await?;
-        Ok(connection)
+        })
     }
 
-    async fn greet(&mut self, network: Network, purpose: Purpose, limit: Duration) -> Result<(), ConnectionError> {
-        let answers = self
-            .call(vec![ElectrumRequest::Version(purpose.versions())], limit)
-            .await?;
-        for answer in answers {
-            if let ElectrumReply::Version(version) = answer.map_err(ConnectionError::Handshake)? {
-                self.version = version;
-            }
+    /// Waits until the server has answered the greeting, and returns what it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionError`]; the connection is closed then.
+    pub async fn greeted(&self) -> Result<ServerVersion, ConnectionError> {
+        let mut greeted = self.greeted.clone();
+        let version = greeted.wait_for(Option::is_some).await;
+        let version = version.ok().and_then(|version| version.clone());
+        match version {
+            Some(version) => version,
+            None => Err(self.closed().await),
         }
-        let requests = match purpose {
-            Purpose::Lookup => vec![ElectrumRequest::Features],
-            Purpose::Sync { .. } => vec![ElectrumRequest::SubscribeHeaders, ElectrumRequest::Features],
-        };
-        let expected = network.params().genesis.hash();
-        for answer in self.call(requests, limit).await? {
-            match answer.map_err(ConnectionError::Handshake)? {
-                ElectrumReply::Features(features) if features.genesis_hash != expected => {
-                    return Err(ConnectionError::WrongNetwork {
-                        expected,
-                        got: features.genesis_hash,
-                    });
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     /// Sends requests together and waits for all their answers, each due within `timeout`.
@@ -235,19 +264,9 @@ impl Connection {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let (sender, outcome) = oneshot::channel();
-        let call = Call {
-            requests,
-            timeout,
-            outcome: sender,
-        };
-        if self.calls.send(call).await.is_err() {
-            return Err(self.closed().await);
-        }
-        match outcome.await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(self.closed().await),
-        }
+        let answers = self.caller.send(requests, timeout).await?.await;
+        self.greeted().await?;
+        answers
     }
 
     /// Waits until the connection is of no more use and returns why.
@@ -257,11 +276,7 @@ impl Connection {
 
     /// Waits as [`Self::closed`] does, without a hold on the connection.
     pub fn ended(&self) -> impl Future<Output = ConnectionError> + Send + use<> {
-        let mut end = self.end.clone();
-        async move {
-            let end = end.wait_for(Option::is_some).await;
-            end.ok().and_then(|end| end.clone()).unwrap_or(ConnectionError::Closed)
-        }
+        self.caller.ended()
     }
 
     /// Closes the stream at once, whoever else holds the connection.
@@ -271,7 +286,7 @@ impl Connection {
 
     /// Returns why the connection is of no more use; `None` while it is.
     pub fn end(&self) -> Option<ConnectionError> {
-        self.end.borrow().clone()
+        self.caller.end.borrow().clone()
     }
 
     /// Returns the server's latest claimed tip, and word of every later one. Stays `None` but for
@@ -286,14 +301,79 @@ impl Connection {
     }
 
     /// Returns what proves the server's identity, and with it what to pin.
-    pub fn identity(&self) -> Identity {
-        self.identity
+    ///
+    /// # Errors
+    ///
+    /// What speaks against it: the connection is not to be used.
+    pub fn identity(&self) -> Result<Identity, TlsError> {
+        self.identity.clone()
     }
 
-    /// Returns what the server answered to the version handshake.
-    pub fn version(&self) -> &ServerVersion {
-        &self.version
+    /// Returns what the server answered to the greeting; `None` before it did.
+    pub fn version(&self) -> Option<ServerVersion> {
+        self.greeted.borrow().as_ref().and_then(|it| it.as_ref().ok()).cloned()
     }
+}
+
+impl Caller {
+    /// Sends requests; returns how to wait for their answers.
+    async fn send(
+        &self,
+        requests: Vec<ElectrumRequest>,
+        timeout: Duration,
+    ) -> Result<impl Future<Output = Outcome> + Send + use<>, ConnectionError> {
+        let (sender, outcome) = oneshot::channel();
+        let call = Call {
+            requests,
+            timeout,
+            outcome: sender,
+        };
+        let ended = self.ended();
+        if self.calls.send(call).await.is_err() {
+            return Err(ended.await);
+        }
+        Ok(async move {
+            match outcome.await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(ended.await),
+            }
+        })
+    }
+
+    fn ended(&self) -> impl Future<Output = ConnectionError> + Send + use<> {
+        let mut end = self.end.clone();
+        async move {
+            let end = end.wait_for(Option::is_some).await;
+            end.ok().and_then(|end| end.clone()).unwrap_or(ConnectionError::Closed)
+        }
+    }
+}
+
+fn greeting_of(purpose: Purpose) -> Vec<ElectrumRequest> {
+    let version = ElectrumRequest::Version(purpose.versions());
+    match purpose {
+        Purpose::Lookup => vec![version, ElectrumRequest::Features],
+        Purpose::Sync { .. } => vec![version, ElectrumRequest::SubscribeHeaders, ElectrumRequest::Features],
+    }
+}
+
+/// Checks what a server answered to the greeting, and returns what it is.
+fn check_greeting(answers: Answers, network: Network) -> Result<ServerVersion, ConnectionError> {
+    let expected = network.params().genesis.hash();
+    let mut version = None;
+    for answer in answers {
+        match answer.map_err(ConnectionError::Handshake)? {
+            ElectrumReply::Features(features) if features.genesis_hash != expected => {
+                return Err(ConnectionError::WrongNetwork {
+                    expected,
+                    got: features.genesis_hash,
+                });
+            }
+            ElectrumReply::Version(greeted) => version = Some(greeted),
+            _ => {}
+        }
+    }
+    version.ok_or(ConnectionError::Closed)
 }
 
 impl Drop for Connection {

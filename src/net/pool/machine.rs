@@ -1,53 +1,77 @@
 //! The machine itself.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Clean, Dirty, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket};
+use super::clock::OpeningClock;
+use super::identities::{Identities, Owner};
+use super::{Clean, Dirty, LookupId, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket};
+use crate::backoff::{Backoff, shortened};
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::reputation::{Evidence, FailureKind, ServerReputation};
 use crate::time::{LEAST_PAUSE, Moment, random_pause};
 
-/// Connections that are opened at once for lookups that found the pool empty, beside the pool's own one.
-const MAX_URGENT: usize = 64;
+/// Own connections that may be under way for one attempt at a time: the others are tried where the first ones are slow.
+const MAX_OWN_OPENINGS: usize = 3;
 
-/// Failed attempts to open a connection after which a lookup is told that no server can be reached, if none is under
-/// way and none can be begun: one may be a circuit's fault, the second one hardly.
-const MAX_FAILURES: u32 = 2;
+/// Failures after which a lookup is told that no server can be reached, once each server was tried: one may be a circuit's
+/// fault, the second one hardly.
+const LEAST_FAILURES: usize = 2;
 
-/// How many times faster than the pool's clock connections are opened for lookups that wait, at least: so many lookups
-/// at once don't show as so many connections at once.
-const URGENCY: u32 = 8;
+/// Failures after which it is told so, however many servers are left to try.
+const MOST_FAILURES: usize = 16;
 
-/// Where so many lookups wait that this pace would leave the last of them without a connection, it is what brings all of
-/// them theirs in about this part of their patience.
-const PATIENCE_PART: u32 = 4;
+/// The pause before another server is tried for an attempt, each on a timer of its own.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(4));
 
-/// Mean time for which a connection stays open, of no use to anybody, when all identities are forgotten together: a
-/// server that sees many connections end in one instant knows that they were one user's.
-const DRAINING_MEAN: Duration = Duration::from_secs(5);
+/// How late a moment must be handed in for it to be the machine's sleep, or a stop of the program.
+const JUMP: Duration = Duration::from_secs(20);
 
-/// Longest such time, whatever chance says.
-const DRAINING_MAX: Duration = Duration::from_secs(30);
+/// What chance has for a connection that is opened ahead, from a generator that nothing else draws from.
+#[derive(Debug)]
+struct Fate {
+    rng: StdRng,
+    ends_at: Moment,
+    ping_at: Moment,
+}
+
+impl Fate {
+    fn draw(mut rng: StdRng, now: Moment, settings: &PoolSettings) -> Self {
+        Self {
+            ends_at: now + random_pause(settings.clean_life, &mut rng),
+            ping_at: now + random_pause(settings.keep_alive_mean, &mut rng),
+            rng,
+        }
+    }
+
+    /// Draws anew what was slept through: neither lives nor pings have a memory.
+    fn skip_to(&mut self, now: Moment, settings: &PoolSettings) {
+        if self.ends_at <= now {
+            self.ends_at = now + random_pause(settings.clean_life, &mut self.rng);
+        }
+        if self.ping_at <= now {
+            self.ping_at = now + random_pause(settings.keep_alive_mean, &mut self.rng);
+        }
+    }
+}
 
 #[derive(Debug)]
 enum State {
-    /// Being opened, by the pool's clock or because a lookup waits.
-    Opening {
-        urgent: bool,
-    },
-    Clean {
-        clean: Clean,
-        ping_at: Moment,
+    /// Being opened ahead, by the clock.
+    Opening(Fate),
+    /// Being opened for one attempt of one identity.
+    Own(Owner),
+    Clean(Clean, Fate),
+    /// Nobody's, for a wrong certificate, though it looks as if it were clean.
+    Barred(Fate),
+    Dirty {
+        dirty: Dirty,
+        /// How long it may be idle on the wire.
+        idle: Duration,
         ends_at: Moment,
-    },
-    Dirty(Dirty),
-    /// Nobody's any more.
-    Draining {
-        closes_at: Moment,
     },
 }
 
@@ -57,42 +81,32 @@ struct Connection {
     state: State,
 }
 
+/// What the lookups of one owner wait for.
 #[derive(Debug)]
-struct Waiting {
-    ticket: Ticket,
-    key: IsolationKey,
+struct Want {
+    tickets: BTreeMap<Ticket, Moment>,
     /// Whether its server must be another one than those of the attempts before.
     distinct_server: bool,
-    deadline: Moment,
-    /// Connections that could not be opened since it waits.
-    failures: u32,
+    /// Servers that it was not opened to.
+    failed: BTreeSet<ServerIndex>,
+    failures: usize,
+    /// When the next connection is opened, if none is open by then.
+    next_try: Moment,
 }
 
-#[derive(Debug)]
-struct Identity {
-    last_used: Moment,
-    connections: BTreeMap<u8, ConnId>,
-    /// The server that each attempt had last, be its connection there still or not.
-    servers: BTreeMap<u8, ServerIndex>,
-    /// Lookups that use the identity now: it is not forgotten under them.
-    tickets: BTreeSet<Ticket>,
-}
-
-/// Keeps clean connections ready and gives each lookup the connection of its key.
+/// Opens connections ahead and gives each lookup the connection of its key.
 #[derive(Debug)]
 pub struct Pool {
     settings: PoolSettings,
+    /// Decides on what identities do.
     rng: StdRng,
-    /// Decides on the moments of the clock that opens connections, and on nothing else: what lookups do can't move them.
-    clock_rng: StdRng,
+    clock: OpeningClock,
     connections: BTreeMap<ConnId, Connection>,
-    identities: BTreeMap<BlindedId, Identity>,
-    waiting: VecDeque<Waiting>,
+    identities: Identities,
+    wants: BTreeMap<Owner, Want>,
     next_conn: u64,
-    /// When the clock that opens connections ticks next; `None` before the first event.
-    opens_at: Option<Moment>,
-    /// No connection is opened for a waiting lookup before this.
-    urgent_from: Moment,
+    /// The moment that was asked for last.
+    wake_at: Option<Moment>,
 }
 
 impl Pool {
@@ -102,14 +116,13 @@ impl Pool {
         let mut rng = StdRng::from_seed(seed);
         Self {
             settings,
-            clock_rng: StdRng::from_rng(&mut rng),
+            clock: OpeningClock::new(&mut rng),
             rng,
             connections: BTreeMap::new(),
-            identities: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            identities: Identities::default(),
+            wants: BTreeMap::new(),
             next_conn: 0,
-            opens_at: None,
-            urgent_from: Moment::default(),
+            wake_at: None,
         }
     }
 
@@ -117,32 +130,46 @@ impl Pool {
     /// what connections come to is added; it must be about the same servers each time.
     pub fn on_event(&mut self, now: Moment, reputation: &mut ServerReputation, event: PoolEvent) -> Vec<PoolEffect> {
         let mut effects = Vec::new();
+        self.clock.begin(now, &self.settings);
+        if self.wake_at.is_some_and(|at| now.since(at) >= JUMP) {
+            self.on_jump(now);
+        }
         match event {
             PoolEvent::Tick => {}
-            PoolEvent::Opened(conn) => self.on_opened(now, reputation, conn),
+            PoolEvent::Opened(conn) => self.on_opened(now, reputation, conn, &mut effects),
+            PoolEvent::Barred(conn) => self.on_barred(now, reputation, conn, &mut effects),
             PoolEvent::OpenFailed(conn, kind) => self.on_open_failed(now, reputation, conn, kind, &mut effects),
-            PoolEvent::Closed(conn, kind) => self.on_closed(now, reputation, conn, kind, &mut effects),
+            PoolEvent::Closed(conn, kind) => self.on_closed(now, reputation, conn, kind),
             PoolEvent::Used(id) => {
-                if let Some(identity) = self.identities.get_mut(&id) {
-                    identity.last_used = now;
-                }
+                self.identities.note_use(now, &id);
+                self.clock.note_question(now, &self.settings);
             }
             PoolEvent::Acquire {
                 ticket,
+                lookup,
                 key,
                 distinct_server,
-            } => self.on_acquire(now, ticket, key, distinct_server, &mut effects),
-            PoolEvent::Released(ticket) => self.on_released(now, ticket),
+            } => {
+                self.clock.note_question(now, &self.settings);
+                self.on_acquire(now, ticket, lookup, key, distinct_server, &mut effects);
+            }
+            PoolEvent::Released(ticket) => self.on_released(ticket),
+            PoolEvent::Ended(lookup) => self.identities.end_lookup(now, lookup),
+            PoolEvent::Requested(conn) => self.on_requested(now, conn),
             PoolEvent::Lied(conn) => self.on_lied(now, reputation, conn, &mut effects),
             PoolEvent::Forget(id) => self.forget(&id, &mut effects),
-            PoolEvent::ForgetAll => self.forget_all(now, &mut effects),
+            PoolEvent::ForgetAll => {
+                for id in self.identities.ids() {
+                    self.forget(&id, &mut effects);
+                }
+            }
         }
         self.age(now, &mut effects);
-        self.serve(now, &mut effects);
-        self.open(now, reputation, &mut effects);
+        self.open_ahead(now, reputation, &mut effects);
+        self.open_own(now, reputation, &mut effects);
         self.shrink(self.settings.max_ids.max(1), &mut effects);
         self.ping(now, &mut effects);
-        self.wake(now, reputation, &mut effects);
+        self.wake(now, &mut effects);
         effects
     }
 
@@ -150,15 +177,16 @@ impl Pool {
     pub fn counts(&self) -> PoolCounts {
         let mut counts = PoolCounts {
             ids: self.identities.len(),
-            waiting: self.waiting.len(),
+            waiting: self.wants.values().map(|want| want.tickets.len()).sum(),
             ..PoolCounts::default()
         };
         for connection in self.connections.values() {
-            match connection.state {
-                State::Opening { .. } => counts.opening += 1,
-                State::Clean { .. } => counts.clean += 1,
-                State::Dirty(_) => counts.dirty += 1,
-                State::Draining { .. } => counts.draining += 1,
+            match &connection.state {
+                State::Opening(_) | State::Own(_) => counts.opening += 1,
+                State::Clean(..) => counts.clean += 1,
+                State::Barred(_) => counts.parting += 1,
+                State::Dirty { dirty, .. } if self.identities.is_forgotten(dirty.owner.identity) => counts.parting += 1,
+                State::Dirty { .. } => counts.dirty += 1,
             }
         }
         counts
@@ -169,30 +197,77 @@ impl Pool {
         self.connections.get(&conn).map(|connection| connection.server)
     }
 
-    fn next_ping(&mut self, now: Moment) -> Moment {
-        let pause = random_pause(self.settings.keep_alive_mean, &mut self.rng);
-        // A maximum that is hit exactly would show as a regular beat.
-        let jitter = self.rng.random_range(0.7..1.0);
-        now + if pause < self.settings.keep_alive_max {
-            pause
-        } else {
-            self.settings.keep_alive_max.mul_f64(jitter)
+    /// Begins anew what a machine that slept has missed, so that nothing of it comes at once.
+    fn on_jump(&mut self, now: Moment) {
+        self.clock.skip_to(now, &self.settings);
+        for connection in self.connections.values_mut() {
+            match &mut connection.state {
+                State::Opening(fate) | State::Clean(_, fate) | State::Barred(fate) => fate.skip_to(now, &self.settings),
+                State::Dirty { idle, ends_at, .. } if *ends_at <= now => {
+                    *ends_at = now + idle.mul_f64(self.rng.random());
+                }
+                State::Own(_) | State::Dirty { .. } => {}
+            }
         }
     }
 
-    fn on_opened(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId) {
-        let ping_at = self.next_ping(now);
-        // Cut at random: a life of always the same length would be a mark.
-        let ends_at = now + self.settings.clean_ttl.mul_f64(self.rng.random_range(0.7..1.0));
-        if let Some(connection) = self.connections.get_mut(&conn)
-            && matches!(connection.state, State::Opening { .. })
-        {
-            reputation.record(now, connection.server, Evidence::Opened, &mut self.rng);
-            connection.state = State::Clean {
-                clean: Clean(conn),
-                ping_at,
-                ends_at,
-            };
+    fn on_opened(
+        &mut self,
+        now: Moment,
+        reputation: &mut ServerReputation,
+        conn: ConnId,
+        effects: &mut Vec<PoolEffect>,
+    ) {
+        let Some(Connection { server, state }) = self.connections.remove(&conn) else {
+            return;
+        };
+        let (state, owner) = match state {
+            State::Opening(fate) => (State::Clean(Clean(conn), fate), None),
+            State::Own(owner) => (self.bound(now, Clean(conn), owner), Some(owner)),
+            other => {
+                self.connections.insert(conn, Connection { server, state: other });
+                return;
+            }
+        };
+        reputation.record(now, server, Evidence::Opened, &mut self.rng);
+        self.connections.insert(conn, Connection { server, state });
+        if let Some(owner) = owner {
+            self.serve_own(now, owner, conn, server, effects);
+        }
+    }
+
+    fn bound(&mut self, now: Moment, clean: Clean, owner: Owner) -> State {
+        let idle = shortened(self.settings.idle, &mut self.rng);
+        State::Dirty {
+            dirty: clean.assign(owner),
+            idle,
+            ends_at: now + idle,
+        }
+    }
+
+    /// Gives an own connection to those who wait for it. One that comes too late, or to a server that was to be avoided, is
+    /// nobody's, and ends as others do.
+    fn serve_own(
+        &mut self,
+        now: Moment,
+        owner: Owner,
+        conn: ConnId,
+        server: ServerIndex,
+        effects: &mut Vec<PoolEffect>,
+    ) {
+        let distinct_server = self.wants.get(&owner).is_some_and(|want| want.distinct_server);
+        if self.avoided(owner, distinct_server).contains(&server) {
+            if let Some(want) = self.wants.get_mut(&owner) {
+                want.failed.insert(server);
+                want.next_try = now;
+            }
+            return;
+        }
+        if !self.identities.bind(owner, conn, server) {
+            return;
+        }
+        if let Some(want) = self.wants.remove(&owner) {
+            effects.extend(want.tickets.into_keys().map(|ticket| PoolEffect::Serve(ticket, conn)));
         }
     }
 
@@ -204,142 +279,90 @@ impl Pool {
         kind: FailureKind,
         effects: &mut Vec<PoolEffect>,
     ) {
-        let Some(connection) = self.connections.remove(&conn) else {
+        let Some(Connection { server, state }) = self.connections.remove(&conn) else {
             return;
         };
+        reputation.record(now, server, Evidence::Failed(kind), &mut self.rng);
+        let State::Own(owner) = state else { return };
+        self.set_back(now, owner, server, effects);
         if kind == FailureKind::NoWayOut {
-            self.refuse(|_| true, Refusal::Unreachable, effects);
-            return;
-        }
-        self.hold_against(now, reputation, connection.server, Evidence::Failed(kind), effects);
-        for waiting in &mut self.waiting {
-            waiting.failures = waiting.failures.saturating_add(1);
+            self.refuse(owner, Refusal::Unreachable, effects);
         }
     }
 
-    fn on_closed(
+    fn on_barred(
         &mut self,
         now: Moment,
         reputation: &mut ServerReputation,
         conn: ConnId,
-        kind: FailureKind,
         effects: &mut Vec<PoolEffect>,
     ) {
+        let Some(Connection { server, state }) = self.connections.remove(&conn) else {
+            return;
+        };
+        let (state, owner) = match state {
+            State::Opening(fate) => (State::Barred(fate), None),
+            State::Own(owner) => (self.bound(now, Clean(conn), owner), Some(owner)),
+            other => {
+                self.connections.insert(conn, Connection { server, state: other });
+                return;
+            }
+        };
+        reputation.record(now, server, Evidence::Failed(FailureKind::Useless), &mut self.rng);
+        self.connections.insert(conn, Connection { server, state });
+        if let Some(owner) = owner {
+            self.set_back(now, owner, server, effects);
+        }
+    }
+
+    /// Has those who wait for an own connection wait for one to another server.
+    fn set_back(&mut self, now: Moment, owner: Owner, server: ServerIndex, effects: &mut Vec<PoolEffect>) {
+        let Some(want) = self.wants.get_mut(&owner) else {
+            return;
+        };
+        effects.extend(want.tickets.keys().map(|ticket| PoolEffect::Setback(*ticket)));
+        let doublings = u32::try_from(want.failures).unwrap_or(u32::MAX);
+        want.failures += 1;
+        want.failed.insert(server);
+        want.next_try = want.next_try.min(now + RETRY.random_pause(doublings, &mut self.rng));
+    }
+
+    fn on_closed(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId, kind: FailureKind) {
         let Some(connection) = self.connections.remove(&conn) else {
             return;
         };
-        // Servers end idle connections; only one that can't be opened again is held against them.
+        // Servers end idle connections; only one that breaks the protocol is held against them.
         if kind == FailureKind::Useless {
-            self.hold_against(now, reputation, connection.server, Evidence::Failed(kind), effects);
+            reputation.record(now, connection.server, Evidence::Failed(kind), &mut self.rng);
         }
         self.unbind(&connection);
     }
 
-    /// Notes a server's failure. Nobody is to get a connection to one that is of no use, so its clean ones end.
-    fn hold_against(
-        &mut self,
-        now: Moment,
-        reputation: &mut ServerReputation,
-        server: ServerIndex,
-        evidence: Evidence,
-        effects: &mut Vec<PoolEffect>,
-    ) {
-        reputation.record(now, server, evidence, &mut self.rng);
-        if matches!(evidence, Evidence::Lied | Evidence::Failed(FailureKind::Useless)) {
-            self.close_clean(|it, _| it == server, effects);
+    fn on_lied(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId, effects: &mut Vec<PoolEffect>) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        let server = connection.server;
+        if let State::Dirty { dirty, .. } = &connection.state
+            && let Some(identity) = self.identities.get_mut(dirty.owner.identity)
+        {
+            identity.liars.insert(server);
         }
+        reputation.record(now, server, Evidence::Lied, &mut self.rng);
+        self.close(conn, effects);
     }
 
-    /// Closes the clean connections of which the test on server and end of life holds.
-    fn close_clean(&mut self, ends: impl Fn(ServerIndex, Moment) -> bool, effects: &mut Vec<PoolEffect>) {
-        let is_over = |it: &Connection| matches!(it.state, State::Clean { ends_at, .. } if ends(it.server, ends_at));
-        self.close_all(is_over, effects);
-    }
-
-    fn close_all(&mut self, is_over: impl Fn(&Connection) -> bool, effects: &mut Vec<PoolEffect>) {
-        let over = self.connections.iter().filter(|(_, it)| is_over(it));
-        for conn in over.map(|(conn, _)| *conn).collect::<Vec<_>>() {
-            self.close(conn, effects);
-        }
-    }
-
-    /// Refuses those who wait and of whom the test holds. They have no more use for their tickets.
-    fn refuse(&mut self, lost: impl Fn(&Waiting) -> bool, refusal: Refusal, effects: &mut Vec<PoolEffect>) {
-        let (refused, kept): (VecDeque<Waiting>, _) = self.waiting.drain(..).partition(lost);
-        self.waiting = kept;
-        for Waiting { ticket, key, .. } in refused {
-            if let Some(identity) = self.identities.get_mut(&key.id) {
-                identity.tickets.remove(&ticket);
-            }
-            effects.push(PoolEffect::Refuse(ticket, refusal));
+    fn on_requested(&mut self, now: Moment, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && let State::Dirty { idle, ends_at, .. } = &mut connection.state
+        {
+            *ends_at = now + *idle;
         }
     }
 
     fn unbind(&mut self, connection: &Connection) {
-        if let State::Dirty(Dirty { conn, key }) = &connection.state
-            && let Some(identity) = self.identities.get_mut(&key.id)
-            && identity.connections.get(&key.attempt) == Some(conn)
-        {
-            identity.connections.remove(&key.attempt);
-        }
-    }
-
-    fn on_acquire(
-        &mut self,
-        now: Moment,
-        ticket: Ticket,
-        key: IsolationKey,
-        distinct_server: bool,
-        effects: &mut Vec<PoolEffect>,
-    ) {
-        if !self.identities.contains_key(&key.id) {
-            self.shrink(self.settings.max_ids.max(1) - 1, effects);
-        }
-        let identity = self.identities.entry(key.id).or_insert_with(|| Identity {
-            last_used: now,
-            connections: BTreeMap::new(),
-            servers: BTreeMap::new(),
-            tickets: BTreeSet::new(),
-        });
-        identity.last_used = now;
-        identity.tickets.insert(ticket);
-        self.waiting.push_back(Waiting {
-            ticket,
-            key,
-            distinct_server,
-            deadline: now + self.settings.wait,
-            failures: 0,
-        });
-    }
-
-    /// Forgets the least recently used identities until there are fewer than `room`. Those in use stay: their number is
-    /// bounded by that of lookups at a time.
-    fn shrink(&mut self, room: usize, effects: &mut Vec<PoolEffect>) {
-        while self.identities.len() > room {
-            let idle = self
-                .identities
-                .iter()
-                .filter(|(_, identity)| identity.tickets.is_empty());
-            let Some(oldest) = idle.min_by_key(|(_, identity)| identity.last_used).map(|(id, _)| *id) else {
-                return;
-            };
-            self.forget(&oldest, effects);
-        }
-    }
-
-    fn on_released(&mut self, now: Moment, ticket: Ticket) {
-        self.waiting.retain(|waiting| waiting.ticket != ticket);
-        for identity in self.identities.values_mut() {
-            if identity.tickets.remove(&ticket) {
-                identity.last_used = now;
-            }
-        }
-    }
-
-    fn on_lied(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId, effects: &mut Vec<PoolEffect>) {
-        if let Some(server) = self.server_of(conn) {
-            self.hold_against(now, reputation, server, Evidence::Lied, effects);
-            self.close(conn, effects);
+        if let State::Dirty { dirty, .. } = &connection.state {
+            self.identities.unbind(dirty.owner, dirty.conn);
         }
     }
 
@@ -350,295 +373,282 @@ impl Pool {
         }
     }
 
-    fn forget(&mut self, id: &BlindedId, effects: &mut Vec<PoolEffect>) {
-        let Some(identity) = self.identities.remove(id) else {
+    /// Tells those who wait for an owner's connection that there will be none.
+    fn refuse(&mut self, owner: Owner, refusal: Refusal, effects: &mut Vec<PoolEffect>) {
+        if let Some(want) = self.wants.remove(&owner) {
+            let tickets = want.tickets.into_keys();
+            effects.extend(tickets.map(|ticket| PoolEffect::Refuse(ticket, refusal)));
+        }
+    }
+
+    fn on_acquire(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        lookup: LookupId,
+        key: IsolationKey,
+        distinct_server: bool,
+        effects: &mut Vec<PoolEffect>,
+    ) {
+        if !self.identities.knows(lookup) && !self.identities.has(&key.id) {
+            self.shrink(self.settings.max_ids.max(1) - 1, effects);
+        }
+        let ttl = self.settings.id_ttl.mul_f64(self.rng.random_range(0.75..1.25));
+        let identity = self.identities.of_lookup(now, lookup, key.id, ttl);
+        let owner = Owner {
+            identity,
+            attempt: key.attempt,
+        };
+        if let Some(conn) = self.connection_of(owner, distinct_server) {
+            effects.push(PoolEffect::Serve(ticket, conn));
             return;
+        }
+        let deadline = now + self.settings.wait;
+        if let Some(want) = self.wants.get_mut(&owner) {
+            want.tickets.insert(ticket, deadline);
+            want.distinct_server |= distinct_server;
+            return;
+        }
+        let opens_own = self.rng.random_range(0..100) < self.settings.own_percent;
+        if !opens_own && let Some(conn) = self.take_clean(now, owner, distinct_server) {
+            effects.push(PoolEffect::Serve(ticket, conn));
+            return;
+        }
+        let want = Want {
+            tickets: BTreeMap::from([(ticket, deadline)]),
+            distinct_server,
+            failed: BTreeSet::new(),
+            failures: 0,
+            next_try: now,
         };
-        for conn in identity.connections.into_values() {
-            self.close(conn, effects);
-        }
-        // Who waits under the ID goes on waiting, as a new identity that shares nothing with the old one.
-        let waits = self
-            .waiting
-            .iter()
-            .filter(|waiting| waiting.key.id == *id)
-            .map(|waiting| waiting.ticket);
-        let tickets: BTreeSet<Ticket> = waits.collect();
-        if !tickets.is_empty() {
-            let last_used = identity.last_used;
-            self.identities.insert(
-                *id,
-                Identity {
-                    last_used,
-                    connections: BTreeMap::new(),
-                    servers: BTreeMap::new(),
-                    tickets,
-                },
-            );
-        }
-        effects.push(PoolEffect::Forgotten(*id));
+        self.wants.insert(owner, want);
     }
 
-    /// Forgets all identities. Their connections are nobody's from now on, and close one by one.
-    fn forget_all(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
-        for connection in self.connections.values_mut() {
-            if let State::Dirty(Dirty { key, .. }) = &connection.state {
-                if let Some(identity) = self.identities.get_mut(&key.id) {
-                    identity.connections.remove(&key.attempt);
-                }
-                let stay = random_pause(DRAINING_MEAN, &mut self.rng).min(DRAINING_MAX);
-                connection.state = State::Draining { closes_at: now + stay };
-            }
+    /// Returns the connection of an owner. One to a server that it must not lead to is nobody's any more.
+    fn connection_of(&mut self, owner: Owner, distinct_server: bool) -> Option<ConnId> {
+        let conn = *self.identities.get(owner.identity)?.connections.get(&owner.attempt)?;
+        let avoided = self.avoided(owner, distinct_server);
+        if self.server_of(conn).is_some_and(|server| avoided.contains(&server)) {
+            self.identities.unbind(owner, conn);
+            return None;
         }
-        for id in self.identities.keys().copied().collect::<Vec<_>>() {
-            self.forget(&id, effects);
-        }
-    }
-
-    /// Ends what has lived long enough: waits, identities, clean connections, those that nobody owns.
-    fn age(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
-        let late = |waiting: &Waiting| waiting.deadline <= now;
-        self.refuse(late, Refusal::TimedOut(self.settings.wait), effects);
-        let ttl = self.settings.id_ttl;
-        let idle = |identity: &Identity| identity.tickets.is_empty() && now.since(identity.last_used) >= ttl;
-        let ids: Vec<BlindedId> = self
-            .identities
-            .iter()
-            .filter(|(_, identity)| idle(identity))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            self.forget(&id, effects);
-        }
-        self.close_clean(|_, ends_at| ends_at <= now, effects);
-        self.close_all(
-            |it| matches!(it.state, State::Draining { closes_at } if closes_at <= now),
-            effects,
-        );
-    }
-
-    /// Gives connections to those who wait, first come first served: the one of their key, else a clean one.
-    fn serve(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
-        let mut unserved = VecDeque::new();
-        while let Some(waiting) = self.waiting.pop_front() {
-            let Waiting {
-                ticket,
-                key,
-                distinct_server,
-                ..
-            } = &waiting;
-            let avoided = self.avoided(key, *distinct_server);
-            let bound = self
-                .identities
-                .get(&key.id)
-                .and_then(|it| it.connections.get(&key.attempt))
-                .copied();
-            let bound = match bound {
-                Some(conn) if self.server_of(conn).is_some_and(|server| avoided.contains(&server)) => {
-                    self.close(conn, effects);
-                    None
-                }
-                bound => bound,
-            };
-            if let Some(conn) = bound.or_else(|| self.bind(key, &avoided)) {
-                if let Some(identity) = self.identities.get_mut(&key.id) {
-                    identity.last_used = now;
-                }
-                effects.push(PoolEffect::Serve(*ticket, conn));
-            } else {
-                unserved.push_back(waiting);
-            }
-        }
-        self.waiting = unserved;
-    }
-
-    /// Returns the servers that a key's connection must not lead to.
-    fn avoided(&self, key: &IsolationKey, distinct_server: bool) -> BTreeSet<ServerIndex> {
-        let identity = self.identities.get(&key.id).filter(|_| distinct_server);
-        let before = identity.into_iter().flat_map(|it| it.connections.range(..key.attempt));
-        before.filter_map(|(_, conn)| self.server_of(*conn)).collect()
-    }
-
-    /// Returns the servers that the attempts before this one had: another one is the better choice, also where their
-    /// connections are gone, since that may be why there is a further attempt.
-    fn tried(&self, key: &IsolationKey) -> BTreeSet<ServerIndex> {
-        let identity = self.identities.get(&key.id).into_iter();
-        let before = identity.flat_map(|it| it.servers.range(..key.attempt));
-        before.map(|(_, server)| *server).collect()
-    }
-
-    /// Takes a clean connection for a key: to a server that the identity has no other connection to and that no attempt
-    /// before had, if possible.
-    fn bind(&mut self, key: &IsolationKey, avoided: &BTreeSet<ServerIndex>) -> Option<ConnId> {
-        let identity = self.identities.get(&key.id)?;
-        let mut used = self.tried(key);
-        used.extend(identity.connections.values().filter_map(|conn| self.server_of(*conn)));
-        let clean = self
-            .connections
-            .iter()
-            .filter(|(_, it)| matches!(it.state, State::Clean { .. }) && !avoided.contains(&it.server));
-        let candidates: Vec<(bool, ConnId)> = clean.map(|(conn, it)| (used.contains(&it.server), *conn)).collect();
-        let fewest = candidates.iter().map(|(used, _)| *used).min()?;
-        let best: Vec<ConnId> = candidates
-            .iter()
-            .filter(|(used, _)| *used == fewest)
-            .map(|(_, conn)| *conn)
-            .collect();
-        // Which one is left to chance: the order of opening is known to the servers.
-        let conn = *best.get(self.rng.random_range(0..best.len().max(1)))?;
-        let connection = self.connections.remove(&conn)?;
-        let Connection { server, state } = connection;
-        let state = match state {
-            State::Clean { clean, .. } => State::Dirty(clean.assign(*key)),
-            other => other,
-        };
-        self.connections.insert(conn, Connection { server, state });
-        let identity = self.identities.get_mut(&key.id)?;
-        identity.connections.insert(key.attempt, conn);
-        identity.servers.insert(key.attempt, server);
         Some(conn)
     }
 
-    /// Opens connections: one when the clock ticks and one is missing, and one for each lookup that waits for none
-    /// yet.
-    fn open(&mut self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<PoolEffect>) {
-        if self.ticks(now) {
-            let counts = self.counts();
-            let under_way = |it: &Connection| matches!(it.state, State::Opening { urgent: false });
-            if counts.clean + counts.opening < self.settings.clean && !self.connections.values().any(under_way) {
-                self.open_one(now, reputation, false, &BTreeSet::new(), effects);
-            }
+    /// Returns the servers that an owner's connection must not lead to: those of the attempts before it, opened or being
+    /// opened.
+    fn avoided(&self, owner: Owner, distinct_server: bool) -> BTreeSet<ServerIndex> {
+        if !distinct_server {
+            return BTreeSet::new();
         }
-        if self.lacks_urgent() && self.urgent_from <= now {
-            let choosy = self.waiting.iter().find(|waiting| waiting.distinct_server);
-            let avoided = choosy.map(|waiting| self.avoided(&waiting.key, true));
-            let anybody = self.waiting.iter().find(|waiting| !waiting.distinct_server);
-            let tried = anybody.map(|waiting| self.tried(&waiting.key));
-            // Whoever may go anywhere takes what is opened for others, but does not wait for their servers.
-            let opened = avoided.is_some_and(|avoided| self.open_one(now, reputation, true, &avoided, effects))
-                || tried.is_some_and(|tried| {
-                    self.open_one(now, reputation, true, &tried, effects)
-                        || self.open_one(now, reputation, true, &BTreeSet::new(), effects)
-                });
-            if opened {
-                self.urgent_from = now + random_pause(self.urgent_mean(), &mut self.rng);
-            }
+        let identity = self.identities.get(owner.identity);
+        let before = identity
+            .into_iter()
+            .flat_map(|it| it.connections.range(..owner.attempt));
+        let bound = before.filter_map(|(_, conn)| self.server_of(*conn));
+        bound.collect()
+    }
+
+    /// Returns the servers that lied to an owner's identity: they are its last resort.
+    fn liars(&self, owner: Owner) -> BTreeSet<ServerIndex> {
+        let identity = self.identities.get(owner.identity);
+        identity.map_or_else(BTreeSet::new, |identity| identity.liars.clone())
+    }
+
+    /// Returns the servers that the other attempts of the identity had, or are being opened to, and those that lied to it:
+    /// another one is the better choice, also where the connection is gone, since that may be why there is a further
+    /// attempt.
+    fn tried(&self, owner: Owner) -> BTreeSet<ServerIndex> {
+        let Some(identity) = self.identities.get(owner.identity) else {
+            return BTreeSet::new();
+        };
+        let others = identity.servers.iter().filter(|(at, _)| **at != owner.attempt);
+        let had = others.map(|(_, server)| server).chain(&identity.liars).copied();
+        let is_of_identity = |it: &&Connection| matches!(&it.state, State::Own(own) if own.identity == owner.identity);
+        let opening = self.connections.values().filter(is_of_identity).map(|it| it.server);
+        had.chain(opening).collect()
+    }
+
+    /// Takes a clean connection for an owner, any with the same chance; one to a server that its identity has not tried,
+    /// where there is one.
+    fn take_clean(&mut self, now: Moment, owner: Owner, distinct_server: bool) -> Option<ConnId> {
+        let (avoided, tried) = (self.avoided(owner, distinct_server), self.tried(owner));
+        let clean = self
+            .connections
+            .iter()
+            .filter(|(_, it)| matches!(it.state, State::Clean(..)));
+        let liars = self.liars(owner);
+        let candidates: Vec<_> = clean
+            .filter(|(_, it)| !avoided.contains(&it.server))
+            .map(|(conn, it)| (liars.contains(&it.server), tried.contains(&it.server), *conn, it.server))
+            .collect();
+        let best = candidates.iter().map(|(lied, tried, ..)| (*lied, *tried)).min()?;
+        let best = candidates.iter().filter(|(lied, tried, ..)| (*lied, *tried) == best);
+        let candidates: Vec<_> = best.map(|(_, _, conn, server)| (*conn, *server)).collect();
+        let (conn, server) = *candidates.get(self.rng.random_range(0..candidates.len().max(1)))?;
+        let connection = self.connections.remove(&conn)?;
+        let state = match connection.state {
+            State::Clean(clean, _) => self.bound(now, clean, owner),
+            other => other,
+        };
+        self.connections.insert(conn, Connection { server, state });
+        self.identities.bind(owner, conn, server).then_some(conn)
+    }
+
+    fn on_released(&mut self, ticket: Ticket) {
+        for want in self.wants.values_mut() {
+            want.tickets.remove(&ticket);
         }
-        // Who waits is told as soon as there is no hope, not at the end of its patience.
-        if self.counts().opening == 0 {
-            let lost = |waiting: &&Waiting| {
-                let avoided = self.avoided(&waiting.key, waiting.distinct_server);
-                let next_try = reputation.next_try(true, &avoided);
-                let is_ready = next_try.is_some_and(|at| at <= now);
-                !is_ready && (waiting.failures >= MAX_FAILURES || next_try.is_none_or(|at| at >= waiting.deadline))
+        self.wants.retain(|_, want| !want.tickets.is_empty());
+    }
+
+    /// Forgets the least recently used IDs until there are no more than `room`. Those in use stay: their number is bounded
+    /// by that of lookups at a time.
+    fn shrink(&mut self, room: usize, effects: &mut Vec<PoolEffect>) {
+        while self.identities.len() > room {
+            let Some(oldest) = self.identities.least_recently_used() else {
+                return;
             };
-            let lost: BTreeSet<Ticket> = self.waiting.iter().filter(lost).map(|it| it.ticket).collect();
-            self.refuse(|waiting| lost.contains(&waiting.ticket), Refusal::Unreachable, effects);
+            self.forget(&oldest, effects);
         }
     }
 
-    /// Says whether the clock that opens connections ticks, and winds it up.
-    fn ticks(&mut self, now: Moment) -> bool {
-        let mean = self.settings.opening_mean;
-        let due = self.opens_at.filter(|at| *at <= now);
-        if due.is_some() || self.opens_at.is_none() {
-            // The first tick is as random as all others: start-up shows no burst. Ticks that were slept through are
-            // not made up for.
-            let next = due.unwrap_or(now) + random_pause(mean, &mut self.clock_rng);
-            self.opens_at = Some(if next > now {
-                next
-            } else {
-                now + random_pause(mean, &mut self.clock_rng)
+    fn forget(&mut self, id: &BlindedId, effects: &mut Vec<PoolEffect>) {
+        if self.identities.forget(id) {
+            effects.push(PoolEffect::Forgotten(*id));
+        }
+    }
+
+    /// Ends what is over: clean connections, dirty ones that were idle for long, IDs, the patience of lookups.
+    fn age(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
+        let is_over = |it: &Connection| match &it.state {
+            State::Clean(_, Fate { ends_at, .. })
+            | State::Barred(Fate { ends_at, .. })
+            | State::Dirty { ends_at, .. } => *ends_at <= now,
+            State::Opening(_) | State::Own(_) => false,
+        };
+        let over = self.connections.iter().filter(|(_, it)| is_over(it));
+        for conn in over.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            self.close(conn, effects);
+        }
+        for id in self.identities.expired(now) {
+            self.forget(&id, effects);
+        }
+        let refusal = Refusal::TimedOut(self.settings.wait);
+        for want in self.wants.values_mut() {
+            want.tickets.retain(|ticket, deadline| {
+                let waits = *deadline > now;
+                if !waits {
+                    effects.push(PoolEffect::Refuse(*ticket, refusal));
+                }
+                waits
             });
         }
-        due.is_some()
+        self.wants.retain(|_, want| !want.tickets.is_empty());
     }
 
-    /// Says whether more lookups wait than connections are being opened.
-    fn lacks_urgent(&self) -> bool {
-        self.counts().opening < self.waiting.len().min(MAX_URGENT)
+    /// Opens what the clock says.
+    fn open_ahead(&mut self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<PoolEffect>) {
+        while let Some(mut rng) = self.clock.tick(now, &self.settings) {
+            let server = reputation.choose(now, &BTreeSet::new(), &mut rng);
+            let fate = Fate::draw(rng, now, &self.settings);
+            let ahead = |it: &&Connection| matches!(it.state, State::Opening(_) | State::Clean(..) | State::Barred(_));
+            let has_room = self.connections.values().filter(ahead).count() < self.settings.most_clean;
+            if let Some(server) = server.filter(|_| has_room) {
+                self.open(server, State::Opening(fate), false, effects);
+            }
+        }
     }
 
-    /// Returns the mean pause between two connections for lookups that wait.
-    fn urgent_mean(&self) -> Duration {
-        let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX).max(1);
-        let pace = self.settings.opening_mean / URGENCY;
-        pace.min(self.settings.wait / PATIENCE_PART / waiting)
+    /// Opens a connection for each attempt that waits and whose moment has come.
+    fn open_own(&mut self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<PoolEffect>) {
+        let due = self.wants.iter().filter(|(_, want)| want.next_try <= now);
+        for owner in due.map(|(owner, _)| *owner).collect::<Vec<_>>() {
+            let under_way = self.openings_of(owner);
+            if under_way >= MAX_OWN_OPENINGS {
+                self.try_again_at(owner, now + self.settings.wait);
+                continue;
+            }
+            match self.server_for(now, owner, reputation) {
+                Some(server) => {
+                    self.open(server, State::Own(owner), true, effects);
+                    let hedge = shortened(self.settings.hedge_after, &mut self.rng);
+                    self.try_again_at(owner, now + hedge);
+                }
+                // Who waits is told as soon as there is no hope, not at the end of its patience.
+                None if under_way == 0 => self.refuse(owner, Refusal::Unreachable, effects),
+                None => self.try_again_at(owner, now + self.settings.wait),
+            }
+        }
     }
 
-    fn open_one(
-        &mut self,
-        now: Moment,
-        reputation: &ServerReputation,
-        urgent: bool,
-        avoided: &BTreeSet<ServerIndex>,
-        effects: &mut Vec<PoolEffect>,
-    ) -> bool {
-        let connections = &self.connections;
-        let load = |server: ServerIndex| {
-            let is_idle = |state: &State| matches!(state, State::Opening { .. } | State::Clean { .. });
-            let idle = |it: &&Connection| it.server == server && is_idle(&it.state);
-            connections.values().filter(idle).count()
-        };
-        let Some(server) = reputation.choose(now, urgent, avoided, load, &mut self.rng) else {
-            return false;
-        };
+    fn try_again_at(&mut self, owner: Owner, at: Moment) {
+        if let Some(want) = self.wants.get_mut(&owner) {
+            want.next_try = at;
+        }
+    }
+
+    fn openings_of(&self, owner: Owner) -> usize {
+        let is_its = |it: &&Connection| matches!(&it.state, State::Own(own) if *own == owner);
+        self.connections.values().filter(is_its).count()
+    }
+
+    /// Chooses the server of an own connection: one that its identity has not tried yet where there is one, else one that
+    /// may do after all; `None` when each was tried often enough.
+    fn server_for(&mut self, now: Moment, owner: Owner, reputation: &ServerReputation) -> Option<ServerIndex> {
+        let want = self.wants.get(&owner)?;
+        let avoided = self.avoided(owner, want.distinct_server);
+        if want.failures >= MOST_FAILURES {
+            return None;
+        }
+        let failed: BTreeSet<ServerIndex> = avoided.union(&want.failed).copied().collect();
+        let liars = self.liars(owner);
+        let fresh: BTreeSet<ServerIndex> = failed.union(&self.tried(owner)).copied().collect();
+        let may_repeat = want.failures < LEAST_FAILURES;
+        let mut choose = |avoided: &BTreeSet<ServerIndex>| reputation.choose(now, avoided, &mut self.rng);
+        let honest: BTreeSet<ServerIndex> = failed.union(&liars).copied().collect();
+        let chosen = choose(&fresh).or_else(|| choose(&honest)).or_else(|| choose(&failed));
+        chosen.or_else(|| may_repeat.then(|| choose(&avoided)).flatten())
+    }
+
+    fn open(&mut self, server: ServerIndex, state: State, own: bool, effects: &mut Vec<PoolEffect>) {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        self.connections.insert(
-            conn,
-            Connection {
-                server,
-                state: State::Opening { urgent },
-            },
-        );
-        effects.push(PoolEffect::Open(conn, server));
-        true
+        self.connections.insert(conn, Connection { server, state });
+        effects.push(PoolEffect::Open { conn, server, own });
     }
 
     fn ping(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
-        let due: Vec<ConnId> = self
-            .connections
-            .iter()
-            .filter(|(_, it)| matches!(it.state, State::Clean { ping_at, .. } if ping_at <= now))
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in due {
-            let next = self.next_ping(now);
-            if let Some(Connection {
-                state: State::Clean { ping_at, .. },
-                ..
-            }) = self.connections.get_mut(&conn)
-            {
-                *ping_at = next;
-                effects.push(PoolEffect::Ping(conn));
+        for (conn, connection) in &mut self.connections {
+            let (fate, is_clean) = match &mut connection.state {
+                State::Clean(_, fate) | State::Barred(fate) => (fate, true),
+                State::Opening(fate) => (fate, false),
+                State::Own(_) | State::Dirty { .. } => continue,
+            };
+            if fate.ping_at <= now {
+                fate.ping_at = now + random_pause(self.settings.keep_alive_mean, &mut fate.rng);
+                if is_clean {
+                    effects.push(PoolEffect::Ping(*conn));
+                }
             }
         }
     }
 
-    /// Returns the earliest moment at which a server may be tried for one of those who wait.
-    fn next_urgent_try(&self, reputation: &ServerReputation) -> Option<Moment> {
-        let of = |waiting: &Waiting| reputation.next_try(true, &self.avoided(&waiting.key, waiting.distinct_server));
-        // Those who may go anywhere all have the same hope.
-        let choosy = self.waiting.iter().filter(|waiting| waiting.distinct_server);
-        let other = self.waiting.iter().find(|waiting| !waiting.distinct_server);
-        choosy.chain(other).filter_map(of).min()
-    }
-
-    fn wake(&self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<PoolEffect>) {
-        let ends = self.connections.values().filter_map(|it| match it.state {
-            State::Clean { ping_at, ends_at, .. } => Some(ping_at.min(ends_at)),
-            State::Draining { closes_at } => Some(closes_at),
-            State::Opening { .. } | State::Dirty(_) => None,
+    fn wake(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
+        let connections = self.connections.values().filter_map(|it| match &it.state {
+            State::Clean(_, fate) | State::Barred(fate) => Some(fate.ping_at.min(fate.ends_at)),
+            State::Dirty { ends_at, .. } => Some(*ends_at),
+            State::Opening(_) | State::Own(_) => None,
         });
-        let idle = self.identities.values().filter(|identity| identity.tickets.is_empty());
-        let ids = idle.map(|identity| identity.last_used + self.settings.id_ttl);
-        let waits = self.waiting.iter().map(|waiting| waiting.deadline);
-        let urgent = self.lacks_urgent().then(|| self.next_urgent_try(reputation)).flatten();
-        let urgent = urgent.map(|at| at.max(self.urgent_from));
-        let times = ends.chain(ids).chain(waits).chain(urgent).chain(self.opens_at);
-        if let Some(at) = times.min() {
-            effects.push(PoolEffect::WakeAt(at.max(now + LEAST_PAUSE)));
-        }
+        let wants = self.wants.values().flat_map(|want| {
+            let deadlines = want.tickets.values().copied();
+            deadlines.chain([want.next_try])
+        });
+        let times = connections
+            .chain(wants)
+            .chain(self.identities.next_expiry())
+            .chain(self.clock.wake_at());
+        self.wake_at = times.min().map(|at| at.max(now + LEAST_PAUSE));
+        effects.extend(self.wake_at.map(PoolEffect::WakeAt));
     }
 }

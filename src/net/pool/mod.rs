@@ -1,35 +1,54 @@
-//! The connection pool: clean connections kept ready, each bound to one isolation key for the rest of its life. A
-//! machine without I/O.
+//! The connection pool: connections are opened ahead of lookups, and each is bound to one identity for the rest of its
+//! life. A machine without I/O.
 //!
 //! ```text
-//!  the pool's own clock ──► opening ──► clean ──► dirty (one isolation key) ──► closed
-//!                             │           │ keep-alive      │ idles out, evicted, forgotten
-//!  a lookup that finds none ──┘           └─ taken by the first who waits
+//!  a clock that looks at nothing ──► opening ──► clean ──► dirty (one identity) ──► closed
+//!                                                  │ pings, dies    ▲   idles out, used again or not
+//!  a coin of the identity, or nothing clean ──► opening ────────────┘
 //! ```
 //!
-//! There is no way back from dirty to clean, and none from one key to another: [`Clean`] is consumed by
-//! `Clean::assign`. What an observer could link is random and not triggered by use: the clock that opens
-//! connections is a Poisson process that runs whether or not connections are missing, and opens at most one each
-//! time. Connections for lookups that found the pool empty are opened at random distances as well, only shorter ones.
+//! Whoever runs the servers sees each connection with its moments. So **nothing that one identity does changes what the
+//! connections of others, and those of nobody, look like**:
+//!
+//! * Openings ahead are a Poisson process with a generator of its own. It depends on no count, use, failure or demand:
+//!   nothing is refilled, there is neither a floor nor a target. The one bound is on memory.
+//! * Each clean connection has a generator of its own, drawn by that clock: its server, its exponential life, the moments of
+//!   its pings. A clean connection that ends is not replaced.
+//! * An identity that needs a connection tosses a coin: it opens one of its own at once, or takes a clean one, any of them
+//!   with the same chance; where there is none, it opens its own. An own connection is bound from birth, waits for
+//!   nobody, and is nobody else's even if it comes too late.
+//! * A dirty connection ends when it has been idle on the wire for a time that was drawn when it was bound, whether its
+//!   identity still has it or was forgotten.
+//! * What is learnt of a server weighs the choice of later servers ([`crate::reputation`]), and touches no connection.
+//!
+//! Where the clock sleeps, since nobody asked for hours, it comes back a random time after somebody asks again.
+//!
+//! There is no way back from dirty to clean, and none from one identity to another: [`Clean`] is consumed by
+//! `Clean::assign`. An identity that is forgotten never comes back: who has the same ID afterwards is somebody new. A lookup
+//! that began before keeps the identity that it began with until it ends.
 //!
 //! A connection goes this way; an event that does not belong to its phase changes nothing:
 //!
 //! | phase | event | next phase, and what is told |
 //! |---|---|---|
-//! | none | the pool's clock ticks and a connection is missing, or a lookup waits and its turn comes | `Opening`: [`PoolEffect::Open`] |
-//! | `Opening` | [`PoolEvent::Opened`] | `Clean` |
-//! | `Opening` | [`PoolEvent::OpenFailed`] | none; who waits in vain is told: [`PoolEffect::Refuse`] |
+//! | none | the clock ticks, awake and below the bound | `Opening`: [`PoolEffect::Open`] |
+//! | none | [`PoolEvent::Acquire`], with the coin on its side or nothing clean; a further one where that is slow or fails | `Own`: [`PoolEffect::Open`] |
+//! | `Opening` | [`PoolEvent::Opened`] | `Clean`, or none where its life is over: [`PoolEffect::Close`] |
 //! | `Clean` | its random moment comes | `Clean`: [`PoolEffect::Ping`] |
-//! | `Clean` | [`PoolEvent::Acquire`] by a key without a connection, or one that waits already | `Dirty`: [`PoolEffect::Serve`] |
-//! | `Clean` | its life ends, or its server proves to be of no use | none: [`PoolEffect::Close`] |
-//! | `Dirty` | [`PoolEvent::Acquire`] by its own key | `Dirty`: [`PoolEffect::Serve`] |
-//! | `Dirty` | its ID idles out, is evicted, or [`PoolEvent::Forget`] | none: [`PoolEffect::Close`], [`PoolEffect::Forgotten`] |
-//! | `Dirty` | [`PoolEvent::Lied`] | none: [`PoolEffect::Close`] |
-//! | `Dirty` | its key must have a server distinct from those of the attempts before, and this one is not | none: [`PoolEffect::Close`] |
-//! | `Dirty` | [`PoolEvent::ForgetAll`] | `Draining`, for some seconds: [`PoolEffect::Forgotten`] |
-//! | `Draining` | its random moment comes | none: [`PoolEffect::Close`] |
+//! | `Clean` | [`PoolEvent::Acquire`] | `Dirty`: [`PoolEffect::Serve`] |
+//! | `Clean` | its life ends | none: [`PoolEffect::Close`] |
+//! | `Own` | [`PoolEvent::Opened`] | `Dirty`: [`PoolEffect::Serve`] to those who wait |
+//! | `Opening`, `Own` | [`PoolEvent::Barred`] | `Barred`, or `Dirty` and nobody's; whoever waited for it: [`PoolEffect::Setback`] |
+//! | `Barred` | its random moment comes; its life ends | as `Clean` |
+//! | `Opening`, `Own` | [`PoolEvent::OpenFailed`] | none; whoever waited for it is told: [`PoolEffect::Setback`], [`PoolEffect::Refuse`] |
+//! | `Dirty` | [`PoolEvent::Acquire`] by its own identity and attempt | `Dirty`: [`PoolEffect::Serve`] |
+//! | `Dirty` | [`PoolEvent::Forget`], or its identity is evicted or expires | `Dirty`, nobody's: [`PoolEffect::Forgotten`] |
+//! | `Dirty` | idle for its time | none: [`PoolEffect::Close`] |
+//! | `Clean`, `Dirty` | [`PoolEvent::Lied`] | none: [`PoolEffect::Close`] |
 //! | any | [`PoolEvent::Closed`] | none |
 
+mod clock;
+mod identities;
 mod machine;
 #[cfg(test)]
 mod tests;
@@ -40,6 +59,7 @@ pub use crate::reputation::{FailureKind, ServerIndex};
 
 use std::time::Duration;
 
+use self::identities::Owner;
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::time::Moment;
 
@@ -48,22 +68,26 @@ use crate::time::Moment;
 pub struct Clean(ConnId);
 
 impl Clean {
-    /// Binds the connection to one key for the rest of its life; there is no way back.
-    fn assign(self, key: IsolationKey) -> Dirty {
-        Dirty { conn: self.0, key }
+    /// Binds the connection to one identity for the rest of its life; there is no way back.
+    fn assign(self, owner: Owner) -> Dirty {
+        Dirty { conn: self.0, owner }
     }
 }
 
-/// A connection that belongs to one isolation key.
+/// A connection that belongs to one attempt of one identity.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dirty {
     conn: ConnId,
-    key: IsolationKey,
+    owner: Owner,
 }
 
 /// A lookup's request for a connection, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
+
+/// One lookup with all of its attempts, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookupId(pub u64);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +96,9 @@ pub enum PoolEvent {
     Tick,
     /// A connection is open, its handshake done and its server's network checked.
     Opened(ConnId),
+    /// A connection is open, but the server's certificate is wrong: no lookup may have it. It lives on as others do, since
+    /// a server that sees it end would know that two of its connections are one client's.
+    Barred(ConnId),
     /// A connection could not be opened.
     OpenFailed(ConnId, FailureKind),
     /// A connection is gone.
@@ -80,22 +107,28 @@ pub enum PoolEvent {
     Acquire {
         /// Who asks.
         ticket: Ticket,
+        /// The lookup that the ticket belongs to: all of its attempts have the identity that its first one found.
+        lookup: LookupId,
         /// Whose connection it must be.
         key: IsolationKey,
-        /// Whether it must lead to another server than the connections of the ID's attempts before this one, as for a
-        /// quorum; otherwise it does so only where there is the choice.
+        /// Whether it must lead to another server than the connections of the identity's attempts before this one, as for
+        /// a quorum; otherwise it does so only where there is the choice.
         distinct_server: bool,
     },
-    /// A lookup has no use for its ticket any more: served, or given up. One that was refused has none anyway.
+    /// Nobody waits for this ticket any more.
     Released(Ticket),
+    /// A lookup is over: its identity may expire.
+    Ended(LookupId),
+    /// A lookup sends something over this connection, so it is not idle.
+    Requested(ConnId),
     /// The server of this connection lied in a lookup.
     Lied(ConnId),
     /// An ID is in use though it needs no connection: it is not to be forgotten yet.
     Used(BlindedId),
-    /// Everything of an ID is to be forgotten now.
+    /// Everything of an ID is to be forgotten now. Nobody gets its connections any more, but they end when they would have:
+    /// a server that sees them end together knows that they were one user's.
     Forget(BlindedId),
-    /// Everything of all IDs is to be forgotten now. Nobody gets their connections any more, but these close one by
-    /// one: a server that sees them end together knows that they were one user's.
+    /// As [`Self::Forget`], for all IDs.
     ForgetAll,
 }
 
@@ -103,13 +136,22 @@ pub enum PoolEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolEffect {
     /// Open a connection to a server, over a circuit of its own.
-    Open(ConnId, ServerIndex),
+    Open {
+        /// Its number.
+        conn: ConnId,
+        /// Where it leads.
+        server: ServerIndex,
+        /// Whether a lookup waits for just this one, so that its first question may go out along with the greeting.
+        own: bool,
+    },
     /// Send a sign of life over a clean connection.
     Ping(ConnId),
     /// Close a connection.
     Close(ConnId),
-    /// Give a lookup its connection, which is bound to its key for life.
+    /// Give a lookup its connection, which is bound to its identity for life.
     Serve(Ticket, ConnId),
+    /// A connection that this lookup waited for could not be opened, as the event at hand says. It waits for another one.
+    Setback(Ticket),
     /// There is no connection for a lookup: no server is left to try, or it waited too long.
     Refuse(Ticket, Refusal),
     /// Drop all that is cached for an ID.
@@ -130,39 +172,73 @@ pub enum Refusal {
     Unreachable,
 }
 
+/// Most connections that may be opened ahead of lookups in an hour: public servers have a thousand sessions in all.
+pub const MAX_OPENINGS_AN_HOUR: u32 = 60;
+
+/// How many clean connections there are on average, at most: the mean life follows from it and from the pace of openings.
+const MEAN_CLEAN: u32 = 8;
+
+/// The longest mean life of a clean connection.
+const LONGEST_MEAN_LIFE: Duration = Duration::from_secs(900);
+
 /// Bounds and waits of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
-    /// Clean connections to keep ready.
-    pub clean: usize,
-    /// Mean time between two ticks of the clock that opens connections.
-    pub opening_mean: Duration,
+    /// Mean time between two openings ahead of lookups; `None`: nothing is opened ahead, so nothing can be learnt from it.
+    pub opening_mean: Option<Duration>,
+    /// Mean life of a clean connection.
+    pub clean_life: Duration,
+    /// Most connections opened ahead at a time, for memory's sake: far above what there are on average.
+    pub most_clean: usize,
+    /// In how many of a hundred cases an identity opens a connection of its own without looking at the clean ones.
+    pub own_percent: u8,
     /// Mean time between two signs of life of a clean connection. Servers close after ten minutes of silence.
     pub keep_alive_mean: Duration,
-    /// Longest time between two signs of life, whatever chance says.
-    pub keep_alive_max: Duration,
-    /// How long a clean connection is kept at most.
-    pub clean_ttl: Duration,
-    /// After this without a lookup an ID is forgotten.
+    /// Mean time without a question after which the clock sleeps.
+    pub sleep_mean: Duration,
+    /// Mean time from the first question after that until the clock runs again.
+    pub wake_mean: Duration,
+    /// How long a dirty connection stays when nothing is sent over it: at least the half of this.
+    pub idle: Duration,
+    /// After about this without a lookup an ID is forgotten: a quarter more or less, drawn for each.
     pub id_ttl: Duration,
     /// Most live IDs; the least recently used one is forgotten to make room.
     pub max_ids: usize,
     /// How long a lookup waits for a connection.
     pub wait: Duration,
+    /// How long, at most, an own connection may take to open before another server is tried beside it: at least the half
+    /// of this.
+    pub hedge_after: Duration,
 }
 
-impl Default for PoolSettings {
-    fn default() -> Self {
+impl PoolSettings {
+    /// Makes the defaults, with so many openings ahead in an hour on average; 0: none.
+    pub fn with_pace(openings_an_hour: u32) -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let opening_mean = HOUR.checked_div(openings_an_hour);
+        let clean_life = opening_mean.map(|mean| mean.saturating_mul(MEAN_CLEAN).min(LONGEST_MEAN_LIFE));
         Self {
-            clean: 6,
-            opening_mean: Duration::from_millis(1500),
+            opening_mean,
+            clean_life: clean_life.unwrap_or(LONGEST_MEAN_LIFE),
+            most_clean: 64,
+            own_percent: 30,
             keep_alive_mean: Duration::from_secs(120),
-            keep_alive_max: Duration::from_secs(400),
-            clean_ttl: Duration::from_secs(30 * 60),
+            sleep_mean: Duration::from_secs(6 * 3600),
+            wake_mean: Duration::from_secs(600),
+            idle: Duration::from_secs(600),
             id_ttl: Duration::from_secs(10 * 60),
             max_ids: 256,
             wait: Duration::from_secs(60),
+            hedge_after: Duration::from_secs(6),
         }
+    }
+}
+
+impl Default for PoolSettings {
+    /// As many openings as are allowed: of the paces within the bounds it is the one that bursts of new identities show
+    /// least with.
+    fn default() -> Self {
+        Self::with_pace(MAX_OPENINGS_AN_HOUR)
     }
 }
 
@@ -173,10 +249,11 @@ pub struct PoolCounts {
     pub opening: usize,
     /// Clean connections.
     pub clean: usize,
-    /// Connections bound to a key.
+    /// Connections bound to an identity.
     pub dirty: usize,
-    /// Connections of identities that are forgotten, about to close.
-    pub draining: usize,
+    /// Connections that nobody gets any more, of identities that are forgotten or to servers with a wrong certificate; they
+    /// end when they would have.
+    pub parting: usize,
     /// Live isolation IDs.
     pub ids: usize,
     /// Lookups that wait for a connection.

@@ -18,14 +18,14 @@ use super::request::{Call, Params};
 use super::result::{self, Style};
 use crate::chain::{self, Height};
 use crate::jsonrpc::{ClientError, RpcError, code};
+use crate::name::Outcome;
 use crate::name::encoding::quoted;
 use crate::name::lookup::LookupError;
-use crate::name::{NameId, Outcome};
 use crate::node::{self, Handle, NodeError, Proved, Standing};
-use crate::service::{Answer, Caller, Daemon, NameService, ServiceError, Stated};
+use crate::service::{Answer, Caller, Daemon, NameService, ServiceError};
 
 /// Carries a call out that asks servers.
-type Asking = fn(Methods, Params) -> Pin<Box<dyn Future<Output = CallResult> + Send>>;
+type Asking = for<'a> fn(&'a Methods, Params) -> Pin<Box<dyn Future<Output = CallResult> + Send + 'a>>;
 
 /// How a method is carried out.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ const fn asks(name: &'static str, help: &'static str, handler: Asking) -> Method
 /// All methods, by name.
 const METHODS: [Method; 20] = [
     asks("anchor_check", help::ANCHOR_CHECK, |methods, params| {
-        Box::pin(async move { methods.anchor_check(params).await })
+        Box::pin(methods.anchor_check(params))
     }),
     at_once("anchor_export", help::ANCHOR_EXPORT, Methods::anchor_export),
     report("getbestblockhash", help::GETBESTBLOCKHASH, |_, standing| {
@@ -182,7 +182,7 @@ impl Methods {
                 report(self, &self.node.standing())
             }
             Handler::AtOnce(handler) => handler(self, params),
-            Handler::Asks(handler) => handler(self.clone(), params).await,
+            Handler::Asks(handler) => handler(self, params).await,
         }
     }
 
@@ -201,8 +201,9 @@ impl Methods {
 
     async fn name_show(&self, args: NameArgs) -> CallResult {
         let answer = self.names.name_show(&args.question).await;
-        let answer = answer.map_err(|error| service_error(&error, args.style))?;
-        name_show_result(&args, &answer, self.node.params())
+        let proved = answer.and_then(Answer::into_proved);
+        let proved = proved.map_err(|error| service_error(&error, args.style))?;
+        name_show_result(&args, &proved, self.node.params())
     }
 
     async fn name_history(&self, args: NameArgs) -> CallResult {
@@ -306,13 +307,9 @@ fn number(value: &Json, name: &str) -> Result<Option<Height>, RpcError> {
 }
 
 /// Writes what a lookup came to.
-fn name_show_result(args: &NameArgs, answer: &Answer, params: &chain::Params) -> CallResult {
+fn name_show_result(args: &NameArgs, proved: &Proved, params: &chain::Params) -> CallResult {
     let name = &args.question.name;
-    let proved = match answer {
-        Answer::Proved(proved) => proved,
-        Answer::Stated(stated) => return stated_result(name, stated, args),
-    };
-    let Proved { outcome, tip, unproved } = &**proved;
+    let Proved { outcome, tip, unproved } = proved;
     let unproved = *unproved;
     match (outcome, args.style) {
         (Outcome::Found(status), Style::Core) => write(&result::name(status, tip, unproved, params, args.encodings)),
@@ -321,22 +318,6 @@ fn name_show_result(args: &NameArgs, answer: &Answer, params: &chain::Params) ->
         }
         _ if args.explain => Err(RpcError::new(code::NAME, result::explanation(outcome, name))),
         _ => Err(result::absence(outcome, name, tip, args.style)),
-    }
-}
-
-/// Writes what another server says of a name, whose word is taken.
-fn stated_result(name: &NameId, stated: &Stated, args: &NameArgs) -> CallResult {
-    match stated {
-        Stated::Value(record) => write(&result::stated(record, args.encodings)),
-        Stated::Expired(record) if args.question.allow_expired => write(&result::stated(record, args.encodings)),
-        Stated::Expired(_) => Err(RpcError::new(
-            code::NAME,
-            format!("name expired: {}", quoted(name.as_bytes())),
-        )),
-        Stated::Absent => Err(RpcError::new(
-            code::NAME,
-            format!("name not found: {}", quoted(name.as_bytes())),
-        )),
     }
 }
 
@@ -389,7 +370,7 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
 
 /// Counts all connections to Electrum servers.
 fn connections(standing: &Standing) -> usize {
-    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.draining
+    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.parting
 }
 
 /// Returns the program's version as Core writes its own: two digits for each part but the first.
@@ -432,7 +413,7 @@ fn isolation_info(standing: &Standing) -> CallResult {
         "ids": pool.ids,
         "clean": pool.clean,
         "dirty": pool.dirty,
-        "parting": pool.draining,
+        "parting": pool.parting,
         "opening": pool.opening,
         "waiting": pool.waiting,
     }))

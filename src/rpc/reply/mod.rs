@@ -2,12 +2,13 @@
 //!
 //! Source: Namecoin Core `rpc/request.cpp`, `JSONRPCReplyObj`, and `httprpc.cpp`, `JSONErrorReply`.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
+use bitcoin::hashes::Hash;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Request, Version};
+use super::request::{Envelope, MAX_BATCH, MAX_BODY, Version};
 use crate::jsonrpc::client::MAX_REPLY;
 use crate::jsonrpc::{RpcError, code};
 
@@ -31,9 +32,23 @@ pub fn result(value: &impl Serialize) -> CallResult {
     serde_json::value::to_raw_value(value).map_err(|error| RpcError::new(code::INTERNAL, error.to_string()))
 }
 
-/// Serializes what has a text as that text: hashes, mostly.
-pub(super) fn shown<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
+/// Serializes a hash as its text, which has the last byte first.
+///
+/// Its own `Display` gives the text out digit by digit: two hashes took an eighth of all instructions for a remembered
+/// name.
+pub(super) fn hash_text<H: Hash<Bytes = [u8; 32]>, S: Serializer>(hash: &H, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = [0; 64];
+    for (digits, byte) in text.chunks_exact_mut(2).zip(hash.to_byte_array().iter().rev()) {
+        digits.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+    }
+    serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+}
+
+const fn hex_digit(number: u8) -> u8 {
+    match number {
+        0..=9 => b'0' + number,
+        _ => b'a' - 10 + number,
+    }
 }
 
 /// An HTTP reply.
@@ -46,10 +61,31 @@ pub struct Reply {
 }
 
 impl Reply {
-    const NOTHING: Self = Self {
-        status: 204,
-        body: None,
-    };
+    /// Refuses a body that holds no request.
+    pub(super) fn to_none(error: RpcError) -> Self {
+        let envelope = Envelope {
+            version: Version::Legacy,
+            id: Some("null".into()),
+        };
+        Self::to_one(&envelope, &Err(error))
+    }
+
+    /// Says nothing: to a notification, or to a batch of them.
+    pub(super) const fn to_nobody() -> Self {
+        Self {
+            status: 204,
+            body: None,
+        }
+    }
+
+    /// Answers one request.
+    pub(super) fn to_one(envelope: &Envelope, result: &CallResult) -> Self {
+        let status = match (result, envelope.version) {
+            (Err(error), Version::Legacy) => status(error),
+            _ => 200,
+        };
+        Self::json(status, object(envelope, result))
+    }
 
     fn json(status: u16, mut body: String) -> Self {
         body.push('\n');
@@ -60,77 +96,49 @@ impl Reply {
     }
 }
 
-/// Answers a body: calls `service` for each of its calls, one after the other, in order. Once the replies to a batch
-/// come to [`MAX_BATCH_REPLY`], the rest of its calls are answered with errors, and not made.
-pub async fn answer<F, S>(body: Body, mut service: S) -> Reply
-where
-    S: FnMut(Call) -> F,
-    F: Future<Output = CallResult>,
-{
-    match body {
-        Body::Refused(error) => {
-            let envelope = Envelope {
-                version: Version::Legacy,
-                id: Some("null".into()),
-            };
-            let status = status(&error);
-            Reply::json(status, object(&envelope, &Err(error)))
-        }
-        Body::Single(request) => {
-            let malformed = request.call.is_err();
-            let result = match request.call {
-                Ok(call) => service(call).await,
-                Err(error) => Err(error),
-            };
-            if request.envelope.is_notification() && !malformed {
-                return Reply::NOTHING;
-            }
-            let status = match (&result, request.envelope.version) {
-                (Err(error), Version::Legacy) => status(error),
-                _ => 200,
-            };
-            Reply::json(status, object(&request.envelope, &result))
-        }
-        Body::Batch(members) if members.is_empty() => Reply::json(200, "[]".to_owned()),
-        Body::Batch(members) => answer_batch(members, service).await,
-    }
+/// The reply to a batch. Once it comes to [`MAX_BATCH_REPLY`], the rest of the calls are answered with errors.
+#[derive(Default)]
+pub(super) struct BatchReply {
+    replies: String,
+    is_full: bool,
 }
 
-async fn answer_batch<F, S>(members: Vec<Member>, mut service: S) -> Reply
-where
-    S: FnMut(Call) -> F,
-    F: Future<Output = CallResult>,
-{
-    let no_room = || {
+impl BatchReply {
+    /// Says whether there is no room for further results, so that calls need not be made for them.
+    pub(super) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Returns what a call comes to for which there is no room.
+    pub(super) fn no_room() -> CallResult {
         let message = format!("the replies to this batch have more than {MAX_BATCH_REPLY} bytes: ask for less at once");
         Err(RpcError::new(code::MISC, message))
-    };
-    let mut replies = String::from("[");
-    let mut full = false;
-    for member in members {
-        let Request { envelope, call } = member.into_request();
-        let wanted = !envelope.is_notification();
-        let result = match call {
-            Ok(_) if full && wanted => no_room(),
-            Ok(call) => service(call).await,
-            Err(error) => Err(error),
-        };
-        if !wanted {
-            continue;
-        }
-        let mut reply = object(&envelope, &result);
-        full = full || replies.len() + reply.len() > MAX_BATCH_REPLY - ROOM_FOR_ERRORS;
-        if full {
-            reply = object(&envelope, &no_room());
-        }
-        replies.push_str(if replies.len() > 1 { "," } else { "" });
-        replies.push_str(&reply);
     }
-    if replies.len() == 1 {
-        return Reply::NOTHING;
+
+    /// Adds the answer to a member that wants one.
+    pub(super) fn push(&mut self, envelope: &Envelope, result: &CallResult) {
+        let mut reply = object(envelope, result);
+        self.is_full = self.is_full || self.replies.len() + reply.len() > MAX_BATCH_REPLY - ROOM_FOR_ERRORS;
+        if self.is_full {
+            reply = object(envelope, &Self::no_room());
+        }
+        self.replies.push(if self.replies.is_empty() { '[' } else { ',' });
+        self.replies.push_str(&reply);
     }
-    replies.push(']');
-    Reply::json(200, replies)
+
+    /// Ends the batch; nothing is said where no member wants an answer.
+    pub(super) fn end(mut self) -> Reply {
+        if self.replies.is_empty() {
+            return Reply::to_nobody();
+        }
+        self.replies.push(']');
+        Reply::json(200, self.replies)
+    }
+
+    /// Answers a batch without members.
+    pub(super) fn empty() -> Reply {
+        Reply::json(200, "[]".to_owned())
+    }
 }
 
 /// Returns the HTTP status that an error has outside of version 2.0.

@@ -1,22 +1,32 @@
 //! Replies byte for byte.
 
-use std::cell::Cell;
 use std::future::ready;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::*;
+use crate::rpc::request::{Body, Call};
+use crate::rpc::server::{Callee, answer};
 
-/// Answers a body by a service that never waits: `ok` has a result, everything else fails with the code that it is.
+/// Answers a call by a function, and never waits.
+struct AtOnce<F>(F);
+
+impl<F: Fn(Call) -> CallResult + Send + Sync + 'static> Callee for AtOnce<F> {
+    fn call(&self, call: Call) -> impl Future<Output = CallResult> + Send {
+        ready((self.0)(call))
+    }
+}
+
+/// Answers a body: `ok` has a result, everything else fails with the code that it is.
 fn reply(body: &str) -> (u16, Option<String>) {
-    let service = |call: Call| {
-        ready(match (call.method.as_str(), call.method.parse()) {
-            ("ok", _) => result(&"yes"),
-            (_, Ok(code)) => Err(RpcError::new(code, "a \"quoted\"\ntext")),
-            _ => Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found")),
-        })
-    };
-    let future = pin!(answer(Body::parse(body.as_bytes()), service));
+    let callee = AtOnce(|call: Call| match (call.method.as_str(), call.method.parse()) {
+        ("ok", _) => result(&"yes"),
+        (_, Ok(code)) => Err(RpcError::new(code, "a \"quoted\"\ntext")),
+        _ => Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found")),
+    });
+    let future = pin!(answer(Body::parse(body.as_bytes()), &callee));
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Reply { status, body }) => (status, body),
         Poll::Pending => panic!("nothing waits"),
@@ -131,15 +141,16 @@ fn batches() {
 fn replies_to_a_batch_are_bounded() {
     const CALLS: usize = 100;
     let large = "x".repeat(1 << 20);
-    let made = Cell::new(0);
-    let service = |_: Call| {
-        made.set(made.get() + 1);
-        ready(result(&large))
-    };
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let callee = AtOnce(move |_: Call| {
+        count.fetch_add(1, Ordering::Relaxed);
+        result(&large)
+    });
     let id = "i".repeat(MAX_BODY / CALLS - 100);
     let member = format!(r#"{{"method":"large","id":"{id}"}}"#);
     let batch = format!("[{}]", vec![member; CALLS].join(","));
-    let future = pin!(answer(Body::parse(batch.as_bytes()), service));
+    let future = pin!(answer(Body::parse(batch.as_bytes()), &callee));
     let Poll::Ready(Reply { status: 200, body }) = future.poll(&mut Context::from_waker(Waker::noop())) else {
         panic!("all is answered at once")
     };
@@ -152,5 +163,5 @@ fn replies_to_a_batch_are_bounded() {
     assert!((10..16).contains(&good), "{good}");
     assert!(replies[good..].iter().all(|reply| reply["error"]["code"] == -1));
     // The first that found no room was made in vain, none after it.
-    assert_eq!(made.get(), good + 1);
+    assert_eq!(made.load(Ordering::Relaxed), good + 1);
 }

@@ -3,9 +3,9 @@
 use bitcoin::{BlockHash, Txid};
 use serde::Serialize;
 
-use super::reply::shown;
+use super::reply::hash_text;
 use crate::chain::{Height, Params, Tip};
-use crate::jsonrpc::{NameRecord, RpcError, code};
+use crate::jsonrpc::{RpcError, code};
 use crate::name::encoding::quoted;
 use crate::name::policy::{Basis, NameStatus, expires_in};
 use crate::name::proof::{ProvenEntry, Reached};
@@ -47,7 +47,7 @@ pub struct EntryJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     value_error: Option<String>,
     value_encoding: &'static str,
-    #[serde(serialize_with = "shown")]
+    #[serde(serialize_with = "hash_text")]
     txid: Txid,
     vout: u32,
     address: String,
@@ -86,7 +86,7 @@ struct VerifiedJson {
     reached: &'static str,
     oldest_height: Height,
     tip_height: Height,
-    #[serde(serialize_with = "shown")]
+    #[serde(serialize_with = "hash_text")]
     tip_hash: BlockHash,
 }
 
@@ -108,26 +108,6 @@ pub fn entry(entry: &ProvenEntry, tip: &Tip, params: &Params, encodings: Encodin
         height: entry.height(),
         expires_in: left,
         expired: left <= 0,
-    }
-}
-
-/// Writes what a server behind JSON-RPC says of a name: Core's fields, and nothing of a proof.
-pub fn stated(record: &NameRecord, encodings: Encodings) -> EntryJson {
-    let (name, name_error) = text(record.name.as_bytes(), encodings.name);
-    let (value, value_error) = text(record.value.as_bytes(), encodings.value);
-    EntryJson {
-        name,
-        name_error,
-        name_encoding: encodings.name.as_str(),
-        value,
-        value_error,
-        value_encoding: encodings.value.as_str(),
-        txid: record.txid,
-        vout: record.vout,
-        address: record.address.clone(),
-        height: record.height,
-        expires_in: record.expires_in,
-        expired: record.expired,
     }
 }
 

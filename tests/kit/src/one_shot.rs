@@ -1,7 +1,6 @@
 //! A node that runs as a command runs its own: the daemon's path, with no connection opened ahead.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use isonym::chain::Tip;
 use isonym::chain::sync::HeaderSyncLimits;
@@ -9,15 +8,13 @@ use isonym::isolation::IsolationId;
 use isonym::name::lookup::{LookupError, LookupSettings};
 use isonym::name::proof::ProvenEntry;
 use isonym::name::{NameId, Outcome};
+use isonym::net::pool;
 use isonym::node::{Node, NodeError, SyncReport};
-use isonym::service::{Answer, Daemon, DaemonSettings, Question, ServiceError, run_daemon};
+use isonym::service::{Daemon, DaemonSettings, Question, ServiceError, run_daemon};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::stage::{NAME, name_id, sync_limits};
-
-/// The pause between two connections that are opened for lookups: none of these tests is about the pace.
-const PACE: Duration = Duration::from_millis(10);
 
 /// Settings under which each connection that is not header sync's has a lookup to it.
 pub fn settings(lookup: LookupSettings) -> DaemonSettings {
@@ -26,8 +23,7 @@ pub fn settings(lookup: LookupSettings) -> DaemonSettings {
         lookup,
         ..DaemonSettings::default()
     };
-    settings.pool.clean = 0;
-    settings.pool.opening_mean = PACE;
+    settings.pool = pool::PoolSettings::with_pace(0);
     settings
 }
 
@@ -98,10 +94,8 @@ impl OneShot {
 
     /// Looks a name up, under an ID that had no lookup before.
     pub async fn name_show(&self, name: &NameId, quorum: u8) -> Result<Outcome, ServiceError> {
-        match self.daemon.names.name_show(&self.question(name, quorum)).await? {
-            Answer::Proved(proved) => Ok(proved.outcome.clone()),
-            Answer::Stated(_) => panic!("our own node proves what it says"),
-        }
+        let answer = self.daemon.names.name_show(&self.question(name, quorum)).await?;
+        Ok(answer.into_proved()?.outcome.clone())
     }
 
     /// Fetches a name's history, under an ID that had no lookup before.

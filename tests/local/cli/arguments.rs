@@ -90,6 +90,8 @@ fn usage_errors_end_with_status_1() {
         (&["--network", "mars", "status"], "mars"),
         (&["-v", "-q", "sync"], "cannot be used with"),
         (&["sync", "--server"], "--server"),
+        (&["--direct", "rpc", "uptime"], "--direct has no effect on `isonym rpc`"),
+        (&["dns", "--server=a.b:1"], "--server has no effect on `isonym dns`"),
     ] {
         End::of(&mut program.bare(), arguments).assert_failed(&[words]);
     }

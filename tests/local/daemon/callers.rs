@@ -13,6 +13,13 @@ async fn one_shot(program: &Program, stage: &Stage, arguments: &[&str]) -> End {
     end_of(command).await
 }
 
+/// Calls the daemon of the data folder: the way to servers is its own business.
+async fn called(program: &Program, arguments: &[&str]) -> End {
+    let mut command = program.on_regtest();
+    command.arg("rpc").args(arguments);
+    end_of(command).await
+}
+
 fn field_names(value: &Value) -> Vec<&String> {
     value.as_object().unwrap().keys().collect()
 }
@@ -64,7 +71,7 @@ async fn absent_names_have_a_status_of_their_own() {
         assert_eq!((end.status, end.out.as_str()), (Some(2), ""), "{end:?}");
         assert!(end.err.contains("d/marker-of-the-nothing"), "{end:?}");
     }
-    let end = one_shot(&program, &stage, &["rpc", "name_show", "d/marker-of-the-nothing"]).await;
+    let end = called(&program, &["name_show", "d/marker-of-the-nothing"]).await;
     assert_eq!((end.status, end.out.as_str()), (Some(2), ""), "{end:?}");
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
@@ -83,7 +90,7 @@ async fn expired_names_have_a_status_of_their_own() {
     assert_eq!((end.status, end.out.as_str()), (Some(2), ""), "{end:?}");
     assert!(end.err.contains("expired"), "{end:?}");
     let options = r#"{"allowExpired":true}"#;
-    let end = one_shot(&program, &stage, &["rpc", "name_show", NAME, options]).await;
+    let end = called(&program, &["name_show", NAME, options]).await;
     end.assert_succeeded();
     assert_eq!(
         (&end.json()["expired"], &end.json()["value"]),
@@ -101,9 +108,11 @@ async fn a_user_and_a_password_in_place_of_the_cookie() {
     let daemon = daemon.calling_as("me:marker-of-the-password");
     daemon.synced().await;
     assert!(!daemon.folder.join(".cookie").exists());
+    called(&program, &[user, password, "name_show", NAME])
+        .await
+        .assert_succeeded();
     for command in [
-        &["rpc", user, password, "name_show", NAME][..],
-        &["name_show", NAME, user, password],
+        &["name_show", NAME, user, password][..],
         &["name_history", NAME, user, password],
     ] {
         one_shot(&program, &stage, command).await.assert_succeeded();
@@ -115,7 +124,7 @@ async fn a_user_and_a_password_in_place_of_the_cookie() {
     end_of(by_environment).await.assert_succeeded();
     let end = one_shot(&program, &stage, &["name_show", NAME]).await;
     end.assert_failed(&["cannot call the daemon", "cookie"]);
-    let end = one_shot(&program, &stage, &["rpc", user, "--rpc-password=wrong", "uptime"]).await;
+    let end = called(&program, &[user, "--rpc-password=wrong", "uptime"]).await;
     end.assert_failed(&["refused the credentials", "401"]);
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
@@ -129,7 +138,7 @@ async fn a_daemon_that_listens_everywhere_is_found_on_this_machine() {
     one_shot(&program, &stage, &["name_show", NAME])
         .await
         .assert_succeeded();
-    one_shot(&program, &stage, &["rpc", "uptime"]).await.assert_succeeded();
+    called(&program, &["uptime"]).await.assert_succeeded();
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
 

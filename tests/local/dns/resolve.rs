@@ -245,8 +245,7 @@ async fn help_has_examples() {
             &["--dnssec", "--dns-listen"],
         ),
     ] {
-        let mut command = Program::new().direct();
-        command.arg("--server=127.0.0.1:1:t");
+        let mut command = Program::new().on_regtest();
         End::of(&mut command, arguments).assert_failed(words);
     }
 }

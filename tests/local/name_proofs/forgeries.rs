@@ -69,7 +69,7 @@ fn an_altered_value_breaks_the_merkle_proof() {
         matches!(
             error,
             ProofError::Merkle {
-                source: MerkleError::RootMismatch { .. },
+                error: MerkleError::RootMismatch { .. },
                 ..
             }
         ),
@@ -85,7 +85,7 @@ fn a_miner_without_the_key_gets_nowhere() {
             assert_eq!(tx.input[0].previous_output.txid, first.compute_txid());
             tx
         });
-        let ProofError::Spend { source, .. } = error else {
+        let ProofError::Spend { error: cause, .. } = error else {
             panic!("{error}")
         };
         let program = holder != Holder::P2pkh;
@@ -94,7 +94,7 @@ fn a_miner_without_the_key_gets_nowhere() {
         } else {
             SpendError::Script { input: 0 }
         };
-        assert_eq!(source, expected, "{holder:?}");
+        assert_eq!(cause, expected, "{holder:?}");
     }
 }
 
@@ -283,7 +283,7 @@ fn order_and_heights_are_checked() {
         matches!(
             error,
             ProofError::Merkle {
-                source: MerkleError::RootMismatch { .. },
+                error: MerkleError::RootMismatch { .. },
                 ..
             }
         ),
@@ -300,7 +300,7 @@ fn merkle_branches_of_others_are_refused() {
     let mut world = World::new();
     let proof = world.chain("d/x", 2, Holder::P2pkh);
     let merkle = |proof: &NameProof| match check(&world, proof) {
-        Err(ProofError::Merkle { source, .. }) => source,
+        Err(ProofError::Merkle { error, .. }) => error,
         other => panic!("{other:?}"),
     };
     let mut foreign = proof.clone();

@@ -7,23 +7,23 @@
 //! | who | writes | reads |
 //! |---|---|---|
 //! | header sync | [`SyncEvidence`] | [`SyncReputation`] |
-//! | lookups and their pool | [`Evidence`] | [`ServerReputation::next_try`], [`ServerReputation::choose`] |
+//! | lookups and their pool, and header sync once for each of its rounds | [`Evidence`] | [`ServerReputation::choose`] |
 //!
 //! The bound of it is the principle of stream isolation: what reaches the wire under one isolation ID must not depend on
-//! what happened under another one. Header sync runs under no ID, and its connections are seen by the same servers as
-//! the lookups'. So **header sync acts on header sync's own evidence only**; it is handed a [`SyncReputation`], in which
-//! there is no other. The pool and the lookups may read what header sync found, and what they found themselves. None of
-//! it closes a connection that somebody has: it weighs which server the next one leads to, and when. And whatever the
-//! evidence says, there is always a server to try again some time: whoever sits between us and a server can make it look
-//! as bad as it likes.
+//! what happened under another one, nor on what a server did to one connection. Header sync runs under no ID, and its
+//! connections are seen by the same servers as the lookups'. So **header sync acts on header sync's own evidence only**; it
+//! is handed a [`SyncReputation`], in which there is no other. For lookups the evidence of one circuit counts for nothing:
+//! only after several does it weigh which servers later connections lead to, from a random moment on and for a random time.
+//! None of it closes a connection or delays one. And whatever the evidence says, there is always a server to try: whoever
+//! sits between us and a server can make it look as bad as it likes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::Rng;
 
-use crate::backoff::{Backoff, shortened};
-use crate::time::Moment;
+use crate::backoff::Backoff;
+use crate::time::{Moment, random_pause};
 
 /// The place of a server in the list that a node was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +40,7 @@ pub enum FailureKind {
     Useless,
 }
 
-/// What the pool and the lookups see of a server.
+/// What one circuit shows of a server, which later lookups may go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// A connection for lookups was opened, its handshake done.
@@ -49,6 +49,9 @@ pub enum Evidence {
     Failed(FailureKind),
     /// The server gave a lookup something that a rule proves to be false.
     Lied,
+    /// Header sync could not use it in its last round, or its tip lies below ours: it can only answer with what once was
+    /// true.
+    Unfit,
 }
 
 /// What header sync sees of a server.
@@ -68,17 +71,7 @@ pub enum SyncEvidence {
     Rested,
     /// It broke a rule: it is banned for the rest of this run.
     Faulty,
-    /// How a sync went with it that asked it.
-    Result {
-        /// Whether it could be used and broke no rule.
-        usable: bool,
-        /// How many blocks the tip that it claims lies below ours; `None` when it claims none.
-        lag: Option<u32>,
-    },
 }
-
-/// How many blocks a server's tip may lie below ours for it to count as good: a new block takes a while to reach all.
-const MAX_LAG: u32 = 1;
 
 /// The pause before another connection to a server is tried beside one that is there, when the last try failed.
 const EXTRA_PAUSE: Duration = Duration::from_secs(30);
@@ -96,8 +89,6 @@ struct SyncRecord {
     /// Not to be dialed before for one more connection beside another one.
     extra_not_before: Moment,
     is_banned: bool,
-    /// Whether the last sync that asked it got on with it and it knows the newest blocks; `None` before.
-    is_good: Option<bool>,
 }
 
 /// What header sync knows of the servers: its own evidence and nothing else.
@@ -115,15 +106,9 @@ impl SyncReputation {
         self.0.len()
     }
 
-    /// Has every server tried anew, those banned too: header sync begins once more after no server was left. What lookups
-    /// read, how the last sync went, stays as it is until the next one ends.
+    /// Has every server tried anew, those banned too: header sync begins once more after no server was left.
     pub fn begin(&mut self) {
-        for record in &mut self.0 {
-            *record = SyncRecord {
-                is_good: record.is_good,
-                ..SyncRecord::default()
-            };
-        }
+        self.0.fill(SyncRecord::default());
     }
 
     /// Takes down what header sync saw of a server.
@@ -147,9 +132,6 @@ impl SyncReputation {
             SyncEvidence::ExtraDialFailed => record.extra_not_before = now + EXTRA_PAUSE,
             SyncEvidence::Rested => record.not_before = now,
             SyncEvidence::Faulty => record.is_banned = true,
-            SyncEvidence::Result { usable, lag } => {
-                record.is_good = Some(usable && lag.is_some_and(|lag| lag <= MAX_LAG));
-            }
         }
     }
 
@@ -192,41 +174,56 @@ impl SyncRecord {
     }
 }
 
-/// How many connections that are ready a failing server's past weighs at most, when the next one is spread: it is tried
-/// again, but not before the others have theirs.
-const MOST_WEIGHT: u32 = 2;
+/// Circuits that must have seen a server fail, without one that saw it well in between, before it is doubted: a server can do
+/// anything to one of them, to see who else learns of it.
+const CIRCUITS: u32 = 3;
 
-/// How many connections that are ready it weighs that header sync did not get on with a server, or that it lags: the
-/// first one is spread to others, where there are any.
-const NOT_GOOD_WEIGHT: usize = 1;
+/// Mean time from enough evidence until it acts: nothing that a server does shows in our choices at once.
+const DOUBT_PAUSE: Duration = Duration::from_secs(180);
 
-/// How long a server that lied is the last resort. Not for ever: who sits between us and it could make it look so, and
-/// would have us ask nobody else in the end.
-const DISTRUST: Duration = Duration::from_secs(30 * 60);
+/// Mean time for which a server is doubted, the first time and at most. Not for ever: who sits between us and it could make
+/// it look so, and would have us ask nobody else in the end.
+const DOUBT: Backoff = Backoff::new(Duration::from_secs(600), Duration::from_secs(4 * 3600));
 
-/// The pause before a server that could not be reached is tried again while a lookup waits for it: no back-off is to
-/// keep people from a server that is back, and a server that is down costs them a short wait only.
-const URGENT_REST: Duration = Duration::from_secs(3);
+/// Lies that are so far apart are not added up.
+const FAULTS_APART: Duration = Duration::from_secs(6 * 3600);
+
+/// How much less often than another one a doubted server is chosen.
+const DOUBTED_SHARE: u32 = 16;
 
 /// What lookups and their connections know of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LookupRecord {
+    /// Circuits in a row that could not be opened, or broke the protocol.
     failures: u32,
-    /// Not to be tried before, by the pool's own clock.
-    not_before: Moment,
-    /// Not to be tried before, for a lookup that waits.
-    not_urgently_before: Moment,
-    /// Until when it is the last resort, since it lied.
-    distrusted_until: Moment,
+    /// Lies and the like, each over a circuit of its own.
+    faults: u32,
+    last_fault: Moment,
+    /// How often it was doubted in a row.
+    doubts: u32,
+    /// From when until when it is chosen less often.
+    doubted: Option<(Moment, Moment)>,
+    /// Whether that is for its lies.
+    is_at_fault: bool,
 }
 
 impl LookupRecord {
-    fn not_before(&self, urgent: bool) -> Moment {
-        if urgent {
-            self.not_urgently_before
-        } else {
-            self.not_before
+    /// Doubts the server from a random moment on, for a random time that grows with each time in a row.
+    fn doubt(&mut self, now: Moment, rng: &mut impl Rng) {
+        let is_at_fault = self.faults >= CIRCUITS;
+        (self.failures, self.faults) = (0, 0);
+        if self.doubted.is_some_and(|(_, until)| until > now) {
+            self.is_at_fault |= is_at_fault;
+            return;
         }
+        self.is_at_fault = is_at_fault;
+        let from = now + random_pause(DOUBT_PAUSE, rng);
+        self.doubted = Some((from, from + random_pause(DOUBT.pause(self.doubts), rng)));
+        self.doubts = self.doubts.saturating_add(1);
+    }
+
+    fn is_doubted(&self, now: Moment) -> bool {
+        self.doubted.is_some_and(|(from, until)| from <= now && now < until)
     }
 }
 
@@ -235,20 +232,14 @@ impl LookupRecord {
 pub struct ServerReputation {
     sync: SyncReputation,
     lookups: Vec<LookupRecord>,
-    back_off: Backoff,
 }
 
 impl ServerReputation {
-    /// The pauses before a server is tried again that a lookup's connection could not be opened to.
-    pub const BACK_OFF: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(300));
-
-    /// Makes the reputation of so many servers, of which nothing is known; for lookups, failing ones are left alone as
-    /// the back-off says.
-    pub fn new(servers: usize, back_off: Backoff) -> Self {
+    /// Makes the reputation of so many servers, of which nothing is known.
+    pub fn new(servers: usize) -> Self {
         Self {
             sync: SyncReputation::new(servers),
             lookups: vec![LookupRecord::default(); servers],
-            back_off,
         }
     }
 
@@ -262,82 +253,71 @@ impl ServerReputation {
         &mut self.sync
     }
 
-    /// Takes down what a lookup or its connection saw of a server.
+    /// Takes down what one circuit saw of a server: an own one of an identity, one that was opened ahead, or one of header
+    /// sync.
     ///
-    /// After a failure the server is left alone for a while that doubles each time and is cut at random, so that
-    /// servers that failed together don't come back together. One that is of no use is left alone for the longest
-    /// time, but not for ever: who sits between us and it could make it look so. That there is no way out is held
-    /// against nobody.
+    /// One circuit alone changes nothing. After several in a row that failed, or several lies, the server is doubted: from a
+    /// random moment on it is chosen less often, for a random time. One that is seen well again is trusted again after as
+    /// random a time, but for its lies. That there is no way out is held against nobody.
     pub fn record(&mut self, now: Moment, server: ServerIndex, evidence: Evidence, rng: &mut impl Rng) {
-        let back_off = self.back_off;
         let Some(record) = self.lookups.get_mut(server.0) else {
             return;
         };
         match evidence {
             Evidence::Opened => {
-                *record = LookupRecord {
-                    // A connection is no proof of honesty.
-                    distrusted_until: record.distrusted_until,
-                    ..LookupRecord::default()
-                };
+                record.failures = 0;
+                // A connection is no proof of honesty.
+                if !record.is_at_fault
+                    && let Some((_, until)) = &mut record.doubted
+                {
+                    *until = (*until).min(now + random_pause(DOUBT_PAUSE, rng));
+                }
+                if record.doubted.is_none_or(|(_, until)| now.since(until) > DOUBT.longest) {
+                    record.doubts = 0;
+                }
             }
             Evidence::Failed(FailureKind::NoWayOut) => {}
-            Evidence::Failed(FailureKind::Useless) | Evidence::Lied => {
-                if evidence == Evidence::Lied {
-                    record.distrusted_until = now + DISTRUST;
-                }
+            Evidence::Failed(FailureKind::Useless | FailureKind::Unreachable) => {
                 record.failures = record.failures.saturating_add(1);
-                record.not_before = now + shortened(back_off.longest, rng);
-                record.not_urgently_before = record.not_before;
             }
-            Evidence::Failed(FailureKind::Unreachable) => {
-                // Connections that were under way together fail together: that is one failure. What was tried for a
-                // lookup before its time says nothing new either.
-                if record.not_before <= now {
-                    record.not_before = now + back_off.random_pause(record.failures, rng);
-                    record.failures = record.failures.saturating_add(1);
+            Evidence::Lied | Evidence::Unfit => {
+                if now.since(record.last_fault) > FAULTS_APART {
+                    record.faults = 0;
                 }
-                let urgent = (now + shortened(URGENT_REST, rng)).max(record.not_urgently_before);
-                record.not_urgently_before = urgent.min(record.not_before);
+                record.faults = record.faults.saturating_add(1);
+                record.last_fault = now;
             }
+        }
+        if record.failures >= CIRCUITS || record.faults >= CIRCUITS {
+            record.doubt(now, rng);
         }
     }
 
-    fn others(&self, avoided: &BTreeSet<ServerIndex>) -> impl Iterator<Item = (ServerIndex, &LookupRecord)> {
+    /// Returns from when until when a server is chosen less often, if it was found wanting.
+    pub fn doubted(&self, server: ServerIndex) -> Option<(Moment, Moment)> {
+        self.lookups.get(server.0)?.doubted
+    }
+
+    /// Chooses among the servers but those to avoid, at random: all have the same chance, those in doubt a small one. There
+    /// is always one to try, unless all are to be avoided. Takes one number from the generator, whatever is known.
+    pub fn choose(&self, now: Moment, avoided: &BTreeSet<ServerIndex>, rng: &mut impl Rng) -> Option<ServerIndex> {
+        let chance: u64 = rng.random();
         let all = self.lookups.iter().enumerate();
-        let all = all.map(|(at, record)| (ServerIndex(at), record));
-        all.filter(|(server, _)| !avoided.contains(server))
-    }
-
-    /// Returns the earliest moment at which another server than the avoided ones may be tried, which may be past; `None`
-    /// when there is none. It is urgent when a lookup waits for the connection.
-    pub fn next_try(&self, urgent: bool, avoided: &BTreeSet<ServerIndex>) -> Option<Moment> {
-        self.others(avoided).map(|(_, record)| record.not_before(urgent)).min()
-    }
-
-    /// Chooses among the servers that may be tried now the one with the least `load`, by chance among equals. One that
-    /// fails, or that header sync did not get on with, weighs as if it had more of it. One that may only be tried for a
-    /// lookup comes after all of these, and one that lied after all others.
-    pub fn choose(
-        &self,
-        now: Moment,
-        urgent: bool,
-        avoided: &BTreeSet<ServerIndex>,
-        load: impl Fn(ServerIndex) -> usize,
-        rng: &mut impl Rng,
-    ) -> Option<ServerIndex> {
-        let ready = self
-            .others(avoided)
-            .filter(|(_, record)| record.not_before(urgent) <= now);
-        let ranked = ready.map(|(server, record)| {
-            let is_liar = record.distrusted_until > now;
-            let is_urgent_only = record.not_before > now;
-            let failures = record.failures.min(MOST_WEIGHT) as usize;
-            let not_good = usize::from(self.sync.get(server).is_good == Some(false)) * NOT_GOOD_WEIGHT;
-            let weight = load(server) + failures + not_good;
-            ((is_liar, is_urgent_only, weight, rng.random::<u32>()), server)
+        let allowed = all.filter(|(at, _)| !avoided.contains(&ServerIndex(*at)));
+        let weighed = allowed.map(|(at, record)| {
+            let weight = if record.is_doubted(now) { 1 } else { DOUBTED_SHARE };
+            (ServerIndex(at), u64::from(weight))
         });
-        ranked.min().map(|(_, server)| server)
+        let weighed: Vec<(ServerIndex, u64)> = weighed.collect();
+        let total: u64 = weighed.iter().map(|(_, weight)| weight).sum();
+        // The bias is below the number of servers over 2^60.
+        let mut rest = chance.checked_rem(total)?;
+        let chosen = weighed.into_iter().find(|(_, weight)| {
+            let is_here = rest < *weight;
+            rest = rest.saturating_sub(*weight);
+            is_here
+        });
+        chosen.map(|(server, _)| server)
     }
 }
 

@@ -15,18 +15,7 @@ fn seconds(seconds: u64) -> Moment {
 }
 
 fn reputation(servers: usize) -> ServerReputation {
-    ServerReputation::new(servers, ServerReputation::BACK_OFF)
-}
-
-fn nobody() -> BTreeSet<ServerIndex> {
-    BTreeSet::new()
-}
-
-fn good(lag: u32) -> SyncEvidence {
-    SyncEvidence::Result {
-        usable: true,
-        lag: Some(lag),
-    }
+    ServerReputation::new(servers)
 }
 
 const A: ServerIndex = ServerIndex(0);
@@ -81,15 +70,12 @@ fn who_has_enough_of_header_sync_is_left_alone_in_both_ways() {
 #[test]
 fn a_ban_lasts_for_a_run_of_header_sync_and_is_told() {
     let mut reputation = reputation(2);
-    reputation.header_sync_mut().record(seconds(1), A, good(0));
     reputation.header_sync_mut().record(seconds(1), A, SyncEvidence::Faulty);
     let sync = reputation.header_sync();
     assert!(sync.is_banned(A) && !sync.is_banned(B));
     assert!(!sync.may_be_dialed(A, 3, seconds(100_000)));
     reputation.header_sync_mut().begin();
     assert!(!reputation.header_sync().is_banned(A));
-    let is_good = reputation.header_sync().get(A).is_good;
-    assert_eq!(is_good, Some(true), "it is good until a sync says otherwise");
 }
 
 #[test]
@@ -101,6 +87,7 @@ fn header_sync_sees_nothing_of_what_lookups_see() {
         Evidence::Failed(FailureKind::Useless),
         Evidence::Failed(FailureKind::Unreachable),
         Evidence::Opened,
+        Evidence::Unfit,
     ]
     .into_iter()
     .enumerate()
@@ -110,136 +97,129 @@ fn header_sync_sees_nothing_of_what_lookups_see() {
     assert_eq!(with.header_sync().0, without.header_sync().0);
 }
 
-/// Which servers are chosen, over many draws, when each has so many connections.
-fn chosen(reputation: &ServerReputation, at: u64, avoided: &[ServerIndex], load: &[usize]) -> BTreeSet<ServerIndex> {
+const FAILED: Evidence = Evidence::Failed(FailureKind::Unreachable);
+
+/// Counts how often each of three servers is chosen, in 4,000 draws.
+fn chosen(reputation: &ServerReputation, at: Moment, avoided: &[ServerIndex]) -> [usize; 3] {
     let avoided: BTreeSet<ServerIndex> = avoided.iter().copied().collect();
-    (0..50)
-        .filter_map(|seed| {
+    let mut rng = rng();
+    let mut counts = [0; 3];
+    for _ in 0..4000 {
+        if let Some(ServerIndex(at)) = reputation.choose(at, &avoided, &mut rng) {
+            counts[at] += 1;
+        }
+    }
+    counts
+}
+
+/// A reputation of three, of which the first one was met with this evidence at the beginning.
+fn met(evidence: &[Evidence]) -> ServerReputation {
+    let mut reputation = reputation(3);
+    for evidence in evidence {
+        reputation.record(seconds(0), A, *evidence, &mut rng());
+    }
+    reputation
+}
+
+fn inside((from, until): (Moment, Moment)) -> Moment {
+    Moment((from.0 + until.0) / 2)
+}
+
+#[test]
+fn all_servers_have_the_same_chance_and_those_to_avoid_have_none() {
+    for count in chosen(&reputation(3), seconds(0), &[]) {
+        assert!((1200..1470).contains(&count), "{count}");
+    }
+    let [a, b, c] = chosen(&reputation(3), seconds(0), &[B]);
+    assert!((1850..2150).contains(&a) && b == 0 && a + c == 4000, "{a} {b} {c}");
+    assert_eq!(chosen(&reputation(3), seconds(0), &[A, B, C]), [0; 3]);
+    assert_eq!(chosen(&reputation(0), seconds(0), &[]), [0; 3]);
+}
+
+#[test]
+fn what_fewer_than_three_circuits_saw_changes_nothing() {
+    for evidence in [
+        FAILED,
+        Evidence::Lied,
+        Evidence::Unfit,
+        Evidence::Failed(FailureKind::Useless),
+    ] {
+        let reputation = met(&[evidence, evidence]);
+        for at in [0, 600, 100_000] {
+            assert_eq!(
+                chosen(&reputation, seconds(at), &[]),
+                chosen(&met(&[]), seconds(at), &[])
+            );
+        }
+    }
+    let well_again = met(&[FAILED, FAILED, Evidence::Opened, FAILED, FAILED]);
+    assert_eq!(well_again.doubted(A), None, "only failures in a row count");
+}
+
+#[test]
+fn after_three_circuits_a_server_is_chosen_less_often_from_a_random_moment_on_and_for_a_random_time() {
+    for evidence in [
+        [FAILED; 3],
+        [Evidence::Lied; 3],
+        [Evidence::Unfit, Evidence::Lied, Evidence::Lied],
+    ] {
+        let reputation = met(&evidence);
+        let (from, until) = reputation.doubted(A).unwrap();
+        assert!(from > seconds(0) && until > from);
+        let unknown = chosen(&met(&[]), seconds(0), &[]);
+        assert_eq!(chosen(&reputation, Moment(from.0 - 1), &[]), unknown);
+        let [a, b, c] = chosen(&reputation, inside((from, until)), &[]);
+        assert!((70..180).contains(&a), "one in 33: {a}");
+        assert!(b > 1700 && c > 1700);
+        assert_eq!(chosen(&reputation, until, &[]), unknown);
+        assert_eq!(
+            chosen(&reputation, inside((from, until)), &[B, C]),
+            [4000, 0, 0],
+            "there is never none"
+        );
+    }
+    let begins: BTreeSet<Option<(Moment, Moment)>> = (0..20)
+        .map(|seed| {
             let mut rng = StdRng::seed_from_u64(seed);
-            reputation.choose(seconds(at), true, &avoided, |server| load[server.0], &mut rng)
+            let mut reputation = reputation(1);
+            for _ in 0..3 {
+                reputation.record(seconds(0), A, FAILED, &mut rng);
+            }
+            reputation.doubted(A)
         })
-        .collect()
+        .collect();
+    assert_eq!(begins.len(), 20, "at a moment of its own");
 }
 
 #[test]
-fn those_that_header_sync_got_on_with_come_first() {
-    let mut reputation = reputation(3);
-    let all = BTreeSet::from([A, B, C]);
-    assert_eq!(chosen(&reputation, 0, &[], &[0, 0, 0]), all, "nothing is known of any");
-    let sync = reputation.header_sync_mut();
-    sync.record(seconds(1), A, good(2));
-    sync.record(seconds(1), B, good(1));
-    let unusable = SyncEvidence::Result {
-        usable: false,
-        lag: Some(0),
-    };
-    sync.record(seconds(1), C, unusable);
-    assert_eq!(chosen(&reputation, 1, &[], &[0, 0, 0]), BTreeSet::from([B]));
-    let rest = chosen(&reputation, 1, &[B], &[0, 0, 0]);
-    assert_eq!(rest, BTreeSet::from([A, C]), "the others come by chance");
-    assert_eq!(
-        chosen(&reputation, 1, &[], &[0, 1, 0]),
-        all,
-        "good ones have their connections"
-    );
-    assert_eq!(chosen(&reputation, 1, &[], &[0, 2, 0]), BTreeSet::from([A, C]));
-    let silent = SyncEvidence::Result {
-        usable: true,
-        lag: None,
-    };
-    reputation.header_sync_mut().record(seconds(2), B, silent);
-    assert_eq!(chosen(&reputation, 2, &[], &[0, 0, 0]), all, "no good one is left");
+fn a_server_that_is_seen_well_again_is_trusted_again_but_for_its_lies() {
+    for (evidence, ends_sooner) in [(FAILED, true), (Evidence::Lied, false)] {
+        let mut reputation = met(&[evidence; 3]);
+        let (from, until) = reputation.doubted(A).unwrap();
+        let sooner = (0..200).any(|seed| {
+            let mut reputation = reputation.clone();
+            reputation.record(from, A, Evidence::Opened, &mut StdRng::seed_from_u64(seed));
+            reputation.doubted(A).unwrap().1 < until
+        });
+        assert_eq!(sooner, ends_sooner);
+        reputation.record(from, A, Evidence::Opened, &mut rng());
+        assert!(reputation.doubted(A).unwrap().1 <= until);
+    }
 }
 
 #[test]
-fn a_server_that_header_sync_did_not_ask_is_not_held_to_be_bad() {
-    let mut reputation = reputation(3);
-    let sync = reputation.header_sync_mut();
-    sync.record(seconds(1), A, good(0));
-    sync.record(seconds(1), B, good(9));
-    assert_eq!(chosen(&reputation, 1, &[], &[0, 0, 0]), BTreeSet::from([A, C]));
-}
-
-#[test]
-fn liars_are_asked_only_when_no_other_is_left() {
-    let mut reputation = reputation(2);
-    reputation.header_sync_mut().record(seconds(1), A, good(0));
-    reputation.record(seconds(1), A, Evidence::Lied, &mut rng());
-    assert_eq!(chosen(&reputation, 1, &[], &[0, 9]), BTreeSet::from([B]));
-    reputation.record(seconds(900), A, Evidence::Opened, &mut rng());
-    assert_eq!(
-        chosen(&reputation, 900, &[], &[0, 9]),
-        BTreeSet::from([B]),
-        "a connection is no proof of honesty"
-    );
-    reputation.record(seconds(901), B, Evidence::Failed(FailureKind::Unreachable), &mut rng());
-    assert_eq!(
-        chosen(&reputation, 905, &[], &[0, 0]),
-        BTreeSet::from([B]),
-        "even if the other one may only be tried for a lookup"
-    );
-    assert_eq!(
-        chosen(&reputation, 905, &[B], &[9, 0]),
-        BTreeSet::from([A]),
-        "the last resort"
-    );
-    reputation.record(seconds(905), B, Evidence::Opened, &mut rng());
-    reputation.record(seconds(905), B, Evidence::Lied, &mut rng());
-    reputation.record(seconds(1300), B, Evidence::Opened, &mut rng());
-    assert_eq!(chosen(&reputation, 1300, &[], &[0, 0]), BTreeSet::from([A, B]));
-}
-
-#[test]
-fn no_lie_is_held_against_a_server_for_ever() {
-    let mut reputation = reputation(2);
-    reputation.record(seconds(0), A, Evidence::Lied, &mut rng());
-    reputation.record(seconds(900), A, Evidence::Opened, &mut rng());
-    let until = DISTRUST.as_secs();
-    assert_eq!(chosen(&reputation, until - 1, &[], &[0, 9]), BTreeSet::from([B]));
-    assert_eq!(chosen(&reputation, until, &[], &[0, 9]), BTreeSet::from([A]));
+fn lies_that_are_far_apart_are_not_added_up() {
+    let mut reputation = reputation(1);
+    for day in 0..10 {
+        reputation.record(seconds(day * 86_400), A, Evidence::Lied, &mut rng());
+    }
+    assert_eq!(reputation.doubted(A), None);
 }
 
 #[test]
 fn no_way_out_is_held_against_nobody() {
-    let mut reputation = reputation(1);
-    reputation.record(seconds(5), A, Evidence::Failed(FailureKind::NoWayOut), &mut rng());
-    assert_eq!(reputation.next_try(false, &nobody()), Some(Moment::default()));
-}
-
-#[test]
-fn a_server_that_was_not_reached_is_tried_for_a_lookup_within_seconds() {
-    let mut reputation = reputation(2);
-    let failed = Evidence::Failed(FailureKind::Unreachable);
-    for at in [0, 400, 800] {
-        reputation.record(seconds(at), A, failed, &mut rng());
-    }
-    let others = BTreeSet::from([B]);
-    let patient = reputation.next_try(false, &others).unwrap().since(seconds(800));
-    let urgent = reputation.next_try(true, &others).unwrap().since(seconds(800));
-    assert!(
-        patient >= Duration::from_secs(4) && patient <= Duration::from_secs(8),
-        "{patient:?}"
-    );
-    assert!(urgent >= URGENT_REST / 2 && urgent <= URGENT_REST, "{urgent:?}");
-    assert_eq!(reputation.next_try(true, &BTreeSet::from([A, B])), None);
-    let choose = |urgent| reputation.choose(seconds(804), urgent, &others, |_| 0, &mut rng());
-    assert_eq!((choose(true), choose(false)), (Some(A), None));
-}
-
-#[test]
-fn the_least_loaded_is_chosen_and_failures_weigh_like_connections() {
-    let mut reputation = reputation(2);
-    let mut rng = rng();
-    assert_eq!(
-        reputation.choose(seconds(0), false, &nobody(), |server| server.0, &mut rng),
-        Some(A)
-    );
-    reputation.record(seconds(0), A, Evidence::Failed(FailureKind::Unreachable), &mut rng);
-    let load = |server: ServerIndex| usize::from(server == B);
-    let chosen: BTreeSet<_> = (0..50)
-        .map(|_| reputation.choose(seconds(100), false, &nobody(), load, &mut rng))
-        .collect();
-    assert_eq!(chosen, BTreeSet::from([Some(A), Some(B)]));
+    let reputation = met(&[Evidence::Failed(FailureKind::NoWayOut); 9]);
+    assert_eq!(reputation.doubted(A), None);
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
@@ -249,12 +229,13 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         Just(Evidence::Failed(FailureKind::NoWayOut)),
         Just(Evidence::Failed(FailureKind::Useless)),
         Just(Evidence::Lied),
+        Just(Evidence::Unfit),
     ]
 }
 
 proptest! {
     #[test]
-    fn every_server_is_tried_again_some_time_and_none_before_it_may(
+    fn there_is_always_a_server_and_all_are_trusted_again_some_time(
         events in prop::collection::vec((0..1_000_000_u64, 0..4_usize, evidence()), 0..60),
         seed: u64,
     ) {
@@ -264,13 +245,12 @@ proptest! {
         for (pause, server, evidence) in events {
             now = now + Duration::from_millis(pause);
             reputation.record(now, ServerIndex(server), evidence, &mut rng);
-            for urgent in [false, true] {
-                let next = reputation.next_try(urgent, &nobody()).unwrap();
-                prop_assert!(next <= now + ServerReputation::BACK_OFF.longest);
-                let chosen = reputation.choose(now, urgent, &nobody(), |_| 0, &mut rng);
-                prop_assert_eq!(chosen.is_some(), next <= now);
-            }
+            prop_assert!(reputation.choose(now, &BTreeSet::new(), &mut rng).is_some());
+            prop_assert!(reputation.choose(now, &BTreeSet::from([A, B]), &mut rng) == Some(C));
         }
+        // Pauses are exponential; 40 means is longer than chance makes any of them.
+        let later = now + (DOUBT.longest + DOUBT_PAUSE) * 40;
+        prop_assert_eq!(chosen(&reputation, later, &[]), chosen(&met(&[]), later, &[]));
     }
 
     #[test]
@@ -289,7 +269,7 @@ proptest! {
                 3 => SyncEvidence::RateLimited(RULE),
                 4 => SyncEvidence::ExtraDialFailed,
                 5 => SyncEvidence::Faulty,
-                _ => good(1),
+                _ => SyncEvidence::Rested,
             };
             both.record(now, server, other, &mut rng());
             both.header_sync_mut().record(now, server, sync);

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::isolation::{BlindedId, ConnId, IsolationId, IsolationKey};
-use crate::net::pool::{FailureKind, Pool, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket};
+use crate::net::pool::{
+    FailureKind, LookupId, Pool, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
+};
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
@@ -28,17 +30,31 @@ pub(super) enum Fate {
     Refused(Refusal),
 }
 
+/// Whose a connection is: a key, and how often its ID had been forgotten when the lookup began.
+pub(super) type Whose = (IsolationKey, u32);
+
 /// What is known of a connection outside the pool.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) server: ServerIndex,
     pub(super) begun: Moment,
-    /// It was begun while nobody waited.
-    pub(super) unasked: bool,
+    pub(super) own: bool,
     pub(super) open: bool,
-    pub(super) over: bool,
+    pub(super) barred: bool,
+    /// When it ended.
+    pub(super) over: Option<Moment>,
     /// Whom it was served to; never more than one.
-    pub(super) key: Option<IsolationKey>,
+    pub(super) whose: Option<Whose>,
+}
+
+impl Seen {
+    pub(super) fn is_open(&self) -> bool {
+        self.open && self.over.is_none()
+    }
+
+    fn is_clean(&self) -> bool {
+        self.is_open() && !self.own && self.whose.is_none() && !self.barred
+    }
 }
 
 pub(super) struct Driver {
@@ -48,42 +64,44 @@ pub(super) struct Driver {
     pub(super) settings: PoolSettings,
     pub(super) seen: BTreeMap<ConnId, Seen>,
     pub(super) opening: Vec<ConnId>,
-    /// Those that were bound when all was forgotten.
-    pub(super) draining: BTreeSet<ConnId>,
     pub(super) fates: BTreeMap<Ticket, (Moment, Fate)>,
-    pub(super) asked: BTreeMap<Ticket, (Moment, IsolationKey)>,
-    pub(super) released: BTreeSet<Ticket>,
+    pub(super) asked: BTreeMap<Ticket, (Moment, Whose)>,
+    /// Tickets whose lookups go on.
+    pub(super) held: BTreeSet<Ticket>,
+    /// Tickets without an answer.
+    waiting: BTreeSet<Ticket>,
+    /// Connections that are open.
+    alive: BTreeSet<ConnId>,
+    /// How often each ID was forgotten.
+    generations: BTreeMap<BlindedId, u32>,
     pub(super) pings: Vec<(Moment, ConnId)>,
     pub(super) forgotten: Vec<BlindedId>,
     pub(super) wake_at: Option<Moment>,
     next_ticket: u64,
+    /// Of tickets that are not their lookup's first one: which one is.
+    further: BTreeMap<Ticket, Ticket>,
 }
 
 impl Driver {
     pub(super) fn new(servers: usize, settings: PoolSettings, seed: [u8; 32]) -> Self {
-        Self::with_reputation(
-            ServerReputation::new(servers, ServerReputation::BACK_OFF),
-            settings,
-            seed,
-        )
-    }
-
-    pub(super) fn with_reputation(reputation: ServerReputation, settings: PoolSettings, seed: [u8; 32]) -> Self {
         let mut driver = Self {
             pool: Pool::new(settings, seed),
-            reputation,
+            reputation: ServerReputation::new(servers),
             now: Moment(1000),
             settings,
             seen: BTreeMap::new(),
             opening: Vec::new(),
-            draining: BTreeSet::new(),
+            generations: BTreeMap::new(),
             fates: BTreeMap::new(),
             asked: BTreeMap::new(),
-            released: BTreeSet::new(),
+            held: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            alive: BTreeSet::new(),
             pings: Vec::new(),
             forgotten: Vec::new(),
             wake_at: None,
             next_ticket: 0,
+            further: BTreeMap::new(),
         };
         driver.step(PoolEvent::Tick);
         driver
@@ -94,75 +112,64 @@ impl Driver {
         for effect in self.pool.on_event(self.now, &mut self.reputation, event) {
             self.carry_out(effect);
         }
-        assert!(self.wake_at.is_some_and(|at| at > self.now), "the clock always goes on");
+        assert!(
+            self.wake_at.is_none_or(|at| at > self.now),
+            "it asks for what is to come"
+        );
         let counts = self.pool.counts();
-        let idle_room = self.settings.max_ids.max(1);
-        let busy: BTreeSet<&BlindedId> = self
-            .asked
-            .iter()
-            .filter(|(ticket, _)| !self.released.contains(ticket))
-            .map(|(_, (_, key))| &key.id)
-            .collect();
-        assert!(counts.ids <= idle_room.max(busy.len()), "{counts:?}");
+        let busy: BTreeSet<&BlindedId> = self.held.iter().map(|ticket| &self.asked[ticket].1.0.id).collect();
+        assert!(counts.ids <= self.settings.max_ids.max(1).max(busy.len()), "{counts:?}");
         assert_eq!(counts.waiting, self.unanswered().count());
-        let open = self.seen.values().filter(|it| it.open && !it.over).count();
-        assert_eq!(counts.clean + counts.dirty + counts.draining, open);
+        assert_eq!(counts.clean + counts.dirty + counts.parting, self.alive.len());
+        assert_eq!(counts.clean, self.clean().len());
         assert_eq!(counts.opening, self.opening.len());
     }
 
     fn carry_out(&mut self, effect: PoolEffect) {
         match effect {
-            PoolEffect::Open(conn, server) => {
-                let unasked = self.unanswered().next().is_none();
+            PoolEffect::Open { conn, server, own } => {
                 let seen = Seen {
                     server,
                     begun: self.now,
-                    unasked,
+                    own,
                     open: false,
-                    over: false,
-                    key: None,
+                    barred: false,
+                    over: None,
+                    whose: None,
                 };
                 assert!(self.seen.insert(conn, seen).is_none(), "a number was used again");
                 self.opening.push(conn);
-                let unasked = self.opening.iter().filter(|conn| self.seen[conn].unasked);
-                assert!(unasked.count() <= 1, "the pool's own openings go one at a time");
             }
             PoolEffect::Ping(conn) => {
                 let seen = &self.seen[&conn];
                 assert!(
-                    seen.open && !seen.over && seen.key.is_none(),
-                    "only clean connections are kept alive"
+                    seen.is_clean() || (seen.is_open() && seen.barred && !seen.own),
+                    "only what looks clean is kept alive"
                 );
                 self.pings.push((self.now, conn));
             }
             PoolEffect::Close(conn) => {
                 let seen = self.seen.get_mut(&conn).unwrap();
-                assert!(seen.open && !seen.over);
-                seen.over = true;
+                assert!(seen.is_open());
+                seen.over = Some(self.now);
+                self.alive.remove(&conn);
             }
             PoolEffect::Serve(ticket, conn) => {
-                let key = self.asked[&ticket].1;
+                let whose = self.asked[&ticket].1;
                 let seen = self.seen.get_mut(&conn).unwrap();
-                assert!(seen.open && !seen.over, "what is served is open");
-                assert!(!self.draining.contains(&conn), "what was all forgotten is nobody's");
-                let bound = seen.key.get_or_insert(key);
-                assert_eq!(*bound, key, "a connection changed hands");
+                assert!(seen.is_open() && !seen.barred, "what is served can be used");
+                let bound = seen.whose.get_or_insert(whose);
+                assert_eq!(*bound, whose, "a connection changed hands");
                 self.answer(ticket, Fate::Served(conn));
+            }
+            PoolEffect::Setback(ticket) => {
+                assert!(self.waiting.contains(&ticket), "it waits still");
             }
             PoolEffect::Refuse(ticket, refusal) => {
                 self.answer(ticket, Fate::Refused(refusal));
-                self.released.insert(ticket);
             }
             PoolEffect::Forgotten(id) => {
-                let left = self.seen.values().filter(|it| !it.over);
-                let left = left
-                    .filter(|it| it.key.as_ref().is_some_and(|key| key.id == id))
-                    .count();
-                let draining = self.pool.counts().draining;
-                assert!(
-                    left <= draining,
-                    "its connections are closed first, or nobody's: {left} {draining}"
-                );
+                *self.generations.entry(id).or_default() += 1;
                 self.forgotten.push(id);
             }
             PoolEffect::WakeAt(at) => self.wake_at = Some(at),
@@ -170,42 +177,71 @@ impl Driver {
     }
 
     fn answer(&mut self, ticket: Ticket, fate: Fate) {
-        assert!(!self.released.contains(&ticket), "nobody waits for it");
-        let before = self.fates.insert(ticket, (self.now, fate));
-        assert_eq!(before, None, "a ticket is answered once");
+        assert!(
+            self.waiting.remove(&ticket),
+            "a ticket is answered once, and while somebody waits for it"
+        );
+        self.fates.insert(ticket, (self.now, fate));
         assert!(self.now.since(self.asked[&ticket].0) <= self.settings.wait);
     }
 
     /// Returns the tickets that wait for an answer.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = Ticket> {
-        let waits = |ticket: &Ticket| !self.fates.contains_key(ticket) && !self.released.contains(ticket);
-        self.asked.keys().copied().filter(move |ticket| waits(ticket))
+        self.waiting.iter().copied()
     }
 
     pub(super) fn want(&mut self, key: IsolationKey) -> Ticket {
-        self.want_as(key, false)
+        self.want_as(key, false, None)
     }
 
     /// As [`Self::want`], at another server than those of the attempts before.
     pub(super) fn want_distinct_server(&mut self, key: IsolationKey) -> Ticket {
-        self.want_as(key, true)
+        self.want_as(key, true, None)
     }
 
-    fn want_as(&mut self, key: IsolationKey, distinct_server: bool) -> Ticket {
+    /// As [`Self::want`], in the lookup of another ticket.
+    pub(super) fn want_along(&mut self, key: IsolationKey, first: Ticket) -> Ticket {
+        self.want_as(key, false, Some(first))
+    }
+
+    fn want_as(&mut self, key: IsolationKey, distinct_server: bool, first: Option<Ticket>) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.asked.insert(ticket, (self.now, key));
+        if let Some(first) = first {
+            self.further.insert(ticket, first);
+        }
+        let generation = match first {
+            Some(first) => self.asked[&first].1.1,
+            None => self.generations.get(&key.id).copied().unwrap_or_default(),
+        };
+        self.asked.insert(ticket, (self.now, (key, generation)));
+        self.waiting.insert(ticket);
+        self.held.insert(ticket);
         self.step(PoolEvent::Acquire {
             ticket,
+            lookup: LookupId(first.unwrap_or(ticket).0),
             key,
             distinct_server,
         });
         ticket
     }
 
+    /// Says whether a ticket is the first one of its lookup.
+    pub(super) fn is_first(&self, ticket: Ticket) -> bool {
+        !self.further.contains_key(&ticket)
+    }
+
+    /// Ends a lookup, with all that its tickets wait for.
     pub(super) fn release(&mut self, ticket: Ticket) {
-        self.released.insert(ticket);
-        self.step(PoolEvent::Released(ticket));
+        let is_of = |it: &Ticket| *it == ticket || self.further.get(it) == Some(&ticket);
+        let tickets: Vec<Ticket> = self.held.iter().copied().filter(is_of).collect();
+        for ticket in tickets {
+            self.waiting.remove(&ticket);
+            self.step(PoolEvent::Released(ticket));
+        }
+        self.held
+            .retain(|it| *it != ticket && self.further.get(it) != Some(&ticket));
+        self.step(PoolEvent::Ended(LookupId(ticket.0)));
     }
 
     pub(super) fn fate(&self, ticket: Ticket) -> Option<Fate> {
@@ -220,9 +256,10 @@ impl Driver {
         }
     }
 
-    /// Asks, and returns the connection that is served at once.
+    /// Asks, with all openings going well, and returns the connection that is served.
     pub(super) fn serve(&mut self, key: IsolationKey) -> ConnId {
         let ticket = self.want(key);
+        self.open_all(|_| None);
         let conn = self.conn(ticket);
         self.release(ticket);
         conn
@@ -231,37 +268,48 @@ impl Driver {
     pub(super) fn opened(&mut self, conn: ConnId) {
         self.opening.retain(|it| *it != conn);
         self.seen.get_mut(&conn).unwrap().open = true;
+        self.alive.insert(conn);
         self.step(PoolEvent::Opened(conn));
+    }
+
+    pub(super) fn barred(&mut self, conn: ConnId) {
+        self.opening.retain(|it| *it != conn);
+        let seen = self.seen.get_mut(&conn).unwrap();
+        (seen.open, seen.barred) = (true, true);
+        self.alive.insert(conn);
+        self.step(PoolEvent::Barred(conn));
     }
 
     pub(super) fn failed(&mut self, conn: ConnId, trouble: FailureKind) {
         self.opening.retain(|it| *it != conn);
-        self.seen.get_mut(&conn).unwrap().over = true;
+        self.seen.get_mut(&conn).unwrap().over = Some(self.now);
         self.step(PoolEvent::OpenFailed(conn, trouble));
     }
 
     pub(super) fn closed(&mut self, conn: ConnId, trouble: FailureKind) {
-        self.seen.get_mut(&conn).unwrap().over = true;
+        self.seen.get_mut(&conn).unwrap().over = Some(self.now);
+        self.alive.remove(&conn);
         self.step(PoolEvent::Closed(conn, trouble));
     }
 
-    pub(super) fn forget_all(&mut self) {
-        let bound = self.seen.iter().filter(|(_, it)| it.key.is_some());
-        self.draining.extend(bound.map(|(conn, _)| *conn));
-        self.step(PoolEvent::ForgetAll);
+    pub(super) fn clean(&self) -> Vec<ConnId> {
+        let alive = self.alive.iter().copied();
+        alive.filter(|conn| self.seen[conn].is_clean()).collect()
     }
 
-    pub(super) fn clean(&self) -> Vec<ConnId> {
-        let clean = self
-            .seen
-            .iter()
-            .filter(|(_, it)| it.open && !it.over && it.key.is_none());
-        clean.map(|(conn, _)| *conn).collect()
+    /// Has all that is being opened come to what `fate` says of its server.
+    fn open_all(&mut self, fate: impl Fn(ServerIndex) -> Option<FailureKind>) {
+        while let Some(conn) = self.opening.first().copied() {
+            match fate(self.seen[&conn].server) {
+                None => self.opened(conn),
+                Some(trouble) => self.failed(conn, trouble),
+            }
+        }
     }
 
     /// Lets time pass up to the next moment that the pool asked for, at most to `end`; says whether it was reached.
     pub(super) fn tick(&mut self, end: Moment) -> bool {
-        let at = self.wake_at.unwrap();
+        let at = self.wake_at.unwrap_or(Moment(u64::MAX));
         self.now = at.min(end);
         if at <= end {
             self.step(PoolEvent::Tick);
@@ -273,12 +321,7 @@ impl Driver {
     pub(super) fn run(&mut self, time: Duration, fate: impl Fn(ServerIndex) -> Option<FailureKind>) {
         let end = self.now + time;
         loop {
-            while let Some(conn) = self.opening.first().copied() {
-                match fate(self.seen[&conn].server) {
-                    None => self.opened(conn),
-                    Some(trouble) => self.failed(conn, trouble),
-                }
-            }
+            self.open_all(&fate);
             if !self.tick(end) {
                 return;
             }

@@ -1,5 +1,6 @@
-//! Tests of the pool: rule by rule, and as a simulation.
+//! Tests of the pool: rule by rule, in numbers, and as a simulation.
 
 mod driver;
 mod rules;
 mod simulation;
+mod statistics;

@@ -10,7 +10,7 @@ use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{self, ConnectionLimits, pool};
 use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
-use isonym::service::{Answer, Daemon, DaemonSettings, Question, run_daemon};
+use isonym::service::{Daemon, DaemonSettings, Question, run_daemon};
 use isonym_sim::proxy::Mode;
 use isonym_sim::tape::{Side, Stream};
 use isonym_sim::{Ledger, Proxy, Tape};
@@ -90,9 +90,12 @@ pub fn settings(clean: usize, opening_mean: Duration) -> DaemonSettings {
         // Some tests ask for thousands of names at once.
         lookups: 4096,
         pool: pool::PoolSettings {
-            clean,
-            opening_mean,
+            opening_mean: (clean > 0).then_some(opening_mean),
+            clean_life: LONG * 1000,
+            most_clean: clean,
+            own_percent: 0,
             wait: LONG,
+            hedge_after: LONG,
             ..pool::PoolSettings::default()
         },
         lookup: LookupSettings {
@@ -133,9 +136,8 @@ pub async fn ask(daemon: &Daemon, name: &[u8], id: &str) -> Expected {
         allow_expired: false,
         quorum: None,
     };
-    let Answer::Proved(proved) = daemon.names.name_show(&question).await.unwrap() else {
-        panic!("our own node proves what it says");
-    };
+    let answer = daemon.names.name_show(&question).await.unwrap();
+    let proved = answer.into_proved().unwrap();
     let Proved { outcome, tip, unproved } = Arc::unwrap_or_clone(proved);
     match outcome {
         Outcome::Found(status) => {

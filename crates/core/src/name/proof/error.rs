@@ -31,12 +31,12 @@ pub enum ProofError {
         height: Height,
     },
     /// The merkle proof of a transaction fails.
-    #[error("merkle proof of the transaction at height {height}")]
+    #[error("merkle proof of the transaction at height {height}: {error}")]
     Merkle {
         /// Claimed height of the transaction.
         height: Height,
         /// What is wrong with it.
-        source: MerkleError,
+        error: MerkleError,
     },
     /// A transaction's version isn't the one of name transactions.
     #[error("transaction version {got:#x}: expected {NAME_TX_VERSION:#x}")]
@@ -105,12 +105,12 @@ pub enum ProofError {
         height: Height,
     },
     /// The input that spends the operation before isn't allowed to.
-    #[error("the transaction at height {height} isn't authorised by the owner before")]
+    #[error("the transaction at height {height} isn't authorised by the owner before: {error}")]
     Spend {
         /// Height of the transaction.
         height: Height,
         /// What is wrong.
-        source: SpendError,
+        error: SpendError,
     },
     /// The transaction given as the registration's NAME_NEW isn't one that it spends.
     #[error("the NAME_FIRSTUPDATE doesn't spend the NAME_NEW shown for it")]

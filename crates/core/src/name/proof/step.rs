@@ -48,7 +48,7 @@ impl<'a> Step<'a> {
         }
         let tx: Transaction = deserialize(&link.tx).map_err(|_| ProofError::Undecodable { height })?;
         merkle::check_inclusion(&tx, &link.merkle, link.pos, header.merkle_root())
-            .map_err(|source| ProofError::Merkle { height, source })?;
+            .map_err(|error| ProofError::Merkle { height, error })?;
         let output = NameOutput::of(&tx)?;
         let registers = matches!(output.op, NameOp::FirstUpdate { .. });
         let (found, value) = output.op.any_update().ok_or(ProofError::NoValue { height })?;
@@ -120,9 +120,9 @@ impl<'a> Step<'a> {
     }
 
     fn check_script(&self, spent: &TxOut, address: &Script, input: usize) -> Result<(), ProofError> {
-        verify_script::check_spend(spent, address, &self.link.tx, input).map_err(|source| ProofError::Spend {
+        verify_script::check_spend(spent, address, &self.link.tx, input).map_err(|error| ProofError::Spend {
             height: self.link.height,
-            source,
+            error,
         })
     }
 }

@@ -288,7 +288,7 @@ fn what_lookups_find_out_changes_nothing_that_header_sync_does() {
         (700_000, HeaderSyncEvent::Tick),
     ];
     let run = |evidence: Option<Evidence>| {
-        let mut reputation = ServerReputation::new(4, ServerReputation::BACK_OFF);
+        let mut reputation = ServerReputation::new(4);
         let mut tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(0));
         let mut sync = HeaderSync::new(4, LIMITS, [1; 32]);
         let mut rng = StdRng::seed_from_u64(1);
