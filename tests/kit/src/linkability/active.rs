@@ -85,6 +85,12 @@ impl Trick {
         Self::SuspendCounted,
     ];
 
+    /// Whether only those are compared that twitch. Who is forgotten is not used again, and ends; who has just started, or
+    /// has no way out, has no older connections. That can't be otherwise, and what counts is whether it shows with whom.
+    fn compares_moments(self) -> bool {
+        matches!(self, Self::ForgetAll | Self::ForgetOne | Self::Start | Self::Outage)
+    }
+
     /// For how many seconds the attacker looks.
     fn window(self) -> f64 {
         match self {
@@ -341,6 +347,10 @@ pub fn trials(observed: &Observed, trick: Trick, played: &[Played], twitch: Twit
             // Whose connections of header sync belong together tells of no ID.
             let is_sync = |thing: usize| record.seen[things[thing].0].is_sync();
             let others = others.filter(|it| !(is_sync(*it) && is_sync(subject)));
+            let others = others.filter(|it| things[*it].1.is_some() || !trick.compares_moments());
+            // Probes take clean ones too; what is asked of them is whether they drive somebody out.
+            let was_used = |thing: usize| record.seen[things[thing].0].first_use().is_some_and(|used| used < *at);
+            let others = others.filter(|it| probes.is_empty() || was_used(*it));
             let score = |thing: usize| things[thing].1.map_or(f64::NEG_INFINITY, |it| -(it - moment).abs());
             riddles.push(Riddle {
                 subject,

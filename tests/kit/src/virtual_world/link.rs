@@ -1,7 +1,7 @@
 //! Circuits in memory: each has a delay of its own, and the operator listens at its far end.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, BufRead};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -66,14 +66,11 @@ impl Ear {
         self.begun.elapsed().as_secs_f64()
     }
 
-    fn hear(&self, from: Side, line: &mut Vec<u8>, bytes: &[u8]) {
-        for byte in bytes {
-            if *byte == b'\n' {
-                self.recorder.line(self.connection, self.now(), from, line);
-                line.clear();
-            } else {
-                line.push(*byte);
-            }
+    /// Takes down the lines that end in `bytes`; `line` keeps the beginning of the next one.
+    fn hear(&self, from: Side, line: &mut Vec<u8>, mut bytes: &[u8]) {
+        while bytes.read_until(b'\n', line).is_ok_and(|read| read > 0) && line.ends_with(b"\n") {
+            self.recorder.line(self.connection, self.now(), from, line);
+            line.clear();
         }
     }
 

@@ -31,9 +31,13 @@ pub enum What {
     Notice,
 }
 
+/// So much of a line tells what it is, in bytes.
+const BEGINNING: usize = 256;
+
 impl What {
     pub(super) fn of(from: Side, line: &[u8]) -> Self {
-        let line = String::from_utf8_lossy(line);
+        // What matters is in the beginning, and answers may be long.
+        let line = String::from_utf8_lossy(&line[..line.len().min(BEGINNING)]);
         let has = |word: &str| line.contains(word);
         match from {
             Side::Server if has("\"method\"") => Self::Notice,
@@ -157,8 +161,8 @@ impl Recorder {
             at,
             from,
             what,
-            bytes: line.len() + 1,
-            name: name_of(line).filter(|_| what == What::Lookup),
+            bytes: line.len(),
+            name: if what == What::Lookup { name_of(line) } else { None },
             words: if from == Side::Client { words_of(line) } else { 0 },
         };
         self.record().seen[connection].messages.push(message);
