@@ -85,10 +85,10 @@ impl Trick {
         Self::SuspendCounted,
     ];
 
-    /// Whether only those are compared that twitch. Who is forgotten is not used again, and ends; who has just started, or
-    /// has no way out, has no older connections. That can't be otherwise, and what counts is whether it shows with whom.
+    /// Whether only those are compared that twitch: who is forgotten is not used again, and ends, which is the user's doing;
+    /// what counts is whether it shows with whom.
     fn compares_moments(self) -> bool {
-        matches!(self, Self::ForgetAll | Self::ForgetOne | Self::Start | Self::Outage)
+        matches!(self, Self::ForgetAll | Self::ForgetOne)
     }
 
     /// For how many seconds the attacker looks.
@@ -348,9 +348,6 @@ pub fn trials(observed: &Observed, trick: Trick, played: &[Played], twitch: Twit
             let is_sync = |thing: usize| record.seen[things[thing].0].is_sync();
             let others = others.filter(|it| !(is_sync(*it) && is_sync(subject)));
             let others = others.filter(|it| things[*it].1.is_some() || !trick.compares_moments());
-            // Probes take clean ones too; what is asked of them is whether they drive somebody out.
-            let was_used = |thing: usize| record.seen[things[thing].0].first_use().is_some_and(|used| used < *at);
-            let others = others.filter(|it| probes.is_empty() || was_used(*it));
             let score = |thing: usize| things[thing].1.map_or(f64::NEG_INFINITY, |it| -(it - moment).abs());
             riddles.push(Riddle {
                 subject,
@@ -363,7 +360,21 @@ pub fn trials(observed: &Observed, trick: Trick, played: &[Played], twitch: Twit
         trials.push(Trial {
             riddles,
             owners: (0..things.len()).map(owner).collect(),
+            kinds: things
+                .iter()
+                .map(|(index, _)| kind(&record.seen[*index], *at))
+                .collect(),
         });
     }
     trials
+}
+
+/// What an attacker sees of a connection at a time: of header sync, clean, used, or not opened yet.
+fn kind(seen: &Seen, at: f64) -> usize {
+    let has_begun = |it: f64| usize::from(it <= at);
+    match seen.first_use() {
+        _ if seen.is_sync() => 3,
+        Some(used) => has_begun(seen.opened) + has_begun(used),
+        None => has_begun(seen.opened),
+    }
 }

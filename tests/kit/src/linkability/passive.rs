@@ -310,6 +310,7 @@ impl Numbers {
         Trial {
             riddles,
             owners: self.owners.clone(),
+            kinds: vec![0; self.owners.len()],
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How well an attacker does, and how well chance would.
 
+use std::collections::BTreeMap;
+
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -21,6 +23,25 @@ pub struct Riddle {
 pub struct Trial {
     pub riddles: Vec<Riddle>,
     pub owners: Vec<usize>,
+    /// What kind of thing each is, as the attacker sees too: owners are dealt anew within a kind, since who has many of one
+    /// kind has them by chance as well.
+    pub kinds: Vec<usize>,
+}
+
+impl Trial {
+    fn deal(&self, owners: &mut [usize], rng: &mut StdRng) {
+        let mut kinds: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (thing, kind) in self.kinds.iter().enumerate() {
+            kinds.entry(*kind).or_default().push(thing);
+        }
+        for things in kinds.values() {
+            let mut hand: Vec<usize> = things.iter().map(|thing| self.owners[*thing]).collect();
+            hand.shuffle(rng);
+            for (thing, owner) in things.iter().zip(hand) {
+                owners[*thing] = owner;
+            }
+        }
+    }
 }
 
 /// A figure, and what it is when owners are dealt anew among the same things.
@@ -68,8 +89,8 @@ pub fn score(trials: &[Trial], seed: u64) -> Score {
     let mut dealt: Vec<Vec<usize>> = trials.iter().map(|trial| trial.owners.clone()).collect();
     let mut by_chance = Vec::new();
     for _ in 0..DEALS {
-        for owners in &mut dealt {
-            owners.shuffle(&mut rng);
+        for (trial, owners) in trials.iter().zip(&mut dealt) {
+            trial.deal(owners, &mut rng);
         }
         let owners: Vec<&[usize]> = dealt.iter().map(Vec::as_slice).collect();
         by_chance.push(rate(&ranked, &owners));
@@ -167,7 +188,8 @@ mod tests {
             Riddle { subject, candidates }
         });
         let riddles = riddles.collect();
-        Trial { riddles, owners }
+        let kinds = vec![0; owners.len()];
+        Trial { riddles, owners, kinds }
     }
 
     #[test]

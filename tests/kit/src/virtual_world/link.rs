@@ -129,7 +129,8 @@ async fn carry_one_way(
                     }
                     return to.shutdown().await;
                 }
-                to.write_all(&piece).await?;
+                // Whom nothing reaches has closed, whether or not the last words came through.
+                to.write_all(&piece).await.inspect_err(|_| ear.close(side.other()))?;
             }
             () = sleep_until(heard + IDLE), if side == Side::Client => {
                 ear.close(Side::Server);

@@ -12,6 +12,15 @@ pub enum Side {
     Server,
 }
 
+impl Side {
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
 /// What a message is, as far as a server cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
