@@ -48,6 +48,9 @@ struct Arguments {
     /// Connections that a daemon opens ahead in an hour, 0: none; as the program does where nothing is said
     #[arg(long)]
     pace: Option<u32>,
+    /// The only trick to be played
+    #[arg(long, value_parser = Trick::ALL.map(|trick| format!("{trick:?}")))]
+    trick: Option<String>,
     /// What cargo says to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -163,7 +166,13 @@ fn passive(arguments: &Arguments, habit: Habit) {
 fn active(arguments: &Arguments) {
     println!("\ntricks: {} runs of {} hours", arguments.seeds, arguments.hours);
     head("trick: twitch");
-    for trick in Trick::ALL {
+    let is_wanted = |trick: &Trick| {
+        arguments
+            .trick
+            .as_ref()
+            .is_none_or(|name| *name == format!("{trick:?}"))
+    };
+    for trick in Trick::ALL.into_iter().filter(is_wanted) {
         let runs = (0..arguments.seeds).map(|seed| play(&arguments.setting(seed, MIXED), &[trick]));
         let runs: Vec<_> = runs.collect();
         for twitch in Twitch::ALL {

@@ -2,8 +2,9 @@
 //!
 //! After each trick every other connection is a candidate, be it of header sync, clean or used. Its score is how soon after
 //! the trick it opens, closes or says something; where the trick is not played over one connection that is known to be the
-//! victim's, each of the victim's that twitches is compared with all others.
+//! victim's, each that twitches is compared with all others by when they do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub const MIXED: Habit = Habit {
     name: "mixed",
     times: 12.0,
     ids: 1,
+    reloads: 1.0,
 };
 
 /// IDs that fit into a daemon where the cap is tried.
@@ -109,7 +111,7 @@ pub enum Twitch {
     Opens,
     /// The client closes it.
     Closes,
-    /// It is asked for a name, and not for the first time.
+    /// It is asked for a name for which it was asked before.
     AsksAgain,
     /// It gives a sign of life.
     Pings,
@@ -126,7 +128,12 @@ impl Twitch {
                 let by_client = seen.closed.filter(|(_, by)| *by == Side::Client);
                 by_client.map(|(at, _)| at).filter(|at| *at > after)
             }
-            Self::AsksAgain => seen.times(What::Lookup).skip(1).find(|at| *at > after),
+            Self::AsksAgain => {
+                let mut known = BTreeSet::new();
+                let asked = seen.messages.iter().filter_map(|it| Some((it.at, it.name?)));
+                let again = asked.filter(|(_, name)| !known.insert(*name));
+                again.map(|(at, _)| at).find(|at| *at > after)
+            }
             Self::Pings => seen.times(What::Ping).find(|at| *at > after),
         }
     }
@@ -179,6 +186,7 @@ async fn play_once(town: &Arc<Town>, trick: Trick, setting: &Setting) -> Option<
     for connection in open_ones(town, |_| true) {
         town.world.set_fault(connection, None);
     }
+    town.world.announce();
     if matches!(trick, Trick::Suspend | Trick::SuspendCounted) {
         let back = -i64::try_from(AWAY.as_secs()).unwrap();
         town.daemons[played.victim].time.step_wall(back);
@@ -317,13 +325,7 @@ pub fn trials(observed: &Observed, trick: Trick, played: &[Played], twitch: Twit
     let record = &observed.record;
     let mut trials = Vec::new();
     for it in played.iter().filter(|it| it.trick == trick) {
-        let Played {
-            at,
-            victim,
-            known,
-            probes,
-            ..
-        } = it;
+        let Played { at, known, probes, .. } = it;
         let end = at + trick.window();
         let is_there = |seen: &Seen| seen.opened < end && seen.closed_at().is_none_or(|closed| closed > *at);
         // Things of this trial by number: connection, when it twitches, whose it is.
@@ -338,7 +340,7 @@ pub fn trials(observed: &Observed, trick: Trick, played: &[Played], twitch: Twit
         for subject in 0..things.len() {
             let moment = match known {
                 Some(known) => (things[subject].0 == *known).then_some(*at),
-                None if probes.is_empty() => things[subject].1.filter(|_| owner(subject) == *victim),
+                None if probes.is_empty() => things[subject].1,
                 None => is_probe(subject).then_some(*at),
             };
             let Some(moment) = moment else { continue };

@@ -21,27 +21,33 @@ pub struct Habit {
     pub times: f64,
     /// New IDs each time.
     pub ids: usize,
+    /// Part of the IDs that go on to ask for the same name for a while, as who looks at a page does.
+    pub reloads: f64,
 }
 
 pub const IDLE: Habit = Habit {
     name: "idle",
     times: 0.0,
     ids: 1,
+    reloads: 0.5,
 };
 pub const QUIET: Habit = Habit {
     name: "quiet",
     times: 4.0,
     ids: 1,
+    reloads: 0.5,
 };
 pub const BUSY: Habit = Habit {
     name: "busy",
     times: 30.0,
     ids: 1,
+    reloads: 0.5,
 };
 pub const BURSTS: Habit = Habit {
     name: "bursts",
     times: 3.0,
     ids: 8,
+    reloads: 0.5,
 };
 
 /// Part of the times at which one ID goes on that was used before.
@@ -50,8 +56,7 @@ const AGAIN: f64 = 0.25;
 /// Part of the IDs that look another name up soon.
 const ONE_MORE: f64 = 0.5;
 
-/// Part of the IDs that go on to ask for the same name, so often on average and so many times: a page is looked at for a while.
-const RELOADS: f64 = 0.5;
+/// Mean time between two of the same questions, and how many there are.
 const RELOAD_PAUSE: Duration = Duration::from_secs(30);
 const RELOAD_TIMES: usize = 12;
 
@@ -290,7 +295,7 @@ impl Town {
                         sleep(BURST_LENGTH.mul_f64(start)).await;
                     }
                     town.look_up(daemon, id, group).await;
-                    if town.draw(|rng| rng.random_bool(RELOADS)) {
+                    if town.draw(|rng| rng.random_bool(habit.reloads)) {
                         town.reload(daemon, id).await;
                     }
                     if town.draw(|rng| rng.random_bool(ONE_MORE)) {

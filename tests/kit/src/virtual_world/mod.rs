@@ -189,6 +189,11 @@ impl VirtualWorld {
         self.inner.mine();
     }
 
+    /// Has servers tell of the newest block whom they did not tell.
+    pub fn announce(&self) {
+        self.inner.chain.change(|_| ());
+    }
+
     /// Changes what the server does wrong on one connection, by its number in the record, and on no other.
     pub fn set_fault(&self, connection: usize, fault: Option<Fault>) {
         self.inner.desks.lock().unwrap()[connection].desk.set_fault(fault);
