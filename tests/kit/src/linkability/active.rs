@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isonym::service::Caller;
 use isonym_sim::{Fault, Work};
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -58,7 +59,7 @@ pub enum Trick {
     ForgetAll,
     /// One identity is forgotten.
     ForgetOne,
-    /// Somebody takes up as many new IDs as a daemon has room for.
+    /// Somebody takes up as many new IDs as a daemon has room for, through another front than its people.
     Cap,
     /// A daemon starts.
     Start,
@@ -254,7 +255,7 @@ async fn play_on_one(town: &Arc<Town>, trick: Trick, setting: &Setting) -> Optio
             let mut under_way = JoinSet::new();
             for probe in played.probes.clone() {
                 let town = Arc::clone(town);
-                under_way.spawn(async move { town.look_up(victim, probe, town.new_group()).await });
+                under_way.spawn(async move { town.look_up_as(Caller::Rpc, victim, probe, town.new_group()).await });
             }
             under_way.join_all().await;
         }
