@@ -363,6 +363,7 @@ pub fn trials(observed: &Observed, trick: Trick, played: &[Played], twitch: Twit
         trials.push(Trial {
             riddles,
             owners: (0..things.len()).map(owner).collect(),
+            clusters: (0..things.len()).collect(),
             kinds: things
                 .iter()
                 .map(|(index, _)| kind(&record.seen[*index], *at))

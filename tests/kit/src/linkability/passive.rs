@@ -251,6 +251,8 @@ pub struct Numbers {
     pub owners: Vec<usize>,
     /// One connection of each thing.
     pub(super) connections: Vec<usize>,
+    /// Of which party each thing is a part, or is alone.
+    clusters: Vec<usize>,
 }
 
 impl Numbers {
@@ -261,6 +263,15 @@ impl Numbers {
         if view == View::Openings {
             things.extend(single_ones(observed));
         }
+        let mut party_of = BTreeMap::new();
+        for (index, party) in things.iter().enumerate().take(subjects) {
+            party_of.extend(party.connections.iter().map(|it| (it.0, index)));
+        }
+        let cluster = |(index, thing): (usize, &Party)| {
+            let of = party_of.get(&thing.connections[0].0);
+            of.copied().unwrap_or(index)
+        };
+        let clusters = things.iter().enumerate().map(cluster).collect();
         let links = links(&observed.record);
         let seen = &observed.record.seen;
         let mut pairs = Vec::new();
@@ -290,6 +301,7 @@ impl Numbers {
         Self {
             pairs,
             owners: things.iter().map(|party| party.owner).collect(),
+            clusters,
             connections: things.iter().map(|party| party.connections[0].0).collect(),
         }
     }
@@ -311,6 +323,7 @@ impl Numbers {
             riddles,
             owners: self.owners.clone(),
             kinds: vec![0; self.owners.len()],
+            clusters: self.clusters.clone(),
         }
     }
 }

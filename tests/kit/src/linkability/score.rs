@@ -26,20 +26,27 @@ pub struct Trial {
     /// What kind of thing each is, as the attacker sees too: owners are dealt anew within a kind, since who has many of one
     /// kind has them by chance as well.
     pub kinds: Vec<usize>,
+    /// What is one owner's beyond doubt has one number.
+    pub clusters: Vec<usize>,
 }
 
 impl Trial {
     fn deal(&self, owners: &mut [usize], rng: &mut StdRng) {
-        let mut kinds: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (thing, kind) in self.kinds.iter().enumerate() {
-            kinds.entry(*kind).or_default().push(thing);
+        let mut kinds: BTreeMap<usize, BTreeMap<usize, usize>> = BTreeMap::new();
+        for (thing, (kind, cluster)) in self.kinds.iter().zip(&self.clusters).enumerate() {
+            let clusters = kinds.entry(*kind).or_default();
+            clusters.insert(*cluster, self.owners[thing]);
         }
-        for things in kinds.values() {
-            let mut hand: Vec<usize> = things.iter().map(|thing| self.owners[*thing]).collect();
+        for clusters in kinds.values_mut() {
+            let mut hand: Vec<usize> = clusters.values().copied().collect();
             hand.shuffle(rng);
-            for (thing, owner) in things.iter().zip(hand) {
-                owners[*thing] = owner;
-            }
+            clusters
+                .values_mut()
+                .zip(hand)
+                .for_each(|(owner, dealt)| *owner = dealt);
+        }
+        for (thing, owner) in owners.iter_mut().enumerate() {
+            *owner = kinds[&self.kinds[thing]][&self.clusters[thing]];
         }
     }
 }
@@ -188,8 +195,12 @@ mod tests {
             Riddle { subject, candidates }
         });
         let riddles = riddles.collect();
-        let kinds = vec![0; owners.len()];
-        Trial { riddles, owners, kinds }
+        Trial {
+            riddles,
+            kinds: vec![0; owners.len()],
+            clusters: (0..owners.len()).collect(),
+            owners,
+        }
     }
 
     #[test]
