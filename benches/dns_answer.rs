@@ -56,7 +56,15 @@ fn cache() -> ResultCache {
         let Begun::New { number, .. } = cache.begin(id, &request, 1, now) else {
             panic!("it is in flight");
         };
-        cache.end(id, request, number, Some(Caller::Dns), &Ok(Answer::Stated(stated)), now);
+        cache.end(
+            id,
+            request,
+            number,
+            Some(Caller::Dns),
+            &Ok(Answer::Stated(stated)),
+            now,
+            1.0,
+        );
     }
     cache
 }

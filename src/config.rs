@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) name_encoding: Encoding,
     pub(crate) value_encoding: Encoding,
     pub(crate) quorum: u8,
+    /// The longest ago that what is answered may have been asked for.
+    pub(crate) max_age: Option<Duration>,
     /// Who asks, where a command looks names up for its user.
     pub(crate) isolation_id: IsolationId,
     /// Where a daemon listens for JSON-RPC, and is called.
@@ -144,6 +146,7 @@ impl Settings {
             name_encoding: options.get(&table::NAME_ENCODING)?,
             value_encoding: options.get(&table::VALUE_ENCODING)?,
             quorum: options.get(&table::QUORUM)?,
+            max_age: options.get(&table::MAX_AGE)?,
             isolation_id: options.get(&table::ISOLATION_ID)?.unwrap_or_default(),
             options,
         })

@@ -234,6 +234,7 @@ impl LightClient {
             isolation_id: Some(id.clone()),
             allow_expired: false,
             quorum: None,
+            max_age: None,
         };
         let proved = self.daemon.names.name_show(&question).await?.into_proved()?;
         Ok(proved.outcome.clone())

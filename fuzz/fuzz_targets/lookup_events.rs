@@ -168,7 +168,7 @@ fuzz_target!(|input: (u8, u8, u8, &[u8])| {
         ..LookupSettings::default()
     };
     let mut run = Run {
-        lookup: Lookup::new(EXAMPLE.name.clone(), settings, 0, usize::from(servers % 5)),
+        lookup: Lookup::new(EXAMPLE.name.clone(), settings, usize::from(servers % 5)),
         asked: vec![None; 256],
         finished: None,
     };

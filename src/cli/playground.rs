@@ -205,9 +205,12 @@ async fn show(daemon: &Daemon, text: &str, isolation_id: &str, quorum: Option<u8
         isolation_id: IsolationId::new(isolation_id.as_bytes()),
         allow_expired: false,
         quorum,
+        max_age: None,
     };
     let proved = daemon.names.name_show(&question).await?.into_proved()?;
-    let Proved { outcome, tip, unproved } = Arc::unwrap_or_clone(proved);
+    let Proved {
+        outcome, tip, unproved, ..
+    } = Arc::unwrap_or_clone(proved);
     if let Outcome::Found(status) = &outcome {
         let encodings = Encodings {
             name: Encoding::Ascii,

@@ -111,6 +111,11 @@ async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, q
         if method == NameMethod::Show && settings.quorum > 1 {
             options.insert("quorum".to_owned(), json!(settings.quorum));
         }
+        if method == NameMethod::Show
+            && let Some(max_age) = settings.max_age
+        {
+            options.insert("maxAge".to_owned(), json!(max_age.as_secs()));
+        }
     }
     let method = match method {
         NameMethod::Show => "name_show",

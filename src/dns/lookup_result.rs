@@ -44,10 +44,8 @@ pub fn of_error(error: &ServiceError) -> ExtendedError {
 fn of_outcome(outcome: &Outcome) -> LookupResult {
     match outcome {
         Outcome::Found(status) => LookupResult::Value(status.name.value().clone()),
-        Outcome::Expired { .. } | Outcome::LongExpired { .. } => LookupResult::Absent(Some(ExtendedError::Expired)),
-        Outcome::SemiExpired { .. } | Outcome::Unconfirmed { .. } => {
-            LookupResult::Absent(Some(ExtendedError::NotFinal))
-        }
+        Outcome::Expired(_) | Outcome::LongExpired { .. } => LookupResult::Absent(Some(ExtendedError::Expired)),
+        Outcome::SemiExpired(_) | Outcome::Unconfirmed { .. } => LookupResult::Absent(Some(ExtendedError::NotFinal)),
         Outcome::NeverExisted => LookupResult::Absent(None),
     }
 }

@@ -76,7 +76,6 @@ fn note(handle: &Handle, status: SyncUpdate) {
         progress,
         stage,
         servers,
-        claimed,
     } = status;
     let mut state = handle.state();
     state.progress = progress;
@@ -85,7 +84,6 @@ fn note(handle: &Handle, status: SyncUpdate) {
         tracing::info!(height = tip.height, hash = %tip.hash, "headers are up to date");
         state.synchronized = true;
     }
-    state.node.note_claim(claimed);
     // What was told while it ran is not noted yet.
     let is_new = state.servers != servers || handle.sync_stage().0 == SyncStage::Running;
     if stage != SyncStage::Running && is_new {

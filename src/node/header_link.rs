@@ -245,8 +245,10 @@ async fn serve(
         }
     }
     Some(match refusal {
-        Some(refusal) => HeaderLinkError::ClosedAfter { error, refusal },
-        None => HeaderLinkError::Connection(error),
+        Some(refusal) if !matches!(error, ConnectionError::ClosedAfter(_)) => {
+            HeaderLinkError::ClosedAfter { error, refusal }
+        }
+        _ => HeaderLinkError::Connection(error),
     })
 }
 

@@ -15,7 +15,6 @@ use super::header_link::{self, Dial, LinkEvent};
 use super::report::ServerResult;
 use super::run::Node;
 use super::store::HeaderChange;
-use crate::chain::Height;
 use crate::chain::sync::{
     HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId,
 };
@@ -56,8 +55,6 @@ pub(super) struct SyncUpdate {
     pub(super) progress: Progress,
     pub(super) stage: SyncStage,
     pub(super) servers: Vec<ServerResult>,
-    /// The greatest height that a server still claims.
-    pub(super) claimed: Option<Height>,
 }
 
 /// Drives the header sync machine: brings it what its links tell, and carries out what it decides.
@@ -139,7 +136,6 @@ impl HeaderSyncDriver {
                 .zip(machine.reports())
                 .map(|(server, report)| ServerResult::new(server, &report))
                 .collect(),
-            claimed: machine.claimed_height(),
         })
     }
 

@@ -154,12 +154,16 @@ async fn answer(
                 ElectrumRequest::History(scripthash),
             );
             let is_name = matches!(request, LookupRequest::Name(_));
-            let requests = match connection.version() {
-                _ if !is_name => vec![history],
-                Some(version) if version.protocol.has_value_proof() => vec![proof],
-                Some(_) => vec![history],
-                // Along with the greeting nobody knows yet what the server can do; whatever it is, it answers one of both.
-                None => vec![proof, history],
+            let can_prove = || connection.version().is_some_and(|it| it.protocol.has_value_proof());
+            let requests = if !is_name {
+                vec![history]
+            } else if connection.is_first_question() {
+                // Nobody knows yet what the server can do; whatever it is, it answers one of both.
+                vec![proof, history]
+            } else if can_prove() {
+                vec![proof]
+            } else {
+                vec![history]
             };
             let answers = call(connection, requests, timeout).await?;
             // A server that can't prove says so, and has the history.

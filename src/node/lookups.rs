@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bitcoin::Txid;
+use bitcoin::{BlockHash, Txid};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::connections::LookupLeases;
 use super::lookup_link::{self, LinkEvent};
 use super::{Handle, HistoryFailure, Node, NodeError};
-use crate::chain::{Height, Tip};
+use crate::chain::{HeaderTree, Height, Tip};
 use crate::isolation::{BlindedId, ConnId};
 use crate::name::lookup::{
     Attempt, FailureScope, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
 };
+use crate::name::policy;
 use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
 use crate::net::ServerAddr;
@@ -46,6 +47,20 @@ pub struct Proved {
     pub tip: Tip,
     /// How many headers were taken on the strength of a sample.
     pub unproved: usize,
+    /// The block of the newest operation; `None` where nothing was proved.
+    pub block: Option<BlockHash>,
+}
+
+impl Proved {
+    fn new(outcome: Outcome, tree: &HeaderTree) -> Self {
+        let height = outcome.proven().map(|status| status.name.height());
+        Self {
+            outcome,
+            tip: tree.tip(),
+            unproved: tree.unproved(),
+            block: height.and_then(|height| tree.hash_at(height)),
+        }
+    }
 }
 
 impl Handle {
@@ -63,13 +78,27 @@ impl Handle {
         settings.header_grace = HEADER_GRACE;
         let leases = self.leases().begin(id, wanted.quorum > 1);
         let outcome = look_up(self, &leases, &wanted.name, settings).await?;
+        Ok(Proved::new(outcome, self.state().node.tree()))
+    }
+
+    /// Says how a result stands with our newest block, and asks nobody. `None` when what it proves is no longer part of our
+    /// chain.
+    pub fn rejudge(&self, proved: &Proved, wanted: &NameRequest) -> Option<Proved> {
+        let mut policy = self.settings().lookup.policy;
+        policy.allow_expired = wanted.allow_expired;
         let state = self.state();
         let tree = state.node.tree();
-        Ok(Proved {
-            outcome,
-            tip: tree.tip(),
-            unproved: tree.unproved(),
-        })
+        let outcome = match proved.outcome.proven() {
+            None => proved.outcome.clone(),
+            Some(status) => {
+                // All older operations lie below it.
+                if tree.hash_at(status.name.height()) != proved.block {
+                    return None;
+                }
+                policy::judge(status.name.clone(), tree.tip().height, tree.params(), &policy)
+            }
+        };
+        Some(Proved::new(outcome, tree))
     }
 
     /// Returns all operations of a name that can be proved, oldest first, our tip, and how many older operations were left
@@ -97,11 +126,11 @@ async fn look_up(
     name: &NameId,
     settings: LookupSettings,
 ) -> Result<Outcome, NodeError> {
-    let (clock, servers, claimed) = node.with(|node| (node.clock(), node.servers().len(), node.claimed_height));
+    let (clock, servers) = node.with(|node| (node.clock(), node.servers().len()));
     if servers == 0 {
         return Err(NodeError::NoServer { servers: Vec::new() });
     }
-    let mut lookup = Lookup::new(name.clone(), settings, claimed, servers);
+    let mut lookup = Lookup::new(name.clone(), settings, servers);
     let (events, mut inbox) = mpsc::channel(usize::from(settings.attempts.max(settings.quorum)) * 4);
     let mut links: BTreeMap<Attempt, mpsc::Sender<LookupRequest>> = BTreeMap::new();
     let mut servers: BTreeMap<Attempt, (ServerAddr, ConnId)> = BTreeMap::new();

@@ -28,10 +28,6 @@ const STORE: &str = "headers";
 /// Largest file of how the last sync went that is read, in bytes.
 const MAX_LAST_SYNC: u64 = 1 << 20;
 
-/// How far above our tip a claimed height may count: three times the blocks that are due while a tip is not yet
-/// stale. Who claims more would make every name look expired.
-const MAX_CLAIM_AHEAD: Height = 3 * 48;
-
 /// How many blocks a server's tip may lie below ours for it to count as good: a new block takes a while to reach all.
 const MAX_LAG: Height = 1;
 
@@ -75,8 +71,6 @@ pub struct Node {
     servers: Vec<ServerAddr>,
     /// What is known of the servers, in their order: for header sync, the pool and lookups alike.
     reputation: ServerReputation,
-    /// The greatest height that servers claim.
-    pub(super) claimed_height: Height,
     clock: Clock,
     connection_limits: net::ConnectionLimits,
     connections: u64,
@@ -120,7 +114,6 @@ impl Node {
         // No server is everybody's first.
         servers.shuffle(&mut rng);
         let node = Self {
-            claimed_height: tree.tip().height,
             tree,
             disk,
             folder,
@@ -159,12 +152,6 @@ impl Node {
     pub fn last_sync(&self) -> Result<Vec<ServerResult>, NodeError> {
         let text = self.folder.read(disk::LAST_SYNC, MAX_LAST_SYNC)?.unwrap_or_default();
         Ok(serde_json::from_str(&text).unwrap_or_default())
-    }
-
-    /// Remembers the greatest height that servers claim.
-    pub(super) fn note_claim(&mut self, claimed: Option<Height>) {
-        let tip = self.tree.tip().height;
-        self.claimed_height = claimed.unwrap_or(tip).clamp(tip, tip.saturating_add(MAX_CLAIM_AHEAD));
     }
 
     /// Remembers how a sync went: for `status` on disk, and as one piece of evidence for lookups.

@@ -200,6 +200,15 @@ options! {
     .between(1, MAX_QUORUM as u64)
     .used_by(&[NameShow, Resolve, Daemon]);
 
+    MAX_AGE: Optional<Duration> = Opt::new(
+        "max-age",
+        "SECONDS",
+        "Ask anew for what a daemon asked for more seconds ago; 0: always",
+        |_| None,
+    )
+    .between(0, 365 * 24 * 60 * 60)
+    .used_by(&[NameShow]);
+
     RPC_LISTEN: Required<SocketAddr> = Opt::new(
         "rpc-listen",
         "ADDR:PORT",
@@ -285,7 +294,7 @@ options! {
         "Seconds for which a value is remembered; 0: not",
         |_| DaemonSettings::default().cache.positive,
     )
-    .more("For its caller alone, and at most until the next block.")
+    .more("At most, and for its caller alone. A new block changes its age, and does not end it.")
     .used_by(&[Daemon]);
 
     CACHE_NEGATIVE: Required<Duration> = Opt::new(

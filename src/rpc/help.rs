@@ -8,8 +8,8 @@ name_show \"identifier\" ( \"name_encoding\" \"value_encoding\" \"stream_id\" ve
 Looks a name up and proves its value.
 
 The first form is Namecoin Core's. Options: nameEncoding, valueEncoding (ascii, utf8 or hex), allowExpired (true or
-false), byHash (direct), streamID, quorum (how many servers must answer; the newest proved value wins), explain (true: say
-in words why there is no value). The second form is Electrum-NMC's.
+false), byHash (direct), streamID, quorum (how many servers must answer; the newest proved value wins), maxAge (ask
+anew what was asked for more seconds ago; 0: always), explain (true: say in words why there is no value). The second form is Electrum-NMC's.
 
 The stream isolation ID may be called isolation_id in either form: lookups with equal IDs may be linked with each other,
 others are kept apart. Options that are not listed are an error.";

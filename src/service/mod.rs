@@ -24,6 +24,7 @@ mod slow_disk_tests;
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -50,6 +51,8 @@ pub struct Question {
     pub allow_expired: bool,
     /// How many servers must answer, where that is more than the node asks for anyway.
     pub quorum: Option<u8>,
+    /// The longest ago that what is answered may have been asked for; `None`: as long as it is remembered.
+    pub max_age: Option<Duration>,
 }
 
 /// How long an identity lives.
@@ -110,6 +113,24 @@ pub struct CallerLimits {
 enum Source {
     Local(Handle),
     Remote(Box<Remote>),
+}
+
+impl Source {
+    /// Brings what is known of a request up to the newest block.
+    fn rejudge(&self, cache: &mut ResultCache, id: BlindedId, request: &NameRequest, at: CacheTime) {
+        if let Self::Local(node) = self {
+            cache.rejudge(id, request, at, |proved| node.rejudge(proved, request));
+        }
+    }
+}
+
+/// What a question takes for an answer.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    /// A failure of a moment ago.
+    takes_failures: bool,
+    /// Nothing that was asked for longer ago.
+    max_age: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -271,7 +292,11 @@ impl NameService {
         };
         let who = self.requester(question.isolation_id.as_ref());
         let request = self.request(&question.name, question.allow_expired, question.quorum);
-        match self.start(&who, request, false, self.time(tip))? {
+        let manner = Manner {
+            takes_failures: false,
+            max_age: question.max_age,
+        };
+        match self.start(&who, request, manner, self.time(tip))? {
             Start::Known(result) => result,
             Start::Pending(pending) => wait(pending).await,
         }
@@ -320,7 +345,11 @@ impl NameService {
     ///
     /// [`ServiceError::Busy`].
     pub fn begin(&self, who: &Identity, name: &NameId) -> Result<Pending, ServiceError> {
-        match self.start(who, self.request(name, false, None), true, self.time(self.tip()))? {
+        let manner = Manner {
+            takes_failures: true,
+            max_age: None,
+        };
+        match self.start(who, self.request(name, false, None), manner, self.time(self.tip()))? {
             Start::Known(result) => Ok(tokio::sync::watch::channel(Some(result)).1),
             Start::Pending(pending) => Ok(pending),
         }
@@ -330,12 +359,16 @@ impl NameService {
         &self,
         who: &Identity,
         request: NameRequest,
-        takes_failures: bool,
+        manner: Manner,
         at: CacheTime,
     ) -> Result<Start, ServiceError> {
         let mut cache = self.cache();
-        if let Some((result, _)) = cache.find(who.id, &request, at)
-            && (takes_failures || result.is_ok())
+        self.shared.source.rejudge(&mut cache, who.id, &request, at);
+        let is_fresh = |asked: Moment| manner.max_age.is_none_or(|most| at.now.since(asked) <= most);
+        let is_usable = manner.max_age.is_none() || cache.asked(who.id, &request, at).is_some_and(is_fresh);
+        if is_usable
+            && let Some((result, _)) = cache.find(who.id, &request, at)
+            && (manner.takes_failures || result.is_ok())
         {
             let result = result.clone();
             let tells = cache.tells_use(who.id, at.now);
@@ -361,7 +394,7 @@ impl NameService {
             Err(error) => {
                 // Whoever learns nothing leaves nothing.
                 let busy = Err(error.clone());
-                cache.end(who.id, request, number, None, &busy, at.now);
+                cache.end(who.id, request, number, None, &busy, at.now, 1.0);
                 return Err(error);
             }
         };
@@ -372,7 +405,10 @@ impl NameService {
             let fetched = service.fetch(&who, &request).await;
             let caller = (who.lifetime == Lifetime::Lasting).then_some(service.caller);
             let now = service.shared.clock.now().steady;
-            service.cache().end(who.id, request, number, caller, &fetched, now);
+            let share = rand::random_range(0.5..1.0);
+            service
+                .cache()
+                .end(who.id, request, number, caller, &fetched, now, share);
             if let (Lifetime::OneLookup, Source::Local(node)) = (who.lifetime, &service.shared.source) {
                 node.forget(Some(who.id));
             }
@@ -411,6 +447,7 @@ impl NameService {
         let at = self.time(self.tip());
         let mut cache = self.cache();
         let mut known = CacheView::new(&mut cache, who.id, self.quorum(), at);
+        known.source = Some(&self.shared.source);
         let decided = decide(&mut known);
         let was_used = known.was_used;
         let tells = was_used && cache.tells_use(who.id, at.now);
@@ -464,6 +501,8 @@ async fn wait(mut pending: Pending) -> NameResult {
 /// What is remembered for one identity, for as long as a front decides something by it.
 pub struct CacheView<'a> {
     cache: &'a mut ResultCache,
+    /// What judges proved results by the newest block.
+    source: Option<&'a Source>,
     /// How many servers must answer where a question says nothing of it.
     quorum: u8,
     id: BlindedId,
@@ -476,6 +515,7 @@ impl<'a> CacheView<'a> {
     pub fn new(cache: &'a mut ResultCache, id: BlindedId, quorum: u8, at: CacheTime) -> Self {
         Self {
             cache,
+            source: None,
             quorum,
             id,
             at,
@@ -491,6 +531,15 @@ impl<'a> CacheView<'a> {
         }
     }
 
+    /// Returns the request for a name, with what is known of it as the newest block has it.
+    fn judged(&mut self, name: &NameId) -> NameRequest {
+        let request = self.request(name);
+        if let Some(source) = self.source {
+            source.rejudge(self.cache, self.id, &request, self.at);
+        }
+        request
+    }
+
     /// Returns the time of the decision.
     pub fn now(&self) -> Moment {
         self.at.now
@@ -498,7 +547,7 @@ impl<'a> CacheView<'a> {
 
     /// Returns what a name's lookup came to, and until when that holds.
     pub fn find(&mut self, name: &NameId) -> Option<(&NameResult, Moment)> {
-        let request = self.request(name);
+        let request = self.judged(name);
         let found = self.cache.find(self.id, &request, self.at)?;
         self.was_used = true;
         Some(found)
@@ -506,7 +555,7 @@ impl<'a> CacheView<'a> {
 
     /// Returns what the front made of a name's value.
     pub fn derived<T: Any + Send + Sync>(&mut self, name: &NameId) -> Option<Arc<T>> {
-        let request = self.request(name);
+        let request = self.judged(name);
         let derived = self.cache.derived(self.id, &request, self.at)?;
         let made = Arc::clone(&derived.value).downcast().ok()?;
         self.was_used = true;

@@ -138,6 +138,7 @@ async fn look_up(daemon: &Daemon, id: &str) {
         isolation_id: IsolationId::new(id.as_bytes()),
         allow_expired: false,
         quorum: None,
+        max_age: None,
     };
     let answer = daemon.names.name_show(&question).await.unwrap();
     assert!(answer.value().is_some(), "{answer:?}");

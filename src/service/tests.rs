@@ -110,6 +110,7 @@ fn question(who: &str, text: &str) -> Question {
         isolation_id: Some(id(who)),
         allow_expired: false,
         quorum: None,
+        max_age: None,
     }
 }
 

@@ -42,7 +42,7 @@ impl Memory {
         let Begun::New { number, .. } = self.0.begin(id, &request, 1, at.now) else {
             panic!("it is in flight");
         };
-        self.0.end(id, request, number, Some(Caller::Dns), &result, at.now);
+        self.0.end(id, request, number, Some(Caller::Dns), &result, at.now, 1.0);
     }
 
     pub(crate) fn view(&mut self, id: BlindedId, at: CacheTime) -> CacheView<'_> {
@@ -92,6 +92,7 @@ fn value_of(value: &NameValue, at: CacheTime) -> Answer {
         outcome: Outcome::Found(status),
         tip,
         unproved: 0,
+        block: None,
     }))
 }
 

@@ -6,6 +6,7 @@
 mod task;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
@@ -21,7 +22,9 @@ use super::tls::TlsError;
 use crate::chain::Network;
 use crate::electrum::exchange::{Overdue, TooManyOpen};
 use crate::electrum::framing::{LOOKUP_LINE, SYNC_LINE};
-use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, ServerVersion, VersionRange, Violation};
+use crate::electrum::{
+    AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, ServerError, ServerVersion, VersionRange, Violation,
+};
 
 /// Calls that may wait for the task at a time.
 const QUEUE: usize = 32;
@@ -107,6 +110,9 @@ pub enum ConnectionError {
     /// The server closed.
     #[error("server closed the connection")]
     Closed,
+    /// The server closed after it had refused a request.
+    #[error("server closed the connection: {0}")]
+    ClosedAfter(ServerError),
     /// The stream failed.
     #[error("connection failed: {0}")]
     Io(io::ErrorKind),
@@ -127,6 +133,7 @@ impl ConnectionError {
             Self::Handshake(_)
             | Self::ClosedAtOnce { .. }
             | Self::Closed
+            | Self::ClosedAfter(_)
             | Self::Io(_)
             | Self::Overdue(_)
             | Self::TooManyOpen(_) => false,
@@ -148,6 +155,8 @@ pub struct Connection {
     greeted: watch::Receiver<Greeted>,
     caller: Caller,
     tips: watch::Receiver<Option<HeaderTip>>,
+    /// Whether the next question goes out along with the greeting.
+    is_fresh: AtomicBool,
     task: JoinHandle<()>,
 }
 
@@ -174,6 +183,7 @@ impl Connection {
     ) -> Result<Self, ConnectionError> {
         let connection = Self::begin(dialer, server, pin, network, purpose, limits).await?;
         connection.greeted().await?;
+        connection.is_fresh.store(false, Ordering::Relaxed);
         Ok(connection)
     }
 
@@ -233,6 +243,7 @@ impl Connection {
             greeted,
             caller,
             tips,
+            is_fresh: AtomicBool::new(true),
             task,
         })
     }
@@ -307,6 +318,12 @@ impl Connection {
     /// What speaks against it: the connection is not to be used.
     pub fn identity(&self) -> Result<Identity, TlsError> {
         self.identity.clone()
+    }
+
+    /// Says whether the question at hand is the first one of a connection that did not wait for the greeting's answers; only
+    /// once. What is sent then must not depend on how soon they come.
+    pub fn is_first_question(&self) -> bool {
+        self.is_fresh.swap(false, Ordering::Relaxed)
     }
 
     /// Returns what the server answered to the greeting; `None` before it did.

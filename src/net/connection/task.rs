@@ -9,9 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Answers, ConnectionError};
+use crate::electrum::exchange::ServerErrorKind;
 use crate::electrum::{
     AnswerError, ElectrumReply, ElectrumRequest, Exchange, ExchangeEffect, ExchangeEnd, ExchangeEvent, HeaderTip,
-    Violation,
+    ServerError, Violation,
 };
 use crate::line::LineBuffer;
 use crate::net::dialer::Duplex;
@@ -53,6 +54,8 @@ struct State {
     /// Calls by the id of their first request.
     waiting: BTreeMap<u64, Waiting>,
     tips: watch::Sender<Option<HeaderTip>>,
+    /// What the server said last of having had enough.
+    refusal: Option<ServerError>,
     started: Instant,
     wake_at: Option<Moment>,
 }
@@ -109,6 +112,7 @@ impl Task {
                 to_write: WriteBuffer::default(),
                 waiting: BTreeMap::new(),
                 tips,
+                refusal: None,
                 started: Instant::now(),
                 wake_at: None,
             },
@@ -119,6 +123,14 @@ impl Task {
     /// Serves calls until the connection is of no more use and returns why. Whoever waits for an answer then
     /// learns it from the closed channel.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Call>) -> ConnectionError {
+        let end = self.serve(&mut queue).await;
+        match (end, self.state.refusal) {
+            (ConnectionError::Closed | ConnectionError::Io(_), Some(refusal)) => ConnectionError::ClosedAfter(refusal),
+            (end, _) => end,
+        }
+    }
+
+    async fn serve(&mut self, queue: &mut mpsc::Receiver<Call>) -> ConnectionError {
         let mut chunk = vec![0; CHUNK];
         let mut silent = true;
         loop {
@@ -240,11 +252,17 @@ impl State {
                 }
                 ExchangeEffect::Write(lines) => self.to_write.push(&lines),
                 ExchangeEffect::Answer { id, outcome } => {
+                    if let Err(AnswerError::Server(error)) = &outcome
+                        && error.kind() == ServerErrorKind::ExcessiveUsage
+                    {
+                        self.refusal = Some(error.clone());
+                    }
                     if let Ok(ElectrumReply::Tip(tip)) = &outcome {
                         self.tips.send_replace(Some(tip.clone()));
                     }
                     settle(&mut self.waiting, id, outcome);
                 }
+                ExchangeEffect::Refused(error) => self.refusal = Some(error),
                 ExchangeEffect::Tip(tip) => {
                     self.tips.send_replace(Some(tip));
                 }

@@ -8,6 +8,8 @@
 //! `isolation_id` is our own name for the stream isolation ID, in either style. Options that nobody knows are an error,
 //! unlike in Core: a misspelt `streamID` that is ignored would join lookups that must stay apart.
 
+use std::time::Duration;
+
 use crate::isolation::IsolationId;
 use crate::name::encoding::quoted;
 use crate::name::lookup::MAX_QUORUM;
@@ -151,6 +153,7 @@ fn core_style(items: Vec<Json>, ids: Ids, defaults: Defaults, method: Method) ->
             name: NameId::new(&bytes).ok_or_else(|| never(quoted(&bytes)))?,
             allow_expired: options.allow_expired.unwrap_or(defaults.allow_expired),
             quorum: options.quorum,
+            max_age: options.max_age,
             isolation_id: options.ids.into_id()?,
         },
         encodings,
@@ -201,6 +204,7 @@ fn electrum_style(items: Vec<Json>, mut ids: Ids) -> Result<NameArgs, RpcError> 
             name: NameId::new(&bytes).ok_or_else(|| RpcError::new(code::NAME, "Name purportedly never existed"))?,
             allow_expired: options.allow_expired.unwrap_or(false),
             quorum: options.quorum,
+            max_age: options.max_age,
             isolation_id: options.ids.into_id()?,
         },
         encodings,
@@ -217,6 +221,7 @@ struct Options {
     by_hash: Option<String>,
     allow_expired: Option<bool>,
     quorum: Option<u8>,
+    max_age: Option<Duration>,
     explain: Option<bool>,
     ids: Ids,
 }
@@ -238,6 +243,9 @@ impl Options {
                     once(&mut options.allow_expired, &key, boolean(&key, value)?)?;
                 }
                 "quorum" if method == Method::NameShow => once(&mut options.quorum, &key, quorum(&key, value)?)?,
+                "maxAge" | "max_age" if method == Method::NameShow => {
+                    once(&mut options.max_age, &key, seconds(&key, value)?)?;
+                }
                 "explain" => once(&mut options.explain, &key, boolean(&key, value)?)?,
                 _ => return Err(RpcError::new(code::PARAMETER, format!("Unknown option {key}"))),
             }
@@ -287,6 +295,21 @@ fn quorum(field: &str, value: Json) -> Result<Option<u8>, RpcError> {
         None => Err(RpcError::new(
             code::PARAMETER,
             format!("{field} must be a number from 1 to {MAX_QUORUM}"),
+        )),
+    }
+}
+
+fn seconds(field: &str, value: Json) -> Result<Option<Duration>, RpcError> {
+    let number = match value {
+        Json::Null => return Ok(None),
+        Json::Number(number) => number,
+        other => return Err(RpcError::field_type(field, other.type_word(), "number")),
+    };
+    match number.as_u64() {
+        Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        None => Err(RpcError::new(
+            code::PARAMETER,
+            format!("{field} must be a whole number of seconds, 0 or more"),
         )),
     }
 }

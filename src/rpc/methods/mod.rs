@@ -309,7 +309,9 @@ fn number(value: &Json, name: &str) -> Result<Option<Height>, RpcError> {
 /// Writes what a lookup came to.
 fn name_show_result(args: &NameArgs, proved: &Proved, params: &chain::Params) -> CallResult {
     let name = &args.question.name;
-    let Proved { outcome, tip, unproved } = proved;
+    let Proved {
+        outcome, tip, unproved, ..
+    } = proved;
     let unproved = *unproved;
     match (outcome, args.style) {
         (Outcome::Found(status), Style::Core) => write(&result::name(status, tip, unproved, params, args.encodings)),

@@ -7,7 +7,7 @@ use super::reply::hash_text;
 use crate::chain::{Height, Params, Tip};
 use crate::jsonrpc::{RpcError, code};
 use crate::name::encoding::quoted;
-use crate::name::policy::{Basis, NameStatus, expires_in};
+use crate::name::policy::{NameStatus, expires_in};
 use crate::name::proof::{ProvenEntry, Reached};
 use crate::name::{Encoding, NameId, Outcome};
 
@@ -173,22 +173,13 @@ fn text(bytes: &[u8], encoding: Encoding) -> (Option<String>, Option<String>) {
 /// Says in words why a name has no value. Absence is what servers purport; a proved expiry is a fact.
 pub fn explanation(outcome: &Outcome, name: &NameId) -> String {
     let name = quoted(name.as_bytes());
-    let purportedly = |basis: &Basis| match basis {
-        Basis::Verified => "",
-        Basis::Claimed => "purportedly ",
-    };
     match outcome {
         Outcome::Found(_) => format!("name found: {name}"),
-        Outcome::Expired { status, basis } => {
-            format!(
-                "name {}expired: {name} (last updated at height {})",
-                purportedly(basis),
-                status.name.height()
-            )
+        Outcome::Expired(status) => {
+            format!("name expired: {name} (last updated at height {})", status.name.height())
         }
-        Outcome::SemiExpired { status, basis } => format!(
-            "name {}semi-expired: {name} (expires in {} blocks; its owner should have renewed it, so it is not served)",
-            purportedly(basis),
+        Outcome::SemiExpired(status) => format!(
+            "name semi-expired: {name} (expires in {} blocks; its owner should have renewed it, so it is not served)",
             status.expires_in
         ),
         Outcome::Unconfirmed { expected, got, .. } => {
@@ -214,15 +205,15 @@ pub fn absence(outcome: &Outcome, name: &NameId, tip: &Tip, style: Style) -> Rpc
     let message = match (outcome, style) {
         (Outcome::NeverExisted, Style::Core) => format!("name never existed: {quoted}"),
         (Outcome::NeverExisted, Style::Electrum) => "Name purportedly never existed".to_owned(),
-        (Outcome::Expired { .. } | Outcome::LongExpired { .. }, Style::Core) => format!("name expired: {quoted}"),
-        (Outcome::Expired { .. } | Outcome::LongExpired { .. }, Style::Electrum) => {
+        (Outcome::Expired(_) | Outcome::LongExpired { .. }, Style::Core) => format!("name expired: {quoted}"),
+        (Outcome::Expired(_) | Outcome::LongExpired { .. }, Style::Electrum) => {
             format!("Name is purportedly expired ({at})")
         }
-        (Outcome::SemiExpired { status, .. }, Style::Core) => format!(
+        (Outcome::SemiExpired(status), Style::Core) => format!(
             "name semi-expired: {quoted} (expires in {} blocks and was not renewed in time)",
             status.expires_in
         ),
-        (Outcome::SemiExpired { .. }, Style::Electrum) => format!("Name is purportedly semi-expired ({at})"),
+        (Outcome::SemiExpired(_), Style::Electrum) => format!("Name is purportedly semi-expired ({at})"),
         (Outcome::Unconfirmed { got, expected, .. }, Style::Core) => {
             format!("name unconfirmed: {quoted} (registered with {got} of {expected} confirmations)")
         }

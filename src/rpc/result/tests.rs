@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::chain::{Anchor, HeaderTree, Network};
-use crate::name::policy::Basis;
 use crate::name::proof::ProvenName;
 use crate::time::Timestamp;
 
@@ -62,7 +61,7 @@ fn what_an_encoding_cannot_express() {
 #[test]
 fn absence_in_both_styles() {
     let name = NameId::new(b"d/x").unwrap();
-    let (status, basis) = (status(), Basis::Verified);
+    let status = status();
     for (outcome, core, electrum) in [
         (
             Outcome::NeverExisted,
@@ -70,10 +69,7 @@ fn absence_in_both_styles() {
             "Name purportedly never existed",
         ),
         (
-            Outcome::Expired {
-                status: status.clone(),
-                basis,
-            },
+            Outcome::Expired(status.clone()),
             "name expired: 'd/x'",
             "Name is purportedly expired (latest update height 100, latest verified height 120)",
         ),
@@ -83,10 +79,7 @@ fn absence_in_both_styles() {
             "Name is purportedly expired (latest update height 7, latest verified height 120)",
         ),
         (
-            Outcome::SemiExpired {
-                status: status.clone(),
-                basis,
-            },
+            Outcome::SemiExpired(status.clone()),
             "name semi-expired: 'd/x' (expires in 10 blocks and was not renewed in time)",
             "Name is purportedly semi-expired (latest update height 100, latest verified height 120)",
         ),

@@ -1,8 +1,9 @@
 //! What lookups came to: for each identity on its own, bounded over all.
 //!
 //! An answer that is there tells that it was asked for before, so nothing is shared between identities. There is one rule
-//! of expiry: a result ends with its time, and what was proved ends with the next block, since that may hold an update.
-//! There is one way to forget, for one identity or for all.
+//! of expiry: a result ends by time, each at a moment of its own, and never by an event. A new block may hold an update, but
+//! servers would see all identities of a program ask again at once, and could bring that about. So what was proved is judged
+//! again by the new block ([`ResultCache::rejudge`]), and asks nobody. There is one way to forget, for one identity or for all.
 //!
 //! The bounds are on results and on bytes, over all. Where they are reached, the caller that holds most gives its least
 //! recently used result up: whoever asks for much pushes out its own, not what others use.
@@ -12,7 +13,8 @@
 //! | unknown | in flight | [`ResultCache::begin`] |
 //! | in flight | known, where it belongs to a lasting identity; else unknown | [`ResultCache::end`] |
 //! | in flight | unknown: its result reaches those who wait for it, and nobody else | [`ResultCache::forget`] |
-//! | known | unknown | [`ResultCache::forget`], its time, a new block, another result that needs the room |
+//! | known | known, as it stands now | [`ResultCache::rejudge`] |
+//! | known | unknown | [`ResultCache::forget`], its time, a block that what it proves is no longer below, another result that needs the room |
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -26,15 +28,15 @@ use tokio::sync::watch;
 
 use super::answer::{Answer, NameResult};
 use crate::isolation::BlindedId;
-use crate::node::NameRequest;
+use crate::node::{NameRequest, Proved};
 use crate::time::Moment;
 
 /// How long and how much is remembered of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// How long a value is remembered, and at most until the next block where the source tells of blocks; zero: not at all.
+    /// How long a value is remembered at most, each for a share of this that is drawn for it; zero: not at all.
     pub positive: Duration,
-    /// How long absence is remembered; zero: not at all.
+    /// How long absence is remembered at most, likewise; zero: not at all.
     pub negative: Duration,
     /// How long a failure is remembered, for callers that take one for an answer: no longer than it takes to soften a
     /// storm of equal questions (RFC 9520 section 3.2).
@@ -133,15 +135,20 @@ const TELL_USE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 struct Entry {
     result: NameResult,
+    /// When it was asked for: it is at least as true as the world was then.
+    asked: Moment,
     until: Moment,
     derived: Option<Derived>,
 }
 
 impl Entry {
     fn is_stale(&self, at: CacheTime) -> bool {
+        self.until <= at.now || self.is_of_another_block(at)
+    }
+
+    fn is_of_another_block(&self, at: CacheTime) -> bool {
         let block = self.result.as_ref().ok().and_then(Answer::proved_at);
-        let has_newer = at.tip.zip(block).is_some_and(|(tip, block)| tip != block);
-        self.until <= at.now || has_newer
+        at.tip.zip(block).is_some_and(|(tip, block)| tip != block)
     }
 
     fn size(&self, key: &Key) -> usize {
@@ -173,6 +180,7 @@ impl Share {
 #[derive(Debug)]
 struct Flight {
     number: u64,
+    begun: Moment,
     pending: Pending,
 }
 
@@ -237,6 +245,51 @@ impl ResultCache {
     pub fn find(&mut self, id: BlindedId, request: &NameRequest, at: CacheTime) -> Option<(&NameResult, Moment)> {
         let entry = self.entry(id, request, at)?;
         Some((&entry.result, entry.until))
+    }
+
+    /// Returns when what is known was asked for.
+    pub fn asked(&mut self, id: BlindedId, request: &NameRequest, at: CacheTime) -> Option<Moment> {
+        Some(self.entry(id, request, at)?.asked)
+    }
+
+    /// Judges a proved result by a newer block than the one that it was last judged by: `judge` says how it stands now, or
+    /// that the chain is no longer the one that it was proved by. Without this such a result counts as unknown.
+    pub fn rejudge(
+        &mut self,
+        id: BlindedId,
+        request: &NameRequest,
+        at: CacheTime,
+        judge: impl FnOnce(&Proved) -> Option<Proved>,
+    ) {
+        let known = self.identities.get(&id).and_then(|it| it.known.get_key_value(request));
+        let Some((request, caller)) = known.map(|(request, caller)| (Arc::clone(request), *caller)) else {
+            return;
+        };
+        let key = (id, request);
+        let share = self.share(caller);
+        let Some(entry) = share
+            .entries
+            .peek_mut(&key)
+            .filter(|entry| entry.is_of_another_block(at))
+        else {
+            return;
+        };
+        let Ok(Answer::Proved(proved)) = &entry.result else {
+            return;
+        };
+        let before = entry.size(&key);
+        let had_value = entry.result.as_ref().is_ok_and(Answer::has_value);
+        match judge(proved) {
+            Some(judged) => {
+                entry.result = Ok(Answer::Proved(Arc::new(judged)));
+                if had_value != entry.result.as_ref().is_ok_and(Answer::has_value) {
+                    entry.derived = None;
+                }
+                let after = entry.size(&key);
+                share.bytes = (share.bytes + after).saturating_sub(before);
+            }
+            None => self.remove(caller, &key),
+        }
     }
 
     /// Returns what was made of a value.
@@ -306,6 +359,7 @@ impl ResultCache {
         let (result, pending) = watch::channel(None);
         let flight = Flight {
             number,
+            begun: now,
             pending: pending.clone(),
         };
         identity.in_flight.insert(request.clone(), flight);
@@ -318,7 +372,9 @@ impl ResultCache {
     }
 
     /// Ends a lookup. Its result is remembered in a caller's share, unless the identity was forgotten in the meantime;
-    /// without a caller it is not.
+    /// without a caller it is not. It lives for `share` of its time, 0 to 1: drawn at random, so that results that came
+    /// together don't end together.
+    #[expect(clippy::too_many_arguments, reason = "what a lookup is, and what it came to")]
     pub fn end(
         &mut self,
         id: BlindedId,
@@ -327,22 +383,21 @@ impl ResultCache {
         caller: Option<Caller>,
         result: &NameResult,
         now: Moment,
+        share: f64,
     ) {
         let Some(identity) = self.identities.get_mut(&id) else {
             return;
         };
-        match identity.in_flight.entry(request.clone()) {
-            Slot::Occupied(flight) if flight.get().number == number => {
-                flight.remove();
-            }
+        let asked = match identity.in_flight.entry(request.clone()) {
+            Slot::Occupied(flight) if flight.get().number == number => flight.remove().begun,
             _ => return,
-        }
+        };
         let key = (id, Arc::new(request));
         // A later lookup takes the place of an earlier one, whatever it came to.
         if let Some(earlier) = identity.known.remove(&key.1) {
             self.share(earlier).pop(&key);
         }
-        let life = self.settings.life(result);
+        let life = self.settings.life(result).mul_f64(share.clamp(0.0, 1.0));
         let caller = caller.filter(|_| !life.is_zero());
         let (Some(caller), Some(identity)) = (caller, self.identities.get_mut(&id)) else {
             self.drop_if_empty(id);
@@ -351,6 +406,7 @@ impl ResultCache {
         identity.known.insert(Arc::clone(&key.1), caller);
         let entry = Entry {
             result: result.clone(),
+            asked,
             until: now + life,
             derived: None,
         };

@@ -42,6 +42,7 @@ fn proved(outcome: Outcome) -> Answer {
         outcome,
         tip,
         unproved: 0,
+        block: None,
     }))
 }
 
@@ -89,7 +90,7 @@ fn begin(cache: &mut ResultCache, who: BlindedId, request: &NameRequest) -> (u64
 
 fn remember_for(cache: &mut ResultCache, caller: Caller, who: BlindedId, request: &NameRequest, result: &NameResult) {
     let (number, _sender) = begin(cache, who, request);
-    cache.end(who, request.clone(), number, Some(caller), result, seconds(0));
+    cache.end(who, request.clone(), number, Some(caller), result, seconds(0), 1.0);
     cache.check();
 }
 
@@ -170,7 +171,7 @@ fn lookups_in_flight_are_joined_under_one_id_only() {
         ..request("d/x")
     };
     assert!(!is_joined("a", &by_more));
-    cache.end(id("a"), request("d/x"), number, None, &failed(), seconds(0));
+    cache.end(id("a"), request("d/x"), number, None, &failed(), seconds(0), 1.0);
     assert!(!is_known(&mut cache, id("a"), &request("d/x"), at(1, 0)));
     let after = cache.begin(id("a"), &request("d/x"), 9, seconds(0));
     assert!(matches!(after, Begun::New { .. }), "it has ended");
@@ -185,7 +186,15 @@ fn all_who_joined_have_the_result() {
     };
     // Even if it is forgotten meanwhile.
     cache.forget(Some(id("a")));
-    cache.end(id("a"), request("d/x"), number, Some(Caller::Rpc), &found(), seconds(0));
+    cache.end(
+        id("a"),
+        request("d/x"),
+        number,
+        Some(Caller::Rpc),
+        &found(),
+        seconds(0),
+        1.0,
+    );
     sender.send_replace(Some(found()));
     assert!(matches!(&*pending.borrow_and_update(), Some(Ok(Answer::Proved(_)))));
     assert!(!is_known(&mut cache, id("a"), &request("d/x"), at(1, 0)));
@@ -219,19 +228,86 @@ fn an_identity_has_no_more_in_flight_than_it_may() {
     assert!(full(&mut cache, "a", "d/z", 2));
     assert!(!full(&mut cache, "a", "d/x", 2), "joining takes no room");
     assert!(!full(&mut cache, "b", "d/z", 2), "another one's are not counted");
-    cache.end(id("a"), request("d/x"), number, None, &absent(), seconds(0));
+    cache.end(id("a"), request("d/x"), number, None, &absent(), seconds(0), 1.0);
     assert!(!full(&mut cache, "a", "d/z", 2));
     assert!(full(&mut cache, "c", "d/x", 0));
     assert!(!cache.identities.contains_key(&id("c")));
 }
 
 #[test]
-fn a_value_is_known_until_the_next_block_or_ten_minutes() {
+fn a_value_is_known_for_its_share_of_ten_minutes() {
+    for (share, life) in [(1.0, 600), (0.5, 300), (0.75, 450)] {
+        let mut cache = cache();
+        let (who, name) = (id("a"), request("d/x"));
+        let (number, _sender) = begin(&mut cache, who, &name);
+        cache.end(
+            who,
+            name.clone(),
+            number,
+            Some(Caller::Rpc),
+            &found(),
+            seconds(0),
+            share,
+        );
+        assert!(is_known(&mut cache, who, &name, at(1, life - 1)));
+        assert!(!is_known(&mut cache, who, &name, at(1, life)));
+        assert!(cache.identities.is_empty());
+    }
+}
+
+#[test]
+fn a_new_block_has_what_was_proved_judged_again_and_ends_nothing() {
     let mut cache = cache();
     let (who, name) = (id("a"), request("d/x"));
     remember(&mut cache, who, &name, &found());
-    assert!(is_known(&mut cache, who, &name, at(1, 599)));
-    assert!(!is_known(&mut cache, who, &name, at(1, 600)));
+    cache.rejudge(who, &name, at(1, 1), |_| panic!("it is of this very block"));
+    let judged_at = |number: u8| {
+        move |proved: &Proved| {
+            let mut judged = proved.clone();
+            judged.tip.hash = block(number);
+            Some(judged)
+        }
+    };
+    for number in 2..5 {
+        cache.rejudge(who, &name, at(number, 10), judged_at(number));
+        cache.check();
+        let (result, until) = cache.find(who, &name, at(number, 10)).unwrap();
+        assert_eq!(result.as_ref().unwrap().proved_at(), Some(block(number)));
+        assert_eq!(until, seconds(600), "no longer and no shorter");
+    }
+    assert_eq!(cache.asked(who, &name, at(4, 10)), Some(seconds(0)));
+    cache.rejudge(who, &name, at(5, 10), |_| None);
+    cache.check();
+    assert!(!is_known(&mut cache, who, &name, at(5, 10)), "its own block is gone");
+    assert!(cache.identities.is_empty());
+}
+
+#[test]
+fn what_was_made_of_a_value_stays_while_it_is_one() {
+    let (who, name) = (id("a"), request("d/x"));
+    for (outcome, stays) in [(found(), true), (absent(), false)] {
+        let mut cache = cache();
+        remember(&mut cache, who, &name, &found());
+        let derived = Derived {
+            value: Arc::new(()),
+            size: 100,
+        };
+        cache.attach(who, &name, derived);
+        let Ok(Answer::Proved(now)) = outcome else { panic!() };
+        cache.rejudge(who, &name, at(2, 1), |_| {
+            let mut judged = Proved::clone(&now);
+            judged.tip.hash = block(2);
+            Some(judged)
+        });
+        cache.check();
+        assert_eq!(cache.derived(who, &name, at(2, 1)).is_some(), stays);
+    }
+}
+
+#[test]
+fn without_a_judge_nothing_that_was_proved_outlives_its_block() {
+    let mut cache = cache();
+    let (who, name) = (id("a"), request("d/x"));
     remember(&mut cache, who, &name, &found());
     assert!(!is_known(&mut cache, who, &name, at(2, 1)));
     assert!(!is_known(&mut cache, who, &name, at(1, 1)), "gone for good");
@@ -239,7 +315,7 @@ fn a_value_is_known_until_the_next_block_or_ten_minutes() {
 }
 
 #[test]
-fn what_was_proved_of_a_name_without_a_value_is_known_until_the_next_block() {
+fn what_was_proved_of_a_name_without_a_value_is_known_for_a_minute() {
     let Ok(Answer::Proved(known)) = found() else { panic!() };
     let Outcome::Found(status) = known.outcome.clone() else {
         panic!()
@@ -374,14 +450,14 @@ fn a_lookup_of_an_earlier_life_leaves_nothing_in_the_next() {
     cache.forget(Some(who));
     let (later, _sender) = begin(&mut cache, who, &name);
     assert_ne!(earlier, later);
-    cache.end(who, name.clone(), earlier, Some(Caller::Rpc), &found(), seconds(0));
+    cache.end(who, name.clone(), earlier, Some(Caller::Rpc), &found(), seconds(0), 1.0);
     assert!(!is_known(&mut cache, who, &name, at(1, 0)));
     let now = cache.begin(who, &name, 9, seconds(0));
     assert!(matches!(now, Begun::Joined(_)), "the later lookup goes on, and alone");
     remember(&mut cache, id("b"), &name, &found());
     cache.forget(None);
     assert!(cache.identities.is_empty());
-    cache.end(who, name.clone(), later, Some(Caller::Rpc), &found(), seconds(0));
+    cache.end(who, name.clone(), later, Some(Caller::Rpc), &found(), seconds(0), 1.0);
     assert!(cache.identities.is_empty());
     assert_eq!(cache.size(), (0, 0));
 }
@@ -392,7 +468,7 @@ fn an_id_that_learnt_nothing_leaves_nothing() {
     for at in 0..100 {
         let (who, name) = (id(&at.to_string()), request("d/x"));
         let (number, _sender) = begin(&mut cache, who, &name);
-        cache.end(who, name, number, None, &found(), seconds(0));
+        cache.end(who, name, number, None, &found(), seconds(0), 1.0);
     }
     assert!(cache.identities.is_empty());
 }

@@ -300,6 +300,13 @@ impl Daemon {
         Ok(shown["value"].as_str().unwrap().to_owned())
     }
 
+    /// As [`Self::value`], asked for now, whatever is remembered.
+    pub async fn value_of_now(&self, id: &str) -> Result<String, (i64, String)> {
+        let options = json!({ "streamID": id, "maxAge": 0 });
+        let shown = self.call("name_show", json!([NAME, options])).await?;
+        Ok(shown["value"].as_str().unwrap().to_owned())
+    }
+
     /// Ends it, and asserts that all was well: status 0, nothing left that lets callers in, and nothing told.
     pub async fn stop(mut self, stop: Stop, ledger: &Ledger) {
         let user = self.user();

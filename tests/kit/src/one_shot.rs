@@ -89,6 +89,7 @@ impl OneShot {
             isolation_id: self.fresh_id(),
             allow_expired: false,
             quorum: Some(quorum),
+            max_age: None,
         }
     }
 

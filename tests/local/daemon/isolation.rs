@@ -41,15 +41,17 @@ async fn assert_all_served(daemon: &Daemon) {
 async fn one_name_under_many_ids() {
     let (stage, _) = honest(world(), 2).await;
     let program = Program::new();
-    let daemon = Daemon::ready(&program, &stage, &[]).await;
+    // The first question over a connection of one's own goes out before it is known what the server can do.
+    let daemon = Daemon::ready(&program, &stage, &["--pool=none"]).await;
     assert_all_served(&daemon).await;
     let first = askers(&stage);
     assert_eq!(first.len(), IDS);
     assert_eq!(credentials(&first).len(), IDS);
     let lines = |connection: &Connection| -> Vec<String> {
         let lines = connection.requests.iter().map(|request| request.line.clone());
-        // Pings come at random moments, before a connection has an ID.
-        lines.filter(|line| !line.contains("server.ping")).collect()
+        // How many companions a flight has depends on how long the server takes for it.
+        let of_flights = |line: &String| !line.contains("server.ping") && !line.contains("blockchain.block.headers");
+        lines.filter(of_flights).collect()
     };
     for (connection, _) in &first {
         assert!(!connection.closed);
@@ -72,11 +74,10 @@ async fn one_name_under_many_ids() {
 
     let forgotten = daemon.call("isolation_forget", json!([id(7)])).await;
     assert_eq!(forgotten, Ok(json!(null)));
-    until("the forgotten ID's connection is closed", async || {
-        let closed = askers(&stage).iter().filter(|(it, _)| it.closed).count();
-        (closed == 1).then_some(())
-    })
-    .await;
+    assert!(
+        askers(&stage).iter().all(|(it, _)| !it.closed),
+        "to close it now would tell"
+    );
     assert_all_served(&daemon).await;
     let third = askers(&stage);
     assert_eq!((third.len(), credentials(&third).len()), (IDS + 1, IDS + 1));
@@ -147,15 +148,10 @@ async fn ids_that_are_too_many_and_too_old() {
     assert!(info["ids"].as_u64().unwrap() <= 2, "{info}");
     until("the idle IDs are forgotten", async || {
         let info = daemon.call("isolation_info", json!([])).await.unwrap();
-        (info["ids"] == 0 && info["dirty"] == 0).then_some(())
+        (info["ids"] == 0 && info["dirty"] == 0 && info["parting"] == 3).then_some(())
     })
     .await;
-    until("their connections are closed", async || {
-        askers(&stage)
-            .iter()
-            .all(|(connection, _)| connection.closed)
-            .then_some(())
-    })
-    .await;
+    // Whoever saw them end together would know that they are one user's.
+    assert!(askers(&stage).iter().all(|(connection, _)| !connection.closed));
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }

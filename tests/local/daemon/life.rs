@@ -155,11 +155,6 @@ async fn what_it_costs_to_do_nothing() {
     let (stage, _) = honest(world(), 2).await;
     let program = Program::new();
     let daemon = Daemon::ready(&program, &stage, &[]).await;
-    until("the pool is full", async || {
-        let info = daemon.call("isolation_info", json!([])).await.unwrap();
-        (info["clean"] == 6).then_some(())
-    })
-    .await;
     let before = uses(daemon.pid());
     tokio::time::sleep(Duration::from_secs(10)).await;
     if let Some(((before, _), (after, resident))) = before.zip(uses(daemon.pid())) {

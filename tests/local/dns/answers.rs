@@ -198,7 +198,8 @@ impl Case {
         }
         let ttl = expect.ttl.unwrap_or(600);
         for record in message.answers.iter().chain(&message.authorities) {
-            let range = ttl.saturating_sub(60).max(ttl.min(1))..=ttl;
+            // What is remembered lives for at least half of its time.
+            let range = (ttl / 2).saturating_sub(60).max(ttl.min(1))..=ttl;
             assert!(range.contains(&record.ttl), "{rule}: {} is no TTL of {ttl}", record.ttl);
         }
     }

@@ -9,7 +9,7 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxMerkleNode, TxOut, Witness};
 use isonym::chain::{Anchor, HeaderTree, Height};
 use isonym::name::merkle::MerkleError;
-use isonym::name::policy::{self, Heights};
+use isonym::name::policy;
 use isonym::name::proof::{MAX_TX_SIZE, Reached, verify, verify_entry};
 use isonym::name::script::{NameOp, NameScript};
 use isonym::name::verify_script::{SpendError, check_spend};
@@ -408,11 +408,7 @@ fn a_young_registration_is_unconfirmed() {
         let registered = world.register("d/x", "true", Holder::P2pkh);
         world.age(blocks);
         let proven = check(&world, &world.proof(&[registered.height])).unwrap();
-        let heights = Heights {
-            local: world.tree.tip().height,
-            claimed: 0,
-        };
-        let outcome = policy::judge(proven, heights, world.tree.params(), &Policy::default());
+        let outcome = policy::judge(proven, world.tree.tip().height, world.tree.params(), &Policy::default());
         assert_eq!(matches!(outcome, Outcome::Found(_)), confirmed);
         assert_eq!(
             matches!(

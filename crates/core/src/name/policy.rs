@@ -29,24 +29,6 @@ impl Default for Policy {
     }
 }
 
-/// The heights that age is counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heights {
-    /// Height of our verified tip.
-    pub local: Height,
-    /// The greatest height that servers claim, unproved; what is below `local` has no effect.
-    pub claimed: Height,
-}
-
-/// Whose word it is that a name has expired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis {
-    /// Our own verified chain says so.
-    Verified,
-    /// Only by the height that servers claim: any server could say it of any name, so others should be asked.
-    Claimed,
-}
-
 /// A proven name and how it stands on our chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameStatus {
@@ -78,19 +60,9 @@ pub enum Outcome {
     /// The name has a value.
     Found(NameStatus),
     /// The name has expired: whoever held it doesn't any more.
-    Expired {
-        /// Its last state.
-        status: NameStatus,
-        /// Whose word it is.
-        basis: Basis,
-    },
+    Expired(NameStatus),
     /// Renewal is overdue: its value may change hands before others' stale chains notice.
-    SemiExpired {
-        /// Its state.
-        status: NameStatus,
-        /// Whose word it is.
-        basis: Basis,
-    },
+    SemiExpired(NameStatus),
     /// The registration is too young to be final.
     Unconfirmed {
         /// Its state.
@@ -115,8 +87,8 @@ impl Outcome {
     pub fn proven(&self) -> Option<&NameStatus> {
         match self {
             Self::Found(status)
-            | Self::Expired { status, .. }
-            | Self::SemiExpired { status, .. }
+            | Self::Expired(status)
+            | Self::SemiExpired(status)
             | Self::Unconfirmed { status, .. } => Some(status),
             Self::LongExpired { .. } | Self::NeverExisted => None,
         }
@@ -132,15 +104,15 @@ impl Outcome {
     }
 }
 
-/// Decides what a proven name is worth.
+/// Decides what a proven name is worth to a chain with this tip.
 ///
-/// Expiry counts from the greater of our height and the claimed one, as a name that is about to expire must not be
-/// kept alive by a chain that lags; what only the claim says is marked as such ([`Basis::Claimed`]).
-pub fn judge(name: ProvenName, heights: Heights, params: &Params, policy: &Policy) -> Outcome {
+/// Age counts from our own tip alone. A height that a server merely claims would let any server have any name refused, and
+/// see from what is asked next whom it told it to.
+pub fn judge(name: ProvenName, tip: Height, params: &Params, policy: &Policy) -> Outcome {
     let got = name
         .oldest_above_anchor()
-        .map_or(Height::MAX, |oldest| confirmations(oldest, heights.local));
-    let status = status(name, heights.local, params);
+        .map_or(Height::MAX, |oldest| confirmations(oldest, tip));
+    let status = status(name, tip, params);
     if got < policy.min_confirmations {
         return Outcome::Unconfirmed {
             status,
@@ -149,32 +121,11 @@ pub fn judge(name: ProvenName, heights: Heights, params: &Params, policy: &Polic
         };
     }
     if policy.allow_expired {
-        return Outcome::Found(status);
-    }
-    let claimed = heights.claimed.max(heights.local);
-    let height = status.name.height();
-    let margin = i64::from(params.semi_expiration_margin());
-    let (verified_left, claimed_left) = (status.expires_in, expires_in(height, claimed, params));
-    if verified_left <= 0 {
-        Outcome::Expired {
-            status,
-            basis: Basis::Verified,
-        }
-    } else if claimed_left <= 0 {
-        Outcome::Expired {
-            status,
-            basis: Basis::Claimed,
-        }
-    } else if verified_left <= margin {
-        Outcome::SemiExpired {
-            status,
-            basis: Basis::Verified,
-        }
-    } else if claimed_left <= margin {
-        Outcome::SemiExpired {
-            status,
-            basis: Basis::Claimed,
-        }
+        Outcome::Found(status)
+    } else if status.expired() {
+        Outcome::Expired(status)
+    } else if status.semi_expired() {
+        Outcome::SemiExpired(status)
     } else {
         Outcome::Found(status)
     }
@@ -238,24 +189,16 @@ mod tests {
     use super::*;
     use crate::chain::Network;
 
-    const MAINNET_DEPTH: Height = 36_000;
-
-    fn judged(height: Height, oldest: Option<Height>, local: Height, claimed: Height, policy: Policy) -> Outcome {
+    fn judged(height: Height, oldest: Option<Height>, tip: Height, policy: Policy) -> Outcome {
         let name = ProvenName::assumed(height, oldest).unwrap();
-        judge(name, Heights { local, claimed }, Network::Mainnet.params(), &policy)
+        judge(name, tip, Network::Mainnet.params(), &policy)
     }
 
     fn word(outcome: &Outcome) -> &'static str {
         match outcome {
             Outcome::Found(_) => "found",
-            Outcome::Expired {
-                basis: Basis::Verified, ..
-            } => "expired",
-            Outcome::Expired { .. } => "expired by claim",
-            Outcome::SemiExpired {
-                basis: Basis::Verified, ..
-            } => "semi-expired",
-            Outcome::SemiExpired { .. } => "semi-expired by claim",
+            Outcome::Expired(_) => "expired",
+            Outcome::SemiExpired(_) => "semi-expired",
             Outcome::Unconfirmed { .. } => "unconfirmed",
             Outcome::LongExpired { .. } => "long expired",
             Outcome::NeverExisted => "never existed",
@@ -272,25 +215,9 @@ mod tests {
             (35_999, "semi-expired"),
             (36_000, "expired"),
         ] {
-            let outcome = judged(updated, None, updated + age, 0, Policy::default());
+            let outcome = judged(updated, None, updated + age, Policy::default());
             assert_eq!(word(&outcome), expected, "{age}");
         }
-    }
-
-    #[test]
-    fn a_claim_ages_names_but_says_so() {
-        let policy = Policy::default();
-        for (claimed_age, expected) in [
-            (20, "found"),
-            (31_968, "semi-expired by claim"),
-            (36_000, "expired by claim"),
-            (Height::MAX - 800_000, "expired by claim"),
-        ] {
-            let outcome = judged(800_000, None, 800_020, 800_000 + claimed_age, policy);
-            assert_eq!(word(&outcome), expected, "{claimed_age}");
-        }
-        let outcome = judged(800_000, None, 800_000 + MAINNET_DEPTH, Height::MAX, policy);
-        assert_eq!(word(&outcome), "expired", "what our own chain says wins");
     }
 
     #[test]
@@ -298,12 +225,12 @@ mod tests {
         let policy = Policy::default();
         for (oldest, expected) in [(800_010, "unconfirmed"), (800_009, "found"), (800_021, "unconfirmed")] {
             assert_eq!(
-                word(&judged(800_015, Some(oldest), 800_020, 0, policy)),
+                word(&judged(800_015, Some(oldest), 800_020, policy)),
                 expected,
                 "{oldest}"
             );
         }
-        let outcome = judged(800_015, Some(800_010), 800_020, 0, policy);
+        let outcome = judged(800_015, Some(800_010), 800_020, policy);
         assert!(matches!(
             outcome,
             Outcome::Unconfirmed {
@@ -313,7 +240,7 @@ mod tests {
             }
         ));
         assert_eq!(
-            word(&judged(800_020, None, 800_020, 0, policy)),
+            word(&judged(800_020, None, 800_020, policy)),
             "found",
             "the anchor vouches"
         );
@@ -325,7 +252,7 @@ mod tests {
             allow_expired: true,
             ..Policy::default()
         };
-        let Outcome::Found(status) = judged(700_000, None, 736_005, 0, policy) else {
+        let Outcome::Found(status) = judged(700_000, None, 736_005, policy) else {
             panic!("not found")
         };
         assert!(status.expired() && status.semi_expired());
@@ -333,7 +260,7 @@ mod tests {
             (status.expires_in, status.semi_expires_in, status.confirmations),
             (-5, -4_037, 36_006)
         );
-        assert_eq!(word(&judged(800_000, Some(800_000), 800_001, 0, policy)), "unconfirmed");
+        assert_eq!(word(&judged(800_000, Some(800_000), 800_001, policy)), "unconfirmed");
     }
 
     #[test]

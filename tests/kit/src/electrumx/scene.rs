@@ -135,10 +135,13 @@ pub async fn ask(daemon: &Daemon, name: &[u8], id: &str) -> Expected {
         isolation_id: IsolationId::new(id.as_bytes()),
         allow_expired: false,
         quorum: None,
+        max_age: None,
     };
     let answer = daemon.names.name_show(&question).await.unwrap();
     let proved = answer.into_proved().unwrap();
-    let Proved { outcome, tip, unproved } = Arc::unwrap_or_clone(proved);
+    let Proved {
+        outcome, tip, unproved, ..
+    } = Arc::unwrap_or_clone(proved);
     match outcome {
         Outcome::Found(status) => {
             let hex = Encodings {
@@ -148,8 +151,8 @@ pub async fn ask(daemon: &Daemon, name: &[u8], id: &str) -> Expected {
             let shown = rpc::name(&status, &tip, unproved, daemon.node.params(), hex);
             Expected::Found(core_fields(&serde_json::to_value(shown).unwrap()))
         }
-        Outcome::Expired { .. } | Outcome::LongExpired { .. } => Expected::Absent("expired"),
-        Outcome::SemiExpired { .. } => Expected::Absent("semi-expired"),
+        Outcome::Expired(_) | Outcome::LongExpired { .. } => Expected::Absent("expired"),
+        Outcome::SemiExpired(_) => Expected::Absent("semi-expired"),
         Outcome::Unconfirmed { .. } => Expected::Absent("unconfirmed"),
         Outcome::NeverExisted => Expected::Absent("never existed"),
     }

@@ -20,6 +20,7 @@
 //! | `Pausing` | its moment comes while others wait | `Out`, the next: [`ExchangeEffect::Write`] |
 //! | `Pausing` | its moment comes and none waits | `Resting` |
 //! | any | a reply to a request | the same: [`ExchangeEffect::Answer`] |
+//! | any | a companion is refused | the same: [`ExchangeEffect::Refused`] |
 //! | any | a tip, which was subscribed to | the same: [`ExchangeEffect::Tip`] |
 //! | any | a line against the protocol, or a deadline passes | [`ExchangeEffect::Leave`] |
 
@@ -226,6 +227,8 @@ pub enum ExchangeEffect {
         /// The answer, or why there is none.
         outcome: Result<ElectrumReply, AnswerError>,
     },
+    /// The server refuses the companion of a flight: if it hangs up, that is why.
+    Refused(ServerError),
     /// The server says that it has a new tip.
     Tip(HeaderTip),
     /// Hand in [`ExchangeEvent::Tick`] at this moment at the latest; without it there is nothing to wait for.
@@ -475,8 +478,10 @@ impl Exchange {
             effects.push(ExchangeEffect::Answer { id, outcome });
             return Ok(());
         }
-        if let Err(AnswerError::ElectrumReply(fault)) = outcome {
-            return Err(Violation::Companion(fault));
+        match outcome {
+            Err(AnswerError::ElectrumReply(fault)) => return Err(Violation::Companion(fault)),
+            Err(AnswerError::Server(error)) => effects.push(ExchangeEffect::Refused(error)),
+            Ok(_) => {}
         }
         // An earlier flight's companion may come late; the latest flight has its own.
         let Companions::Out { id: latest, count } = self.companions else {

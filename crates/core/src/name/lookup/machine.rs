@@ -7,7 +7,7 @@ use bitcoin::Txid;
 use bitcoin::consensus::encode::deserialize;
 
 use super::super::NameId;
-use super::super::policy::{self, Heights, Outcome};
+use super::super::policy::{self, Outcome};
 use super::super::proof::{self, NameProof, ProofError, ProofLink};
 use super::{
     Attempt, AttemptError, FailureScope, LookupEffect, LookupError, LookupEvent, LookupFault, LookupRequest,
@@ -19,6 +19,10 @@ use crate::time::Moment;
 /// Blocks at the tip in which honest servers may differ from us and from each other, since a block takes a while to
 /// reach and be indexed by all, and may be replaced. Who lags here is not believed, but not blamed either.
 const UNSETTLED: Height = 6;
+
+/// Answers that it takes to believe that a name has no value: a second one, over another circuit, keeps one server, or one
+/// exit, from denying what it likes. More of them would cost circuits and prove nothing either.
+const OPINIONS: usize = 2;
 
 /// How often it is looked whether a header that a proof waits for has come.
 const HEADER_POLL: Duration = Duration::from_millis(500);
@@ -65,7 +69,6 @@ impl Try {
 pub struct Lookup {
     name: NameId,
     settings: LookupSettings,
-    claimed_height: Height,
     servers: usize,
     tries: Vec<Try>,
     /// No server can be reached: a further attempt would get no connection.
@@ -76,13 +79,11 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Makes a lookup. `claimed_height` is the greatest height that servers claim, as header sync knows it; `servers`
-    /// is how many can be asked.
-    pub fn new(name: NameId, settings: LookupSettings, claimed_height: Height, servers: usize) -> Self {
+    /// Makes a lookup. `servers` is how many can be asked.
+    pub fn new(name: NameId, settings: LookupSettings, servers: usize) -> Self {
         Self {
             name,
             settings,
-            claimed_height,
             servers,
             tries: Vec::new(),
             cut_off: false,
@@ -297,11 +298,8 @@ impl Lookup {
         };
         match proof::verify(&self.name, &proof, tree, &self.settings.limits) {
             Ok(name) => {
-                let heights = Heights {
-                    local: tree.tip().height,
-                    claimed: self.claimed_height,
-                };
-                State::Answered(policy::judge(name, heights, tree.params(), &self.settings.policy))
+                let tip = tree.tip().height;
+                State::Answered(policy::judge(name, tip, tree.params(), &self.settings.policy))
             }
             // Headers are kept as far down as a living name can reach: what lies below is no server's fault.
             Err(ProofError::MissingHeader { .. }) if tree.lowest().is_some_and(|lowest| newest < lowest) => {
@@ -368,18 +366,24 @@ impl Lookup {
         Some(newest + self.settings.hedge_after)
     }
 
-    /// Returns how many attempts to begin: as many as the quorum still lacks, one more when they are slow, all that are
-    /// left when the name was denied.
+    /// Returns how many attempts to begin: as many as the quorum still lacks, one more when they are slow, and as many as
+    /// it takes for a second opinion when the name was denied.
     fn more_wanted(&self, now: Moment) -> usize {
         let more = self.max_attempts().saturating_sub(self.tries.len());
-        let found = self.found();
-        if found == 0 && self.tries.iter().any(|entry| matches!(entry.state, State::Answered(_))) {
-            return more;
-        }
+        let (found, answered) = (self.found(), self.answers().count());
         let open = self.tries.iter().filter(|entry| entry.is_open()).count();
-        let lacking = self.quorum().saturating_sub(found).max(1);
+        let lacking = if found == 0 && answered > 0 {
+            self.opinions().saturating_sub(answered)
+        } else {
+            self.quorum().saturating_sub(found).max(1)
+        };
         let hedge = usize::from(self.hedge_at().is_some_and(|at| now >= at));
         lacking.saturating_sub(open).max(hedge).min(more)
+    }
+
+    /// Returns how many answers it takes to believe that a name has no value, which nobody can prove: an update may be hidden.
+    fn opinions(&self) -> usize {
+        self.quorum().max(OPINIONS)
     }
 
     fn found(&self) -> usize {
@@ -415,7 +419,8 @@ impl Lookup {
         let (got, expected) = (self.voices(), self.quorum());
         let open = self.tries.iter().any(Try::is_open);
         let exhausted = !open && self.tries.len() >= self.max_attempts();
-        let enough = got >= expected && self.found() > 0;
+        let denied = self.found() == 0 && self.answers().count() >= self.opinions() && !open;
+        let enough = got >= expected && (self.found() > 0 || denied);
         if !enough && !exhausted {
             return None;
         }

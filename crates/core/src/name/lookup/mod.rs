@@ -1,8 +1,9 @@
 //! A lookup: whom to ask what, when to ask somebody else, and whom to believe. A machine without I/O.
 //!
 //! Each attempt is a question to one server over a connection of its own. A proved value is final, unless a quorum
-//! was asked for. What can't be proved (absence, expiry by a claim) or went wrong is asked again over other circuits,
-//! hedged: the next attempt starts when the last one is slow, not only when it failed.
+//! was asked for. That a name has no value is nowhere proved, since an update may be hidden: it takes a second opinion. What
+//! went wrong is asked again over other circuits, hedged: the next attempt starts when the last one is slow, not only when
+//! it failed.
 //!
 //! What an attempt asks depends on the name and on the replies to this attempt alone, never on our tip, on which headers
 //! we hold, on other attempts or on other lookups. Only whether there is another attempt depends on more, and nobody
@@ -24,7 +25,7 @@
 //! | `Asked`, `Fetching`, `Ahead` | [`LookupSettings::attempt_timeout`] is over | `Failed`: [`LookupEffect::Abandon`] |
 //!
 //! The lookup ends, with [`LookupEffect::Finished`], when as many servers as the quorum answered and one of them proved
-//! the name, or when all attempts ended and none may follow. What is still open then is abandoned.
+//! the name, when two denied it, or when all attempts ended and none may follow. What is still open then is abandoned.
 
 mod failure;
 mod machine;

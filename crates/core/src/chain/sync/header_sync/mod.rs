@@ -16,8 +16,8 @@ use super::verdict::Verdict;
 use super::{
     CloseReason, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, ServerFault, ServerReport, ServerState,
 };
+use crate::chain::HeaderTree;
 use crate::chain::tree::UnverifiedChain;
-use crate::chain::{HeaderTree, Height};
 use crate::isolation::ConnId;
 use crate::reputation::SyncReputation;
 use crate::time::Now;
@@ -100,11 +100,6 @@ impl HeaderSync {
     /// Returns what is known of each server, in the order of the list.
     pub fn reports(&self) -> impl Iterator<Item = ServerReport> + '_ {
         self.peers.reports()
-    }
-
-    /// Returns the greatest height that a connected server claims and is not known to be wrong about.
-    pub fn claimed_height(&self) -> Option<Height> {
-        self.peers.values().map(|peer| peer.claimed.height).max()
     }
 }
 
