@@ -376,6 +376,7 @@ impl VirtualDaemon {
             isolation_id: Some(isolation_id(id)),
             allow_expired: false,
             quorum: None,
+            max_age: None,
         };
         front.name_show(&question).await
     }
