@@ -84,9 +84,3 @@ fn a_block_that_is_told_to_one_daemon_has_none_of_its_identities_ask_again() {
     let _turn = crate::blocking_turn();
     assert_eq!(leaks_of(&[Trick::BlockToOne], 2.5), "");
 }
-
-#[test]
-fn who_fills_a_daemon_up_through_one_front_drives_nobody_out_of_another() {
-    let _turn = crate::blocking_turn();
-    assert_eq!(leaks_of(&[Trick::Cap], 2.5), "");
-}
