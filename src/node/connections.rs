@@ -261,11 +261,11 @@ struct Wanted {
 
 impl<O: Owner> Connections<O> {
     /// Makes the driver.
-    pub(super) fn new(owner: O, settings: PoolSettings, clock: Clock, commands: Commands) -> Self {
+    pub(super) fn new(owner: O, settings: PoolSettings, clock: Clock, seed: [u8; 32], commands: Commands) -> Self {
         Self {
             owner,
             clock,
-            pool: Pool::new(settings, rand::random()),
+            pool: Pool::new(settings, seed),
             open: BTreeMap::new(),
             wanted: BTreeMap::new(),
             commands: commands.0,

@@ -218,6 +218,11 @@ impl Handle {
         &self.0.leases
     }
 
+    /// Returns the node's clock.
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.clock.clone()
+    }
+
     /// Says that an identity is in use though it needs no connection.
     pub fn note_use(&self, id: BlindedId) {
         self.0.leases.note_use(id);

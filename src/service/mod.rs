@@ -206,11 +206,15 @@ impl NameService {
     }
 
     fn new(source: Source, cache: Arc<Mutex<ResultCache>>, limits: CallerLimits, isolate_anonymous: bool) -> Self {
+        let clock = match &source {
+            Source::Local(node) => node.clock(),
+            Source::Remote(_) => Clock::start(),
+        };
         let shared = Shared {
             source,
             cache,
             key: rand::random(),
-            clock: Clock::start(),
+            clock,
             isolate_anonymous,
         };
         Self {

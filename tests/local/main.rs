@@ -26,3 +26,4 @@ mod rpc_wire;
 mod socks;
 mod tls;
 mod unlinkable;
+mod virtual_time;
