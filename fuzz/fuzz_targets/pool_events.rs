@@ -5,13 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use isonym::isolation::{ConnId, IsolationId, IsolationKey};
-use isonym::net::pool::{FailureKind, Pool, PoolEffect, PoolEvent, PoolSettings, Ticket};
+use isonym::isolation::{BlindedId, ConnId, IsolationId, IsolationKey};
+use isonym::net::pool::{FailureKind, LookupId, Pool, PoolCaller, PoolEffect, PoolEvent, PoolSettings, Ticket};
 use isonym::reputation::ServerReputation;
 use isonym::time::Moment;
 use libfuzzer_sys::fuzz_target;
 
 const MAX_IDS: usize = 4;
+
+/// How many callers' shares there is room for.
+const CAPACITY: usize = 16;
+
+type Owner = (IsolationKey, u32);
 
 struct Model {
     reputation: ServerReputation,
@@ -19,62 +24,62 @@ struct Model {
     wake_at: Moment,
     next_ticket: u64,
     opening: Vec<ConnId>,
-    open: BTreeMap<ConnId, Option<IsolationKey>>,
-    /// Those that were bound when all was forgotten.
-    draining: BTreeSet<ConnId>,
-    waiting: BTreeMap<Ticket, (Moment, IsolationKey)>,
+    open: BTreeMap<ConnId, Option<Owner>>,
+    /// Those that no lookup may have.
+    barred: BTreeSet<ConnId>,
+    /// Whose they are: the key, and how often its ID had been forgotten when the lookup began.
+    waiting: BTreeMap<Ticket, (Moment, Owner)>,
     served: BTreeSet<Ticket>,
+    generations: BTreeMap<BlindedId, u32>,
 }
 
 impl Model {
     fn new(servers: usize) -> Self {
         Self {
-            reputation: ServerReputation::new(servers, ServerReputation::BACK_OFF),
+            reputation: ServerReputation::new(servers),
             now: Moment::default(),
             wake_at: Moment::default(),
             next_ticket: 0,
             opening: Vec::new(),
             open: BTreeMap::new(),
-            draining: BTreeSet::new(),
+            barred: BTreeSet::new(),
+            generations: BTreeMap::new(),
             waiting: BTreeMap::new(),
             served: BTreeSet::new(),
         }
     }
 
     fn step(&mut self, pool: &mut Pool, settings: &PoolSettings, event: PoolEvent) {
-        if event == PoolEvent::ForgetAll {
-            let bound = self.open.iter().filter(|(_, key)| key.is_some());
-            self.draining.extend(bound.map(|(conn, _)| *conn));
-        }
         let effects = pool.on_event(self.now, &mut self.reputation, event);
-        self.wake_at = self.now;
+        self.wake_at = Moment(u64::MAX);
         for effect in effects {
             match effect {
-                PoolEffect::Open(conn, _) => self.opening.push(conn),
+                PoolEffect::Open { conn, .. } => self.opening.push(conn),
                 PoolEffect::Ping(conn) => assert_eq!(self.open[&conn], None),
                 PoolEffect::Close(conn) => assert!(self.open.remove(&conn).is_some()),
                 PoolEffect::Serve(ticket, conn) => {
-                    assert!(!self.draining.contains(&conn));
-                    let (since, key) = self.waiting.remove(&ticket).expect("it waits");
+                    assert!(!self.barred.contains(&conn));
+                    let (since, owner) = self.waiting.remove(&ticket).expect("it waits");
                     assert!(self.now.since(since) <= settings.wait);
-                    let bound = self.open.get_mut(&conn).expect("it is open").get_or_insert(key);
-                    assert_eq!(*bound, key);
+                    let bound = self.open.get_mut(&conn).expect("it is open").get_or_insert(owner);
+                    assert_eq!(*bound, owner);
                     self.served.insert(ticket);
                 }
-                PoolEffect::Refuse(ticket, _) => assert!(self.waiting.remove(&ticket).is_some()),
-                PoolEffect::Forgotten(id) => {
-                    let mut owned = self.open.iter().filter(|(conn, _)| !self.draining.contains(conn));
-                    assert!(owned.all(|(_, key)| key.as_ref().is_none_or(|key| key.id != id)));
+                PoolEffect::Refuse(ticket, _) => {
+                    assert!(self.waiting.remove(&ticket).is_some());
+                    self.served.insert(ticket);
                 }
+                PoolEffect::Setback(ticket) => assert!(self.waiting.contains_key(&ticket)),
+                PoolEffect::Forgotten(id) => *self.generations.entry(id).or_default() += 1,
                 PoolEffect::WakeAt(at) => self.wake_at = at,
             }
         }
         assert!(self.wake_at > self.now);
         let counts = pool.counts();
-        assert_eq!(counts.clean + counts.dirty + counts.draining, self.open.len());
+        assert_eq!(counts.clean + counts.dirty + counts.parting, self.open.len());
         assert_eq!(counts.opening, self.opening.len());
         assert_eq!(counts.waiting, self.waiting.len());
-        assert!(counts.ids <= MAX_IDS.max(self.waiting.len() + self.served.len()));
+        assert!(counts.ids <= (MAX_IDS * CAPACITY).max(self.waiting.len() + self.served.len()));
     }
 
     fn pass(&mut self, pool: &mut Pool, settings: &PoolSettings, time: Duration) {
@@ -91,7 +96,7 @@ impl Model {
         let kind = [FailureKind::Unreachable, FailureKind::NoWayOut, FailureKind::Useless][at % 3];
         let id = IsolationId::new(&[how % 8]).expect("short").blinded(&[0; 32]);
         let open = |model: &Self| model.open.keys().nth(at % model.open.len().max(1)).copied();
-        let event = match what % 11 {
+        let event = match what % 13 {
             0 => return self.pass(pool, settings, Duration::from_millis(u64::from(how) * 20)),
             1 => return self.pass(pool, settings, Duration::from_secs(u64::from(how) * 4)),
             2 | 3 if !self.opening.is_empty() => {
@@ -108,10 +113,16 @@ impl Model {
             6 | 7 => {
                 let (ticket, key) = (Ticket(self.next_ticket), IsolationKey { id, attempt: how >> 6 });
                 self.next_ticket += 1;
-                self.waiting.insert(ticket, (self.now, key));
+                let generation = self.generations.get(&id).copied().unwrap_or_default();
+                self.waiting.insert(ticket, (self.now, (key, generation)));
                 PoolEvent::Acquire {
                     ticket,
+                    lookup: LookupId(ticket.0),
                     key,
+                    caller: PoolCaller {
+                        number: u64::from(how & 3),
+                        takes_clean: how & 1 == 0,
+                    },
                     distinct_server: how & 32 != 0,
                 }
             }
@@ -122,7 +133,18 @@ impl Model {
                 };
                 self.waiting.remove(&ticket);
                 self.served.remove(&ticket);
-                PoolEvent::Released(ticket)
+                self.step(pool, settings, PoolEvent::Released(ticket));
+                PoolEvent::Ended(LookupId(ticket.0))
+            }
+            11 => match open(self) {
+                Some(conn) => PoolEvent::Requested(conn),
+                None => PoolEvent::ForgetAll,
+            },
+            12 if !self.opening.is_empty() => {
+                let conn = self.opening.remove(at % self.opening.len());
+                self.open.insert(conn, None);
+                self.barred.insert(conn);
+                PoolEvent::Barred(conn)
             }
             9 => match open(self) {
                 Some(conn) => PoolEvent::Lied(conn),
@@ -138,7 +160,7 @@ impl Model {
 fuzz_target!(|input: ([u8; 32], u8, Vec<[u8; 2]>)| {
     let (seed, servers, acts) = input;
     let settings = PoolSettings {
-        clean: 3,
+        most_clean: 3,
         max_ids: MAX_IDS,
         ..PoolSettings::default()
     };
@@ -151,9 +173,9 @@ fuzz_target!(|input: ([u8; 32], u8, Vec<[u8; 2]>)| {
     model.pass(&mut pool, &settings, settings.wait);
     assert!(model.waiting.is_empty());
     while let Some(ticket) = model.served.pop_first() {
-        model.step(&mut pool, &settings, PoolEvent::Released(ticket));
+        model.step(&mut pool, &settings, PoolEvent::Ended(LookupId(ticket.0)));
     }
-    model.pass(&mut pool, &settings, settings.id_ttl);
+    model.pass(&mut pool, &settings, settings.id_ttl * 5 / 4 + settings.idle);
     let counts = pool.counts();
-    assert_eq!((counts.ids, counts.dirty, counts.draining), (0, 0, 0));
+    assert_eq!((counts.ids, counts.dirty), (0, 0));
 });

@@ -87,25 +87,40 @@ fn callable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// The signals that ask for a clean end. They are caught from here on, so that none comes between the first file that
-/// is to be taken away again and the wait.
-pub(super) struct EndSignals {
+/// The signals that ask for something: a clean end, or a new identity. They are caught from here on, so that none comes
+/// between the first file that is to be taken away again and the wait.
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    renew: Signal,
+    hang_up: Signal,
 }
 
-impl EndSignals {
+impl Signals {
     pub(super) fn catch() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            renew: signal(SignalKind::user_defined1())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    pub(super) async fn wait(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Waits for the signal to end. Until then each SIGUSR1 has `renew` forget who asked for what; a terminal that hangs
+    /// up, or who hopes for a reload, ends nothing.
+    pub(super) async fn until_end(mut self, renew: impl AsyncFn()) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                Some(()) = self.renew.recv() => {
+                    renew().await;
+                    tracing::info!("all callers are taken for new ones");
+                }
+                Some(()) = self.hang_up.recv() => {
+                    tracing::info!("SIGHUP: no setting is read anew; restart to change one");
+                }
+            }
         }
     }
 }
@@ -145,7 +160,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let dns = DnsServer::open(&settings.dns, quiet).await?;
     let socks = SocksServer::open(&settings.socks, files, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
-    let signals = EndSignals::catch().context("cannot wait for signals")?;
+    let signals = Signals::catch().context("cannot wait for signals")?;
     let runtime_files = RuntimeFiles::create(settings, address)?;
     let allowed = settings
         .rpc_credentials
@@ -171,12 +186,19 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         let methods = Methods::new(&daemon, defaults, effective(settings));
         let Daemon { names, node: handle } = daemon;
         let resolver = NameResolver::new(&names, settings.name_patience);
+        let (all, callers) = (names.clone(), epoch.clone());
+        let renew = async || {
+            if let Some(callers) = &callers {
+                callers.renew(rand::random());
+            }
+            all.forget(None).await;
+        };
         tokio::select! {
             () = server::serve(listener, guard, limits, methods, handle.stopped()) => {}
             () = serve_dns(handle.clone(), names, dns) => {}
             () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
             error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
-            () = stop_at(signals, &handle) => {}
+            () = stop_at(signals, &handle, renew) => {}
         }
         Ok(())
     });
@@ -228,8 +250,8 @@ async fn control_tor(
 }
 
 /// Asks the node to stop when a signal comes; never returns, so that callers still get their answers.
-async fn stop_at(signals: EndSignals, handle: &Handle) {
-    signals.wait().await;
+async fn stop_at(signals: Signals, handle: &Handle, renew: impl AsyncFn()) {
+    signals.until_end(renew).await;
     handle.stop();
     std::future::pending::<()>().await;
 }

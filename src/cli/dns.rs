@@ -14,7 +14,7 @@ use isonym::dns::sign::Signers;
 use isonym::jsonrpc::client::{Client, ClientSettings};
 use isonym::service::{CacheSettings, Caller, NameService};
 
-use super::daemon::{CALL_TIMEOUT, EndSignals, announced, client, raise_open_files};
+use super::daemon::{CALL_TIMEOUT, Signals, announced, client, raise_open_files};
 use super::eprint_line;
 use crate::config::{BackendSettings, DnsSettings, Settings};
 
@@ -90,10 +90,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let Some(server) = DnsServer::open(&settings.dns, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
-    let signals = EndSignals::catch().context("cannot wait for signals")?;
+    let signals = Signals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    server.serve(&names, signals.wait()).await;
+    let end = signals.until_end(async || names.forget(None).await);
+    server.serve(&names, end).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }

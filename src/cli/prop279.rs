@@ -16,7 +16,7 @@ use isonym::naming::target::TargetKind;
 use isonym::prop279::environment::PluginEnvironment;
 use isonym::prop279::plugin_driver;
 
-use super::daemon::{EndSignals, raise_open_files};
+use super::daemon::{Signals, raise_open_files};
 use super::dns::{name_client, remote};
 use crate::config::Settings;
 
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
     raise_open_files();
-    let signals = EndSignals::catch().context("cannot wait for signals")?;
+    let signals = Signals::catch().context("cannot wait for signals")?;
     let (environment, client) = match prepare(settings).await {
         Ok(ready) => ready,
         Err(error) => {
@@ -39,7 +39,8 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
             return Err(error);
         }
     };
-    let resolver = NameResolver::new(&remote(settings, client), settings.name_patience);
+    let names = remote(settings, client);
+    let resolver = NameResolver::new(&names, settings.name_patience);
     let target_kind = if onion_only || environment.onion_only == Some(true) {
         TargetKind::Onion
     } else {
@@ -49,7 +50,8 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
         let resolver = resolver.clone();
         async move { resolver.resolve(&name, target_kind, id.as_ref()).await }
     };
-    match plugin_driver::run(stdin(), stdout(), resolve, signals.wait()).await {
+    let end = signals.until_end(async || names.forget(None).await);
+    match plugin_driver::run(stdin(), stdout(), resolve, end).await {
         // The caller has gone, and may do so at any time.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),

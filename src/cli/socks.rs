@@ -7,13 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use isonym::naming::name_resolver::NameResolver;
 use isonym::socks::identity::IdentityEpoch;
 use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 
-use super::daemon::{EndSignals, raise_open_files};
+use super::daemon::{Signals, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
 use crate::config::{Settings, SocksSettings};
@@ -85,25 +84,13 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let Some(server) = SocksServer::open(&settings.socks, files, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
-    let signals = EndSignals::catch().context("cannot wait for signals")?;
-    let renewals = signal(SignalKind::user_defined1()).context("cannot wait for signals")?;
+    let signals = Signals::catch().context("cannot wait for signals")?;
     let resolver = NameResolver::new(&names, settings.name_patience);
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = server.epoch();
-    tokio::select! {
-        () = server.serve(resolver.clone(), signals.wait()) => {}
-        () = renew(&epoch, &resolver, renewals) => {}
-    }
+    let end = signals.until_end(async || resolver.forget(epoch.renew(rand::random())).await);
+    server.serve(resolver.clone(), end).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Makes all callers' IDs anew at each signal.
-async fn renew(epoch: &IdentityEpoch, resolver: &NameResolver, mut signals: Signal) {
-    while signals.recv().await.is_some() {
-        resolver.forget(epoch.renew(rand::random())).await;
-        tracing::info!("all callers are taken for new ones");
-    }
-    std::future::pending::<()>().await;
 }

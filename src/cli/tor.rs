@@ -13,7 +13,7 @@ use isonym::tor::auth::AuthError;
 use isonym::tor::driver::{self, ControllerSettings, SessionError, StatusUpdate};
 use isonym::tor::suffixes::{SuffixPlugin, Suffixes};
 
-use super::daemon::{EndSignals, raise_open_files};
+use super::daemon::{Signals, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
 use crate::config::{Settings, TorSettings};
@@ -101,10 +101,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     };
     let names = name_service(settings, Some("--tor-control"))?;
     let resolver = NameResolver::new(&names, settings.name_patience);
-    let signals = EndSignals::catch().context("cannot wait for signals")?;
+    let signals = Signals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    controller.serve(resolver, Vec::new, signals.wait()).await?;
+    let end = signals.until_end(async || names.forget(None).await);
+    controller.serve(resolver, Vec::new, end).await?;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }

@@ -110,10 +110,25 @@ impl Resolver {
             (None, None) => self.made_up(&rand::random::<[u8; 32]>()),
         };
         let identity = self.names.identity(told.as_ref());
+        let identity = match self.client(from) {
+            Some(client) => identity.of_client(client),
+            None => identity,
+        };
         if query.isolation_id.is_none() && self.settings.anonymous == Anonymous::Apart {
             identity.for_one_question()
         } else {
             identity
+        }
+    }
+
+    /// Returns what tells clients apart by their address, if they are told apart so.
+    fn client(&self, from: SocketAddr) -> Option<u64> {
+        match self.settings.anonymous {
+            Anonymous::ByAddress | Anonymous::ByPort => {
+                let blinded = IsolationId::new(from.ip().to_string().as_bytes())?.blinded(&self.key);
+                blinded.as_bytes().first_chunk().copied().map(u64::from_le_bytes)
+            }
+            Anonymous::Together | Anonymous::Apart => None,
         }
     }
 

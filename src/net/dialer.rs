@@ -1,10 +1,11 @@
 //! Opens streams to servers: through a SOCKS5 proxy with credentials that no other stream has, or directly
 //! where that was asked for.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin as StdPin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -37,10 +38,23 @@ pub struct Dialed {
     pub identity: Result<Identity, TlsError>,
 }
 
+/// A stream that is being opened by a [`StreamSource`].
+#[doc(hidden)]
+pub type Opening = StdPin<Box<dyn Future<Output = Result<Box<dyn Duplex>, DialError>> + Send>>;
+
+/// A way to servers that needs no socket: worlds that live in memory have one.
+#[doc(hidden)]
+pub trait StreamSource: fmt::Debug + Send + Sync {
+    /// Opens a stream to a server, as TCP would; TLS is spoken over it where the server has it.
+    fn open(&self, server: &ServerAddr) -> Opening;
+}
+
 /// Opens streams. Holds no state that one stream could leave for another.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     proxy: Proxy,
+    /// What takes the place of all sockets.
+    source: Option<Arc<dyn StreamSource>>,
     tls: Tls,
 }
 
@@ -56,7 +70,24 @@ impl Dialer {
 
     /// Makes a dialer with authorities of its own.
     pub fn with_tls(proxy: Proxy, tls: Tls) -> Self {
-        Self { proxy, tls }
+        Self {
+            proxy,
+            source: None,
+            tls,
+        }
+    }
+
+    /// Makes a dialer that opens no socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    #[doc(hidden)]
+    pub fn without_sockets(source: Arc<dyn StreamSource>) -> Result<Self, DialError> {
+        Ok(Self {
+            source: Some(source),
+            ..Self::new(Proxy::Socks5(Vec::new()))?
+        })
     }
 
     /// Returns the way that streams take.
@@ -77,13 +108,28 @@ impl Dialer {
     }
 
     async fn open(&self, server: &ServerAddr, pin: Option<Pin>, stage: &mut Stage) -> Result<Dialed, DialError> {
+        if let Some(source) = &self.source {
+            let stream = source.open(server).await?;
+            return self.secure(stream, server, pin, stage).await;
+        }
         let tcp = match &self.proxy {
             Proxy::Direct => connect_directly(server).await?,
             Proxy::Socks5(candidates) => self.connect_through(candidates, server).await?,
         };
+        self.secure(tcp, server, pin, stage).await
+    }
+
+    /// Speaks TLS over a stream where the server has it.
+    async fn secure(
+        &self,
+        stream: impl Duplex + 'static,
+        server: &ServerAddr,
+        pin: Option<Pin>,
+        stage: &mut Stage,
+    ) -> Result<Dialed, DialError> {
         match server.transport {
             Transport::Tcp => Ok(Dialed {
-                stream: Box::new(tcp),
+                stream: Box::new(stream),
                 identity: Ok(if server.is_onion() {
                     Identity::Onion
                 } else {
@@ -92,7 +138,7 @@ impl Dialer {
             }),
             Transport::Tls => {
                 *stage = Stage::Tls;
-                let (stream, identity) = self.tls.connect(tcp, &server.host, pin).await?;
+                let (stream, identity) = self.tls.connect(stream, &server.host, pin).await?;
                 Ok(Dialed {
                     stream: Box::new(stream),
                     identity,

@@ -1,14 +1,60 @@
 //! Where the clocks are read.
 #![expect(clippy::disallowed_methods, reason = "this is the edge where clocks enter")]
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 use crate::time::{Moment, Now, Timestamp};
 
-/// Reads both clocks; the steady one counts from when this was made.
-#[derive(Clone, Copy, Debug)]
+/// Reads both clocks; the steady one counts from when this was made, and is the runtime's.
+#[derive(Clone, Debug)]
 pub struct Clock {
     started: Instant,
+    virtual_time: Option<Arc<VirtualTime>>,
+}
+
+/// A wall clock that does not ask the system: it goes with the runtime's clock, which may be paused, and can be stepped.
+#[derive(Debug)]
+pub struct VirtualTime {
+    begun: Instant,
+    /// What the wall clock would have shown in the beginning, in seconds.
+    wall: AtomicU64,
+    /// By how much the steady clock is ahead of the runtime's, in milliseconds.
+    ahead: AtomicU64,
+}
+
+impl VirtualTime {
+    /// Begins at a time of the wall clock.
+    pub fn starting_at(wall: Timestamp) -> Arc<Self> {
+        Arc::new(Self {
+            begun: Instant::now(),
+            wall: AtomicU64::new(wall.0),
+            ahead: AtomicU64::new(0),
+        })
+    }
+
+    /// Steps the wall clock by so many seconds.
+    pub fn step_wall(&self, seconds: i64) {
+        let wall = self.wall.load(Ordering::Relaxed).saturating_add_signed(seconds);
+        self.wall.store(wall, Ordering::Relaxed);
+    }
+
+    /// Steps the steady clock forward, as systems do that count the time for which they were suspended.
+    pub fn step_steady(&self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.ahead.fetch_add(by, Ordering::Relaxed);
+    }
+
+    fn wall(&self) -> u64 {
+        self.wall.load(Ordering::Relaxed) + self.begun.elapsed().as_secs()
+    }
+
+    fn ahead(&self) -> Duration {
+        Duration::from_millis(self.ahead.load(Ordering::Relaxed))
+    }
 }
 
 impl Clock {
@@ -16,27 +62,42 @@ impl Clock {
     pub fn start() -> Self {
         Self {
             started: Instant::now(),
+            virtual_time: None,
         }
+    }
+
+    /// Makes a clock that does not ask the system for the time.
+    #[doc(hidden)]
+    pub fn start_virtual(time: Arc<VirtualTime>) -> Self {
+        Self {
+            started: Instant::now(),
+            virtual_time: Some(time),
+        }
+    }
+
+    fn ahead(&self) -> Duration {
+        self.virtual_time.as_ref().map_or(Duration::ZERO, |time| time.ahead())
     }
 
     /// Reads both clocks.
     pub fn now(&self) -> Now {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        let steady = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let system = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs()
+        };
+        let wall = self.virtual_time.as_ref().map_or_else(system, |time| time.wall());
+        let steady = self.started.elapsed().saturating_add(self.ahead());
         Now {
             wall: Timestamp(wall),
-            steady: Moment(steady),
+            steady: Moment(u64::try_from(steady.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 
     /// Turns a moment into the runtime's own clock.
-    pub(super) fn instant(&self, moment: Moment) -> tokio::time::Instant {
-        let started = tokio::time::Instant::from_std(self.started);
-        started
-            .checked_add(std::time::Duration::from_millis(moment.0))
-            .unwrap_or(started)
+    pub(super) fn instant(&self, moment: Moment) -> Instant {
+        let since_start = Duration::from_millis(moment.0).saturating_sub(self.ahead());
+        self.started.checked_add(since_start).unwrap_or(self.started)
     }
 }

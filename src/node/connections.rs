@@ -15,7 +15,8 @@ use crate::chain::Network;
 use crate::electrum::ElectrumRequest;
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::net::pool::{
-    FailureKind, LookupId, Pool, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
+    FailureKind, LookupId, Pool, PoolCaller, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex,
+    Ticket,
 };
 use crate::net::{Connection, ConnectionError, ConnectionLimits, Dialer, Pin, Purpose, ServerAddr};
 use crate::reputation::ServerReputation;
@@ -31,6 +32,7 @@ enum Command {
         ticket: Ticket,
         lookup: LookupId,
         key: IsolationKey,
+        caller: PoolCaller,
         distinct_server: bool,
         reply: Reply,
     },
@@ -77,8 +79,9 @@ impl Leases {
     }
 
     /// Begins a lookup: all of its attempts have the same identity, even if its ID is forgotten meanwhile.
-    pub(super) fn begin(&self, id: BlindedId, distinct_servers: bool) -> LookupLeases {
+    pub(super) fn begin(&self, id: BlindedId, caller: PoolCaller, distinct_servers: bool) -> LookupLeases {
         LookupLeases {
+            caller,
             leases: self.clone(),
             lookup: LookupId(self.next_number()),
             id,
@@ -108,6 +111,7 @@ pub(super) struct LookupLeases {
     leases: Leases,
     lookup: LookupId,
     id: BlindedId,
+    caller: PoolCaller,
     /// Whether each attempt must ask another server.
     distinct_servers: bool,
 }
@@ -125,6 +129,7 @@ impl LookupLeases {
             ticket,
             lookup: self.lookup,
             key: IsolationKey { id: self.id, attempt },
+            caller: self.caller,
             distinct_server: self.distinct_servers,
             reply,
         });
@@ -256,11 +261,11 @@ struct Wanted {
 
 impl<O: Owner> Connections<O> {
     /// Makes the driver.
-    pub(super) fn new(owner: O, settings: PoolSettings, clock: Clock, commands: Commands) -> Self {
+    pub(super) fn new(owner: O, settings: PoolSettings, clock: Clock, seed: [u8; 32], commands: Commands) -> Self {
         Self {
             owner,
             clock,
-            pool: Pool::new(settings, rand::random()),
+            pool: Pool::new(settings, seed),
             open: BTreeMap::new(),
             wanted: BTreeMap::new(),
             commands: commands.0,
@@ -288,6 +293,7 @@ impl<O: Owner> Connections<O> {
                 ticket,
                 lookup,
                 key,
+                caller,
                 distinct_server,
                 reply,
             } => {
@@ -300,6 +306,7 @@ impl<O: Owner> Connections<O> {
                     ticket,
                     lookup,
                     key,
+                    caller,
                     distinct_server,
                 });
             }

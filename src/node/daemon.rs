@@ -22,7 +22,7 @@ const SYNC_PAUSES: Backoff = Backoff::new(Duration::from_secs(2), Duration::from
 ///
 /// [`NodeError::Store`] when headers can't be written.
 pub async fn run<F>(
-    node: Node,
+    mut node: Node,
     settings: &NodeSettings,
     forgotten: impl Fn(BlindedId) + Send + Sync + 'static,
     fronts: impl FnOnce(Handle) -> F,
@@ -30,10 +30,11 @@ pub async fn run<F>(
 where
     F: Future<Output = Result<(), NodeError>>,
 {
+    let seed = node.draw_seed();
     let clock = node.clock();
     let (leases, commands) = Leases::channel();
     let handle = Handle::new(node, settings, leases, forgotten);
-    let connections = Connections::new(handle.clone(), settings.pool, clock, commands);
+    let connections = Connections::new(handle.clone(), settings.pool, clock, seed, commands);
     let end = tokio::select! {
         end = keep_synced(handle.clone()) => end,
         never = connections.run() => match never {},

@@ -20,6 +20,7 @@ use crate::name::policy::check_tip_age;
 use crate::net::pool::{self, PoolCounts};
 use crate::net::{Pin, ServerAddr};
 use crate::reputation::ServerReputation;
+use crate::time::Moment;
 
 /// How a running node stands.
 #[derive(Clone, Debug)]
@@ -36,8 +37,10 @@ pub struct Standing {
     pub servers: Vec<ServerResult>,
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
     pub unproved: usize,
-    /// Connections of the lookups' pool.
+    /// Connections of the lookups' pool, for this process alone.
     pub pool: PoolCounts,
+    /// The same as callers are told: some seconds old, and rounded up.
+    pub pool_told: PoolCounts,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -60,6 +63,9 @@ pub(super) struct State {
     pub(super) progress: Progress,
     pub(super) servers: Vec<ServerResult>,
     pub(super) counts: PoolCounts,
+    /// What callers are told of them, and since when.
+    told: PoolCounts,
+    told_at: Moment,
 }
 
 pub(super) struct Shared {
@@ -83,6 +89,9 @@ impl std::fmt::Debug for Handle {
     }
 }
 
+/// How long callers are told the same of the pool: who watches it can't see by it when somebody else looks something up.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
 const NO_PROGRESS: Progress = Progress {
     done: 0,
     total: 0,
@@ -103,6 +112,8 @@ impl Handle {
             progress: NO_PROGRESS,
             servers: Vec::new(),
             counts: PoolCounts::default(),
+            told: PoolCounts::default(),
+            told_at: Moment::default(),
             node,
         };
         Self(Arc::new(Shared {
@@ -207,6 +218,11 @@ impl Handle {
         &self.0.leases
     }
 
+    /// Returns the node's clock.
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.clock.clone()
+    }
+
     /// Says that an identity is in use though it needs no connection.
     pub fn note_use(&self, id: BlindedId) {
         self.0.leases.note_use(id);
@@ -214,8 +230,12 @@ impl Handle {
 
     /// Returns how the node stands.
     pub fn standing(&self) -> Standing {
-        let uptime = Duration::from_millis(self.0.clock.now().steady.0);
-        let state = self.state();
+        let now = self.0.clock.now().steady;
+        let uptime = Duration::from_millis(now.0);
+        let mut state = self.state();
+        if now.since(state.told_at) >= TOLD_EVERY {
+            (state.told, state.told_at) = (state.counts.coarse(), now);
+        }
         Standing {
             anchor: *state.node.tree().anchor(),
             tip: state.node.tree().tip(),
@@ -224,6 +244,7 @@ impl Handle {
             servers: state.servers.clone(),
             unproved: state.node.tree().unproved(),
             pool: state.counts,
+            pool_told: state.told,
             uptime,
         }
     }
@@ -288,6 +309,11 @@ impl Owner for Handle {
     }
 
     fn counted(&self, counts: PoolCounts) {
-        self.state().counts = counts;
+        let now = self.0.clock.now().steady;
+        let mut state = self.state();
+        state.counts = counts;
+        if now.since(state.told_at) >= TOLD_EVERY {
+            (state.told, state.told_at) = (counts.coarse(), now);
+        }
     }
 }

@@ -79,15 +79,15 @@ impl HeaderSyncDriver {
         mut watch: impl FnMut(SyncUpdate) -> ControlFlow<()>,
     ) -> Result<(), NodeError> {
         let (events, mut inbox) = mpsc::channel(QUEUE);
-        let (servers, clock) = node.with(|node| {
+        let (servers, clock, seed) = node.with(|node| {
             node.reputation_mut().header_sync_mut().begin();
-            (node.servers().len(), node.clock())
+            (node.servers().len(), node.clock(), node.draw_seed())
         });
         let mut written = node.with(|node| node.writing_ended());
         let mut sync = Self {
             node,
             clock,
-            machine: Box::new(HeaderSync::new(servers, limits, rand::random())),
+            machine: Box::new(HeaderSync::new(servers, limits, seed)),
             limits,
             links: BTreeMap::new(),
             events,

@@ -10,7 +10,7 @@ use tokio::time::sleep_until;
 use super::connections::LookupLeases;
 use super::lookup_link::{self, LinkEvent};
 use super::{Handle, HistoryFailure, Node, NodeError};
-use crate::chain::{HeaderTree, Height, Tip};
+use crate::chain::{HeaderTree, Tip};
 use crate::isolation::{BlindedId, ConnId};
 use crate::name::lookup::{
     Attempt, FailureScope, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
@@ -19,6 +19,7 @@ use crate::name::policy;
 use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofError, ProofLink};
 use crate::net::ServerAddr;
+use crate::net::pool::PoolCaller;
 
 /// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
 /// but has them to fetch still.
@@ -26,6 +27,9 @@ const HEADER_GRACE: Duration = Duration::from_secs(10);
 
 /// Transactions of a history that are asked for in one go.
 const HISTORY_FLIGHT: usize = 100;
+
+/// Most operations of a history that are asked for, the newest ones: some two megabytes.
+const MAX_HISTORY: usize = 2000;
 
 /// What is wanted of a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,13 +74,18 @@ impl Handle {
     ///
     /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, else
     /// [`NodeError::Lookup`] when it comes to no outcome.
-    pub async fn name_show(&self, id: BlindedId, wanted: &NameRequest) -> Result<Proved, NodeError> {
+    pub async fn name_show(
+        &self,
+        id: BlindedId,
+        caller: PoolCaller,
+        wanted: &NameRequest,
+    ) -> Result<Proved, NodeError> {
         self.check_ready()?;
         let mut settings = self.settings().lookup;
         settings.policy.allow_expired = wanted.allow_expired;
         settings.quorum = wanted.quorum;
         settings.header_grace = HEADER_GRACE;
-        let leases = self.leases().begin(id, wanted.quorum > 1);
+        let leases = self.leases().begin(id, caller, wanted.quorum > 1);
         let outcome = look_up(self, &leases, &wanted.name, settings).await?;
         Ok(Proved::new(outcome, self.state().node.tree()))
     }
@@ -110,10 +119,11 @@ impl Handle {
     pub async fn name_history(
         &self,
         id: BlindedId,
+        caller: PoolCaller,
         name: &NameId,
     ) -> Result<(Vec<ProvenEntry>, Tip, usize), NodeError> {
         self.check_ready()?;
-        let leases = self.leases().begin(id, false);
+        let leases = self.leases().begin(id, caller, false);
         let (entries, left_out) = history(self, &leases, name, self.settings().lookup).await?;
         Ok((entries, self.state().node.tree().tip(), left_out))
     }
@@ -214,14 +224,13 @@ async fn history_over(
     let LookupEvent::History { entries, .. } = ask(link, inbox, request).await? else {
         return Err(HistoryFailure::NoHistory);
     };
-    let lowest = node.with(|node| node.tree().lowest()).unwrap_or_default();
-    let kept: Vec<(Txid, Height)> = entries
-        .iter()
-        .copied()
-        .filter(|(_, height)| *height >= lowest)
-        .collect();
-    let mut proven = Vec::with_capacity(kept.len());
-    for wanted in kept.chunks(HISTORY_FLIGHT) {
+    // All of them, though what lies below all our headers can't be proved: how much is asked for would tell the server which
+    // headers we have, and so which program it is.
+    let wanted = entries
+        .get(entries.len().saturating_sub(MAX_HISTORY)..)
+        .unwrap_or_default();
+    let mut proven = Vec::with_capacity(wanted.len());
+    for wanted in wanted.chunks(HISTORY_FLIGHT) {
         let request = LookupRequest::Transactions(wanted.to_vec());
         let LookupEvent::Transactions { links, .. } = ask(link, inbox, request).await? else {
             return Err(HistoryFailure::NoTransactions);
@@ -229,12 +238,17 @@ async fn history_over(
         if links.len() != wanted.len() {
             return Err(HistoryFailure::OtherTransactions);
         }
+        let lowest = node.with(|node| node.tree().lowest()).unwrap_or_default();
         for (link, (txid, height)) in links.iter().zip(wanted) {
+            if *height < lowest {
+                continue;
+            }
             let entry = node.with(|node| prove(node, name, link, *txid));
             proven.push(entry.map_err(|error| HistoryFailure::Entry { height: *height, error })?);
         }
     }
-    Ok((proven, entries.len() - kept.len()))
+    let left_out = entries.len() - proven.len();
+    Ok((proven, left_out))
 }
 
 async fn ask(

@@ -24,6 +24,8 @@ mod store;
 
 pub use anchor_check::{Opinion, OpinionError};
 pub use clock::Clock;
+#[doc(hidden)]
+pub use clock::VirtualTime;
 pub use connections::NoLease;
 pub use daemon::run;
 pub use error::{HistoryFailure, NodeError};
@@ -32,6 +34,8 @@ pub use header_sync::SyncStage;
 pub use lookup_link::LookupLinkError;
 pub use lookups::{NameRequest, Proved};
 pub use report::{ServerResult, ServerStanding, SyncReport};
+#[doc(hidden)]
+pub use run::Surroundings;
 pub use run::{Node, NodeConfig};
 pub use status::{AnchorExportError, AnchorStatus, EXPORT_DEPTH, Status, SyncStatus};
 pub use store::{

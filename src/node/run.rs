@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use super::NodeError;
@@ -46,6 +48,18 @@ pub struct NodeConfig {
     pub connection_limits: net::ConnectionLimits,
 }
 
+/// What a node takes from outside beside its data folder.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Surroundings {
+    /// How it opens streams.
+    pub dialer: Dialer,
+    /// Its clock.
+    pub clock: Clock,
+    /// What all of its random choices follow from, but for the secrets that no one is to guess.
+    pub seed: [u8; 32],
+}
+
 /// A light client with its data folder.
 #[derive(Debug)]
 pub struct Node {
@@ -60,6 +74,7 @@ pub struct Node {
     clock: Clock,
     connection_limits: net::ConnectionLimits,
     connections: u64,
+    rng: StdRng,
 }
 
 impl Node {
@@ -70,6 +85,22 @@ impl Node {
     /// [`NodeError::FolderInUse`] while another process holds the folder, [`NodeError::Folder`] and
     /// [`NodeError::Store`] when it can't be used, [`NodeError::Dial`] when TLS can't be set up.
     pub fn open(config: NodeConfig) -> Result<(Self, Option<Rebuilt>), NodeError> {
+        let surroundings = Surroundings {
+            dialer: Dialer::new(config.proxy.clone())?,
+            clock: Clock::start(),
+            seed: rand::random(),
+        };
+        Self::open_in(config, surroundings)
+    }
+
+    /// Opens the data folder as [`Self::open`] does, in surroundings that need not be the real ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    #[doc(hidden)]
+    pub fn open_in(config: NodeConfig, surroundings: Surroundings) -> Result<(Self, Option<Rebuilt>), NodeError> {
+        let mut rng = StdRng::from_seed(surroundings.seed);
         let folder = Arc::new(Folder::open(&config.folder)?);
         let known = KnownServers::read(&folder, config.network)?;
         let mut tree = HeaderTree::new(config.network.params(), config.anchor);
@@ -81,18 +112,19 @@ impl Node {
         let (disk, rebuilt) = opened.map_err(|error| NodeError::Store { path, error })?;
         let mut servers = config.servers;
         // No server is everybody's first.
-        servers.shuffle(&mut rand::rng());
+        servers.shuffle(&mut rng);
         let node = Self {
             tree,
             disk,
             folder,
             known,
-            dialer: Arc::new(Dialer::new(config.proxy)?),
+            dialer: Arc::new(surroundings.dialer),
             reputation: ServerReputation::new(servers.len()),
             servers,
-            clock: Clock::start(),
+            clock: surroundings.clock,
             connection_limits: config.connection_limits,
             connections: 0,
+            rng,
         };
         Ok((node, rebuilt))
     }
@@ -167,7 +199,12 @@ impl Node {
     }
 
     pub(super) fn clock(&self) -> Clock {
-        self.clock
+        self.clock.clone()
+    }
+
+    /// Draws the seed of a machine.
+    pub(super) fn draw_seed(&mut self) -> [u8; 32] {
+        self.rng.random()
     }
 
     pub(super) fn dialer(&self) -> Arc<Dialer> {

@@ -76,7 +76,8 @@ the empty one is the identity of calls without an ID.";
 pub(super) const ISOLATION_INFO: &str = "\
 isolation_info
 
-Counts connections, live stream isolation IDs and lookups that wait.";
+Counts connections, live stream isolation IDs and lookups that wait: some seconds late, and rounded up to a multiple of
+four, so that it does not tell when somebody looks something up.";
 
 pub(super) const SERVERS: &str = "\
 servers

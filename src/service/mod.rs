@@ -37,6 +37,7 @@ use crate::isolation::{BlindedId, IsolationId};
 use crate::jsonrpc::Client;
 use crate::name::NameId;
 use crate::name::proof::ProvenEntry;
+use crate::net::pool::PoolCaller;
 use crate::node::{Clock, Handle, NameRequest};
 use crate::time::Moment;
 
@@ -73,6 +74,8 @@ pub struct Identity {
     /// What a server behind JSON-RPC is told; nothing in a process with a node.
     raw: Option<IsolationId>,
     lifetime: Lifetime,
+    /// Which client of a front it is, where that tells its clients apart.
+    client: Option<u64>,
 }
 
 impl Identity {
@@ -80,6 +83,15 @@ impl Identity {
     pub fn choice(&self) -> u64 {
         let bytes = self.id.as_bytes().first_chunk().copied().unwrap_or_default();
         u64::from_le_bytes(bytes)
+    }
+
+    /// Says which client of the front asks: clients that the front tells apart must not feel each other.
+    #[must_use]
+    pub fn of_client(self, client: u64) -> Self {
+        Self {
+            client: Some(client),
+            ..self
+        }
     }
 
     /// Has nothing remembered for this identity: it is for one question, at whose end it is forgotten
@@ -194,11 +206,15 @@ impl NameService {
     }
 
     fn new(source: Source, cache: Arc<Mutex<ResultCache>>, limits: CallerLimits, isolate_anonymous: bool) -> Self {
+        let clock = match &source {
+            Source::Local(node) => node.clock(),
+            Source::Remote(_) => Clock::start(),
+        };
         let shared = Shared {
             source,
             cache,
             key: rand::random(),
-            clock: Clock::start(),
+            clock,
             isolate_anonymous,
         };
         Self {
@@ -256,6 +272,7 @@ impl NameService {
                 Source::Remote(_) => given.cloned(),
             },
             lifetime: Lifetime::Lasting,
+            client: None,
         }
     }
 
@@ -271,6 +288,18 @@ impl NameService {
             id: IsolationId::default().blinded(&key),
             raw: None,
             lifetime: Lifetime::OneLookup,
+            client: None,
+        }
+    }
+
+    /// Returns who asks, for the pool. The daemon's own fronts share the connections that are opened ahead; clients that are
+    /// told apart open their own.
+    fn pool_caller(&self, who: &Identity) -> PoolCaller {
+        let front = self.caller as u64;
+        PoolCaller {
+            // Numbers of clients are hashes: the few that are as small as fronts' do no harm but to share their room.
+            number: who.client.unwrap_or(front),
+            takes_clean: who.client.is_none(),
         }
     }
 
@@ -311,7 +340,7 @@ impl NameService {
         node.check_ready()?;
         let who = self.requester(question.isolation_id.as_ref());
         let _place = self.place()?;
-        let history = node.name_history(who.id, &question.name).await;
+        let history = node.name_history(who.id, self.pool_caller(&who), &question.name).await;
         if who.lifetime != Lifetime::Lasting {
             node.forget(Some(who.id));
         }
@@ -418,7 +447,7 @@ impl NameService {
     async fn fetch(&self, who: &Identity, request: &NameRequest) -> NameResult {
         match &self.shared.source {
             Source::Local(node) => {
-                let answer = node.name_show(who.id, request).await?;
+                let answer = node.name_show(who.id, self.pool_caller(who), request).await?;
                 Ok(Answer::Proved(Arc::new(answer)))
             }
             Source::Remote(remote) => remote.look_up(&request.name, who.raw.as_ref(), request.quorum).await,

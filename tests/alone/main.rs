@@ -14,6 +14,7 @@
 
 mod flood;
 mod kill;
+mod linkability;
 mod round_trips;
 mod shortage;
 

@@ -25,3 +25,5 @@ mod proxy;
 mod rpc_wire;
 mod socks;
 mod tls;
+mod unlinkable;
+mod virtual_time;

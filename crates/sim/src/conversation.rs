@@ -11,13 +11,13 @@ use super::cost::{Accounts, Admitted, Refusal};
 use super::host::{SharedWorld, now, origin};
 use super::ledger::{Cut, Ledger};
 use super::server::{HOLD_BELOW, MAX_LINE, Output, Then, turned_down};
-use super::{Server, Session, SimChain};
+use super::{Fault, Server, Session, SimChain};
 use isonym_core::isolation::ConnId;
 use isonym_core::time::Moment;
 
-/// What every connection of one server needs.
-#[derive(Clone)]
-pub(super) struct Desk {
+/// Where a server serves one client: what every connection of it needs.
+#[derive(Clone, Debug)]
+pub struct Desk {
     pub(super) name: String,
     pub(super) server: Arc<Mutex<Server>>,
     pub(super) world: SharedWorld,
@@ -27,6 +27,34 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    /// Opens a desk of a server, which needs no socket.
+    pub fn new(name: &str, server: Server, world: SharedWorld, ledger: Ledger) -> Self {
+        let accounts = server.limits().map(|limits| Accounts::new(*limits, now()));
+        Self {
+            name: name.to_owned(),
+            server: Arc::new(Mutex::new(server)),
+            world,
+            ledger,
+            accounts: accounts.map(|accounts| Arc::new(Mutex::new(accounts))),
+        }
+    }
+
+    /// Serves a client over any stream until one side has had enough. `port` stands for the client in the ledger.
+    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite, port: u16) {
+        let conn = self.ledger.record_connection(&self.name, port, now());
+        // However a client goes, the server takes no harm: what it did is in the ledger.
+        let _ = converse(stream, conn, self).await;
+        self.ledger.record_end(conn);
+    }
+
+    /// Changes what the server does wrong from the next request on, at this desk and its clones.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        self.server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set_fault(fault);
+    }
+
     fn with_server(&self, act: impl FnOnce(&mut Server, &SimChain) -> Output) -> Output {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         self.world.read(|chain| act(&mut server, chain))

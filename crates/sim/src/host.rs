@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::conversation::{Desk, converse};
-use super::cost::Accounts;
 use super::ledger::Ledger;
 use super::{Fault, Release, Server, SimChain, World};
 use isonym_core::time::Moment;
@@ -104,7 +103,7 @@ pub struct Host {
     pub name: String,
     /// Its certificate (DER), if it speaks TLS.
     pub certificate: Option<Vec<u8>>,
-    server: Arc<Mutex<Server>>,
+    desk: Desk,
     accepting: JoinHandle<()>,
 }
 
@@ -133,21 +132,13 @@ impl Host {
                 (Some(TlsAcceptor::from(Arc::new(config))), Some(certificate))
             }
         };
-        let accounts = server.limits().map(|limits| Accounts::new(*limits, now()));
-        let server = Arc::new(Mutex::new(server));
-        let desk = Desk {
-            name: name.to_owned(),
-            server: Arc::clone(&server),
-            world,
-            ledger,
-            accounts: accounts.map(|accounts| Arc::new(Mutex::new(accounts))),
-        };
-        let accepting = tokio::spawn(accept(listener, acceptor, desk));
+        let desk = Desk::new(name, server, world, ledger);
+        let accepting = tokio::spawn(accept(listener, acceptor, desk.clone()));
         Ok(Self {
             addr,
             name: name.to_owned(),
             certificate,
-            server,
+            desk,
             accepting,
         })
     }
@@ -160,10 +151,7 @@ impl Host {
 
     /// Changes what the server does wrong from the next request on.
     pub fn set_fault(&self, fault: Option<Fault>) {
-        self.server
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set_fault(fault);
+        self.desk.set_fault(fault);
     }
 }
 

@@ -47,6 +47,7 @@ pub mod wallet;
 pub mod world;
 
 pub use chain::SimChain;
+pub use conversation::Desk;
 
 #[cfg(test)]
 mod edge_tests;

@@ -1,5 +1,7 @@
 //! The identities that connections are bound to, from their first lookup until they are forgotten.
 
+use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ pub(super) struct Owner {
 #[derive(Debug)]
 pub(super) struct Identity {
     id: BlindedId,
+    /// Whose share it counts in: of who asked first under it.
+    caller: u64,
     last_used: Moment,
     /// How long it lives unused.
     ttl: Duration,
@@ -38,6 +42,8 @@ pub(super) struct Identities {
     all: BTreeMap<IdentityNumber, Identity>,
     live: BTreeMap<BlindedId, IdentityNumber>,
     lookups: BTreeMap<LookupId, IdentityNumber>,
+    /// How many live ones each caller has.
+    callers: BTreeMap<u64, usize>,
     next: u64,
 }
 
@@ -70,17 +76,26 @@ impl Identities {
     }
 
     /// Returns the identity of a lookup: the one that it began with, else the one that its ID has now, else a new one.
-    pub(super) fn of_lookup(&mut self, now: Moment, lookup: LookupId, id: BlindedId, ttl: Duration) -> IdentityNumber {
+    pub(super) fn of_lookup(
+        &mut self,
+        now: Moment,
+        lookup: LookupId,
+        id: BlindedId,
+        caller: u64,
+        ttl: Duration,
+    ) -> IdentityNumber {
         let known = self.lookups.get(&lookup).or_else(|| self.live.get(&id)).copied();
         let number = known.unwrap_or_else(|| {
             self.next += 1;
             let number = IdentityNumber(self.next);
             self.live.insert(id, number);
+            *self.callers.entry(caller).or_default() += 1;
             number
         });
         self.lookups.insert(lookup, number);
         let identity = self.all.entry(number).or_insert_with(|| Identity {
             id,
+            caller,
             last_used: now,
             ttl,
             connections: BTreeMap::new(),
@@ -138,6 +153,13 @@ impl Identities {
         let Some(number) = self.live.remove(id) else {
             return false;
         };
+        let caller = self.all.get(&number).map(|identity| identity.caller);
+        if let Some(Entry::Occupied(mut count)) = caller.map(|caller| self.callers.entry(caller)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
         self.drop_if_gone(number);
         true
     }
@@ -158,10 +180,29 @@ impl Identities {
         live.filter(|identity| identity.lookups.is_empty())
     }
 
-    /// Returns the least recently used ID of those that no lookup uses.
-    pub(super) fn least_recently_used(&self) -> Option<BlindedId> {
-        let oldest = self.idle().min_by_key(|identity| identity.last_used);
-        oldest.map(|identity| identity.id)
+    /// Returns how many live ones a caller has.
+    pub(super) fn len_of(&self, caller: u64) -> usize {
+        self.callers.get(&caller).copied().unwrap_or_default()
+    }
+
+    /// Returns the callers that have more than so many live ones.
+    pub(super) fn callers_above(&self, room: usize) -> Vec<u64> {
+        let above = self.callers.iter().filter(|(_, count)| **count > room);
+        above.map(|(caller, _)| *caller).collect()
+    }
+
+    /// Returns the least recently used ID of the caller that has most, of those that no lookup uses.
+    pub(super) fn of_the_largest_caller(&self) -> Option<BlindedId> {
+        let idle = self.idle();
+        let most = idle.max_by_key(|identity| (self.len_of(identity.caller), Reverse(identity.last_used)));
+        most.map(|identity| identity.id)
+    }
+
+    /// Returns the least recently used ID of a caller, of those that no lookup uses.
+    pub(super) fn least_recently_used(&self, caller: u64) -> Option<BlindedId> {
+        let idle = self.idle().filter(|identity| identity.caller == caller);
+        idle.min_by_key(|identity| identity.last_used)
+            .map(|identity| identity.id)
     }
 
     /// Returns the IDs whose time is over.

@@ -8,7 +8,9 @@ use rand::{Rng, SeedableRng};
 
 use super::clock::OpeningClock;
 use super::identities::{Identities, Owner};
-use super::{Clean, Dirty, LookupId, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket};
+use super::{
+    Clean, Dirty, LookupId, PoolCaller, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
+};
 use crate::backoff::{Backoff, shortened};
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
 use crate::reputation::{Evidence, FailureKind, ServerReputation};
@@ -26,6 +28,9 @@ const MOST_FAILURES: usize = 16;
 
 /// The pause before another server is tried for an attempt, each on a timer of its own.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(4));
+
+/// How many callers' shares of IDs there is room for.
+const CAPACITY: usize = 16;
 
 /// How late a moment must be handed in for it to be the machine's sleep, or a stop of the program.
 const JUMP: Duration = Duration::from_secs(20);
@@ -73,6 +78,15 @@ enum State {
         idle: Duration,
         ends_at: Moment,
     },
+}
+
+/// What a lookup asks for.
+struct Asked {
+    ticket: Ticket,
+    lookup: LookupId,
+    key: IsolationKey,
+    caller: PoolCaller,
+    distinct_server: bool,
 }
 
 #[derive(Debug)]
@@ -148,10 +162,18 @@ impl Pool {
                 ticket,
                 lookup,
                 key,
+                caller,
                 distinct_server,
             } => {
                 self.clock.note_question(now, &self.settings);
-                self.on_acquire(now, ticket, lookup, key, distinct_server, &mut effects);
+                let asked = Asked {
+                    ticket,
+                    lookup,
+                    key,
+                    caller,
+                    distinct_server,
+                };
+                self.on_acquire(now, asked, &mut effects);
             }
             PoolEvent::Released(ticket) => self.on_released(ticket),
             PoolEvent::Ended(lookup) => self.identities.end_lookup(now, lookup),
@@ -167,7 +189,7 @@ impl Pool {
         self.age(now, &mut effects);
         self.open_ahead(now, reputation, &mut effects);
         self.open_own(now, reputation, &mut effects);
-        self.shrink(self.settings.max_ids.max(1), &mut effects);
+        self.shrink_all(&mut effects);
         self.ping(now, &mut effects);
         self.wake(now, &mut effects);
         effects
@@ -381,20 +403,19 @@ impl Pool {
         }
     }
 
-    fn on_acquire(
-        &mut self,
-        now: Moment,
-        ticket: Ticket,
-        lookup: LookupId,
-        key: IsolationKey,
-        distinct_server: bool,
-        effects: &mut Vec<PoolEffect>,
-    ) {
+    fn on_acquire(&mut self, now: Moment, asked: Asked, effects: &mut Vec<PoolEffect>) {
+        let Asked {
+            ticket,
+            lookup,
+            key,
+            caller,
+            distinct_server,
+        } = asked;
         if !self.identities.knows(lookup) && !self.identities.has(&key.id) {
-            self.shrink(self.settings.max_ids.max(1) - 1, effects);
+            self.shrink(caller.number, self.settings.max_ids.max(1) - 1, effects);
         }
         let ttl = self.settings.id_ttl.mul_f64(self.rng.random_range(0.75..1.25));
-        let identity = self.identities.of_lookup(now, lookup, key.id, ttl);
+        let identity = self.identities.of_lookup(now, lookup, key.id, caller.number, ttl);
         let owner = Owner {
             identity,
             attempt: key.attempt,
@@ -410,7 +431,10 @@ impl Pool {
             return;
         }
         let opens_own = self.rng.random_range(0..100) < self.settings.own_percent;
-        if !opens_own && let Some(conn) = self.take_clean(now, owner, distinct_server) {
+        if !opens_own
+            && caller.takes_clean
+            && let Some(conn) = self.take_clean(now, owner, distinct_server)
+        {
             effects.push(PoolEffect::Serve(ticket, conn));
             return;
         }
@@ -502,14 +526,28 @@ impl Pool {
         self.wants.retain(|_, want| !want.tickets.is_empty());
     }
 
-    /// Forgets the least recently used IDs until there are no more than `room`. Those in use stay: their number is bounded
+    /// Forgets a caller's least recently used IDs until it has no more than `room`. Those in use stay: their number is bounded
     /// by that of lookups at a time.
-    fn shrink(&mut self, room: usize, effects: &mut Vec<PoolEffect>) {
-        while self.identities.len() > room {
-            let Some(oldest) = self.identities.least_recently_used() else {
+    fn shrink(&mut self, caller: u64, room: usize, effects: &mut Vec<PoolEffect>) {
+        while self.identities.len_of(caller) > room {
+            let Some(oldest) = self.identities.least_recently_used(caller) else {
                 return;
             };
             self.forget(&oldest, effects);
+        }
+    }
+
+    fn shrink_all(&mut self, effects: &mut Vec<PoolEffect>) {
+        let room = self.settings.max_ids.max(1);
+        for caller in self.identities.callers_above(room) {
+            self.shrink(caller, room, effects);
+        }
+        let capacity = room.saturating_mul(CAPACITY);
+        while self.identities.len() > capacity {
+            let Some(id) = self.identities.of_the_largest_caller() else {
+                return;
+            };
+            self.forget(&id, effects);
         }
     }
 

@@ -89,6 +89,16 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LookupId(pub u64);
 
+/// Who asks: a front, or one of its clients. No caller can have another one's IDs forgotten, and none but those that share
+/// the clean connections can learn from these what another one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolCaller {
+    /// Tells callers apart.
+    pub number: u64,
+    /// Whether it has a part in the connections that are opened ahead. Others open their own.
+    pub takes_clean: bool,
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolEvent {
@@ -111,6 +121,8 @@ pub enum PoolEvent {
         lookup: LookupId,
         /// Whose connection it must be.
         key: IsolationKey,
+        /// Who asks under that ID.
+        caller: PoolCaller,
         /// Whether it must lead to another server than the connections of the identity's attempts before this one, as for
         /// a quorum; otherwise it does so only where there is the choice.
         distinct_server: bool,
@@ -202,7 +214,8 @@ pub struct PoolSettings {
     pub idle: Duration,
     /// After about this without a lookup an ID is forgotten: a quarter more or less, drawn for each.
     pub id_ttl: Duration,
-    /// Most live IDs; the least recently used one is forgotten to make room.
+    /// Most live IDs of one caller; its least recently used one is forgotten to make room. All callers together have at most
+    /// 16 times as many, beyond which who has most gives.
     pub max_ids: usize,
     /// How long a lookup waits for a connection.
     pub wait: Duration,
@@ -258,4 +271,20 @@ pub struct PoolCounts {
     pub ids: usize,
     /// Lookups that wait for a connection.
     pub waiting: usize,
+}
+
+impl PoolCounts {
+    /// Rounds all of them up to a multiple of four, so that one more or less seldom shows.
+    #[must_use]
+    pub fn coarse(self) -> Self {
+        let coarse = |count: usize| count.next_multiple_of(4);
+        Self {
+            opening: coarse(self.opening),
+            clean: coarse(self.clean),
+            dirty: coarse(self.dirty),
+            parting: coarse(self.parting),
+            ids: coarse(self.ids),
+            waiting: coarse(self.waiting),
+        }
+    }
 }

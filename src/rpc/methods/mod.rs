@@ -372,7 +372,8 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
 
 /// Counts all connections to Electrum servers.
 fn connections(standing: &Standing) -> usize {
-    standing.progress.connections + standing.pool.clean + standing.pool.dirty + standing.pool.parting
+    let pool = &standing.pool_told;
+    standing.progress.connections + pool.clean + pool.dirty + pool.parting
 }
 
 /// Returns the program's version as Core writes its own: two digits for each part but the first.
@@ -408,9 +409,9 @@ fn info(node: &Handle, standing: &Standing) -> CallResult {
     }))
 }
 
-/// Tells counts only: IDs themselves are nobody's business.
+/// Tells counts only, rounded and late: IDs themselves are nobody's business, nor is when one of them is used.
 fn isolation_info(standing: &Standing) -> CallResult {
-    let pool = &standing.pool;
+    let pool = &standing.pool_told;
     write(&json!({
         "ids": pool.ids,
         "clean": pool.clean,

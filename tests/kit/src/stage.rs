@@ -131,11 +131,16 @@ impl Stage {
     }
 
     pub fn node_in(&self, folder: &Path) -> Node {
+        self.node_from(folder, Anchor::shipped(Network::Regtest).unwrap())
+    }
+
+    /// Makes a node that trusts another block.
+    pub fn node_from(&self, folder: &Path, anchor: Anchor) -> Node {
         let addresses = self.hosts.iter().map(|host| format!("{}:50001:t", host.name));
         Node::open(NodeConfig {
             network: Network::Regtest,
             folder: folder.to_owned(),
-            anchor: Anchor::shipped(Network::Regtest).unwrap(),
+            anchor,
             servers: addresses.map(|address| address.parse().unwrap()).collect(),
             proxy: net::Proxy::Socks5(vec![self.proxy.addr]),
             connection_limits: self.connection_limits(),

@@ -63,7 +63,7 @@ async fn it_ends_while_headers_and_callers_wait() {
     let asks = tokio::spawn(send(daemon.address, daemon.request(&request)));
     until("the lookup waits", async || {
         let info = daemon.call("isolation_info", json!([])).await.unwrap();
-        (info["ids"] == 1).then_some(())
+        (info["ids"] != 0).then_some(())
     })
     .await;
     // Whoever waits for an answer does not keep it from ending.

@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use crate::isolation::{BlindedId, ConnId, IsolationId, IsolationKey};
 use crate::net::pool::{
-    FailureKind, LookupId, Pool, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
+    FailureKind, LookupId, Pool, PoolCaller, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
 };
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
 pub(super) const SEED: [u8; 32] = [7; 32];
+
+/// Who asks where a test says nothing of it.
+const FRONT: PoolCaller = PoolCaller {
+    number: 1,
+    takes_clean: true,
+};
 
 pub(super) fn id(number: u32) -> BlindedId {
     IsolationId::new(&number.to_le_bytes()).unwrap().blinded(&[0; 32])
@@ -118,7 +124,10 @@ impl Driver {
         );
         let counts = self.pool.counts();
         let busy: BTreeSet<&BlindedId> = self.held.iter().map(|ticket| &self.asked[ticket].1.0.id).collect();
-        assert!(counts.ids <= self.settings.max_ids.max(1).max(busy.len()), "{counts:?}");
+        assert!(
+            counts.ids <= (self.settings.max_ids.max(1) * 16).max(busy.len()),
+            "{counts:?}"
+        );
         assert_eq!(counts.waiting, self.unanswered().count());
         assert_eq!(counts.clean + counts.dirty + counts.parting, self.alive.len());
         assert_eq!(counts.clean, self.clean().len());
@@ -191,20 +200,35 @@ impl Driver {
     }
 
     pub(super) fn want(&mut self, key: IsolationKey) -> Ticket {
-        self.want_as(key, false, None)
+        self.want_as(key, false, None, FRONT)
     }
 
     /// As [`Self::want`], at another server than those of the attempts before.
     pub(super) fn want_distinct_server(&mut self, key: IsolationKey) -> Ticket {
-        self.want_as(key, true, None)
+        self.want_as(key, true, None, FRONT)
     }
 
     /// As [`Self::want`], in the lookup of another ticket.
     pub(super) fn want_along(&mut self, key: IsolationKey, first: Ticket) -> Ticket {
-        self.want_as(key, false, Some(first))
+        self.want_as(key, false, Some(first), FRONT)
     }
 
-    fn want_as(&mut self, key: IsolationKey, distinct_server: bool, first: Option<Ticket>) -> Ticket {
+    /// As [`Self::want`], for a client that the front tells apart.
+    pub(super) fn want_of_client(&mut self, key: IsolationKey, client: u64) -> Ticket {
+        let caller = PoolCaller {
+            number: client,
+            takes_clean: false,
+        };
+        self.want_as(key, false, None, caller)
+    }
+
+    fn want_as(
+        &mut self,
+        key: IsolationKey,
+        distinct_server: bool,
+        first: Option<Ticket>,
+        caller: PoolCaller,
+    ) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         if let Some(first) = first {
@@ -221,6 +245,7 @@ impl Driver {
             ticket,
             lookup: LookupId(first.unwrap_or(ticket).0),
             key,
+            caller,
             distinct_server,
         });
         ticket

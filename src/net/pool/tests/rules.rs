@@ -415,6 +415,43 @@ fn the_cap_evicts_the_least_recently_used_and_none_in_use() {
 }
 
 #[test]
+fn no_caller_has_anothers_ids_forgotten_or_takes_what_others_could() {
+    let settings = PoolSettings {
+        max_ids: 3,
+        clean_life: MINUTE * 1_000_000,
+        most_clean: 4,
+        ..frugal()
+    };
+    let mut driver = Driver::new(1, settings, SEED);
+    while driver.clean().len() < 4 {
+        driver.run_well(MINUTE);
+    }
+    let ours = driver.serve(key(1, 0));
+    let clean = driver.clean();
+    for number in 0..20 {
+        let ticket = driver.want_of_client(key(100 + number, 0), 7);
+        let own = *driver.opening.last().unwrap();
+        driver.opened(own);
+        assert_eq!(driver.conn(ticket), own, "a client that is told apart opens its own");
+        driver.release(ticket);
+    }
+    assert_eq!(driver.clean(), clean);
+    assert_eq!(driver.serve(key(1, 0)), ours);
+    assert!(!driver.forgotten.contains(&id(1)));
+    assert_eq!(driver.forgotten.len(), 17, "it pushes out its own");
+    // Above all that there is room for, who has most gives.
+    for client in 0..60_u64 {
+        let number = u32::try_from(client).unwrap();
+        let ticket = driver.want_of_client(key(1000 + number, 0), 100 + client);
+        let own = *driver.opening.last().unwrap();
+        driver.opened(own);
+        driver.release(ticket);
+    }
+    assert!(driver.pool.counts().ids <= 48);
+    assert_eq!(driver.serve(key(1, 0)), ours, "not who has one");
+}
+
+#[test]
 fn what_is_forgotten_never_comes_back_and_closes_nothing() {
     for all in [false, true] {
         let mut driver = warm(1, 12);
