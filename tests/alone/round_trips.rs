@@ -33,7 +33,7 @@ const CASES: [&str; 5] = [
     "next name of the ID",
     "the same name again",
     "a name that is absent",
-    "first name, empty pool",
+    "first name, own connection",
 ];
 
 /// The trips and the time that one lookup took.
