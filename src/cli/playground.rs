@@ -40,8 +40,10 @@ pub(super) async fn run(once: bool, seed: u64) -> Result<ExitCode> {
     let playground = Playground::start(seed).await?;
     let node = playground.node()?;
     // No connection is opened ahead, so that each that is seen has a lookup to it.
-    let mut settings = DaemonSettings::default();
-    settings.pool = PoolSettings::with_pace(0);
+    let settings = DaemonSettings {
+        pool: PoolSettings::with_pace(0),
+        ..DaemonSettings::default()
+    };
     let mut shown = Ok(());
     let running = run_daemon(node, &settings, async |daemon| {
         shown = playground.show(&daemon).await;

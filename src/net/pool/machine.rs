@@ -81,6 +81,7 @@ enum State {
 }
 
 /// What a lookup asks for.
+#[derive(Clone, Copy)]
 struct Asked {
     ticket: Ticket,
     lookup: LookupId,

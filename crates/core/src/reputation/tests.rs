@@ -122,7 +122,7 @@ fn met(evidence: &[Evidence]) -> ServerReputation {
 }
 
 fn inside((from, until): (Moment, Moment)) -> Moment {
-    Moment((from.0 + until.0) / 2)
+    Moment(from.0.midpoint(until.0))
 }
 
 #[test]
