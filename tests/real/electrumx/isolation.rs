@@ -209,7 +209,7 @@ async fn assert_forgetting_closes_nothing_and_begins_anew(scene: &Scene, daemon:
             .await;
     }
     let nobodys = forgotten.len() * ATTEMPTS;
-    until(|| daemon.node.standing().pool.parting == nobodys).await;
+    until(|| daemon.node.standing().pool.ids == IDS - forgotten.len()).await;
     look_up(daemon.clone(), 0, lookups[0].clone()).await;
     let again = owners(&lookup_streams(scene));
     let its = again.iter().filter(|(_, who)| **who == 0).map(|(at, _)| at);
