@@ -26,8 +26,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CROWD = int(sys.argv[1]) if len(sys.argv) > 1 else 500
 SECONDS = int(sys.argv[2]) if len(sys.argv) > 2 else 10
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-# What the daemon keeps by default: clean connections, and live isolation IDs.
-READY, LIVE_IDS = 6, 256
+# Live isolation IDs that the daemon keeps by default.
+LIVE_IDS = 256
 CALLERS = 32
 # How long anything may take that comes by itself; a lookup of the daemon's own ends long before.
 PATIENCE = 300
@@ -130,7 +130,6 @@ def crowd(daemon, count, prefix):
 
 
 def rest(daemon):
-    daemon.until("the pool is full", lambda: daemon.call("isolation_info")["clean"] >= READY)
     before = daemon.ticks()
     time.sleep(SECONDS)
     ticks = daemon.ticks() - before

@@ -413,3 +413,30 @@ async fn small_replies_that_a_server_holds_back_come_with_the_companion() {
     let answers = connection.call(history(), LONG).await.unwrap();
     assert_eq!(answers, [Ok(ElectrumReply::History(Vec::new()))]);
 }
+
+/// Who owes no answer could fill the memory otherwise, over all connections that rest.
+#[tokio::test]
+async fn a_line_that_nobody_asked_for_stays_short() {
+    for (bytes, ends) in [(1000, false), (100_000, true)] {
+        // All that was asked for is answered, and more comes right behind it.
+        let mut pinged = false;
+        let address = server(move |request| {
+            let Act::Say(mut said) = honest(request) else { panic!() };
+            if pinged && request["method"] == "blockchain.block.headers" {
+                said.extend(vec![b' '; bytes]);
+            }
+            pinged |= request["method"] == "server.ping";
+            Act::Say(said)
+        });
+        let connection = open(&address.await).await.unwrap();
+        connection.call(history(), LONG).await.unwrap();
+        connection.call(vec![ElectrumRequest::Ping], LONG).await.unwrap();
+        if ends {
+            let limit = 4 << 10;
+            let end = tokio::time::timeout(LONG, connection.closed()).await.unwrap();
+            assert_eq!(end, Violation::LineTooLong(LineTooLong { limit }).into());
+        } else {
+            connection.call(history(), LONG).await.unwrap();
+        }
+    }
+}

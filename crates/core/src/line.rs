@@ -1,7 +1,7 @@
 //! A stream of bytes cut into lines that are bounded, however long a stranger makes them.
 
-/// Bytes that are kept allocated between lines; longer lines give their room back.
-const KEPT: usize = 64 << 10;
+/// Bytes that are kept allocated between lines; longer lines give their room back. Hundreds of connections rest.
+const KEPT: usize = 4 << 10;
 
 /// A line got longer than the connection allows; its sender must be left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +70,11 @@ impl LineBuffer {
         let rest = self.bytes.get(self.scanned..).unwrap_or_default();
         let Some(at) = rest.iter().position(|byte| *byte == b'\n') else {
             self.scanned = self.bytes.len();
+            if self.start == self.bytes.len() && self.bytes.capacity() > KEPT {
+                self.bytes.clear();
+                self.bytes.shrink_to(KEPT);
+                (self.start, self.scanned) = (0, 0);
+            }
             return Ok(None);
         };
         let (begin, end) = (self.start, self.scanned + at);

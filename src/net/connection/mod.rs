@@ -49,6 +49,15 @@ impl Purpose {
         }
     }
 
+    /// Returns how many bytes are read at a time, and taken unasked: sync reads megabytes over few connections, and of those
+    /// for lookups there are hundreds that rest.
+    const fn chunk(self) -> usize {
+        match self {
+            Self::Lookup => 4 << 10,
+            Self::Sync { .. } => 64 << 10,
+        }
+    }
+
     const fn longest_line(self) -> usize {
         match self {
             Self::Lookup => LOOKUP_LINE,
@@ -212,6 +221,7 @@ impl Connection {
         let task = Task::new(
             stream,
             purpose.longest_line(),
+            purpose.chunk(),
             server.transport == Transport::Tcp,
             tip_sender,
         );

@@ -14,12 +14,9 @@ use crate::electrum::{
     AnswerError, ElectrumReply, ElectrumRequest, Exchange, ExchangeEffect, ExchangeEnd, ExchangeEvent, HeaderTip,
     ServerError, Violation,
 };
-use crate::line::LineBuffer;
+use crate::line::{LineBuffer, LineTooLong};
 use crate::net::dialer::Duplex;
 use crate::time::Moment;
-
-/// Bytes that are read at a time.
-const CHUNK: usize = 64 << 10;
 
 /// What a call comes to.
 pub(super) type Outcome = Result<Answers, ConnectionError>;
@@ -43,6 +40,8 @@ pub(super) struct Task {
     reader: ReadHalf<Box<dyn Duplex>>,
     writer: WriteHalf<Box<dyn Duplex>>,
     lines: LineBuffer,
+    /// Bytes that are read at a time.
+    chunk: usize,
     state: State,
     plain: bool,
 }
@@ -58,6 +57,8 @@ struct State {
     refusal: Option<ServerError>,
     started: Instant,
     wake_at: Option<Moment>,
+    /// The longest that a line may get while no answer is awaited, in bytes.
+    longest_unasked: usize,
 }
 
 /// Bytes on their way out.
@@ -99,6 +100,7 @@ impl Task {
     pub(super) fn new(
         stream: Box<dyn Duplex>,
         longest_line: usize,
+        chunk: usize,
         plain: bool,
         tips: watch::Sender<Option<HeaderTip>>,
     ) -> Self {
@@ -107,6 +109,7 @@ impl Task {
             reader,
             writer,
             lines: LineBuffer::new(longest_line),
+            chunk,
             state: State {
                 exchange: Exchange::new(),
                 to_write: WriteBuffer::default(),
@@ -115,6 +118,7 @@ impl Task {
                 refusal: None,
                 started: Instant::now(),
                 wake_at: None,
+                longest_unasked: chunk,
             },
             plain,
         }
@@ -131,7 +135,7 @@ impl Task {
     }
 
     async fn serve(&mut self, queue: &mut mpsc::Receiver<Call>) -> ConnectionError {
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = vec![0; self.chunk];
         let mut silent = true;
         loop {
             let state = &mut self.state;
@@ -219,6 +223,13 @@ impl State {
         lines.extend(bytes).map_err(Violation::from)?;
         while let Some(line) = lines.next_line().map_err(Violation::from)? {
             self.step(ExchangeEvent::Line(line), &mut None)?;
+        }
+        // Who owes no answer has nothing long to say: else it could fill the memory, over all connections that rest.
+        if self.exchange.open() == 0 && lines.unfinished().len() > self.longest_unasked {
+            return Err(Violation::from(LineTooLong {
+                limit: self.longest_unasked,
+            })
+            .into());
         }
         Ok(())
     }
