@@ -154,16 +154,15 @@ async fn answer(
                 ElectrumRequest::History(scripthash),
             );
             let is_name = matches!(request, LookupRequest::Name(_));
-            let can_prove = || connection.version().is_some_and(|it| it.protocol.has_value_proof());
-            let requests = if !is_name {
-                vec![history]
-            } else if connection.is_first_question() {
+            let is_first = connection.is_first_question();
+            let version = connection.version().filter(|_| !is_first);
+            let can_prove = version.map(|it| it.protocol.has_value_proof());
+            let requests = match can_prove {
+                _ if !is_name => vec![history],
                 // Nobody knows yet what the server can do; whatever it is, it answers one of both.
-                vec![proof, history]
-            } else if can_prove() {
-                vec![proof]
-            } else {
-                vec![history]
+                None => vec![proof, history],
+                Some(true) => vec![proof],
+                Some(false) => vec![history],
             };
             let answers = call(connection, requests, timeout).await?;
             // A server that can't prove says so, and has the history.

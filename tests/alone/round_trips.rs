@@ -1,14 +1,12 @@
 //! How many round trips a lookup takes from when the caller asks to when it has the answer, counted behind a proxy that
-//! is as slow as a circuit. `cargo test --test electrumx round_trips -- --nocapture` prints the table.
+//! is as slow as a circuit. `cargo test --test alone round_trips -- --nocapture` prints the table.
 
 use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
 use isonym::service::Daemon;
-use isonym::time::Moment;
-use isonym_sim::ledger::{Proxied, Target, Traffic};
-use isonym_sim::tape::{Order, Side, Stream, Tape};
+use isonym_sim::tape::Stream;
 use tokio::time::Instant;
 
 use isonym_testkit::electrumx::blocks;
@@ -18,6 +16,7 @@ use isonym_testkit::electrumx::recorded::recorded;
 use isonym_testkit::electrumx::scene::is_answered;
 use isonym_testkit::electrumx::scene::{Scene, ask, full, settings, until};
 use isonym_testkit::electrumx::server::{ElectrumX, Release, Transport};
+use isonym_testkit::electrumx::trips::trips;
 
 /// How long each way through the proxy takes.
 const ONE_WAY: Duration = Duration::from_millis(150);
@@ -25,8 +24,8 @@ const ONE_WAY: Duration = Duration::from_millis(150);
 /// How often each is measured; the median counts, since what else the machine does may hold a server up.
 const TURNS: usize = 5;
 
-/// Connections that the turns use up: each ID has one, and two more once it asks for a name without a value.
-const CLEAN: usize = 3 * TURNS;
+/// Connections that the turns use up: each ID has one, and one more once it asks for a name without a value.
+const CLEAN: usize = 2 * TURNS;
 
 /// What is measured.
 const CASES: [&str; 5] = [
@@ -34,96 +33,11 @@ const CASES: [&str; 5] = [
     "next name of the ID",
     "the same name again",
     "a name that is absent",
-    "first name, empty pool",
+    "first name, own connection",
 ];
 
 /// The trips and the time that one lookup took.
 type Took = (usize, Duration);
-
-/// Counts the round trips that the client waited for: the longest chain of requests that went out only when something
-/// was there that a server had said to the one before, up to what was there when the lookup had its answer.
-///
-/// Pieces may cross: a reply follows from those requests only that had come before it left.
-fn trips(streams: &[Stream], from: Order, by: Order) -> usize {
-    enum Step {
-        /// A request to the proxy.
-        Asked,
-        /// Its answer.
-        Opened,
-        Taken(usize),
-        Given(usize),
-    }
-    let mut steps = Vec::new();
-    for (at, stream) in streams.iter().enumerate() {
-        steps.push((stream.asked, at, Step::Asked));
-        steps.extend(stream.opened.map(|opened| (opened, at, Step::Opened)));
-        for (piece, it) in stream.pieces.iter().enumerate() {
-            steps.push((it.taken, at, Step::Taken(piece)));
-            steps.extend(it.given.map(|given| (given, at, Step::Given(piece))));
-        }
-    }
-    steps.retain(|(order, ..)| (from..by).contains(order));
-    steps.sort_by_key(|(order, ..)| *order);
-    // What the client knows, what the far end of each stream knows, what is under way: how many trips each has taken.
-    let mut client = 0;
-    let mut servers = vec![0; streams.len()];
-    let mut pieces: Vec<Vec<usize>> = streams.iter().map(|stream| vec![0; stream.pieces.len()]).collect();
-    for (_, at, step) in steps {
-        match step {
-            Step::Asked => servers[at] = client + 1,
-            Step::Opened => client = client.max(servers[at]),
-            Step::Taken(piece) => {
-                pieces[at][piece] = match streams[at].pieces[piece].from {
-                    Side::Client => client + 1,
-                    Side::Server => servers[at],
-                }
-            }
-            Step::Given(piece) => {
-                let known = match streams[at].pieces[piece].from {
-                    Side::Client => &mut servers[at],
-                    Side::Server => &mut client,
-                };
-                *known = (*known).max(pieces[at][piece]);
-            }
-        }
-    }
-    client
-}
-
-#[test]
-fn trips_are_what_is_waited_for_and_not_what_is_sent() {
-    let _turn = crate::blocking_turn();
-    let tape = Tape::new();
-    let from = tape.mark();
-    let track = tape.begin(Proxied {
-        at: Moment(0),
-        credentials: None,
-        target: Target::Name("x".to_owned()),
-        port: 1,
-        onward: None,
-        traffic: Traffic::default(),
-    });
-    let counted = |due| assert_eq!(tape.read(|streams| trips(streams, from, Order(u64::MAX))), due);
-    let piece = |side| track.taken(side, Moment(0), b"x");
-    track.opened();
-    counted(1);
-    let two_questions = [piece(Side::Client), piece(Side::Client)];
-    for question in two_questions {
-        track.given(question);
-    }
-    let answers = [piece(Side::Server), piece(Side::Server)];
-    track.given(answers[0]);
-    let after_the_first = piece(Side::Client);
-    track.given(answers[1]);
-    counted(2);
-    // What left the server before the third question came is no answer to it.
-    let crossing = piece(Side::Server);
-    track.given(after_the_first);
-    track.given(crossing);
-    counted(2);
-    track.given(piece(Side::Server));
-    counted(3);
-}
 
 /// A daemon to measure.
 struct Bench<'a> {
@@ -198,23 +112,23 @@ async fn measure_all(server: &ElectrumX, transport: Transport) -> [Vec<Took>; CA
 /// How many trips each case takes.
 fn due(release: Release, transport: Transport) -> [RangeInclusive<usize>; CASES.len()] {
     // A proof comes in one; without proofs it is the history first, then the transactions.
-    let lookup = if release == Release::V1_17At1_4_2 { 2 } else { 1 };
-    // To the server, to its version, to its features.
-    let handshake = 3 + usize::from(transport == Transport::Tls);
+    let lookup = if release == Release::V1_16 { 2 } else { 1 };
+    // To the server; the greeting and the question are one flight.
+    let opening = 1 + usize::from(transport == Transport::Tls);
     // A denial is a small reply: where such are held back and the companion's reply overtakes it, it comes with that of
-    // the next companion, one trip later. The others are asked when the first one denied.
+    // the next companion, one trip later. The second server is asked when the first one denied.
     let denials = match release {
-        Release::V1_17At1_4_2 | Release::V1_17 => 2..=2,
+        Release::V1_16 | Release::V1_17 => 2..=2,
         Release::V1_18 | Release::V2_0 => 2..=4,
     };
-    // 2.0.0 may put a reply off to even out its packets: then what the handshake left holds the proof up.
+    // 2.0.0 may put a reply off to even out its packets: then the greeting's replies hold the proof up.
     let put_off = usize::from(release == Release::V2_0);
     [
         lookup..=lookup,
         lookup..=lookup,
         0..=0,
         denials,
-        handshake + lookup..=handshake + lookup + put_off,
+        opening + lookup..=opening + lookup + put_off,
     ]
 }
 
@@ -234,12 +148,12 @@ fn lookups_take_as_many_round_trips_as_they_must() {
         let started = Release::ALL.map(|release| scope.spawn(move || start(release)));
         started.map(|server| server.join().unwrap())
     });
-    let [of_1_4_2, of_1_17, of_1_18, of_2_0] = &servers;
+    let [of_1_16, of_1_17, of_1_18, of_2_0] = &servers;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     // At once, so that what else the machine does falls on all alike.
     let tables = runtime.unwrap().block_on(async {
         tokio::join!(
-            measure_all(of_1_4_2, Transport::Tcp),
+            measure_all(of_1_16, Transport::Tcp),
             measure_all(of_1_17, Transport::Tcp),
             measure_all(of_1_17, Transport::Tls),
             measure_all(of_1_18, Transport::Tcp),
@@ -247,7 +161,7 @@ fn lookups_take_as_many_round_trips_as_they_must() {
         )
     });
     let columns = [
-        ("1.17.0 held to 1.4.2", Release::V1_17At1_4_2, Transport::Tcp, tables.0),
+        ("1.16.0", Release::V1_16, Transport::Tcp, tables.0),
         ("1.17.0", Release::V1_17, Transport::Tcp, tables.1),
         ("1.17.0, TLS", Release::V1_17, Transport::Tls, tables.2),
         ("1.18.0", Release::V1_18, Transport::Tcp, tables.3),

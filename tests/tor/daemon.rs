@@ -95,17 +95,6 @@ impl Daemon {
             Ok(shown["value"].as_str().unwrap().to_owned())
         }
     }
-
-    /// Returns how many isolation IDs are known.
-    pub async fn ids(&self) -> u64 {
-        self.call("isolation_info", &[]).await.unwrap()["ids"].as_u64().unwrap()
-    }
-
-    /// Says whether the pool is full, so that it opens no connection.
-    pub async fn is_at_rest(&self) -> bool {
-        let info = self.call("isolation_info", &[]).await.unwrap();
-        info["clean"].as_u64().unwrap() >= 2 && info["opening"] == 0
-    }
 }
 
 async fn start(program: &Program, arguments: &[String]) -> (Running, Client, String) {

@@ -142,7 +142,7 @@ fn assert_debts_grow_alike(
 
 #[test]
 fn a_debt_grows_as_on_1_17_0() {
-    let (world, _core, electrumx) = real_one(Release::V1_17At1_4_2);
+    let (world, _core, electrumx) = real_one(Release::V1_17);
     let manners = [large_manners(), small_manners(&world)].concat();
     assert_debts_grow_alike(&world, &electrumx, isonym_sim::Release::V1_16, manners);
 }

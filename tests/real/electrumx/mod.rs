@@ -2,6 +2,7 @@
 //! chain, or an outcome that our policy is stricter about on purpose.
 
 mod costs;
+mod first_question;
 mod harness;
 mod hello;
 mod isolation;

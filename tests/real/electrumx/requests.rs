@@ -53,9 +53,9 @@ pub(crate) struct Requests {
     pub(crate) all: Vec<Asked>,
     /// The bytes of the lines.
     pub(crate) bytes: Vec<u8>,
-    /// The handshake's flights, as many as went out.
-    pub(crate) handshake: Vec<Flight>,
-    /// The flights after the handshake.
+    /// The first flight, if it went out.
+    pub(crate) greeting: Option<Flight>,
+    /// The flights after the greeting.
     pub(crate) flights: Vec<Flight>,
 }
 
@@ -101,9 +101,9 @@ impl Requests {
                 _ => assert!(stream.ended.is_some(), "a flight without a companion: {together:?}"),
             }
         }
-        let lookups = flights.split_off(flights.len().min(2));
+        let lookups = flights.split_off(flights.len().min(1));
         Self {
-            handshake: flights,
+            greeting: flights.pop(),
             flights: lookups,
             all,
             bytes,
@@ -119,12 +119,12 @@ impl Requests {
         self.asks("blockchain.headers.subscribe")
     }
 
-    /// Returns the bytes of the handshake and of the first flight behind it, signs of life left out, if nothing else came
+    /// Returns the bytes of the greeting and of the first flight behind it, signs of life left out, if nothing else came
     /// between: no further companion.
     pub(crate) fn first_bytes(&self) -> Option<&[u8]> {
         let first = self.flights.first()?;
         let mut lines = self.all.iter();
-        for flight in self.handshake.iter().chain([first]) {
+        for flight in self.greeting.iter().chain([first]) {
             let undisturbed = flight.iter().all(|asked| lines.next() == Some(asked));
             lines.next().filter(|line| undisturbed && line.is_companion())?;
         }
@@ -134,21 +134,43 @@ impl Requests {
     }
 }
 
+/// Says whether a flight asks for a name as it is asked for where it is not known yet what the server can do.
+pub(crate) fn asks_both_ways(flight: &Flight) -> bool {
+    let methods = flight.iter().map(|asked| asked.method.as_str());
+    methods.eq(["blockchain.name.get_value_proof", "blockchain.scripthash.get_history"])
+}
+
+/// Returns when the first request of a flight was on its way.
+pub(crate) fn went_out(stream: &Stream, flight: &Flight) -> Order {
+    let Asked { method, params } = &flight[0];
+    let wanted = format!(r#","method":"{method}","params":{params}}}"#);
+    let mut sent = Vec::new();
+    let mut pieces = stream.pieces.iter().filter(|piece| piece.from == Side::Client);
+    let last = pieces.find(|piece| {
+        sent.extend_from_slice(&piece.bytes);
+        String::from_utf8_lossy(&sent).contains(&wanted)
+    });
+    last.unwrap().taken
+}
+
 /// Says whether the client had the reply to its first request for a method at a place in the order.
 pub(crate) fn had_reply(stream: &Stream, method: &str, by: Order) -> bool {
     let requests = Requests::of(stream);
     let Some(id) = requests.all.iter().position(|asked| asked.method == method) else {
         return false;
     };
+    let replies = given(stream, by);
+    let mut replies = replies.split_inclusive(|byte| *byte == b'\n');
+    replies.any(|line| serde_json::from_slice::<Value>(line).is_ok_and(|reply| reply["id"] == id))
+}
+
+/// Returns all that the client had of the server at a place in the order.
+pub(crate) fn given(stream: &Stream, by: Order) -> Vec<u8> {
     let given = stream.pieces.iter().filter(|piece| {
         let given = piece.given.is_some_and(|given| given < by);
         given && piece.from == Side::Server
     });
-    let bytes: Vec<u8> = given.flat_map(|piece| piece.bytes.iter().copied()).collect();
-    let replies = bytes.split_inclusive(|byte| *byte == b'\n');
-    replies
-        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
-        .any(|reply| reply["id"] == id)
+    given.flat_map(|piece| piece.bytes.iter().copied()).collect()
 }
 
 #[test]

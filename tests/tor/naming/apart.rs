@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::task::JoinSet;
 
-use super::scene::{IDS, Scene, controller};
+use super::scene::{IDS, Scene, controller, in_control};
 use crate::client::Tor;
-use crate::daemon::Daemon;
 use crate::raw::fetch;
 use crate::record::{Record, Stream};
 use crate::users::{Way, curl};
-use crate::{NAMES, asked, assert_kept_apart, syncs};
+use crate::{NAMES, asked, assert_kept_apart, closed, syncs};
 use isonym_testkit::running::{eventually, until};
 
 /// A name, and its port.
@@ -29,13 +28,21 @@ fn parted(scene: &Scene, record: &Record) -> (Vec<Stream>, Vec<Stream>) {
     record.streams().into_iter().partition(|stream| stream.target == server)
 }
 
+/// Returns what was asked over each connection with lookups, and whether it was closed. An ID has one such connection, as
+/// all names here have values.
+fn lookups(scene: &Scene) -> Vec<(BTreeSet<(usize, usize)>, bool)> {
+    let connections = scene.ledger.connections().into_iter();
+    let of_names = connections.map(|it| (asked(&it, IDS), it.closed));
+    of_names.filter(|(asked, _)| !asked.is_empty()).collect()
+}
+
 #[tokio::test]
 async fn lookups_are_apart_as_the_streams_are_with_a_controller() {
     let scene = Scene::new().await;
     let tor = scene.network.naming_client("apart", true);
     let record = tor.record();
-    let daemon = scene.naming_daemon(&tor).await;
-    assert_apart(&scene, &daemon, &record, tor.ports().socks).await;
+    let _daemon = scene.naming_daemon(&tor).await;
+    assert_apart(&scene, &record, tor.ports().socks).await;
 }
 
 #[tokio::test]
@@ -43,12 +50,12 @@ async fn lookups_are_apart_as_the_streams_are_by_the_socks_front() {
     let scene = Scene::new().await;
     let tor = scene.network.client("apart-by-front");
     let record = tor.record();
-    let (daemon, front) = scene.front(&tor).await;
-    assert_apart(&scene, &daemon, &record, front).await;
+    let (_daemon, front) = scene.front(&tor).await;
+    assert_apart(&scene, &record, front).await;
 }
 
 /// Asks for all names of all users, and asserts that nothing tells that two of them are one.
-async fn assert_apart(scene: &Scene, daemon: &Daemon, record: &Record, socks: u16) {
+async fn assert_apart(scene: &Scene, record: &Record, socks: u16) {
     for number in 0..NAMES {
         let mut fetches = JoinSet::new();
         for id in 0..IDS {
@@ -69,7 +76,7 @@ async fn assert_apart(scene: &Scene, daemon: &Daemon, record: &Record, socks: u1
     eventually("each connection has its stream", async || {
         let (lookups, _) = parted(scene, record);
         let succeeded = lookups.iter().filter(|stream| stream.succeeded).count();
-        daemon.is_at_rest().await && succeeded == scene.ledger.connections().len()
+        succeeded == scene.ledger.connections().len()
     })
     .await;
 
@@ -117,7 +124,7 @@ async fn there_are_no_fewer_identities_than_circuits() {
     let scene = Scene::new().await;
     let tor = scene.network.naming_client("flags", true);
     let record = tor.record();
-    let daemon = scene.naming_daemon(&tor).await;
+    let _daemon = scene.naming_daemon(&tor).await;
     let flags = [
         "IsolateDestAddr",
         "IsolateDestPort IsolateClientProtocol",
@@ -151,18 +158,18 @@ async fn there_are_no_fewer_identities_than_circuits() {
         let page = fetch(proxy, who, &host, port).await.unwrap();
         assert!(page.ends_with(&scene.plain.text));
         expected += new;
-        assert_eq!(daemon.ids().await, expected, "{who:?} at {host} by {proxy}");
+        assert_eq!(lookups(&scene).len(), expected, "{who:?} at {host} by {proxy}");
     }
     // By a port of its own, which is a group of its own.
     let url = format!("http://of-0-0.bit:{}/", scene.plain.port());
     curl(Way::Http, tor.ports().http, "alice", &url)
         .await
         .assert_succeeded();
-    assert_eq!(daemon.ids().await, expected + 1);
+    assert_eq!(lookups(&scene).len(), expected + 1);
     let (lookups, applications) = parted(&scene, &record);
     let circuits: BTreeSet<u64> = applications.iter().flat_map(|stream| stream.circuits.clone()).collect();
     // But for one: by IsolateDestAddr lookups are apart as names are, and streams as the addresses that names stand for.
-    assert_eq!(circuits.len() as u64, expected, "{applications:?}");
+    assert_eq!(circuits.len(), expected, "{applications:?}");
     assert_kept_apart(&lookups, &applications);
     scene.network.assert_no_leak();
 }
@@ -171,35 +178,46 @@ async fn there_are_no_fewer_identities_than_circuits() {
 async fn a_new_identity_is_new_for_lookups_too() {
     let scene = Scene::new().await;
     let tor = scene.network.naming_client("identity", true);
-    let daemon = scene.naming_daemon(&tor).await;
-    assert_new_identity(&scene, &daemon, &tor).await;
+    let record = tor.record();
+    let _daemon = scene.naming_daemon(&tor).await;
+    assert_new_identity(&scene, &tor, tor.ports().socks, [&record, &record]).await;
 }
 
 #[tokio::test]
 async fn a_new_identity_is_told_to_a_daemon_elsewhere() {
     let scene = Scene::new().await;
     let way = scene.network.client("not-identity");
+    let of_lookups = way.record();
     let daemon = scene.daemon(&way, &[]).await;
     let tor = scene.network.naming_client("identity-alone", true);
+    let record = tor.record();
     let _controller = controller(daemon.program(), &["--control", &tor.control_port()]).await;
-    assert_new_identity(&scene, &daemon, &tor).await;
+    assert_new_identity(&scene, &tor, tor.ports().socks, [&record, &of_lookups]).await;
 }
 
-/// Asserts that a new identity of a Tor makes a daemon forget all that was asked for it.
-async fn assert_new_identity(scene: &Scene, daemon: &Daemon, tor: &Tor) {
+#[tokio::test]
+async fn a_new_identity_is_new_for_lookups_by_the_socks_front() {
+    let scene = Scene::new().await;
+    let tor = scene.network.naming_client("identity-by-front", true);
     let record = tor.record();
-    let socks = tor.ports().socks;
-    let lookups = || {
-        let connections = scene.ledger.connections();
-        let of_names = connections.into_iter().map(|it| (asked(&it, 1), it.closed));
-        of_names.filter(|(asked, _)| !asked.is_empty()).collect::<Vec<_>>()
-    };
+    let control = format!("--tor-control={}", tor.control_port());
+    let (mut daemon, front) = scene.front_with(&tor, &[&control]).await;
+    in_control(&mut daemon.running).await;
+    assert_new_identity(&scene, &tor, front, [&record, &record]).await;
+}
+
+/// Asserts that a new identity of a Tor makes a daemon forget all that was asked by a port, and closes nothing: what ended
+/// with it would be known for one user's. `records` are of the streams of applications, and of those of lookups.
+async fn assert_new_identity(scene: &Scene, tor: &Tor, socks: u16, [record, of_lookups]: [&Record; 2]) {
     for number in [0, 1] {
         assert_fetched(scene, socks, "me", site(scene, 0, number)).await;
     }
     assert_fetched(scene, socks, "you", site(scene, 1, 0)).await;
-    assert_eq!(lookups(), [(BTreeSet::from([(0, 0), (0, 1)]), false)]);
-    assert_eq!(daemon.ids().await, 2);
+    let mut expected = vec![
+        (BTreeSet::from([(0, 0), (0, 1)]), false),
+        (BTreeSet::from([(1, 0)]), false),
+    ];
+    assert_eq!(lookups(scene), expected);
 
     tor.control().unwrap().command("SIGNAL NEWNYM").unwrap();
     // It is there with the first stream that has it: one that needs no lookup.
@@ -210,21 +228,24 @@ async fn assert_new_identity(scene: &Scene, daemon: &Daemon, tor: &Tor) {
         streams.iter().any(|stream| stream.epoch > 0).then_some(())
     })
     .await;
-    eventually("all IDs are forgotten, and their connections are closed", async || {
-        daemon.ids().await == 0 && lookups().iter().all(|(_, closed)| *closed)
+    // What was known is known no more, and is asked for over a connection of its own.
+    eventually("all IDs are forgotten", async || {
+        assert_fetched(scene, socks, "me", site(scene, 0, 1)).await;
+        lookups(scene).len() > expected.len()
     })
     .await;
-    // What was known is known no more, and is asked for over a connection of its own.
-    assert_fetched(scene, socks, "me", site(scene, 0, 1)).await;
-    assert_eq!(
-        lookups(),
-        [
-            (BTreeSet::from([(0, 0), (0, 1)]), true),
-            (BTreeSet::from([(0, 1)]), false),
-        ]
-    );
-    assert_eq!(daemon.ids().await, 1);
-    let (lookups, applications) = parted(scene, &record);
+    assert_fetched(scene, socks, "you", site(scene, 1, 0)).await;
+    expected.push((BTreeSet::from([(0, 1)]), false));
+    expected.push((BTreeSet::from([(1, 0)]), false));
+    assert_eq!(lookups(scene), expected);
+    // Those of before are nobody's: what is asked next goes over the new ones.
+    assert_fetched(scene, socks, "me", site(scene, 0, 2)).await;
+    expected[2].0.insert((0, 2));
+    assert_eq!(lookups(scene), expected);
+    let (lookups, applications) = parted(scene, record);
     assert_kept_apart(&lookups, &applications);
+    let server = scene.server();
+    let closed = closed(of_lookups).into_iter().filter(|stream| stream.target == server);
+    assert_eq!(closed.count(), 0, "streams of lookups have ended");
     scene.network.assert_no_leak();
 }

@@ -107,15 +107,21 @@ async fn it_does_not_start_before_a_tor_that_lets_streams_go() {
     let scene = Scene::new().await;
     let tor = scene.network.naming_client("lets-go", false);
     let control = tor.control_port();
+    let (proxy, server) = (tor.proxy(), format!("--server={}:t", scene.server()));
     for arguments in [
-        ["tor", "--control", &control, "--rpc-url=http://127.0.0.1:9"],
-        ["daemon", "--tor-control", &control, "--rpc-listen=127.0.0.1:0"],
+        &["tor", "--control", &control, "--rpc-url=http://127.0.0.1:9"][..],
+        &[
+            "daemon",
+            "--tor-control",
+            &control,
+            "--rpc-listen=127.0.0.1:0",
+            &proxy,
+            &server,
+        ],
     ] {
         let program = Program::new();
         let mut command = program.on_regtest();
-        command
-            .args([tor.proxy(), format!("--server={}:t", scene.server())])
-            .args(arguments);
+        command.args(arguments);
         end_of(command)
             .await
             .assert_failed(&["__LeaveStreamsUnattached 1", "torrc"]);

@@ -1,6 +1,8 @@
 //! Names, the sites that they stand for, and the servers that know of them.
 
+use isonym::name::NameId;
 use isonym::time::Timestamp;
+use isonym_sim::ledger::Connection;
 use isonym_sim::{AddressKind, Host, Ledger, SharedWorld, World};
 use serde_json::json;
 use tokio::sync::RwLockReadGuard;
@@ -69,6 +71,14 @@ impl Scene {
         self.host.addr.to_string()
     }
 
+    /// Returns over how many connections the Electrum server was asked for a name.
+    pub fn connections_with(&self, name: &str) -> usize {
+        let scripthash = NameId::new(name.as_bytes()).unwrap().scripthash().to_string();
+        let connections = self.ledger.connections();
+        let asks = |it: &&Connection| it.requests.iter().any(|request| request.line.contains(&scripthash));
+        connections.iter().filter(asks).count()
+    }
+
     /// Starts a daemon whose own connections go through this Tor.
     pub async fn daemon(&self, tor: &Tor, arguments: &[&str]) -> Daemon {
         Daemon::start(tor, &[self.server()], arguments).await
@@ -84,8 +94,14 @@ impl Scene {
 
     /// Starts a daemon that listens for applications itself; returns its port, too.
     pub async fn front(&self, tor: &Tor) -> (Daemon, u16) {
+        self.front_with(tor, &[]).await
+    }
+
+    /// As [`Self::front`], with further arguments.
+    pub async fn front_with(&self, tor: &Tor, arguments: &[&str]) -> (Daemon, u16) {
         let to = format!("--socks-tor=127.0.0.1:{}", tor.ports().socks);
-        let mut daemon = self.daemon(tor, &["-v", "--socks-listen=127.0.0.1:0", &to]).await;
+        let arguments = [&["-v", "--socks-listen=127.0.0.1:0", &to], arguments].concat();
+        let mut daemon = self.daemon(tor, &arguments).await;
         let address = daemon
             .running
             .says("listening on ", " for SOCKS and HTTP CONNECT")

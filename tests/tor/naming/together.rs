@@ -1,20 +1,14 @@
 //! All that a daemon does for a Tor and its users at once, from one configuration file.
 
-use isonym::name::NameId;
-
 use super::scene::{Scene, in_control};
 use crate::name;
 use crate::raw::fetch;
 use crate::users::dig;
 use isonym_testkit::running::eventually;
 
-/// Returns how often the Electrum server was asked for a name.
+/// Returns over how many connections the Electrum server was asked for a name: each ID that asks has one of its own.
 fn questions(scene: &Scene) -> usize {
-    let id = NameId::new(name(0, 0).as_bytes()).unwrap();
-    let scripthash = id.scripthash().to_string();
-    let connections = scene.ledger.connections();
-    let requests = connections.iter().flat_map(|connection| &connection.requests);
-    requests.filter(|request| request.line.contains(&scripthash)).count()
+    scene.connections_with(&name(0, 0))
 }
 
 async fn assert_fetched(scene: &Scene, proxy: u16) {
@@ -59,9 +53,11 @@ async fn one_daemon_does_all_from_one_file() {
 
     // A new identity is new for all of them.
     tor.control().unwrap().command("SIGNAL NEWNYM").unwrap();
-    eventually("all IDs are forgotten", async || daemon.ids().await == 0).await;
-    assert_fetched(&scene, front).await;
-    assert!(questions(&scene) > by_front);
+    eventually("all IDs are forgotten", async || {
+        assert_fetched(&scene, front).await;
+        questions(&scene) > by_front
+    })
+    .await;
 
     let dug = dig(dns, &["plain.bit", "A"]).await;
     assert!(dug.contains("NOERROR") && dug.contains("\tA\t127.0.0.1"), "{dug}");

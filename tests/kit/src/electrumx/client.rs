@@ -34,6 +34,7 @@ pub enum Expected {
 /// The program with a data folder of its own.
 pub struct Client {
     datadir: TempDir,
+    servers: Vec<String>,
     options: Vec<String>,
     environment: Vec<(&'static str, &'static str)>,
 }
@@ -43,15 +44,16 @@ impl Client {
     pub fn new<I: IntoIterator<Item = String>>(servers: I) -> Self {
         Self {
             datadir: tempfile::tempdir().unwrap(),
-            options: servers
+            servers: servers
                 .into_iter()
                 .flat_map(|server| ["--server".to_owned(), server])
                 .collect(),
+            options: Vec::new(),
             environment: Vec::new(),
         }
     }
 
-    /// Gives further options to every command.
+    /// Gives further options to every command on a name: others refuse what they don't use.
     pub fn with(mut self, options: &[&str]) -> Self {
         self.options.extend(options.iter().map(|option| (*option).to_owned()));
         self
@@ -68,7 +70,7 @@ impl Client {
         Command::new(isonym())
             .args(["--network", "regtest", "--direct", "--datadir"])
             .arg(self.datadir.path())
-            .args(&self.options)
+            .args(&self.servers)
             .envs(self.environment.iter().copied())
             .args(arguments)
             .output()
@@ -77,7 +79,9 @@ impl Client {
 
     /// Runs a command on a name in hex; returns the exit code, and the JSON or the message.
     pub fn try_ask(&self, command: &str, name: &str) -> (Option<i32>, Result<Value, String>) {
-        let output = self.run(&[command, name, "--name-encoding", "hex", "--value-encoding", "hex"]);
+        let mut arguments = vec![command, name, "--name-encoding", "hex", "--value-encoding", "hex"];
+        arguments.extend(self.options.iter().map(String::as_str));
+        let output = self.run(&arguments);
         let code = output.status.code();
         let answer = if code == Some(0) {
             Ok(serde_json::from_slice(&output.stdout).unwrap())

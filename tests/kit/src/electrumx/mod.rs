@@ -6,3 +6,4 @@ pub mod core_rpc;
 pub mod recorded;
 pub mod scene;
 pub mod server;
+pub mod trips;

@@ -10,7 +10,7 @@ use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{self, ConnectionLimits, pool};
 use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
-use isonym::service::{Daemon, DaemonSettings, Question, run_daemon};
+use isonym::service::{CacheSettings, Daemon, DaemonSettings, Question, run_daemon};
 use isonym_sim::proxy::Mode;
 use isonym_sim::tape::{Side, Stream};
 use isonym_sim::{Ledger, Proxy, Tape};
@@ -97,6 +97,11 @@ pub fn settings(clean: usize, opening_mean: Duration) -> DaemonSettings {
             wait: LONG,
             hedge_after: LONG,
             ..pool::PoolSettings::default()
+        },
+        cache: CacheSettings {
+            positive: LONG * 1000,
+            negative: LONG * 1000,
+            ..CacheSettings::default()
         },
         lookup: LookupSettings {
             hedge_after: LONG,

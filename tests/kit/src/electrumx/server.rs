@@ -23,8 +23,8 @@ const STEP: Duration = Duration::from_millis(100);
 /// A release of `ElectrumX` (`e-x` on `PyPI`), and how it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// 1.17.0 held to protocol 1.4.2: what 1.16.0 speaks, as most public Namecoin servers do.
-    V1_17At1_4_2,
+    /// 1.16.0: up to protocol 1.4.2, as most public Namecoin servers.
+    V1_16,
     /// 1.17.0: up to protocol 1.4.3, which has name proofs.
     V1_17,
     /// 1.18.0: up to 1.4.3, and small replies are held back.
@@ -35,20 +35,14 @@ pub enum Release {
 
 impl Release {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::V1_17At1_4_2, Self::V1_17, Self::V1_18, Self::V2_0];
+    pub const ALL: [Self; 4] = [Self::V1_16, Self::V1_17, Self::V1_18, Self::V2_0];
 
     const fn version(self) -> &'static str {
         match self {
-            Self::V1_17At1_4_2 | Self::V1_17 => "1.17.0",
+            Self::V1_16 => "1.16.0",
+            Self::V1_17 => "1.17.0",
             Self::V1_18 => "1.18.0",
             Self::V2_0 => "2.0.0",
-        }
-    }
-
-    const fn protocol_max(self) -> Option<&'static str> {
-        match self {
-            Self::V1_17At1_4_2 => Some("1.4.2"),
-            Self::V1_17 | Self::V1_18 | Self::V2_0 => None,
         }
     }
 }
@@ -203,7 +197,6 @@ fn spawn(
     let log = File::create(folder.join("log")).expect("the folder takes files");
     Command::new(&python)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("electrumx/serve.py"))
-        .args(release.protocol_max())
         .env_clear()
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("COIN", "Namecoin")
