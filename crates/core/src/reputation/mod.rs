@@ -194,16 +194,16 @@ const DOUBTED_SHARE: u32 = 16;
 /// What lookups and their connections know of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LookupRecord {
-    /// Circuits in a row that could not be opened, or broke the protocol.
+    /// Circuits in a row that could not be opened.
     failures: u32,
-    /// Lies and the like, each over a circuit of its own.
+    /// Lies and what else makes it useless, each over a circuit of its own.
     faults: u32,
     last_fault: Moment,
     /// How often it was doubted in a row.
     doubts: u32,
     /// From when until when it is chosen less often.
     doubted: Option<(Moment, Moment)>,
-    /// Whether that is for its lies.
+    /// Whether that is for its faults.
     is_at_fault: bool,
 }
 
@@ -256,9 +256,9 @@ impl ServerReputation {
     /// Takes down what one circuit saw of a server: an own one of an identity, one that was opened ahead, or one of header
     /// sync.
     ///
-    /// One circuit alone changes nothing. After several in a row that failed, or several lies, the server is doubted: from a
-    /// random moment on it is chosen less often, for a random time. One that is seen well again is trusted again after as
-    /// random a time, but for its lies. That there is no way out is held against nobody.
+    /// One circuit alone changes nothing. After several in a row that failed, or several faults within hours, the server is
+    /// doubted: from a random moment on it is chosen less often, for a random time. One that could not be reached and is
+    /// seen well again is trusted again after as random a time. That there is no way out is held against nobody.
     pub fn record(&mut self, now: Moment, server: ServerIndex, evidence: Evidence, rng: &mut impl Rng) {
         let Some(record) = self.lookups.get_mut(server.0) else {
             return;
@@ -277,10 +277,11 @@ impl ServerReputation {
                 }
             }
             Evidence::Failed(FailureKind::NoWayOut) => {}
-            Evidence::Failed(FailureKind::Useless | FailureKind::Unreachable) => {
+            Evidence::Failed(FailureKind::Unreachable) => {
                 record.failures = record.failures.saturating_add(1);
             }
-            Evidence::Lied | Evidence::Unfit => {
+            // It may be reached all the time, so these need not follow each other.
+            Evidence::Failed(FailureKind::Useless) | Evidence::Lied | Evidence::Unfit => {
                 if now.since(record.last_fault) > FAULTS_APART {
                     record.faults = 0;
                 }

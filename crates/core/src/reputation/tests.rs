@@ -208,6 +208,27 @@ fn a_server_that_is_seen_well_again_is_trusted_again_but_for_its_lies() {
 }
 
 #[test]
+fn who_can_be_reached_and_is_of_no_use_is_doubted_all_the_same() {
+    let useless = Evidence::Failed(FailureKind::Useless);
+    let reputation = met(&[
+        Evidence::Opened,
+        useless,
+        Evidence::Opened,
+        useless,
+        Evidence::Opened,
+        useless,
+    ]);
+    let (_, until) = reputation.doubted(A).unwrap();
+    let mut reputation = reputation;
+    reputation.record(seconds(1), A, Evidence::Opened, &mut rng());
+    assert_eq!(
+        reputation.doubted(A).unwrap().1,
+        until,
+        "another connection says nothing new"
+    );
+}
+
+#[test]
 fn lies_that_are_far_apart_are_not_added_up() {
     let mut reputation = reputation(1);
     for day in 0..10 {
