@@ -115,7 +115,7 @@ fn event(bytes: [u8; EVENT], asked: &[Option<Vec<(Txid, Height)>>]) -> LookupEve
             }
             LookupEvent::Transactions {
                 attempt,
-                links: proof.links,
+                links: proof.links.into_iter().map(Some).collect(),
             }
         }
     }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::connections::{Lease, LookupLeases, NoLease};
 use crate::chain::Height;
+use crate::electrum::exchange::ServerErrorKind;
 use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest};
 use crate::isolation::ConnId;
 use crate::name::ProofLink;
@@ -164,7 +165,12 @@ async fn answer(
                 Some(true) => vec![proof],
                 Some(false) => vec![history],
             };
-            let answers = call(connection, requests, timeout).await?;
+            let asked_for_proof_alone = matches!(requests[..], [ElectrumRequest::ValueProof(_)]);
+            let mut answers = call(connection, requests, timeout).await?;
+            // Where a block was just replaced, its index may still name what it has no more: then the history has the rest.
+            if asked_for_proof_alone && answers.iter().all(|answer| answer.is_err() && !has_had_enough(answer)) {
+                answers = call(connection, vec![ElectrumRequest::History(scripthash)], timeout).await?;
+            }
             // A server that can't prove says so, and has the history.
             let mut usable = answers.iter().filter_map(|answer| answer.as_ref().ok());
             match usable.next() {
@@ -194,33 +200,40 @@ async fn answer(
                 ]
             });
             let answers = call(connection, requests.collect(), timeout).await?;
-            let replies: Vec<ElectrumReply> = answers
-                .into_iter()
-                .map(|answer| answer.map_err(|error| no_answer(connection, vec![Err(error)])))
-                .collect::<Result<_, _>>()?;
             let heights = wanted.iter().map(|(_, height)| *height);
-            let links = replies
+            let links = answers
                 .chunks_exact(2)
                 .zip(heights)
-                .map(|(pair, height)| link(pair, height).ok_or_else(other_answer));
-            Ok(LookupEvent::Transactions {
-                attempt,
-                links: links.collect::<Result<_, _>>()?,
-            })
+                .map(|(pair, height)| link(pair, height));
+            let links: Option<Vec<Option<ProofLink>>> = links.collect();
+            let links = links.ok_or_else(other_answer)?;
+            if links.iter().all(Option::is_none) || answers.iter().any(has_had_enough) {
+                return Err(no_answer(connection, answers));
+            }
+            Ok(LookupEvent::Transactions { attempt, links })
         }
     }
 }
 
-fn link(pair: &[ElectrumReply], height: Height) -> Option<ProofLink> {
+/// Says whether a server refuses for its own sake, and not for what was asked.
+fn has_had_enough(answer: &Result<ElectrumReply, AnswerError>) -> bool {
+    use ServerErrorKind::{Busy, ExcessiveUsage};
+    matches!(answer, Err(AnswerError::Server(error)) if matches!(error.kind(), Busy | ExcessiveUsage))
+}
+
+/// Returns a transaction with its place, `Some(None)` where the server says that it has it not there, and `None` where it
+/// answered something else.
+fn link(pair: &[Result<ElectrumReply, AnswerError>], height: Height) -> Option<Option<ProofLink>> {
     match pair {
-        [ElectrumReply::Transaction(tx), ElectrumReply::Merkle(merkle)] if merkle.block_height == height => {
-            Some(ProofLink {
+        [Ok(ElectrumReply::Transaction(tx)), Ok(ElectrumReply::Merkle(merkle))] if merkle.block_height == height => {
+            Some(Some(ProofLink {
                 height,
                 tx: tx.clone(),
                 merkle: merkle.branch.clone(),
                 pos: merkle.pos,
-            })
+            }))
         }
+        [Err(AnswerError::Server(_)), _] | [_, Err(AnswerError::Server(_))] => Some(None),
         _ => None,
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bitcoin::{BlockHash, Txid};
+use bitcoin::consensus::encode::deserialize;
+use bitcoin::{BlockHash, Transaction, Txid};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::connections::LookupLeases;
 use super::lookup_link::{self, LinkEvent};
-use super::{Handle, HistoryFailure, Node, NodeError};
+use super::{Handle, HistoryFailure, NodeError};
 use crate::chain::{HeaderTree, Tip};
 use crate::isolation::{BlindedId, ConnId};
 use crate::name::lookup::{
@@ -17,7 +18,7 @@ use crate::name::lookup::{
 };
 use crate::name::policy;
 use crate::name::proof::{self, ProvenEntry};
-use crate::name::{NameId, Outcome, ProofError, ProofLink};
+use crate::name::{NameId, Outcome, ProofLink};
 use crate::net::ServerAddr;
 use crate::net::pool::PoolCaller;
 
@@ -230,6 +231,7 @@ async fn history_over(
         .get(entries.len().saturating_sub(MAX_HISTORY)..)
         .unwrap_or_default();
     let mut proven = Vec::with_capacity(wanted.len());
+    let mut orphaned = 0;
     for wanted in wanted.chunks(HISTORY_FLIGHT) {
         let request = LookupRequest::Transactions(wanted.to_vec());
         let LookupEvent::Transactions { links, .. } = ask(link, inbox, request).await? else {
@@ -243,11 +245,22 @@ async fn history_over(
             if *height < lowest {
                 continue;
             }
-            let entry = node.with(|node| prove(node, name, link, *txid));
-            proven.push(entry.map_err(|error| HistoryFailure::Entry { height: *height, error })?);
+            // What the server's index keeps of orphaned blocks is nobody's operation.
+            let Some(link) = link else {
+                orphaned += 1;
+                continue;
+            };
+            if !is_of(link, *txid) {
+                return Err(HistoryFailure::OtherTransactions);
+            }
+            match node.with(|node| proof::verify_entry(name, link, node.tree())) {
+                Ok(entry) => proven.push(entry),
+                Err(error) if error.is_of_something_else() => orphaned += 1,
+                Err(error) => return Err(HistoryFailure::Entry { height: *height, error }),
+            }
         }
     }
-    let left_out = entries.len() - proven.len();
+    let left_out = entries.len() - proven.len() - orphaned;
     Ok((proven, left_out))
 }
 
@@ -267,11 +280,6 @@ async fn ask(
     }
 }
 
-fn prove(node: &Node, name: &NameId, link: &ProofLink, txid: Txid) -> Result<ProvenEntry, ProofError> {
-    let entry = proof::verify_entry(name, link, node.tree())?;
-    if entry.txid() == txid {
-        Ok(entry)
-    } else {
-        Err(ProofError::OtherName { height: link.height })
-    }
+fn is_of(link: &ProofLink, txid: Txid) -> bool {
+    deserialize::<Transaction>(&link.tx).is_ok_and(|tx| tx.compute_txid() == txid)
 }

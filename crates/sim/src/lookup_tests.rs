@@ -93,6 +93,13 @@ enum Manner {
     Disorder,
     /// The proof of another name.
     OtherName,
+    /// Its index has an entry of an orphaned block, in which there is something else now; as the first.
+    OrphanByProof,
+    /// The same, as the second.
+    OrphanByHistory,
+    /// Its history names a newest operation that is no longer in its block.
+    NewestIsGone,
+    AllAreGone,
     Fails,
     Silent,
     /// Answers as [`Self::Proof`] after 20 seconds.
@@ -167,33 +174,46 @@ impl Manner {
             HidesByHistory => drop(entries.pop()),
             ForgesBranch => links[0].merkle.push(branch_node()),
             ForgesValue => links[0].tx = forged(&links[0].tx),
-            OtherName => links = truth.chain.name_proof(&NameId::new(b"d/other").unwrap()).links,
+            OtherName => links = others_operations(truth),
+            OrphanByProof | OrphanByHistory => {
+                let other = others_operations(truth).swap_remove(0);
+                entries.push((txid_of(&other.tx), other.height));
+                entries.sort_by_key(|(_, height)| *height);
+                let at = links.iter().position(|link| link.height <= other.height).unwrap();
+                links.insert(at, other);
+            }
             Disorder => entries.reverse(),
             _ => {}
         }
         match self {
-            History | DeniesByHistory | HidesByHistory | OtherTransactions | FewerTransactions | Disorder => {
-                LookupEvent::History { attempt, entries }
-            }
+            History | DeniesByHistory | HidesByHistory | OtherTransactions | FewerTransactions | Disorder
+            | OrphanByHistory | NewestIsGone | AllAreGone => LookupEvent::History { attempt, entries },
             _ => LookupEvent::Proof { attempt, links },
         }
     }
 
-    fn transactions(self, truth: &Truth, wanted: &[(Txid, Height)]) -> Vec<ProofLink> {
-        let links = truth.chain.name_proof(&name()).links.into_iter();
-        let mut links: Vec<ProofLink> = links
-            .filter(|link| wanted.iter().any(|(txid, _)| *txid == txid_of(&link.tx)))
-            .collect();
+    fn transactions(self, truth: &Truth, wanted: &[(Txid, Height)]) -> Vec<Option<ProofLink>> {
+        let known = truth.chain.name_proof(&name()).links.into_iter();
+        let known: Vec<ProofLink> = known.chain(others_operations(truth)).collect();
+        let of = |txid: Txid| known.iter().find(|link| txid_of(&link.tx) == txid).cloned();
+        let mut links: Vec<Option<ProofLink>> = wanted.iter().map(|(txid, _)| of(*txid)).collect();
         match self {
             OtherTransactions => {
-                let other = truth.chain.name_proof(&NameId::new(b"d/other").unwrap()).links;
-                links = other.into_iter().take(wanted.len()).collect();
+                let other = others_operations(truth).into_iter();
+                links = other.take(wanted.len()).map(Some).collect();
             }
             FewerTransactions => drop(links.pop()),
+            NewestIsGone => links.first_mut().into_iter().for_each(|link| *link = None),
+            AllAreGone => links.fill(None),
             _ => {}
         }
         links
     }
+}
+
+/// Operations of another name, newest first, each in its block.
+fn others_operations(truth: &Truth) -> Vec<ProofLink> {
+    truth.chain.name_proof(&NameId::new(b"d/other").unwrap()).links
 }
 
 fn branch_node() -> TxMerkleNode {
@@ -350,6 +370,42 @@ fn a_denial_stands_only_when_nobody_else_can_answer() {
 }
 
 #[test]
+fn what_the_index_keeps_of_an_orphaned_block_is_passed_over_at_once_and_blamed_on_nobody() {
+    for manner in [OrphanByProof, OrphanByHistory] {
+        let ended = plain(&[manner, Silent, Silent]);
+        assert_eq!(ended.value(), TRUE_VALUE, "{manner:?}");
+        assert!(
+            ended.blamed.is_empty() && ended.asks.len() == 1,
+            "{manner:?}: {ended:?}"
+        );
+    }
+}
+
+#[test]
+fn where_the_newest_operation_is_gone_the_one_before_is_true() {
+    let ended = plain(&[NewestIsGone, Silent, Silent]);
+    assert_eq!(ended.value(), b"two");
+    assert!(ended.blamed.is_empty());
+    // As a server that hides it could have it, so a quorum has the newer one.
+    let ended = look_up(&TRUTH, &[NewestIsGone, Proof], settings(2, 2));
+    assert_eq!(ended.value(), TRUE_VALUE);
+}
+
+#[test]
+fn a_server_that_has_nothing_of_its_own_list_is_no_liar_but_of_no_use() {
+    for manner in [AllAreGone, OtherName] {
+        let ended = plain(&[manner, Proof, Proof]);
+        assert_eq!(ended.value(), TRUE_VALUE, "{manner:?}");
+        assert!(ended.blamed.is_empty(), "{manner:?}");
+        let ended = plain(&[manner, manner, manner]);
+        assert!(
+            matches!(&ended.result, Err(LookupError::NoAnswer { reasons, lied_to: false }) if reasons.len() == 3),
+            "{manner:?}: {ended:?}"
+        );
+    }
+}
+
+#[test]
 fn a_wrong_proof_is_blamed_and_the_next_server_asked() {
     for manner in [
         ForgesBranch,
@@ -357,7 +413,6 @@ fn a_wrong_proof_is_blamed_and_the_next_server_asked() {
         OtherTransactions,
         FewerTransactions,
         Disorder,
-        OtherName,
     ] {
         let ended = plain(&[manner, Proof, Proof]);
         assert_eq!(ended.value(), TRUE_VALUE, "{manner:?}");

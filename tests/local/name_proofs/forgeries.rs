@@ -32,6 +32,19 @@ fn hex(digits: &str) -> Vec<u8> {
 /// Registers d/x, lets `forge` make a transaction that spends the registration as its owner and mines it: the
 /// worst that a miner can do. Returns what the proof of it ends in.
 fn forged(holder: Holder, forge: impl Fn(&World, &Transaction, Transaction) -> Transaction) -> ProofError {
+    let (world, proof) = with_forged(holder, forge);
+    check(&world, &proof).unwrap_err()
+}
+
+/// As [`forged`], for what is no operation of the name at all: it is passed over, and what it follows is proved. Returns what
+/// it is by itself.
+fn passed_over(forge: impl Fn(&World, &Transaction, Transaction) -> Transaction) -> ProofError {
+    let (world, proof) = with_forged(Holder::P2pkh, forge);
+    assert_eq!(check(&world, &proof).unwrap().value().as_bytes(), b"true");
+    verify_entry(&id("d/x"), &proof.links[0], &world.tree).unwrap_err()
+}
+
+fn with_forged(holder: Holder, forge: impl Fn(&World, &Transaction, Transaction) -> Transaction) -> (World, NameProof) {
     let mut world = World::new();
     let registered = world.register("d/x", "true", holder);
     let honest = world.update(&registered.first, "d/x", "forged", holder);
@@ -39,7 +52,7 @@ fn forged(holder: Holder, forge: impl Fn(&World, &Transaction, Transaction) -> T
     let height = world.mine(vec![forged]);
     world.age(20);
     let proof = world.proof(&[registered.height, height]);
-    check(&world, &proof).unwrap_err()
+    (world, proof)
 }
 
 #[test]
@@ -178,26 +191,24 @@ fn a_spend_of_another_output_is_none() {
 #[test]
 fn transactions_that_consensus_forbids_are_refused() {
     let resigned = |world: &World, first: &Transaction, outputs| world.spend(first, 0, Holder::P2pkh, outputs);
-    let error = forged(Holder::P2pkh, |_, _, mut tx| {
+    let error = passed_over(|_, _, mut tx| {
         tx.version = Version(1);
         tx
     });
     assert_eq!(error, ProofError::Version { got: 1 });
-    let error = forged(Holder::P2pkh, |world, first, tx| {
+    let error = passed_over(|world, first, tx| {
         let second = world.output(&update("d/y", "forged"), Holder::P2pkh);
         resigned(world, first, vec![tx.output[0].clone(), second])
     });
     assert_eq!(error, ProofError::NameOutputs { got: 2 });
-    let error = forged(Holder::P2pkh, |world, first, _| {
-        resigned(world, first, vec![plain_output(LOCKED)])
-    });
+    let error = passed_over(|world, first, _| resigned(world, first, vec![plain_output(LOCKED)]));
     assert_eq!(error, ProofError::NameOutputs { got: 0 });
-    let error = forged(Holder::P2pkh, |world, first, _| {
+    let error = passed_over(|world, first, _| {
         let other = world.output(&update("d/y", "forged"), Holder::P2pkh);
         resigned(world, first, vec![other])
     });
     assert!(matches!(error, ProofError::OtherName { .. }), "{error}");
-    let error = forged(Holder::P2pkh, |world, first, _| {
+    let error = passed_over(|world, first, _| {
         let new = NameOp::New { commitment: [1; 20] };
         resigned(world, first, vec![world.output(&new, Holder::P2pkh)])
     });

@@ -8,7 +8,7 @@ use bitcoin::consensus::encode::deserialize;
 
 use super::super::NameId;
 use super::super::policy::{self, Outcome};
-use super::super::proof::{self, NameProof, ProofError, ProofLink};
+use super::super::proof::{self, NameProof, ProofError, ProofLink, ProvenName};
 use super::{
     Attempt, AttemptError, FailureScope, LookupEffect, LookupError, LookupEvent, LookupFault, LookupRequest,
     LookupSettings,
@@ -222,7 +222,7 @@ impl Lookup {
         attempt: Attempt,
         now: Moment,
         tree: &HeaderTree,
-        links: Vec<ProofLink>,
+        links: Vec<Option<ProofLink>>,
         effects: &mut Vec<LookupEffect>,
     ) {
         let Some(State::Fetching { wanted, complete }) = self.state(attempt) else {
@@ -232,15 +232,41 @@ impl Lookup {
         // The heights and txids asked for came from this server too, so this only keeps its replies in step.
         let same = wanted.len() == links.len()
             && wanted.iter().zip(&links).all(|((txid, height), link)| {
-                link.height == *height
-                    && deserialize::<bitcoin::Transaction>(&link.tx).is_ok_and(|tx| tx.compute_txid() == *txid)
+                link.as_ref().is_none_or(|link| {
+                    link.height == *height
+                        && deserialize::<bitcoin::Transaction>(&link.tx).is_ok_and(|tx| tx.compute_txid() == *txid)
+                })
             });
-        let state = if same {
+        let (asked, links) = (links.len(), links.into_iter().flatten().collect::<Vec<_>>());
+        let state = if same && links.len() == asked {
             self.on_proof(attempt, now, tree, links, complete, effects)
+        } else if same {
+            self.on_partial_proof(attempt, tree, asked, links, effects)
         } else {
             Self::refuse(attempt, LookupFault::OtherTransactions, effects)
         };
         self.set(attempt, state);
+    }
+
+    /// Takes what a server has of the transactions that its own index lists. Where blocks were just replaced the rest is no
+    /// longer where it was: the next older operation is what is true now. To hide an operation a server need not do this.
+    fn on_partial_proof(
+        &self,
+        attempt: Attempt,
+        tree: &HeaderTree,
+        asked: usize,
+        links: Vec<ProofLink>,
+        effects: &mut Vec<LookupEffect>,
+    ) -> State {
+        let (newest, got) = (links.first().map_or(0, |link| link.height), links.len());
+        let proved = match self.prove(tree, links, false) {
+            Err(ProofError::Empty | ProofError::TooShort { .. }) => Err(ProofError::NotOfTheName {
+                got: asked,
+                passed_over: asked.saturating_sub(got),
+            }),
+            proved => proved,
+        };
+        self.conclude(attempt, tree, newest, proved, effects)
     }
 
     fn on_proof(
@@ -291,12 +317,28 @@ impl Lookup {
         complete: bool,
         effects: &mut Vec<LookupEffect>,
     ) -> State {
+        let proved = self.prove(tree, links, complete);
+        self.conclude(attempt, tree, newest, proved, effects)
+    }
+
+    fn prove(&self, tree: &HeaderTree, links: Vec<ProofLink>, complete: bool) -> Result<ProvenName, ProofError> {
         let proof = NameProof {
             links,
             complete,
             name_new: None,
         };
-        match proof::verify(&self.name, &proof, tree, &self.settings.limits) {
+        proof::verify(&self.name, &proof, tree, &self.settings.limits)
+    }
+
+    fn conclude(
+        &self,
+        attempt: Attempt,
+        tree: &HeaderTree,
+        newest: Height,
+        proved: Result<ProvenName, ProofError>,
+        effects: &mut Vec<LookupEffect>,
+    ) -> State {
+        match proved {
             Ok(name) => {
                 let tip = tree.tip().height;
                 State::Answered(policy::judge(name, tip, tree.params(), &self.settings.policy))

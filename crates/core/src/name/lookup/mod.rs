@@ -91,8 +91,8 @@ pub enum LookupEvent {
     Transactions {
         /// In which attempt.
         attempt: Attempt,
-        /// One for each.
-        links: Vec<ProofLink>,
+        /// One for each; `None` where the server says that it is not, or no longer, in that block.
+        links: Vec<Option<ProofLink>>,
     },
     /// The attempt failed before there was an answer.
     Failed {

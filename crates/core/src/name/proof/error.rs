@@ -5,7 +5,7 @@ use crate::chain::Height;
 use crate::name::merkle::MerkleError;
 use crate::name::verify_script::SpendError;
 
-/// Why a proof is refused. Each but [`Self::MissingHeader`] and [`Self::TooManyLinks`] is the server's fault.
+/// Why a proof is refused; [`Self::is_server_fault`] says whether only a server that breaks a rule can bring it about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
@@ -130,6 +130,15 @@ pub enum ProofError {
         /// How many transactions it has.
         got: usize,
     },
+    /// None of the transactions is an operation of the name, or too few are for the walk to come to its end: the others were
+    /// passed over. Servers keep entries of orphaned blocks, which then point at whatever took their place.
+    #[error("{passed_over} of {got} transactions are no operations of the name, and the others are too few")]
+    NotOfTheName {
+        /// How many transactions there are.
+        got: usize,
+        /// How many of them are no operations of the name.
+        passed_over: usize,
+    },
     /// More operations than are looked at have to be.
     #[error("more than {max} operations would have to be checked")]
     TooManyLinks {
@@ -139,9 +148,20 @@ pub enum ProofError {
 }
 
 impl ProofError {
-    /// Says whether only a server that breaks a rule can cause the error: not so when our own headers end too early or
-    /// the name has more operations than we look at.
+    /// Says whether only a server that breaks a rule can cause the error: not so when our own headers end too early, the
+    /// name has more operations than we look at, or the server's index still has entries of orphaned blocks.
     pub const fn is_server_fault(&self) -> bool {
-        !matches!(self, Self::MissingHeader { .. } | Self::TooManyLinks { .. })
+        !matches!(
+            self,
+            Self::MissingHeader { .. } | Self::TooManyLinks { .. } | Self::NotOfTheName { .. }
+        )
+    }
+
+    /// Says whether a transaction that is in its block is no operation of the name at all.
+    pub const fn is_of_something_else(&self) -> bool {
+        matches!(
+            self,
+            Self::Version { .. } | Self::NameOutputs { .. } | Self::NoValue { .. } | Self::OtherName { .. }
+        )
     }
 }

@@ -30,8 +30,10 @@ impl Default for ProofLimits {
 
 /// Verifies what a server shows for a name, against our own headers.
 ///
-/// Each transaction that is looked at must be in a block of the best chain, be a name transaction with one name
-/// output of this name and enough value locked, and spend the name output of the next older one by a valid script.
+/// Each transaction that is looked at must be in a block of the best chain. One that is no operation of the name is passed
+/// over: servers keep entries of orphaned blocks in their index (`ElectrumX` 1.17.0 and 2.0.0 do), and to hide an operation
+/// a server need not show something else. All others must have one name output with enough value locked, and spend the
+/// name output of the next older one by a valid script.
 /// The walk ends at the registration, at the first transaction at or below the anchor, or after
 /// [`ProofLimits::max_links`] spends once 12 confirmations are reached.
 ///
@@ -44,10 +46,20 @@ pub fn verify(
     tree: &HeaderTree,
     limits: &ProofLimits,
 ) -> Result<ProvenName, ProofError> {
-    let (newest, older) = proof.links.split_first().ok_or(ProofError::Empty)?;
-    let newest = Step::check(name, newest, tree)?;
+    if proof.links.is_empty() {
+        return Err(ProofError::Empty);
+    }
+    let mut operations = Operations {
+        name,
+        tree,
+        links: proof.links.iter(),
+        passed_over: 0,
+    };
+    let newest = operations.next().unwrap_or(Err(ProofError::NotOfTheName {
+        got: proof.links.len(),
+        passed_over: proof.links.len(),
+    }))?;
     let entry = newest.entry.clone();
-    let mut older = older.iter();
     let mut walk = Walk {
         current: newest,
         links: 0,
@@ -63,12 +75,15 @@ pub fn verify(
             }
             None => {}
         }
-        let next = older.next().ok_or_else(|| walk.ended_early(proof))?;
-        walk.step_to(name, next, tree)?;
+        let passed_over = operations.passed_over;
+        match operations.next() {
+            Some(next) => walk.step_to(next?, tree)?,
+            None => return Err(walk.ended_early(proof, passed_over)),
+        }
     };
     let mut commitment_checked = false;
     if reached == Reached::Registration {
-        if let Some(before) = older.next() {
+        if let Some(before) = operations.next_link() {
             walk.check_was_free(before, tree)?;
         }
         if let Some(name_new) = &proof.name_new {
@@ -126,6 +141,34 @@ pub fn links_needed(history: &[(Txid, Height)], params: &Params, limits: &ProofL
     Ok(needed)
 }
 
+/// The operations of a name among the transactions that a server shows for it, newest first.
+struct Operations<'a> {
+    name: &'a NameId,
+    tree: &'a HeaderTree,
+    links: std::slice::Iter<'a, ProofLink>,
+    passed_over: usize,
+}
+
+impl<'a> Operations<'a> {
+    fn next(&mut self) -> Option<Result<Step<'a>, ProofError>> {
+        for link in self.links.by_ref() {
+            match Step::check(self.name, link, self.tree) {
+                Err(error) if error.is_of_something_else() => self.passed_over += 1,
+                step => return Some(step),
+            }
+        }
+        None
+    }
+
+    /// Returns the next one that is not known to be none, proved or not: for what lies below all of our headers.
+    fn next_link(&mut self) -> Option<&'a ProofLink> {
+        let (name, tree) = (self.name, self.tree);
+        let is_other =
+            |link: &ProofLink| Step::check(name, link, tree).is_err_and(|error| error.is_of_something_else());
+        self.links.by_ref().find(|link| !is_other(link))
+    }
+}
+
 /// Where [`verify`] stands: at a transaction that is verified but for who was entitled to make it.
 struct Walk<'a> {
     current: Step<'a>,
@@ -152,13 +195,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes to the next older transaction: the one that the current one must spend.
-    fn step_to(&mut self, name: &NameId, older: &'a ProofLink, tree: &HeaderTree) -> Result<(), ProofError> {
+    fn step_to(&mut self, older: Step<'a>, tree: &HeaderTree) -> Result<(), ProofError> {
         let height = self.current.link.height;
-        let gap = self.gap_to(older)?;
+        let gap = self.gap_to(older.link)?;
         if gap >= tree.params().expiration_depth(height) {
             return Err(ProofError::UpdateAfterExpiry { height, gap });
         }
-        let older = Step::check(name, older, tree)?;
         self.current.check_spends(&older)?;
         self.current = older;
         self.links += 1;
@@ -189,8 +231,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn ended_early(&self, proof: &NameProof) -> ProofError {
-        if proof.complete {
+    fn ended_early(&self, proof: &NameProof, passed_over: usize) -> ProofError {
+        if passed_over > 0 {
+            ProofError::NotOfTheName {
+                got: proof.links.len(),
+                passed_over,
+            }
+        } else if proof.complete {
             ProofError::NoRegistration {
                 height: self.current.link.height,
             }
