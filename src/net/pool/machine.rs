@@ -174,7 +174,7 @@ impl Pool {
                     caller,
                     distinct_server,
                 };
-                self.on_acquire(now, asked, &mut effects);
+                self.on_acquire(now, reputation, asked, &mut effects);
             }
             PoolEvent::Released(ticket) => self.on_released(ticket),
             PoolEvent::Ended(lookup) => self.identities.end_lookup(now, lookup),
@@ -404,7 +404,7 @@ impl Pool {
         }
     }
 
-    fn on_acquire(&mut self, now: Moment, asked: Asked, effects: &mut Vec<PoolEffect>) {
+    fn on_acquire(&mut self, now: Moment, reputation: &ServerReputation, asked: Asked, effects: &mut Vec<PoolEffect>) {
         let Asked {
             ticket,
             lookup,
@@ -434,7 +434,7 @@ impl Pool {
         let opens_own = self.rng.random_range(0..100) < self.settings.own_percent;
         if !opens_own
             && caller.takes_clean
-            && let Some(conn) = self.take_clean(now, owner, distinct_server)
+            && let Some(conn) = self.take_clean(now, reputation, owner, distinct_server)
         {
             effects.push(PoolEffect::Serve(ticket, conn));
             return;
@@ -494,22 +494,35 @@ impl Pool {
         had.chain(opening).collect()
     }
 
-    /// Takes a clean connection for an owner, any with the same chance; one to a server that its identity has not tried,
-    /// where there is one.
-    fn take_clean(&mut self, now: Moment, owner: Owner, distinct_server: bool) -> Option<ConnId> {
+    /// Takes a clean connection for an owner, any with the same chance; one to a server that its identity has not tried and
+    /// that is not in doubt, where there is one.
+    fn take_clean(
+        &mut self,
+        now: Moment,
+        reputation: &ServerReputation,
+        owner: Owner,
+        distinct_server: bool,
+    ) -> Option<ConnId> {
         let (avoided, tried) = (self.avoided(owner, distinct_server), self.tried(owner));
         let clean = self
             .connections
             .iter()
             .filter(|(_, it)| matches!(it.state, State::Clean(..)));
         let liars = self.liars(owner);
-        let candidates: Vec<_> = clean
-            .filter(|(_, it)| !avoided.contains(&it.server))
-            .map(|(conn, it)| (liars.contains(&it.server), tried.contains(&it.server), *conn, it.server))
+        let rank = |server: ServerIndex| {
+            let is_doubted = reputation.is_doubted(now, server);
+            (liars.contains(&server), is_doubted, tried.contains(&server))
+        };
+        let allowed: Vec<(ConnId, ServerIndex)> = clean
+            .map(|(conn, it)| (*conn, it.server))
+            .filter(|(_, server)| !avoided.contains(server))
             .collect();
-        let best = candidates.iter().map(|(lied, tried, ..)| (*lied, *tried)).min()?;
-        let best = candidates.iter().filter(|(lied, tried, ..)| (*lied, *tried) == best);
-        let candidates: Vec<_> = best.map(|(_, _, conn, server)| (*conn, *server)).collect();
+        let best = allowed.iter().map(|(_, server)| rank(*server)).min()?;
+        let candidates: Vec<_> = allowed
+            .iter()
+            .filter(|(_, server)| rank(*server) == best)
+            .copied()
+            .collect();
         let (conn, server) = *candidates.get(self.rng.random_range(0..candidates.len().max(1)))?;
         let connection = self.connections.remove(&conn)?;
         let state = match connection.state {

@@ -299,6 +299,11 @@ impl ServerReputation {
         self.lookups.get(server.0)?.doubted
     }
 
+    /// Says whether a server is in doubt now.
+    pub fn is_doubted(&self, now: Moment, server: ServerIndex) -> bool {
+        self.lookups.get(server.0).is_some_and(|record| record.is_doubted(now))
+    }
+
     /// Chooses among the servers but those to avoid, at random: all have the same chance, those in doubt a small one. There
     /// is always one to try, unless all are to be avoided. Takes one number from the generator, whatever is known.
     pub fn choose(&self, now: Moment, avoided: &BTreeSet<ServerIndex>, rng: &mut impl Rng) -> Option<ServerIndex> {

@@ -317,6 +317,11 @@ impl Driver {
         self.step(PoolEvent::Closed(conn, trouble));
     }
 
+    /// Returns from when until when a server is in doubt.
+    pub(super) fn doubted(&self, server: ServerIndex) -> Option<(Moment, Moment)> {
+        self.reputation.doubted(server)
+    }
+
     pub(super) fn clean(&self) -> Vec<ConnId> {
         let alive = self.alive.iter().copied();
         alive.filter(|conn| self.seen[conn].is_clean()).collect()

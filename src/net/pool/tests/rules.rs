@@ -337,6 +337,36 @@ fn a_lie_ends_its_own_connection_and_its_identity_goes_elsewhere() {
 }
 
 #[test]
+fn clean_connections_to_a_server_in_doubt_are_left_alone_where_there_are_others() {
+    let mut driver = warm(2, 20);
+    let servers = |driver: &Driver| -> Vec<ServerIndex> {
+        let clean = driver.clean();
+        clean.iter().map(|conn| driver.seen[conn].server).collect()
+    };
+    let liar = ServerIndex(0);
+    let mut lies = 0;
+    for number in 0.. {
+        let conn = driver.serve(key(number, 0));
+        if driver.seen[&conn].server == liar {
+            driver.step(PoolEvent::Lied(conn));
+            lies += 1;
+        }
+        if lies == 3 {
+            break;
+        }
+    }
+    let (from, _) = driver.doubted(liar).unwrap();
+    let before = servers(&driver);
+    assert!(before.contains(&liar), "none was closed");
+    driver.run_well(from.since(driver.now) + Duration::from_millis(1));
+    let others = servers(&driver).into_iter().filter(|server| *server != liar).count();
+    for number in 0..others {
+        let conn = driver.serve(key(1000 + u32::try_from(number).unwrap(), 0));
+        assert_ne!(driver.seen[&conn].server, liar);
+    }
+}
+
+#[test]
 fn a_wrong_certificate_ends_nothing_and_serves_nobody() {
     let mut driver = Driver::new(1, frugal(), SEED);
     while driver.opening.is_empty() {
