@@ -201,12 +201,9 @@ async fn answer(
             });
             let answers = call(connection, requests.collect(), timeout).await?;
             let heights = wanted.iter().map(|(_, height)| *height);
-            let links = answers
-                .chunks_exact(2)
-                .zip(heights)
-                .map(|(pair, height)| link(pair, height));
-            let links: Option<Vec<Option<ProofLink>>> = links.collect();
-            let links = links.ok_or_else(other_answer)?;
+            let pairs = answers.chunks_exact(2).zip(heights);
+            let links = pairs.map(|(pair, height)| link(pair, height).map_err(|OtherAnswer| other_answer()));
+            let links: Vec<Option<ProofLink>> = links.collect::<Result<_, _>>()?;
             if links.iter().all(Option::is_none) || answers.iter().any(has_had_enough) {
                 return Err(no_answer(connection, answers));
             }
@@ -221,20 +218,22 @@ fn has_had_enough(answer: &Result<ElectrumReply, AnswerError>) -> bool {
     matches!(answer, Err(AnswerError::Server(error)) if matches!(error.kind(), Busy | ExcessiveUsage))
 }
 
-/// Returns a transaction with its place, `Some(None)` where the server says that it has it not there, and `None` where it
-/// answered something else.
-fn link(pair: &[Result<ElectrumReply, AnswerError>], height: Height) -> Option<Option<ProofLink>> {
+/// The server answered a request with the answer to another one.
+struct OtherAnswer;
+
+/// Returns a transaction with its place; `None` where the server says that it has it not there.
+fn link(pair: &[Result<ElectrumReply, AnswerError>], height: Height) -> Result<Option<ProofLink>, OtherAnswer> {
     match pair {
         [Ok(ElectrumReply::Transaction(tx)), Ok(ElectrumReply::Merkle(merkle))] if merkle.block_height == height => {
-            Some(Some(ProofLink {
+            Ok(Some(ProofLink {
                 height,
                 tx: tx.clone(),
                 merkle: merkle.branch.clone(),
                 pos: merkle.pos,
             }))
         }
-        [Err(AnswerError::Server(_)), _] | [_, Err(AnswerError::Server(_))] => Some(None),
-        _ => None,
+        [Err(AnswerError::Server(_)), _] | [_, Err(AnswerError::Server(_))] => Ok(None),
+        _ => Err(OtherAnswer),
     }
 }
 
@@ -250,11 +249,11 @@ async fn call(
     })
 }
 
-/// Says why none of these answers can be used: for the last one's reason, which every server can answer.
+/// Says why these answers can't be used: by the last reason, which is that of the request that every server can answer.
 fn no_answer(connection: &Connection, answers: Answers) -> LookupLinkError {
     let server = connection.server().clone();
-    match answers.into_iter().next_back() {
-        Some(Err(error)) => LookupLinkError::Answer { server, error },
-        _ => LookupLinkError::OtherAnswer { server },
+    match answers.into_iter().rev().find_map(Result::err) {
+        Some(error) => LookupLinkError::Answer { server, error },
+        None => LookupLinkError::OtherAnswer { server },
     }
 }
