@@ -263,11 +263,11 @@ options! {
     POOL: Required<PoolPace> = Opt::new(
         "pool",
         "NUMBER",
-        "Connections to open ahead of lookups in an hour, on average; or none",
+        "Connections opened ahead in an hour, or none",
         |_| PoolPace(pool::MAX_OPENINGS_AN_HOUR),
     )
     .more(
-        "They make first lookups faster. They are opened at random moments, which nothing that is looked up has a part in; \
+        "On average. They make first lookups faster. They are opened at random moments, which nothing that is looked up has a part in; \
          with none, servers can't even see that somebody opens connections ahead.",
     )
     .used_by(&[Daemon]);
