@@ -267,7 +267,7 @@ options! {
         |_| PoolPace(pool::MAX_OPENINGS_AN_HOUR),
     )
     .more(
-        "On average. They make first lookups faster. They are opened at random moments, which nothing that is looked up has a part in; \
+        "So many on average. They make first lookups faster, and are opened at random moments, which nothing that is looked up has a part in; \
          with none, servers can't even see that somebody opens connections ahead.",
     )
     .used_by(&[Daemon]);
