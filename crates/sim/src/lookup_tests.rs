@@ -382,6 +382,23 @@ fn what_the_index_keeps_of_an_orphaned_block_is_passed_over_at_once_and_blamed_o
 }
 
 #[test]
+fn what_is_passed_over_last_counts_as_well() {
+    let mut links = TRUTH.chain.name_proof(&name()).links;
+    links.truncate(1);
+    links.push(others_operations(&TRUTH).pop().unwrap());
+    let proof = isonym_core::name::NameProof {
+        links,
+        complete: false,
+        name_new: None,
+    };
+    let limits = LookupSettings::default().limits;
+    let error = isonym_core::name::proof::verify(&name(), &proof, &TRUTH.tree, &limits).unwrap_err();
+    let expected = isonym_core::name::ProofError::NotOfTheName { got: 2, passed_over: 1 };
+    assert_eq!(error, expected);
+    assert!(!error.is_server_fault());
+}
+
+#[test]
 fn where_the_newest_operation_is_gone_the_one_before_is_true() {
     let ended = plain(&[NewestIsGone, Silent, Silent]);
     assert_eq!(ended.value(), b"two");

@@ -75,10 +75,9 @@ pub fn verify(
             }
             None => {}
         }
-        let passed_over = operations.passed_over;
         match operations.next() {
             Some(next) => walk.step_to(next?, tree)?,
-            None => return Err(walk.ended_early(proof, passed_over)),
+            None => return Err(walk.ended_early(proof, operations.passed_over)),
         }
     };
     let mut commitment_checked = false;
