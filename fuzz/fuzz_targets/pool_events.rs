@@ -121,7 +121,7 @@ impl Model {
                     key,
                     caller: PoolCaller {
                         number: u64::from(how & 3),
-                        takes_clean: how & 1 == 0,
+                        part: (how & 1 == 0).then_some(how >> 1 & 1),
                     },
                     distinct_server: how & 32 != 0,
                 }

@@ -20,7 +20,7 @@ use isonym::jsonrpc::cookie::Cookie;
 use isonym::naming::name_resolver::NameResolver;
 use isonym::node::Handle;
 use isonym::rpc::{Defaults, Encodings, Guard, Methods, server};
-use isonym::service::{Daemon, NameService, run_daemon};
+use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
 
 use super::args::RpcArgs;
@@ -182,7 +182,20 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = socks.as_ref().map(SocksServer::epoch);
     let mut end = Ok(());
-    let running = run_daemon(node, &settings.daemon, async |daemon| {
+    let fronts = [
+        (Caller::Rpc, true),
+        (Caller::Dns, dns.is_some()),
+        (Caller::Streams, socks.is_some() || controller.is_some()),
+    ];
+    let fronts: Vec<Caller> = fronts
+        .iter()
+        .filter_map(|(front, runs)| runs.then_some(*front))
+        .collect();
+    let daemon_settings = DaemonSettings {
+        fronts: Fronts::of(&fronts),
+        ..settings.daemon
+    };
+    let running = run_daemon(node, &daemon_settings, async |daemon| {
         let methods = Methods::new(&daemon, defaults, effective(settings));
         let Daemon { names, node: handle } = daemon;
         let resolver = NameResolver::new(&names, settings.name_patience);

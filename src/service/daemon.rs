@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{CacheSettings, NameService, ResultCache};
+use super::{CacheSettings, Caller, NameService, ResultCache};
 use crate::chain::sync::HeaderSyncLimits;
 use crate::name::lookup::LookupSettings;
 use crate::net::pool;
@@ -24,6 +24,45 @@ pub struct DaemonSettings {
     /// Whether each request without an isolation ID is an identity of its own. Otherwise all of them are one, as with
     /// Electrum-NMC.
     pub isolate_anonymous: bool,
+    /// The fronts that run: connections that are opened ahead are dealt among them.
+    pub fronts: Fronts,
+}
+
+/// Some of the fronts, in an order of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fronts([bool; Caller::ALL.len()]);
+
+impl Fronts {
+    /// Makes the set of these.
+    pub fn of(callers: &[Caller]) -> Self {
+        Self(Caller::ALL.map(|caller| callers.contains(&caller)))
+    }
+
+    fn all(self) -> impl Iterator<Item = Caller> {
+        let callers = Caller::ALL.into_iter().zip(self.0);
+        callers.filter_map(|(caller, runs)| runs.then_some(caller))
+    }
+
+    /// Returns the place of a front among them, from 0.
+    pub(super) fn part_of(self, caller: Caller) -> Option<u8> {
+        let found = (0..).zip(self.all()).find(|(_, it)| *it == caller);
+        found.map(|(place, _)| place)
+    }
+
+    fn len(self) -> u8 {
+        (0..)
+            .zip(self.all())
+            .map(|(place, _): (u8, _)| place + 1)
+            .last()
+            .unwrap_or_default()
+    }
+}
+
+impl Default for Fronts {
+    /// Commands and programs alone.
+    fn default() -> Self {
+        Self::of(&[Caller::Program])
+    }
 }
 
 impl Default for DaemonSettings {
@@ -36,6 +75,7 @@ impl Default for DaemonSettings {
             lookups: 1024,
             cache: CacheSettings::default(),
             isolate_anonymous: false,
+            fronts: Fronts::default(),
         }
     }
 }
@@ -70,7 +110,10 @@ where
     };
     let of_node = NodeSettings {
         sync: settings.sync,
-        pool: settings.pool,
+        pool: pool::PoolSettings {
+            parts: settings.fronts.len().max(1),
+            ..settings.pool
+        },
         lookup: settings.lookup,
     };
     node::run(node, &of_node, forgotten, |node| {

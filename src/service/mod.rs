@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::answer::{Answer, NameResult, ServiceError, Stated};
-pub use self::daemon::{Daemon, DaemonSettings, run_daemon};
+pub use self::daemon::{Daemon, DaemonSettings, Fronts, run_daemon};
 use self::remote::Remote;
 pub use self::result_cache::{Begun, CacheSettings, CacheTime, Caller, Derived, Pending, ResultCache};
 use crate::chain::Tip;
@@ -154,6 +154,7 @@ struct Shared {
     clock: Clock,
     /// Whether each question without an ID is an identity of its own.
     isolate_anonymous: bool,
+    fronts: Fronts,
 }
 
 /// A front's way to names; clones lead to the same one.
@@ -185,7 +186,13 @@ impl NameService {
             lookups: settings.lookups,
             lookups_of_one: settings.lookups,
         };
-        Self::new(Source::Local(node), cache, limits, settings.isolate_anonymous)
+        Self::new(
+            Source::Local(node),
+            cache,
+            limits,
+            settings.isolate_anonymous,
+            settings.fronts,
+        )
     }
 
     /// Asks a server behind JSON-RPC, whose word is taken. With a quorum above 1 it is to ask so many others itself, which
@@ -202,10 +209,17 @@ impl NameService {
             cache,
             limits,
             false,
+            Fronts::default(),
         )
     }
 
-    fn new(source: Source, cache: Arc<Mutex<ResultCache>>, limits: CallerLimits, isolate_anonymous: bool) -> Self {
+    fn new(
+        source: Source,
+        cache: Arc<Mutex<ResultCache>>,
+        limits: CallerLimits,
+        isolate_anonymous: bool,
+        fronts: Fronts,
+    ) -> Self {
         let clock = match &source {
             Source::Local(node) => node.clock(),
             Source::Remote(_) => Clock::start(),
@@ -216,6 +230,7 @@ impl NameService {
             key: rand::random(),
             clock,
             isolate_anonymous,
+            fronts,
         };
         Self {
             shared: Arc::new(shared),
@@ -292,14 +307,14 @@ impl NameService {
         }
     }
 
-    /// Returns who asks, for the pool. The daemon's own fronts share the connections that are opened ahead; clients that are
-    /// told apart open their own.
+    /// Returns who asks, for the pool. Connections that are opened ahead are dealt among the fronts that run; others, and
+    /// clients that are told apart, open their own.
     fn pool_caller(&self, who: &Identity) -> PoolCaller {
         let front = self.caller as u64;
         PoolCaller {
             // Numbers of clients are hashes: the few that are as small as fronts' do no harm but to share their room.
             number: who.client.unwrap_or(front),
-            takes_clean: who.client.is_none(),
+            part: self.shared.fronts.part_of(self.caller).filter(|_| who.client.is_none()),
         }
     }
 

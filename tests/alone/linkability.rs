@@ -80,6 +80,12 @@ fn a_fault_of_one_connection_and_what_befalls_one_daemon_show_on_no_others() {
 }
 
 #[test]
+fn who_takes_all_that_another_front_has_room_for_learns_nothing_of_its_people() {
+    let _turn = crate::blocking_turn();
+    assert_eq!(leaks_of(&[Trick::Cap], 2.5), "");
+}
+
+#[test]
 fn a_block_that_is_told_to_one_daemon_has_none_of_its_identities_ask_again() {
     let _turn = crate::blocking_turn();
     assert_eq!(leaks_of(&[Trick::BlockToOne], 2.5), "");

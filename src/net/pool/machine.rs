@@ -41,6 +41,8 @@ struct Fate {
     rng: StdRng,
     ends_at: Moment,
     ping_at: Moment,
+    /// Which front may have it.
+    part: u8,
 }
 
 impl Fate {
@@ -48,6 +50,7 @@ impl Fate {
         Self {
             ends_at: now + random_pause(settings.clean_life, &mut rng),
             ping_at: now + random_pause(settings.keep_alive_mean, &mut rng),
+            part: rng.random_range(0..settings.parts.max(1)),
             rng,
         }
     }
@@ -151,8 +154,8 @@ impl Pool {
         }
         match event {
             PoolEvent::Tick => {}
-            PoolEvent::Opened(conn) => self.on_opened(now, reputation, conn, &mut effects),
-            PoolEvent::Barred(conn) => self.on_barred(now, reputation, conn, &mut effects),
+            PoolEvent::Opened(conn) => self.on_opened(now, reputation, conn, true, &mut effects),
+            PoolEvent::Barred(conn) => self.on_opened(now, reputation, conn, false, &mut effects),
             PoolEvent::OpenFailed(conn, kind) => self.on_open_failed(now, reputation, conn, kind, &mut effects),
             PoolEvent::Closed(conn, kind) => self.on_closed(now, reputation, conn, kind),
             PoolEvent::Used(id) => {
@@ -234,28 +237,38 @@ impl Pool {
         }
     }
 
+    /// A connection is open. Where its server is not who it should be, nobody gets it, and it lives on as others do.
     fn on_opened(
         &mut self,
         now: Moment,
         reputation: &mut ServerReputation,
         conn: ConnId,
+        is_trusted: bool,
         effects: &mut Vec<PoolEffect>,
     ) {
         let Some(Connection { server, state }) = self.connections.remove(&conn) else {
             return;
         };
         let (state, owner) = match state {
-            State::Opening(fate) => (State::Clean(Clean(conn), fate), None),
+            State::Opening(fate) if is_trusted => (State::Clean(Clean(conn), fate), None),
+            State::Opening(fate) => (State::Barred(fate), None),
             State::Own(owner) => (self.bound(now, Clean(conn), owner), Some(owner)),
             other => {
                 self.connections.insert(conn, Connection { server, state: other });
                 return;
             }
         };
-        reputation.record(now, server, Evidence::Opened, &mut self.rng);
         self.connections.insert(conn, Connection { server, state });
-        if let Some(owner) = owner {
-            self.serve_own(now, owner, conn, server, effects);
+        let evidence = if is_trusted {
+            Evidence::Opened
+        } else {
+            Evidence::Failed(FailureKind::Useless)
+        };
+        reputation.record(now, server, evidence, &mut self.rng);
+        match owner {
+            Some(owner) if is_trusted => self.serve_own(now, owner, conn, server, effects),
+            Some(owner) => self.set_back(now, owner, server, effects),
+            None => {}
         }
     }
 
@@ -310,31 +323,6 @@ impl Pool {
         self.set_back(now, owner, server, effects);
         if kind == FailureKind::NoWayOut {
             self.refuse(owner, Refusal::Unreachable, effects);
-        }
-    }
-
-    fn on_barred(
-        &mut self,
-        now: Moment,
-        reputation: &mut ServerReputation,
-        conn: ConnId,
-        effects: &mut Vec<PoolEffect>,
-    ) {
-        let Some(Connection { server, state }) = self.connections.remove(&conn) else {
-            return;
-        };
-        let (state, owner) = match state {
-            State::Opening(fate) => (State::Barred(fate), None),
-            State::Own(owner) => (self.bound(now, Clean(conn), owner), Some(owner)),
-            other => {
-                self.connections.insert(conn, Connection { server, state: other });
-                return;
-            }
-        };
-        reputation.record(now, server, Evidence::Failed(FailureKind::Useless), &mut self.rng);
-        self.connections.insert(conn, Connection { server, state });
-        if let Some(owner) = owner {
-            self.set_back(now, owner, server, effects);
         }
     }
 
@@ -433,8 +421,8 @@ impl Pool {
         }
         let opens_own = self.rng.random_range(0..100) < self.settings.own_percent;
         if !opens_own
-            && caller.takes_clean
-            && let Some(conn) = self.take_clean(now, reputation, owner, distinct_server)
+            && let Some(part) = caller.part
+            && let Some(conn) = self.take_clean(now, reputation, owner, part, distinct_server)
         {
             effects.push(PoolEffect::Serve(ticket, conn));
             return;
@@ -494,20 +482,21 @@ impl Pool {
         had.chain(opening).collect()
     }
 
-    /// Takes a clean connection for an owner, any with the same chance; one to a server that its identity has not tried and
+    /// Takes a clean connection of a part for an owner, any with the same chance; one to a server that its identity has not tried and
     /// that is not in doubt, where there is one.
     fn take_clean(
         &mut self,
         now: Moment,
         reputation: &ServerReputation,
         owner: Owner,
+        part: u8,
         distinct_server: bool,
     ) -> Option<ConnId> {
         let (avoided, tried) = (self.avoided(owner, distinct_server), self.tried(owner));
         let clean = self
             .connections
             .iter()
-            .filter(|(_, it)| matches!(it.state, State::Clean(..)));
+            .filter(|(_, it)| matches!(&it.state, State::Clean(_, fate) if fate.part == part));
         let liars = self.liars(owner);
         let rank = |server: ServerIndex| {
             let is_doubted = reputation.is_doubted(now, server);

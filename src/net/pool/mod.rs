@@ -13,7 +13,8 @@
 //! * Openings ahead are a Poisson process with a generator of its own. It depends on no count, use, failure or demand:
 //!   nothing is refilled, there is neither a floor nor a target. The one bound is on memory.
 //! * Each clean connection has a generator of its own, drawn by that clock: its server, its exponential life, the moments of
-//!   its pings. A clean connection that ends is not replaced.
+//!   its pings, and which of the fronts it is for: who asks through one front can't tell from what he finds how much
+//!   was taken through another. A clean connection that ends is not replaced.
 //! * An identity that needs a connection tosses a coin: it opens one of its own at once, or takes a clean one, any of them
 //!   with the same chance; where there is none, it opens its own. An own connection is bound from birth, waits for
 //!   nobody, and is nobody else's even if it comes too late.
@@ -89,14 +90,15 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LookupId(pub u64);
 
-/// Who asks: a front, or one of its clients. No caller can have another one's IDs forgotten, and none but those that share
-/// the clean connections can learn from these what another one does.
+/// Who asks: a front, or one of its clients. No caller can have another one's IDs forgotten, and none but those of one part
+/// can learn from the clean connections what another one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolCaller {
     /// Tells callers apart.
     pub number: u64,
-    /// Whether it has a part in the connections that are opened ahead. Others open their own.
-    pub takes_clean: bool,
+    /// Which part of the connections that are opened ahead it may take, below [`PoolSettings::parts`]. Without one it opens
+    /// its own.
+    pub part: Option<u8>,
 }
 
 /// What happened.
@@ -202,6 +204,8 @@ pub struct PoolSettings {
     pub clean_life: Duration,
     /// Most connections opened ahead at a time, for memory's sake: far above what there are on average.
     pub most_clean: usize,
+    /// Among how many fronts clean connections are dealt, as chance wills; at least one.
+    pub parts: u8,
     /// In how many of a hundred cases an identity opens a connection of its own without looking at the clean ones.
     pub own_percent: u8,
     /// Mean time between two signs of life of a clean connection. Servers close after ten minutes of silence.
@@ -234,6 +238,7 @@ impl PoolSettings {
             opening_mean,
             clean_life: clean_life.unwrap_or(LONGEST_MEAN_LIFE),
             most_clean: 64,
+            parts: 1,
             own_percent: 30,
             keep_alive_mean: Duration::from_secs(120),
             sleep_mean: Duration::from_secs(6 * 3600),

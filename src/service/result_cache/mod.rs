@@ -83,7 +83,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    const ALL: [Self; 4] = [Self::Program, Self::Rpc, Self::Dns, Self::Streams];
+    pub(super) const ALL: [Self; 4] = [Self::Program, Self::Rpc, Self::Dns, Self::Streams];
 }
 
 /// The time, and the newest block where the source tells of it.

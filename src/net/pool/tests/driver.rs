@@ -15,7 +15,7 @@ pub(super) const SEED: [u8; 32] = [7; 32];
 /// Who asks where a test says nothing of it.
 const FRONT: PoolCaller = PoolCaller {
     number: 1,
-    takes_clean: true,
+    part: Some(0),
 };
 
 pub(super) fn id(number: u32) -> BlindedId {
@@ -217,7 +217,7 @@ impl Driver {
     pub(super) fn want_of_client(&mut self, key: IsolationKey, client: u64) -> Ticket {
         let caller = PoolCaller {
             number: client,
-            takes_clean: false,
+            part: None,
         };
         self.want_as(key, false, None, caller)
     }

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::score::{Riddle, Trial};
-use super::users::{Habit, Observed, Setting, Town, observe_with};
+use super::users::{Habit, Observed, Setting, Town, observe_with, two_fronts};
 use crate::virtual_world::{Seen, Side, VirtualDaemon, What};
 
 /// How people live meanwhile.
@@ -157,6 +157,7 @@ pub fn play(setting: &Setting, tricks: &[Trick]) -> (Observed, Vec<Played>) {
     let mut setting = *setting;
     if tricks.contains(&Trick::Cap) {
         setting.settings.pool.max_ids = CAP;
+        setting.settings.fronts = two_fronts();
     }
     let (tricks, seconds) = (tricks.to_vec(), 3600.0 * setting.hours);
     observe_with(&setting, |town| async move {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::score::Figure;
-use super::users::{Setting, observe_with};
+use super::users::{Setting, observe_with, two_fronts};
 
 /// IDs that the victim uses at once, half of the times, and the spy right afterwards.
 const IDS: usize = 6;
@@ -34,7 +34,9 @@ pub struct Glance {
 /// Has the spy look for hours.
 pub fn spy(setting: &Setting) -> Vec<Glance> {
     let seconds = 3600.0 * setting.hours;
-    let (observed, asked) = observe_with(setting, |town| async move {
+    let mut setting = *setting;
+    setting.settings.fronts = two_fronts();
+    let (observed, asked) = observe_with(&setting, |town| async move {
         let (begun, mut glances) = (town.world.now(), Vec::new());
         while town.world.now() < begun + seconds - 120.0 {
             sleep(PAUSE / u32::try_from(town.daemons.len()).unwrap()).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use isonym::service::{Caller, DaemonSettings};
+use isonym::service::{Caller, DaemonSettings, Fronts};
 use isonym::time::random_pause;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -93,6 +93,11 @@ impl Setting {
 
     /// How many servers there are, all of one operator.
     const SERVERS: usize = 2;
+}
+
+/// The front of the people, and another one for who spies on them.
+pub fn two_fronts() -> Fronts {
+    Fronts::of(&[Caller::Program, Caller::Rpc])
 }
 
 /// One lookup, as only its user knows it.
