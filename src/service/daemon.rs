@@ -28,7 +28,7 @@ pub struct DaemonSettings {
     pub fronts: Fronts,
 }
 
-/// Some of the fronts, in an order of their own.
+/// Some of the fronts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fronts([bool; Caller::ALL.len()]);
 
@@ -50,11 +50,7 @@ impl Fronts {
     }
 
     fn len(self) -> u8 {
-        (0..)
-            .zip(self.all())
-            .map(|(place, _): (u8, _)| place + 1)
-            .last()
-            .unwrap_or_default()
+        self.all().map(|_| 1).sum()
     }
 }
 
