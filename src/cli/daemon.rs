@@ -138,6 +138,15 @@ pub(super) fn raise_open_files() -> u64 {
     })
 }
 
+/// Has the system write no dump of this process, and let no other process of the user's look into it: there are names
+/// and isolation IDs in it.
+pub(crate) fn keep_memory_private() {
+    // Where the system has no such thing there is nothing to be done about it.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let _ = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
+}
+
 /// Runs the daemon until a signal or the method `stop` ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let files = raise_open_files();
