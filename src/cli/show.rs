@@ -146,6 +146,8 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let (height, hash) = match Session::open(settings, quiet).await? {
         Session::Own(node) => {
             with_synced(*node, settings, quiet, async |daemon| {
+                // It is there for what it leaves on the disk.
+                daemon.node.written().await?;
                 let tip = daemon.node.standing().tip;
                 Ok((tip.height, tip.hash.to_string()))
             })
@@ -214,6 +216,7 @@ fn lines(status: &Status) -> Vec<String> {
         format!("tip      {} {}", status.height, status.tip_hash),
         format!("age      {age}"),
     ];
+    lines.extend(status.unwritten.iter().map(|reason| format!("warning  {reason}")));
     if let Some(sync) = &status.sync {
         let SyncStatus {
             stage,

@@ -26,6 +26,23 @@ pub enum NodeError {
         /// Why.
         error: Arc<io::Error>,
     },
+    /// The data folder belongs to somebody else.
+    #[error("{} belongs to another user (number {owner})", .path.display())]
+    FolderOfOther {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Others may write to the data folder.
+    #[error("other users may write to {}", .path.display())]
+    FolderOpen {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The clock can't be right.
+    #[error("this machine's clock shows a time before 1970")]
+    Clock,
     /// Another process uses the data folder.
     #[error("another isonym process uses {}", .path.display())]
     FolderInUse {
@@ -88,6 +105,30 @@ pub enum NodeError {
 }
 
 impl NodeError {
+    /// Says whether two failures to write are one to people: the same place, and the same reason of the system.
+    pub(super) fn is_same_failure(&self, other: &Self) -> bool {
+        use StoreError::{Damaged, Io, WriterGone};
+        match (self, other) {
+            (
+                Self::Folder { path, error },
+                Self::Folder {
+                    path: other,
+                    error: reason,
+                },
+            ) => path == other && error.kind() == reason.kind(),
+            (Self::Store { error: Io(error), .. }, Self::Store { error: Io(other), .. }) => {
+                error.kind() == other.kind()
+            }
+            (Self::Store { error, .. }, Self::Store { error: other, .. }) => {
+                matches!(
+                    (error, other),
+                    (Damaged { .. }, Damaged { .. }) | (WriterGone, WriterGone)
+                )
+            }
+            _ => false,
+        }
+    }
+
     /// Returns why no stream to a server could be opened, where that is the reason.
     pub fn dial_error(&self) -> Option<&DialError> {
         match self {

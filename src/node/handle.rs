@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::connections::{Dial, Leases, Owner};
-use super::header_sync::SyncStage;
+use super::header_sync::{SyncStage, write_all};
 use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
 use crate::chain::sync::{HeaderSyncLimits, Progress};
@@ -41,8 +41,20 @@ pub struct Standing {
     pub pool: PoolCounts,
     /// The same as callers are told: some seconds old, and rounded up.
     pub pool_told: PoolCounts,
+    /// Why what is learnt is kept in memory alone, where the disk does not take it.
+    pub unwritten: Option<NodeError>,
     /// Since the start.
     pub uptime: Duration,
+}
+
+impl Standing {
+    /// Returns what its owner should know, for people.
+    pub fn warnings(&self) -> Vec<String> {
+        let unwritten = self.unwritten.iter();
+        unwritten
+            .map(|error| format!("nothing is written to the disk: {error}"))
+            .collect()
+    }
 }
 
 /// How a node goes about it.
@@ -245,6 +257,7 @@ impl Handle {
             unproved: state.node.tree().unproved(),
             pool: state.counts,
             pool_told: state.told,
+            unwritten: state.node.unwritten().cloned(),
             uptime,
         }
     }
@@ -280,6 +293,16 @@ impl Handle {
     /// Asks the node to stop.
     pub fn stop(&self) {
         self.0.stop.send_replace(true);
+    }
+
+    /// Waits until all that was learnt is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Store`] and [`NodeError::Folder`] when the disk does not take it, though it is tried again later.
+    pub async fn written(&self) -> Result<(), NodeError> {
+        write_all(self).await;
+        self.with(|node| node.unwritten().cloned()).map_or(Ok(()), Err)
     }
 
     /// Waits until somebody asks the node to stop.

@@ -9,13 +9,13 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use super::NodeError;
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::connections::Dial;
-use super::disk::{self, Disk, SmallFile};
+use super::disk::{self, Disk, SmallFile, Writing};
 use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::report::{ServerResult, ServerStanding};
-use super::store::{HeaderChange, HeaderStore, Rebuilt, StoreError};
+use super::store::{HeaderChange, HeaderStore, Rebuilt};
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
@@ -83,8 +83,12 @@ impl Node {
     /// # Errors
     ///
     /// [`NodeError::FolderInUse`] while another process holds the folder, [`NodeError::Folder`] and
-    /// [`NodeError::Store`] when it can't be used, [`NodeError::Dial`] when TLS can't be set up.
+    /// [`NodeError::Store`] when it can't be used, [`NodeError::FolderOfOther`] and [`NodeError::FolderOpen`] when it is
+    /// not ours alone, [`NodeError::Dial`] when TLS can't be set up, [`NodeError::Clock`].
     pub fn open(config: NodeConfig) -> Result<(Self, Option<Rebuilt>), NodeError> {
+        if !clock::is_usable() {
+            return Err(NodeError::Clock);
+        }
         let surroundings = Surroundings {
             dialer: Dialer::new(config.proxy.clone())?,
             clock: Clock::start(),
@@ -226,16 +230,20 @@ impl Node {
     }
 
     /// Has a change of the tree written, and waits for nothing.
-    pub(super) fn write_headers(&mut self, change: HeaderChange) -> Result<(), NodeError> {
+    pub(super) fn write_headers(&mut self, change: HeaderChange) {
         self.disk.note_headers(&self.tree, change);
-        self.advance_writing().map(drop)
+        self.advance_writing();
     }
 
-    /// Goes on with what is to be written, and waits for nothing. Returns whether anything is being written still. It is
-    /// to be called again whenever [`Self::writing_ended`] changes.
-    pub(super) fn advance_writing(&mut self) -> Result<bool, NodeError> {
-        let advanced = self.disk.advance(&self.tree);
-        advanced.map_err(|error| self.store_error(error))
+    /// Goes on with what is to be written, and waits for nothing. It is to be called again whenever
+    /// [`Self::writing_ended`] changes, and at the moment that it names.
+    pub(super) fn advance_writing(&mut self) -> Writing {
+        self.disk.advance(&self.tree, self.clock.now().steady)
+    }
+
+    /// Returns why what was learnt is kept in memory alone, if it is.
+    pub fn unwritten(&self) -> Option<&NodeError> {
+        self.disk.trouble()
     }
 
     /// Returns what changes when something is on the disk.
@@ -243,17 +251,9 @@ impl Node {
         self.disk.ended()
     }
 
-    fn store_error(&self, error: StoreError) -> NodeError {
-        NodeError::Store {
-            path: self.folder.file(STORE),
-            error,
-        }
-    }
-
     fn write_file(&mut self, file: SmallFile, text: String) {
         self.disk.note_file(file, text);
-        // Header sync, which alone writes headers, is told of their errors as well.
-        let _ = self.advance_writing();
+        self.advance_writing();
     }
 
     /// Remembers what a server showed, when it was met for the first time: in this process even if it can't be written.
@@ -285,12 +285,8 @@ impl Node {
 /// Whatever ends a node, what it learnt is on the disk afterwards, or it is told why not.
 impl Drop for Node {
     fn drop(&mut self) {
-        let is_told = self.disk.has_failed();
-        if let Err(source) = self.disk.finish(&self.tree)
-            && !is_told
-        {
-            tracing::warn!("{}", self.store_error(source));
-        }
+        // Why it could not be written is told where that is found out.
+        let _ = self.disk.finish(&self.tree, self.clock.now().steady);
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Status {
     /// How far header sync is, where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncStatus>,
+    /// Why what is learnt is kept in memory alone, where the disk does not take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwritten: Option<String>,
     /// How it goes with each server in header sync, or went when headers were last synced.
     pub servers: Vec<ServerResult>,
 }
@@ -111,6 +114,9 @@ impl Node {
             skeleton_height: tree.skeleton().map(UnverifiedChain::top_height),
             chainwork: format!("{:064x}", tip.chainwork),
             sync,
+            unwritten: self
+                .unwritten()
+                .map(|error| format!("nothing is written to the disk: {error}")),
             servers,
         }
     }
