@@ -214,6 +214,7 @@ fn lines(status: &Status) -> Vec<String> {
         format!("tip      {} {}", status.height, status.tip_hash),
         format!("age      {age}"),
     ];
+    lines.extend(status.warning.iter().map(|warning| format!("warning  {warning}")));
     if let Some(sync) = &status.sync {
         let SyncStatus {
             stage,

@@ -12,11 +12,11 @@ use super::connections::{Dial, Leases, Owner};
 use super::header_sync::SyncStage;
 use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
+use crate::chain::freshness::NotFresh;
 use crate::chain::sync::{HeaderSyncLimits, Progress};
 use crate::chain::{Anchor, Height, Params, PureHeader, Tip};
 use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
-use crate::name::policy::check_tip_age;
 use crate::net::pool::{self, PoolCounts};
 use crate::net::{Pin, ServerAddr};
 use crate::reputation::ServerReputation;
@@ -43,6 +43,15 @@ pub struct Standing {
     pub pool_told: PoolCounts,
     /// Since the start.
     pub uptime: Duration,
+    /// Why the headers are not taken for the newest ones, if so.
+    pub not_fresh: Option<NotFresh>,
+}
+
+impl Standing {
+    /// Returns what callers are warned of.
+    pub fn warnings(&self) -> Vec<String> {
+        self.not_fresh.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// How a node goes about it.
@@ -205,12 +214,12 @@ impl Handle {
 
     fn check_fresh(&self, state: &State) -> Result<Tip, NodeError> {
         let tree = state.node.tree();
-        let tip = tree.tip();
-        check_tip_age(&tip, self.0.clock.now().wall, tree.params()).map_err(|reason| NodeError::NotSynchronized {
+        let fresh = tree.check_fresh(self.0.clock.now().wall);
+        fresh.map_err(|reason| NodeError::NotSynchronized {
             reason,
             servers: state.servers.clone(),
         })?;
-        Ok(tip)
+        Ok(tree.tip())
     }
 
     /// Returns the way to the lookups' connections.
@@ -246,6 +255,7 @@ impl Handle {
             pool: state.counts,
             pool_told: state.told,
             uptime,
+            not_fresh: state.node.not_fresh(),
         }
     }
 

@@ -16,6 +16,7 @@ use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::report::{ServerResult, ServerStanding};
 use super::store::{HeaderChange, HeaderStore, Rebuilt, StoreError};
+use crate::chain::freshness::NotFresh;
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
@@ -142,6 +143,12 @@ impl Node {
     /// Returns the wall clock's time.
     pub fn time(&self) -> Timestamp {
         self.clock.now().wall
+    }
+
+    /// Says why the headers are not taken for the newest ones, if so; nothing where none are known.
+    pub(super) fn not_fresh(&self) -> Option<NotFresh> {
+        self.tree.lowest()?;
+        self.tree.check_fresh(self.time()).err()
     }
 
     /// Returns how the last sync of this data folder went with each server; empty when there was none.

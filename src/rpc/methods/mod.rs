@@ -391,7 +391,7 @@ fn network_info(standing: &Standing) -> CallResult {
         "subversion": concat!("/Isonym:", env!("CARGO_PKG_VERSION"), "/"),
         "networkactive": true,
         "connections": connections(standing),
-        "warnings": [],
+        "warnings": standing.warnings(),
     }))
 }
 
@@ -405,7 +405,7 @@ fn info(node: &Handle, standing: &Standing) -> CallResult {
         "headers_unproved": standing.unproved,
         "connections": connections(standing),
         "testnet": node.params().network == chain::Network::Testnet,
-        "errors": "",
+        "errors": standing.warnings().join("; "),
     }))
 }
 
