@@ -1,5 +1,11 @@
 //! How often honest luck alarms, and what whoever hides blocks has to do.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "times and heights of a made-up chain"
+)]
+
 use bitcoin::CompactTarget;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -113,7 +119,7 @@ fn a_hash_rate_that_wanders_and_retargets_do_not_alarm() {
     let mut rate: f64 = 1.0;
     let wandering = |now: f64, rng: &mut StdRng| {
         rate = (rate * (1.0 + 0.0017 * (rng.random::<f64>() * 2.0 - 1.0) * 1.7)).clamp(0.1, 10.0);
-        let is_there = (now / (40.0 * 86_400.0)) as u64 % 2 == 0;
+        let is_there = ((now / (40.0 * 86_400.0)) as u64).is_multiple_of(2);
         if is_there { rate } else { rate * 0.66 }
     };
     assert_eq!(ten_years(2, true, wandering).0, 0);

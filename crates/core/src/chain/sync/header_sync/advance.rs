@@ -76,7 +76,7 @@ impl Step<'_> {
             let HeaderSync {
                 skeleton, peers, rng, ..
             } = &mut *self.sync;
-            let outcomes = skeleton.advance(self.tree, peers, rng, self.now);
+            let outcomes = skeleton.advance(self.tree, peers, self.reputation, rng, self.now);
             let last = outcomes.last();
             let has_ended = matches!(last, Some(Outcome::SkeletonDropped | Outcome::SkeletonAdopted { .. }));
             self.carry_out(outcomes);
