@@ -120,7 +120,7 @@ impl Node {
             folder,
             known,
             dialer: Arc::new(surroundings.dialer),
-            reputation: ServerReputation::new(servers.len()),
+            reputation: ServerReputation::of_operators(net::operators(&servers)),
             servers,
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
@@ -179,7 +179,6 @@ impl Node {
     }
 
     /// Returns what is known of the servers.
-    #[cfg(test)]
     pub(super) fn reputation(&self) -> &ServerReputation {
         &self.reputation
     }
