@@ -43,8 +43,10 @@ fn operator(server: &ServerAddr) -> Operator {
     if let Some(label) = servers::operator(&server.host) {
         return Operator::Label(label);
     }
+    if is_local(&server.host) {
+        return Operator::Own(server.clone());
+    }
     match &server.host {
-        host if is_local(host) => Operator::Own(server.clone()),
         Host::Name(name) => Operator::Domain(registrable(name).to_owned()),
         Host::Ip(IpAddr::V4(ip)) => Operator::Network(ip.octets().into_iter().take(2).collect()),
         Host::Ip(IpAddr::V6(ip)) => Operator::Network(ip.octets().into_iter().take(4).collect()),
