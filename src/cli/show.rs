@@ -217,6 +217,7 @@ fn lines(status: &Status) -> Vec<String> {
         format!("age      {age}"),
     ];
     lines.extend(status.unwritten.iter().map(|reason| format!("warning  {reason}")));
+    lines.extend(status.warning.iter().map(|warning| format!("warning  {warning}")));
     if let Some(sync) = &status.sync {
         let SyncStatus {
             stage,

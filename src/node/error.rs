@@ -9,9 +9,9 @@ use super::lookup_link::LookupLinkError;
 use super::report::ServerResult;
 use super::store::StoreError;
 use crate::chain::Height;
+use crate::chain::freshness::NotFresh;
 use crate::name::ProofError;
 use crate::name::lookup::{AttemptError, LinkFailure, LookupError};
-use crate::name::policy::NotSynchronized;
 use crate::net::DialError;
 
 /// Why the node can't do what it is asked for.
@@ -88,8 +88,8 @@ pub enum NodeError {
     /// The headers are too old to tell what names are worth today.
     #[error("not synchronised: {reason}; the servers asked:{}", list(.servers))]
     NotSynchronized {
-        /// How old.
-        reason: NotSynchronized,
+        /// Why.
+        reason: NotFresh,
         /// What the servers say.
         servers: Vec<ServerResult>,
     },

@@ -12,11 +12,11 @@ use super::connections::{Dial, Leases, Owner};
 use super::header_sync::{SyncStage, write_all};
 use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
+use crate::chain::freshness::NotFresh;
 use crate::chain::sync::{HeaderSyncLimits, Progress};
 use crate::chain::{Anchor, Height, Params, PureHeader, Tip};
 use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
-use crate::name::policy::check_tip_age;
 use crate::net::pool::{self, PoolCounts};
 use crate::net::{Pin, ServerAddr};
 use crate::reputation::ServerReputation;
@@ -45,15 +45,17 @@ pub struct Standing {
     pub unwritten: Option<NodeError>,
     /// Since the start.
     pub uptime: Duration,
+    /// Why the headers are not taken for the newest ones, if so.
+    pub not_fresh: Option<NotFresh>,
 }
 
 impl Standing {
     /// Returns what its owner should know, for people.
     pub fn warnings(&self) -> Vec<String> {
+        let stale = self.not_fresh.iter().map(ToString::to_string);
         let unwritten = self.unwritten.iter();
-        unwritten
-            .map(|error| format!("nothing is written to the disk: {error}"))
-            .collect()
+        let unwritten = unwritten.map(|error| format!("nothing is written to the disk: {error}"));
+        stale.chain(unwritten).collect()
     }
 }
 
@@ -217,12 +219,12 @@ impl Handle {
 
     fn check_fresh(&self, state: &State) -> Result<Tip, NodeError> {
         let tree = state.node.tree();
-        let tip = tree.tip();
-        check_tip_age(&tip, self.0.clock.now().wall, tree.params()).map_err(|reason| NodeError::NotSynchronized {
+        let fresh = tree.check_fresh(self.0.clock.now().wall);
+        fresh.map_err(|reason| NodeError::NotSynchronized {
             reason,
             servers: state.servers.clone(),
         })?;
-        Ok(tip)
+        Ok(tree.tip())
     }
 
     /// Returns the way to the lookups' connections.
@@ -259,6 +261,7 @@ impl Handle {
             pool_told: state.told,
             unwritten: state.node.unwritten().cloned(),
             uptime,
+            not_fresh: state.node.not_fresh(),
         }
     }
 

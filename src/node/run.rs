@@ -16,6 +16,7 @@ use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::report::{ServerResult, ServerStanding};
 use super::store::{HeaderChange, HeaderStore, Rebuilt};
+use crate::chain::freshness::NotFresh;
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
@@ -123,7 +124,7 @@ impl Node {
             folder,
             known,
             dialer: Arc::new(surroundings.dialer),
-            reputation: ServerReputation::new(servers.len()),
+            reputation: ServerReputation::of_operators(net::operators(&servers)),
             servers,
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
@@ -146,6 +147,12 @@ impl Node {
     /// Returns the wall clock's time.
     pub fn time(&self) -> Timestamp {
         self.clock.now().wall
+    }
+
+    /// Says why the headers are not taken for the newest ones, if so; nothing where none are known.
+    pub(super) fn not_fresh(&self) -> Option<NotFresh> {
+        self.tree.lowest()?;
+        self.tree.check_fresh(self.time()).err()
     }
 
     /// Returns how the last sync of this data folder went with each server; empty when there was none.
@@ -176,7 +183,6 @@ impl Node {
     }
 
     /// Returns what is known of the servers.
-    #[cfg(test)]
     pub(super) fn reputation(&self) -> &ServerReputation {
         &self.reputation
     }

@@ -24,6 +24,9 @@ pub struct Status {
     pub tip_hash: String,
     /// Seconds since the time of its block; `None` while no header is known.
     pub tip_age: Option<u64>,
+    /// Why the headers are not taken for the newest ones, if so: then no name is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
     pub headers_unproved: usize,
     /// Up to which height headers are there that are not proved yet at all.
@@ -110,6 +113,7 @@ impl Node {
             height: tip.height,
             tip_hash: tip.hash.to_string(),
             tip_age: tree.lowest().map(|_| self.time().seconds_since(tip.time)),
+            warning: self.not_fresh().map(|reason| reason.to_string()),
             headers_unproved: tree.unproved(),
             skeleton_height: tree.skeleton().map(UnverifiedChain::top_height),
             chainwork: format!("{:064x}", tip.chainwork),

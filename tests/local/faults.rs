@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use isonym::chain::Network;
+use isonym::chain::freshness::{NotFresh, check_tip_age};
 use isonym::name::Outcome;
 use isonym::name::lookup::{LookupError, LookupSettings};
-use isonym::name::policy::{NotSynchronized, check_tip_age};
 use isonym::node::{NodeError, SyncReport};
 use isonym::service::{DaemonSettings, ServiceError};
 use isonym::time::Timestamp;
@@ -550,8 +550,8 @@ async fn stale_alone() {
     assert_eq!(report.tip.height, world().chain().height() - behind);
     let now: Timestamp = world().time();
     assert!(matches!(
-        check_tip_age(&report.tip, now, Network::Mainnet.params()),
-        Err(NotSynchronized::StaleTip { age: 36_000, .. })
+        check_tip_age(report.tip.height, report.tip.time, now, Network::Mainnet.params()),
+        Err(NotFresh::StaleTip { age: 36_000, .. })
     ));
     let outcome = node.name_show(&name_id(NAME), 1).await.unwrap();
     assert_eq!(outcome, Outcome::NeverExisted, "it was not registered then");

@@ -93,27 +93,35 @@ struct SyncRecord {
 
 /// What header sync knows of the servers: its own evidence and nothing else.
 #[derive(Clone, Debug)]
-pub struct SyncReputation(Vec<SyncRecord>);
+pub struct SyncReputation {
+    records: Vec<SyncRecord>,
+    /// Samples of headers that were drawn in this process, for whichever server.
+    draws: u64,
+}
 
 impl SyncReputation {
     /// Makes the reputation of so many servers, of which nothing is known.
     pub fn new(servers: usize) -> Self {
-        Self(vec![SyncRecord::default(); servers])
+        Self {
+            records: vec![SyncRecord::default(); servers],
+            draws: 0,
+        }
     }
 
     /// Returns how many servers there are.
     pub fn servers(&self) -> usize {
-        self.0.len()
+        self.records.len()
     }
 
-    /// Has every server tried anew, those banned too: header sync begins once more after no server was left.
+    /// Has every server tried anew, those banned too: header sync begins once more after no server was left. Samples are
+    /// not forgotten: each one that was drawn is a try that somebody had.
     pub fn begin(&mut self) {
-        self.0.fill(SyncRecord::default());
+        self.records.fill(SyncRecord::default());
     }
 
     /// Takes down what header sync saw of a server.
     pub fn record(&mut self, now: Moment, server: ServerIndex, evidence: SyncEvidence) {
-        let Some(record) = self.0.get_mut(server.0) else {
+        let Some(record) = self.records.get_mut(server.0) else {
             return;
         };
         match evidence {
@@ -136,7 +144,14 @@ impl SyncReputation {
     }
 
     fn get(&self, server: ServerIndex) -> SyncRecord {
-        self.0.get(server.0).copied().unwrap_or_default()
+        self.records.get(server.0).copied().unwrap_or_default()
+    }
+
+    /// Takes down that a sample of headers is drawn, and returns how many were before it.
+    pub fn count_draw(&mut self) -> u64 {
+        let before = self.draws;
+        self.draws = before.saturating_add(1);
+        before
     }
 
     /// Says whether header sync banned a server: it broke a rule in this run.
@@ -230,17 +245,45 @@ impl LookupRecord {
 /// What is known of all servers.
 #[derive(Clone, Debug)]
 pub struct ServerReputation {
+    /// Who runs each: servers with equal numbers have one operator, and count as one.
+    operators: Vec<usize>,
     sync: SyncReputation,
     lookups: Vec<LookupRecord>,
 }
 
 impl ServerReputation {
-    /// Makes the reputation of so many servers, of which nothing is known.
+    /// Makes the reputation of so many servers, of which nothing is known, each of an operator of its own.
     pub fn new(servers: usize) -> Self {
+        Self::of_operators((0..servers).collect())
+    }
+
+    /// Makes the reputation of servers of which nothing is known but who runs each.
+    pub fn of_operators(operators: Vec<usize>) -> Self {
+        let servers = operators.len();
         Self {
+            operators,
             sync: SyncReputation::new(servers),
             lookups: vec![LookupRecord::default(); servers],
         }
+    }
+
+    /// Returns the number of a server's operator, who has one voice with all of his servers.
+    pub fn operator(&self, server: ServerIndex) -> Option<usize> {
+        self.operators.get(server.0).copied()
+    }
+
+    /// Returns how many operators there are.
+    pub fn operators(&self) -> usize {
+        self.operators.iter().collect::<BTreeSet<_>>().len()
+    }
+
+    /// Returns some servers, and with each all others of its operator.
+    pub fn with_siblings(&self, servers: &BTreeSet<ServerIndex>) -> BTreeSet<ServerIndex> {
+        let operators: BTreeSet<_> = servers.iter().filter_map(|it| self.operator(*it)).collect();
+        let all = self.operators.iter().enumerate();
+        all.filter(|(_, operator)| operators.contains(operator))
+            .map(|(at, _)| ServerIndex(at))
+            .collect()
     }
 
     /// Returns what header sync knows: all that header sync itself is given.

@@ -76,7 +76,7 @@ impl Step<'_> {
             let HeaderSync {
                 skeleton, peers, rng, ..
             } = &mut *self.sync;
-            let outcomes = skeleton.advance(self.tree, peers, rng, self.now);
+            let outcomes = skeleton.advance(self.tree, peers, self.reputation, rng, self.now);
             let last = outcomes.last();
             let has_ended = matches!(last, Some(Outcome::SkeletonDropped | Outcome::SkeletonAdopted { .. }));
             self.carry_out(outcomes);
@@ -201,16 +201,17 @@ impl Step<'_> {
         }
     }
 
-    /// Leaves a server whose tip is old when another one can't be dialed for want of a free connection. The last
+    /// Leaves a server whose chain is not the newest when another one can't be dialed for want of a free connection. The last
     /// ones are kept: where all tips are old, ours is as good as any, and whoever uses it sees its age.
     fn leave_stale(&mut self) {
-        let tip = self.tree.tip();
-        if !backfill::is_done(self.tree) || !self.tree.params().is_stale(tip.time, self.now.wall) {
+        if !backfill::is_done(self.tree) {
             return;
         }
+        let Err(reason) = self.tree.check_fresh(self.now.wall) else {
+            return;
+        };
         if let Some(conn) = self.sync.peers.in_the_way(self.reputation, self.now.steady) {
-            let age = self.now.wall.seconds_since(tip.time);
-            self.report(conn, &ServerFault::StaleTip { age });
+            self.report(conn, &ServerFault::NotFresh(reason));
         }
     }
 

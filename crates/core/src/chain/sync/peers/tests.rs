@@ -3,6 +3,7 @@ use bitcoin::hashes::Hash;
 use super::super::LinkErrorKind;
 use super::super::tests::world::LIMITS;
 use super::*;
+use crate::chain::freshness::NotFresh;
 use crate::chain::sync::HeaderRequest;
 use crate::chain::sync::cost::Reply;
 use crate::chain::tree::HeaderError;
@@ -131,7 +132,11 @@ fn who_brings_headers_has_all_its_dials_again() {
 
 #[test]
 fn who_is_left_for_good_is_not_dialed_again_whatever_comes_later() {
-    let fault = ServerFault::StaleTip { age: 9 };
+    let fault = ServerFault::NotFresh(NotFresh::StaleTip {
+        height: 5,
+        age: 9,
+        max: 8,
+    });
     let faulty = ServerState::Faulty(fault);
     let mut scene = scene(2);
     scene.dial(seconds(0));

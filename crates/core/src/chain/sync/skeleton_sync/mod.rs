@@ -46,7 +46,7 @@ use super::{HeaderRequest, HeaderSyncEffect, HeaderSyncLimits, ServerFault, Veri
 use crate::chain::tree::UnverifiedChain;
 use crate::chain::{HeaderTree, Height, PureHeader};
 use crate::isolation::ConnId;
-use crate::reputation::ServerIndex;
+use crate::reputation::{ServerIndex, SyncReputation};
 use crate::time::{Moment, Now, Timestamp};
 
 /// How far below its top a skeleton's headers may be replaced by a reorganisation while it is made.
@@ -447,6 +447,7 @@ impl SkeletonSync {
         &mut self,
         tree: &mut HeaderTree,
         peers: &PeerTable,
+        reputation: &mut SyncReputation,
         rng: &mut impl CryptoRng,
         now: Now,
     ) -> Vec<Outcome> {
@@ -456,7 +457,7 @@ impl SkeletonSync {
         let mut outcomes = self.begin(tree, peers);
         outcomes.extend(self.choose_leader(tree, peers, now.steady));
         outcomes.extend(self.redraw(tree, now.steady));
-        outcomes.extend(self.draw(tree, peers, &assurance, rng, now.steady));
+        outcomes.extend(self.draw(tree, peers, reputation, &assurance, rng, now.steady));
         outcomes.extend(self.adopt(tree, peers));
         outcomes
     }

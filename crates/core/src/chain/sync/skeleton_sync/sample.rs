@@ -14,7 +14,7 @@ use crate::chain::sync::{HeaderSyncEffect, ServerFault};
 use crate::chain::tree::{Accepted, HeaderError, UnverifiedChain};
 use crate::chain::{HeaderTree, Height};
 use crate::isolation::ConnId;
-use crate::reputation::ServerIndex;
+use crate::reputation::{ServerIndex, SyncReputation};
 use crate::time::Moment;
 
 /// How long a sample may take to be proved. Over Tor one of 3 MB takes a minute or two.
@@ -47,6 +47,7 @@ impl SkeletonSync {
         &mut self,
         tree: &mut HeaderTree,
         peers: &PeerTable,
+        reputation: &mut SyncReputation,
         assurance: &Assurance,
         rng: &mut impl CryptoRng,
         now: Moment,
@@ -69,7 +70,9 @@ impl SkeletonSync {
             outcomes.extend(self.drop_making(tree));
             return outcomes;
         }
-        let drawn = Plan::new(skeleton.works(), assurance).draw(rng);
+        // Whoever had tries before, under whatever name, pays with a longer sample.
+        let assurance = assurance.after(reputation.count_draw());
+        let drawn = Plan::new(skeleton.works(), &assurance).draw(rng);
         let first = skeleton.base_height().saturating_add(1);
         let heights = drawn
             .into_iter()
