@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::folder::Folder;
 use super::known_servers;
+use super::server_ways;
 use super::store::{BatchEnd, HeaderBatch, HeaderChange, HeaderStore, StoreError, UnwrittenHeaders};
 use crate::chain::HeaderTree;
 
@@ -30,6 +31,7 @@ const BATCH: NonZeroUsize = NonZeroUsize::MIN.saturating_add(503);
 pub(super) enum SmallFile {
     LastSync,
     KnownServers,
+    ServerWays,
 }
 
 impl SmallFile {
@@ -39,6 +41,12 @@ impl SmallFile {
                 if let Err(error) = folder.replace(LAST_SYNC, text) {
                     // What people read there is old, no more.
                     tracing::warn!("how the sync went is not written down: {error}");
+                }
+            }
+            Self::ServerWays => {
+                if let Err(error) = folder.replace(server_ways::FILE, text) {
+                    // It is learnt anew the next time.
+                    tracing::warn!("how fast the ways to the servers are is not written down: {error}");
                 }
             }
             Self::KnownServers => {

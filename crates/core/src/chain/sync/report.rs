@@ -40,3 +40,15 @@ pub enum ServerState {
     /// It is left for good.
     Faulty(ServerFault),
 }
+
+impl ServerState {
+    /// Says whether what a connection brought that ended so is as good as it was: it may have been cut or been too slow,
+    /// but its chain is in no doubt.
+    pub(super) fn leaves_headers(&self) -> bool {
+        match self {
+            Self::Closed(reason) => matches!(reason, CloseReason::Link(_) | CloseReason::NoAnswer),
+            Self::Rested | Self::Connected => true,
+            Self::Unused | Self::Dialing | Self::Faulty(_) => false,
+        }
+    }
+}
