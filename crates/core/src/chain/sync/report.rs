@@ -11,6 +11,8 @@ pub struct Progress {
     pub total: u64,
     /// Connections open.
     pub connections: usize,
+    /// Bytes a second that they bring together when they are asked for something, as far as that is known.
+    pub rate: u64,
 }
 
 /// What is known of a server.

@@ -96,6 +96,7 @@ impl HeaderSync {
             done: known + skeleton.saturating_sub(self.skeleton.unproved()) as u64,
             total: u64::from(target.saturating_sub(low)) + 1,
             connections: self.peers.len(),
+            rate: self.peers.rate(),
         }
     }
 
