@@ -173,6 +173,7 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
             done: sync.headers_done,
             total: sync.headers_total,
             connections: sync.connections,
+            rate: sync.bytes_per_second,
         });
         match sync.stage {
             SyncStage::Synced => {

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::NodeError;
 use super::folder::Folder;
 use super::known_servers;
+use super::server_ways;
 use super::store::{BatchEnd, BatchScope, HeaderBatch, HeaderChange, HeaderStore, StoreError, UnwrittenHeaders};
 use crate::backoff::Backoff;
 use crate::chain::HeaderTree;
@@ -41,12 +42,14 @@ const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs
 pub(super) enum SmallFile {
     LastSync,
     KnownServers,
+    ServerWays,
 }
 
 impl SmallFile {
     fn write(self, folder: &Folder, text: &str) -> Result<(), NodeError> {
         let name = match self {
             Self::LastSync => LAST_SYNC,
+            Self::ServerWays => server_ways::FILE,
             Self::KnownServers => known_servers::FILE,
         };
         folder.replace(name, text)

@@ -110,6 +110,7 @@ const NO_PROGRESS: Progress = Progress {
     done: 0,
     total: 0,
     connections: 0,
+    rate: 0,
 };
 
 impl Handle {

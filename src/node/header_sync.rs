@@ -26,8 +26,11 @@ use crate::time::Moment;
 /// Events that may wait for the driver. Links wait when it is busy, and their servers with them.
 const QUEUE: usize = 64;
 
-/// How much longer than the machine a link waits for a reply: the machine decides what that means.
-const LINK_GRACE: Duration = Duration::from_secs(30);
+/// How long a link waits for a reply at most: the machine, which sees whether bytes come, decides much earlier.
+const LINK_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How often what is known of the ways to the servers is written down, where it changed.
+const WRITE_WAYS_EVERY: Duration = Duration::from_secs(5);
 
 /// Waits until all that a node learnt is on the disk, or it is known that it can't be brought there for now.
 pub(super) async fn write_all(node: &Handle) {
@@ -81,10 +84,11 @@ pub(super) struct HeaderSyncDriver {
     clock: Clock,
     /// Boxed, so that the futures around it stay small.
     machine: Box<HeaderSync>,
-    limits: HeaderSyncLimits,
     links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
     events: mpsc::Sender<LinkEvent>,
     wake_at: Option<Moment>,
+    /// When what is known of the ways to the servers was last looked at, to write it down.
+    ways_written: Moment,
     stage: SyncStage,
 }
 
@@ -105,10 +109,10 @@ impl HeaderSyncDriver {
             node,
             clock,
             machine: Box::new(HeaderSync::new(servers, limits, seed)),
-            limits,
             links: BTreeMap::new(),
             events,
             wake_at: None,
+            ways_written: Moment::default(),
             stage: SyncStage::Running,
         };
         sync.step(HeaderSyncEvent::Tick);
@@ -127,6 +131,11 @@ impl HeaderSyncDriver {
                         node.learn_pin(&server, pin);
                     }
                 }),
+                Some(LinkEvent::Software(server, software)) => {
+                    if sync.node.with(|node| node.learn_software(server, software)) {
+                        sync.step(HeaderSyncEvent::OtherRelease { server });
+                    }
+                }
                 Some(LinkEvent::Sync(event)) => {
                     if let HeaderSyncEvent::Closed { conn, .. } = &event {
                         sync.links.remove(conn);
@@ -160,6 +169,10 @@ impl HeaderSyncDriver {
             let (tree, reputation) = node.header_sync_state();
             (machine.on_event(tree, reputation, now, event), lowest)
         });
+        if now.steady.since(self.ways_written) >= WRITE_WAYS_EVERY {
+            self.ways_written = now.steady;
+            self.node.with(Node::write_ways);
+        }
         self.wake_at = None;
         for effect in effects {
             match effect {
@@ -195,7 +208,6 @@ impl HeaderSyncDriver {
     }
 
     fn dial(&mut self, index: ServerIndex) {
-        let timeout = self.limits.request_timeout + LINK_GRACE;
         let dial = self.node.with(|node| {
             let server = node.servers().get(index.0).cloned()?;
             Some(Dial {
@@ -206,7 +218,7 @@ impl HeaderSyncDriver {
                 server,
                 conn: node.next_conn(),
                 limits: node.connection_limits(),
-                timeout,
+                timeout: LINK_TIMEOUT,
                 known_servers: node.known_servers_file(),
             })
         });

@@ -15,6 +15,7 @@ use super::disk::{self, Disk, SmallFile, Writing};
 use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::report::{ServerResult, ServerStanding};
+use super::server_ways::ServerWays;
 use super::store::{HeaderChange, HeaderStore, Rebuilt};
 use crate::chain::freshness::NotFresh;
 use crate::chain::{Anchor, HeaderTree, Height, Network};
@@ -72,6 +73,8 @@ pub struct Node {
     servers: Vec<ServerAddr>,
     /// What is known of the servers, in their order: for header sync, the pool and lookups alike.
     reputation: ServerReputation,
+    /// What is on the disk of the ways to the servers.
+    ways: ServerWays,
     clock: Clock,
     connection_limits: net::ConnectionLimits,
     connections: u64,
@@ -118,13 +121,21 @@ impl Node {
         let mut servers = config.servers;
         // No server is everybody's first.
         servers.shuffle(&mut rng);
+        let mut reputation = ServerReputation::of_operators(net::operators(&servers));
+        let ways = ServerWays::read(&folder);
+        for (at, server) in servers.iter().enumerate() {
+            if let Some(way) = reputation.header_sync_mut().way_mut(ServerIndex(at)) {
+                *way = ways.way(server);
+            }
+        }
         let node = Self {
             tree,
             disk,
             folder,
             known,
             dialer: Arc::new(surroundings.dialer),
-            reputation: ServerReputation::of_operators(net::operators(&servers)),
+            reputation,
+            ways,
             servers,
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
@@ -266,6 +277,22 @@ impl Node {
     pub(super) fn learn_pin(&mut self, server: &ServerAddr, pin: Pin) {
         if let Some(text) = self.known.learn(server, pin) {
             self.write_file(SmallFile::KnownServers, text);
+        }
+    }
+
+    /// Takes down what software a server runs; says whether that is another one than when it was last known.
+    pub(super) fn learn_software(&mut self, server: ServerIndex, software: String) -> bool {
+        let address = self.servers.get(server.0);
+        address.is_some_and(|address| self.ways.learn_software(address, software))
+    }
+
+    /// Writes down what header sync knows of the ways to the servers, where it changed.
+    pub(super) fn write_ways(&mut self) {
+        let sync = self.reputation.header_sync();
+        let servers = self.servers.iter().enumerate();
+        let ways = servers.map(|(at, server)| (server, sync.way(ServerIndex(at))));
+        if let Some(text) = self.ways.take_over(ways) {
+            self.write_file(SmallFile::ServerWays, text);
         }
     }
 

@@ -54,6 +54,9 @@ pub struct SyncStatus {
     pub headers_total: u64,
     /// Its connections.
     pub connections: usize,
+    /// Bytes a second that these bring together, as far as that is known. Earlier daemons don't say.
+    #[serde(default)]
+    pub bytes_per_second: u64,
 }
 
 /// The trust anchor, for people.
@@ -174,6 +177,7 @@ impl Handle {
             headers_done: progress.done,
             headers_total: progress.total,
             connections: progress.connections,
+            bytes_per_second: progress.rate,
         };
         let servers = self.standing().servers;
         self.with(|node| node.status_with(Some(sync), servers))

@@ -25,7 +25,8 @@ pub enum HeaderChange {
         /// The greatest height of them.
         to: Height,
     },
-    /// Headers of the best chain were proved. Headers that were stored as a skeleton may be part of it now.
+    /// Headers of the best chain were proved, or of a skeleton on its tip. Headers that were stored as a skeleton may be
+    /// part of it now.
     Proved {
         /// Their heights.
         heights: Vec<Height>,
@@ -226,7 +227,7 @@ impl UnwrittenHeaders {
             let Some(height) = self.proved.pop_first() else {
                 break;
             };
-            before.extend(chain_record(tree, height));
+            before.extend(chain_record(tree, height).or_else(|| skeleton_record(tree, height)));
             proved.push(height);
         }
         self.tip = !self.proved.is_empty();
@@ -266,6 +267,13 @@ fn chain_records(
     heights: RangeInclusive<Height>,
 ) -> impl Iterator<Item = (Height, Record)> + use<'_> {
     heights.map_while(|height| chain_record(tree, height))
+}
+
+/// Returns the record of a header of the skeleton on the best chain's tip.
+fn skeleton_record(tree: &HeaderTree, height: Height) -> Option<(Height, Record)> {
+    let skeleton = tree.skeleton().filter(|skeleton| skeleton.base() == tree.tip().hash)?;
+    let (at, header, proved) = skeleton.headers(height).next()?;
+    (at == height).then(|| (height, record(&header, proved)))
 }
 
 fn chain_record(tree: &HeaderTree, height: Height) -> Option<(Height, Record)> {

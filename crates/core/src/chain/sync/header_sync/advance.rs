@@ -5,6 +5,7 @@ use crate::chain::sync::backfill;
 use crate::chain::sync::follow::FollowTip;
 use crate::chain::sync::outcome::Outcome;
 use crate::chain::sync::peers::{Job, Peer, PeerPhase};
+use crate::chain::sync::skeleton_sync::requests;
 use crate::chain::sync::{CloseReason, HeaderRequest, HeaderSyncEffect, ServerFault, ServerState, Verification};
 use crate::isolation::ConnId;
 use crate::reputation::SyncEvidence;
@@ -28,6 +29,7 @@ impl Step<'_> {
 
     fn expire_requests(&mut self) {
         for (conn, request) in self.sync.peers.overdue(self.now.steady) {
+            self.sync.peers.on_stalled(conn, request);
             self.on_refused(conn, request, CloseReason::NoAnswer, false);
         }
     }
@@ -122,6 +124,10 @@ impl Step<'_> {
         let Some((job, request)) = self.choose(conn) else {
             return false;
         };
+        if !self.sync.peers.fits(conn, &request) {
+            self.give_back(conn, &job);
+            return false;
+        }
         if !self.sync.peers.affords(conn, &request, self.now.steady) {
             self.give_back(conn, &job);
             return false;
@@ -218,7 +224,9 @@ impl Step<'_> {
     fn dial(&mut self) {
         let is_synced = self.is_synced();
         let sync = &mut *self.sync;
-        let work = sync.skeleton.work() + sync.follow.chunks.len() + sync.backfill.chunks.len();
+        let forward = requests(sync.follow.chunks.heights(), sync.limits.full_chunk);
+        let backward = requests(sync.backfill.chunks.heights(), sync.limits.truncated_chunk);
+        let work = sync.skeleton.work() + forward + backward;
         let dialed = sync.peers.dial(self.reputation, is_synced, work, self.now.steady);
         self.effects.extend(dialed.into_iter().map(HeaderSyncEffect::Dial));
     }
