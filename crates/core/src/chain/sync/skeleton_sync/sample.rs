@@ -273,7 +273,7 @@ mod tests {
         let wished = Assurance::default();
         let bits =
             [300, 600, 1800].map(|seconds| assurance_over(&wished, Duration::from_secs(seconds)).security_bits());
-        assert_eq!(wished.security_bits(), 80);
-        assert_eq!(bits, [91, 97, 113]);
+        assert_eq!(wished.security_bits(), 90);
+        assert_eq!(bits, [103, 109, 127]);
     }
 }
