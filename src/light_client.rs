@@ -250,10 +250,12 @@ impl LightClient {
     ///
     /// # Errors
     ///
-    /// [`NodeError::Store`] when headers could not be written.
+    /// [`NodeError::Store`] and [`NodeError::Folder`] when the disk did not take it.
     pub async fn stop(mut self) -> Result<(), NodeError> {
+        let written = self.daemon.node.written().await;
         self.daemon.node.stop();
-        (&mut self.running).await.unwrap_or(Err(NodeError::Stopped))
+        (&mut self.running).await.unwrap_or(Err(NodeError::Stopped))?;
+        written
     }
 }
 

@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
+    cli::keep_memory_private();
     let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(error) => {

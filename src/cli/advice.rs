@@ -23,6 +23,13 @@ fn of_node(error: &NodeError) -> Option<&'static str> {
     match error {
         NodeError::Folder { .. } => Some("name another data folder with --datadir DIR"),
         NodeError::FolderInUse { .. } => Some("wait for it to end, or name another data folder with --datadir DIR"),
+        NodeError::FolderOfOther { .. } => {
+            Some("run this as the user whose it is, or name another data folder with --datadir DIR")
+        }
+        NodeError::FolderOpen { .. } => {
+            Some("take their right away with chmod go-w, or name another data folder with --datadir DIR")
+        }
+        NodeError::Clock => Some("set the clock, then run again"),
         NodeError::Store { error, .. } => of_store(error),
         error => error.dial_error().and_then(of_dial),
     }

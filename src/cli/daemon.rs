@@ -1,9 +1,10 @@
 //! The daemon, and how other commands call one.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl RuntimeFiles {
         let path = settings.folder.join(ADDRESS_FILE);
         let files = Self { cookie, address: path };
         let path = &files.address;
-        match fs::write(path, callable(address).to_string()) {
+        match write_anew(path, &callable(address).to_string()) {
             Ok(()) => Ok(files),
             Err(error) => {
                 let failed = format!("cannot write {}", path.display());
@@ -74,6 +75,17 @@ impl RuntimeFiles {
         cookie.context("cannot remove the cookie file")?;
         address.with_context(|| format!("cannot remove {}", self.address.display()))
     }
+}
+
+/// Writes a small file in place of one that is there: through no link, for its owner alone.
+fn write_anew(path: &Path, text: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// Returns the address to call who listens at `address`: one that stands for all of this machine's is none to name.
@@ -136,6 +148,15 @@ pub(super) fn raise_open_files() -> u64 {
         tracing::warn!("cannot raise the number of files that may be open: {error}");
         rlimit::Resource::NOFILE.get_soft().unwrap_or(ASSUMED)
     })
+}
+
+/// Has the system write no dump of this process, and let no other process of the user's look into it: there are names
+/// and isolation IDs in it.
+pub(crate) fn keep_memory_private() {
+    // Where the system has no such thing there is nothing to be done about it.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let _ = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
 }
 
 /// Runs the daemon until a signal or the method `stop` ends it.

@@ -25,6 +25,7 @@ pub(crate) use advice::advice;
 pub(crate) use args::parse;
 #[cfg(test)]
 pub(crate) use args::parse_from;
+pub(crate) use daemon::keep_memory_private;
 pub(crate) use show::run;
 
 /// Writes a line to standard error; where nobody reads it, it is lost, and that is no reason to panic.

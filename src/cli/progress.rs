@@ -21,6 +21,14 @@ pub(crate) enum Meter {
     Quiet,
 }
 
+/// Says how fast the connections are that are named behind it.
+fn pace(bytes_per_second: u64) -> String {
+    match bytes_per_second.div_ceil(1000) {
+        0 => "over ".to_owned(),
+        kilobytes => format!("{kilobytes} kB/s over "),
+    }
+}
+
 impl Meter {
     pub(crate) fn new(quiet: bool) -> Self {
         if quiet {
@@ -42,22 +50,24 @@ impl Meter {
             done,
             total,
             connections,
+            rate,
         } = progress;
+        let pace = pace(rate);
         match self {
             Self::Bar(bar) => {
                 bar.set_length(total);
                 bar.set_position(done);
                 bar.set_message(match connections {
                     0 => "connecting".to_owned(),
-                    1 => "1 connection".to_owned(),
-                    connections => format!("{connections} connections"),
+                    1 => format!("{pace}1 connection"),
+                    connections => format!("{pace}{connections} connections"),
                 });
             }
             Self::Lines { told } => {
                 let step = done.saturating_mul(100).checked_div(total).unwrap_or(0) / STEP;
                 if total >= WORTH_TELLING && connections > 0 && told.is_none_or(|told| told < step) {
                     eprint_line(format_args!(
-                        "headers: {done} of {total}, over {connections} connections"
+                        "headers: {done} of {total}, {pace}{connections} connections"
                     ));
                     *told = Some(step);
                 }

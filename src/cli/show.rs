@@ -146,6 +146,8 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let (height, hash) = match Session::open(settings, quiet).await? {
         Session::Own(node) => {
             with_synced(*node, settings, quiet, async |daemon| {
+                // It is there for what it leaves on the disk.
+                daemon.node.written().await?;
                 let tip = daemon.node.standing().tip;
                 Ok((tip.height, tip.hash.to_string()))
             })
@@ -171,6 +173,7 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
             done: sync.headers_done,
             total: sync.headers_total,
             connections: sync.connections,
+            rate: sync.bytes_per_second,
         });
         match sync.stage {
             SyncStage::Synced => {
@@ -214,6 +217,8 @@ fn lines(status: &Status) -> Vec<String> {
         format!("tip      {} {}", status.height, status.tip_hash),
         format!("age      {age}"),
     ];
+    lines.extend(status.unwritten.iter().map(|reason| format!("warning  {reason}")));
+    lines.extend(status.warning.iter().map(|warning| format!("warning  {warning}")));
     if let Some(sync) = &status.sync {
         let SyncStatus {
             stage,

@@ -7,6 +7,7 @@ pub mod client;
 pub mod cookie;
 mod credentials;
 mod error;
+mod listener;
 
 pub use client::{Client, ClientError, NameRecord};
 pub use credentials::{COOKIE_USER, Credentials};

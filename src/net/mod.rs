@@ -10,6 +10,8 @@ pub mod certificate;
 pub mod connection;
 pub mod dial_error;
 pub mod dialer;
+
+mod operators;
 pub mod pins;
 pub mod pool;
 pub mod proxy;
@@ -21,6 +23,7 @@ pub use address::{Host, ServerAddr, Transport};
 pub use connection::{Answers, Connection, ConnectionError, ConnectionLimits, Purpose};
 pub use dial_error::DialError;
 pub use dialer::Dialer;
+pub(crate) use operators::operators;
 pub use pins::{Fingerprint, Identity, Pin, Pins};
 pub use proxy::Proxy;
 pub use servers::{pins as shipped_pins, servers as shipped_servers};

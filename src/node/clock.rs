@@ -57,6 +57,16 @@ impl VirtualTime {
     }
 }
 
+/// Returns a time in seconds; `None` before 1970, which no chain and no certificate knows.
+fn seconds(time: SystemTime) -> Option<u64> {
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+/// Says whether the system's clock can be worked with at all.
+pub(super) fn is_usable() -> bool {
+    seconds(SystemTime::now()).is_some()
+}
+
 impl Clock {
     /// Makes a clock whose steady time begins now.
     pub fn start() -> Self {
@@ -81,12 +91,8 @@ impl Clock {
 
     /// Reads both clocks.
     pub fn now(&self) -> Now {
-        let system = || {
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs()
-        };
+        // It was right at the start. Where it is set back since, headers are of the future until it is right again.
+        let system = || seconds(SystemTime::now()).unwrap_or_default();
         let wall = self.virtual_time.as_ref().map_or_else(system, |time| time.wall());
         let steady = self.started.elapsed().saturating_add(self.ahead());
         Now {
@@ -99,5 +105,17 @@ impl Clock {
     pub(super) fn instant(&self, moment: Moment) -> Instant {
         let since_start = Duration::from_millis(moment.0).saturating_sub(self.ahead());
         self.started.checked_add(since_start).unwrap_or(self.started)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_before_1970_is_none() {
+        assert_eq!(seconds(UNIX_EPOCH), Some(0));
+        assert_eq!(seconds(UNIX_EPOCH - Duration::from_nanos(1)), None);
+        assert!(is_usable());
     }
 }

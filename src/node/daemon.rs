@@ -1,5 +1,6 @@
 //! The running node: header sync that never ends, the pool of lookups' connections, and a handle for the fronts.
 
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ const SYNC_PAUSES: Backoff = Backoff::new(Duration::from_secs(2), Duration::from
 ///
 /// # Errors
 ///
-/// [`NodeError::Store`] when headers can't be written.
+/// That of the fronts.
 pub async fn run<F>(
     mut node: Node,
     settings: &NodeSettings,
@@ -36,17 +37,18 @@ where
     let handle = Handle::new(node, settings, leases, forgotten);
     let connections = Connections::new(handle.clone(), settings.pool, clock, seed, commands);
     let end = tokio::select! {
-        end = keep_synced(handle.clone()) => end,
+        never = keep_synced(handle.clone()) => match never {},
+        never = header_sync::keep_writing(&handle) => match never {},
         never = connections.run() => match never {},
         end = fronts(handle.clone()) => end,
     };
     // Nobody is served any more: there is time to wait for the disk.
-    let written = header_sync::write_all(&handle).await;
-    end.and(written)
+    header_sync::write_all(&handle).await;
+    end
 }
 
 /// Keeps the headers up to date for ever.
-async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
+async fn keep_synced(handle: Handle) -> Infallible {
     let mut failures = 0;
     loop {
         let watcher = handle.clone();
@@ -62,7 +64,7 @@ async fn keep_synced(handle: Handle) -> Result<(), NodeError> {
                 ControlFlow::Continue(())
             }
         })
-        .await?;
+        .await;
         let pause = SYNC_PAUSES.pause(failures);
         failures += 1;
         tracing::warn!("no server gives headers; trying again in {} seconds", pause.as_secs());

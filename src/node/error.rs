@@ -9,9 +9,9 @@ use super::lookup_link::LookupLinkError;
 use super::report::ServerResult;
 use super::store::StoreError;
 use crate::chain::Height;
+use crate::chain::freshness::NotFresh;
 use crate::name::ProofError;
 use crate::name::lookup::{AttemptError, LinkFailure, LookupError};
-use crate::name::policy::NotSynchronized;
 use crate::net::DialError;
 
 /// Why the node can't do what it is asked for.
@@ -26,6 +26,23 @@ pub enum NodeError {
         /// Why.
         error: Arc<io::Error>,
     },
+    /// The data folder belongs to somebody else.
+    #[error("{} belongs to another user (number {owner})", .path.display())]
+    FolderOfOther {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Others may write to the data folder.
+    #[error("other users may write to {}", .path.display())]
+    FolderOpen {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The clock can't be right.
+    #[error("this machine's clock shows a time before 1970")]
+    Clock,
     /// Another process uses the data folder.
     #[error("another isonym process uses {}", .path.display())]
     FolderInUse {
@@ -71,8 +88,8 @@ pub enum NodeError {
     /// The headers are too old to tell what names are worth today.
     #[error("not synchronised: {reason}; the servers asked:{}", list(.servers))]
     NotSynchronized {
-        /// How old.
-        reason: NotSynchronized,
+        /// Why.
+        reason: NotFresh,
         /// What the servers say.
         servers: Vec<ServerResult>,
     },
@@ -88,6 +105,30 @@ pub enum NodeError {
 }
 
 impl NodeError {
+    /// Says whether two failures to write are one to people: the same place, and the same reason of the system.
+    pub(super) fn is_same_failure(&self, other: &Self) -> bool {
+        use StoreError::{Damaged, Io, WriterGone};
+        match (self, other) {
+            (
+                Self::Folder { path, error },
+                Self::Folder {
+                    path: other,
+                    error: reason,
+                },
+            ) => path == other && error.kind() == reason.kind(),
+            (Self::Store { error: Io(error), .. }, Self::Store { error: Io(other), .. }) => {
+                error.kind() == other.kind()
+            }
+            (Self::Store { error, .. }, Self::Store { error: other, .. }) => {
+                matches!(
+                    (error, other),
+                    (Damaged { .. }, Damaged { .. }) | (WriterGone, WriterGone)
+                )
+            }
+            _ => false,
+        }
+    }
+
     /// Returns why no stream to a server could be opened, where that is the reason.
     pub fn dial_error(&self) -> Option<&DialError> {
         match self {

@@ -17,20 +17,16 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is missing, readable by its owner alone, and takes its lock.
+    /// Makes the folder where it is missing, readable by its owner alone, and takes its lock. A folder that others own or
+    /// may write to is refused: they could have us write elsewhere, or believe what they put there.
     pub(super) fn open(path: &Path) -> Result<Self, NodeError> {
         let unusable = |error: io::Error| NodeError::Folder {
             path: path.to_owned(),
             error: error.into(),
         };
         create_private(path).map_err(unusable)?;
-        let mut options = OpenOptions::new();
-        let lock = options
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(LOCK_FILE))
-            .map_err(unusable)?;
+        check_owner(path)?;
+        let lock = open_lock(path).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
@@ -72,7 +68,9 @@ impl Folder {
         let path = self.file(name);
         let fresh = self.file(&format!("{name}.new"));
         let write = || -> io::Result<()> {
-            let mut file = File::create(&fresh)?;
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(true).write(true);
+            let mut file = no_link(&mut options).open(&fresh)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&fresh, &path)
@@ -84,6 +82,66 @@ impl Folder {
     }
 }
 
+/// Opens what is locked: a file of its own, or where that can't be made, on a disk that is full or for reading alone, the
+/// folder itself.
+fn open_lock(folder: &Path) -> io::Result<File> {
+    let file = folder.join(LOCK_FILE);
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let Err(error) = no_link(&mut options).open(&file) else {
+        return no_link(OpenOptions::new().read(true)).open(&file);
+    };
+    let takes_nothing = [
+        io::ErrorKind::ReadOnlyFilesystem,
+        io::ErrorKind::StorageFull,
+        io::ErrorKind::QuotaExceeded,
+    ];
+    if !takes_nothing.contains(&error.kind()) {
+        return Err(error);
+    }
+    let found = no_link(OpenOptions::new().read(true)).open(&file);
+    found.or_else(|_| File::open(folder))
+}
+
+/// Has a file opened only where it is no symbolic link: nothing is written where somebody else has it point to.
+#[cfg(unix)]
+fn no_link(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits();
+    options
+        .mode(0o600)
+        .custom_flags(i32::try_from(flags).unwrap_or_default())
+}
+
+#[cfg(not(unix))]
+fn no_link(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+/// Refuses a folder that somebody else than this user or root owns, or may write to.
+#[cfg(unix)]
+fn check_owner(path: &Path) -> Result<(), NodeError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs::metadata(path).map_err(|error| NodeError::Folder {
+        path: path.to_owned(),
+        error: error.into(),
+    })?;
+    let (owner, mode) = (metadata.uid(), metadata.mode());
+    let path = path.to_owned();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(NodeError::FolderOfOther { path, owner });
+    }
+    if mode & 0o022 != 0 {
+        return Err(NodeError::FolderOpen { path });
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_owner(_: &Path) -> Result<(), NodeError> {
+    Ok(())
+}
+
 #[cfg(unix)]
 fn create_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
@@ -93,4 +151,39 @@ fn create_private(path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn create_private(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        for (mode, is_refused) in [(0o700, false), (0o755, false), (0o775, true), (0o702, true)] {
+            fs::set_permissions(temp.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let opened = Folder::open(temp.path());
+            let refused = matches!(opened, Err(NodeError::FolderOpen { .. }));
+            assert_eq!(refused, is_refused, "{mode:o}: {opened:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let (temp, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folder = Folder::open(temp.path()).unwrap();
+        let target = other.path().join("target");
+        fs::write(&target, "theirs").unwrap();
+        symlink(&target, temp.path().join("file.new")).unwrap();
+        folder.replace("file", "ours").unwrap_err();
+        symlink(&target, temp.path().join("other")).unwrap();
+        folder.replace("other", "ours").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "theirs");
+        drop(folder);
+        fs::remove_file(temp.path().join(LOCK_FILE)).unwrap();
+        symlink(&target, temp.path().join(LOCK_FILE)).unwrap();
+        assert!(matches!(Folder::open(temp.path()), Err(NodeError::Folder { .. })));
+    }
 }

@@ -9,14 +9,14 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::connections::{Dial, Leases, Owner};
-use super::header_sync::SyncStage;
+use super::header_sync::{SyncStage, write_all};
 use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
+use crate::chain::freshness::NotFresh;
 use crate::chain::sync::{HeaderSyncLimits, Progress};
 use crate::chain::{Anchor, Height, Params, PureHeader, Tip};
 use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
-use crate::name::policy::check_tip_age;
 use crate::net::pool::{self, PoolCounts};
 use crate::net::{Pin, ServerAddr};
 use crate::reputation::ServerReputation;
@@ -41,8 +41,22 @@ pub struct Standing {
     pub pool: PoolCounts,
     /// The same as callers are told: some seconds old, and rounded up.
     pub pool_told: PoolCounts,
+    /// Why what is learnt is kept in memory alone, where the disk does not take it.
+    pub unwritten: Option<NodeError>,
     /// Since the start.
     pub uptime: Duration,
+    /// Why the headers are not taken for the newest ones, if so.
+    pub not_fresh: Option<NotFresh>,
+}
+
+impl Standing {
+    /// Returns what its owner should know, for people.
+    pub fn warnings(&self) -> Vec<String> {
+        let stale = self.not_fresh.iter().map(ToString::to_string);
+        let unwritten = self.unwritten.iter();
+        let unwritten = unwritten.map(|error| format!("nothing is written to the disk: {error}"));
+        stale.chain(unwritten).collect()
+    }
 }
 
 /// How a node goes about it.
@@ -96,6 +110,7 @@ const NO_PROGRESS: Progress = Progress {
     done: 0,
     total: 0,
     connections: 0,
+    rate: 0,
 };
 
 impl Handle {
@@ -205,12 +220,12 @@ impl Handle {
 
     fn check_fresh(&self, state: &State) -> Result<Tip, NodeError> {
         let tree = state.node.tree();
-        let tip = tree.tip();
-        check_tip_age(&tip, self.0.clock.now().wall, tree.params()).map_err(|reason| NodeError::NotSynchronized {
+        let fresh = tree.check_fresh(self.0.clock.now().wall);
+        fresh.map_err(|reason| NodeError::NotSynchronized {
             reason,
             servers: state.servers.clone(),
         })?;
-        Ok(tip)
+        Ok(tree.tip())
     }
 
     /// Returns the way to the lookups' connections.
@@ -245,7 +260,9 @@ impl Handle {
             unproved: state.node.tree().unproved(),
             pool: state.counts,
             pool_told: state.told,
+            unwritten: state.node.unwritten().cloned(),
             uptime,
+            not_fresh: state.node.not_fresh(),
         }
     }
 
@@ -280,6 +297,16 @@ impl Handle {
     /// Asks the node to stop.
     pub fn stop(&self) {
         self.0.stop.send_replace(true);
+    }
+
+    /// Waits until all that was learnt is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Store`] and [`NodeError::Folder`] when the disk does not take it, though it is tried again later.
+    pub async fn written(&self) -> Result<(), NodeError> {
+        write_all(self).await;
+        self.with(|node| node.unwritten().cloned()).map_or(Ok(()), Err)
     }
 
     /// Waits until somebody asks the node to stop.

@@ -23,6 +23,9 @@ use crate::reputation::ServerIndex;
 /// Requests that may wait for the link; the machine keeps fewer in flight.
 const QUEUE: usize = 16;
 
+/// How often the machine is told of the bytes that come.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+
 /// Seconds of silence after which a sign of life is sent: servers end sessions after ten minutes without a request.
 const KEEP_ALIVE: RangeInclusive<u64> = 150..=450;
 
@@ -34,6 +37,8 @@ const UNUSED_LIFE: RangeInclusive<u64> = 60..=600;
 pub(super) enum LinkEvent {
     /// The server's certificate is to be remembered.
     Pin(ServerIndex, Pin),
+    /// The server runs this software, by its own account.
+    Software(ServerIndex, String),
     /// Something for the header sync machine.
     Sync(HeaderSyncEvent),
 }
@@ -105,7 +110,7 @@ pub(super) struct Dial {
     pub(super) pin: Option<Pin>,
     pub(super) conn: ConnId,
     pub(super) limits: ConnectionLimits,
-    /// A request takes at most this long; the machine's own deadline is shorter.
+    /// A request takes at most this long, however slow the way is: the machine gives up what brings no bytes long before.
     pub(super) timeout: Duration,
     /// The file of pins, for the message when one does not fit.
     pub(super) known_servers: PathBuf,
@@ -167,6 +172,9 @@ async fn run(
         let _ = events.send(failed(HeaderLinkError::NoTip.into())).await;
         return None;
     };
+    if let Some(version) = connection.version() {
+        events.send(LinkEvent::Software(server, version.software)).await.ok()?;
+    }
     let connected = HeaderSyncEvent::Connected { server, conn, tip };
     events.send(LinkEvent::Sync(connected)).await.ok()?;
     serve(Arc::new(connection), conn, timeout, requests, events).await
@@ -201,6 +209,7 @@ async fn serve(
     tips.mark_changed();
     let mut calls = JoinSet::new();
     let mut refusal = None;
+    let mut told = connection.received();
     let error = loop {
         let silence = rand::rng().random_range(KEEP_ALIVE);
         tokio::select! {
@@ -213,7 +222,11 @@ async fn serve(
                 let connection = Arc::clone(&connection);
                 calls.spawn(async move { answer(&connection, conn, id, request, timeout).await.map(Some) });
             }
+            () = sleep(TELL_EVERY), if !calls.is_empty() => {
+                tell_received(&connection, conn, &mut told, events).await?;
+            }
             Some(answered) = calls.join_next() => {
+                tell_received(&connection, conn, &mut told, events).await?;
                 match answered.ok()? {
                     Ok(Some(event)) => {
                         if let HeaderSyncEvent::Refused { error, .. } = &event {
@@ -250,6 +263,23 @@ async fn serve(
         }
         _ => HeaderLinkError::Connection(error),
     })
+}
+
+/// Tells of the bytes that came since that was last told.
+async fn tell_received(
+    connection: &Connection,
+    conn: ConnId,
+    told: &mut u64,
+    events: &mpsc::Sender<LinkEvent>,
+) -> Option<()> {
+    let bytes = connection.received().saturating_sub(*told);
+    if bytes > 0 {
+        *told = told.saturating_add(bytes);
+        let pads = connection.is_padded();
+        let received = HeaderSyncEvent::Received { conn, bytes, pads };
+        events.send(LinkEvent::Sync(received)).await.ok()?;
+    }
+    Some(())
 }
 
 fn claimed(tip: &HeaderTip) -> Option<ClaimedTip> {

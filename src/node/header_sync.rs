@@ -1,6 +1,7 @@
 //! Carries out the effects of the header sync machine: dials, sends, writes.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::NodeError;
 use super::clock::Clock;
+use super::disk::Writing;
 use super::handle::Handle;
 use super::header_link::{self, Dial, LinkEvent};
 use super::report::ServerResult;
@@ -25,17 +26,37 @@ use crate::time::Moment;
 /// Events that may wait for the driver. Links wait when it is busy, and their servers with them.
 const QUEUE: usize = 64;
 
-/// How much longer than the machine a link waits for a reply: the machine decides what that means.
-const LINK_GRACE: Duration = Duration::from_secs(30);
+/// How long a link waits for a reply at most: the machine, which sees whether bytes come, decides much earlier.
+const LINK_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Waits until all that a node learnt is on the disk.
-pub(super) async fn write_all(node: &Handle) -> Result<(), NodeError> {
+/// How often what is known of the ways to the servers is written down, where it changed.
+const WRITE_WAYS_EVERY: Duration = Duration::from_secs(5);
+
+/// Waits until all that a node learnt is on the disk, or it is known that it can't be brought there for now.
+pub(super) async fn write_all(node: &Handle) {
     let mut ended = node.with(|node| node.writing_ended());
-    while node.with(Node::advance_writing)? {
+    while node.with(Node::advance_writing) == Writing::Busy {
         // Where the thread that writes is gone, the next turn tells so.
         let _ = ended.changed().await;
     }
-    Ok(())
+}
+
+/// Brings to the disk what a node learns, and tries again what could not be written.
+pub(super) async fn keep_writing(node: &Handle) -> Infallible {
+    let clock = node.clock();
+    let mut ended = node.with(|node| node.writing_ended());
+    loop {
+        let again = match node.with(Node::advance_writing) {
+            Writing::Waits(at) => Some(at),
+            Writing::Done | Writing::Busy => None,
+            Writing::Gone => std::future::pending().await,
+        };
+        tokio::select! {
+            Ok(()) = ended.changed() => {}
+            () = sleep_until(clock.instant(again.unwrap_or_default())), if again.is_some() => {}
+            else => std::future::pending().await,
+        }
+    }
 }
 
 /// Where a sync stands.
@@ -63,10 +84,11 @@ pub(super) struct HeaderSyncDriver {
     clock: Clock,
     /// Boxed, so that the futures around it stay small.
     machine: Box<HeaderSync>,
-    limits: HeaderSyncLimits,
     links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
     events: mpsc::Sender<LinkEvent>,
     wake_at: Option<Moment>,
+    /// When what is known of the ways to the servers was last looked at, to write it down.
+    ways_written: Moment,
     stage: SyncStage,
 }
 
@@ -77,36 +99,31 @@ impl HeaderSyncDriver {
         node: Handle,
         limits: HeaderSyncLimits,
         mut watch: impl FnMut(SyncUpdate) -> ControlFlow<()>,
-    ) -> Result<(), NodeError> {
+    ) {
         let (events, mut inbox) = mpsc::channel(QUEUE);
         let (servers, clock, seed) = node.with(|node| {
             node.reputation_mut().header_sync_mut().begin();
             (node.servers().len(), node.clock(), node.draw_seed())
         });
-        let mut written = node.with(|node| node.writing_ended());
         let mut sync = Self {
             node,
             clock,
             machine: Box::new(HeaderSync::new(servers, limits, seed)),
-            limits,
             links: BTreeMap::new(),
             events,
             wake_at: None,
+            ways_written: Moment::default(),
             stage: SyncStage::Running,
         };
-        sync.step(HeaderSyncEvent::Tick)?;
+        sync.step(HeaderSyncEvent::Tick);
         loop {
             if watch(sync.status()).is_break() {
-                return Ok(());
+                return;
             }
             let wake = sync.wake_at.unwrap_or(sync.clock.now().steady + limits.request_timeout);
             let told = tokio::select! {
                 told = inbox.recv() => told,
                 () = sleep_until(sync.clock.instant(wake)) => None,
-                _ = written.changed() => {
-                    sync.node.with(Node::advance_writing)?;
-                    continue;
-                }
             };
             match told {
                 Some(LinkEvent::Pin(index, pin)) => sync.node.with(|node| {
@@ -114,13 +131,18 @@ impl HeaderSyncDriver {
                         node.learn_pin(&server, pin);
                     }
                 }),
+                Some(LinkEvent::Software(server, software)) => {
+                    if sync.node.with(|node| node.learn_software(server, software)) {
+                        sync.step(HeaderSyncEvent::OtherRelease { server });
+                    }
+                }
                 Some(LinkEvent::Sync(event)) => {
                     if let HeaderSyncEvent::Closed { conn, .. } = &event {
                         sync.links.remove(conn);
                     }
-                    sync.step(event)?;
+                    sync.step(event);
                 }
-                None => sync.step(HeaderSyncEvent::Tick)?,
+                None => sync.step(HeaderSyncEvent::Tick),
             }
         }
     }
@@ -139,7 +161,7 @@ impl HeaderSyncDriver {
         })
     }
 
-    fn step(&mut self, event: HeaderSyncEvent) -> Result<(), NodeError> {
+    fn step(&mut self, event: HeaderSyncEvent) {
         let now = self.clock.now();
         let machine = &mut self.machine;
         let (effects, lowest) = self.node.with(|node| {
@@ -147,6 +169,10 @@ impl HeaderSyncDriver {
             let (tree, reputation) = node.header_sync_state();
             (machine.on_event(tree, reputation, now, event), lowest)
         });
+        if now.steady.since(self.ways_written) >= WRITE_WAYS_EVERY {
+            self.ways_written = now.steady;
+            self.node.with(Node::write_ways);
+        }
         self.wake_at = None;
         for effect in effects {
             match effect {
@@ -160,30 +186,28 @@ impl HeaderSyncDriver {
                 HeaderSyncEffect::Close(conn) => drop(self.links.remove(&conn)),
                 HeaderSyncEffect::StoreForward { from } => {
                     self.stage = SyncStage::Running;
-                    self.write(HeaderChange::Forward { from })?;
+                    self.write(HeaderChange::Forward { from });
                 }
-                HeaderSyncEffect::StoreProved { heights } => self.write(HeaderChange::Proved { heights })?,
+                HeaderSyncEffect::StoreProved { heights } => self.write(HeaderChange::Proved { heights }),
                 HeaderSyncEffect::StoreBackward { .. } => {
                     let to = self.node.with(|node| {
                         let anchor = node.tree().anchor().height;
                         lowest.map_or(anchor, |lowest| lowest.saturating_sub(1))
                     });
-                    self.write(HeaderChange::Backward { to })?;
+                    self.write(HeaderChange::Backward { to });
                 }
                 HeaderSyncEffect::WakeAt(at) => self.wake_at = Some(at),
                 HeaderSyncEffect::Synced => self.stage = SyncStage::Synced,
                 HeaderSyncEffect::Exhausted => self.stage = SyncStage::Exhausted,
             }
         }
-        Ok(())
     }
 
-    fn write(&mut self, change: HeaderChange) -> Result<(), NodeError> {
-        self.node.with(|node| node.write_headers(change))
+    fn write(&mut self, change: HeaderChange) {
+        self.node.with(|node| node.write_headers(change));
     }
 
     fn dial(&mut self, index: ServerIndex) {
-        let timeout = self.limits.request_timeout + LINK_GRACE;
         let dial = self.node.with(|node| {
             let server = node.servers().get(index.0).cloned()?;
             Some(Dial {
@@ -194,7 +218,7 @@ impl HeaderSyncDriver {
                 server,
                 conn: node.next_conn(),
                 limits: node.connection_limits(),
-                timeout,
+                timeout: LINK_TIMEOUT,
                 known_servers: node.known_servers_file(),
             })
         });

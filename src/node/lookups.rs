@@ -21,6 +21,7 @@ use crate::name::proof::{self, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofLink};
 use crate::net::ServerAddr;
 use crate::net::pool::PoolCaller;
+use crate::reputation::ServerIndex;
 
 /// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
 /// but has them to fetch still.
@@ -137,11 +138,11 @@ async fn look_up(
     name: &NameId,
     settings: LookupSettings,
 ) -> Result<Outcome, NodeError> {
-    let (clock, servers) = node.with(|node| (node.clock(), node.servers().len()));
-    if servers == 0 {
+    let (clock, operators) = node.with(|node| (node.clock(), node.reputation().operators()));
+    if operators == 0 {
         return Err(NodeError::NoServer { servers: Vec::new() });
     }
-    let mut lookup = Lookup::new(name.clone(), settings, servers);
+    let mut lookup = Lookup::new(name.clone(), settings, operators);
     let (events, mut inbox) = mpsc::channel(usize::from(settings.attempts.max(settings.quorum)) * 4);
     let mut links: BTreeMap<Attempt, mpsc::Sender<LookupRequest>> = BTreeMap::new();
     let mut servers: BTreeMap<Attempt, (ServerAddr, ConnId)> = BTreeMap::new();
@@ -176,7 +177,8 @@ async fn look_up(
                 LinkEvent::Lookup(event) => event,
                 LinkEvent::Connected { attempt, server, index, conn } => {
                     servers.insert(attempt, (server, conn));
-                    LookupEvent::Assigned { attempt, server: index }
+                    let operator = node.with(|node| node.reputation().operator(ServerIndex(index)));
+                    LookupEvent::Assigned { attempt, server: operator.unwrap_or(index) }
                 }
             },
             () = sleep_until(clock.instant(wake)) => LookupEvent::Tick,

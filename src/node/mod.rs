@@ -19,6 +19,7 @@ mod lookup_link;
 mod lookups;
 mod report;
 mod run;
+mod server_ways;
 mod status;
 mod store;
 

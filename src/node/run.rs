@@ -9,13 +9,15 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use super::NodeError;
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::connections::Dial;
-use super::disk::{self, Disk, SmallFile};
+use super::disk::{self, Disk, SmallFile, Writing};
 use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::report::{ServerResult, ServerStanding};
-use super::store::{HeaderChange, HeaderStore, Rebuilt, StoreError};
+use super::server_ways::ServerWays;
+use super::store::{HeaderChange, HeaderStore, Rebuilt};
+use crate::chain::freshness::NotFresh;
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
@@ -71,6 +73,8 @@ pub struct Node {
     servers: Vec<ServerAddr>,
     /// What is known of the servers, in their order: for header sync, the pool and lookups alike.
     reputation: ServerReputation,
+    /// What is on the disk of the ways to the servers.
+    ways: ServerWays,
     clock: Clock,
     connection_limits: net::ConnectionLimits,
     connections: u64,
@@ -83,8 +87,12 @@ impl Node {
     /// # Errors
     ///
     /// [`NodeError::FolderInUse`] while another process holds the folder, [`NodeError::Folder`] and
-    /// [`NodeError::Store`] when it can't be used, [`NodeError::Dial`] when TLS can't be set up.
+    /// [`NodeError::Store`] when it can't be used, [`NodeError::FolderOfOther`] and [`NodeError::FolderOpen`] when it is
+    /// not ours alone, [`NodeError::Dial`] when TLS can't be set up, [`NodeError::Clock`].
     pub fn open(config: NodeConfig) -> Result<(Self, Option<Rebuilt>), NodeError> {
+        if !clock::is_usable() {
+            return Err(NodeError::Clock);
+        }
         let surroundings = Surroundings {
             dialer: Dialer::new(config.proxy.clone())?,
             clock: Clock::start(),
@@ -113,13 +121,21 @@ impl Node {
         let mut servers = config.servers;
         // No server is everybody's first.
         servers.shuffle(&mut rng);
+        let mut reputation = ServerReputation::of_operators(net::operators(&servers));
+        let ways = ServerWays::read(&folder);
+        for (at, server) in servers.iter().enumerate() {
+            if let Some(way) = reputation.header_sync_mut().way_mut(ServerIndex(at)) {
+                *way = ways.way(server);
+            }
+        }
         let node = Self {
             tree,
             disk,
             folder,
             known,
             dialer: Arc::new(surroundings.dialer),
-            reputation: ServerReputation::new(servers.len()),
+            reputation,
+            ways,
             servers,
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
@@ -142,6 +158,12 @@ impl Node {
     /// Returns the wall clock's time.
     pub fn time(&self) -> Timestamp {
         self.clock.now().wall
+    }
+
+    /// Says why the headers are not taken for the newest ones, if so; nothing where none are known.
+    pub(super) fn not_fresh(&self) -> Option<NotFresh> {
+        self.tree.lowest()?;
+        self.tree.check_fresh(self.time()).err()
     }
 
     /// Returns how the last sync of this data folder went with each server; empty when there was none.
@@ -172,7 +194,6 @@ impl Node {
     }
 
     /// Returns what is known of the servers.
-    #[cfg(test)]
     pub(super) fn reputation(&self) -> &ServerReputation {
         &self.reputation
     }
@@ -226,16 +247,20 @@ impl Node {
     }
 
     /// Has a change of the tree written, and waits for nothing.
-    pub(super) fn write_headers(&mut self, change: HeaderChange) -> Result<(), NodeError> {
+    pub(super) fn write_headers(&mut self, change: HeaderChange) {
         self.disk.note_headers(&self.tree, change);
-        self.advance_writing().map(drop)
+        self.advance_writing();
     }
 
-    /// Goes on with what is to be written, and waits for nothing. Returns whether anything is being written still. It is
-    /// to be called again whenever [`Self::writing_ended`] changes.
-    pub(super) fn advance_writing(&mut self) -> Result<bool, NodeError> {
-        let advanced = self.disk.advance(&self.tree);
-        advanced.map_err(|error| self.store_error(error))
+    /// Goes on with what is to be written, and waits for nothing. It is to be called again whenever
+    /// [`Self::writing_ended`] changes, and at the moment that it names.
+    pub(super) fn advance_writing(&mut self) -> Writing {
+        self.disk.advance(&self.tree, self.clock.now().steady)
+    }
+
+    /// Returns why what was learnt is kept in memory alone, if it is.
+    pub fn unwritten(&self) -> Option<&NodeError> {
+        self.disk.trouble()
     }
 
     /// Returns what changes when something is on the disk.
@@ -243,23 +268,31 @@ impl Node {
         self.disk.ended()
     }
 
-    fn store_error(&self, error: StoreError) -> NodeError {
-        NodeError::Store {
-            path: self.folder.file(STORE),
-            error,
-        }
-    }
-
     fn write_file(&mut self, file: SmallFile, text: String) {
         self.disk.note_file(file, text);
-        // Header sync, which alone writes headers, is told of their errors as well.
-        let _ = self.advance_writing();
+        self.advance_writing();
     }
 
     /// Remembers what a server showed, when it was met for the first time: in this process even if it can't be written.
     pub(super) fn learn_pin(&mut self, server: &ServerAddr, pin: Pin) {
         if let Some(text) = self.known.learn(server, pin) {
             self.write_file(SmallFile::KnownServers, text);
+        }
+    }
+
+    /// Takes down what software a server runs; says whether that is another one than when it was last known.
+    pub(super) fn learn_software(&mut self, server: ServerIndex, software: String) -> bool {
+        let address = self.servers.get(server.0);
+        address.is_some_and(|address| self.ways.learn_software(address, software))
+    }
+
+    /// Writes down what header sync knows of the ways to the servers, where it changed.
+    pub(super) fn write_ways(&mut self) {
+        let sync = self.reputation.header_sync();
+        let servers = self.servers.iter().enumerate();
+        let ways = servers.map(|(at, server)| (server, sync.way(ServerIndex(at))));
+        if let Some(text) = self.ways.take_over(ways) {
+            self.write_file(SmallFile::ServerWays, text);
         }
     }
 
@@ -285,12 +318,8 @@ impl Node {
 /// Whatever ends a node, what it learnt is on the disk afterwards, or it is told why not.
 impl Drop for Node {
     fn drop(&mut self) {
-        let is_told = self.disk.has_failed();
-        if let Err(source) = self.disk.finish(&self.tree)
-            && !is_told
-        {
-            tracing::warn!("{}", self.store_error(source));
-        }
+        // Why it could not be written is told where that is found out.
+        let _ = self.disk.finish(&self.tree, self.clock.now().steady);
     }
 }
 

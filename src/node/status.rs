@@ -24,6 +24,9 @@ pub struct Status {
     pub tip_hash: String,
     /// Seconds since the time of its block; `None` while no header is known.
     pub tip_age: Option<u64>,
+    /// Why the headers are not taken for the newest ones, if so: then no name is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
     pub headers_unproved: usize,
     /// Up to which height headers are there that are not proved yet at all.
@@ -33,6 +36,9 @@ pub struct Status {
     /// How far header sync is, where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncStatus>,
+    /// Why what is learnt is kept in memory alone, where the disk does not take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwritten: Option<String>,
     /// How it goes with each server in header sync, or went when headers were last synced.
     pub servers: Vec<ServerResult>,
 }
@@ -48,6 +54,9 @@ pub struct SyncStatus {
     pub headers_total: u64,
     /// Its connections.
     pub connections: usize,
+    /// Bytes a second that these bring together, as far as that is known. Earlier daemons don't say.
+    #[serde(default)]
+    pub bytes_per_second: u64,
 }
 
 /// The trust anchor, for people.
@@ -107,10 +116,14 @@ impl Node {
             height: tip.height,
             tip_hash: tip.hash.to_string(),
             tip_age: tree.lowest().map(|_| self.time().seconds_since(tip.time)),
+            warning: self.not_fresh().map(|reason| reason.to_string()),
             headers_unproved: tree.unproved(),
             skeleton_height: tree.skeleton().map(UnverifiedChain::top_height),
             chainwork: format!("{:064x}", tip.chainwork),
             sync,
+            unwritten: self
+                .unwritten()
+                .map(|error| format!("nothing is written to the disk: {error}")),
             servers,
         }
     }
@@ -164,6 +177,7 @@ impl Handle {
             headers_done: progress.done,
             headers_total: progress.total,
             connections: progress.connections,
+            bytes_per_second: progress.rate,
         };
         let servers = self.standing().servers;
         self.with(|node| node.status_with(Some(sync), servers))

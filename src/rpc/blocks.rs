@@ -125,7 +125,7 @@ pub(super) fn chain_info(node: &Handle, standing: &Standing) -> CallResult {
         let work = node.chainwork_at(tip.height);
         info.extend(work.map(|work| ("chainwork".to_owned(), json!(format!("{work:064x}")))));
         info.insert("pruned".to_owned(), json!(true));
-        info.insert("warnings".to_owned(), json!([]));
+        info.insert("warnings".to_owned(), json!(standing.warnings()));
     }
     write(&info)
 }

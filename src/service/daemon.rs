@@ -90,7 +90,7 @@ pub struct Daemon {
 ///
 /// # Errors
 ///
-/// [`NodeError::Store`] when headers can't be written.
+/// That of the fronts.
 pub async fn run_daemon<F>(
     node: Node,
     settings: &DaemonSettings,

@@ -231,13 +231,27 @@ async fn a_database_that_panics_in_the_thread_that_writes_is_written_anew() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_ends_the_daemon_with_the_reason() {
+async fn a_disk_that_is_full_is_told_and_written_to_again_when_it_has_room() {
     let scene = Scene::new().await;
     let mut node = scene.node();
+    // A database that was refused room is opened again with the next try, without this.
     node.before_flush(|| Err(sled::Error::Io(std::io::ErrorKind::StorageFull.into())));
-    let running = run(node, async |daemon| daemon.node.stopped().await);
-    let error = running.await.unwrap_err();
-    assert!(matches!(error, NodeError::Store { .. }), "{error}");
+    let told = AtomicBool::new(false);
+    let running = run(node, async |daemon| {
+        let standing = || daemon.node.standing();
+        until(|| !standing().warnings().is_empty()).await;
+        told.store(true, Ordering::SeqCst);
+        let unwritten = daemon.node.status().unwritten.unwrap_or_default();
+        assert!(unwritten.contains("nothing is written"), "{unwritten}");
+        scene.until_at_tip(&daemon).await;
+        look_up(&daemon, "one").await;
+        until(|| standing().warnings().is_empty()).await;
+        scene.mine();
+        scene.until_at_tip(&daemon).await;
+    });
+    running.await.unwrap();
+    assert!(told.load(Ordering::SeqCst));
+    assert_eq!(scene.height_on_disk(), scene.height());
 }
 
 /// Opening a pipe to write to it blocks until somebody reads it, as a disk may block who opens a file.

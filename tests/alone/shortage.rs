@@ -104,7 +104,7 @@ async fn no_file_can_be_opened_for_a_while() {
     shared.change(|world| world.update(NAME, NEWER, AddressKind::P2pkh).unwrap());
     until_counted(&mut line, &count, height).await;
     until("it says so", async || {
-        daemon.log().contains("is not written down").then_some(())
+        daemon.log().contains("kept in memory alone").then_some(())
     })
     .await;
     set_soft_limit(&daemon, soft).await;
@@ -127,7 +127,7 @@ async fn a_report_that_can_not_be_written() {
     assert_eq!(daemon.value(&id(0)).await, Ok(VALUE.to_owned()));
     shared.change(|world| world.mine(1));
     until_at(&daemon, shared.read(isonym_sim::SimChain::height)).await;
-    assert!(daemon.log().contains("is not written down"), "{}", daemon.log());
+    assert!(daemon.log().contains("kept in memory alone"), "{}", daemon.log());
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
 

@@ -52,6 +52,8 @@ pub use conversation::Desk;
 #[cfg(test)]
 mod edge_tests;
 #[cfg(test)]
+mod freshness_tests;
+#[cfg(test)]
 mod lookup_tests;
 #[cfg(test)]
 mod proof_tests;

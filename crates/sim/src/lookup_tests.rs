@@ -1,6 +1,6 @@
 //! Lookups in simulated worlds, without sockets: servers are functions from questions to replies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -266,7 +266,14 @@ fn settings(attempts: u8, quorum: u8) -> LookupSettings {
 
 /// Lets servers answer a lookup, in virtual time; each reply takes a second. Attempt `i` meets `manners[i % len]`.
 fn look_up(truth: &Truth, manners: &[Manner], settings: LookupSettings) -> Ended {
-    let mut lookup = Lookup::new(name(), settings, manners.len());
+    let operators: Vec<usize> = (0..manners.len()).collect();
+    look_up_of(truth, manners, &operators, settings)
+}
+
+/// As [`look_up`], where servers may have one operator.
+fn look_up_of(truth: &Truth, manners: &[Manner], operators: &[usize], settings: LookupSettings) -> Ended {
+    let known = operators.iter().collect::<BTreeSet<_>>().len();
+    let mut lookup = Lookup::new(name(), settings, known);
     let mut queue: BTreeMap<(Moment, usize), LookupEvent> = BTreeMap::from([((Moment(0), 0), LookupEvent::Start)]);
     let mut ended = Ended {
         result: Ok(Outcome::NeverExisted),
@@ -288,7 +295,7 @@ fn look_up(truth: &Truth, manners: &[Manner], settings: LookupSettings) -> Ended
                         queue.insert((now + delay, 10 * count + usize::from(attempt)), reply);
                     }
                     ended.started.entry(attempt).or_insert_with(|| {
-                        let server = usize::from(attempt) % manners.len();
+                        let server = operators[usize::from(attempt) % manners.len()];
                         queue.insert(
                             (now, 10 * count + usize::from(attempt)),
                             LookupEvent::Assigned { attempt, server },
@@ -535,6 +542,25 @@ fn one_server_asked_twice_makes_no_quorum() {
     let few = LookupError::TooFewServers { known: 1, expected: 2 };
     assert_eq!(ended.result, Err(few));
     assert!(ended.asks.is_empty());
+}
+
+#[test]
+fn two_servers_of_one_operator_are_no_second_opinion_and_no_quorum() {
+    let servers = [DeniesByProof, DeniesByHistory, Proof];
+    let apart = look_up_of(&TRUTH, &servers, &[0, 1, 2], settings(3, 1));
+    assert_eq!(apart.result, Ok(Outcome::NeverExisted));
+    let ended = look_up_of(&TRUTH, &servers, &[0, 0, 1], settings(3, 1));
+    assert!(matches!(ended.result, Ok(Outcome::Found(_))), "{ended:?}");
+    let alone = look_up_of(&TRUTH, &[DeniesByProof, DeniesByHistory], &[0, 0], settings(3, 1));
+    assert_eq!(alone.result, Ok(Outcome::NeverExisted), "there is nobody else");
+    let ended = look_up_of(&TRUTH, &[Proof, Proof], &[0, 0], settings(4, 2));
+    let few = LookupError::TooFewServers { known: 1, expected: 2 };
+    assert_eq!(ended.result, Err(few));
+    let ended = look_up_of(&TRUTH, &[Proof, Proof, Silent], &[0, 0, 1], settings(3, 2));
+    assert!(
+        matches!(ended.result, Err(LookupError::NoQuorum { got: 1, .. })),
+        "{ended:?}"
+    );
 }
 
 #[test]

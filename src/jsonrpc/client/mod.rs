@@ -3,8 +3,8 @@
 //! HTTP without TLS, so meant for the loopback interface. Everything a server sends is bounded in size and time.
 
 use std::io;
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use super::cookie;
 use super::credentials::Credentials;
 use super::error::{RpcError, code};
+use super::listener;
 use crate::chain::Height;
 use crate::isolation::IsolationId;
 use crate::name::{Encoding, NameId, NameValue};
@@ -83,6 +84,16 @@ pub enum ClientError {
         path: PathBuf,
         /// Why.
         error: Arc<io::Error>,
+    },
+    /// Another user listens there than the one whose cookie it is.
+    #[error("user number {user} listens at {address}, who does not own the cookie file {}: nothing is told there", .cookie.display())]
+    Stranger {
+        /// Where.
+        address: SocketAddr,
+        /// Who.
+        user: u32,
+        /// The cookie that was to be told.
+        cookie: PathBuf,
     },
     /// No connection, or it broke.
     #[error("no connection to the server: {reason}")]
@@ -289,11 +300,44 @@ impl Client {
         match &self.login {
             Login::None => Ok(None),
             Login::Password(credentials) => Ok(Some(credentials.clone())),
-            Login::Cookie(path) => cookie::read(path).map(Some).map_err(|error| ClientError::Cookie {
-                path: path.clone(),
-                error: error.into(),
-            }),
+            Login::Cookie(path) => {
+                let failed = |error: io::Error| ClientError::Cookie {
+                    path: path.clone(),
+                    error: error.into(),
+                };
+                let credentials = cookie::read(path).map_err(failed)?;
+                self.check_listener(path).map_err(failed)??;
+                Ok(Some(credentials))
+            }
         }
+    }
+
+    /// Refuses to talk to another user than the cookie's owner, root, or ourselves, where the system tells who listens.
+    #[cfg(unix)]
+    fn check_listener(&self, cookie: &Path) -> io::Result<Result<(), ClientError>> {
+        use std::os::unix::fs::MetadataExt as _;
+        let owner = std::fs::metadata(cookie)?.uid();
+        let known = [0, rustix::process::geteuid().as_raw(), owner];
+        let Some(address) = self
+            .uri
+            .authority()
+            .and_then(|authority| authority.as_str().parse().ok())
+        else {
+            return Ok(Ok(()));
+        };
+        Ok(match listener::stranger(address, &known) {
+            None => Ok(()),
+            Some(user) => Err(ClientError::Stranger {
+                address,
+                user,
+                cookie: cookie.to_owned(),
+            }),
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn check_listener(&self, _: &Path) -> io::Result<Result<(), ClientError>> {
+        Ok(Ok(()))
     }
 
     /// Looks a name up under an isolation ID; `None` is the default identity.

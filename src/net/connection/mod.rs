@@ -6,7 +6,8 @@
 mod task;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
@@ -156,6 +157,24 @@ pub type Answers = Vec<Result<ElectrumReply, AnswerError>>;
 /// What the greeting came to; `None` before.
 type Greeted = Option<Result<ServerVersion, ConnectionError>>;
 
+/// What came over a connection, for whoever wants to know how fast it is.
+#[derive(Debug, Default)]
+struct Meter {
+    bytes: AtomicU64,
+    pads: AtomicBool,
+}
+
+impl Meter {
+    fn count(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn note_padding(&self) {
+        self.pads.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A connection. Dropping it closes the stream at once.
 #[derive(Debug)]
 pub struct Connection {
@@ -164,6 +183,7 @@ pub struct Connection {
     greeted: watch::Receiver<Greeted>,
     caller: Caller,
     tips: watch::Receiver<Option<HeaderTip>>,
+    meter: Arc<Meter>,
     /// Whether the next question goes out along with the greeting.
     is_fresh: AtomicBool,
     task: JoinHandle<()>,
@@ -218,12 +238,14 @@ impl Connection {
         let (tip_sender, tips) = watch::channel(None);
         let (end_sender, end) = watch::channel(None);
         let (greeting, greeted) = watch::channel(None);
+        let meter = Arc::new(Meter::default());
         let task = Task::new(
             stream,
             purpose.longest_line(),
             purpose.chunk(),
             server.transport == Transport::Tcp,
             tip_sender,
+            Arc::clone(&meter),
         );
         let caller = Caller { calls, end };
         // Sent before anything else, as nobody has the connection yet.
@@ -253,6 +275,7 @@ impl Connection {
             greeted,
             caller,
             tips,
+            meter,
             is_fresh: AtomicBool::new(true),
             task,
         })
@@ -314,6 +337,16 @@ impl Connection {
     /// [`Purpose::Sync`]. A receiver that is slow sees the last tip only.
     pub fn tips(&self) -> watch::Receiver<Option<HeaderTip>> {
         self.tips.clone()
+    }
+
+    /// Returns how many bytes the server sent so far.
+    pub fn received(&self) -> u64 {
+        self.meter.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the server was seen to pad its replies with spaces.
+    pub fn is_padded(&self) -> bool {
+        self.meter.pads.load(Ordering::Relaxed)
     }
 
     /// Returns the server.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Answers, ConnectionError};
+use super::{Answers, ConnectionError, Meter};
 use crate::electrum::exchange::ServerErrorKind;
 use crate::electrum::{
     AnswerError, ElectrumReply, ElectrumRequest, Exchange, ExchangeEffect, ExchangeEnd, ExchangeEvent, HeaderTip,
@@ -49,6 +50,7 @@ pub(super) struct Task {
 /// All that the task knows; the stream's halves are kept apart from it so that both can be waited for.
 struct State {
     exchange: Exchange,
+    meter: Arc<Meter>,
     to_write: WriteBuffer,
     /// Calls by the id of their first request.
     waiting: BTreeMap<u64, Waiting>,
@@ -103,6 +105,7 @@ impl Task {
         chunk: usize,
         plain: bool,
         tips: watch::Sender<Option<HeaderTip>>,
+        meter: Arc<Meter>,
     ) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self {
@@ -112,6 +115,7 @@ impl Task {
             chunk,
             state: State {
                 exchange: Exchange::new(),
+                meter,
                 to_write: WriteBuffer::default(),
                 waiting: BTreeMap::new(),
                 tips,
@@ -220,8 +224,12 @@ impl State {
     }
 
     fn on_bytes(&mut self, lines: &mut LineBuffer, bytes: &[u8]) -> Result<(), ConnectionError> {
+        self.meter.count(bytes.len());
         lines.extend(bytes).map_err(Violation::from)?;
         while let Some(line) = lines.next_line().map_err(Violation::from)? {
+            if line.ends_with(b" ") {
+                self.meter.note_padding();
+            }
             self.step(ExchangeEvent::Line(line), &mut None)?;
         }
         // Who owes no answer has nothing long to say: else it could fill the memory, over all connections that rest.

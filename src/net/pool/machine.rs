@@ -266,7 +266,7 @@ impl Pool {
         };
         reputation.record(now, server, evidence, &mut self.rng);
         match owner {
-            Some(owner) if is_trusted => self.serve_own(now, owner, conn, server, effects),
+            Some(owner) if is_trusted => self.serve_own(now, reputation, owner, conn, server, effects),
             Some(owner) => self.set_back(now, owner, server, effects),
             None => {}
         }
@@ -286,13 +286,14 @@ impl Pool {
     fn serve_own(
         &mut self,
         now: Moment,
+        reputation: &ServerReputation,
         owner: Owner,
         conn: ConnId,
         server: ServerIndex,
         effects: &mut Vec<PoolEffect>,
     ) {
         let distinct_server = self.wants.get(&owner).is_some_and(|want| want.distinct_server);
-        if self.avoided(owner, distinct_server).contains(&server) {
+        if self.avoided(reputation, owner, distinct_server).contains(&server) {
             if let Some(want) = self.wants.get_mut(&owner) {
                 want.failed.insert(server);
                 want.next_try = now;
@@ -409,7 +410,7 @@ impl Pool {
             identity,
             attempt: key.attempt,
         };
-        if let Some(conn) = self.connection_of(owner, distinct_server) {
+        if let Some(conn) = self.connection_of(reputation, owner, distinct_server) {
             effects.push(PoolEffect::Serve(ticket, conn));
             return;
         }
@@ -438,9 +439,9 @@ impl Pool {
     }
 
     /// Returns the connection of an owner. One to a server that it must not lead to is nobody's any more.
-    fn connection_of(&mut self, owner: Owner, distinct_server: bool) -> Option<ConnId> {
+    fn connection_of(&mut self, reputation: &ServerReputation, owner: Owner, distinct_server: bool) -> Option<ConnId> {
         let conn = *self.identities.get(owner.identity)?.connections.get(&owner.attempt)?;
-        let avoided = self.avoided(owner, distinct_server);
+        let avoided = self.avoided(reputation, owner, distinct_server);
         if self.server_of(conn).is_some_and(|server| avoided.contains(&server)) {
             self.identities.unbind(owner, conn);
             return None;
@@ -449,8 +450,8 @@ impl Pool {
     }
 
     /// Returns the servers that an owner's connection must not lead to: those of the attempts before it, opened or being
-    /// opened.
-    fn avoided(&self, owner: Owner, distinct_server: bool) -> BTreeSet<ServerIndex> {
+    /// opened, and all others of their operators.
+    fn avoided(&self, reputation: &ServerReputation, owner: Owner, distinct_server: bool) -> BTreeSet<ServerIndex> {
         if !distinct_server {
             return BTreeSet::new();
         }
@@ -459,7 +460,7 @@ impl Pool {
             .into_iter()
             .flat_map(|it| it.connections.range(..owner.attempt));
         let bound = before.filter_map(|(_, conn)| self.server_of(*conn));
-        bound.collect()
+        reputation.with_siblings(&bound.collect())
     }
 
     /// Returns the servers that lied to an owner's identity: they are its last resort.
@@ -469,9 +470,9 @@ impl Pool {
     }
 
     /// Returns the servers that the other attempts of the identity had, or are being opened to, and those that lied to it:
-    /// another one is the better choice, also where the connection is gone, since that may be why there is a further
+    /// one of another operator is the better choice, also where the connection is gone, since that may be why there is a further
     /// attempt.
-    fn tried(&self, owner: Owner) -> BTreeSet<ServerIndex> {
+    fn tried(&self, reputation: &ServerReputation, owner: Owner) -> BTreeSet<ServerIndex> {
         let Some(identity) = self.identities.get(owner.identity) else {
             return BTreeSet::new();
         };
@@ -479,11 +480,11 @@ impl Pool {
         let had = others.map(|(_, server)| server).chain(&identity.liars).copied();
         let is_of_identity = |it: &&Connection| matches!(&it.state, State::Own(own) if own.identity == owner.identity);
         let opening = self.connections.values().filter(is_of_identity).map(|it| it.server);
-        had.chain(opening).collect()
+        reputation.with_siblings(&had.chain(opening).collect())
     }
 
-    /// Takes a clean connection of a part for an owner, any with the same chance; one to a server that its identity has not tried and
-    /// that is not in doubt, where there is one.
+    /// Takes a clean connection of a part for an owner, any with the same chance; one to a server that its identity has not
+    /// tried and that is not in doubt, where there is one.
     fn take_clean(
         &mut self,
         now: Moment,
@@ -492,7 +493,8 @@ impl Pool {
         part: u8,
         distinct_server: bool,
     ) -> Option<ConnId> {
-        let (avoided, tried) = (self.avoided(owner, distinct_server), self.tried(owner));
+        let avoided = self.avoided(reputation, owner, distinct_server);
+        let tried = self.tried(reputation, owner);
         let clean = self
             .connections
             .iter()
@@ -638,13 +640,13 @@ impl Pool {
     /// may do after all; `None` when each was tried often enough.
     fn server_for(&mut self, now: Moment, owner: Owner, reputation: &ServerReputation) -> Option<ServerIndex> {
         let want = self.wants.get(&owner)?;
-        let avoided = self.avoided(owner, want.distinct_server);
+        let avoided = self.avoided(reputation, owner, want.distinct_server);
         if want.failures >= MOST_FAILURES {
             return None;
         }
         let failed: BTreeSet<ServerIndex> = avoided.union(&want.failed).copied().collect();
         let liars = self.liars(owner);
-        let fresh: BTreeSet<ServerIndex> = failed.union(&self.tried(owner)).copied().collect();
+        let fresh: BTreeSet<ServerIndex> = failed.union(&self.tried(reputation, owner)).copied().collect();
         let may_repeat = want.failures < LEAST_FAILURES;
         let mut choose = |avoided: &BTreeSet<ServerIndex>| reputation.choose(now, avoided, &mut self.rng);
         let honest: BTreeSet<ServerIndex> = failed.union(&liars).copied().collect();

@@ -24,6 +24,21 @@ const LOCKED: &str = "could not acquire lock";
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// sled's settings, and its snapshots: how their names begin, and how they end while they are written.
+const SETTINGS: &str = "conf";
+const SNAPSHOT: &str = "snap.";
+const UNFINISHED: &str = ".generating";
+
+/// Removes the files of a folder by their names, as far as that can be; returns how many.
+fn remove(folder: &Path, is_meant: impl Fn(&str) -> bool) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let entries = entries.filter_map(Result::ok);
+    let meant = entries.filter(|entry| entry.file_name().to_str().is_some_and(&is_meant));
+    meant.filter(|entry| std::fs::remove_file(entry.path()).is_ok()).count()
+}
+
 /// Why sled did not do what it was asked for.
 #[derive(Clone, Debug)]
 pub(super) enum Trouble {
@@ -114,7 +129,24 @@ impl Drop for Database {
 }
 
 impl Database {
+    /// Opens the database. What sled has left of work that it did not end is removed first, and where it is damaged also
+    /// what it can make again from the rest: its snapshots, which only say where in its log it is, and its settings.
     pub(super) fn open(path: &Path) -> Result<Self, Trouble> {
+        remove(path, |name| name.starts_with(SNAPSHOT) && name.ends_with(UNFINISHED));
+        match Self::open_as_is(path) {
+            Err(Trouble::Damaged(reason)) => {
+                let is_made_again = |name: &str| name.starts_with(SNAPSHOT) || name == SETTINGS;
+                if remove(path, is_made_again) == 0 {
+                    return Err(Trouble::Damaged(reason));
+                }
+                tracing::warn!("the header store is opened without its damaged snapshot: {reason}");
+                Self::open_as_is(path)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_as_is(path: &Path) -> Result<Self, Trouble> {
         // Every batch is flushed by hand, so that an error reaches whoever wrote it.
         let config = sled::Config::new()
             .path(path)

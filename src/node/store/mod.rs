@@ -33,6 +33,7 @@ use crate::chain::tree::HeaderError;
 use crate::chain::{HeaderTree, Height, PureHeader};
 
 pub use self::database::panic_is_guarded;
+pub(super) use self::unwritten::BatchScope;
 pub use self::unwritten::{HeaderBatch, HeaderChange, UnwrittenHeaders};
 
 /// Records in a batch that need not be whole.
@@ -109,8 +110,16 @@ pub enum BatchEnd {
 #[derive(Debug)]
 pub struct HeaderStore {
     path: PathBuf,
-    db: Database,
+    /// `None` after it could not be written to: sled takes nothing more then, and is opened again with the next batch.
+    db: Option<Database>,
+    /// Why nothing could be written when it was opened.
+    unwritable: Option<StoreError>,
+    /// Whether what is on the disk is moved aside, and not removed, when a new database takes its place.
+    keep: bool,
 }
+
+/// A store, what it does not have yet of the tree, and why what it had was dropped.
+type Opened = (HeaderStore, UnwrittenHeaders, Option<Rebuilt>);
 
 impl HeaderStore {
     /// Opens the store and fills the tree from it. What can't be trusted is dropped, and the reason told; it stays on
@@ -118,29 +127,63 @@ impl HeaderStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the file system or the database fails for another reason than damage.
-    pub fn open(path: &Path, tree: &mut HeaderTree) -> Result<(Self, UnwrittenHeaders, Option<Rebuilt>), StoreError> {
+    /// [`StoreError`] when there is a store that can't be read for another reason than damage. One that can't be written
+    /// to is no error: see [`Self::take_unwritable`].
+    pub fn open(path: &Path, tree: &mut HeaderTree) -> Result<Opened, StoreError> {
         let is_new = is_missing_or_empty(path).map_err(|error| StoreError::Io(Arc::new(error)))?;
-        let (db, damaged) = match Database::open(path) {
-            Ok(db) => (db, false),
+        let mut store = Self {
+            path: path.to_owned(),
+            db: None,
+            unwritable: None,
+            keep: false,
+        };
+        let mut damaged = false;
+        match Database::open(path) {
+            Ok(db) => store.db = Some(db),
             Err(Trouble::Damaged(reason)) => {
                 tracing::debug!(reason, "the header store can't be opened");
-                (replace(path)?, true)
+                damaged = true;
+                match replace(path, true) {
+                    Ok(db) => store.db = Some(db),
+                    Err(error) => store.unwritable = Some(error),
+                }
             }
-            Err(Trouble::Failed(error)) => return Err(error),
-        };
-        let store = Self {
-            path: path.to_owned(),
-            db,
-        };
+            Err(Trouble::Failed(error)) if is_new => store.unwritable = Some(error),
+            Err(Trouble::Failed(error)) => return store.read_copy(tree, error),
+        }
         if is_new || damaged {
             // An empty database says what it is, so that one that lost everything can be told from a new one.
-            store.try_write(HeaderBatch::tip(tree))?;
-            return Ok((store, UnwrittenHeaders::default(), damaged.then_some(Rebuilt::Damaged)));
+            if store.db.is_some()
+                && let Err(trouble) = store.try_write(HeaderBatch::tip(tree))
+            {
+                store.db = None;
+                store.unwritable = Some(trouble.into());
+            }
+            let unwritten = match store.unwritable {
+                Some(_) => UnwrittenHeaders::with_distrusted_store(),
+                None => UnwrittenHeaders::default(),
+            };
+            return Ok((store, unwritten, damaged.then_some(Rebuilt::Damaged)));
         }
+        let loaded = store.load_or_drop(tree);
+        match loaded {
+            Ok((unwritten, reason)) => Ok((store, unwritten, reason)),
+            Err(error) => {
+                store.db = None;
+                store.read_copy(tree, error)
+            }
+        }
+    }
+
+    /// Fills the tree; what can't be trusted is dropped, and the reason told.
+    fn load_or_drop(&mut self, tree: &mut HeaderTree) -> Result<(UnwrittenHeaders, Option<Rebuilt>), StoreError> {
         let fresh = HeaderTree::new(tree.params(), *tree.anchor());
-        let reason = match store.load(tree) {
-            Ok(()) => return Ok((store, UnwrittenHeaders::default(), None)),
+        let loaded = self.load(tree);
+        if loaded.is_err() {
+            *tree = fresh;
+        }
+        let reason = match loaded {
+            Ok(()) => return Ok((UnwrittenHeaders::default(), None)),
             Err(Failure::Store(Trouble::Failed(error))) => return Err(error),
             Err(Failure::Store(Trouble::Damaged(reason))) => {
                 tracing::debug!(reason, "the header store can't be read");
@@ -148,19 +191,53 @@ impl HeaderStore {
             }
             Err(Failure::Distrust(reason)) => reason,
         };
-        *tree = fresh;
-        Ok((store, UnwrittenHeaders::with_distrusted_store(), Some(reason)))
+        self.keep = true;
+        Ok((UnwrittenHeaders::with_distrusted_store(), Some(reason)))
+    }
+
+    /// Reads a store that stands where nothing can be written, which sled can't: a copy of it elsewhere, which lives as
+    /// long as this takes. Fails with `error`, for which it is done, where that is no help.
+    fn read_copy(mut self, tree: &mut HeaderTree, error: StoreError) -> Result<Opened, StoreError> {
+        let Ok(copy) = StoreCopy::make(&self.path) else {
+            return Err(error);
+        };
+        match Database::open(&copy.0) {
+            Ok(db) => self.db = Some(db),
+            Err(_) => return Err(error),
+        }
+        let loaded = self.load_or_drop(tree);
+        self.db = None;
+        let Ok((unwritten, reason)) = loaded else {
+            return Err(error);
+        };
+        self.unwritable = Some(error);
+        Ok((self, unwritten, reason))
+    }
+
+    /// Says why nothing can be written for now, if that was found out when it was opened.
+    pub fn take_unwritable(&mut self) -> Option<StoreError> {
+        self.unwritable.take()
+    }
+
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn database(&self) -> Result<&Database, Trouble> {
+        self.db.as_ref().ok_or(Trouble::Damaged("it is closed".to_owned()))
     }
 
     fn load(&self, tree: &mut HeaderTree) -> Result<(), Failure> {
-        let meta = self.db.get(META_KEY)?.ok_or(Rebuilt::Damaged)?;
+        let db = self.database()?;
+        let meta = db.get(META_KEY)?.ok_or(Rebuilt::Damaged)?;
         let tip = check_meta(&meta, tree)?;
         let anchor = tree.anchor().height;
         // Genesis is known to a tree that is anchored there.
         let first = tree.lowest();
         let mut expected = first.map_or(anchor, |lowest| lowest.saturating_sub(1));
         if first != Some(0) {
-            for record in self.db.range(header_key(0)..=header_key(anchor))?.rev() {
+            for record in db.range(header_key(0)..=header_key(anchor))?.rev() {
                 let (height, header, _) = decode_record(&record?, expected)?;
                 tree.backfill(header)
                     .map_err(|error| Rebuilt::Invalid { height, error })?;
@@ -168,7 +245,7 @@ impl HeaderStore {
             }
         }
         let mut expected = anchor.saturating_add(1);
-        for record in self.db.range(header_key(expected)..)? {
+        for record in db.range(header_key(expected)..)? {
             let record = record?;
             if record.0.first() != Some(&HEADER_PREFIX) {
                 break;
@@ -197,31 +274,47 @@ impl HeaderStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when it could not be brought there; what was there before still is.
+    /// [`StoreError`] when it could not be brought there; what was there before still is, and the batch may be written
+    /// again later.
     pub fn write(&mut self, batch: HeaderBatch) -> Result<BatchEnd, StoreError> {
         let anew = batch.anew;
-        if anew {
-            self.db.close();
-            self.db = replace(&self.path)?;
-        }
-        match self.try_write(batch) {
+        match self.open_and_write(batch) {
             Ok(()) => Ok(BatchEnd::Written),
             Err(Trouble::Damaged(reason)) if !anew => {
                 tracing::warn!("the headers on disk are written anew: {reason}");
                 Ok(BatchEnd::Damaged)
             }
-            Err(trouble) => Err(trouble.into()),
+            Err(trouble) => {
+                self.db = None;
+                Err(trouble.into())
+            }
         }
     }
 
+    fn open_and_write(&mut self, batch: HeaderBatch) -> Result<(), Trouble> {
+        if batch.anew {
+            self.db = None;
+            self.db = Some(replace(&self.path, self.keep).map_err(Trouble::Failed)?);
+            self.keep = false;
+        } else if self.db.is_none() {
+            let db = Database::open(&self.path)?;
+            if db.get(META_KEY)?.is_none() {
+                return Err(Trouble::Damaged("it lost what it said of itself".to_owned()));
+            }
+            self.db = Some(db);
+        }
+        self.try_write(batch)
+    }
+
     fn try_write(&self, batch: HeaderBatch) -> Result<(), Trouble> {
-        self.write_records(&batch.before)?;
+        let db = self.database()?;
+        write_records(db, &batch.before)?;
         let mut whole = sled::Batch::default();
         for (height, record) in &batch.whole {
             whole.insert(&header_key(*height), record.as_slice());
         }
         if let Some(top) = batch.top {
-            for stored in self.db.range(header_key(top.saturating_add(1))..)? {
+            for stored in db.range(header_key(top.saturating_add(1))..)? {
                 let (key, _) = stored?;
                 if key.first() == Some(&HEADER_PREFIX) {
                     whole.remove(key);
@@ -231,32 +324,34 @@ impl HeaderStore {
         if let Some(meta) = batch.meta {
             whole.insert(META_KEY, meta);
         }
-        self.db.apply(whole)?;
-        self.db.flush()?;
-        self.write_records(&batch.after)
-    }
-
-    /// Writes records of which any number, from the first on, may be on the disk without the others. In small batches:
-    /// sled keeps what a batch replaces until its end.
-    fn write_records(&self, records: &[(Height, Record)]) -> Result<(), Trouble> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        for records in records.chunks(SMALL_BATCH) {
-            let mut batch = sled::Batch::default();
-            for (height, record) in records {
-                batch.insert(&header_key(*height), record.as_slice());
-            }
-            self.db.apply(batch)?;
-        }
-        self.db.flush()
+        db.apply(whole)?;
+        db.flush()?;
+        write_records(db, &batch.after)
     }
 
     /// Calls this before each flush of the database that is there now, in the thread that writes.
     #[cfg(test)]
     pub(super) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
-        self.db.before_flush(call);
+        if let Some(db) = &mut self.db {
+            db.before_flush(call);
+        }
     }
+}
+
+/// Writes records of which any number, from the first on, may be on the disk without the others. In small batches: sled
+/// keeps what a batch replaces until its end.
+fn write_records(db: &Database, records: &[(Height, Record)]) -> Result<(), Trouble> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    for records in records.chunks(SMALL_BATCH) {
+        let mut batch = sled::Batch::default();
+        for (height, record) in records {
+            batch.insert(&header_key(*height), record.as_slice());
+        }
+        db.apply(batch)?;
+    }
+    db.flush()
 }
 
 enum Failure {
@@ -284,18 +379,68 @@ fn is_missing_or_empty(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Moves a closed database that is no good out of the way, puts an empty one in its place, and removes the old one.
-fn replace(path: &Path) -> Result<Database, StoreError> {
-    let aside: PathBuf = path.with_extension("damaged");
+/// Moves a closed database that is no good out of the way, and puts an empty one in its place. The old one is kept where
+/// that is wanted, in place of one that was kept before.
+fn replace(path: &Path, keep: bool) -> Result<Database, StoreError> {
+    let aside: PathBuf = path.with_extension(if keep { "damaged" } else { "old" });
     let moved = match std::fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => std::fs::rename(path, &aside).and_then(|()| std::fs::remove_dir_all(&aside)),
+        _ => std::fs::rename(path, &aside),
     };
     match moved {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::Io(Arc::new(error))),
-        _ => {}
+        Ok(()) if keep => tracing::warn!("the headers on disk are moved aside, to {}", aside.display()),
+        Ok(()) => {
+            std::fs::remove_dir_all(&aside).map_err(|error| StoreError::Io(Arc::new(error)))?;
+        }
+        Err(_) => {}
     }
     Ok(Database::open(path)?)
+}
+
+/// A copy of a store's files, for this user alone; it is removed in the end.
+struct StoreCopy(PathBuf);
+
+impl StoreCopy {
+    fn make(path: &Path) -> io::Result<Self> {
+        // What is in memory is never on a disk that is full.
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let copy = place.join(format!("isonym-{:032x}", rand::random::<u128>()));
+        let mut builder = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&copy)?;
+        let copy = Self(copy);
+        copy_files(path, &copy.0)?;
+        Ok(copy)
+    }
+}
+
+impl Drop for StoreCopy {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!("{} stays behind: {error}", self.0.display());
+        }
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let copy = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&copy)?;
+            copy_files(&entry.path(), &copy)?;
+        } else {
+            std::fs::copy(entry.path(), copy)?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts a header back on top of the skeleton on the tree's tip.

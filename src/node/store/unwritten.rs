@@ -25,7 +25,8 @@ pub enum HeaderChange {
         /// The greatest height of them.
         to: Height,
     },
-    /// Headers of the best chain were proved. Headers that were stored as a skeleton may be part of it now.
+    /// Headers of the best chain were proved, or of a skeleton on its tip. Headers that were stored as a skeleton may be
+    /// part of it now.
     Proved {
         /// Their heights.
         heights: Vec<Height>,
@@ -64,13 +65,38 @@ pub struct HeaderBatch {
     pub(super) meta: Option<Vec<u8>>,
     /// These come last, one by one if need be.
     pub(super) after: Vec<(Height, Record)>,
+    /// What is to be noted again where it could not be written.
+    scope: BatchScope,
+}
+
+/// Which changes a batch was to bring to the disk.
+#[derive(Clone, Debug, Default)]
+pub struct BatchScope {
+    forward: Option<Height>,
+    backward: Option<Height>,
+    proved: Vec<Height>,
+    anew: bool,
 }
 
 impl HeaderBatch {
+    /// Returns what [`UnwrittenHeaders::put_back`] needs to have it written again.
+    pub fn scope(&self) -> BatchScope {
+        self.scope.clone()
+    }
+
     /// Returns the batch that names the tree's tip.
     pub(super) fn tip(tree: &HeaderTree) -> Self {
         Self {
             meta: Some(meta(tree, tree.tip().hash)),
+            ..Self::default()
+        }
+    }
+}
+
+impl BatchScope {
+    fn forward(from: Height) -> Self {
+        Self {
+            forward: Some(from),
             ..Self::default()
         }
     }
@@ -115,6 +141,24 @@ impl UnwrittenHeaders {
         };
     }
 
+    /// Notes again what a batch was to write and could not.
+    pub fn put_back(&mut self, tree: &HeaderTree, scope: BatchScope) {
+        if scope.anew {
+            self.start_anew(tree);
+            return;
+        }
+        if let Some(from) = scope.forward {
+            self.note(tree, HeaderChange::Forward { from });
+        }
+        if let Some(to) = scope.backward {
+            self.note(tree, HeaderChange::Backward { to });
+        }
+        if !scope.proved.is_empty() {
+            let heights = scope.proved;
+            self.note(tree, HeaderChange::Proved { heights });
+        }
+    }
+
     /// Copies the next batch, of so many headers at most, from the tree; `None` when the store has everything.
     pub fn next_batch(&mut self, tree: &HeaderTree, most: NonZeroUsize) -> Option<HeaderBatch> {
         let most = most.get();
@@ -131,7 +175,13 @@ impl UnwrittenHeaders {
         };
         // A database without it would be taken for a damaged one.
         let meta = batch.meta.or_else(|| anew.then(|| meta(tree, tree.anchor().hash)));
-        Some(HeaderBatch { anew, meta, ..batch })
+        let scope = BatchScope { anew, ..batch.scope };
+        Some(HeaderBatch {
+            anew,
+            meta,
+            scope,
+            ..batch
+        })
     }
 
     /// The best chain first, as far as there is room, which the store then ends with; then what stands on its tip.
@@ -148,6 +198,7 @@ impl UnwrittenHeaders {
             return HeaderBatch {
                 meta: Some(meta(tree, last)),
                 whole,
+                scope: BatchScope::forward(from),
                 ..HeaderBatch::default()
             };
         }
@@ -164,21 +215,28 @@ impl UnwrittenHeaders {
             top: Some(top),
             whole,
             after,
+            scope: BatchScope::forward(from),
             ..HeaderBatch::tip(tree)
         }
     }
 
     fn proved_batch(&mut self, tree: &HeaderTree, most: usize) -> HeaderBatch {
         let mut before = Vec::new();
+        let mut proved = Vec::new();
         while before.len() < most {
             let Some(height) = self.proved.pop_first() else {
                 break;
             };
-            before.extend(chain_record(tree, height));
+            before.extend(chain_record(tree, height).or_else(|| skeleton_record(tree, height)));
+            proved.push(height);
         }
         self.tip = !self.proved.is_empty();
         HeaderBatch {
             before,
+            scope: BatchScope {
+                proved,
+                ..BatchScope::default()
+            },
             ..HeaderBatch::tip(tree)
         }
     }
@@ -191,6 +249,10 @@ impl UnwrittenHeaders {
         self.backward = first.checked_sub(1).filter(|next| *next >= lowest);
         Some(HeaderBatch {
             whole: chain_records(tree, first..=to).collect(),
+            scope: BatchScope {
+                backward: Some(to),
+                ..BatchScope::default()
+            },
             ..HeaderBatch::default()
         })
     }
@@ -205,6 +267,13 @@ fn chain_records(
     heights: RangeInclusive<Height>,
 ) -> impl Iterator<Item = (Height, Record)> + use<'_> {
     heights.map_while(|height| chain_record(tree, height))
+}
+
+/// Returns the record of a header of the skeleton on the best chain's tip.
+fn skeleton_record(tree: &HeaderTree, height: Height) -> Option<(Height, Record)> {
+    let skeleton = tree.skeleton().filter(|skeleton| skeleton.base() == tree.tip().hash)?;
+    let (at, header, proved) = skeleton.headers(height).next()?;
+    (at == height).then(|| (height, record(&header, proved)))
 }
 
 fn chain_record(tree: &HeaderTree, height: Height) -> Option<(Height, Record)> {

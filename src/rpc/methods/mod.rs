@@ -361,6 +361,9 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
         | NodeError::History { .. }
         | NodeError::Folder { .. }
         | NodeError::FolderInUse { .. }
+        | NodeError::FolderOfOther { .. }
+        | NodeError::FolderOpen { .. }
+        | NodeError::Clock
         | NodeError::KnownServers { .. }
         | NodeError::Store { .. } => (code::MISC, error.to_string()),
     };
@@ -391,7 +394,7 @@ fn network_info(standing: &Standing) -> CallResult {
         "subversion": concat!("/Isonym:", env!("CARGO_PKG_VERSION"), "/"),
         "networkactive": true,
         "connections": connections(standing),
-        "warnings": [],
+        "warnings": standing.warnings(),
     }))
 }
 
@@ -405,7 +408,7 @@ fn info(node: &Handle, standing: &Standing) -> CallResult {
         "headers_unproved": standing.unproved,
         "connections": connections(standing),
         "testnet": node.params().network == chain::Network::Testnet,
-        "errors": "",
+        "errors": standing.warnings().join("; "),
     }))
 }
 

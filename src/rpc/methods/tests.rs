@@ -1,12 +1,12 @@
 //! Codes and parameters of the methods, without a node.
 
 use super::*;
+use crate::chain::freshness::NotFresh;
 use crate::name::lookup::{FailureScope, LinkFailure, LookupError};
-use crate::name::policy::NotSynchronized;
 
 #[test]
 fn codes_of_the_nodes_errors() {
-    let stale = NotSynchronized::StaleTip {
+    let stale = NotFresh::StaleTip {
         height: 5,
         age: 9,
         max: 8,

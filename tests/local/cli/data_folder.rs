@@ -177,8 +177,12 @@ impl Tiny {
     }
 
     fn grow(&self) {
+        self.remount("size=100m");
+    }
+
+    fn remount(&self, options: &str) {
         let mut mount = Command::new("mount");
-        mount.args(["-o", "remount,size=100m"]).arg(&self.0);
+        mount.args(["-o", &format!("remount,{options}")]).arg(&self.0);
         assert!(mount.status().unwrap().success());
     }
 }
@@ -208,6 +212,45 @@ fn a_full_file_system() {
     }
     tiny.grow();
     synced(&program, &stage);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_good_store_where_nothing_can_be_written() {
+    let program = Program::new();
+    let Some(tiny) = Tiny::mount(program.home().join("data")) else {
+        eprintln!("skipped: no right to mount");
+        return;
+    };
+    tiny.grow();
+    let stage = Stage::honest(world());
+    let tip_before = synced(&program, &stage);
+    let status = || {
+        let end = End::of(&mut program.direct(), ["status", "--json"]);
+        end.assert_succeeded();
+        assert_eq!(end.json()["tip_hash"], tip_before.as_str(), "{end:?}");
+        end
+    };
+    tiny.remount("ro");
+    let end = status();
+    assert!(end.err.contains("kept in memory alone"), "{end:?}");
+    let unwritten = end.json()["unwritten"].to_string();
+    assert!(unwritten.contains("Read-only file system"), "{unwritten}");
+    tiny.remount("rw");
+    tiny.fill(0);
+    status();
+    fs::remove_file(program.home().join("data/filler")).unwrap();
+    let end = status();
+    assert!(end.err.is_empty() && end.json().get("unwritten").is_none(), "{end:?}");
+}
+
+#[test]
+fn a_folder_that_others_may_write_to() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = Program::new();
+    fs::create_dir_all(program.folder()).unwrap();
+    fs::set_permissions(program.folder(), fs::Permissions::from_mode(0o770)).unwrap();
+    End::of(&mut program.direct(), ["status"]).assert_failed(&["other users may write", "chmod go-w"]);
 }
 
 /// What a full disk is to a process: its files can't grow. The shell's unit is 512 bytes or 1 kB.

@@ -1,6 +1,5 @@
 //! Callers who mean harm: the daemon answers them or hangs up, does not grow, and goes on serving everybody else.
 
-use std::collections::HashSet;
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
@@ -37,19 +36,15 @@ fn peak(daemon: &Daemon) -> u64 {
 /// How many callers of JSON-RPC the daemon has let in. What else it holds open, its connections to servers above all,
 /// comes and goes by chance and is not counted.
 fn let_in(daemon: &Daemon) -> usize {
-    let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
-    // A file may be closed between the listing and the look at it.
-    let open: HashSet<String> = open
-        .filter_map(|file| fs::read_link(file.ok()?.path()).ok()?.to_str().map(str::to_owned))
-        .collect();
     let ours = format!(":{:04X}", daemon.address.port());
-    let table = fs::read_to_string(format!("/proc/{}/net/tcp", daemon.pid())).unwrap();
+    // The daemon shows nobody its open files, and all processes of these tests are in one network.
+    let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
     // Columns as in proc_pid_net(5): the local address is the second, the far one the third, the inode the tenth. Who
-    // waits to be let in has no inode yet, and the listening socket itself has no far port.
+    // waits to be let in has no inode yet, nor has who was hung up on; the listening socket itself has no far port.
     let connections = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     connections
         .filter(|columns| columns.len() > 9 && columns[1].ends_with(&ours) && !columns[2].ends_with(":0000"))
-        .filter(|columns| open.contains(&format!("socket:[{}]", columns[9])))
+        .filter(|columns| columns[9] != "0")
         .count()
 }
 

@@ -5,6 +5,7 @@ pub mod auxpow;
 #[cfg(test)]
 use isonym_fixtures::auxpow as builder;
 pub mod difficulty;
+pub mod freshness;
 pub mod header;
 pub mod merkle;
 #[cfg(test)]

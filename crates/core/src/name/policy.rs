@@ -1,9 +1,7 @@
 //! What is served: whether a proven value is old enough to be final and young enough to be alive.
 
 use super::proof::{ProvenName, confirmations};
-use crate::chain::params::MAX_TIP_AGE;
-use crate::chain::{Height, Params, Tip};
-use crate::time::Timestamp;
+use crate::chain::{Height, Params};
 
 /// Confirmations that the oldest transaction of a proof must have, so that nobody rewrites it: 12.
 ///
@@ -148,44 +146,8 @@ pub fn expires_in(height: Height, tip: Height, params: &Params) -> i64 {
     i64::from(height) + i64::from(params.expiration_depth(tip)) - i64::from(tip)
 }
 
-/// Why our headers are too far behind for any answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotSynchronized {
-    /// The newest header is too old: servers are stale, or keep new blocks from us.
-    #[error("the newest header, at height {height}, is {age} seconds old: at most {max} are allowed")]
-    StaleTip {
-        /// Height of our tip.
-        height: Height,
-        /// Its age in seconds.
-        age: u64,
-        /// The greatest age, in seconds.
-        max: u64,
-    },
-}
-
-/// Checks that our tip is young enough to tell what names are worth today. On networks where blocks are made by
-/// hand every tip is.
-///
-/// # Errors
-///
-/// [`NotSynchronized::StaleTip`] when it is older than [`MAX_TIP_AGE`].
-pub fn check_tip_age(tip: &Tip, now: Timestamp, params: &Params) -> Result<(), NotSynchronized> {
-    if params.is_stale(tip.time, now) {
-        return Err(NotSynchronized::StaleTip {
-            height: tip.height,
-            age: now.seconds_since(tip.time),
-            max: MAX_TIP_AGE,
-        });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use bitcoin::hashes::Hash;
-    use bitcoin::{BlockHash, Target};
-
     use super::*;
     use crate::chain::Network;
 
@@ -261,30 +223,5 @@ mod tests {
             (-5, -4_037, 36_006)
         );
         assert_eq!(word(&judged(800_000, Some(800_000), 800_001, policy)), "unconfirmed");
-    }
-
-    #[test]
-    fn a_tip_is_young_for_eight_hours() {
-        let tip = Tip {
-            height: 5,
-            hash: BlockHash::all_zeros(),
-            chainwork: Target::MAX.to_work(),
-            time: Timestamp(1_000_000),
-        };
-        let check = |age: u64, network: Network| check_tip_age(&tip, Timestamp(1_000_000 + age), network.params());
-        assert_eq!(check(28_800, Network::Mainnet), Ok(()));
-        let stale = NotSynchronized::StaleTip {
-            height: 5,
-            age: 28_801,
-            max: 28_800,
-        };
-        assert_eq!(check(28_801, Network::Mainnet), Err(stale.clone()));
-        assert_eq!(check(28_801, Network::Testnet), Err(stale));
-        assert_eq!(check(u64::MAX / 2, Network::Regtest), Ok(()));
-        assert_eq!(
-            check_tip_age(&tip, Timestamp(0), Network::Mainnet.params()),
-            Ok(()),
-            "a clock that lags"
-        );
     }
 }

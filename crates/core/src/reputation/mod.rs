@@ -17,10 +17,14 @@
 //! None of it closes a connection or delays one. And whatever the evidence says, there is always a server to try: whoever
 //! sits between us and a server can make it look as bad as it likes.
 
+mod way;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::Rng;
+
+pub use self::way::{LEAST_REPLY, ServerWay};
 
 use crate::backoff::Backoff;
 use crate::time::{Moment, random_pause};
@@ -76,6 +80,9 @@ pub enum SyncEvidence {
 /// The pause before another connection to a server is tried beside one that is there, when the last try failed.
 const EXTRA_PAUSE: Duration = Duration::from_secs(30);
 
+/// A server that brought a byte of what it was asked for within this time is not given up.
+pub const GIVEN_UP_AFTER: Duration = Duration::from_secs(120);
+
 /// After this a server that failed as often as it may is tried again: a sync that goes on for weeks outlives outages.
 pub const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 
@@ -88,32 +95,70 @@ struct SyncRecord {
     not_before: Moment,
     /// Not to be dialed before for one more connection beside another one.
     extra_not_before: Moment,
+    /// When it last brought a byte of a reply, or of what may become one.
+    last_byte: Option<Moment>,
     is_banned: bool,
+    way: ServerWay,
 }
 
 /// What header sync knows of the servers: its own evidence and nothing else.
 #[derive(Clone, Debug)]
-pub struct SyncReputation(Vec<SyncRecord>);
+pub struct SyncReputation {
+    records: Vec<SyncRecord>,
+    /// Samples of headers that were drawn in this process, for whichever server.
+    draws: u64,
+}
 
 impl SyncReputation {
     /// Makes the reputation of so many servers, of which nothing is known.
     pub fn new(servers: usize) -> Self {
-        Self(vec![SyncRecord::default(); servers])
+        Self {
+            records: vec![SyncRecord::default(); servers],
+            draws: 0,
+        }
     }
 
     /// Returns how many servers there are.
     pub fn servers(&self) -> usize {
-        self.0.len()
+        self.records.len()
     }
 
-    /// Has every server tried anew, those banned too: header sync begins once more after no server was left.
+    /// Has every server tried anew, those banned too: header sync begins once more after no server was left. How the
+    /// way to each was stays known, and samples are not forgotten: each one that was drawn is a try that somebody had.
     pub fn begin(&mut self) {
-        self.0.fill(SyncRecord::default());
+        for record in &mut self.records {
+            *record = SyncRecord {
+                way: record.way,
+                ..SyncRecord::default()
+            };
+        }
+    }
+
+    /// Returns what is known of the way to a server.
+    pub fn way(&self, server: ServerIndex) -> ServerWay {
+        self.get(server).way
+    }
+
+    /// Returns the same, to add to it; `None` for a server that there is not.
+    pub fn way_mut(&mut self, server: ServerIndex) -> Option<&mut ServerWay> {
+        Some(&mut self.records.get_mut(server.0)?.way)
+    }
+
+    /// Takes down that a server brought bytes of what it was asked for.
+    pub fn note_bytes(&mut self, now: Moment, server: ServerIndex) {
+        if let Some(record) = self.records.get_mut(server.0) {
+            record.last_byte = Some(now);
+        }
+    }
+
+    /// Returns when a server that brought a byte lately counts as given up without a further one.
+    pub fn given_up_at(&self, server: ServerIndex) -> Option<Moment> {
+        Some(self.get(server).last_byte? + GIVEN_UP_AFTER)
     }
 
     /// Takes down what header sync saw of a server.
     pub fn record(&mut self, now: Moment, server: ServerIndex, evidence: SyncEvidence) {
-        let Some(record) = self.0.get_mut(server.0) else {
+        let Some(record) = self.records.get_mut(server.0) else {
             return;
         };
         match evidence {
@@ -136,7 +181,14 @@ impl SyncReputation {
     }
 
     fn get(&self, server: ServerIndex) -> SyncRecord {
-        self.0.get(server.0).copied().unwrap_or_default()
+        self.records.get(server.0).copied().unwrap_or_default()
+    }
+
+    /// Takes down that a sample of headers is drawn, and returns how many were before it.
+    pub fn count_draw(&mut self) -> u64 {
+        let before = self.draws;
+        self.draws = before.saturating_add(1);
+        before
     }
 
     /// Says whether header sync banned a server: it broke a rule in this run.
@@ -150,10 +202,11 @@ impl SyncReputation {
     }
 
     /// Says whether a server may be dialed now or later: it is not banned, and was dialed fewer than so many times since it
-    /// was last of use, or so long ago that this tells nothing any more.
+    /// was last of use, or so long ago that this tells nothing any more, or brings bytes, if nothing whole.
     pub fn may_be_dialed(&self, server: ServerIndex, dials: u32, now: Moment) -> bool {
         let record = self.get(server);
-        !record.is_banned && (record.dials < dials || record.is_forgiven(now))
+        let brings_bytes = self.given_up_at(server).is_some_and(|at| now < at);
+        !record.is_banned && (record.dials < dials || record.is_forgiven(now) || brings_bytes)
     }
 
     /// Returns the moment before which a server is left alone that has no connection.
@@ -230,17 +283,45 @@ impl LookupRecord {
 /// What is known of all servers.
 #[derive(Clone, Debug)]
 pub struct ServerReputation {
+    /// Who runs each: servers with equal numbers have one operator, and count as one.
+    operators: Vec<usize>,
     sync: SyncReputation,
     lookups: Vec<LookupRecord>,
 }
 
 impl ServerReputation {
-    /// Makes the reputation of so many servers, of which nothing is known.
+    /// Makes the reputation of so many servers, of which nothing is known, each of an operator of its own.
     pub fn new(servers: usize) -> Self {
+        Self::of_operators((0..servers).collect())
+    }
+
+    /// Makes the reputation of servers of which nothing is known but who runs each.
+    pub fn of_operators(operators: Vec<usize>) -> Self {
+        let servers = operators.len();
         Self {
+            operators,
             sync: SyncReputation::new(servers),
             lookups: vec![LookupRecord::default(); servers],
         }
+    }
+
+    /// Returns the number of a server's operator, who has one voice with all of his servers.
+    pub fn operator(&self, server: ServerIndex) -> Option<usize> {
+        self.operators.get(server.0).copied()
+    }
+
+    /// Returns how many operators there are.
+    pub fn operators(&self) -> usize {
+        self.operators.iter().collect::<BTreeSet<_>>().len()
+    }
+
+    /// Returns some servers, and with each all others of its operator.
+    pub fn with_siblings(&self, servers: &BTreeSet<ServerIndex>) -> BTreeSet<ServerIndex> {
+        let operators: BTreeSet<_> = servers.iter().filter_map(|it| self.operator(*it)).collect();
+        let all = self.operators.iter().enumerate();
+        all.filter(|(_, operator)| operators.contains(operator))
+            .map(|(at, _)| ServerIndex(at))
+            .collect()
     }
 
     /// Returns what header sync knows: all that header sync itself is given.

@@ -94,7 +94,7 @@ fn header_sync_sees_nothing_of_what_lookups_see() {
     {
         with.record(seconds(1), ServerIndex(at % 3), evidence, &mut rng());
     }
-    assert_eq!(with.header_sync().0, without.header_sync().0);
+    assert_eq!(with.header_sync().records, without.header_sync().records);
 }
 
 const FAILED: Evidence = Evidence::Failed(FailureKind::Unreachable);
@@ -295,7 +295,7 @@ proptest! {
             both.record(now, server, other, &mut rng());
             both.header_sync_mut().record(now, server, sync);
             alone.header_sync_mut().record(now, server, sync);
-            prop_assert_eq!(&both.header_sync().0, &alone.header_sync().0);
+            prop_assert_eq!(&both.header_sync().records, &alone.header_sync().records);
         }
     }
 }

@@ -90,9 +90,13 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(servers: usize, settings: PoolSettings, seed: [u8; 32]) -> Self {
+        Self::of_operators((0..servers).collect(), settings, seed)
+    }
+
+    pub(super) fn of_operators(operators: Vec<usize>, settings: PoolSettings, seed: [u8; 32]) -> Self {
         let mut driver = Self {
             pool: Pool::new(settings, seed),
-            reputation: ServerReputation::new(servers),
+            reputation: ServerReputation::of_operators(operators),
             now: Moment(1000),
             settings,
             seen: BTreeMap::new(),

@@ -206,6 +206,32 @@ fn attempts_that_must_be_apart_are_and_what_can_not_be_is_refused() {
 }
 
 #[test]
+fn attempts_that_must_be_apart_are_with_different_operators() {
+    let operators = vec![0, 0, 0, 0, 1];
+    for seed in 0..20 {
+        for settings in [none(), frugal()] {
+            let mut driver = Driver::of_operators(operators.clone(), settings, [seed; 32]);
+            driver.run_well(MINUTE * 8);
+            let tickets = [0, 1].map(|attempt| driver.want_distinct_server(key(1, attempt)));
+            driver.run_well(MINUTE / 2);
+            let servers = tickets.map(|ticket| driver.seen[&driver.conn(ticket)].server);
+            assert_ne!(operators[servers[0].0], operators[servers[1].0], "seed {seed}");
+            let third = driver.want_distinct_server(key(1, 2));
+            assert_eq!(driver.fate(third), Some(Fate::Refused(Refusal::Unreachable)));
+        }
+        // A connection of a second opinion's own goes to the other operator, where it may go to any.
+        let mut driver = Driver::of_operators(operators.clone(), none(), [seed; 32]);
+        let tickets = [0, 1].map(|attempt| {
+            let ticket = driver.want(key(2, attempt));
+            driver.run_well(MINUTE / 2);
+            ticket
+        });
+        let servers = tickets.map(|ticket| driver.seen[&driver.conn(ticket)].server);
+        assert_ne!(operators[servers[0].0], operators[servers[1].0], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_connection_to_a_server_that_must_be_avoided_is_left_and_ends_as_others_do() {
     let mut driver = Driver::new(2, none(), SEED);
     let dead = |server: ServerIndex| (server.0 == 1).then_some(FailureKind::Unreachable);

@@ -52,11 +52,27 @@
 //!
 //! # Duties of the caller
 //!
-//! * **Every skeleton gets a draw of its own**, over all its blocks above its fork point from what is verified. A
-//!   forger with q tries (servers, forks, syncs) gets through one of them with a probability of `q 2^-λ` at most,
-//!   the union bound: q tries cost `log2(q)` bits, a thousand of them 10.
+//! * **Every skeleton gets a draw of its own**, over all its blocks above its fork point from what is verified.
 //! * **A server that leaves out a part of the sample failed**, as one that sends a wrong AuxPoW does. To draw again
 //!   for the same skeleton is one more try.
+//! * **All draws are counted**, whoever they were for, and the n-th one is made with [`Assurance::after`].
+//!
+//! # Tries
+//!
+//! Who refuses a part of a sample, lowers its claim and comes back has one more try. With λ bits for each, q tries get
+//! through with a probability of up to `q 2^-λ` (the union bound): a try every four seconds is `2^23` of them in a year,
+//! and 80 bits for each leave 57 for the year. So tries are paid for. The n-th draw has to hold with
+//! `λ + 1 + 2 log2(n)` bits, and all draws that there ever are, together, let a forger through with a probability of
+//!
+//! ```text
+//! Σ 2^-(λ + 1 + 2 log2 n) = 2^-(λ + 1) Σ 1/n² = 2^-λ π²/12 < 2^-λ
+//! ```
+//!
+//! at most, **however many there are**, by however many servers. It costs honest servers one bit at the first draw and
+//! little at later ones: after a million draws the sample is half as long again, so that nobody can make it a burden.
+//!
+//! The count lives as long as the process, since a server can't have that begin anew. Each start adds `2^-λ`. The default
+//! λ is 90: a thousand starts in a year leave 80 bits for the year.
 //! * **Answers come within minutes, or not at all.** AuxPoW can be mined for a block that is fixed already, so who
 //!   knows the sample need work on nothing else. With half of the honest hash rate, a forger of the 72 blocks below
 //!   a tail of 72 is held back by some 65 of the 80 bits after ten minutes, 43 after an hour, 10 after six hours;
@@ -76,7 +92,8 @@
 //! | 100,000 | 551 | 72 | 589 |
 //! | 300,000 | 639 | 72 | 676 |
 //!
-//! The default is c = 3/4 and a tail of 288: 37,000 blocks take 908 draws, and 1,142 headers on average.
+//! The default is c = 3/4, λ = 90 and a tail of 288. The first draw for 37,000 blocks has 91 bits: 1,033 draws,
+//! and 1,252 headers on average.
 //!
 //! [eprint 2019/226]: https://eprint.iacr.org/2019/226
 
@@ -147,6 +164,22 @@ impl Assurance {
         })
     }
 
+    /// Returns what the next draw has to hold when so many were made before it: then all draws together, however many
+    /// there are, keep this assurance. That takes `1 + 2 log2(n)` more bits for the n-th draw, rounded up.
+    #[must_use]
+    pub fn after(&self, draws: u64) -> Self {
+        // 2 log2(n), rounded up, is log2(n²), rounded up.
+        let number = u128::from(draws).saturating_add(1);
+        let square = number.saturating_mul(number);
+        let doubled = u128::BITS - square.saturating_sub(1).leading_zeros();
+        let bits = u32::from(self.security_bits).saturating_add(1).saturating_add(doubled);
+        let most = Self::MAX_SECURITY_BITS;
+        Self {
+            security_bits: u16::try_from(bits).unwrap_or(most).min(most),
+            ..*self
+        }
+    }
+
     /// Returns λ: a forger gets through with a probability of `2^-λ` at most.
     pub fn security_bits(&self) -> u16 {
         self.security_bits
@@ -164,12 +197,13 @@ impl Assurance {
 }
 
 impl Default for Assurance {
-    /// 80 bits against three quarters of the honest hash rate; the last two days are always checked. Less would do but
+    /// 90 bits for all draws of a process, so that a thousand of those leave 80, against three quarters of the honest hash
+    /// rate; the last two days are always checked. Less would do but
     /// for luck: who has a third of the honest hash rate finds 72 blocks before the honest miners find 144 once in some
     /// 300 tries, and 288 before they find 384 once in some `2^78`.
     fn default() -> Self {
         Self {
-            security_bits: 80,
+            security_bits: 90,
             adversary: 0.75,
             least_tail: 288,
         }

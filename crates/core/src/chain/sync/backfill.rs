@@ -42,7 +42,7 @@ impl Backfill {
             tree.required_low()
         };
         let chunk = self.limits.truncated_chunk.max(1);
-        while self.chunks.len() < self.limits.window {
+        while self.chunks.has_room(chunk, self.limits.window) {
             let end = self.chunks.lowest().unwrap_or_else(|| next_end(tree));
             if end <= low {
                 break;
@@ -54,10 +54,18 @@ impl Backfill {
 
     /// Chooses what a connection is to be asked for.
     pub(super) fn choose(&mut self, taker: &Taker, tree: &HeaderTree) -> Option<(Job, HeaderRequest)> {
-        let most = taker.light_chunk(&self.limits);
-        let (start, count) = self.chunks.assign(taker, most, true)?;
+        let most = taker.light_chunk(&self.limits, self.left(tree));
+        let each = taker.each(taker.truncates);
+        let (start, count) = self.chunks.assign(taker, most, each, true)?;
         let under = tree.anchor().height;
         Some((Job::Backfill { start }, taker.light_request(start, count, under)))
+    }
+
+    /// Returns how many headers nobody was asked for yet.
+    pub(super) fn left(&self, tree: &HeaderTree) -> Height {
+        let planned = self.chunks.lowest().unwrap_or_else(|| next_end(tree));
+        let unplanned = planned.saturating_sub(history_low(tree));
+        self.chunks.free_heights().saturating_add(unplanned)
     }
 
     /// Puts the next chunk into the tree, if it is there.
@@ -134,11 +142,8 @@ mod tests {
 
     fn taker(conn: u64, truncates: bool) -> Taker {
         Taker {
-            conn: ConnId(conn),
-            highest: 100,
             truncates,
-            now: Moment(0),
-            steal_after: LIMITS.steal_after,
+            ..Taker::unknown(conn, 100, Moment(0), LIMITS.steal_after)
         }
     }
 
@@ -192,7 +197,7 @@ mod tests {
         }
         assert_eq!(tree.lowest(), Some(history_low(&tree)));
         backfill.plan(&tree);
-        assert_eq!(backfill.chunks.len(), 0);
+        assert_eq!(backfill.chunks.heights(), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::pace::{Allowance, TRUNCATED};
 use super::{HeaderRequest, HeaderSyncLimits};
 use crate::chain::Height;
 use crate::isolation::ConnId;
@@ -21,6 +22,23 @@ pub(super) struct Chunk {
     reply: Option<(ConnId, Vec<u8>)>,
 }
 
+/// Who would be done in this time takes nothing from others, since a round trip is as long.
+const WORTH_STEALING: Duration = Duration::from_secs(2);
+
+/// Who needs so long for what it was given is helped by whoever is free, however fast that may be.
+const VERY_SLOW: Duration = Duration::from_secs(30);
+
+/// How a connection stands that was given something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// No byte came for so long that somebody else may be given it too.
+    Silent,
+    /// At its rate it will be done with it after this time.
+    Done(Duration),
+    /// It brings bytes, and nobody knows how fast.
+    Unknown,
+}
+
 /// A connection that is free to fetch a chunk.
 #[derive(Debug)]
 pub(super) struct Taker {
@@ -30,19 +48,68 @@ pub(super) struct Taker {
     /// Whether it can cut headers to 80 bytes.
     pub(super) truncates: bool,
     pub(super) now: Moment,
-    /// After this a chunk that others hold is given to it too.
+    /// After this a chunk that others hold in silence is given to it too.
     pub(super) steal_after: Duration,
+    /// How much it may be asked for at a time.
+    pub(super) allowance: Allowance,
+    /// Bytes of a full header.
+    pub(super) full_size: f64,
+    /// How many connections there are to share what is left.
+    pub(super) circuits: usize,
+    /// How long it takes for so many bytes beside what it is asked for already; `None` while its rate is not known.
+    pub(super) busy: Option<Duration>,
+    pub(super) rate: Option<u32>,
+    /// How others stand, by what they were given: its first height.
+    pub(super) holders: BTreeMap<(ConnId, Height), Holder>,
 }
 
 impl Taker {
+    /// Returns how many truncated headers it is asked for at most, where so many are left to be asked for.
+    pub(super) fn truncated_chunk(&self, most: Height, left: Height) -> Height {
+        self.allowance.truncated(self.share(left)).min(most).max(1)
+    }
+
+    /// The same for full headers.
+    pub(super) fn full_chunk(&self, limits: &HeaderSyncLimits, left: Height) -> Height {
+        let chunk = self.allowance.full(self.full_size, self.share(left));
+        chunk.min(limits.full_chunk).max(1)
+    }
+
     /// Returns how many headers it is asked for at most where they may come truncated.
-    pub(super) fn light_chunk(&self, limits: &HeaderSyncLimits) -> Height {
-        let chunk = if self.truncates {
-            limits.truncated_chunk
+    pub(super) fn light_chunk(&self, limits: &HeaderSyncLimits, left: Height) -> Height {
+        if self.truncates {
+            self.truncated_chunk(limits.truncated_chunk, left)
         } else {
-            limits.full_chunk
-        };
-        chunk.max(1)
+            self.full_chunk(limits, left)
+        }
+    }
+
+    /// Near the end each request leaves enough for all connections, so that they are done at the same time.
+    fn share(&self, left: Height) -> Height {
+        let parts = Height::try_from(self.circuits.saturating_mul(2)).unwrap_or(Height::MAX);
+        left.div_ceil(parts.max(1))
+    }
+
+    /// Returns the bytes on the wire of a truncated header, or of a full one.
+    pub(super) fn each(&self, is_truncated: bool) -> f64 {
+        if is_truncated { TRUNCATED } else { 2.0 * self.full_size }
+    }
+
+    /// Says whether it is to be given, too, what another connection holds since then, of so many bytes: that one is
+    /// silent, or would need more than twice as long.
+    pub(super) fn outpaces(&self, holder: ConnId, start: Height, since: Moment, bytes: f64) -> bool {
+        match self.holders.get(&(holder, start)) {
+            None | Some(Holder::Silent) => self.now.since(since) >= self.steal_after,
+            Some(Holder::Unknown) => false,
+            Some(Holder::Done(theirs)) => {
+                let (Some(busy), Some(rate)) = (self.busy, self.rate) else {
+                    // Whatever its own rate is, few are so slow.
+                    return *theirs >= VERY_SLOW && self.now.since(since) >= self.steal_after;
+                };
+                let own = busy.as_secs_f64() + bytes / f64::from(rate.max(1));
+                *theirs >= WORTH_STEALING && own < theirs.as_secs_f64() / 2.0
+            }
+        }
     }
 
     /// Returns a request for headers that may come truncated, since our tree or a skeleton hold against others.
@@ -60,8 +127,25 @@ impl Taker {
 pub(super) struct Chunks(BTreeMap<Height, Chunk>);
 
 impl Chunks {
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// Returns how many heights are in ranges.
+    pub(super) fn heights(&self) -> Height {
+        let counts = self.0.values().map(|chunk| chunk.count);
+        counts.fold(0, Height::saturating_add)
+    }
+
+    /// Returns how many heights are in ranges that nobody was given.
+    pub(super) fn free_heights(&self) -> Height {
+        let free = self
+            .0
+            .values()
+            .filter(|chunk| chunk.reply.is_none() && chunk.holders.is_empty());
+        free.map(|chunk| chunk.count).fold(0, Height::saturating_add)
+    }
+
+    /// Says whether there is room for more: `window` ranges of `chunk` headers may wait.
+    pub(super) fn has_room(&self, chunk: Height, window: usize) -> bool {
+        let most = Height::try_from(window).unwrap_or(Height::MAX).saturating_mul(chunk);
+        self.heights() < most
     }
 
     pub(super) fn clear(&mut self) {
@@ -105,7 +189,7 @@ impl Chunks {
         loop {
             let (start, gap_end) = self.first_gap(next);
             // Without the lowest chunk nothing moves, however many wait above it.
-            let has_room = self.len() < window || start == next;
+            let has_room = self.has_room(chunk, window) || start == next;
             if start > target || !has_room {
                 break;
             }
@@ -132,16 +216,25 @@ impl Chunks {
         );
     }
 
-    /// Gives a chunk of at most so many headers to a connection: a free one, from above or from below, or else one that
-    /// others keep it waiting for. A chunk that is more than it can serve is cut in two, and so taken away from those
-    /// others.
-    pub(super) fn assign(&mut self, taker: &Taker, most: Height, from_above: bool) -> Option<(Height, Height)> {
+    /// Gives a chunk of at most so many headers to a connection, which have `each` bytes on the wire: a free one, from
+    /// above or from below, or else one that others keep it waiting for. A chunk that is more than it can serve is cut in
+    /// two, and so taken away from those others.
+    pub(super) fn assign(
+        &mut self,
+        taker: &Taker,
+        most: Height,
+        each: f64,
+        from_above: bool,
+    ) -> Option<(Height, Height)> {
         let servable = |(start, chunk): &(&Height, &Chunk)| {
             chunk.reply.is_none() && !chunk.holders.contains(&taker.conn) && **start <= taker.highest
         };
         let free = |(_, chunk): &(&Height, &Chunk)| chunk.holders.is_empty();
-        let stuck = |(_, chunk): &(&Height, &Chunk)| {
-            chunk.holders.len() < MAX_HOLDERS && taker.now.since(chunk.since) >= taker.steal_after
+        let stuck = |(start, chunk): &(&Height, &Chunk)| {
+            let bytes = f64::from(chunk.count.min(most)) * each;
+            let mut holders = chunk.holders.iter();
+            chunk.holders.len() < MAX_HOLDERS
+                && holders.all(|holder| taker.outpaces(*holder, **start, chunk.since, bytes))
         };
         let mut servables: Vec<(&Height, &Chunk)> = self.0.iter().filter(servable).collect();
         if from_above {
@@ -209,6 +302,19 @@ impl Chunks {
             .map(|(start, _)| *start)
     }
 
+    /// Takes all away from a connection that ended without fault. What it delivered stays.
+    pub(super) fn release_all(&mut self, conn: ConnId) {
+        for chunk in self.0.values_mut() {
+            chunk.holders.retain(|holder| *holder != conn);
+        }
+    }
+
+    /// Says whether something that a connection delivered waits for its turn.
+    pub(super) fn has_from(&self, conn: ConnId) -> bool {
+        let mut replies = self.0.values().filter_map(|chunk| chunk.reply.as_ref());
+        replies.any(|(from, _)| *from == conn)
+    }
+
     /// Drops what a connection delivered and nobody has used yet, since the connection turned out to be bad.
     pub(super) fn distrust(&mut self, conn: ConnId) {
         for chunk in self.0.values_mut() {
@@ -230,16 +336,48 @@ impl Chunks {
 }
 
 #[cfg(test)]
+impl Taker {
+    /// Makes one of which nothing is known but this, among others that are silent.
+    pub(super) fn unknown(conn: u64, highest: Height, now: Moment, steal_after: Duration) -> Self {
+        let way = crate::reputation::ServerWay::default();
+        Self {
+            conn: ConnId(conn),
+            highest,
+            truncates: true,
+            now,
+            steal_after,
+            allowance: super::pace::Pace::new(&way, now).allowance(&way),
+            full_size: 1000.0,
+            circuits: 1,
+            busy: None,
+            rate: None,
+            holders: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn taker(conn: u64, highest: Height, now: u64) -> Taker {
-        Taker {
-            conn: ConnId(conn),
-            highest,
-            truncates: true,
-            now: Moment(now),
-            steal_after: Duration::from_millis(100),
+        Taker::unknown(conn, highest, Moment(now), Duration::from_millis(100))
+    }
+
+    #[test]
+    fn who_is_slower_by_half_loses_a_chunk_and_who_is_not_keeps_it() {
+        for (seconds, taken) in [(1, None), (30, None), (50, Some((1, 10)))] {
+            let mut chunks = Chunks::default();
+            chunks.insert(1, 10);
+            assert_eq!(chunks.assign(&taker(1, 50, 0), 10, 160.0, false), Some((1, 10)));
+            let holder = Holder::Done(Duration::from_secs(seconds));
+            let other = Taker {
+                busy: Some(Duration::from_secs(10)),
+                rate: Some(160),
+                holders: BTreeMap::from([((ConnId(1), 1), holder)]),
+                ..taker(2, 50, 1_000_000)
+            };
+            assert_eq!(chunks.assign(&other, 10, 160.0, false), taken, "{seconds} s");
         }
     }
 
@@ -247,25 +385,25 @@ mod tests {
     fn a_second_delivery_frees_its_sender_to_be_asked_again() {
         let mut chunks = Chunks::default();
         chunks.insert(1, 10);
-        assert_eq!(chunks.assign(&taker(1, 50, 0), 10, false), Some((1, 10)));
-        assert_eq!(chunks.assign(&taker(2, 50, 99), 10, false), None);
-        assert_eq!(chunks.assign(&taker(2, 50, 100), 10, false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(1, 50, 0), 10, 160.0, false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 50, 99), 10, 160.0, false), None);
+        assert_eq!(chunks.assign(&taker(2, 50, 100), 10, 160.0, false), Some((1, 10)));
         chunks.deliver(1, ConnId(1), 10, vec![1]);
         chunks.deliver(1, ConnId(2), 10, vec![2]);
         chunks.distrust(ConnId(1));
         assert_eq!(chunks.take(1), None);
-        assert_eq!(chunks.assign(&taker(2, 50, 100), 10, false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 50, 100), 10, 160.0, false), Some((1, 10)));
     }
 
     #[test]
     fn a_chunk_is_cut_to_what_can_be_served_and_old_replies_do_not_fit_it() {
         let mut chunks = Chunks::default();
         chunks.insert(1, 10);
-        assert_eq!(chunks.assign(&taker(1, 50, 0), 10, false), Some((1, 10)));
-        assert_eq!(chunks.assign(&taker(2, 4, 100), 10, false), Some((1, 4)));
+        assert_eq!(chunks.assign(&taker(1, 50, 0), 10, 160.0, false), Some((1, 10)));
+        assert_eq!(chunks.assign(&taker(2, 4, 100), 10, 160.0, false), Some((1, 4)));
         chunks.deliver(1, ConnId(1), 10, vec![1]);
         assert_eq!(chunks.take(1), None);
-        assert_eq!(chunks.assign(&taker(3, 50, 100), 10, true), Some((5, 6)));
+        assert_eq!(chunks.assign(&taker(3, 50, 100), 10, 160.0, true), Some((5, 6)));
     }
 
     #[test]
@@ -277,8 +415,8 @@ mod tests {
         chunks.insert(12, 1);
         assert_eq!(chunks.first_gap(7), (10, Some(12)));
         chunks.keep(10, 12);
-        assert_eq!(chunks.len(), 1);
+        assert_eq!(chunks.heights(), 1);
         chunks.keep(10, 11);
-        assert_eq!(chunks.len(), 0);
+        assert_eq!(chunks.heights(), 0);
     }
 }

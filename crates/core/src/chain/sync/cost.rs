@@ -79,6 +79,11 @@ impl FullSize {
         }
     }
 
+    /// Returns the bytes of one.
+    pub(super) fn bytes(self) -> f64 {
+        self.0
+    }
+
     /// Returns what a request will cost, as far as can be told before.
     pub(super) fn of(self, request: &HeaderRequest) -> f64 {
         match request {

@@ -110,6 +110,22 @@ pub enum HeaderSyncEvent {
         /// The bytes of each, in the order asked for.
         headers: Vec<Vec<u8>>,
     },
+    /// Bytes came on a connection, since this was last told of it. To be told several times a second while any come, and
+    /// of the bytes of a reply before the reply.
+    Received {
+        /// On which connection.
+        conn: ConnId,
+        /// How many.
+        bytes: u64,
+        /// Whether the server pads its replies to a power of two.
+        pads: bool,
+    },
+    /// A server runs another release of its software than when it was last known: how it gives headers is to be learnt
+    /// anew.
+    OtherRelease {
+        /// Which server.
+        server: ServerIndex,
+    },
     /// The server can't cut headers correctly (ElectrumX 1.19 to 2.0 can't): it is asked for full ones from now on.
     WronglyCut {
         /// On which connection.
@@ -160,8 +176,8 @@ pub enum HeaderSyncEffect {
         /// The lowest height that changed.
         from: Height,
     },
-    /// Note that the best chain's headers of these heights were proved, and where it ends: what is stored of a skeleton
-    /// may be part of it now.
+    /// Note that headers of these heights were proved, of the best chain or of a skeleton on its tip, and where the chain
+    /// ends: what is stored of a skeleton may be part of it now.
     StoreProved {
         /// The heights.
         heights: Vec<Height>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::chain::Height;
 use crate::chain::auxpow::DecodeError;
+use crate::chain::freshness::NotFresh;
 use crate::chain::tree::HeaderError;
 
 /// What the machine makes of an error of the driver's.
@@ -175,12 +176,9 @@ pub enum ServerFault {
         /// Where the block lies.
         height: Height,
     },
-    /// Its tip is so old that it must have lost touch.
-    #[error("has a tip that is {age} seconds old")]
-    StaleTip {
-        /// Seconds since its tip's block time.
-        age: u64,
-    },
+    /// Its chain is so old, or so poor in work of late, that it must have lost touch.
+    #[error("has an old chain: {0}")]
+    NotFresh(NotFresh),
     /// The driver says so: it can't be used at all, or broke the protocol.
     #[error(transparent)]
     Link(LinkError),

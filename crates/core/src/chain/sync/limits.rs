@@ -27,9 +27,9 @@ pub struct HeaderSyncLimits {
     pub verification: Verification,
     /// Fewer headers than this come full in any case.
     pub skeleton_from: Height,
-    /// Headers per request of a skeleton.
+    /// Most headers per request of a skeleton.
     pub skeleton_chunk: Height,
-    /// Headers of a sample per request.
+    /// Most headers of a sample per request.
     pub sample_batch: usize,
     /// Mean time between two requests of headers to be proved in the background.
     pub background_mean: Duration,
@@ -43,17 +43,17 @@ pub struct HeaderSyncLimits {
     pub budget: f64,
     /// The pause before a server is dialed again that had enough of us; doubles each time.
     pub rate_limit_pause: Duration,
-    /// Headers per request for full headers: 252 of some 1.3 kB make a line of about 650 kB.
+    /// Most headers per request for full headers: 252 of some 1.3 kB make a line of about 650 kB.
     pub full_chunk: Height,
-    /// Headers per request for truncated headers, 160 hex digits each.
+    /// Most headers per request for truncated headers, 160 hex digits each.
     pub truncated_chunk: Height,
-    /// Requests in flight on one connection: one being sent while one is being computed.
+    /// Most requests in flight on one connection, however fast it is.
     pub in_flight: usize,
-    /// Chunks in flight or waiting for one below them: bounds the memory.
+    /// So many of the longest chunks may be in flight or wait for one below them: bounds the memory.
     pub window: usize,
-    /// After this a request counts as not answered. Over Tor 650 kB may take half a minute.
+    /// After so long without a byte a request counts as not answered. A reply that keeps coming is never given up.
     pub request_timeout: Duration,
-    /// After this an idle connection is given a waiting chunk too.
+    /// After so long without a byte another connection is given a waiting chunk too.
     pub steal_after: Duration,
     /// How long to wait for a second server once a first one is settled.
     pub second_server_grace: Duration,
@@ -78,10 +78,10 @@ impl Default for HeaderSyncLimits {
             budget: 850.0,
             rate_limit_pause: Duration::from_secs(20),
             full_chunk: 252,
-            truncated_chunk: 1008,
-            in_flight: 2,
+            truncated_chunk: 2016,
+            in_flight: 12,
             window: 12,
-            request_timeout: Duration::from_secs(45),
+            request_timeout: Duration::from_secs(30),
             steal_after: Duration::from_secs(6),
             second_server_grace: Duration::from_secs(5),
             stall_grace: Duration::from_secs(20),

@@ -61,6 +61,7 @@ mod header_sync;
 mod headers;
 mod limits;
 mod outcome;
+mod pace;
 mod peers;
 mod proof_queue;
 mod report;

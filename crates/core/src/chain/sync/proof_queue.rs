@@ -16,32 +16,26 @@ struct Batch {
     since: Moment,
 }
 
+impl Batch {
+    fn free(heights: Vec<Height>) -> Self {
+        Self {
+            heights,
+            holders: Vec::new(),
+            since: Moment::default(),
+        }
+    }
+}
+
 /// All that is to be proved.
 #[derive(Debug, Default)]
 pub(super) struct ProofQueue(Vec<Batch>);
 
 impl ProofQueue {
-    /// Parts rising heights into requests of at most so many; where no two neighbours are missing between them, of at
-    /// most `run`, since such a request is cheap.
-    pub(super) fn new(heights: impl IntoIterator<Item = Height>, most: usize, run: Height) -> Self {
-        let mut batches: Vec<Vec<Height>> = Vec::new();
-        for height in heights {
-            let fits = |batch: &Vec<Height>| {
-                let follows = batch.last().is_some_and(|last| last.checked_add(1) == Some(height));
-                let is_run = follows && is_run(batch);
-                batch.len() < most.max(1) || is_run && batch.len() < usize::try_from(run).unwrap_or(usize::MAX)
-            };
-            match batches.last_mut().filter(|batch| fits(batch)) {
-                Some(batch) => batch.push(height),
-                None => batches.push(vec![height]),
-            }
-        }
-        let batch = |heights| Batch {
-            heights,
-            holders: Vec::new(),
-            since: Moment::default(),
-        };
-        Self(batches.into_iter().map(batch).collect())
+    /// Parts rising heights into requests of at most so many.
+    pub(super) fn new(heights: impl IntoIterator<Item = Height>, most: usize) -> Self {
+        let heights: Vec<Height> = heights.into_iter().collect();
+        let batches = heights.chunks(most.max(1)).map(<[Height]>::to_vec);
+        Self(batches.map(Batch::free).collect())
     }
 
     /// Returns how many heights are left.
@@ -52,8 +46,14 @@ impl ProofQueue {
     /// Gives heights that it can serve to a connection: such that nobody has, else such that others keep waiting for.
     pub(super) fn assign(&mut self, taker: &Taker) -> Option<Vec<Height>> {
         let reaches = |batch: &Batch| batch.heights.last().is_some_and(|last| *last <= taker.highest);
-        let waits =
-            |batch: &Batch| batch.holders.len() < MAX_HOLDERS && taker.now.since(batch.since) >= taker.steal_after;
+        let waits = |batch: &Batch| {
+            let start = batch.heights.first().copied().unwrap_or_default();
+            let count = u32::try_from(batch.heights.len()).unwrap_or(u32::MAX);
+            let bytes = f64::from(count) * taker.each(false);
+            let mut holders = batch.holders.iter();
+            batch.holders.len() < MAX_HOLDERS
+                && holders.all(|holder| taker.outpaces(*holder, start, batch.since, bytes))
+        };
         let any_free = self.0.iter().any(|batch| batch.holders.is_empty() && reaches(batch));
         let suits = |batch: &&mut Batch| {
             let is_given = if any_free {
@@ -63,10 +63,21 @@ impl ProofQueue {
             };
             is_given && reaches(batch) && !batch.holders.contains(&taker.conn)
         };
-        let batch = self.0.iter_mut().find(suits)?;
+        let at = self.0.iter_mut().position(|mut batch| suits(&mut batch))?;
+        let batch = self.0.get_mut(at)?;
+        let most = taker.allowance.batch(taker.full_size);
+        let rest = if any_free && batch.heights.len() > most {
+            batch.heights.split_off(most)
+        } else {
+            Vec::new()
+        };
         batch.holders.push(taker.conn);
         batch.since = taker.now;
-        Some(batch.heights.clone())
+        let heights = batch.heights.clone();
+        if !rest.is_empty() {
+            self.0.insert(at + 1, Batch::free(rest));
+        }
+        Some(heights)
     }
 
     /// Takes heights away from a connection that failed to prove them.
@@ -113,29 +124,23 @@ mod tests {
     use super::*;
 
     fn assign(batches: &mut ProofQueue, conn: u64, highest: Height, now: u64) -> Option<Vec<Height>> {
-        batches.assign(&Taker {
-            conn: ConnId(conn),
-            highest,
-            truncates: true,
-            now: Moment(now),
-            steal_after: Duration::from_secs(6),
-        })
+        batches.assign(&Taker::unknown(conn, highest, Moment(now), Duration::from_secs(6)))
     }
 
     #[test]
-    fn heights_are_parted_into_batches_and_runs_into_longer_ones() {
+    fn heights_are_parted_into_batches() {
         let heights = [1, 5, 9, 10, 20, 21, 22, 23, 24, 25];
-        let batches = ProofQueue::new(heights, 3, 4);
+        let batches = ProofQueue::new(heights, 3);
         let parts: Vec<_> = batches.0.iter().map(|batch| batch.heights.clone()).collect();
-        assert_eq!(parts, [vec![1, 5, 9], vec![10, 20, 21], vec![22, 23, 24, 25]]);
+        assert_eq!(parts, [vec![1, 5, 9], vec![10, 20, 21], vec![22, 23, 24], vec![25]]);
         assert_eq!(batches.left(), 10);
-        assert_eq!(ProofQueue::new([], 3, 4).left(), 0);
-        assert_eq!(ProofQueue::new([1, 2], 0, 0).0.len(), 2);
+        assert_eq!(ProofQueue::new([], 3).left(), 0);
+        assert_eq!(ProofQueue::new([1, 2], 0).0.len(), 2);
     }
 
     #[test]
     fn each_is_given_once_and_again_when_it_is_slow() {
-        let mut batches = ProofQueue::new([1, 5, 9, 12], 2, 2);
+        let mut batches = ProofQueue::new([1, 5, 9, 12], 2);
         assert_eq!(assign(&mut batches, 1, 100, 0), Some(vec![1, 5]));
         assert_eq!(assign(&mut batches, 2, 8, 0), None, "it has no header that high");
         assert_eq!(assign(&mut batches, 2, 100, 0), Some(vec![9, 12]));
@@ -157,7 +162,7 @@ mod tests {
 
     #[test]
     fn no_more_than_three_are_asked_for_the_same() {
-        let mut batches = ProofQueue::new([7], 2, 2);
+        let mut batches = ProofQueue::new([7], 2);
         let given = (0..5).filter(|conn| assign(&mut batches, *conn, 7, conn * 10_000).is_some());
         assert_eq!(given.count(), 3);
     }

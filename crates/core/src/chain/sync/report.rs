@@ -11,6 +11,8 @@ pub struct Progress {
     pub total: u64,
     /// Connections open.
     pub connections: usize,
+    /// Bytes a second that they bring together when they are asked for something, as far as that is known.
+    pub rate: u64,
 }
 
 /// What is known of a server.
@@ -39,4 +41,16 @@ pub enum ServerState {
     Closed(CloseReason),
     /// It is left for good.
     Faulty(ServerFault),
+}
+
+impl ServerState {
+    /// Says whether what a connection brought that ended so is as good as it was: it may have been cut or been too slow,
+    /// but its chain is in no doubt.
+    pub(super) fn leaves_headers(&self) -> bool {
+        match self {
+            Self::Closed(reason) => matches!(reason, CloseReason::Link(_) | CloseReason::NoAnswer),
+            Self::Rested | Self::Connected => true,
+            Self::Unused | Self::Dialing | Self::Faulty(_) => false,
+        }
+    }
 }

@@ -84,7 +84,7 @@ impl Verdict {
         let tip = tree.tip();
         let agreeing = peers.agreeing_servers(tip.hash);
         // Where all that are connected lag behind us, or are on a branch as heavy as ours, none will ever agree.
-        !tree.params().is_stale(tip.time, now.wall)
+        tree.check_fresh(now.wall).is_ok()
             && (agreeing >= AGREEING_SERVERS.min(limits.connections) || (waited && agreeing > 0) || (waited && stalled))
     }
 

@@ -79,7 +79,7 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Makes a lookup. `servers` is how many can be asked.
+    /// Makes a lookup. `servers` is how many can be asked whose answers count apart: those of one operator are one.
     pub fn new(name: NameId, settings: LookupSettings, servers: usize) -> Self {
         Self {
             name,
@@ -415,7 +415,8 @@ impl Lookup {
         let (found, answered) = (self.found(), self.answers().count());
         let open = self.tries.iter().filter(|entry| entry.is_open()).count();
         let lacking = if found == 0 && answered > 0 {
-            self.opinions().saturating_sub(answered)
+            let voices = self.independent_opinions().saturating_sub(self.voices());
+            self.opinions().saturating_sub(answered).max(voices)
         } else {
             self.quorum().saturating_sub(found).max(1)
         };
@@ -426,6 +427,11 @@ impl Lookup {
     /// Returns how many answers it takes to believe that a name has no value, which nobody can prove: an update may be hidden.
     fn opinions(&self) -> usize {
         self.quorum().max(OPINIONS)
+    }
+
+    /// Returns of how many operators these must be, as far as there are as many.
+    fn independent_opinions(&self) -> usize {
+        self.opinions().min(self.servers)
     }
 
     fn found(&self) -> usize {
@@ -444,7 +450,7 @@ impl Lookup {
             })
     }
 
-    /// Returns how many servers answered; one that answered twice has one voice.
+    /// Returns how many operators answered; one that answered twice, by whichever of his servers, has one voice.
     fn voices(&self) -> usize {
         let answered = self
             .tries
@@ -461,7 +467,8 @@ impl Lookup {
         let (got, expected) = (self.voices(), self.quorum());
         let open = self.tries.iter().any(Try::is_open);
         let exhausted = !open && self.tries.len() >= self.max_attempts();
-        let denied = self.found() == 0 && self.answers().count() >= self.opinions() && !open;
+        let opinions = self.answers().count() >= self.opinions() && got >= self.independent_opinions();
+        let denied = self.found() == 0 && opinions && !open;
         let enough = got >= expected && (self.found() > 0 || denied);
         if !enough && !exhausted {
             return None;

@@ -66,11 +66,11 @@ pub enum LookupRequest {
 pub enum LookupEvent {
     /// Begin.
     Start,
-    /// An attempt has its connection. What it answers counts towards the quorum as the voice of this server.
+    /// An attempt has its connection. What it answers counts towards the quorum as the voice of this server's operator.
     Assigned {
         /// Which attempt.
         attempt: Attempt,
-        /// A number that stands for the server.
+        /// A number that stands for whoever runs the server.
         server: usize,
     },
     /// A server gave the operations of the name with their proofs, newest first.

@@ -55,6 +55,7 @@ fn a_sample_costs_what_the_tables_say() {
         &Assurance::new(80, 0.75, 288).unwrap(),
         &[(500, 0, 500, 500), (37_000, 908, 288, 1142)],
     );
+    check_costs(&Assurance::default().after(0), &[(37_000, 1033, 288, 1252)]);
 }
 
 /// The probability to find so many blocks before honest miners find theirs, with this part of their hash rate.

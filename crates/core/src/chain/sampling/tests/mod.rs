@@ -3,6 +3,7 @@
 mod claims;
 mod experiment;
 mod forgery;
+mod grinding;
 mod plans;
 mod properties;
 

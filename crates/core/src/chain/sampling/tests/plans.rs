@@ -14,9 +14,9 @@ fn takes_everything(plan: &Plan) -> bool {
 #[test]
 fn only_what_can_be_kept_is_assured() {
     let default = Assurance::default();
-    assert_eq!(Assurance::new(80, 0.75, 288), Ok(default));
+    assert_eq!(Assurance::new(90, 0.75, 288), Ok(default));
     let parts = (default.security_bits(), default.adversary(), default.least_tail());
-    assert_eq!(parts, (80, 0.75, 288));
+    assert_eq!(parts, (90, 0.75, 288));
     assert!(Assurance::new(1, f64::MIN_POSITIVE, 1).is_ok());
     assert!(Assurance::new(256, 1.0_f64.next_down(), usize::MAX).is_ok());
     for got in [0, 257, u16::MAX] {

@@ -110,7 +110,7 @@ impl FollowTip {
         anchor: Height,
     ) -> (Job, HeaderRequest) {
         let above = end.saturating_add(1);
-        let span = span.min(taker.light_chunk(&self.limits));
+        let span = span.min(taker.light_chunk(&self.limits, Height::MAX));
         let start = above.saturating_sub(span).max(anchor);
         let request = taker.light_request(start, above.saturating_sub(start), taker.highest);
         (Job::Trace, request)
@@ -119,14 +119,22 @@ impl FollowTip {
     /// Returns the next headers of a branch.
     pub(super) fn choose_branch(&self, taker: &Taker, next: Height) -> (Job, HeaderRequest) {
         let left = taker.highest.saturating_sub(next).saturating_add(1);
-        let count = left.min(self.limits.full_chunk.max(1));
+        let count = left.min(taker.full_chunk(&self.limits, Height::MAX));
         (Job::Branch, HeaderRequest::Full { start: next, count })
     }
 
     /// Chooses a chunk of the chain that all follow.
     pub(super) fn choose_forward(&mut self, taker: &Taker) -> Option<(Job, HeaderRequest)> {
-        let (start, count) = self.chunks.assign(taker, self.limits.full_chunk.max(1), false)?;
+        let most = taker.full_chunk(&self.limits, self.left(taker.highest));
+        let (start, count) = self.chunks.assign(taker, most, taker.each(false), false)?;
         Some((Job::Forward { start }, HeaderRequest::Full { start, count }))
+    }
+
+    /// Returns how many headers up to a height nobody was asked for yet.
+    fn left(&self, highest: Height) -> Height {
+        let from = self.chunks.lowest().unwrap_or(highest);
+        let unplanned = highest.saturating_sub(from.saturating_add(self.chunks.heights()));
+        self.chunks.free_heights().saturating_add(unplanned)
     }
 
     /// Puts the next chunk into the tree, if it is there.

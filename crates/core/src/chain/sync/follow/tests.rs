@@ -30,13 +30,7 @@ fn claiming(tips: &[ClaimedTip]) -> PeerTable {
 }
 
 fn taker(conn: u64, highest: Height) -> Taker {
-    Taker {
-        conn: ConnId(conn),
-        highest,
-        truncates: true,
-        now: Moment(0),
-        steal_after: LIMITS.steal_after,
-    }
+    Taker::unknown(conn, highest, Moment(0), LIMITS.steal_after)
 }
 
 fn bytes_of(chain: &Chain, start: Height, count: Height) -> Vec<u8> {
@@ -128,7 +122,7 @@ fn chunks_are_shared_and_used_in_turn() {
     }
     let mut follow = FollowTip::new(LIMITS);
     follow.plan(&tree, &peers, |_| true);
-    assert_eq!(follow.chunks.len(), 0, "they come as a skeleton");
+    assert_eq!(follow.chunks.heights(), 0, "they come as a skeleton");
     follow.plan(&tree, &peers, |_| false);
     let chosen: Vec<_> = [(0, 40), (1, 30), (0, 40)]
         .into_iter()
@@ -264,7 +258,7 @@ fn a_branch_becomes_the_chain_once_it_is_heavier_and_planned_chunks_go() {
     }
     assert_eq!(changed, [11], "from above the fork point");
     assert_eq!(tree.tip().hash, other.tip().hash);
-    assert_eq!(follow.chunks.len(), 0);
+    assert_eq!(follow.chunks.heights(), 0);
 }
 
 #[test]

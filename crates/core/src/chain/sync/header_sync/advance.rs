@@ -5,6 +5,7 @@ use crate::chain::sync::backfill;
 use crate::chain::sync::follow::FollowTip;
 use crate::chain::sync::outcome::Outcome;
 use crate::chain::sync::peers::{Job, Peer, PeerPhase};
+use crate::chain::sync::skeleton_sync::requests;
 use crate::chain::sync::{CloseReason, HeaderRequest, HeaderSyncEffect, ServerFault, ServerState, Verification};
 use crate::isolation::ConnId;
 use crate::reputation::SyncEvidence;
@@ -28,6 +29,7 @@ impl Step<'_> {
 
     fn expire_requests(&mut self) {
         for (conn, request) in self.sync.peers.overdue(self.now.steady) {
+            self.sync.peers.on_stalled(conn, request);
             self.on_refused(conn, request, CloseReason::NoAnswer, false);
         }
     }
@@ -76,7 +78,7 @@ impl Step<'_> {
             let HeaderSync {
                 skeleton, peers, rng, ..
             } = &mut *self.sync;
-            let outcomes = skeleton.advance(self.tree, peers, rng, self.now);
+            let outcomes = skeleton.advance(self.tree, peers, self.reputation, rng, self.now);
             let last = outcomes.last();
             let has_ended = matches!(last, Some(Outcome::SkeletonDropped | Outcome::SkeletonAdopted { .. }));
             self.carry_out(outcomes);
@@ -122,6 +124,10 @@ impl Step<'_> {
         let Some((job, request)) = self.choose(conn) else {
             return false;
         };
+        if !self.sync.peers.fits(conn, &request) {
+            self.give_back(conn, &job);
+            return false;
+        }
         if !self.sync.peers.affords(conn, &request, self.now.steady) {
             self.give_back(conn, &job);
             return false;
@@ -201,23 +207,26 @@ impl Step<'_> {
         }
     }
 
-    /// Leaves a server whose tip is old when another one can't be dialed for want of a free connection. The last
+    /// Leaves a server whose chain is not the newest when another one can't be dialed for want of a free connection. The last
     /// ones are kept: where all tips are old, ours is as good as any, and whoever uses it sees its age.
     fn leave_stale(&mut self) {
-        let tip = self.tree.tip();
-        if !backfill::is_done(self.tree) || !self.tree.params().is_stale(tip.time, self.now.wall) {
+        if !backfill::is_done(self.tree) {
             return;
         }
+        let Err(reason) = self.tree.check_fresh(self.now.wall) else {
+            return;
+        };
         if let Some(conn) = self.sync.peers.in_the_way(self.reputation, self.now.steady) {
-            let age = self.now.wall.seconds_since(tip.time);
-            self.report(conn, &ServerFault::StaleTip { age });
+            self.report(conn, &ServerFault::NotFresh(reason));
         }
     }
 
     fn dial(&mut self) {
         let is_synced = self.is_synced();
         let sync = &mut *self.sync;
-        let work = sync.skeleton.work() + sync.follow.chunks.len() + sync.backfill.chunks.len();
+        let forward = requests(sync.follow.chunks.heights(), sync.limits.full_chunk);
+        let backward = requests(sync.backfill.chunks.heights(), sync.limits.truncated_chunk);
+        let work = sync.skeleton.work() + forward + backward;
         let dialed = sync.peers.dial(self.reputation, is_synced, work, self.now.steady);
         self.effects.extend(dialed.into_iter().map(HeaderSyncEffect::Dial));
     }

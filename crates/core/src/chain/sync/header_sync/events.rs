@@ -5,6 +5,7 @@ use crate::chain::Height;
 use crate::chain::sync::background::BackgroundProofs;
 use crate::chain::sync::cost::Reply;
 use crate::chain::sync::follow::{Chunk, FollowTip};
+use crate::chain::sync::headers::pure_headers;
 use crate::chain::sync::peers::{InFlight, Job, PeerPhase};
 use crate::chain::sync::{
     ClaimedTip, CloseReason, HeaderSyncEffect, HeaderSyncEvent, LinkErrorKind, RequestId, ServerFault, ServerState,
@@ -42,6 +43,13 @@ impl Step<'_> {
                 let count = Height::try_from(headers.len()).unwrap_or(Height::MAX);
                 self.on_headers(conn, request, count, headers.concat(), true);
             }
+            HeaderSyncEvent::Received { conn, bytes, pads } => {
+                let now = self.now.steady;
+                if let Some(server) = self.sync.peers.on_received(conn, bytes, pads, now) {
+                    self.reputation.note_bytes(now, server);
+                }
+            }
+            HeaderSyncEvent::OtherRelease { server } => self.sync.peers.on_other_release(server),
             HeaderSyncEvent::WronglyCut { conn, request } => {
                 self.sync.peers.on_wrongly_cut(conn);
                 self.release(conn, request);
@@ -82,6 +90,11 @@ impl Step<'_> {
         };
         if count != flight.count {
             return self.on_wrong_count(conn, flight.count, count);
+        }
+        if flight.is_truncated && pure_headers(flight.start, count, &bytes).is_err() {
+            // The length alone may agree by accident. Full headers will tell whether it can't cut, or has none.
+            self.sync.peers.on_wrongly_cut(conn);
+            return self.give_back(conn, &flight.job);
         }
         let InFlight { job, start, .. } = flight;
         let chunk = Chunk {

@@ -19,7 +19,7 @@ use super::{
 use crate::chain::HeaderTree;
 use crate::chain::tree::UnverifiedChain;
 use crate::isolation::ConnId;
-use crate::reputation::SyncReputation;
+use crate::reputation::{ServerIndex, SyncReputation};
 use crate::time::Now;
 
 /// Header sync from several servers into a [`HeaderTree`].
@@ -65,6 +65,7 @@ impl HeaderSync {
         now: Now,
         event: HeaderSyncEvent,
     ) -> Vec<HeaderSyncEffect> {
+        self.peers.load_ways(reputation);
         let mut step = Step {
             sync: self,
             tree,
@@ -75,6 +76,7 @@ impl HeaderSync {
         step.take(event);
         step.advance();
         let mut effects = step.effects;
+        self.peers.store_ways(reputation);
         join_stores(&mut effects);
         effects
     }
@@ -94,6 +96,7 @@ impl HeaderSync {
             done: known + skeleton.saturating_sub(self.skeleton.unproved()) as u64,
             total: u64::from(target.saturating_sub(low)) + 1,
             connections: self.peers.len(),
+            rate: self.peers.rate(),
         }
     }
 
@@ -187,9 +190,32 @@ impl Step<'_> {
 
     /// Leaves a server for good.
     fn report(&mut self, conn: ConnId, fault: &ServerFault) {
-        for conn in self.sync.peers.siblings(conn) {
+        let Some(server) = self.sync.peers.server_of(conn) else {
+            return;
+        };
+        let connections = self.sync.peers.connections_to(server);
+        if connections.is_empty() {
+            let now = self.now.steady;
+            let peers = &mut self.sync.peers;
+            peers.on_found_guilty(self.reputation, server, fault.clone(), now);
+        }
+        self.distrust_ended(server);
+        for conn in connections {
             self.close(conn, ServerState::Faulty(fault.clone()));
         }
+    }
+
+    /// Drops what connections of a server delivered that have ended since, and nobody has used yet.
+    fn distrust_ended(&mut self, server: ServerIndex) {
+        for conn in self.sync.peers.ended_of(server) {
+            self.distrust(conn);
+        }
+    }
+
+    fn distrust(&mut self, conn: ConnId) {
+        self.sync.backfill.chunks.distrust(conn);
+        self.sync.follow.chunks.distrust(conn);
+        self.sync.skeleton.forget(conn);
     }
 
     fn close(&mut self, conn: ConnId, state: ServerState) {
@@ -201,9 +227,24 @@ impl Step<'_> {
 
     fn forget(&mut self, conn: ConnId, state: ServerState) {
         let now = self.now.steady;
+        let leaves_headers = state.leaves_headers();
         self.sync.peers.remove(self.reputation, conn, state, now);
-        self.sync.backfill.chunks.distrust(conn);
-        self.sync.follow.chunks.distrust(conn);
-        self.sync.skeleton.forget(conn);
+        if leaves_headers {
+            self.sync.backfill.chunks.release_all(conn);
+            self.sync.follow.chunks.release_all(conn);
+            self.sync.skeleton.release_all(conn);
+        } else {
+            self.distrust(conn);
+        }
+        let HeaderSync {
+            peers,
+            backfill,
+            follow,
+            skeleton,
+            ..
+        } = &mut *self.sync;
+        peers.forget_ended(|conn| {
+            backfill.chunks.has_from(conn) || follow.chunks.has_from(conn) || skeleton.has_from(conn)
+        });
     }
 }

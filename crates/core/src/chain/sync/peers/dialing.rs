@@ -128,8 +128,6 @@ impl PeerTable {
         &'a self,
         reputation: &'a SyncReputation,
     ) -> impl Iterator<Item = Moment> + 'a {
-        let flights = self.values().flat_map(|peer| peer.in_flight.values());
-        let deadlines = flights.map(|flight| flight.deadline);
         let servers = self.servers.iter();
         let slow = servers.filter_map(|server| server.slow_at(self.limits.steal_after));
         let servers = self.indices().zip(&self.servers);
@@ -137,8 +135,11 @@ impl PeerTable {
         let redials = waiting.flat_map(|(server, _)| {
             let at = reputation.not_before(server);
             let extra_at = reputation.extra_not_before(server);
+            let given_up_at = reputation.given_up_at(server);
             [at, at + COMPARE_PAUSE, at + FORGIVEN_AFTER, extra_at]
+                .into_iter()
+                .chain(given_up_at)
         });
-        deadlines.chain(slow).chain(redials)
+        self.due_times().chain(slow).chain(redials)
     }
 }

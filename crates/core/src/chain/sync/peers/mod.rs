@@ -37,11 +37,12 @@ use bitcoin::BlockHash;
 
 use self::server::Server;
 use super::cost::{Account, FullSize};
+use super::pace::Pace;
 use super::{ClaimedTip, CloseReason, HeaderSyncLimits, LinkError, RequestId, ServerFault, ServerReport, ServerState};
 use crate::backoff::Backoff;
 use crate::chain::Height;
 use crate::isolation::ConnId;
-use crate::reputation::{ServerIndex, SyncEvidence, SyncReputation};
+use crate::reputation::{ServerIndex, ServerWay, SyncEvidence, SyncReputation};
 use crate::time::Moment;
 
 /// Headers asked for in the first step of a trace; each further step takes four times as many.
@@ -102,7 +103,12 @@ pub(super) struct InFlight {
     pub(super) job: Job,
     pub(super) start: Height,
     pub(super) count: Height,
-    deadline: Moment,
+    pub(super) is_truncated: bool,
+    sent: Moment,
+    /// When a later request was first answered before it.
+    overtaken: Option<Moment>,
+    /// How many bytes its reply is expected to have.
+    wire: u32,
     cost: f64,
 }
 
@@ -122,6 +128,7 @@ pub(super) struct Peer {
     traces: u32,
     in_flight: BTreeMap<RequestId, InFlight>,
     account: Account,
+    pace: Pace,
     replies: u32,
     /// What it was to be asked next was more than it may still cost: it ends with its last reply.
     over_budget: bool,
@@ -144,6 +151,10 @@ pub(super) struct PeerTable {
     limits: HeaderSyncLimits,
     servers: Vec<Server>,
     peers: BTreeMap<ConnId, Peer>,
+    /// What is known of the way to each server.
+    ways: Vec<ServerWay>,
+    /// The servers of connections that ended without fault and whose headers wait for their turn still.
+    ended: BTreeMap<ConnId, ServerIndex>,
     full_size: FullSize,
     next_request: u64,
 }
@@ -155,6 +166,8 @@ impl PeerTable {
             limits,
             servers: std::iter::repeat_with(Server::default).take(servers).collect(),
             peers: BTreeMap::new(),
+            ways: vec![ServerWay::default(); servers],
+            ended: BTreeMap::new(),
             full_size: FullSize::default(),
             next_request: 0,
         }
@@ -187,10 +200,26 @@ impl PeerTable {
         self.values().any(|peer| peer.phase == phase)
     }
 
-    /// Returns all connections to the server of one of them.
-    pub(super) fn siblings(&self, conn: ConnId) -> Vec<ConnId> {
-        let server = self.get(conn).map(|peer| peer.server);
-        let siblings = self.iter().filter(|(_, peer)| Some(peer.server) == server);
+    /// Returns the server of a connection, which may have ended while its headers wait for their turn.
+    pub(super) fn server_of(&self, conn: ConnId) -> Option<ServerIndex> {
+        let open = self.get(conn).map(|peer| peer.server);
+        open.or_else(|| self.ended.get(&conn).copied())
+    }
+
+    /// Forgets the servers of ended connections but those that something waits of still.
+    pub(super) fn forget_ended(&mut self, waits: impl Fn(ConnId) -> bool) {
+        self.ended.retain(|conn, _| waits(*conn));
+    }
+
+    /// Returns the connections of a server that ended while their headers wait for their turn still.
+    pub(super) fn ended_of(&self, server: ServerIndex) -> Vec<ConnId> {
+        let ended = self.ended.iter().filter(|(_, of)| **of == server);
+        ended.map(|(conn, _)| *conn).collect()
+    }
+
+    /// Returns all connections to a server.
+    pub(super) fn connections_to(&self, server: ServerIndex) -> Vec<ConnId> {
+        let siblings = self.iter().filter(|(_, peer)| peer.server == server);
         siblings.map(|(conn, _)| conn).collect()
     }
 
@@ -238,16 +267,18 @@ impl PeerTable {
             return false;
         }
         entry.on_connected(tip);
+        let way = self.ways.get(server.0).copied().unwrap_or_default();
         let peer = Peer {
             server,
             claimed: tip,
             phase: PeerPhase::Waiting,
-            truncates: true,
+            truncates: !way.cuts_wrongly,
             since: now,
             strikes: 0,
             traces: 0,
             in_flight: BTreeMap::new(),
             account: Account::new(now),
+            pace: Pace::new(&way, now),
             replies: 0,
             over_budget: false,
         };
@@ -349,10 +380,37 @@ impl PeerTable {
         }
     }
 
-    /// Notes that a connection's server can't cut headers.
+    /// Notes that a connection's server can't cut headers, whatever the connection.
     pub(super) fn on_wrongly_cut(&mut self, conn: ConnId) {
-        if let Some(peer) = self.peers.get_mut(&conn) {
+        let Some(server) = self.get(conn).map(|peer| peer.server) else {
+            return;
+        };
+        for peer in self.peers.values_mut().filter(|peer| peer.server == server) {
             peer.truncates = false;
+        }
+        if let Some(way) = self.way_mut(server) {
+            way.cuts_wrongly = true;
+        }
+    }
+
+    /// Notes that a server may give headers otherwise than it did.
+    pub(super) fn on_other_release(&mut self, server: ServerIndex) {
+        if let Some(way) = self.way_mut(server) {
+            way.on_other_release();
+        }
+    }
+
+    /// Leaves a server for good that has no connection any more.
+    pub(super) fn on_found_guilty(
+        &mut self,
+        reputation: &mut SyncReputation,
+        server: ServerIndex,
+        fault: ServerFault,
+        now: Moment,
+    ) {
+        reputation.record(now, server, SyncEvidence::Faulty);
+        if let Some(entry) = self.servers.get_mut(server.0) {
+            entry.on_ended(ServerState::Faulty(fault));
         }
     }
 
@@ -368,9 +426,16 @@ impl PeerTable {
     /// Takes a connection off the table, which left its server in this state. While the server has another one it stands
     /// as that does, unless it is at fault.
     pub(super) fn remove(&mut self, reputation: &mut SyncReputation, conn: ConnId, state: ServerState, now: Moment) {
-        let Some(Peer { server, .. }) = self.peers.remove(&conn) else {
+        let Some(peer) = self.peers.remove(&conn) else {
             return;
         };
+        let server = peer.server;
+        if let ServerState::Closed(CloseReason::Link(_)) = state {
+            self.on_cut(&peer);
+        }
+        if state.leaves_headers() {
+            self.ended.insert(conn, server);
+        }
         let evidence = match state {
             ServerState::Faulty(_) => SyncEvidence::Faulty,
             _ if self.is_connected(server) => return,

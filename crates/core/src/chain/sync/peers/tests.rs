@@ -3,6 +3,7 @@ use bitcoin::hashes::Hash;
 use super::super::LinkErrorKind;
 use super::super::tests::world::LIMITS;
 use super::*;
+use crate::chain::freshness::NotFresh;
 use crate::chain::sync::HeaderRequest;
 use crate::chain::sync::cost::Reply;
 use crate::chain::tree::HeaderError;
@@ -131,7 +132,11 @@ fn who_brings_headers_has_all_its_dials_again() {
 
 #[test]
 fn who_is_left_for_good_is_not_dialed_again_whatever_comes_later() {
-    let fault = ServerFault::StaleTip { age: 9 };
+    let fault = ServerFault::NotFresh(NotFresh::StaleTip {
+        height: 5,
+        age: 9,
+        max: 8,
+    });
     let faulty = ServerState::Faulty(fault);
     let mut scene = scene(2);
     scene.dial(seconds(0));
@@ -155,7 +160,7 @@ fn a_server_stands_as_its_last_connection_does() {
     scene.dial(seconds(0));
     scene.connect(A, 1, seconds(0));
     scene.connect(A, 2, seconds(0));
-    assert_eq!(scene.table.siblings(ConnId(1)), [ConnId(1), ConnId(2)]);
+    assert_eq!(scene.table.connections_to(A), [ConnId(1), ConnId(2)]);
     assert_eq!(scene.table.connected_servers(), 1);
     scene.end(1, closed(), seconds(1));
     assert_eq!(scene.state(A), ServerState::Connected);
@@ -268,7 +273,12 @@ fn requests_are_counted_numbered_and_overdue() {
     assert_eq!(send(&mut scene, 1, 2), Some(RequestId(2)));
     assert!(!scene.table.has_room(ConnId(1)));
     assert_eq!(scene.table.overdue(seconds(44)), []);
-    assert_eq!(scene.next_wake(seconds(2)), Some(seconds(45)));
+    let silent = seconds(2) + LIMITS.steal_after;
+    assert!(
+        scene.next_wake(seconds(2)).is_some_and(|at| at <= silent),
+        "others may help"
+    );
+    assert_eq!(scene.next_wake(silent), Some(seconds(45)));
     let overdue = [(ConnId(1), RequestId(0)), (ConnId(2), RequestId(1))];
     assert_eq!(scene.table.overdue(seconds(46)), overdue);
     assert!(scene.table.take_request(ConnId(1), RequestId(0)).is_some());
@@ -379,4 +389,40 @@ fn servers_that_agree_are_counted_once_each() {
     };
     scene.end(3, ServerState::Faulty(fault), seconds(1));
     assert_eq!(scene.table.agreeing_servers(tip().hash), 1);
+}
+
+#[test]
+fn a_server_answers_for_what_an_ended_connection_left() {
+    let mut scene = scene(2);
+    scene.connect(A, 1, seconds(0));
+    scene.end(1, closed(), seconds(1));
+    assert_eq!(scene.table.server_of(ConnId(1)), Some(A));
+    assert_eq!(scene.table.ended_of(A), [ConnId(1)]);
+    let fault = ServerFault::ExtraBytes { extra: 1 };
+    let now = seconds(2);
+    scene
+        .table
+        .on_found_guilty(&mut scene.reputation, A, fault.clone(), now);
+    assert_eq!(scene.state(A), ServerState::Faulty(fault));
+    assert!(scene.reputation.is_banned(A));
+    scene.table.forget_ended(|_| false);
+    assert_eq!(scene.table.server_of(ConnId(1)), None, "nothing of it waits any more");
+}
+
+#[test]
+fn a_connection_that_was_cut_leaves_what_is_known_of_the_way_to_the_next_one() {
+    let mut scene = scene(1);
+    scene.connect(A, 1, seconds(0));
+    let id = scene.table.send(ConnId(1), Job::Trace, &full(200), seconds(0));
+    assert!(id.is_some());
+    for quarter in 1..=20 {
+        scene.table.on_received(ConnId(1), 2500, true, Moment(quarter * 250));
+    }
+    let cut = CloseReason::Link(error(LinkErrorKind::Transient));
+    scene.end(1, ServerState::Closed(cut), seconds(6));
+    scene.table.store_ways(&mut scene.reputation);
+    let way = scene.reputation.way(A);
+    assert_eq!((way.rate, way.longest, way.pads), (Some(10_000), Some(12_500), true));
+    scene.reputation.begin();
+    assert_eq!(scene.reputation.way(A), way, "for the next run too");
 }

@@ -98,6 +98,8 @@ impl SkeletonSync {
             is_stored: base == tree.tip().hash,
             proved: 0,
             draws: 0,
+            unwritten: Vec::new(),
+            written_at: Moment::default(),
         });
     }
 

@@ -33,6 +33,7 @@ mod sample;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::CryptoRng;
 
@@ -46,7 +47,7 @@ use super::{HeaderRequest, HeaderSyncEffect, HeaderSyncLimits, ServerFault, Veri
 use crate::chain::tree::UnverifiedChain;
 use crate::chain::{HeaderTree, Height, PureHeader};
 use crate::isolation::ConnId;
-use crate::reputation::ServerIndex;
+use crate::reputation::{ServerIndex, SyncReputation};
 use crate::time::{Moment, Now, Timestamp};
 
 /// How far below its top a skeleton's headers may be replaced by a reorganisation while it is made.
@@ -58,7 +59,12 @@ enum Stage {
     /// Headers are on their way.
     Fetching(Chunks),
     /// All headers are there. What is left of the sample is being proved, which was drawn at that moment.
-    Proving { queue: ProofQueue, drawn_at: Moment },
+    Proving {
+        queue: ProofQueue,
+        drawn_at: Moment,
+        /// How long that may take.
+        time: Duration,
+    },
 }
 
 /// The last height of a stretch of headers, and who gave it; nobody gave what was there at the start.
@@ -82,6 +88,10 @@ struct Making {
     proved: usize,
     /// How many samples were drawn.
     draws: u32,
+    /// Heights that were proved and are not written down as such.
+    unwritten: Vec<Height>,
+    /// When such were last written down.
+    written_at: Moment,
 }
 
 impl Making {
@@ -106,6 +116,7 @@ impl Making {
             .extend(cut_through.map(|server| Origin { last: height, server }));
         self.stage = Stage::Fetching(Chunks::default());
         self.proved = 0;
+        self.unwritten.clear();
     }
 
     /// Says whether a connection helps with it.
@@ -203,7 +214,7 @@ impl SkeletonSync {
     pub(super) fn work(&self) -> usize {
         match self.making.as_ref().map(|making| &making.stage) {
             None => 0,
-            Some(Stage::Fetching(chunks)) => chunks.len(),
+            Some(Stage::Fetching(chunks)) => requests(chunks.heights(), self.limits.skeleton_chunk),
             Some(Stage::Proving { queue, .. }) => queue.left() / self.limits.sample_batch.max(1),
         }
     }
@@ -222,9 +233,9 @@ impl SkeletonSync {
         if let Some(making) = &self.making {
             match &making.stage {
                 Stage::Fetching(chunks) => waits = chunks.oldest_wait(),
-                Stage::Proving { queue, drawn_at } => {
+                Stage::Proving { queue, drawn_at, time } => {
                     waits = queue.oldest_wait();
-                    redraw = Some(*drawn_at + sample::SAMPLE_TIME);
+                    redraw = Some(*drawn_at + *time);
                 }
             }
             if let Lead::BranchAway { since, .. } = making.lead {
@@ -274,7 +285,11 @@ impl SkeletonSync {
                 Some((Job::Sample { heights }, request))
             }
             Stage::Fetching(chunks) if is_source => {
-                let (start, count) = chunks.assign(taker, self.limits.skeleton_chunk.max(1), false)?;
+                let from = chunks.lowest().unwrap_or(making.target);
+                let unplanned = making.target.saturating_sub(from.saturating_add(chunks.heights()));
+                let left = chunks.free_heights().saturating_add(unplanned);
+                let most = taker.truncated_chunk(self.limits.skeleton_chunk, left);
+                let (start, count) = chunks.assign(taker, most, taker.each(true), false)?;
                 let under = taker.highest;
                 Some((
                     Job::Skeleton { start },
@@ -299,10 +314,27 @@ impl SkeletonSync {
         }
     }
 
-    /// Drops what a connection delivered and nobody has used yet, and what it was given, since it ended.
+    /// Drops what a connection delivered and nobody has used yet, and what it was given, since it is not to be believed.
     pub(super) fn forget(&mut self, conn: ConnId) {
         if let Some(making) = &mut self.making {
             making.forget(conn);
+        }
+    }
+
+    /// Gives free what a connection was given that ended without fault. What it delivered stays.
+    pub(super) fn release_all(&mut self, conn: ConnId) {
+        match self.making.as_mut().map(|making| &mut making.stage) {
+            Some(Stage::Fetching(chunks)) => chunks.release_all(conn),
+            Some(Stage::Proving { queue, .. }) => queue.release_all(conn),
+            None => {}
+        }
+    }
+
+    /// Says whether something that a connection delivered waits for its turn.
+    pub(super) fn has_from(&self, conn: ConnId) -> bool {
+        match self.making.as_ref().map(|making| &making.stage) {
+            Some(Stage::Fetching(chunks)) => chunks.has_from(conn),
+            _ => false,
         }
     }
 
@@ -358,7 +390,7 @@ impl SkeletonSync {
         if let Some(making) = &mut self.making
             && taken > 0
         {
-            let server = peers.get(conn).map(|peer| peer.server);
+            let server = peers.server_of(conn);
             let last = start + taken - 1;
             making.origins.push(Origin { last, server });
             making.is_stored &= is_on_tip(tree);
@@ -379,7 +411,7 @@ impl SkeletonSync {
     /// A connection's headers don't follow those that are there.
     fn on_misfit(&mut self, tree: &mut HeaderTree, peers: &PeerTable, conn: ConnId, start: Height) -> Vec<Outcome> {
         let base = tree.skeleton().map_or(0, UnverifiedChain::base_height);
-        let (Some(peer), Some(making)) = (peers.get(conn), &mut self.making) else {
+        let (Some(server), Some(making)) = (peers.server_of(conn), &mut self.making) else {
             return Vec::new();
         };
         making.forget(conn);
@@ -390,17 +422,17 @@ impl SkeletonSync {
             }
             return vec![Outcome::Trace { conn, end: base }];
         }
-        if making.lead.server() != Some(peer.server) {
+        if making.lead.server() != Some(server) {
             let phase = PeerPhase::SetAside;
             return vec![Outcome::Enter { conn, phase }];
         }
-        let own = making.top_of(peer.server, true, base);
+        let own = making.top_of(server, true, base);
         if own.saturating_add(1) < start && !making.lead.is_alone() {
-            making.lead = Lead::Alone(peer.server);
+            making.lead = Lead::Alone(server);
             return self.cut(tree, own);
         }
         if !making.lead.is_branch() {
-            making.lead = Lead::Alone(peer.server);
+            making.lead = Lead::Alone(server);
         }
         // It contradicts itself: it has another branch now, which should not lie deep.
         self.on_changed_chain(tree, conn, start)
@@ -447,6 +479,7 @@ impl SkeletonSync {
         &mut self,
         tree: &mut HeaderTree,
         peers: &PeerTable,
+        reputation: &mut SyncReputation,
         rng: &mut impl CryptoRng,
         now: Now,
     ) -> Vec<Outcome> {
@@ -456,7 +489,8 @@ impl SkeletonSync {
         let mut outcomes = self.begin(tree, peers);
         outcomes.extend(self.choose_leader(tree, peers, now.steady));
         outcomes.extend(self.redraw(tree, now.steady));
-        outcomes.extend(self.draw(tree, peers, &assurance, rng, now.steady));
+        outcomes.extend(self.draw(tree, peers, reputation, &assurance, rng, now.steady));
+        outcomes.extend(self.write_proofs(now.steady));
         outcomes.extend(self.adopt(tree, peers));
         outcomes
     }
@@ -483,6 +517,11 @@ impl SkeletonSync {
             tree.drop_skeleton();
         }
     }
+}
+
+/// Returns how many requests so many headers are, of so many each.
+pub(super) fn requests(heights: Height, chunk: Height) -> usize {
+    usize::try_from(heights.div_ceil(chunk.max(1))).unwrap_or(usize::MAX)
 }
 
 /// Says whether the skeleton stands on our tip.

@@ -14,11 +14,48 @@ use crate::chain::sync::{HeaderSyncEffect, ServerFault};
 use crate::chain::tree::{Accepted, HeaderError, UnverifiedChain};
 use crate::chain::{HeaderTree, Height};
 use crate::isolation::ConnId;
-use crate::reputation::ServerIndex;
+use crate::reputation::{ServerIndex, SyncReputation};
 use crate::time::Moment;
 
-/// How long a sample may take to be proved. Over Tor one of 3 MB takes a minute or two.
+/// How long a sample may take to be proved at least. Over Tor one of 3 MB takes a minute or two.
 pub(super) const SAMPLE_TIME: Duration = Duration::from_secs(300);
+
+/// How long it may take at most, on a way that is slower than that.
+const LONGEST_SAMPLE_TIME: Duration = Duration::from_secs(1800);
+
+/// How many times as long a sample may take as it will at the present rate.
+const SLACK: f64 = 1.5;
+
+/// Returns how long a sample of so many headers may take, which have so many bytes each on the wire.
+fn sample_time(headers: f64, each: f64, rate: u64) -> Duration {
+    let rate = f64::from(u32::try_from(rate).unwrap_or(u32::MAX));
+    let seconds = if rate > 0.0 { SLACK * headers * each / rate } else { 0.0 };
+    Duration::try_from_secs_f64(seconds)
+        .unwrap_or(LONGEST_SAMPLE_TIME)
+        .clamp(SAMPLE_TIME, LONGEST_SAMPLE_TIME)
+}
+
+/// Returns the assurance of a sample that may take so long. Who knows what is asked for can mine it meanwhile, which
+/// costs bits: as many more are drawn as it takes to have what was wished for in the end.
+fn assurance_over(assurance: &Assurance, time: Duration) -> Assurance {
+    let minutes = time.as_secs_f64() / 60.0;
+    let more = if minutes <= 10.0 {
+        0.014f64.mul_add(minutes - 5.0, 0.14)
+    } else {
+        0.01f64.mul_add(minutes - 10.0, 0.21)
+    };
+    let bits = (f64::from(assurance.security_bits()) * (1.0 + more)).round();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast of a float saturates"
+    )]
+    let bits = (bits as u16).min(Assurance::MAX_SECURITY_BITS);
+    Assurance::new(bits, assurance.adversary(), assurance.least_tail()).unwrap_or(*assurance)
+}
+
+/// How often what was proved of a skeleton is written down.
+const WRITE_PROOFS_EVERY: Duration = Duration::from_secs(5);
 
 /// How many samples are drawn of one skeleton before it is given up.
 const MAX_DRAWS: u32 = 3;
@@ -31,7 +68,7 @@ impl SkeletonSync {
             return Vec::new();
         };
         match making.stage {
-            Stage::Proving { drawn_at, .. } if now.since(drawn_at) >= SAMPLE_TIME => {
+            Stage::Proving { drawn_at, time, .. } if now.since(drawn_at) >= time => {
                 making.stage = Stage::Fetching(super::Chunks::default());
             }
             _ => return Vec::new(),
@@ -47,6 +84,7 @@ impl SkeletonSync {
         &mut self,
         tree: &mut HeaderTree,
         peers: &PeerTable,
+        reputation: &mut SyncReputation,
         assurance: &Assurance,
         rng: &mut impl CryptoRng,
         now: Moment,
@@ -69,14 +107,23 @@ impl SkeletonSync {
             outcomes.extend(self.drop_making(tree));
             return outcomes;
         }
-        let drawn = Plan::new(skeleton.works(), assurance).draw(rng);
+        // Whoever had tries before, under whatever name, pays with a longer sample.
+        let assurance = assurance.after(reputation.count_draw());
+        let each = 2.0 * peers.full_size();
+        let usual = Plan::new(skeleton.works(), &assurance).expected();
+        let time = sample_time(usual, each, peers.rate());
+        let drawn = Plan::new(skeleton.works(), &assurance_over(&assurance, time)).draw(rng);
         let first = skeleton.base_height().saturating_add(1);
         let heights = drawn
             .into_iter()
             .filter_map(|index| Some(first.saturating_add(Height::try_from(index).ok()?)));
         let unproved = heights.filter(|height| skeleton.is_proved(*height) == Some(false));
-        let queue = ProofQueue::new(unproved, self.limits.sample_batch, self.limits.full_chunk.max(1));
-        making.stage = Stage::Proving { queue, drawn_at: now };
+        let queue = ProofQueue::new(unproved, self.limits.sample_batch);
+        making.stage = Stage::Proving {
+            queue,
+            drawn_at: now,
+            time,
+        };
         making.draws = making.draws.saturating_add(1);
         vec![Outcome::Progressed]
     }
@@ -119,6 +166,7 @@ impl SkeletonSync {
             return Vec::new();
         };
         making.proved += heights.len();
+        making.unwritten.extend_from_slice(heights);
         if let Stage::Proving { queue, .. } = &mut making.stage {
             queue.cross_off(heights);
         }
@@ -127,6 +175,20 @@ impl SkeletonSync {
             return vec![Outcome::Helped { conn }];
         }
         Vec::new()
+    }
+
+    /// Has what was proved written down now and then, so that it is there after a restart.
+    pub(super) fn write_proofs(&mut self, now: Moment) -> Option<Outcome> {
+        let making = self
+            .making
+            .as_mut()
+            .filter(|making| making.is_stored && making.is_proving())?;
+        if making.unwritten.is_empty() || now.since(making.written_at) < WRITE_PROOFS_EVERY {
+            return None;
+        }
+        making.written_at = now;
+        let heights = std::mem::take(&mut making.unwritten);
+        Some(Outcome::Store(HeaderSyncEffect::StoreProved { heights }))
     }
 
     /// Leaves a server that can't prove what it gave, with all of that.
@@ -195,5 +257,23 @@ impl SkeletonSync {
         let mut outcomes: Vec<Outcome> = effect.map(Outcome::Store).into_iter().collect();
         outcomes.push(Outcome::SkeletonAdopted { helpers });
         outcomes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_way_has_longer_to_prove_a_sample_and_has_more_to_prove() {
+        assert_eq!(sample_time(1000.0, 2600.0, 0), SAMPLE_TIME, "nothing is known");
+        assert_eq!(sample_time(1000.0, 2600.0, 100_000), SAMPLE_TIME);
+        assert_eq!(sample_time(1000.0, 2600.0, 5000), Duration::from_secs(780));
+        assert_eq!(sample_time(1000.0, 2600.0, 1), LONGEST_SAMPLE_TIME);
+        let wished = Assurance::default();
+        let bits =
+            [300, 600, 1800].map(|seconds| assurance_over(&wished, Duration::from_secs(seconds)).security_bits());
+        assert_eq!(wished.security_bits(), 90);
+        assert_eq!(bits, [103, 109, 127]);
     }
 }

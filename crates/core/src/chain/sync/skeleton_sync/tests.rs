@@ -27,6 +27,7 @@ struct Scene {
     tree: HeaderTree,
     peers: PeerTable,
     skeleton: SkeletonSync,
+    reputation: SyncReputation,
     rng: StdRng,
     now: Now,
 }
@@ -41,6 +42,7 @@ fn following(chains: &[&Chain]) -> Scene {
         tree: HeaderTree::new(Network::Regtest.params(), CHAIN.anchor(0)),
         peers: PeerTable::new(chains.len(), limits),
         skeleton: SkeletonSync::new(limits),
+        reputation: SyncReputation::new(chains.len()),
         rng: StdRng::seed_from_u64(5),
         now: Now {
             wall: Timestamp(CHAIN.tip_time() + 100 * 600),
@@ -59,9 +61,13 @@ fn following(chains: &[&Chain]) -> Scene {
 impl Scene {
     /// Advances, plans, and puts connections into the phases that come of it; returns the rest.
     fn advance(&mut self) -> Vec<Outcome> {
-        let outcomes = self
-            .skeleton
-            .advance(&mut self.tree, &self.peers, &mut self.rng, self.now);
+        let outcomes = self.skeleton.advance(
+            &mut self.tree,
+            &self.peers,
+            &mut self.reputation,
+            &mut self.rng,
+            self.now,
+        );
         let rest = self.enter(outcomes);
         self.skeleton.plan(&self.tree, &self.peers);
         rest
@@ -491,4 +497,26 @@ fn a_cut_goes_through_the_middle_of_a_stretch() {
     making.cut(15);
     let expected = [(10, one), (15, two)].map(|(last, server)| Origin { last, server });
     assert_eq!(making.origins, expected);
+}
+
+#[test]
+fn each_further_sample_is_drawn_with_more_bits_also_where_header_sync_began_anew() {
+    let sampled = |reputation: &mut SyncReputation| {
+        let mut scene = following(&[&CHAIN]);
+        std::mem::swap(&mut scene.reputation, reputation);
+        scene.advance();
+        scene.fetch_all(A, &CHAIN);
+        scene.advance();
+        std::mem::swap(&mut scene.reputation, reputation);
+        scene.skeleton.unproved()
+    };
+    let mut reputation = SyncReputation::new(1);
+    let first = sampled(&mut reputation);
+    for _ in 0..500 {
+        reputation.count_draw();
+    }
+    reputation.begin();
+    let later = sampled(&mut reputation);
+    assert!(later > first, "{later} {first}");
+    assert_eq!(reputation.count_draw(), 502);
 }

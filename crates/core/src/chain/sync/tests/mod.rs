@@ -6,4 +6,5 @@ mod forks;
 mod mixtures;
 mod order;
 mod skeletons;
+mod slow;
 pub(super) mod world;

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 
 use super::chains::{Chain, SPACING};
 use super::world::{Habit, LIMITS, Script, World};
+use crate::chain::freshness::NotFresh;
 use crate::chain::params::MAX_TIP_AGE;
 use crate::chain::sync::{
     CloseReason, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError,
@@ -205,8 +206,28 @@ fn stale_servers_make_room_for_fresh_ones() {
     world.run();
     assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.tip().hash, fresh.tip().hash);
-    let left = |index: usize| matches!(world.state(index), ServerState::Faulty(ServerFault::StaleTip { age }) if age > MAX_TIP_AGE);
+    let left = |index: usize| {
+        matches!(
+            world.state(index),
+            ServerState::Faulty(ServerFault::NotFresh(NotFresh::StaleTip { .. }))
+        )
+    };
     assert_eq!((0..5).filter(|index| left(*index)).count(), 3);
+}
+
+#[test]
+fn an_old_chain_with_one_new_block_makes_room_for_a_whole_one() {
+    let old = Chain::mined(60);
+    let hiding = old.ahead(200 * SPACING);
+    let whole = old.grown(200, 1);
+    let mut servers = vec![Script::honest(&hiding); 5];
+    servers.push(Script::honest(&whole));
+    let mut world = World::on(&AGEING, whole.anchor(0), servers);
+    world.wall = whole.tip_time() + 1_200;
+    world.run();
+    assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
+    assert_eq!(world.tree.tip().hash, whole.tip().hash);
+    assert_eq!(world.tree.check_fresh(Timestamp(world.wall)), Ok(()));
 }
 
 #[test]

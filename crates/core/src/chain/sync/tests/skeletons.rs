@@ -15,7 +15,7 @@ const TIP: Height = 200;
 /// Merge-mined headers only, each honest.
 static CHAIN: LazyLock<Chain> = LazyLock::new(|| Chain::mined(0).merge_mined(TIP, 0, |_| false));
 
-fn sampled(bits: u16) -> HeaderSyncLimits {
+pub(super) fn sampled(bits: u16) -> HeaderSyncLimits {
     HeaderSyncLimits {
         verification: Verification::Sampled(Assurance::new(bits, 0.5, 8).unwrap()),
         ..LIMITS
