@@ -12,6 +12,8 @@
     reason = "a bench may panic"
 )]
 
+use std::time::Duration;
+
 use clap::Parser;
 use isonym::net::pool::PoolSettings;
 use isonym_testkit::linkability::active::{MIXED, Trick, Twitch, play, trials};
@@ -48,6 +50,12 @@ struct Arguments {
     /// Connections that a daemon opens ahead in an hour, 0: none; as the program does where nothing is said
     #[arg(long)]
     pace: Option<u32>,
+    /// In how many of a hundred cases an identity opens a connection of its own without looking at the clean ones
+    #[arg(long)]
+    own_percent: Option<u8>,
+    /// Mean life of a clean connection, in seconds
+    #[arg(long)]
+    clean_life: Option<u64>,
     /// The only trick to be played
     #[arg(long, value_parser = Trick::ALL.map(|trick| format!("{trick:?}")))]
     trick: Option<String>,
@@ -67,6 +75,9 @@ impl Arguments {
         if let Some(pace) = self.pace {
             setting.settings.pool = PoolSettings::with_pace(pace);
         }
+        let pool = &mut setting.settings.pool;
+        pool.own_percent = self.own_percent.unwrap_or(pool.own_percent);
+        pool.clean_life = self.clean_life.map_or(pool.clean_life, Duration::from_secs);
         setting
     }
 }

@@ -226,6 +226,12 @@ impl Driver {
         self.want_as(key, false, None, caller)
     }
 
+    /// As [`Self::want`], through a front that has this part of the clean connections, or none of them.
+    pub(super) fn want_through(&mut self, key: IsolationKey, part: Option<u8>) -> Ticket {
+        let caller = PoolCaller { part, ..FRONT };
+        self.want_as(key, false, None, caller)
+    }
+
     fn want_as(
         &mut self,
         key: IsolationKey,

@@ -86,6 +86,40 @@ fn there_is_a_bound_for_memory() {
 }
 
 #[test]
+fn each_front_takes_its_own_part_of_the_clean_connections_and_no_more() {
+    const CLEAN: usize = 60;
+    let settings = PoolSettings {
+        clean_life: MINUTE * 1_000_000,
+        most_clean: CLEAN,
+        parts: 2,
+        ..frugal()
+    };
+    let mut driver = Driver::new(2, settings, SEED);
+    while driver.clean().len() < CLEAN {
+        driver.run_well(MINUTE);
+    }
+    let mut ids = 1..;
+    // Each asks under new identities for more than there are.
+    let mut take_all = |part: Option<u8>| {
+        let before = driver.clean().len();
+        for number in ids.by_ref().take(CLEAN + 1) {
+            let ticket = driver.want_through(key(number, 0), part);
+            driver.run_well(Duration::from_millis(1));
+            assert!(matches!(driver.fate(ticket), Some(Fate::Served(_))), "{part:?}");
+        }
+        before - driver.clean().len()
+    };
+    assert_eq!(take_all(None), 0, "who has no part opens their own");
+    let first = take_all(Some(0));
+    assert!(
+        (CLEAN / 4..CLEAN * 3 / 4).contains(&first),
+        "dealt as chance wills: {first}"
+    );
+    assert_eq!(take_all(Some(0)), 0, "the other part is not theirs");
+    assert_eq!(take_all(Some(1)), CLEAN - first, "and whole when its front asks");
+}
+
+#[test]
 fn a_connection_stays_with_its_key_and_other_keys_get_others() {
     for settings in [none(), PoolSettings::default(), frugal()] {
         let mut driver = Driver::new(1, settings, SEED);
