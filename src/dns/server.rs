@@ -14,7 +14,7 @@ use hickory_net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_net::tcp::TcpStream as DnsStream;
 use hickory_net::{BufDnsStreamHandle, DnsStreamHandle as _};
 use hickory_proto::op::{ResponseCode, SerialMessage};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use super::engine::{ExtendedError, Reply};
 use super::message::{self, Incoming, Query, Transport};
 use super::resolver::Resolver;
+use super::udp::{Buffers, Route, UdpPort};
 use crate::net::accept::accept_within;
 
 /// Bounds and waits of the server.
@@ -51,16 +52,13 @@ impl Default for Limits {
     }
 }
 
-/// Longest query over UDP that is read, in bytes: the longest isolation ID and name fit in several times.
-const MAX_QUERY: usize = 4096;
-
 /// Queries that are read from a socket before others have their turn.
 const BURST: usize = 64;
 
 /// Where to listen for queries.
 #[derive(Debug)]
 pub struct Socket {
-    udp: UdpSocket,
+    udp: UdpPort,
     tcp: TcpListener,
 }
 
@@ -75,9 +73,9 @@ impl Socket {
         const TRIES: usize = 16;
         let mut tries = if address.port() == 0 { TRIES } else { 1 };
         loop {
-            let udp = UdpSocket::bind(address).await?;
+            let udp = UdpPort::bind(address).await?;
             tries -= 1;
-            match TcpListener::bind(udp.local_addr()?).await {
+            match TcpListener::bind(udp.address()?).await {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
                 tcp => return Ok(Self { udp, tcp: tcp? }),
             }
@@ -90,7 +88,7 @@ impl Socket {
     ///
     /// As the system says.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.udp.local_addr()
+        self.udp.address()
     }
 }
 
@@ -123,22 +121,19 @@ struct Front {
 }
 
 impl Front {
-    async fn datagrams(self, socket: Arc<UdpSocket>) {
-        let mut buffer = [0; MAX_QUERY];
+    async fn datagrams(self, port: Arc<UdpPort>) {
+        let mut buffers = Buffers::new();
         let mut waiting = JoinSet::new();
         loop {
-            if let Err(error) = socket.readable().await {
+            if let Err(error) = port.readable().await {
                 tracing::warn!("cannot receive queries: {error}");
                 sleep(Duration::from_millis(100)).await;
             }
             let mut burst = 0;
             while burst < BURST {
-                burst += 1;
-                match socket.try_recv_from(&mut buffer) {
-                    Ok((length, peer)) => {
-                        let bytes = buffer.get(..length).unwrap_or_default();
-                        self.datagram(&socket, bytes, peer, &mut waiting);
-                    }
+                let take = |bytes: &[u8], route| self.datagram(&port, bytes, route, &mut waiting);
+                match port.receive(&mut buffers, take) {
+                    Ok(count) => burst += count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => {
                         tracing::debug!("a query could not be received: {error}");
@@ -147,19 +142,19 @@ impl Front {
                 }
             }
             while waiting.try_join_next().is_some() {}
-            if burst == BURST {
+            if burst >= BURST {
                 yield_now().await;
             }
         }
     }
 
-    fn datagram(&self, socket: &Arc<UdpSocket>, bytes: &[u8], peer: SocketAddr, waiting: &mut JoinSet<()>) {
+    fn datagram(&self, port: &Arc<UdpPort>, bytes: &[u8], route: Route, waiting: &mut JoinSet<()>) {
+        let peer = route.peer;
         // Nobody can be there: it was made up to make us send.
         if peer.port() == 0 {
             return;
         }
-        // A reply that the system has no room for is lost, as any datagram may be.
-        let send = |bytes: &[u8]| drop(socket.try_send_to(bytes, peer));
+        let send = |bytes: &[u8]| port.send(bytes, route);
         if let Some(reply) = self.resolver.repeated(bytes, peer) {
             return send(&reply);
         }
@@ -177,12 +172,11 @@ impl Front {
         let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
             return send(&self.written(&query, &busy(), Transport::Udp));
         };
-        let (front, socket) = (self.clone(), Arc::clone(socket));
+        let (front, port) = (self.clone(), Arc::clone(port));
         waiting.spawn(async move {
             let reply = front.resolver.answer(&query, &identity).await;
             drop(place);
-            let bytes = front.written(&query, &reply, Transport::Udp);
-            let _ = socket.send_to(&bytes, peer).await;
+            port.send(&front.written(&query, &reply, Transport::Udp), route);
         });
     }
 

@@ -1,6 +1,6 @@
 //! Queries and replies on the wire, by hickory-proto's decoder.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
@@ -124,7 +124,11 @@ pub struct Datagrams {
 
 impl Datagrams {
     pub async fn open(server: SocketAddr) -> Self {
-        Self::open_from(Ipv4Addr::LOCALHOST.into(), server).await
+        let here = match server {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        Self::open_from(here, server).await
     }
 
     pub async fn open_from(address: IpAddr, server: SocketAddr) -> Self {
