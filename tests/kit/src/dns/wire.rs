@@ -97,6 +97,12 @@ impl Reply {
         Some(u16::from_be_bytes([data[0], data[1]]))
     }
 
+    /// The text of the extended error.
+    pub fn extended_text(&self) -> Option<String> {
+        let data = self.option(EXTENDED_ERROR)?;
+        Some(String::from_utf8(data[2..].to_vec()).unwrap())
+    }
+
     /// The isolation ID, if it came back.
     pub fn isolation_id(&self) -> Option<Vec<u8>> {
         self.option(ISOLATION_OPTION)
