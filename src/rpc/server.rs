@@ -165,13 +165,17 @@ struct Gate<C> {
 
 impl<C: Callee> Gate<C> {
     async fn respond(&self, request: Request<Incoming>, local: IpAddr) -> Response<Full<Bytes>> {
-        let checked = check_origin(request.uri(), request.headers(), local)
+        let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let verdict = self.guard.judge(authorization);
+        let checked = check_origin(request.uri(), request.headers(), local, verdict)
             .and_then(|()| check_target(request.method(), request.uri()));
         if let Err(refusal) = checked {
+            if refusal.0 == StatusCode::FORBIDDEN {
+                tracing::warn!("a caller was refused: {}", refusal.1);
+            }
             return refusal.into();
         }
-        let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        match self.guard.judge(authorization) {
+        match verdict {
             Verdict::Allowed => {}
             Verdict::Missing => return unauthorized(),
             Verdict::Wrong => {
@@ -245,16 +249,26 @@ impl From<Refusal> for Response<Full<Bytes>> {
 }
 
 /// Keeps web sites out: those whose name resolves to us, and those whose pages post to us.
-fn check_origin(uri: &Uri, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
+///
+/// Whoever knows the password may call us by any name, as by that of a container. Pages are kept out even so: a browser adds
+/// a password that it remembers to what they send.
+fn check_origin(uri: &Uri, headers: &HeaderMap, local: IpAddr, verdict: Verdict) -> Result<(), Refusal> {
+    let refused = |text| Err(Refusal(StatusCode::FORBIDDEN, text));
+    if headers.contains_key(ORIGIN) {
+        return refused("web pages may not call this server (the request has an Origin header)");
+    }
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
-    let ours = host.is_none_or(|host| host.to_str().is_ok_and(|host| is_our_host(host, local)))
+    if hosts.next().is_some() {
+        return refused("the request names two hosts");
+    }
+    // Browsers always send a host; programs of HTTP/1.0 need not.
+    let is_ours = host.is_none_or(|host| host.to_str().is_ok_and(|host| is_our_host(host, local)))
         && uri
             .authority()
             .is_none_or(|authority| is_our_host(authority.as_str(), local));
-    // Browsers always send a host; programs of HTTP/1.0 need not.
-    if !ours || hosts.next().is_some() || headers.contains_key(ORIGIN) {
-        return Err(Refusal(StatusCode::FORBIDDEN, ""));
+    if !is_ours && verdict != Verdict::Allowed {
+        return refused("the request is for another host; under that name user and password are needed");
     }
     Ok(())
 }
