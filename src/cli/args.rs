@@ -307,10 +307,12 @@ pub(crate) struct ResolveArgs {
     /// The type, such as A, or TYPE65 [default: all, of the names below as well]
     #[arg(value_name = "TYPE")]
     pub(crate) kind: Option<String>,
-    /// Say what of the value gives no records, and why, and what may surprise its owner
+    /// Say what gives no records and why, and what may surprise
     #[arg(long)]
     pub(crate) explain: bool,
-    /// Take this for the value of the name, to check it before it is published; @FILE reads a file, @- standard input
+    /// Check this value, as if it were the name's
+    ///
+    /// Before it is published, say. @FILE reads a file, @- standard input.
     #[arg(long, value_name = "JSON|@FILE", allow_hyphen_values = true)]
     pub(crate) value: Option<String>,
     /// Print JSON
