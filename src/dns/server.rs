@@ -23,18 +23,18 @@ use super::engine::{ExtendedError, Reply};
 use super::message::{self, Incoming, Query, Transport};
 use super::resolver::Resolver;
 use super::udp::{Buffers, Route, UdpPort};
-use crate::net::accept::accept_within;
+use crate::net::accept::{Place, Room};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Queries over UDP that wait for lookups at once; more get SERVFAIL.
     pub waiting: usize,
-    /// TCP connections open at once; more wait to be accepted.
+    /// TCP connections open at once; one more takes the place of the one that has asked nothing for longest.
     pub connections: usize,
     /// Queries over one TCP connection that wait for lookups at once; more get SERVFAIL.
     pub waiting_of_connection: usize,
-    /// How long a TCP connection may take for its next whole query; a fifth of that where most places are taken.
+    /// How long a TCP connection may take for its next whole query.
     pub idle: Duration,
     /// Whether isolation IDs are given back in answers, as ncdns does.
     pub echo_id: bool,
@@ -98,7 +98,7 @@ pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits
         resolver,
         limits,
         waiting: Arc::new(Semaphore::new(limits.waiting)),
-        places: Arc::new(Semaphore::new(limits.connections.max(1))),
+        places: Room::new(limits.connections),
     };
     let mut listening = JoinSet::new();
     for Socket { udp, tcp } in sockets {
@@ -117,7 +117,7 @@ struct Front {
     /// Places for queries over UDP that wait.
     waiting: Arc<Semaphore>,
     /// Places for TCP connections.
-    places: Arc<Semaphore>,
+    places: Arc<Room>,
 }
 
 impl Front {
@@ -182,17 +182,15 @@ impl Front {
 
     async fn connections(self, listener: TcpListener) {
         let mut connections = JoinSet::new();
-        while let Some((stream, peer, place)) = accept_within(&listener, &self.places).await {
+        while let Some((stream, peer, place)) = self.places.accept(&listener).await {
             while connections.try_join_next().is_some() {}
             let front = self.clone();
-            connections.spawn(async move {
-                front.connection(stream, peer).await;
-                drop(place);
-            });
+            connections.spawn(async move { front.connection(stream, peer, place).await });
         }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, mut place: Place) {
+        let taken = place.taken();
         let _ = stream.set_nodelay(true);
         let places = self.limits.waiting_of_connection.saturating_mul(2);
         let (stream, mut replies) = DnsStream::from_stream_with_buffer_size(AsyncIoTokioAsStd(stream), peer, places);
@@ -201,11 +199,23 @@ impl Front {
         loop {
             // Polled for replies to go out as well as for queries to come in.
             let next = tokio::select! {
-                next = timeout(self.patience(), stream.next()) => next,
-                Some(_) = waiting.join_next() => continue,
+                next = timeout(self.limits.idle, stream.next()) => next,
+                Some(_) = waiting.join_next() => {
+                    if waiting.is_empty() {
+                        place.falls_silent();
+                    }
+                    continue;
+                }
+                () = taken.notified() => return,
             };
             match next {
-                Ok(Some(Ok(query))) => self.segment(query.bytes(), peer, &mut replies, &mut waiting),
+                Ok(Some(Ok(query))) => {
+                    place.falls_silent();
+                    self.segment(query.bytes(), peer, &mut replies, &mut waiting);
+                    if !waiting.is_empty() {
+                        place.speaks();
+                    }
+                }
                 Ok(Some(Err(_))) => return,
                 Ok(None) => break,
                 Err(_) if waiting.is_empty() => return,
@@ -215,7 +225,7 @@ impl Front {
         }
         // Nothing more is asked, but answers may still be waited for.
         while waiting.join_next().await.is_some() {
-            let Ok(None) = timeout(self.patience(), stream.next()).await else {
+            let Ok(None) = timeout(self.limits.idle, stream.next()).await else {
                 return;
             };
         }
@@ -243,16 +253,6 @@ impl Front {
             let reply = front.resolver.answer(&query, &identity).await;
             send(&mut replies, front.written(&query, &reply, Transport::Tcp));
         });
-    }
-
-    /// Returns how long a connection may be idle.
-    fn patience(&self) -> Duration {
-        let crowded = self.places.available_permits() < self.limits.connections / 4;
-        if crowded {
-            self.limits.idle / 5
-        } else {
-            self.limits.idle
-        }
     }
 
     fn written(&self, query: &Query, reply: &Reply, transport: Transport) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,12 +29,12 @@ use super::auth::{Guard, Verdict, is_our_host};
 use super::methods::Methods;
 use super::reply::{BatchReply, CallResult, Reply};
 use super::request::{Body, Call, MAX_BODY, Member, Request as RpcRequest};
-use crate::net::accept::{MOST_CONNECTIONS, accept, connections_within};
+use crate::net::accept::{MOST_CONNECTIONS, Place, Room, connections_within};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once; more wait to be accepted.
+    /// Connections open at once; one more takes the place of the one that has asked nothing for longest.
     pub connections: usize,
     /// Requests worked on at once; more are refused with status 503.
     pub requests: usize,
@@ -102,16 +102,14 @@ pub async fn serve(
         requests: Semaphore::new(limits.requests),
         callee,
     });
+    let room = Room::new(limits.connections);
     let mut connections = JoinSet::new();
     loop {
-        let room = connections.len() < limits.connections.max(1);
         tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
-            accepted = accept(&listener), if room => {
-                if let Some((stream, _)) = accepted {
-                    connections.spawn(connection(stream, Arc::clone(&gate), stopped.clone()));
-                }
+            Some((stream, _, place)) = room.accept(&listener) => {
+                connections.spawn(connection(stream, place, Arc::clone(&gate), stopped.clone()));
             }
         }
     }
@@ -122,14 +120,21 @@ pub async fn serve(
     let _ = timeout(limits.stop_grace, ended).await;
 }
 
-async fn connection(stream: TcpStream, gate: Arc<Gate<impl Callee>>, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, place: Place, gate: Arc<Gate<impl Callee>>, mut stopped: watch::Receiver<bool>) {
     let Ok(local) = stream.local_addr() else { return };
     // Replies are written whole: waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
     let limits = gate.limits;
+    let taken = place.taken();
+    let place = Arc::new(Mutex::new(place));
     let service = service_fn(move |request| {
-        let gate = Arc::clone(&gate);
-        async move { Ok::<_, Infallible>(gate.respond(request, local.ip()).await) }
+        let (gate, place) = (Arc::clone(&gate), Arc::clone(&place));
+        async move {
+            place.lock().unwrap_or_else(PoisonError::into_inner).speaks();
+            let response = gate.respond(request, local.ip()).await;
+            place.lock().unwrap_or_else(PoisonError::into_inner).falls_silent();
+            Ok::<_, Infallible>(response)
+        }
     });
     let stream = TokioIo::new(Patient::new(stream, limits.write_timeout));
     let mut connection = pin!(
@@ -141,6 +146,7 @@ async fn connection(stream: TcpStream, gate: Arc<Gate<impl Callee>>, mut stopped
     );
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = taken.notified() => return,
         // Its value changes once, from false to true; it is not looked at, as its lock may not be held further on.
         _ = stopped.changed() => {
             connection.as_mut().graceful_shutdown();
