@@ -202,12 +202,12 @@ async fn answer(
             let answers = call(connection, requests.collect(), timeout).await?;
             let heights = wanted.iter().map(|(_, height)| *height);
             let pairs = answers.chunks_exact(2).zip(heights);
-            let links = pairs.map(|(pair, height)| link(pair, height).map_err(|OtherAnswer| other_answer()));
-            let links: Vec<Option<ProofLink>> = links.collect::<Result<_, _>>()?;
-            if links.iter().all(Option::is_none) || answers.iter().any(has_had_enough) {
-                return Err(no_answer(connection, answers));
+            let links: Result<Vec<Option<ProofLink>>, NoLink> = pairs.map(|(pair, height)| link(pair, height)).collect();
+            match links {
+                Ok(links) if links.iter().any(Option::is_some) => Ok(LookupEvent::Transactions { attempt, links }),
+                Ok(_) | Err(NoLink::Refused) => Err(no_answer(connection, answers)),
+                Err(NoLink::OtherAnswer) => Err(other_answer()),
             }
-            Ok(LookupEvent::Transactions { attempt, links })
         }
     }
 }
@@ -218,11 +218,17 @@ fn has_had_enough(answer: &Result<ElectrumReply, AnswerError>) -> bool {
     matches!(answer, Err(AnswerError::Server(error)) if matches!(error.kind(), Busy | ExcessiveUsage))
 }
 
-/// The server answered a request with the answer to another one.
-struct OtherAnswer;
+/// Why a server shows no transaction.
+enum NoLink {
+    /// It can't, or will not, just now: that tells nothing of where the transaction is.
+    Refused,
+    /// It answered a request with the answer to another one.
+    OtherAnswer,
+}
 
-/// Returns a transaction with its place; `None` where the server says that it has it not there.
-fn link(pair: &[Result<ElectrumReply, AnswerError>], height: Height) -> Result<Option<ProofLink>, OtherAnswer> {
+/// Returns a transaction with its place; `None` where the server says that it is not in that block. Were anything else that
+/// goes wrong with a name's newest operation taken for that, the one before would be shown as what is true now.
+fn link(pair: &[Result<ElectrumReply, AnswerError>], height: Height) -> Result<Option<ProofLink>, NoLink> {
     match pair {
         [Ok(ElectrumReply::Transaction(tx)), Ok(ElectrumReply::Merkle(merkle))] if merkle.block_height == height => {
             Ok(Some(ProofLink {
@@ -232,8 +238,9 @@ fn link(pair: &[Result<ElectrumReply, AnswerError>], height: Height) -> Result<O
                 pos: merkle.pos,
             }))
         }
-        [Err(AnswerError::Server(_)), _] | [_, Err(AnswerError::Server(_))] => Ok(None),
-        _ => Err(OtherAnswer),
+        [_, Err(AnswerError::Server(error))] if error.kind() == ServerErrorKind::Refused => Ok(None),
+        [Err(_), _] | [_, Err(_)] => Err(NoLink::Refused),
+        _ => Err(NoLink::OtherAnswer),
     }
 }
 

@@ -139,6 +139,9 @@ pub enum ProofError {
         /// How many of them are no operations of the name.
         passed_over: usize,
     },
+    /// A transaction is in a block that we know, but that was replaced.
+    #[error("the proof is of a block that was replaced")]
+    Replaced,
     /// More operations than are looked at have to be.
     #[error("more than {max} operations would have to be checked")]
     TooManyLinks {
@@ -153,8 +156,17 @@ impl ProofError {
     pub const fn is_server_fault(&self) -> bool {
         !matches!(
             self,
-            Self::MissingHeader { .. } | Self::TooManyLinks { .. } | Self::NotOfTheName { .. }
+            Self::MissingHeader { .. } | Self::TooManyLinks { .. } | Self::NotOfTheName { .. } | Self::Replaced
         )
+    }
+
+    /// Says whether what fails so may hold once header sync has brought more than our chain up to `tip`, for all that we know.
+    pub const fn may_fit_later(&self, tip: Height) -> bool {
+        match self {
+            Self::MissingHeader { height } => *height > tip,
+            Self::Merkle { .. } => true,
+            _ => false,
+        }
     }
 
     /// Says whether a transaction that is in its block is no operation of the name at all.
