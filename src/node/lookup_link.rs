@@ -202,7 +202,8 @@ async fn answer(
             let answers = call(connection, requests.collect(), timeout).await?;
             let heights = wanted.iter().map(|(_, height)| *height);
             let pairs = answers.chunks_exact(2).zip(heights);
-            let links: Result<Vec<Option<ProofLink>>, NoLink> = pairs.map(|(pair, height)| link(pair, height)).collect();
+            let links: Result<Vec<Option<ProofLink>>, NoLink> =
+                pairs.map(|(pair, height)| link(pair, height)).collect();
             match links {
                 Ok(links) if links.iter().any(Option::is_some) => Ok(LookupEvent::Transactions { attempt, links }),
                 Ok(_) | Err(NoLink::Refused) => Err(no_answer(connection, answers)),

@@ -202,7 +202,9 @@ impl Manner {
         match self {
             _ if history_only => LookupEvent::History { attempt, entries },
             History | DeniesByHistory | HidesByHistory | OtherTransactions | FewerTransactions | DisorderByHistory
-            | OrphanByHistory | NewestIsGone | OneBeforeIsGone | AllAreGone => LookupEvent::History { attempt, entries },
+            | OrphanByHistory | NewestIsGone | OneBeforeIsGone | AllAreGone => {
+                LookupEvent::History { attempt, entries }
+            }
             _ => LookupEvent::Proof { attempt, links },
         }
     }
@@ -464,7 +466,11 @@ fn stale_entries(chain: &SimChain, heights: impl IntoIterator<Item = Height>) ->
 /// how often it was asked.
 fn look_up_beside(chain: &SimChain, stale: &[(Txid, Height)], proves: bool) -> (Result<Outcome, LookupError>, usize) {
     let tree = chain.header_tree(Network::Regtest.params()).unwrap();
-    let mut history: Vec<_> = chain.history(&name().scripthash()).iter().map(|entry| (entry.txid, entry.height)).collect();
+    let mut history: Vec<_> = chain
+        .history(&name().scripthash())
+        .iter()
+        .map(|entry| (entry.txid, entry.height))
+        .collect();
     history.extend(stale);
     history.sort_by_key(|(_, height)| *height);
     let link = |(txid, height): (Txid, Height)| {
@@ -472,7 +478,12 @@ fn look_up_beside(chain: &SimChain, stale: &[(Txid, Height)], proves: bool) -> (
         ProofLink {
             height,
             tx: chain.transaction(&txid).unwrap().bytes.clone(),
-            merkle: chain.merkle_branch(position).unwrap().into_iter().map(TxMerkleNode::from_byte_array).collect(),
+            merkle: chain
+                .merkle_branch(position)
+                .unwrap()
+                .into_iter()
+                .map(TxMerkleNode::from_byte_array)
+                .collect(),
             pos: u32::try_from(position.pos).unwrap(),
         }
     };
@@ -551,12 +562,7 @@ fn an_expired_name_whose_renewal_was_orphaned_has_expired() {
 
 #[test]
 fn a_wrong_proof_is_blamed_and_the_next_server_asked() {
-    for manner in [
-        ForgesBranch,
-        ForgesValue,
-        OtherTransactions,
-        FewerTransactions,
-    ] {
+    for manner in [ForgesBranch, ForgesValue, OtherTransactions, FewerTransactions] {
         let ended = plain(&[manner, Proof, Proof]);
         assert_eq!(ended.value(), TRUE_VALUE, "{manner:?}");
         assert_eq!(ended.blamed(), [0], "{manner:?}");
@@ -772,11 +778,18 @@ fn a_proof_of_the_branch_that_takes_over_waits_for_its_headers_however_deep() {
         lookup.on_event(Moment(0), &before, LookupEvent::Assigned { attempt, server });
         let effects = lookup.on_event(Moment(0), &before, LookupEvent::Proof { attempt, links });
         assert!(
-            matches!(effects[..], [LookupEffect::Ask { attempt: 1, .. }, LookupEffect::WakeAt(_)]),
+            matches!(
+                effects[..],
+                [LookupEffect::Ask { attempt: 1, .. }, LookupEffect::WakeAt(_)]
+            ),
             "somebody else is asked at once: {effects:?}"
         );
         let effects = lookup.on_event(Moment(1000), &after, LookupEvent::Tick);
-        let [LookupEffect::Abandon(1), LookupEffect::Finished(Ok(Outcome::Found(status)))] = &effects[..] else {
+        let [
+            LookupEffect::Abandon(1),
+            LookupEffect::Finished(Ok(Outcome::Found(status))),
+        ] = &effects[..]
+        else {
             panic!("{depth}: {effects:?}")
         };
         assert_eq!(status.name.value().as_bytes(), b"here");
@@ -814,7 +827,10 @@ fn a_block_far_above_our_tip_is_noticed() {
         let tip = TRUTH.chain.height();
         links[0].height = tip + above;
         let effects = lookup.on_event(Moment(0), &TRUTH.tree, LookupEvent::Proof { attempt: 0, links });
-        let fault = LookupFault::FarAbove { shown: tip + above, tip };
+        let fault = LookupFault::FarAbove {
+            shown: tip + above,
+            tip,
+        };
         let told = LookupEffect::Report { attempt: 0, fault };
         assert_eq!(effects.contains(&told), is_fault, "{above}: {effects:?}");
     }

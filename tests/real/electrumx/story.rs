@@ -105,7 +105,10 @@ impl Story {
         let placed = operations.map(|done| (done, self.world.chain().position(&done.txid).unwrap()));
         let mut placed: Vec<_> = placed.collect();
         placed.sort_by_key(|(_, position)| (position.height, position.pos));
-        placed.into_iter().map(|(done, position)| (done, position.height)).collect()
+        placed
+            .into_iter()
+            .map(|(done, position)| (done, position.height))
+            .collect()
     }
 
     /// Core's fields but the address, whose form depends on its kind alone and is checked apart.
@@ -155,8 +158,13 @@ impl Story {
     /// Asks a client for a name in both ways, and compares what it says with what was done.
     pub(super) fn check(&self, client: &Client, name: &[u8]) {
         self.check_shown(name, client.ask("name_show", &hex(name)));
+        self.check_history(name, client.ask("name_history", &hex(name)));
+    }
+
+    /// The same for all of its operations.
+    pub(super) fn check_history(&self, name: &[u8], history: Result<Value, String>) {
         let operations = self.operations(name);
-        match client.ask("name_history", &hex(name)) {
+        match history {
             Ok(history) => {
                 let history = history.as_array().unwrap();
                 assert_eq!(history.len(), operations.len());
@@ -187,4 +195,3 @@ fn without_address(entry: &Value, kind: AddressKind) -> Value {
     assert!((length - 1..=length).contains(&address.len()), "{kind:?}: {address}");
     entry
 }
-

@@ -182,7 +182,11 @@ fn what_a_branch_lost_is_confirmed_again_in_another_order() {
     let mut orphaned = Vec::new();
     for name in ["d/a", "d/b"] {
         world.pay_apart().unwrap();
-        orphaned.push(world.queue_update(name, "new", AddressKind::P2wsh, Signer::Owner).unwrap());
+        orphaned.push(
+            world
+                .queue_update(name, "new", AddressKind::P2wsh, Signer::Owner)
+                .unwrap(),
+        );
     }
     world.mine(1);
     let mut fork = world.fork_at(height, 9);
@@ -192,8 +196,20 @@ fn what_a_branch_lost_is_confirmed_again_in_another_order() {
         assert!(scripts_pass(fork.chain(), &last_transaction(&fork)));
     }
     let history = |name: &[u8]| fork.chain().history(&NameId::new(name).unwrap().scripthash())[1];
-    assert_eq!(history(b"d/b"), crate::chain::HistoryEntry { txid: orphaned[1], height: height + 1 });
-    assert_eq!(history(b"d/a"), crate::chain::HistoryEntry { txid: orphaned[0], height: height + 2 });
+    assert_eq!(
+        history(b"d/b"),
+        crate::chain::HistoryEntry {
+            txid: orphaned[1],
+            height: height + 1
+        }
+    );
+    assert_eq!(
+        history(b"d/a"),
+        crate::chain::HistoryEntry {
+            txid: orphaned[0],
+            height: height + 2
+        }
+    );
     fork.update("d/a", "newer", AddressKind::P2pkh).unwrap();
     assert!(scripts_pass(fork.chain(), &last_transaction(&fork)));
     let nowhere = fork.chain().block(fork.chain().height()).unwrap().transactions[0].txid;

@@ -390,7 +390,10 @@ impl Lookup {
                 Self::refuse(attempt, fault, effects)
             }
             Err(ProofError::Merkle { .. })
-                if evidence.links.iter().any(|link| proof::is_in_replaced_block(link, tree)) =>
+                if evidence
+                    .links
+                    .iter()
+                    .any(|link| proof::is_in_replaced_block(link, tree)) =>
             {
                 Self::abandon(attempt, ProofError::Replaced, effects)
             }
@@ -485,8 +488,7 @@ impl Lookup {
     fn more_wanted(&self, now: Moment) -> usize {
         let more = self.max_attempts().saturating_sub(self.tries.len());
         let (found, answered) = (self.found(), self.answers().count());
-        let is_hopeful =
-            |entry: &&Try| entry.is_open() && !matches!(entry.state, State::Ahead { doubtful: true, .. });
+        let is_hopeful = |entry: &&Try| entry.is_open() && !matches!(entry.state, State::Ahead { doubtful: true, .. });
         let open = self.tries.iter().filter(is_hopeful).count();
         let lacking = if found == 0 && answered > 0 {
             let voices = self.independent_opinions().saturating_sub(self.voices());

@@ -271,7 +271,11 @@ mod tests {
     use crate::chain::Network;
 
     fn needed(heights: &[Height]) -> Result<usize, ProofError> {
-        let history: Vec<_> = heights.iter().zip(0..).map(|(height, at)| (txid(at), *height)).collect();
+        let history: Vec<_> = heights
+            .iter()
+            .zip(0..)
+            .map(|(height, at)| (txid(at), *height))
+            .collect();
         let needed = links_needed(&history, Network::Regtest.params(), &ProofLimits::default())?;
         Ok(needed.len())
     }
@@ -306,7 +310,8 @@ mod tests {
 
     #[test]
     fn an_order_that_reorganisations_left_is_put_right_and_nothing_is_needed_twice() {
-        let history = [(1, 100), (4, 107), (2, 103), (3, 103), (3, 103), (1, 100)].map(|(at, height)| (txid(at), height));
+        let history =
+            [(1, 100), (4, 107), (2, 103), (3, 103), (3, 103), (1, 100)].map(|(at, height)| (txid(at), height));
         let needed = links_needed(&history, Network::Regtest.params(), &ProofLimits::default());
         let expected = [(4, 107), (3, 103), (2, 103), (1, 100)].map(|(at, height)| (txid(at), height));
         assert_eq!(needed, Ok(expected.to_vec()));
