@@ -280,8 +280,8 @@ impl Lookup {
             Ok(needed) => needed,
             Err(error) => return Self::refuse_proof(attempt, error, tree, effects),
         };
-        let shows = |entry: &(Txid, Height)| shown.operations.iter().any(|(shown, _)| shown == entry);
-        let wanted: Vec<(Txid, Height)> = needed.iter().filter(|entry| !shows(entry)).copied().collect();
+        let is_there = |entry: &(Txid, Height)| shown.operations.iter().any(|(of, _)| of == entry);
+        let wanted: Vec<(Txid, Height)> = needed.iter().filter(|entry| !is_there(entry)).copied().collect();
         if !wanted.is_empty() {
             effects.push(LookupEffect::Ask {
                 attempt,
@@ -289,7 +289,7 @@ impl Lookup {
             });
             return State::Fetching { history, wanted, shown };
         }
-        let complete = history.iter().all(shows);
+        let complete = history.iter().all(is_there);
         let mut links: Vec<ProofLink> = shown.operations.into_iter().map(|(_, link)| link).collect();
         put_in_order(&mut links);
         let evidence = Evidence {
