@@ -169,11 +169,9 @@ impl Daemon {
         Self::start_by(program.on_regtest(), program, &way(stage), arguments).await
     }
 
-    /// Starts one with this way to its servers, and waits until its headers are up to date.
-    pub async fn ready_by(program: &Program, way: &[String], arguments: &[&str]) -> Self {
-        let daemon = Self::start_by(program.on_regtest(), program, way, arguments).await;
-        daemon.synced().await;
-        daemon
+    /// Starts one with this way to its servers.
+    pub async fn start_on(program: &Program, way: &[String], arguments: &[&str]) -> Self {
+        Self::start_by(program.on_regtest(), program, way, arguments).await
     }
 
     /// Starts one that may have so many open files: `SOFT:HARD` as prlimit has it.

@@ -4,6 +4,7 @@ mod callers;
 mod commands;
 mod hostile;
 mod isolation;
+mod last_server;
 mod life;
 mod mutations;
 mod trouble;

@@ -138,7 +138,8 @@ impl Front {
             way.push(format!("--server={host}:50001:t"));
         }
         let arguments = [&["--dns-listen=127.0.0.1:0"], arguments].concat();
-        let daemon = Daemon::ready_by(&program, &way, &arguments).await;
+        let daemon = Daemon::start_on(&program, &way, &arguments).await;
+        daemon.synced().await;
         let dns = until("it listens for DNS", async || listens(&daemon.log())).await;
         Self {
             daemon,

@@ -5,6 +5,10 @@ use crate::chain::Height;
 use crate::name::merkle::MerkleError;
 use crate::name::verify_script::SpendError;
 
+/// Blocks below the tip of which some may be about to be replaced, for all that we know: as many as a coinbase must lie below
+/// to be spent.
+const REPLACEABLE: Height = 100;
+
 /// Why a proof is refused; [`Self::is_server_fault`] says whether only a server that breaks a rule can bring it about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -164,7 +168,7 @@ impl ProofError {
     pub const fn may_fit_later(&self, tip: Height) -> bool {
         match self {
             Self::MissingHeader { height } => *height > tip,
-            Self::Merkle { .. } => true,
+            Self::Merkle { height, .. } => height.saturating_add(REPLACEABLE) > tip,
             _ => false,
         }
     }
