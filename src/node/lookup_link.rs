@@ -265,3 +265,49 @@ fn no_answer(connection: &Connection, answers: Answers) -> LookupLinkError {
         None => LookupLinkError::OtherAnswer { server },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::electrum::exchange::ServerError;
+    use crate::electrum::reply::MerkleProof;
+
+    fn error(code: i64) -> Result<ElectrumReply, AnswerError> {
+        let message = String::new();
+        Err(AnswerError::Server(ServerError { code, message }))
+    }
+
+    /// Says what becomes of a transaction: there, gone, or nothing that can be told.
+    fn told(tx: Result<ElectrumReply, AnswerError>, merkle: Result<ElectrumReply, AnswerError>) -> &'static str {
+        match link(&[tx, merkle], 7) {
+            Ok(Some(_)) => "there",
+            Ok(None) => "gone",
+            Err(NoLink::Refused) => "refused",
+            Err(NoLink::OtherAnswer) => "another answer",
+        }
+    }
+
+    #[test]
+    fn only_what_a_server_says_is_not_in_its_block_is_gone() {
+        const NOT_IN_BLOCK: i64 = 1;
+        const UNKNOWN_TO_NODE: i64 = 2;
+        const BUSY: i64 = -102;
+        const INTERNAL: i64 = -32603;
+        let tx = || Ok(ElectrumReply::Transaction(vec![1]));
+        let merkle = |block_height| {
+            Ok(ElectrumReply::Merkle(MerkleProof {
+                block_height,
+                branch: Vec::new(),
+                pos: 0,
+            }))
+        };
+        assert_eq!(told(tx(), merkle(7)), "there");
+        assert_eq!(told(tx(), error(NOT_IN_BLOCK)), "gone");
+        assert_eq!(told(error(UNKNOWN_TO_NODE), error(NOT_IN_BLOCK)), "gone");
+        for code in [UNKNOWN_TO_NODE, BUSY, INTERNAL] {
+            assert_eq!(told(error(code), merkle(7)), "refused", "{code}");
+            assert_eq!(told(tx(), error(code)), "refused", "{code}");
+        }
+        assert_eq!(told(tx(), merkle(8)), "another answer");
+    }
+}
