@@ -2,7 +2,10 @@
 //!
 //! ```sh
 //! cargo bench --bench linkability -- --scenarios quiet,bursts --seeds 24 --hours 2
+//! cargo bench --bench linkability -- --real 20
 //! ```
+//!
+//! The second one takes that many minutes, before a real ElectrumX that `tests/install` puts under `target/`.
 
 #![allow(
     missing_docs,
@@ -16,10 +19,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use isonym::net::pool::PoolSettings;
+use isonym_testkit::electrumx::server::Release;
 use isonym_testkit::linkability::active::{MIXED, Trick, Twitch, play, trials};
 use isonym_testkit::linkability::combined::Model;
 use isonym_testkit::linkability::cost::Cost;
 use isonym_testkit::linkability::passive::{ATTACKS, Numbers, View};
+use isonym_testkit::linkability::real::{RealSetting, observe_really};
 use isonym_testkit::linkability::sampler::sample;
 use isonym_testkit::linkability::score::{Figure, Score, score};
 use isonym_testkit::linkability::spy::{Glance, spy, tells};
@@ -56,6 +61,12 @@ struct Arguments {
     /// Mean life of a clean connection, in seconds
     #[arg(long)]
     clean_life: Option<u64>,
+    /// Minutes of real time for which quiet, busy and bursting users are watched before a real ElectrumX, instead of all else
+    #[arg(long)]
+    real: Option<f64>,
+    /// Which release that is
+    #[arg(long, default_value = "1.17.0", value_parser = Release::ALL.map(Release::version))]
+    release: String,
     /// The only trick to be played
     #[arg(long, value_parser = Trick::ALL.map(|trick| format!("{trick:?}")))]
     trick: Option<String>,
@@ -141,11 +152,36 @@ fn asleep(arguments: &Arguments) {
 }
 
 fn passive(arguments: &Arguments, habit: Habit) {
+    let runs = (0..arguments.seeds).map(|seed| observe(&arguments.setting(seed, habit)));
+    attack(arguments, habit.name, &runs.collect::<Vec<_>>());
+}
+
+/// Before a real server, in real time.
+fn real(arguments: &Arguments, minutes: f64) {
+    let release = Release::ALL.into_iter().find(|it| it.version() == arguments.release);
+    let habits = [QUIET, BUSY, BURSTS];
+    let runs = observe_really(
+        &RealSetting {
+            seed: 1,
+            release: release.unwrap(),
+            daemons: arguments.daemons,
+            minutes,
+            settings: arguments.setting(1, IDLE).settings,
+        },
+        &habits,
+    );
+    for (habit, run) in habits.iter().zip(&runs) {
+        attack(
+            arguments,
+            &format!("{} before {}", habit.name, arguments.release),
+            std::slice::from_ref(run),
+        );
+    }
+}
+
+fn attack(arguments: &Arguments, what: &str, runs: &[Observed]) {
     let daemons = arguments.daemons;
-    let runs: Vec<Observed> = (0..arguments.seeds)
-        .map(|seed| observe(&arguments.setting(seed, habit)))
-        .collect();
-    cost(arguments, habit.name, &runs);
+    cost(arguments, what, runs);
     for view in [View::Uses, View::Openings] {
         let numbers = runs.iter().map(|run| {
             let mut numbers = Numbers::of(run, daemons, view);
@@ -165,10 +201,10 @@ fn passive(arguments: &Arguments, habit: Habit) {
             let trials: Vec<_> = numbers.iter().map(|run| run.trial(|row| row[at])).collect();
             print(name, &score(&trials, 1));
         }
-        let (learn, attack) = numbers.split_at(numbers.len() / 2);
+        let (learn, tried) = numbers.split_at(numbers.len() / 2);
         if !learn.is_empty() {
             let model = Model::learn(learn);
-            let trials: Vec<_> = attack.iter().map(|run| model.trial(run)).collect();
+            let trials: Vec<_> = tried.iter().map(|run| model.trial(run)).collect();
             print("all of these", &score(&trials, 1));
         }
     }
@@ -215,6 +251,9 @@ fn spies(arguments: &Arguments) {
 
 fn main() {
     let arguments = Arguments::parse();
+    if let Some(minutes) = arguments.real {
+        return real(&arguments, minutes);
+    }
     for name in &arguments.scenarios {
         match name.as_str() {
             ASLEEP => asleep(&arguments),

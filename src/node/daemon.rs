@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::connections::{Connections, Leases};
 use super::handle::{Handle, NodeSettings};
 use super::header_sync::{self, HeaderSyncDriver, SyncStage, SyncUpdate};
-use super::{Node, NodeError};
+use super::{Node, NodeError, ServerResult};
 use crate::backoff::Backoff;
 use crate::isolation::BlindedId;
 
@@ -67,9 +67,17 @@ async fn keep_synced(handle: Handle) -> Infallible {
         .await;
         let pause = SYNC_PAUSES.pause(failures);
         failures += 1;
-        tracing::warn!("no server gives headers; trying again in {} seconds", pause.as_secs());
+        let reason = handle.state().no_server.clone().unwrap_or_default();
+        tracing::warn!("{reason}; trying again in {} seconds", pause.as_secs());
         sleep(pause).await;
     }
+}
+
+/// Says why no server is of use.
+fn reasons(servers: &[ServerResult]) -> String {
+    let reasons = servers.iter().map(|it| format!("{}: {}", it.address, it.result));
+    let reasons: Vec<String> = reasons.collect();
+    format!("no server gives headers: {}", reasons.join("; "))
 }
 
 /// Takes down where header sync stands.
@@ -90,6 +98,11 @@ fn note(handle: &Handle, status: SyncUpdate) {
     let is_new = state.servers != servers || handle.sync_stage().0 == SyncStage::Running;
     if stage != SyncStage::Running && is_new {
         state.node.note_sync(&servers);
+    }
+    if stage == SyncStage::Exhausted {
+        state.no_server = Some(reasons(&servers));
+    } else if servers.iter().any(ServerResult::is_good) {
+        state.no_server = None;
     }
     state.servers = servers;
     drop(state);

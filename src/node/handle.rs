@@ -47,15 +47,18 @@ pub struct Standing {
     pub uptime: Duration,
     /// Why the headers are not taken for the newest ones, if so.
     pub not_fresh: Option<NotFresh>,
+    /// Why header sync can use none of the servers, if so. None is left for good, but while this lasts no new block is heard of.
+    pub no_server: Option<String>,
 }
 
 impl Standing {
     /// Returns what its owner should know, for people.
     pub fn warnings(&self) -> Vec<String> {
+        let useless = self.no_server.clone().into_iter();
         let stale = self.not_fresh.iter().map(ToString::to_string);
         let unwritten = self.unwritten.iter();
         let unwritten = unwritten.map(|error| format!("nothing is written to the disk: {error}"));
-        stale.chain(unwritten).collect()
+        useless.chain(stale).chain(unwritten).collect()
     }
 }
 
@@ -76,6 +79,8 @@ pub(super) struct State {
     pub(super) synchronized: bool,
     pub(super) progress: Progress,
     pub(super) servers: Vec<ServerResult>,
+    /// Why none of them was of use when all had been tried, until one is.
+    pub(super) no_server: Option<String>,
     pub(super) counts: PoolCounts,
     /// What callers are told of them, and since when.
     told: PoolCounts,
@@ -126,6 +131,7 @@ impl Handle {
             synchronized: false,
             progress: NO_PROGRESS,
             servers: Vec::new(),
+            no_server: None,
             counts: PoolCounts::default(),
             told: PoolCounts::default(),
             told_at: Moment::default(),
@@ -263,6 +269,7 @@ impl Handle {
             unwritten: state.node.unwritten().cloned(),
             uptime,
             not_fresh: state.node.not_fresh(),
+            no_server: state.no_server.clone(),
         }
     }
 

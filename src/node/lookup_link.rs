@@ -202,12 +202,13 @@ async fn answer(
             let answers = call(connection, requests.collect(), timeout).await?;
             let heights = wanted.iter().map(|(_, height)| *height);
             let pairs = answers.chunks_exact(2).zip(heights);
-            let links = pairs.map(|(pair, height)| link(pair, height).map_err(|OtherAnswer| other_answer()));
-            let links: Vec<Option<ProofLink>> = links.collect::<Result<_, _>>()?;
-            if links.iter().all(Option::is_none) || answers.iter().any(has_had_enough) {
-                return Err(no_answer(connection, answers));
+            let links: Result<Vec<Option<ProofLink>>, NoLink> =
+                pairs.map(|(pair, height)| link(pair, height)).collect();
+            match links {
+                Ok(links) if links.iter().any(Option::is_some) => Ok(LookupEvent::Transactions { attempt, links }),
+                Ok(_) | Err(NoLink::Refused) => Err(no_answer(connection, answers)),
+                Err(NoLink::OtherAnswer) => Err(other_answer()),
             }
-            Ok(LookupEvent::Transactions { attempt, links })
         }
     }
 }
@@ -218,11 +219,17 @@ fn has_had_enough(answer: &Result<ElectrumReply, AnswerError>) -> bool {
     matches!(answer, Err(AnswerError::Server(error)) if matches!(error.kind(), Busy | ExcessiveUsage))
 }
 
-/// The server answered a request with the answer to another one.
-struct OtherAnswer;
+/// Why a server shows no transaction.
+enum NoLink {
+    /// It can't, or will not, just now: that tells nothing of where the transaction is.
+    Refused,
+    /// It answered a request with the answer to another one.
+    OtherAnswer,
+}
 
-/// Returns a transaction with its place; `None` where the server says that it has it not there.
-fn link(pair: &[Result<ElectrumReply, AnswerError>], height: Height) -> Result<Option<ProofLink>, OtherAnswer> {
+/// Returns a transaction with its place; `None` where the server says that it is not in that block. Were anything else that
+/// goes wrong with a name's newest operation taken for that, the one before would be shown as what is true now.
+fn link(pair: &[Result<ElectrumReply, AnswerError>], height: Height) -> Result<Option<ProofLink>, NoLink> {
     match pair {
         [Ok(ElectrumReply::Transaction(tx)), Ok(ElectrumReply::Merkle(merkle))] if merkle.block_height == height => {
             Ok(Some(ProofLink {
@@ -232,8 +239,9 @@ fn link(pair: &[Result<ElectrumReply, AnswerError>], height: Height) -> Result<O
                 pos: merkle.pos,
             }))
         }
-        [Err(AnswerError::Server(_)), _] | [_, Err(AnswerError::Server(_))] => Ok(None),
-        _ => Err(OtherAnswer),
+        [_, Err(AnswerError::Server(error))] if error.kind() == ServerErrorKind::Refused => Ok(None),
+        [Err(_), _] | [_, Err(_)] => Err(NoLink::Refused),
+        _ => Err(NoLink::OtherAnswer),
     }
 }
 
@@ -255,5 +263,51 @@ fn no_answer(connection: &Connection, answers: Answers) -> LookupLinkError {
     match answers.into_iter().rev().find_map(Result::err) {
         Some(error) => LookupLinkError::Answer { server, error },
         None => LookupLinkError::OtherAnswer { server },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::electrum::exchange::ServerError;
+    use crate::electrum::reply::MerkleProof;
+
+    fn error(code: i64) -> Result<ElectrumReply, AnswerError> {
+        let message = String::new();
+        Err(AnswerError::Server(ServerError { code, message }))
+    }
+
+    /// Says what becomes of a transaction: there, gone, or nothing that can be told.
+    fn told(tx: Result<ElectrumReply, AnswerError>, merkle: Result<ElectrumReply, AnswerError>) -> &'static str {
+        match link(&[tx, merkle], 7) {
+            Ok(Some(_)) => "there",
+            Ok(None) => "gone",
+            Err(NoLink::Refused) => "refused",
+            Err(NoLink::OtherAnswer) => "another answer",
+        }
+    }
+
+    #[test]
+    fn only_what_a_server_says_is_not_in_its_block_is_gone() {
+        const NOT_IN_BLOCK: i64 = 1;
+        const UNKNOWN_TO_NODE: i64 = 2;
+        const BUSY: i64 = -102;
+        const INTERNAL: i64 = -32603;
+        let tx = || Ok(ElectrumReply::Transaction(vec![1]));
+        let merkle = |block_height| {
+            Ok(ElectrumReply::Merkle(MerkleProof {
+                block_height,
+                branch: Vec::new(),
+                pos: 0,
+            }))
+        };
+        assert_eq!(told(tx(), merkle(7)), "there");
+        assert_eq!(told(tx(), error(NOT_IN_BLOCK)), "gone");
+        assert_eq!(told(error(UNKNOWN_TO_NODE), error(NOT_IN_BLOCK)), "gone");
+        for code in [UNKNOWN_TO_NODE, BUSY, INTERNAL] {
+            assert_eq!(told(error(code), merkle(7)), "refused", "{code}");
+            assert_eq!(told(tx(), error(code)), "refused", "{code}");
+        }
+        assert_eq!(told(tx(), merkle(8)), "another answer");
     }
 }

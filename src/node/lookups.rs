@@ -14,14 +14,15 @@ use super::{Handle, HistoryFailure, NodeError};
 use crate::chain::{HeaderTree, Tip};
 use crate::isolation::{BlindedId, ConnId};
 use crate::name::lookup::{
-    Attempt, FailureScope, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
+    Attempt, FailureScope, HEADER_POLL, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
 };
 use crate::name::policy;
-use crate::name::proof::{self, ProvenEntry};
+use crate::name::proof::{self, ProofError, ProvenEntry};
 use crate::name::{NameId, Outcome, ProofLink};
 use crate::net::ServerAddr;
 use crate::net::pool::PoolCaller;
 use crate::reputation::ServerIndex;
+use crate::time::Moment;
 
 /// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
 /// but has them to fetch still.
@@ -234,6 +235,7 @@ async fn history_over(
         .unwrap_or_default();
     let mut proven = Vec::with_capacity(wanted.len());
     let mut orphaned = 0;
+    let until = node.with(|node| node.clock()).now().steady + HEADER_GRACE;
     for wanted in wanted.chunks(HISTORY_FLIGHT) {
         let request = LookupRequest::Transactions(wanted.to_vec());
         let LookupEvent::Transactions { links, .. } = ask(link, inbox, request).await? else {
@@ -255,7 +257,7 @@ async fn history_over(
             if !is_of(link, *txid) {
                 return Err(HistoryFailure::OtherTransactions);
             }
-            match node.with(|node| proof::verify_entry(name, link, node.tree())) {
+            match entry_in_time(node, name, link, until).await {
                 Ok(entry) => proven.push(entry),
                 Err(error) if error.is_of_something_else() => orphaned += 1,
                 Err(error) => return Err(HistoryFailure::Entry { height: *height, error }),
@@ -263,7 +265,30 @@ async fn history_over(
         }
     }
     let left_out = entries.len() - proven.len() - orphaned;
+    // Where blocks were replaced a server's list may be out of order, and have what came back to its place twice.
+    proven.sort_by_key(|entry| (entry.height(), entry.pos()));
+    proven.dedup();
     Ok((proven, left_out))
+}
+
+/// Verifies an operation; one that does not fit to our headers as soon as they may have changed, until it is too late.
+async fn entry_in_time(
+    node: &Handle,
+    name: &NameId,
+    link: &ProofLink,
+    until: Moment,
+) -> Result<ProvenEntry, ProofError> {
+    let clock = node.with(|node| node.clock());
+    loop {
+        let (entry, tip) = node.with(|node| (proof::verify_entry(name, link, node.tree()), node.tree().tip().height));
+        let now = clock.now().steady;
+        match entry {
+            Err(error) if now < until && error.may_fit_later(tip) => {
+                sleep_until(clock.instant(now + HEADER_POLL)).await;
+            }
+            entry => return entry,
+        }
+    }
 }
 
 async fn ask(

@@ -50,7 +50,7 @@ pub(super) async fn carry(client: TcpStream, server: TcpStream, delay: &Delay, t
     };
     let carried = tokio::try_join!(there.carry(from_client, to_server), back.carry(from_server, to_client));
     if let Some(track) = track {
-        track.ended();
+        track.ended(now());
     }
     carried.map(|_| ())
 }
@@ -110,7 +110,7 @@ impl Way {
         let Some(track) = &self.track else { return 0 };
         if bytes.is_empty() {
             if self.from == Side::Client {
-                track.ended();
+                track.ended(now());
             }
             return 0;
         }

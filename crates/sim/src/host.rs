@@ -30,8 +30,8 @@ pub(super) fn origin() -> Instant {
     *ORIGIN.get_or_init(Instant::now)
 }
 
-/// Reads that clock.
-pub(super) fn now() -> Moment {
+/// Reads the clock that ledgers and tapes go by.
+pub fn now() -> Moment {
     Moment::default() + origin().elapsed()
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use bitcoin::hashes::Hash as _;
 use bitcoin::{OutPoint, TxMerkleNode, Txid};
 use proptest::prelude::*;
 
@@ -89,8 +90,10 @@ enum Manner {
     OtherTransactions,
     /// Too few of the transactions asked for.
     FewerTransactions,
-    /// Heights that fall.
-    Disorder,
+    /// What its index has since a reorganisation: heights that fall, and each operation twice; as the first.
+    DisorderByProof,
+    /// The same, as the second.
+    DisorderByHistory,
     /// The proof of another name.
     OtherName,
     /// Its index has an entry of an orphaned block, in which there is something else now; as the first.
@@ -99,6 +102,8 @@ enum Manner {
     OrphanByHistory,
     /// Its history names a newest operation that is no longer in its block.
     NewestIsGone,
+    /// The same of the operation before.
+    OneBeforeIsGone,
     AllAreGone,
     Fails,
     Silent,
@@ -108,7 +113,7 @@ enum Manner {
 
 use Manner::*;
 
-const LIES_BUT_HIDING: [Manner; 12] = [
+const LIES_BUT_HIDING: [Manner; 13] = [
     Proof,
     History,
     DeniesByProof,
@@ -117,7 +122,8 @@ const LIES_BUT_HIDING: [Manner; 12] = [
     ForgesValue,
     OtherTransactions,
     FewerTransactions,
-    Disorder,
+    DisorderByProof,
+    DisorderByHistory,
     OtherName,
     Fails,
     Silent,
@@ -154,7 +160,7 @@ impl Manner {
         Some(match ask {
             LookupRequest::Name(scripthash) | LookupRequest::History(scripthash) => {
                 assert_eq!(*scripthash, name().scripthash());
-                self.reply_to_name(truth, attempt)
+                self.reply_to_name(truth, attempt, matches!(ask, LookupRequest::History(_)))
             }
             LookupRequest::Transactions(wanted) => LookupEvent::Transactions {
                 attempt,
@@ -163,7 +169,7 @@ impl Manner {
         })
     }
 
-    fn reply_to_name(self, truth: &Truth, attempt: Attempt) -> LookupEvent {
+    fn reply_to_name(self, truth: &Truth, attempt: Attempt, history_only: bool) -> LookupEvent {
         let history = truth.chain.history(&name().scripthash());
         let mut entries: Vec<(Txid, Height)> = history.iter().map(|entry| (entry.txid, entry.height)).collect();
         let mut links = truth.chain.name_proof(&name()).links;
@@ -174,7 +180,10 @@ impl Manner {
             HidesByHistory => drop(entries.pop()),
             ForgesBranch => links[0].merkle.push(branch_node()),
             ForgesValue => links[0].tx = forged(&links[0].tx),
-            OtherName => links = others_operations(truth),
+            OtherName => {
+                links = others_operations(truth);
+                entries = links.iter().map(|link| (txid_of(&link.tx), link.height)).collect();
+            }
             OrphanByProof | OrphanByHistory => {
                 let other = others_operations(truth).swap_remove(0);
                 entries.push((txid_of(&other.tx), other.height));
@@ -182,12 +191,20 @@ impl Manner {
                 let at = links.iter().position(|link| link.height <= other.height).unwrap();
                 links.insert(at, other);
             }
-            Disorder => entries.reverse(),
+            DisorderByProof | DisorderByHistory => {
+                entries.extend(entries.clone());
+                entries.reverse();
+                links.extend(links.clone());
+                links.reverse();
+            }
             _ => {}
         }
         match self {
-            History | DeniesByHistory | HidesByHistory | OtherTransactions | FewerTransactions | Disorder
-            | OrphanByHistory | NewestIsGone | AllAreGone => LookupEvent::History { attempt, entries },
+            _ if history_only => LookupEvent::History { attempt, entries },
+            History | DeniesByHistory | HidesByHistory | OtherTransactions | FewerTransactions | DisorderByHistory
+            | OrphanByHistory | NewestIsGone | OneBeforeIsGone | AllAreGone => {
+                LookupEvent::History { attempt, entries }
+            }
             _ => LookupEvent::Proof { attempt, links },
         }
     }
@@ -203,6 +220,7 @@ impl Manner {
                 links = other.take(wanted.len()).map(Some).collect();
             }
             FewerTransactions => drop(links.pop()),
+            OneBeforeIsGone => links.iter_mut().nth(1).into_iter().for_each(|link| *link = None),
             NewestIsGone => links.first_mut().into_iter().for_each(|link| *link = None),
             AllAreGone => links.fill(None),
             _ => {}
@@ -378,7 +396,7 @@ fn a_denial_stands_only_when_nobody_else_can_answer() {
 
 #[test]
 fn what_the_index_keeps_of_an_orphaned_block_is_passed_over_at_once_and_blamed_on_nobody() {
-    for manner in [OrphanByProof, OrphanByHistory] {
+    for manner in [OrphanByProof, OrphanByHistory, DisorderByProof, DisorderByHistory] {
         let ended = plain(&[manner, Silent, Silent]);
         assert_eq!(ended.value(), TRUE_VALUE, "{manner:?}");
         assert!(
@@ -417,7 +435,7 @@ fn where_the_newest_operation_is_gone_the_one_before_is_true() {
 
 #[test]
 fn a_server_that_has_nothing_of_its_own_list_is_no_liar_but_of_no_use() {
-    for manner in [AllAreGone, OtherName] {
+    for manner in [AllAreGone, OneBeforeIsGone] {
         let ended = plain(&[manner, Proof, Proof]);
         assert_eq!(ended.value(), TRUE_VALUE, "{manner:?}");
         assert!(ended.blamed.is_empty(), "{manner:?}");
@@ -430,14 +448,121 @@ fn a_server_that_has_nothing_of_its_own_list_is_no_liar_but_of_no_use() {
 }
 
 #[test]
+fn a_name_of_which_all_that_is_listed_is_something_else_never_existed_if_two_say_so() {
+    let ended = plain(&[OtherName, Proof]);
+    assert_eq!((ended.value(), ended.asks[&0].len()), (TRUE_VALUE, 3));
+    let ended = plain(&[OtherName, OtherName]);
+    assert_eq!(ended.result, Ok(Outcome::NeverExisted));
+    assert!(ended.blamed.is_empty());
+}
+
+/// Returns entries of a history that an index kept of orphaned blocks: other transactions of the chain, at these heights.
+fn stale_entries(chain: &SimChain, heights: impl IntoIterator<Item = Height>) -> Vec<(Txid, Height)> {
+    let stale = |height| (chain.block(height).unwrap().transactions[0].txid, height);
+    heights.into_iter().map(stale).collect()
+}
+
+/// Answers a lookup of `d/x` as one server that has `stale` entries beside those of the chain; returns what came of it, and
+/// how often it was asked.
+fn look_up_beside(chain: &SimChain, stale: &[(Txid, Height)], proves: bool) -> (Result<Outcome, LookupError>, usize) {
+    let tree = chain.header_tree(Network::Regtest.params()).unwrap();
+    let mut history: Vec<_> = chain
+        .history(&name().scripthash())
+        .iter()
+        .map(|entry| (entry.txid, entry.height))
+        .collect();
+    history.extend(stale);
+    history.sort_by_key(|(_, height)| *height);
+    let link = |(txid, height): (Txid, Height)| {
+        let position = chain.position(&txid).unwrap();
+        ProofLink {
+            height,
+            tx: chain.transaction(&txid).unwrap().bytes.clone(),
+            merkle: chain
+                .merkle_branch(position)
+                .unwrap()
+                .into_iter()
+                .map(TxMerkleNode::from_byte_array)
+                .collect(),
+            pos: u32::try_from(position.pos).unwrap(),
+        }
+    };
+    let mut lookup = Lookup::new(name(), settings(1, 1), 1);
+    let mut effects = lookup.on_event(Moment(0), &tree, LookupEvent::Start);
+    let (attempt, server) = (0, 0);
+    effects.extend(lookup.on_event(Moment(0), &tree, LookupEvent::Assigned { attempt, server }));
+    for count in 1.. {
+        let asked = effects.into_iter().find_map(|effect| match effect {
+            LookupEffect::Ask { request, .. } => Some(Ok(request)),
+            LookupEffect::Finished(result) => Some(Err(result)),
+            LookupEffect::Report { fault, .. } => panic!("blamed for {fault}"),
+            LookupEffect::Abandon(_) | LookupEffect::WakeAt(_) => None,
+        });
+        let event = match asked.unwrap() {
+            Err(result) => return (result, count - 1),
+            // It ends where two entries are further apart than a name lives, as ElectrumX does.
+            Ok(LookupRequest::Name(_)) if proves => {
+                let mut links: Vec<ProofLink> = Vec::new();
+                for entry in history.iter().rev() {
+                    if links.last().is_some_and(|newer| newer.height - entry.1 > 30) {
+                        break;
+                    }
+                    links.push(link(*entry));
+                }
+                LookupEvent::Proof { attempt, links }
+            }
+            Ok(LookupRequest::Name(_) | LookupRequest::History(_)) => LookupEvent::History {
+                attempt,
+                entries: history.clone(),
+            },
+            Ok(LookupRequest::Transactions(wanted)) => LookupEvent::Transactions {
+                attempt,
+                links: wanted.into_iter().map(|entry| Some(link(entry))).collect(),
+            },
+        };
+        effects = lookup.on_event(Moment(0), &tree, event);
+    }
+    unreachable!("it ends");
+}
+
+#[test]
+fn in_place_of_what_orphaned_blocks_left_older_operations_are_asked_for() {
+    let mut world = World::new(3, START);
+    world.register("d/x", "one", AddressKind::P2pkh).unwrap();
+    for count in 0..40 {
+        world.update("d/x", format!("{count}"), AddressKind::P2pkh).unwrap();
+    }
+    let tip = world.chain().height();
+    for spoilt in [1, 5, 17, 30] {
+        let stale = stale_entries(world.chain(), tip - spoilt + 1..=tip);
+        for proves in [true, false] {
+            let (result, _) = look_up_beside(world.chain(), &stale, proves);
+            let Ok(Outcome::Found(status)) = result else {
+                panic!("{spoilt} {proves}: {result:?}")
+            };
+            assert_eq!(status.name.value().as_bytes(), b"39");
+        }
+    }
+    let (_, asks) = look_up_beside(world.chain(), &[], false);
+    assert_eq!(asks, 2);
+}
+
+#[test]
+fn an_expired_name_whose_renewal_was_orphaned_has_expired() {
+    let mut world = World::new(4, START);
+    world.register("d/x", "one", AddressKind::P2pkh).unwrap();
+    world.mine(45);
+    let tip = world.chain().height();
+    let stale = stale_entries(world.chain(), tip - 8..tip - 6);
+    for proves in [true, false] {
+        let (result, _) = look_up_beside(world.chain(), &stale, proves);
+        assert!(matches!(result, Ok(Outcome::Expired(_))), "{proves}: {result:?}");
+    }
+}
+
+#[test]
 fn a_wrong_proof_is_blamed_and_the_next_server_asked() {
-    for manner in [
-        ForgesBranch,
-        ForgesValue,
-        OtherTransactions,
-        FewerTransactions,
-        Disorder,
-    ] {
+    for manner in [ForgesBranch, ForgesValue, OtherTransactions, FewerTransactions] {
         let ended = plain(&[manner, Proof, Proof]);
         assert_eq!(ended.value(), TRUE_VALUE, "{manner:?}");
         assert_eq!(ended.blamed(), [0], "{manner:?}");
@@ -616,6 +741,101 @@ fn an_update_above_our_tip_is_no_servers_fault() {
     }
 }
 
+/// A chain of 20 blocks above a common past, and the branch that took its place: `d/x` was updated in the first block of
+/// each. Returns our headers of the first, of both, and the proof that the branch has.
+fn replaced(depth: Height) -> (HeaderTree, HeaderTree, Vec<ProofLink>, Vec<ProofLink>) {
+    let mut world = World::new(5, START);
+    world.register("d/x", "one", AddressKind::P2pkh).unwrap();
+    world.mine(12);
+    let mut branch = world.fork_at(world.chain().height(), 6);
+    world.update("d/x", "there", AddressKind::P2pkh).unwrap();
+    world.mine(depth - 1);
+    branch.update("d/x", "here", AddressKind::P2pkh).unwrap();
+    branch.mine(depth);
+    let before = world.chain().header_tree(world.params()).unwrap();
+    let mut after = world.chain().header_tree(world.params()).unwrap();
+    for height in 1..=branch.chain().height() {
+        let (header, _) = FullHeader::decode(branch.chain().full_header(height).unwrap()).unwrap();
+        after.accept(&header, Timestamp(header.pure.time().into())).unwrap();
+    }
+    assert_eq!(after.tip().hash, branch.chain().tip_hash());
+    let links = [&world, &branch].map(|world| world.chain().name_proof(&name()).links);
+    let [theirs, ours] = links;
+    (before, after, theirs, ours)
+}
+
+#[test]
+fn a_proof_of_the_branch_that_takes_over_waits_for_its_headers_however_deep() {
+    for depth in [1, 6, 12, 20] {
+        let (before, after, _, links) = replaced(depth);
+        let settings = LookupSettings {
+            header_grace: Duration::from_secs(5),
+            ..settings(2, 1)
+        };
+        let mut lookup = Lookup::new(name(), settings, 1);
+        let (attempt, server) = (0, 0);
+        lookup.on_event(Moment(0), &before, LookupEvent::Start);
+        lookup.on_event(Moment(0), &before, LookupEvent::Assigned { attempt, server });
+        let effects = lookup.on_event(Moment(0), &before, LookupEvent::Proof { attempt, links });
+        assert!(
+            matches!(
+                effects[..],
+                [LookupEffect::Ask { attempt: 1, .. }, LookupEffect::WakeAt(_)]
+            ),
+            "somebody else is asked at once: {effects:?}"
+        );
+        let effects = lookup.on_event(Moment(1000), &after, LookupEvent::Tick);
+        let [
+            LookupEffect::Abandon(1),
+            LookupEffect::Finished(Ok(Outcome::Found(status))),
+        ] = &effects[..]
+        else {
+            panic!("{depth}: {effects:?}")
+        };
+        assert_eq!(status.name.value().as_bytes(), b"here");
+    }
+}
+
+#[test]
+fn who_still_shows_the_branch_that_was_replaced_lags_and_lies_not() {
+    for (depth, header_grace) in [(2, Duration::ZERO), (20, Duration::ZERO), (20, Duration::from_secs(5))] {
+        let (_, after, links, _) = replaced(depth);
+        let settings = LookupSettings {
+            header_grace,
+            ..settings(1, 1)
+        };
+        let mut lookup = Lookup::new(name(), settings, 1);
+        lookup.on_event(Moment(0), &after, LookupEvent::Start);
+        let mut effects = lookup.on_event(Moment(0), &after, LookupEvent::Proof { attempt: 0, links });
+        if !header_grace.is_zero() {
+            assert!(matches!(effects[..], [LookupEffect::WakeAt(_)]), "{effects:?}");
+            effects = lookup.on_event(Moment(5000), &after, LookupEvent::Tick);
+        }
+        assert!(
+            matches!(effects[..], [LookupEffect::Abandon(0), LookupEffect::Finished(Err(_))]),
+            "{depth}: {effects:?}"
+        );
+    }
+}
+
+#[test]
+fn a_block_far_above_our_tip_is_noticed() {
+    for (above, is_fault) in [(7, false), (144, false), (145, true)] {
+        let mut lookup = Lookup::new(name(), settings(1, 1), 1);
+        lookup.on_event(Moment(0), &TRUTH.tree, LookupEvent::Start);
+        let mut links = TRUTH.chain.name_proof(&name()).links;
+        let tip = TRUTH.chain.height();
+        links[0].height = tip + above;
+        let effects = lookup.on_event(Moment(0), &TRUTH.tree, LookupEvent::Proof { attempt: 0, links });
+        let fault = LookupFault::FarAbove {
+            shown: tip + above,
+            tip,
+        };
+        let told = LookupEffect::Report { attempt: 0, fault };
+        assert_eq!(effects.contains(&told), is_fault, "{above}: {effects:?}");
+    }
+}
+
 /// What a lookup does while the header of the update is missing, when it is asked again at these seconds, and what in the
 /// end: the header comes before the last of them, or never.
 fn await_header(seconds: &[u64], comes: bool) -> Vec<Vec<LookupEffect>> {
@@ -629,7 +849,7 @@ fn await_header(seconds: &[u64], comes: bool) -> Vec<Vec<LookupEffect>> {
     let mut lookup = Lookup::new(name(), settings, 1);
     lookup.on_event(Moment(0), &tree, LookupEvent::Start);
     lookup.on_event(Moment(0), &tree, LookupEvent::Assigned { attempt: 0, server: 0 });
-    let mut effects = vec![lookup.on_event(Moment(0), &tree, Proof.reply_to_name(&TRUTH, 0))];
+    let mut effects = vec![lookup.on_event(Moment(0), &tree, Proof.reply_to_name(&TRUTH, 0, false))];
     for (at, second) in seconds.iter().enumerate() {
         if comes && at + 1 == seconds.len() {
             take(&mut tree, TRUTH.chain.height() - 7);
@@ -699,7 +919,7 @@ fn where_nobody_can_be_reached_no_further_attempt_is_made() {
     );
     let effects = lookup.on_event(Moment(9000), &TRUTH.tree, unreachable(1));
     assert!(matches!(effects[..], [LookupEffect::WakeAt(_)]), "{effects:?}");
-    let effects = lookup.on_event(Moment(9001), &TRUTH.tree, Proof.reply_to_name(&TRUTH, 0));
+    let effects = lookup.on_event(Moment(9001), &TRUTH.tree, Proof.reply_to_name(&TRUTH, 0, false));
     assert!(
         matches!(effects[..], [LookupEffect::Finished(Ok(Outcome::Found(_)))]),
         "{effects:?}"
@@ -765,7 +985,7 @@ fn a_name_last_seen_below_all_headers_has_purportedly_long_expired() {
 fn late_and_unasked_events_change_nothing() {
     let truth = &*TRUTH;
     let mut lookup = Lookup::new(name(), settings(3, 1), 3);
-    let proof = |attempt| Proof.reply_to_name(truth, attempt);
+    let proof = |attempt| Proof.reply_to_name(truth, attempt, false);
     assert_eq!(
         lookup.on_event(Moment(0), &truth.tree, proof(0)),
         [],
@@ -832,7 +1052,7 @@ fn any_event() -> impl Strategy<Value = (u64, LookupEvent)> {
                 attempt,
                 links: manner.transactions(truth, &wanted),
             },
-            _ => manner.reply_to_name(truth, attempt),
+            _ => manner.reply_to_name(truth, attempt, false),
         };
         (pause, event)
     })

@@ -49,6 +49,8 @@ pub struct Stream {
     pub pieces: Vec<Piece>,
     /// When the client closed its end, or the stream broke.
     pub ended: Option<Order>,
+    /// The same by the clock.
+    pub ended_at: Option<Moment>,
 }
 
 impl Stream {
@@ -106,6 +108,7 @@ impl Tape {
             opened: None,
             pieces: Vec::new(),
             ended: None,
+            ended_at: None,
         });
         Track {
             tape: self.clone(),
@@ -158,8 +161,11 @@ impl Track {
     }
 
     /// Notes that the client closed its end or that the stream broke; the first time counts.
-    pub fn ended(&self) {
-        self.write(|stream, order| stream.ended = stream.ended.or(Some(order)));
+    pub fn ended(&self, at: Moment) {
+        self.write(|stream, order| {
+            stream.ended = stream.ended.or(Some(order));
+            stream.ended_at = stream.ended_at.or(Some(at));
+        });
     }
 }
 
@@ -190,8 +196,8 @@ mod tests {
         first.given(question);
         let answer = first.taken(Side::Server, Moment(7), b"answer");
         first.given(answer);
-        first.ended();
-        first.ended();
+        first.ended(Moment(8));
+        first.ended(Moment(9));
         second.given(other + 1);
         tape.read(|streams| {
             let [first, second] = streams else {
@@ -214,6 +220,7 @@ mod tests {
                 first.ended,
             ];
             assert!(orders.iter().all(Option::is_some) && orders.is_sorted(), "{orders:?}");
+            assert_eq!((first.ended_at, second.ended_at), (Some(Moment(8)), None));
             assert_eq!(second.pieces[0].given, None);
             assert_eq!(first.sent_by(Side::Client), b"ask");
             assert_eq!(first.sent_by(Side::Server), b"answer");

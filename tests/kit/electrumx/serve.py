@@ -9,6 +9,8 @@ import runpy
 import sys
 import threading
 
+from electrumx.server import block_processor, mempool
+
 
 def end_with_the_pipe():
     while os.read(0, 4096):
@@ -16,7 +18,20 @@ def end_with_the_pipe():
     os._exit(0)
 
 
+def look_as_often_as_told(of, pause, milliseconds):
+    """Has what a class makes pause as the environment says: 1.16.0 knows no such settings, and takes five seconds."""
+    begin = of.__init__
+
+    def begin_and_hurry(self, *arguments, **named):
+        begin(self, *arguments, **named)
+        setattr(self, pause, int(milliseconds) / 1000)
+
+    of.__init__ = begin_and_hurry
+
+
 if __name__ == "__main__":
+    look_as_often_as_told(block_processor.Prefetcher, "polling_delay", os.environ["DAEMON_POLL_INTERVAL_BLOCKS"])
+    look_as_often_as_told(mempool.MemPool, "refresh_secs", os.environ["DAEMON_POLL_INTERVAL_MEMPOOL"])
     threading.Thread(target=end_with_the_pipe, daemon=True).start()
     # 1.16.0 has its entry there alone, later releases there as well.
     runpy.run_path(os.path.join(os.path.dirname(sys.executable), "electrumx_server"), run_name="__main__")

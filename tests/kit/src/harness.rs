@@ -166,7 +166,12 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one that says all it can, and waits until it listens.
     pub async fn start(program: &Program, stage: &Stage, arguments: &[&str]) -> Self {
-        Self::start_by(program.on_regtest(), program, stage, arguments).await
+        Self::start_by(program.on_regtest(), program, &way(stage), arguments).await
+    }
+
+    /// Starts one with this way to its servers.
+    pub async fn start_on(program: &Program, way: &[String], arguments: &[&str]) -> Self {
+        Self::start_by(program.on_regtest(), program, way, arguments).await
     }
 
     /// Starts one that may have so many open files: `SOFT:HARD` as prlimit has it.
@@ -178,11 +183,11 @@ impl Daemon {
         let variables = plain.get_envs();
         limited.envs(variables.filter_map(|(name, value)| Some((name, value?))));
         limited.stdin(Stdio::null()).stderr(Stdio::piped());
-        Self::start_by(limited, program, stage, arguments).await
+        Self::start_by(limited, program, &way(stage), arguments).await
     }
 
-    async fn start_by(mut command: Command, program: &Program, stage: &Stage, arguments: &[&str]) -> Self {
-        command.args(way(stage));
+    async fn start_by(mut command: Command, program: &Program, way: &[String], arguments: &[&str]) -> Self {
+        command.args(way);
         command.args(["daemon", "-vv"]).args(arguments).stdout(Stdio::null());
         if !arguments.iter().any(|argument| argument.starts_with("--rpc-listen")) {
             command.arg("--rpc-listen=127.0.0.1:0");

@@ -5,6 +5,7 @@ mod commands;
 mod core_cli;
 mod hostile;
 mod isolation;
+mod last_server;
 mod life;
 mod mutations;
 mod trouble;

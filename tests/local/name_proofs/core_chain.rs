@@ -128,15 +128,10 @@ impl Fixture {
     fn proof(&self, name: &NameId) -> NameProof {
         let history = self.history(name);
         let needed = links_needed(history, self.params, &ProofLimits::default()).unwrap();
-        let links: Vec<_> = history
-            .iter()
-            .rev()
-            .take(needed)
-            .map(|(txid, _)| self.link(txid))
-            .collect();
+        let links: Vec<_> = needed.iter().map(|(txid, _)| self.link(txid)).collect();
         NameProof {
             links,
-            complete: needed == history.len(),
+            complete: needed.len() == history.len(),
             name_new: None,
         }
     }

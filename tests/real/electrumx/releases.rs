@@ -205,9 +205,9 @@ fn lookups_are_not_held_back() {
 
 /// The chain grows, loses its last blocks to a branch without names, and gets them back.
 ///
-/// `ElectrumX` forgets names when it drops blocks: its index then has the dropped operations still
-/// (`block_processor.py`, `backup_txs` touches no name). Such a server has no answer for such a name, and
-/// another one has.
+/// The branch has fewer transactions than what it takes the place of. `ElectrumX` keeps in its index where the dropped
+/// operations were (`block_processor.py`, `backup_txs` touches no name), which is beyond the end of its chain now: it says
+/// nothing of such a name until there are as many transactions again, and another server has the answer.
 #[test]
 fn answers_follow_growth_and_reorganisations() {
     let recorded_blocks = blocks::recorded();

@@ -75,6 +75,8 @@ pub enum SyncEvidence {
     Rested,
     /// It broke a rule: it is banned for the rest of this run.
     Faulty,
+    /// It is of no use as it is, by a fault that may pass: it is left alone for long.
+    Unready,
 }
 
 /// The pause before another connection to a server is tried beside one that is there, when the last try failed.
@@ -85,6 +87,9 @@ pub const GIVEN_UP_AFTER: Duration = Duration::from_secs(120);
 
 /// After this a server that failed as often as it may is tried again: a sync that goes on for weeks outlives outages.
 pub const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+
+/// For so long a server is left alone that is of no use as it is: one that indexes its chain anew takes hours.
+pub const UNREADY_FOR: Duration = Duration::from_secs(3600);
 
 /// What header sync knows of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +102,8 @@ struct SyncRecord {
     extra_not_before: Moment,
     /// When it last brought a byte of a reply, or of what may become one.
     last_byte: Option<Moment>,
-    is_banned: bool,
+    /// Not to be dialed at all before, whatever else is known of it.
+    banned_until: Moment,
     way: ServerWay,
 }
 
@@ -176,7 +182,12 @@ impl SyncReputation {
             }
             SyncEvidence::ExtraDialFailed => record.extra_not_before = now + EXTRA_PAUSE,
             SyncEvidence::Rested => record.not_before = now,
-            SyncEvidence::Faulty => record.is_banned = true,
+            SyncEvidence::Faulty => record.banned_until = Moment(u64::MAX),
+            SyncEvidence::Unready => {
+                record.dials = 0;
+                record.not_before = now + UNREADY_FOR;
+                record.banned_until = record.banned_until.max(record.not_before);
+            }
         }
     }
 
@@ -191,9 +202,9 @@ impl SyncReputation {
         before
     }
 
-    /// Says whether header sync banned a server: it broke a rule in this run.
-    pub fn is_banned(&self, server: ServerIndex) -> bool {
-        self.get(server).is_banned
+    /// Says whether header sync has banned a server, for this run or for a while.
+    pub fn is_banned(&self, server: ServerIndex, now: Moment) -> bool {
+        now < self.get(server).banned_until
     }
 
     /// Returns how often a server was dialed since it was last of use.
@@ -206,7 +217,7 @@ impl SyncReputation {
     pub fn may_be_dialed(&self, server: ServerIndex, dials: u32, now: Moment) -> bool {
         let record = self.get(server);
         let brings_bytes = self.given_up_at(server).is_some_and(|at| now < at);
-        !record.is_banned && (record.dials < dials || record.is_forgiven(now) || brings_bytes)
+        !self.is_banned(server, now) && (record.dials < dials || record.is_forgiven(now) || brings_bytes)
     }
 
     /// Returns the moment before which a server is left alone that has no connection.

@@ -72,10 +72,25 @@ fn a_ban_lasts_for_a_run_of_header_sync_and_is_told() {
     let mut reputation = reputation(2);
     reputation.header_sync_mut().record(seconds(1), A, SyncEvidence::Faulty);
     let sync = reputation.header_sync();
-    assert!(sync.is_banned(A) && !sync.is_banned(B));
+    assert!(sync.is_banned(A, seconds(2)) && !sync.is_banned(B, seconds(2)));
     assert!(!sync.may_be_dialed(A, 3, seconds(100_000)));
     reputation.header_sync_mut().begin();
-    assert!(!reputation.header_sync().is_banned(A));
+    assert!(!reputation.header_sync().is_banned(A, seconds(2)));
+}
+
+#[test]
+fn who_is_not_ready_is_left_alone_for_an_hour_and_a_liar_stays_one() {
+    let mut reputation = reputation(2);
+    let sync = reputation.header_sync_mut();
+    for server in [A, B] {
+        sync.record(seconds(1), server, SyncEvidence::Unready);
+    }
+    sync.record(seconds(2), B, SyncEvidence::Faulty);
+    sync.record(seconds(3), B, SyncEvidence::Unready);
+    let may = |at| [A, B].map(|server| sync.may_be_dialed(server, 3, seconds(at)));
+    assert_eq!(may(3600), [false, false]);
+    assert_eq!(may(3601), [true, false]);
+    assert_eq!(sync.not_before(A), seconds(3601));
 }
 
 #[test]

@@ -69,6 +69,9 @@ pub enum WorldError {
     /// The name is registered and has not expired.
     #[error("name is registered already")]
     StillRegistered,
+    /// The branch has no such transaction.
+    #[error("transaction is not in the branch")]
+    NotInBranch,
     /// The wallet can't sign the input.
     #[error("can't sign input {index}")]
     Unsignable {

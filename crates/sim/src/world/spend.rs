@@ -117,6 +117,30 @@ impl World {
         Ok(transaction)
     }
 
+    /// Has the next operation paid for by a coinbase of its own, so that another branch can confirm it without those that
+    /// come before it here.
+    pub fn pay_apart(&mut self) -> Result<(), WorldError> {
+        let coin = self.next_coinbase(0)?;
+        self.coins.push(coin);
+        Ok(())
+    }
+
+    /// Puts an operation that another branch has into the next block, as miners do with what a reorganisation took away.
+    /// What it spends must be there: that is looked at by nobody.
+    pub fn queue_again(&mut self, branch: &Self, txid: &Txid) -> Result<(), WorldError> {
+        let known = branch.chain.transaction(txid).ok_or(WorldError::NotInBranch)?;
+        let born = self.next_height();
+        for (name, held) in &branch.holdings {
+            let held = held.iter().filter(|holding| holding.outpoint.txid == *txid).cloned();
+            let again = held.map(|holding| Holding { born, ..holding });
+            self.holdings.entry(name.clone()).or_default().extend(again);
+        }
+        let change = branch.coins.iter().filter(|coin| coin.outpoint.txid == *txid).cloned();
+        self.coins.extend(change.map(|coin| Coin { born, ..coin }));
+        self.queue.push(known.transaction.clone());
+        Ok(())
+    }
+
     /// Returns what pays for the next transaction: the last change, or the next coinbase in age.
     fn coin(&self, at_least: u64) -> Result<Coin, WorldError> {
         if let Some(coin) = self.coins.last()
@@ -124,8 +148,13 @@ impl World {
         {
             return Ok(coin.clone());
         }
+        self.next_coinbase(at_least)
+    }
+
+    /// Returns the oldest coinbase that is younger than all that were spent.
+    fn next_coinbase(&self, at_least: u64) -> Result<Coin, WorldError> {
         let at = self.next_height();
-        let born = self.coins.last().map_or(1, |coin| coin.coinbase + 1);
+        let born = self.coins.iter().map(|coin| coin.coinbase + 1).max().unwrap_or(1);
         let coinbase = self
             .chain
             .block(born)

@@ -173,6 +173,50 @@ fn a_fork_shares_the_past_and_goes_its_own_way() {
 }
 
 #[test]
+fn what_a_branch_lost_is_confirmed_again_in_another_order() {
+    let mut world = World::new(8, START);
+    for name in ["d/a", "d/b"] {
+        world.register(name, "old", AddressKind::P2sh).unwrap();
+    }
+    let height = world.chain().height();
+    let mut orphaned = Vec::new();
+    for name in ["d/a", "d/b"] {
+        world.pay_apart().unwrap();
+        orphaned.push(
+            world
+                .queue_update(name, "new", AddressKind::P2wsh, Signer::Owner)
+                .unwrap(),
+        );
+    }
+    world.mine(1);
+    let mut fork = world.fork_at(height, 9);
+    for txid in orphaned.iter().rev() {
+        fork.queue_again(&world, txid).unwrap();
+        fork.mine(1);
+        assert!(scripts_pass(fork.chain(), &last_transaction(&fork)));
+    }
+    let history = |name: &[u8]| fork.chain().history(&NameId::new(name).unwrap().scripthash())[1];
+    assert_eq!(
+        history(b"d/b"),
+        crate::chain::HistoryEntry {
+            txid: orphaned[1],
+            height: height + 1
+        }
+    );
+    assert_eq!(
+        history(b"d/a"),
+        crate::chain::HistoryEntry {
+            txid: orphaned[0],
+            height: height + 2
+        }
+    );
+    fork.update("d/a", "newer", AddressKind::P2pkh).unwrap();
+    assert!(scripts_pass(fork.chain(), &last_transaction(&fork)));
+    let nowhere = fork.chain().block(fork.chain().height()).unwrap().transactions[0].txid;
+    assert_eq!(fork.queue_again(&world, &nowhere), Err(WorldError::NotInBranch));
+}
+
+#[test]
 fn work_is_as_ordered() {
     let target = Network::Regtest.params().pow_limit.target();
     let mut world = World::new(10, START);

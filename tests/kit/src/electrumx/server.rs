@@ -37,7 +37,8 @@ impl Release {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::V1_16, Self::V1_17, Self::V1_18, Self::V2_0];
 
-    const fn version(self) -> &'static str {
+    /// Returns its number.
+    pub const fn version(self) -> &'static str {
         match self {
             Self::V1_16 => "1.16.0",
             Self::V1_17 => "1.17.0",

@@ -4,6 +4,7 @@
 //! | file | |
 //! | --- | --- |
 //! | [`users`] | daemons in a [virtual world](crate::virtual_world), and people who use them by chance |
+//! | [`real`] | the same people before a real server, in real time |
 //! | [`passive`] | attacks by who only looks |
 //! | [`sampler`] | the attack that weighs all uses together |
 //! | [`active`] | attacks by who plays tricks |
@@ -26,6 +27,7 @@ pub mod active;
 pub mod combined;
 pub mod cost;
 pub mod passive;
+pub mod real;
 pub mod sampler;
 pub mod score;
 pub mod spy;

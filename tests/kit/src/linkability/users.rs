@@ -1,17 +1,20 @@
 //! People who look names up, as chance wills.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use isonym::service::{Caller, DaemonSettings, Fronts};
+use isonym::service::{Caller, Daemon, DaemonSettings, Fronts};
 use isonym::time::random_pause;
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::virtual_world::{NAMES, Record, VirtualDaemon, VirtualWorld, in_virtual_time, is_found, name_in_messages};
+use crate::virtual_world::{
+    NAMES, Record, VirtualDaemon, VirtualWorld, in_virtual_time, is_found, look_up, name_in_messages,
+};
 
 /// How somebody uses names.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -173,14 +176,30 @@ struct Counters {
     names: BTreeMap<usize, usize>,
 }
 
-/// The people of a world, and its daemons.
+/// People who use daemons, and what they did so far.
+#[derive(Debug)]
+pub struct People {
+    begun: Instant,
+    daemons: Vec<Daemon>,
+    uses: Mutex<Vec<Use>>,
+    counters: Mutex<Counters>,
+    rng: Mutex<StdRng>,
+}
+
+/// The people of a virtual world, and its daemons.
 #[derive(Debug)]
 pub struct Town {
     pub world: VirtualWorld,
     pub daemons: Vec<VirtualDaemon>,
-    uses: Mutex<Vec<Use>>,
-    counters: Mutex<Counters>,
-    rng: Mutex<StdRng>,
+    people: Arc<People>,
+}
+
+impl Deref for Town {
+    type Target = People;
+
+    fn deref(&self) -> &People {
+        &self.people
+    }
 }
 
 impl Town {
@@ -194,13 +213,36 @@ impl Town {
             daemons.push(world.start_daemon(setting.settings).await);
         }
         sleep(WARM_UP).await;
+        let doors = daemons.iter().map(|it| it.daemon.clone());
+        let people = People::new(world.begun(), doors.collect(), rng);
+        Arc::new(Self { world, daemons, people })
+    }
+
+    /// What the daemons call an ID.
+    pub fn id(number: usize) -> String {
+        format!("user {number}")
+    }
+}
+
+impl People {
+    /// Makes people who do nothing yet; moments are counted from `begun` on.
+    pub fn new(begun: Instant, daemons: Vec<Daemon>, rng: StdRng) -> Arc<Self> {
         Arc::new(Self {
-            world,
+            begun,
             daemons,
             uses: Mutex::default(),
             counters: Mutex::default(),
             rng: Mutex::new(rng),
         })
+    }
+
+    /// Returns what they did so far.
+    pub fn uses(&self) -> Vec<Use> {
+        self.uses.lock().unwrap().clone()
+    }
+
+    fn now(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
     }
 
     /// Lends the generator.
@@ -219,11 +261,6 @@ impl Town {
         let mut counters = self.counters.lock().unwrap();
         counters.groups += 1;
         counters.groups
-    }
-
-    /// What the daemons call an ID.
-    pub fn id(number: usize) -> String {
-        format!("user {number}")
     }
 
     /// The ID that was used last on a daemon.
@@ -245,7 +282,7 @@ impl Town {
             *next += 1;
             *next % NAMES
         };
-        let asked = self.world.now();
+        let asked = self.now();
         let index = {
             let mut uses = self.uses.lock().unwrap();
             uses.push(Use {
@@ -258,8 +295,8 @@ impl Town {
             });
             uses.len() - 1
         };
-        let found = self.daemons[daemon].look_up_as(caller, name, &Self::id(id)).await;
-        let took = self.world.now() - asked;
+        let found = look_up(&self.daemons[daemon], caller, name, &Town::id(id)).await;
+        let took = self.now() - asked;
         if is_found(&found) {
             self.uses.lock().unwrap()[index].took = Some(took);
         }
@@ -275,14 +312,13 @@ impl Town {
         for _ in 0..RELOAD_TIMES {
             sleep(self.draw(|rng| random_pause(RELOAD_PAUSE, rng))).await;
             // It is known for the most part; what comes of it otherwise is in the record.
-            let _ = self.daemons[daemon]
-                .look_up(name.unwrap_or_default(), &Self::id(id))
-                .await;
+            let name = name.unwrap_or_default();
+            let _ = look_up(&self.daemons[daemon], Caller::Program, name, &Town::id(id)).await;
         }
     }
 
     /// Lets one user live on for ever.
-    async fn live(self: Arc<Self>, daemon: usize, habit: Habit) {
+    pub async fn live(self: Arc<Self>, daemon: usize, habit: Habit) {
         let mut had: Vec<usize> = Vec::new();
         let mut under_way = JoinSet::new();
         loop {
@@ -318,18 +354,18 @@ pub fn observe_with<T, F: Future<Output = T>>(setting: &Setting, beside: impl Fn
     in_virtual_time(async {
         let town = Town::found(setting).await;
         let from = town.world.now();
-        let end = tokio::time::Instant::now() + Duration::from_secs_f64(3600.0 * setting.hours);
+        let end = Instant::now() + Duration::from_secs_f64(3600.0 * setting.hours);
         let mut people = JoinSet::new();
         let is_used = setting.habit.times > 0.0;
         for user in (0..setting.users).filter(|_| is_used) {
-            people.spawn(Arc::clone(&town).live(user % setting.daemons, setting.habit));
+            people.spawn(Arc::clone(&town.people).live(user % setting.daemons, setting.habit));
         }
         let beside = beside(Arc::clone(&town)).await;
         sleep_until(end).await;
         people.shutdown().await;
         let observed = Observed {
             record: town.world.record(),
-            uses: town.uses.lock().unwrap().clone(),
+            uses: town.uses(),
             from,
             to: town.world.now(),
         };

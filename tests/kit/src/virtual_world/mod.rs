@@ -52,7 +52,7 @@ use self::record::Recorder;
 pub use self::record::{Message, Record, Seen, Side, Truth, What};
 
 /// When a world begins, by the wall clock.
-const BEGINS: u64 = 1_700_000_000;
+pub const BEGINS: u64 = 1_700_000_000;
 
 /// Mean time from block to block.
 pub const BLOCK_MEAN: Duration = Duration::from_secs(600);
@@ -68,7 +68,7 @@ const PIPE: usize = 256 << 10;
 const RENEWAL: usize = 13;
 
 /// The chain in the beginning; its last block is some minutes old then.
-static CHAIN: LazyLock<World> = LazyLock::new(|| {
+pub static CHAIN: LazyLock<World> = LazyLock::new(|| {
     const BLOCKS: u64 = 130;
     let mut world = World::new(1, Timestamp(BEGINS - BLOCKS * 600));
     let names: Vec<_> = (0..NAMES)
@@ -93,7 +93,7 @@ pub fn name_in_messages(number: usize) -> Option<u64> {
 }
 
 /// Mines a block in which some of the names are updated.
-fn grow(world: &mut World, time: u64) {
+pub fn grow(world: &mut World, time: u64) {
     let height = usize::try_from(world.chain().height()).unwrap();
     for number in (0..NAMES).filter(|number| (number + height).is_multiple_of(RENEWAL)) {
         let kind = AddressKind::P2wpkh;
@@ -167,6 +167,11 @@ impl VirtualWorld {
     /// Seconds since it began.
     pub fn now(&self) -> f64 {
         self.inner.now()
+    }
+
+    /// When it began.
+    pub fn begun(&self) -> Instant {
+        self.inner.begun
     }
 
     /// A generator for whoever adds to the world.
@@ -369,16 +374,7 @@ impl VirtualDaemon {
 
     /// The same, through another front.
     pub async fn look_up_as(&self, caller: Caller, number: usize, id: &str) -> NameResult {
-        let names = &self.daemon.names;
-        let front = names.for_caller(caller, names.limits());
-        let question = Question {
-            name: NameId::new(name(number).as_bytes()).unwrap(),
-            isolation_id: Some(isolation_id(id)),
-            allow_expired: false,
-            quorum: None,
-            max_age: None,
-        };
-        front.name_show(&question).await
+        look_up(&self.daemon, caller, number, id).await
     }
 
     /// New Identity; `None`: for all of them.
@@ -420,6 +416,20 @@ impl VirtualDaemon {
         self.daemon.node.stop();
         (&mut self.running).await.unwrap().unwrap();
     }
+}
+
+/// Looks one of the names of this chain up under an ID.
+pub async fn look_up(daemon: &Daemon, caller: Caller, number: usize, id: &str) -> NameResult {
+    let names = &daemon.names;
+    let front = names.for_caller(caller, names.limits());
+    let question = Question {
+        name: NameId::new(name(number).as_bytes()).unwrap(),
+        isolation_id: Some(isolation_id(id)),
+        allow_expired: false,
+        quorum: None,
+        max_age: None,
+    };
+    front.name_show(&question).await
 }
 
 fn isolation_id(id: &str) -> IsolationId {

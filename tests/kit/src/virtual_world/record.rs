@@ -74,6 +74,21 @@ pub struct Message {
     pub words: u64,
 }
 
+impl Message {
+    /// Reads a line.
+    pub fn of(at: f64, from: Side, line: &[u8]) -> Self {
+        let what = What::of(from, line);
+        Self {
+            at,
+            from,
+            what,
+            bytes: line.len(),
+            name: if what == What::Lookup { name_of(line) } else { None },
+            words: if from == Side::Client { words_of(line) } else { 0 },
+        }
+    }
+}
+
 fn words_of(line: &[u8]) -> u64 {
     let request: Value = serde_json::from_slice(line).unwrap_or_default();
     let params = request["params"].to_string();
@@ -165,15 +180,7 @@ impl Recorder {
     }
 
     pub(super) fn line(&self, connection: usize, at: f64, from: Side, line: &[u8]) {
-        let what = What::of(from, line);
-        let message = Message {
-            at,
-            from,
-            what,
-            bytes: line.len(),
-            name: if what == What::Lookup { name_of(line) } else { None },
-            words: if from == Side::Client { words_of(line) } else { 0 },
-        };
+        let message = Message::of(at, from, line);
         self.record().seen[connection].messages.push(message);
     }
 

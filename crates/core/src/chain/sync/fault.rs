@@ -1,4 +1,4 @@
-//! Why a connection ends, and why a server is left for good.
+//! Why a connection ends, and why a server is left.
 
 use std::error::Error;
 use std::fmt;
@@ -8,6 +8,7 @@ use crate::chain::Height;
 use crate::chain::auxpow::DecodeError;
 use crate::chain::freshness::NotFresh;
 use crate::chain::tree::HeaderError;
+use crate::reputation::SyncEvidence;
 
 /// What the machine makes of an error of the driver's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +108,7 @@ pub enum CloseReason {
     ChangesChain,
 }
 
-/// Why a server is left for good.
+/// Why a server is left: for the rest of the run, or for long where the fault [may pass](Self::may_pass).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerFault {
@@ -182,6 +183,27 @@ pub enum ServerFault {
     /// The driver says so: it can't be used at all, or broke the protocol.
     #[error(transparent)]
     Link(LinkError),
+}
+
+impl ServerFault {
+    /// Says whether the fault may pass, so that the server is worth another look some time: one that indexes its chain anew knows
+    /// few blocks, one that was offline has an old chain, and one of another release may speak otherwise. What it claimed to
+    /// be true and is not, no honest server says.
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::BelowAnchor { .. } | Self::NotFresh(_) | Self::Count { .. } | Self::Link(_)
+        )
+    }
+
+    /// Returns what it tells of its server.
+    pub(super) const fn evidence(&self) -> SyncEvidence {
+        if self.may_pass() {
+            SyncEvidence::Unready
+        } else {
+            SyncEvidence::Faulty
+        }
+    }
 }
 
 #[cfg(test)]

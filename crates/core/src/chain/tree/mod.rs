@@ -285,6 +285,13 @@ impl HeaderTree {
         self.branches.len()
     }
 
+    /// Returns the headers at a height that are on branches beside the best chain.
+    pub fn replaced_at(&self, height: Height) -> impl Iterator<Item = PureHeader> + '_ {
+        let is_at = move |hash: &BlockHash| self.height_of(hash) == Some(height);
+        let branches = self.branches.iter().filter(move |(hash, _)| is_at(hash));
+        branches.map(|(_, node)| node.link.header)
+    }
+
     /// Puts a hash into the index.
     fn note(&mut self, hash: BlockHash, height: Height, proved: bool) {
         self.unproved += usize::from(!proved);

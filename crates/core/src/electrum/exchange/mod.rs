@@ -92,8 +92,10 @@ pub enum ServerErrorKind {
     UnsupportedVersion,
     /// The server's own node refused, as for an unknown transaction (code 2).
     Daemon,
-    /// Anything else: the request was refused.
+    /// The server has not what was asked for, such as a transaction in that block (code 1).
     Refused,
+    /// Anything else: something is wrong on the server's side, or with the request.
+    Other,
 }
 
 impl ServerError {
@@ -106,8 +108,9 @@ impl ServerError {
             -102 => ServerErrorKind::Busy,
             -32601 => ServerErrorKind::UnknownMethod,
             1 if says("unsupported protocol version") => ServerErrorKind::UnsupportedVersion,
+            1 => ServerErrorKind::Refused,
             2 => ServerErrorKind::Daemon,
-            _ => ServerErrorKind::Refused,
+            _ => ServerErrorKind::Other,
         }
     }
 

@@ -311,6 +311,7 @@ fn error_codes_have_meanings() {
     );
     assert_eq!(kind(2, "daemon error: .."), ServerErrorKind::Daemon);
     assert_eq!(kind(1, "height 9 out of range"), ServerErrorKind::Refused);
+    assert_eq!(kind(-32603, "internal server error"), ServerErrorKind::Other);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The machine itself.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bitcoin::Txid;
 use bitcoin::consensus::encode::deserialize;
+use bitcoin::{BlockHash, Txid};
 
 use super::super::NameId;
 use super::super::policy::{self, Outcome};
@@ -20,27 +21,58 @@ use crate::time::Moment;
 /// reach and be indexed by all, and may be replaced. Who lags here is not believed, but not blamed either.
 const UNSETTLED: Height = 6;
 
+/// Blocks above our tip from which on a height is none that an honest server could name: header sync would have to have
+/// missed a day of blocks, and then our tip is too old for any lookup.
+const FAR_ABOVE: Height = 144;
+
 /// Answers that it takes to believe that a name has no value: a second one, over another circuit, keeps one server, or one
 /// exit, from denying what it likes. More of them would cost circuits and prove nothing either.
 const OPINIONS: usize = 2;
 
 /// How often it is looked whether a header that a proof waits for has come.
-const HEADER_POLL: Duration = Duration::from_millis(500);
+pub const HEADER_POLL: Duration = Duration::from_millis(500);
+
+/// What a server has shown of a name so far.
+#[derive(Clone, Debug, Default)]
+struct Shown {
+    /// The operations, each with what the server's list says of it.
+    operations: Vec<((Txid, Height), ProofLink)>,
+    /// Transactions in its list that are no operations of the name.
+    others: usize,
+    /// Transactions in its list that it says are not in their blocks.
+    gone: usize,
+}
+
+/// A proof to be judged.
+#[derive(Clone, Debug)]
+struct Evidence {
+    links: Vec<ProofLink>,
+    /// Whether the server's list ends with the last link.
+    complete: bool,
+    /// Transactions of the list that the server says are not in their blocks.
+    gone: usize,
+}
 
 #[derive(Debug)]
 enum State {
     /// Waiting for the proof or the history.
     Asked,
-    /// Waiting for these transactions; `complete` says whether the history ends with them.
+    /// Waiting for the history, since all that the proof shows is something else.
+    Listing,
+    /// Waiting for these transactions of a history.
     Fetching {
+        history: Vec<(Txid, Height)>,
         wanted: Vec<(Txid, Height)>,
-        complete: bool,
+        shown: Shown,
     },
-    /// Waiting for the header of the newest operation, which our own sync has still to bring.
+    /// Waiting for headers that our own sync has still to bring: the proof goes beyond our tip, or does not fit to our chain,
+    /// which may be about to change.
     Ahead {
-        links: Vec<ProofLink>,
-        complete: bool,
+        evidence: Evidence,
+        tip: BlockHash,
         until: Moment,
+        /// Whether it is more than a few blocks ahead, or does not fit: somebody else may do better meanwhile.
+        doubtful: bool,
     },
     /// It came to an outcome.
     Answered(Outcome),
@@ -58,7 +90,7 @@ struct Try {
 
 impl Try {
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Asked | State::Fetching { .. } | State::Ahead { .. })
+        !matches!(self.state, State::Answered(_) | State::Failed(_))
     }
 }
 
@@ -114,12 +146,18 @@ impl Lookup {
                     self.start(now, &mut effects);
                 }
             }
-            LookupEvent::Proof { attempt, links } if self.awaits_name(attempt) => {
-                let state = self.on_proof(attempt, now, tree, links, true, &mut effects);
+            LookupEvent::Proof { attempt, links } if matches!(self.state(attempt), Some(State::Asked)) => {
+                let state = self.on_proof(attempt, now, tree, links, &mut effects);
                 self.set(attempt, state);
             }
-            LookupEvent::History { attempt, entries } if self.awaits_name(attempt) => {
-                let state = self.on_history(attempt, tree, &entries, &mut effects);
+            LookupEvent::History { attempt, entries }
+                if matches!(self.state(attempt), Some(State::Asked | State::Listing)) =>
+            {
+                let state = if entries.is_empty() {
+                    State::Answered(Outcome::NeverExisted)
+                } else {
+                    self.fetch(attempt, now, tree, entries, Shown::default(), &mut effects)
+                };
                 self.set(attempt, state);
             }
             LookupEvent::Transactions { attempt, links } => {
@@ -138,7 +176,7 @@ impl Lookup {
             LookupEvent::Start | LookupEvent::Proof { .. } | LookupEvent::History { .. } | LookupEvent::Tick => {}
         }
         if !self.tries.is_empty() {
-            self.prove_awaited(now, tree, &mut effects);
+            self.judge_awaited(now, tree, &mut effects);
             self.lied_to |= effects
                 .iter()
                 .any(|effect| matches!(effect, LookupEffect::Report { .. }));
@@ -183,38 +221,83 @@ impl Lookup {
         }
     }
 
-    fn awaits_name(&self, attempt: Attempt) -> bool {
-        matches!(self.state(attempt), Some(State::Asked))
-    }
-
     fn is_open(&self, attempt: Attempt) -> bool {
         self.tries.get(usize::from(attempt)).is_some_and(Try::is_open)
     }
 
-    fn on_history(
+    /// Takes a proof. Which of its transactions are operations of the name is read off them alone.
+    fn on_proof(
         &self,
         attempt: Attempt,
+        now: Moment,
         tree: &HeaderTree,
-        entries: &[(Txid, Height)],
+        mut links: Vec<ProofLink>,
         effects: &mut Vec<LookupEffect>,
     ) -> State {
-        if entries.is_empty() {
+        if links.is_empty() {
             return State::Answered(Outcome::NeverExisted);
         }
-        match proof::links_needed(entries, tree.params(), &self.settings.limits) {
-            Ok(needed) => {
-                let wanted: Vec<(Txid, Height)> = entries.iter().rev().take(needed).copied().collect();
-                effects.push(LookupEffect::Ask {
-                    attempt,
-                    request: LookupRequest::Transactions(wanted.clone()),
-                });
-                State::Fetching {
-                    complete: needed == entries.len(),
-                    wanted,
-                }
-            }
-            Err(error) => Self::refuse_proof(attempt, error, tree, effects),
+        if !links.iter().any(|link| proof::is_operation_of(&self.name, &link.tx)) {
+            // Where an entry of an orphaned block is the newest, a server that sees an expiry behind it ends there.
+            effects.push(LookupEffect::Ask {
+                attempt,
+                request: LookupRequest::History(self.name.scripthash()),
+            });
+            return State::Listing;
         }
+        put_in_order(&mut links);
+        let evidence = Evidence {
+            links,
+            complete: true,
+            gone: 0,
+        };
+        self.judge(attempt, now, now + self.settings.header_grace, tree, evidence, effects)
+    }
+
+    /// Asks for what is still needed of a history, or judges what there is. `history` has what is left of the server's list
+    /// without all that turned out to be something else, or gone: what the list needs in its place is asked for as well.
+    fn fetch(
+        &self,
+        attempt: Attempt,
+        now: Moment,
+        tree: &HeaderTree,
+        history: Vec<(Txid, Height)>,
+        shown: Shown,
+        effects: &mut Vec<LookupEffect>,
+    ) -> State {
+        let passed_over = shown.others + shown.gone;
+        let got = shown.operations.len() + passed_over;
+        if history.is_empty() {
+            // It lists what is there and is something else: the name's operations were in orphaned blocks, all of them.
+            if shown.gone == 0 {
+                return State::Answered(Outcome::NeverExisted);
+            }
+            return Self::refuse_proof(attempt, ProofError::NotOfTheName { got, passed_over }, tree, effects);
+        }
+        let max = self.settings.limits.max_entries;
+        let needed = match proof::links_needed(&history, tree.params(), &self.settings.limits) {
+            Ok(_) if got > max => return Self::refuse_proof(attempt, ProofError::TooManyLinks { max }, tree, effects),
+            Ok(needed) => needed,
+            Err(error) => return Self::refuse_proof(attempt, error, tree, effects),
+        };
+        let is_there = |entry: &(Txid, Height)| shown.operations.iter().any(|(of, _)| of == entry);
+        let wanted: Vec<(Txid, Height)> = needed.iter().filter(|entry| !is_there(entry)).copied().collect();
+        if !wanted.is_empty() {
+            effects.push(LookupEffect::Ask {
+                attempt,
+                request: LookupRequest::Transactions(wanted.clone()),
+            });
+            return State::Fetching { history, wanted, shown };
+        }
+        let complete = history.iter().all(is_there);
+        let mut links: Vec<ProofLink> = shown.operations.into_iter().map(|(_, link)| link).collect();
+        put_in_order(&mut links);
+        let evidence = Evidence {
+            links,
+            complete,
+            gone: shown.gone,
+        };
+        self.judge(attempt, now, now + self.settings.header_grace, tree, evidence, effects)
     }
 
     fn on_transactions(
@@ -225,10 +308,10 @@ impl Lookup {
         links: Vec<Option<ProofLink>>,
         effects: &mut Vec<LookupEffect>,
     ) {
-        let Some(State::Fetching { wanted, complete }) = self.state(attempt) else {
+        let Some(State::Fetching { history, wanted, shown }) = self.state(attempt) else {
             return;
         };
-        let complete = *complete;
+        let (mut history, mut shown) = (history.clone(), shown.clone());
         // The heights and txids asked for came from this server too, so this only keeps its replies in step.
         let same = wanted.len() == links.len()
             && wanted.iter().zip(&links).all(|((txid, height), link)| {
@@ -237,117 +320,105 @@ impl Lookup {
                         && deserialize::<bitcoin::Transaction>(&link.tx).is_ok_and(|tx| tx.compute_txid() == *txid)
                 })
             });
-        let (asked, links) = (links.len(), links.into_iter().flatten().collect::<Vec<_>>());
-        let state = if same && links.len() == asked {
-            self.on_proof(attempt, now, tree, links, complete, effects)
-        } else if same {
-            self.on_partial_proof(attempt, tree, asked, links, effects)
+        let mut passed_over = BTreeSet::new();
+        for (entry, link) in wanted.iter().zip(links) {
+            match link {
+                Some(link) if proof::is_operation_of(&self.name, &link.tx) => shown.operations.push((*entry, link)),
+                Some(_) => shown.others += usize::from(passed_over.insert(*entry)),
+                // Where blocks were just replaced it is no longer where it was, and the next older operation is what is true
+                // now. To hide an operation a server need not do this.
+                None => shown.gone += usize::from(passed_over.insert(*entry)),
+            }
+        }
+        history.retain(|entry| !passed_over.contains(entry));
+        let state = if same {
+            self.fetch(attempt, now, tree, history, shown, effects)
         } else {
             Self::refuse(attempt, LookupFault::OtherTransactions, effects)
         };
         self.set(attempt, state);
     }
 
-    /// Takes what a server has of the transactions that its own index lists. Where blocks were just replaced the rest is no
-    /// longer where it was: the next older operation is what is true now. To hide an operation a server need not do this.
-    fn on_partial_proof(
-        &self,
-        attempt: Attempt,
-        tree: &HeaderTree,
-        asked: usize,
-        links: Vec<ProofLink>,
-        effects: &mut Vec<LookupEffect>,
-    ) -> State {
-        let (newest, got) = (links.first().map_or(0, |link| link.height), links.len());
-        let proved = match self.prove(tree, links, false) {
-            Err(ProofError::Empty | ProofError::TooShort { .. }) => Err(ProofError::NotOfTheName {
-                got: asked,
-                passed_over: asked.saturating_sub(got),
-            }),
-            proved => proved,
-        };
-        self.conclude(attempt, tree, newest, proved, effects)
-    }
-
-    fn on_proof(
-        &self,
-        attempt: Attempt,
-        now: Moment,
-        tree: &HeaderTree,
-        links: Vec<ProofLink>,
-        complete: bool,
-        effects: &mut Vec<LookupEffect>,
-    ) -> State {
-        let Some(newest) = links.first().map(|link| link.height) else {
-            return State::Answered(Outcome::NeverExisted);
-        };
-        let tip = tree.tip().height;
-        if newest > tip && newest - tip <= UNSETTLED && !self.settings.header_grace.is_zero() {
-            return State::Ahead {
-                links,
-                complete,
-                until: now + self.settings.header_grace,
-            };
-        }
-        self.verify(attempt, tree, links, newest, complete, effects)
-    }
-
-    /// Proves what waited for its header, once that has come or has been waited for long enough.
-    fn prove_awaited(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) {
-        let tip = tree.tip().height;
+    /// Judges what waited for headers, once there are others or they have been waited for long enough.
+    fn judge_awaited(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) {
+        let current = tree.tip().hash;
         for at in 0..self.tries.len() {
             let Ok(attempt) = Attempt::try_from(at) else { return };
-            let Some(State::Ahead { links, complete, until }) = self.state(attempt) else {
+            let Some(State::Ahead {
+                evidence, tip, until, ..
+            }) = self.state(attempt)
+            else {
                 continue;
             };
-            let newest = links.first().map_or(0, |link| link.height);
-            if newest <= tip || *until <= now {
-                let state = self.verify(attempt, tree, links.clone(), newest, *complete, effects);
+            if *tip != current || *until <= now {
+                let state = self.judge(attempt, now, *until, tree, evidence.clone(), effects);
                 self.set(attempt, state);
             }
         }
     }
 
-    fn verify(
+    /// Judges a proof by our headers; where these may be about to change, that waits until `until`.
+    fn judge(
         &self,
         attempt: Attempt,
+        now: Moment,
+        until: Moment,
         tree: &HeaderTree,
-        links: Vec<ProofLink>,
-        newest: Height,
-        complete: bool,
+        evidence: Evidence,
         effects: &mut Vec<LookupEffect>,
     ) -> State {
-        let proved = self.prove(tree, links, complete);
-        self.conclude(attempt, tree, newest, proved, effects)
-    }
-
-    fn prove(&self, tree: &HeaderTree, links: Vec<ProofLink>, complete: bool) -> Result<ProvenName, ProofError> {
-        let proof = NameProof {
-            links,
-            complete,
-            name_new: None,
-        };
-        proof::verify(&self.name, &proof, tree, &self.settings.limits)
-    }
-
-    fn conclude(
-        &self,
-        attempt: Attempt,
-        tree: &HeaderTree,
-        newest: Height,
-        proved: Result<ProvenName, ProofError>,
-        effects: &mut Vec<LookupEffect>,
-    ) -> State {
+        let tip = tree.tip();
+        let newest = evidence.links.first().map_or(0, |link| link.height);
+        let proved = self.prove(tree, &evidence);
         match proved {
-            Ok(name) => {
-                let tip = tree.tip().height;
-                State::Answered(policy::judge(name, tip, tree.params(), &self.settings.policy))
-            }
+            Ok(name) => State::Answered(policy::judge(name, tip.height, tree.params(), &self.settings.policy)),
             // Headers are kept as far down as a living name can reach: what lies below is no server's fault.
             Err(ProofError::MissingHeader { .. }) if tree.lowest().is_some_and(|lowest| newest < lowest) => {
                 State::Answered(Outcome::LongExpired { height: newest })
             }
+            Err(ref error) if now < until && error.may_fit_later(tip.height) => State::Ahead {
+                evidence,
+                tip: tip.hash,
+                until,
+                doubtful: newest <= tip.height || newest - tip.height > UNSETTLED,
+            },
+            Err(ProofError::MissingHeader { height }) if height > tip.height.saturating_add(FAR_ABOVE) => {
+                let fault = LookupFault::FarAbove {
+                    shown: height,
+                    tip: tip.height,
+                };
+                Self::refuse(attempt, fault, effects)
+            }
+            Err(ProofError::Merkle { .. })
+                if evidence
+                    .links
+                    .iter()
+                    .any(|link| proof::is_in_replaced_block(link, tree)) =>
+            {
+                Self::abandon(attempt, ProofError::Replaced, effects)
+            }
             Err(error) => Self::refuse_proof(attempt, error, tree, effects),
+        }
+    }
+
+    fn prove(&self, tree: &HeaderTree, evidence: &Evidence) -> Result<ProvenName, ProofError> {
+        let proof = NameProof {
+            links: evidence.links.clone(),
+            complete: evidence.complete,
+            name_new: None,
+        };
+        let proved = proof::verify(&self.name, &proof, tree, &self.settings.limits);
+        match proved {
+            // What is gone may be the one that was to be spent.
+            Err(ProofError::TooShort { .. } | ProofError::NoRegistration { .. } | ProofError::NotSpent { .. })
+                if evidence.gone > 0 =>
+            {
+                Err(ProofError::NotOfTheName {
+                    got: evidence.links.len() + evidence.gone,
+                    passed_over: evidence.gone,
+                })
+            }
+            proved => proved,
         }
     }
 
@@ -360,6 +431,10 @@ impl Lookup {
         if error.is_server_fault() && !replaced {
             return Self::refuse(attempt, LookupFault::Proof(error), effects);
         }
+        Self::abandon(attempt, error, effects)
+    }
+
+    fn abandon(attempt: Attempt, error: ProofError, effects: &mut Vec<LookupEffect>) -> State {
         effects.push(LookupEffect::Abandon(attempt));
         State::Failed(AttemptError::Unproved(error))
     }
@@ -413,7 +488,8 @@ impl Lookup {
     fn more_wanted(&self, now: Moment) -> usize {
         let more = self.max_attempts().saturating_sub(self.tries.len());
         let (found, answered) = (self.found(), self.answers().count());
-        let open = self.tries.iter().filter(|entry| entry.is_open()).count();
+        let is_hopeful = |entry: &&Try| entry.is_open() && !matches!(entry.state, State::Ahead { doubtful: true, .. });
+        let open = self.tries.iter().filter(is_hopeful).count();
         let lacking = if found == 0 && answered > 0 {
             let voices = self.independent_opinions().saturating_sub(self.voices());
             self.opinions().saturating_sub(answered).max(voices)
@@ -525,6 +601,13 @@ impl Lookup {
             effects.push(LookupEffect::Report { attempt, fault });
         }
     }
+}
+
+/// Puts what a server shows into the order that a proof has, newest first, and leaves out what it shows twice: where blocks
+/// were replaced, its index may have them in another one.
+fn put_in_order(links: &mut Vec<ProofLink>) {
+    links.sort_by_key(|link| Reverse((link.height, link.pos)));
+    links.dedup();
 }
 
 /// Orders outcomes by their newest operation: by height, in one block by position.

@@ -15,14 +15,21 @@
 //! |---|---|---|
 //! | none | the lookup starts, a server is lacking for the quorum, the last attempt is slow or failed, or a name was denied | `Asked`: [`LookupRequest::Name`] |
 //! | `Asked` | [`LookupEvent::Proof`] or [`LookupEvent::History`] without operations | `Answered`: the name never existed |
-//! | `Asked` | [`LookupEvent::History`] | `Fetching`: [`LookupRequest::Transactions`] |
-//! | `Asked`, `Fetching` | a proof whose newest block our own sync has still to bring | `Ahead`, for [`LookupSettings::header_grace`] at most |
+//! | `Asked` | [`LookupEvent::Proof`] of nothing but other transactions | `Listing`: [`LookupRequest::History`] |
+//! | `Asked`, `Listing` | [`LookupEvent::History`] | `Fetching`: [`LookupRequest::Transactions`] |
+//! | `Fetching` | some are no operations of the name, or gone, and older ones are needed in their place | `Fetching`: [`LookupRequest::Transactions`] |
+//! | `Fetching` | all that is listed is something else | `Answered`: the name never existed |
+//! | `Asked`, `Fetching` | a proof above our tip, or that does not fit to our chain | `Ahead`, for [`LookupSettings::header_grace`] at most |
 //! | `Asked`, `Fetching`, `Ahead` | a proof that holds | `Answered` |
 //! | `Asked`, `Fetching`, `Ahead` | a proof that can't hold | `Failed`: [`LookupEffect::Report`] |
-//! | `Asked`, `Fetching`, `Ahead` | a proof that can't be judged by our headers | `Failed`: [`LookupEffect::Abandon`] |
+//! | `Asked`, `Fetching`, `Ahead` | a proof that can't be judged by our headers, or is of a block that was replaced | `Failed`: [`LookupEffect::Abandon`] |
 //! | `Fetching` | other transactions than were asked for | `Failed`: [`LookupEffect::Report`] |
-//! | `Asked`, `Fetching`, `Ahead` | [`LookupEvent::Failed`] | `Failed`; no further attempt begins when no server can be reached |
-//! | `Asked`, `Fetching`, `Ahead` | [`LookupSettings::attempt_timeout`] is over | `Failed`: [`LookupEffect::Abandon`] |
+//! | any open one | [`LookupEvent::Failed`] | `Failed`; no further attempt begins when no server can be reached |
+//! | any open one | [`LookupSettings::attempt_timeout`] is over | `Failed`: [`LookupEffect::Abandon`] |
+//!
+//! A server's index keeps entries of orphaned blocks, lists them out of order, or twice; all of that is put right here and
+//! blamed on nobody (`docs/servers.md` has the whole table). Whether a transaction is one of the name is read off the
+//! transaction, so that what is asked for next depends on the replies and not on our headers.
 //!
 //! The lookup ends, with [`LookupEffect::Finished`], when as many servers as the quorum answered and one of them proved
 //! the name, when two denied it, or when all attempts ended and none may follow. What is still open then is abandoned.
@@ -31,7 +38,7 @@ mod failure;
 mod machine;
 
 pub use failure::{AttemptError, FailureScope, LinkFailure};
-pub use machine::Lookup;
+pub use machine::{HEADER_POLL, Lookup};
 
 use std::time::Duration;
 
@@ -154,6 +161,14 @@ pub enum LookupFault {
     /// It answered with other transactions than were asked for.
     #[error("gave other transactions than asked for")]
     OtherTransactions,
+    /// It named a block so far above our tip that no honest server can be there.
+    #[error("named a block at height {shown}, but the newest one is at {tip}")]
+    FarAbove {
+        /// What it named.
+        shown: Height,
+        /// Our tip.
+        tip: Height,
+    },
     /// It showed an older operation than another server proved.
     #[error("hid the operation at height {newest} and showed the one at height {shown}")]
     HidUpdate {
@@ -176,6 +191,7 @@ impl LookupFault {
         match self {
             Self::Proof(_) => "gave a wrong proof",
             Self::OtherTransactions => "gave other transactions than asked for",
+            Self::FarAbove { .. } => "named a block far above the newest one",
             Self::HidUpdate { .. } => "hid an update",
             Self::DeniedName { .. } => "denied a name",
         }

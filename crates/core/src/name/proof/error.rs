@@ -5,6 +5,10 @@ use crate::chain::Height;
 use crate::name::merkle::MerkleError;
 use crate::name::verify_script::SpendError;
 
+/// Blocks below the tip of which some may be about to be replaced, for all that we know: as many as a coinbase must lie below
+/// to be spent.
+const REPLACEABLE: Height = 100;
+
 /// Why a proof is refused; [`Self::is_server_fault`] says whether only a server that breaks a rule can bring it about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -139,6 +143,9 @@ pub enum ProofError {
         /// How many of them are no operations of the name.
         passed_over: usize,
     },
+    /// A transaction is in a block that we know, but that was replaced.
+    #[error("the proof is of a block that was replaced")]
+    Replaced,
     /// More operations than are looked at have to be.
     #[error("more than {max} operations would have to be checked")]
     TooManyLinks {
@@ -153,8 +160,17 @@ impl ProofError {
     pub const fn is_server_fault(&self) -> bool {
         !matches!(
             self,
-            Self::MissingHeader { .. } | Self::TooManyLinks { .. } | Self::NotOfTheName { .. }
+            Self::MissingHeader { .. } | Self::TooManyLinks { .. } | Self::NotOfTheName { .. } | Self::Replaced
         )
+    }
+
+    /// Says whether what fails so may hold once header sync has brought more than our chain up to `tip`, for all that we know.
+    pub const fn may_fit_later(&self, tip: Height) -> bool {
+        match self {
+            Self::MissingHeader { height } => *height > tip,
+            Self::Merkle { height, .. } => height.saturating_add(REPLACEABLE) > tip,
+            _ => false,
+        }
     }
 
     /// Says whether a transaction that is in its block is no operation of the name at all.

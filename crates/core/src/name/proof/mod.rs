@@ -19,7 +19,7 @@ mod walk;
 
 pub use error::ProofError;
 pub use evidence::{NameProof, ProofLink, ProvenEntry, ProvenName, Reached};
-pub use step::{MAX_TX_SIZE, NAME_TX_VERSION, verify_entry};
+pub use step::{MAX_TX_SIZE, NAME_TX_VERSION, is_in_replaced_block, is_operation_of, verify_entry};
 pub use walk::{ProofLimits, links_needed, verify};
 
 pub(super) use walk::confirmations;

@@ -30,6 +30,22 @@ pub fn verify_entry(name: &NameId, link: &ProofLink, tree: &HeaderTree) -> Resul
     Step::check(name, link, tree).map(|step| step.entry)
 }
 
+/// Says whether a transaction sets a name's value, by itself: in which block it is, if in any, is not looked at.
+pub fn is_operation_of(name: &NameId, tx: &[u8]) -> bool {
+    let tx = deserialize::<Transaction>(tx).ok().filter(|_| tx.len() <= MAX_TX_SIZE);
+    let output = tx.and_then(|tx| NameOutput::of(&tx).ok());
+    output.is_some_and(|output| output.op.any_update().is_some_and(|(found, _)| found == name))
+}
+
+/// Says whether a link is in a block that we know and that is not, or no longer, in the best chain: who shows it lags.
+pub fn is_in_replaced_block(link: &ProofLink, tree: &HeaderTree) -> bool {
+    let Ok(tx) = deserialize::<Transaction>(&link.tx) else {
+        return false;
+    };
+    let mut replaced = tree.replaced_at(link.height);
+    replaced.any(|header| merkle::check_inclusion(&tx, &link.merkle, link.pos, header.merkle_root()).is_ok())
+}
+
 /// A link whose transaction is in its block and is a name transaction of the name.
 pub(super) struct Step<'a> {
     pub(super) link: &'a ProofLink,

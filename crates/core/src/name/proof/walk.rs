@@ -1,5 +1,8 @@
 //! The walk from a name's newest operation back to its registration.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use bitcoin::Txid;
 
 use super::step::Step;
@@ -100,44 +103,52 @@ pub fn verify(
     })
 }
 
-/// Returns how many of the newest operations of a history must be fetched for [`verify`] to succeed.
+/// Returns which operations of a history must be fetched for [`verify`] to succeed, newest first, each once.
 ///
-/// The history is a server's claim, oldest first. Our own tip has no say in it, since what we ask for would tell
-/// it: the newest operation stands for the tip.
+/// The history is a server's claim, in whatever order: where blocks were replaced, `ElectrumX` up to 1.17.0 lists what it
+/// indexed last behind what is younger, and what came back to its old place twice. Our own tip has no say in it, since what
+/// we ask for would tell it: the newest operation stands for the tip.
 ///
 /// # Errors
 ///
-/// [`ProofError::OutOfOrder`] when heights fall (positions are not known then, and 0), [`ProofError::TooManyLinks`]
-/// when more than [`ProofLimits::max_entries`] would be needed.
-pub fn links_needed(history: &[(Txid, Height)], params: &Params, limits: &ProofLimits) -> Result<usize, ProofError> {
-    let mut needed = 0;
+/// [`ProofError::TooManyLinks`] when more than [`ProofLimits::max_entries`] would be needed.
+pub fn links_needed(
+    history: &[(Txid, Height)],
+    params: &Params,
+    limits: &ProofLimits,
+) -> Result<Vec<(Txid, Height)>, ProofError> {
+    let mut needed = Vec::new();
     let mut newer: Option<Height> = None;
-    let newest = history.last().map_or(0, |(_, height)| *height);
-    for (_, height) in history.iter().rev() {
-        if let Some(newer) = newer {
-            let gap = newer.checked_sub(*height).ok_or(ProofError::OutOfOrder {
-                newer,
-                newer_pos: 0,
-                older: *height,
-                older_pos: 0,
-            })?;
-            if gap >= params.expiration_depth(newer) {
-                break;
-            }
+    let newest = history.iter().map(|(_, height)| *height).max().unwrap_or(0);
+    for (txid, height) in newest_first(history) {
+        if let Some(newer) = newer
+            && newer.saturating_sub(height) >= params.expiration_depth(newer)
+        {
+            break;
         }
-        if needed >= limits.max_entries {
+        if needed.len() >= limits.max_entries {
             return Err(ProofError::TooManyLinks {
                 max: limits.max_entries,
             });
         }
-        needed += 1;
+        needed.push((txid, height));
         let deep = height.saturating_add(limits.min_confirmations) <= newest;
-        if needed > limits.max_links && deep {
+        if needed.len() > limits.max_links && deep {
             break;
         }
-        newer = Some(*height);
+        newer = Some(height);
     }
     Ok(needed)
+}
+
+/// Returns the operations of a history newest first, each once; those of one block in the order that the server's list, which
+/// begins with the oldest, has them in.
+fn newest_first(history: &[(Txid, Height)]) -> Vec<(Txid, Height)> {
+    let mut seen = BTreeSet::new();
+    let mut sorted: Vec<(Txid, Height)> = history.iter().rev().copied().collect();
+    sorted.retain(|entry| seen.insert(*entry));
+    sorted.sort_by_key(|(_, height)| Reverse(*height));
+    sorted
 }
 
 /// The operations of a name among the transactions that a server shows for it, newest first.
@@ -260,8 +271,17 @@ mod tests {
     use crate::chain::Network;
 
     fn needed(heights: &[Height]) -> Result<usize, ProofError> {
-        let history: Vec<_> = heights.iter().map(|height| (Txid::all_zeros(), *height)).collect();
-        links_needed(&history, Network::Regtest.params(), &ProofLimits::default())
+        let history: Vec<_> = heights
+            .iter()
+            .zip(0..)
+            .map(|(height, at)| (txid(at), *height))
+            .collect();
+        let needed = links_needed(&history, Network::Regtest.params(), &ProofLimits::default())?;
+        Ok(needed.len())
+    }
+
+    fn txid(number: u8) -> Txid {
+        Txid::from_byte_array([number; 32])
     }
 
     #[test]
@@ -289,15 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn falling_heights_are_refused() {
-        assert!(matches!(
-            needed(&[101, 100]),
-            Err(ProofError::OutOfOrder {
-                newer: 100,
-                older: 101,
-                ..
-            })
-        ));
+    fn an_order_that_reorganisations_left_is_put_right_and_nothing_is_needed_twice() {
+        let history =
+            [(1, 100), (4, 107), (2, 103), (3, 103), (3, 103), (1, 100)].map(|(at, height)| (txid(at), height));
+        let needed = links_needed(&history, Network::Regtest.params(), &ProofLimits::default());
+        let expected = [(4, 107), (3, 103), (2, 103), (1, 100)].map(|(at, height)| (txid(at), height));
+        assert_eq!(needed, Ok(expected.to_vec()));
     }
 
     proptest! {

@@ -131,7 +131,7 @@ impl PeerTable {
         let servers = self.servers.iter();
         let slow = servers.filter_map(|server| server.slow_at(self.limits.steal_after));
         let servers = self.indices().zip(&self.servers);
-        let waiting = servers.filter(|(_, server)| !server.is_dialed() && !server.is_faulty());
+        let waiting = servers.filter(|(_, server)| !server.is_dialed() && !server.is_left_for_good());
         let redials = waiting.flat_map(|(server, _)| {
             let at = reputation.not_before(server);
             let extra_at = reputation.extra_not_before(server);

@@ -299,7 +299,7 @@ impl PeerTable {
             // One connection is enough to know it by: that there is no other is no fault of the server.
             SyncEvidence::ExtraDialFailed
         } else if error.is_permanent() {
-            SyncEvidence::Faulty
+            SyncEvidence::Unready
         } else {
             SyncEvidence::Ended(back_off(self.limits.redial_pause))
         };
@@ -400,7 +400,7 @@ impl PeerTable {
         }
     }
 
-    /// Leaves a server for good that has no connection any more.
+    /// Leaves a server that has no connection any more.
     pub(super) fn on_found_guilty(
         &mut self,
         reputation: &mut SyncReputation,
@@ -408,7 +408,7 @@ impl PeerTable {
         fault: ServerFault,
         now: Moment,
     ) {
-        reputation.record(now, server, SyncEvidence::Faulty);
+        reputation.record(now, server, fault.evidence());
         if let Some(entry) = self.servers.get_mut(server.0) {
             entry.on_ended(ServerState::Faulty(fault));
         }
@@ -436,8 +436,8 @@ impl PeerTable {
         if state.leaves_headers() {
             self.ended.insert(conn, server);
         }
-        let evidence = match state {
-            ServerState::Faulty(_) => SyncEvidence::Faulty,
+        let evidence = match &state {
+            ServerState::Faulty(fault) => fault.evidence(),
             _ if self.is_connected(server) => return,
             _ => SyncEvidence::Ended(back_off(self.limits.redial_pause)),
         };

@@ -100,18 +100,24 @@ impl Server {
         self.dialing.map(|since| since + slow)
     }
 
-    /// Says whether it has no connection, is not dialed, and broke no rule.
+    /// Says whether it has no connection, is not dialed, and broke no rule for good.
     pub(super) fn is_free(&self) -> bool {
-        let is_free = matches!(
-            self.state,
-            ServerState::Unused | ServerState::Rested | ServerState::Closed(_)
-        );
+        let is_free = match &self.state {
+            ServerState::Unused | ServerState::Rested | ServerState::Closed(_) => true,
+            ServerState::Faulty(_) => !self.is_left_for_good(),
+            ServerState::Dialing | ServerState::Connected => false,
+        };
         is_free && !self.is_dialed()
     }
 
     /// Says whether it has a connection, and is not dialed for one more.
     pub(super) fn is_connected(&self) -> bool {
         self.state == ServerState::Connected && !self.is_dialed()
+    }
+
+    /// Says whether it broke a rule as no honest server does.
+    pub(super) fn is_left_for_good(&self) -> bool {
+        matches!(&self.state, ServerState::Faulty(fault) if !fault.may_pass())
     }
 
     pub(super) fn is_faulty(&self) -> bool {

@@ -132,18 +132,11 @@ fn who_brings_headers_has_all_its_dials_again() {
 
 #[test]
 fn who_is_left_for_good_is_not_dialed_again_whatever_comes_later() {
-    let fault = ServerFault::NotFresh(NotFresh::StaleTip {
-        height: 5,
-        age: 9,
-        max: 8,
-    });
-    let faulty = ServerState::Faulty(fault);
-    let mut scene = scene(2);
+    let faulty = ServerState::Faulty(ServerFault::BrokenLink { height: 5 });
+    let mut scene = scene(1);
     scene.dial(seconds(0));
     scene.connect(A, 1, seconds(0));
     scene.connect(A, 2, seconds(0));
-    scene.fail(B, LinkErrorKind::Permanent, seconds(0));
-    assert!(matches!(scene.state(B), ServerState::Faulty(ServerFault::Link(_))));
     scene.end(1, faulty.clone(), seconds(0));
     scene.end(2, closed(), seconds(1));
     assert_eq!(scene.state(A), faulty);
@@ -152,6 +145,26 @@ fn who_is_left_for_good_is_not_dialed_again_whatever_comes_later() {
     assert_eq!(scene.state(A), faulty);
     assert_eq!(scene.dial(seconds(100_000)), []);
     assert_eq!(scene.next_wake(seconds(0)), None);
+}
+
+#[test]
+fn who_is_left_for_what_may_pass_is_dialed_again_after_an_hour() {
+    let stale = ServerFault::NotFresh(NotFresh::StaleTip {
+        height: 5,
+        age: 9,
+        max: 8,
+    });
+    let mut scene = scene(2);
+    scene.dial(seconds(0));
+    scene.connect(A, 1, seconds(0));
+    scene.fail(B, LinkErrorKind::Permanent, seconds(0));
+    assert!(matches!(scene.state(B), ServerState::Faulty(ServerFault::Link(_))));
+    scene.end(1, ServerState::Faulty(stale), seconds(1));
+    assert_eq!(scene.dial(seconds(3599)), []);
+    assert!(!scene.table.has_more_servers(&scene.reputation, seconds(3599)));
+    assert_eq!(scene.next_wake(seconds(1)), Some(seconds(3600)));
+    assert_eq!(scene.dial(seconds(3600)), [B]);
+    assert_eq!(scene.dial(seconds(3601)), [A]);
 }
 
 #[test]
@@ -404,7 +417,7 @@ fn a_server_answers_for_what_an_ended_connection_left() {
         .table
         .on_found_guilty(&mut scene.reputation, A, fault.clone(), now);
     assert_eq!(scene.state(A), ServerState::Faulty(fault));
-    assert!(scene.reputation.is_banned(A));
+    assert!(scene.reputation.is_banned(A, seconds(9)));
     scene.table.forget_ended(|_| false);
     assert_eq!(scene.table.server_of(ConnId(1)), None, "nothing of it waits any more");
 }
