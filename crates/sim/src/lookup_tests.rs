@@ -220,7 +220,7 @@ impl Manner {
                 links = other.take(wanted.len()).map(Some).collect();
             }
             FewerTransactions => drop(links.pop()),
-            OneBeforeIsGone => links.iter_mut().nth(1).into_iter().for_each(|link| *link = None),
+            OneBeforeIsGone => links.get_mut(1).into_iter().for_each(|link| *link = None),
             NewestIsGone => links.first_mut().into_iter().for_each(|link| *link = None),
             AllAreGone => links.fill(None),
             _ => {}
