@@ -41,14 +41,14 @@ class NameShow(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
-    value = json.dumps({"ip": ADDRESS}).encode().hex()
+    value = json.dumps({"ip": ADDRESS})
     calls = 0
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         NameShow.calls += 1
         name = request["params"][0]
-        result = {"name": name, "name_encoding": "hex", "value": self.value, "value_encoding": "hex"}
+        result = {"name": name, "name_encoding": "ascii", "value": self.value, "value_encoding": "ascii"}
         result |= {"txid": "00" * 32, "vout": 0, "address": "", "height": 1, "expires_in": 100, "expired": False}
         body = json.dumps({"result": result, "error": None, "id": request["id"]}).encode()
         self.send_response(200)

@@ -43,7 +43,7 @@ PATIENCE = 30
 class NameShow(asyncio.Protocol):
     """One connection to a stand-in for Namecoin Core: every name has an address, but those that begin with `no`."""
 
-    value = json.dumps({"ip": "192.0.2.1", "ip6": "2001:db8::1", "txt": "text"}).encode().hex()
+    value = json.dumps({"ip": "192.0.2.1", "ip6": "2001:db8::1", "txt": "text"})
 
     def connection_made(self, transport):
         self.transport, self.unread = transport, b""
@@ -61,10 +61,10 @@ class NameShow(asyncio.Protocol):
     def reply(self, request):
         name = request["params"][0]
         status, result, error = "200 OK", None, None
-        if name.startswith(b"d/no".hex()):
+        if name.startswith("d/no"):
             status, error = "500 Internal Server Error", {"code": -4, "message": "name never existed"}
         else:
-            result = {"name": name, "name_encoding": "hex", "value": self.value, "value_encoding": "hex"}
+            result = {"name": name, "name_encoding": "ascii", "value": self.value, "value_encoding": "ascii"}
             result |= {"txid": "00" * 32, "vout": 0, "address": "", "height": 1, "expires_in": 100, "expired": False}
         body = json.dumps({"result": result, "error": error, "id": request["id"]}).encode()
         return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body

@@ -14,6 +14,7 @@ use isonym::dns::zones::Zones;
 use isonym::isolation::IsolationId;
 use isonym::jsonrpc::Credentials;
 use isonym::jsonrpc::client::{Dialect, Login};
+use isonym::jsonrpc::cookie::CookieReaders;
 use isonym::name::Encoding;
 use isonym::net::pool::PoolSettings;
 use isonym::net::{Proxy, ServerAddr};
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) isolation_id: IsolationId,
     /// Where a daemon listens for JSON-RPC, and is called.
     pub(crate) rpc_listen: SocketAddr,
+    /// Who may read the daemon's cookie file.
+    pub(crate) cookie_readers: CookieReaders,
     /// Who may call a daemon, instead of who can read its cookie file.
     pub(crate) rpc_credentials: Option<Credentials>,
     pub(crate) daemon: DaemonSettings,
@@ -131,6 +134,7 @@ impl Settings {
             .and_then(|(user, password)| Credentials::new(&user.0, &password));
         Ok(Self {
             rpc_listen: options.get(&table::RPC_LISTEN)?,
+            cookie_readers: options.get(&table::RPC_COOKIE_PERMS)?,
             daemon: daemon_settings(&options)?,
             backend: backend_settings(&options, rpc_credentials.as_ref())?,
             dns: dns_settings(&options)?,

@@ -93,6 +93,7 @@ const EDGE: &[(&str, &str)] = &[
     ),
     ("dns/resolver.rs", "waits for lookups, draws identities"),
     ("dns/server.rs", "listens for queries"),
+    ("dns/udp.rs", "reads and writes datagrams"),
     ("jsonrpc/client/mod.rs", "calls other nodes"),
     ("jsonrpc/cookie.rs", "writes and reads the cookie file"),
     ("jsonrpc/listener.rs", "reads who listens"),

@@ -155,8 +155,11 @@ Examples:
   isonym resolve www.example.bit AAAA
   isonym resolve example.bit --explain         And what of its value gives none, and why
   isonym resolve example.bit --json --isolation-id me
+  isonym resolve --value @value.json example.bit
+                                               What a value would give, before it is published
 
-Values come from --rpc-url if that is given, else from the daemon that holds the data folder; without one this brings
+Records that the value has but DNS does not serve, such as those below a delegation, are printed as comments. With --value
+nothing is looked up but what the value imports. Else values come from --rpc-url if that is given, else from the daemon that holds the data folder; without one this brings
 the headers up to date first. It exits with 2 when there is no such record.")]
     Resolve(ResolveArgs),
     #[cfg(feature = "playground")]
@@ -304,9 +307,14 @@ pub(crate) struct ResolveArgs {
     /// The type, such as A, or TYPE65 [default: all, of the names below as well]
     #[arg(value_name = "TYPE")]
     pub(crate) kind: Option<String>,
-    /// Say what of the value gives no records, and why
+    /// Say what gives no records and why, and what may surprise
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Check this value, as if it were the name's
+    ///
+    /// Before it is published, say. @FILE reads a file, @- standard input.
+    #[arg(long, value_name = "JSON|@FILE", allow_hyphen_values = true)]
+    pub(crate) value: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

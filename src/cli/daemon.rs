@@ -53,7 +53,8 @@ impl RuntimeFiles {
         let mut cookie = None;
         if settings.rpc_credentials.is_none() {
             let path = settings.folder.join(COOKIE_FILE);
-            cookie = Some(Cookie::create(&path).with_context(|| format!("cannot write {}", path.display()))?);
+            let created = Cookie::create(&path, settings.cookie_readers);
+            cookie = Some(created.with_context(|| format!("cannot write {}", path.display()))?);
         }
         let path = settings.folder.join(ADDRESS_FILE);
         let files = Self { cookie, address: path };

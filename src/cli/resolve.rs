@@ -1,5 +1,7 @@
 //! DNS records of a name, printed.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,10 +12,13 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use isonym::dns::engine::{self, Found, Question, Reply, Step};
+use isonym::dns::lookup_result::LookupResult;
 use isonym::dns::presentation::{data_text, parse_type, type_text};
+use isonym::dns::records::LookedUp;
 use isonym::dns::resolver::{Anonymous, Resolver, Settings as ResolverSettings};
 use isonym::dns::sign::Signers;
-use isonym::dns::zone::{self, Domain, Node as Entry};
+use isonym::dns::zone::{self, Built, Domain, Node};
+use isonym::name::{NameId, NameValue};
 use isonym::service::{Caller, NameService};
 
 use super::args::ResolveArgs;
@@ -24,53 +29,143 @@ use super::session::{Session, with_synced};
 use super::show::{ABSENT, print, print_json};
 use crate::config::Settings;
 
+/// Most bytes of a value that nodes relay. Source: Namecoin Core, names/common.h, `MAX_VALUE_LENGTH_UI`.
+const RELAYED_VALUE: usize = 520;
+
 /// Resolves a name and prints its records.
 pub(super) async fn run(settings: &Settings, args: &ResolveArgs, quiet: bool) -> Result<ExitCode> {
     let question = question(args)?;
-    let Resolved { reply, domain } = if let Some(backend) = &settings.backend {
-        resolve(&service_for(settings, backend)?, settings, &question).await
-    } else {
-        match Session::open(settings, quiet).await? {
-            Session::Daemon(client) => resolve(&remote(settings, *client), settings, &question).await,
-            Session::Own(node) => {
-                with_synced(*node, settings, quiet, async |daemon| {
-                    Ok(resolve(&daemon.names, settings, &question).await)
-                })
-                .await?
-            }
-        }
+    let draft = match &args.value {
+        None => None,
+        Some(text) => Some(draft(settings, &question, text)?),
     };
-    let everything = domain
+    let alone = draft.as_ref().and_then(|draft| draft.alone(settings, &question));
+    let Resolved { reply, domain } = match alone {
+        Some(resolved) => resolved,
+        None => looked_up(settings, &question, draft, quiet).await?,
+    };
+    let entries = domain
         .as_ref()
         .filter(|_| args.kind.is_none())
         .and_then(|domain| below(settings, &question, domain));
-    let records = everything.unwrap_or_else(|| reply.shown());
+    let mut entries = entries.unwrap_or_default();
+    // What is hidden is not all: a delegation answers for it.
+    if entries.iter().all(|entry| entry.hidden_by.is_some()) {
+        let shown = reply.shown().into_iter();
+        entries.splice(
+            0..0,
+            shown.map(|record| Entry {
+                record,
+                hidden_by: None,
+            }),
+        );
+    }
     let problems = domain
         .as_ref()
-        .filter(|_| args.explain)
+        .filter(|_| args.explain || args.value.is_some())
         .map_or(&[][..], |domain| domain.problems());
     if args.json {
         print_json(&json!({
             "name": question.lower.to_ascii(),
             "status": status(reply.code),
             "note": reply.note.map(|note| note.code_and_text().1),
-            "records": records.iter().map(as_json).collect::<Vec<_>>(),
+            "records": entries.iter().map(Entry::as_json).collect::<Vec<_>>(),
             "problems": problems.iter().map(|problem| {
                 json!({ "path": problem.path(), "reason": problem.reason().to_string() })
             }).collect::<Vec<_>>(),
         }))?;
     } else {
-        let mut lines: Vec<String> = records.iter().map(line).collect();
-        lines.extend(
-            problems
-                .iter()
-                .map(|problem| format!("; {}: {}", problem.path(), problem.reason())),
-        );
+        let mut lines: Vec<String> = entries.iter().map(Entry::line).collect();
+        lines.extend(problems.iter().map(|problem| format!("; {problem}")));
         if !lines.is_empty() {
             print(&lines.join("\n"))?;
         }
     }
-    conclude(&question, &reply, records.is_empty())
+    let is_empty = entries.iter().all(|entry| entry.hidden_by.is_some());
+    conclude(&question, &reply, is_empty)
+}
+
+/// Has looked up what the question needs.
+async fn looked_up(settings: &Settings, question: &Question, draft: Option<Draft>, quiet: bool) -> Result<Resolved> {
+    if let Some(backend) = &settings.backend {
+        return Ok(resolve(&service_for(settings, backend)?, settings, question, draft).await);
+    }
+    match Session::open(settings, quiet).await? {
+        Session::Daemon(client) => Ok(resolve(&remote(settings, *client), settings, question, draft).await),
+        Session::Own(node) => {
+            with_synced(*node, settings, quiet, async |daemon| {
+                Ok(resolve(&daemon.names, settings, question, draft).await)
+            })
+            .await
+        }
+    }
+}
+
+/// A value that is taken for a name's.
+struct Draft {
+    name: NameId,
+    value: NameValue,
+}
+
+/// Reads what the user wants to have taken for the value of the name that the question is about.
+fn draft(settings: &Settings, question: &Question, text: &str) -> Result<Draft> {
+    let place = settings.dns.engine.zones.find(&question.lower);
+    let label = place.as_ref().and_then(|place| place.below().next());
+    let name = label.and_then(zone::name_id);
+    let name = name.with_context(|| format!("`{}` is no name below .bit", question.lower))?;
+    let bytes = match text.strip_prefix('@') {
+        None => text.as_bytes().to_vec(),
+        Some("-") => read(&mut std::io::stdin().lock()).context("cannot read standard input")?,
+        Some(path) => {
+            let file = std::fs::File::open(path);
+            let bytes = file.and_then(|mut file| read(&mut file));
+            bytes.with_context(|| format!("cannot read `{path}`"))?
+        }
+    };
+    // Editors end files with a line feed, which nobody publishes.
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let value = NameValue::new(bytes);
+    let value = value.with_context(|| format!("a value has at most {} bytes", NameValue::MAX_LEN))?;
+    if bytes.len() > RELAYED_VALUE {
+        eprint_line(format_args!(
+            "the value has {} bytes: Namecoin Core relays none of more than {RELAYED_VALUE}",
+            bytes.len()
+        ));
+    }
+    Ok(Draft { name, value })
+}
+
+/// Reads a value; no more than is needed to see that it is too long.
+fn read(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(NameValue::MAX_LEN).unwrap_or(u64::MAX).saturating_add(2);
+    from.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Draft {
+    /// Answers by the value alone; `None` where something must be looked up.
+    fn alone(&self, settings: &Settings, question: &Question) -> Option<Resolved> {
+        let mut domain = None;
+        let step = engine::answer(&settings.dns.engine, question, |name, apex| {
+            if *name != self.name {
+                return Found::Needs(BTreeSet::from([name.clone()]));
+            }
+            match zone::build(name, &self.value, apex, &BTreeMap::new()) {
+                Ok(Built::Needs(names)) => Found::Needs(names),
+                Ok(Built::Domain(built)) => {
+                    let built = Arc::new(built);
+                    domain = Some(Arc::clone(&built));
+                    Found::Domain(built, zone::TTL)
+                }
+                Err(_) => Found::Unreadable(zone::TTL),
+            }
+        });
+        match step {
+            Step::Reply(reply) => Some(Resolved { reply: *reply, domain }),
+            Step::Need(_) => None,
+        }
+    }
 }
 
 /// Says why there are no records, and returns the exit status.
@@ -113,19 +208,39 @@ fn status(code: ResponseCode) -> &'static str {
     }
 }
 
-fn as_json(record: &Record) -> serde_json::Value {
-    json!({
-        "name": record.name.to_ascii(),
-        "ttl": record.ttl,
-        "class": "IN",
-        "type": type_text(record.record_type()),
-        "data": data_text(&record.data),
-    })
+/// A record that a value gives.
+struct Entry {
+    record: Record,
+    /// The item that hides it, so that it is not served.
+    hidden_by: Option<&'static str>,
 }
 
-fn line(record: &Record) -> String {
-    let (kind, data) = (type_text(record.record_type()), data_text(&record.data));
-    format!("{} {} IN {kind} {data}", record.name.to_ascii(), record.ttl)
+impl Entry {
+    fn as_json(&self) -> serde_json::Value {
+        let record = &self.record;
+        let mut json = json!({
+            "name": record.name.to_ascii(),
+            "ttl": record.ttl,
+            "class": "IN",
+            "type": type_text(record.record_type()),
+            "data": data_text(&record.data),
+        });
+        if let (Some(by), Some(members)) = (self.hidden_by, json.as_object_mut()) {
+            members.insert("hiddenBy".to_owned(), by.into());
+        }
+        json
+    }
+
+    /// Writes it as a zone file has it; a hidden one as a comment there.
+    fn line(&self) -> String {
+        let record = &self.record;
+        let (kind, data) = (type_text(record.record_type()), data_text(&record.data));
+        let line = format!("{} {} IN {kind} {data}", record.name.to_ascii(), record.ttl);
+        match self.hidden_by {
+            None => line,
+            Some(by) => format!("; hidden by `{by}`: {line}"),
+        }
+    }
 }
 
 /// What is to be printed of a name.
@@ -136,7 +251,7 @@ struct Resolved {
 }
 
 /// Answers as the DNS server does.
-async fn resolve(names: &NameService, settings: &Settings, question: &Question) -> Resolved {
+async fn resolve(names: &NameService, settings: &Settings, question: &Question, draft: Option<Draft>) -> Resolved {
     let limits = settings.dns.limits;
     let resolver = Resolver::new(
         names.for_caller(Caller::Program, limits.caller),
@@ -150,10 +265,14 @@ async fn resolve(names: &NameService, settings: &Settings, question: &Question) 
     let who = names.identity(Some(&settings.isolation_id));
     let deadline = Instant::now() + CALL_TIMEOUT;
     let engine = resolver.engine();
+    let drafts = draft.map(|draft| (draft.name, LookupResult::Value(draft.value)));
+    let drafts: LookedUp = drafts.into_iter().collect();
     let reply = resolver
-        .settle(&who, deadline, |known| match engine::answer(engine, question, known) {
-            Step::Reply(reply) => Ok(*reply),
-            Step::Need(names) => Err(names),
+        .settle_with(drafts.clone(), &who, deadline, |known| {
+            match engine::answer(engine, question, known) {
+                Step::Reply(reply) => Ok(*reply),
+                Step::Need(names) => Err(names),
+            }
         })
         .await;
     let wanted = engine.zones.find(&question.lower).and_then(|place| {
@@ -164,7 +283,7 @@ async fn resolve(names: &NameService, settings: &Settings, question: &Question) 
         None => None,
         Some((name, apex)) => {
             resolver
-                .settle(&who, deadline, |known| match known(&name, &apex) {
+                .settle_with(drafts, &who, deadline, |known| match known(&name, &apex) {
                     Found::Needs(names) => Err(names),
                     Found::Domain(domain, _) => Ok(Some(domain)),
                     Found::Absent(..) | Found::Unreadable(_) | Found::Failed(_) => Ok(None),
@@ -176,26 +295,38 @@ async fn resolve(names: &NameService, settings: &Settings, question: &Question) 
 }
 
 /// Returns all records of the name and of those below it, if it is written in the domain's value.
-fn below(settings: &Settings, question: &Question, domain: &Domain) -> Option<Vec<Record>> {
+fn below(settings: &Settings, question: &Question, domain: &Domain) -> Option<Vec<Entry>> {
     let place = settings.dns.engine.zones.find(&question.lower)?;
-    let mut entry = domain.root();
+    let mut node = domain.root();
+    let mut hidden_by = None;
     for label in place.below().skip(1) {
-        entry = entry.child(label)?;
+        hidden_by = hidden_by.or_else(|| hides_below(node));
+        node = node.child(label)?;
     }
-    let mut records = Vec::new();
-    collect(entry, &question.lower, &mut records);
-    Some(records)
+    let mut entries = Vec::new();
+    collect(node, &question.lower, hidden_by, &mut entries);
+    Some(entries)
 }
 
-fn collect(entry: &Entry, owner: &Name, records: &mut Vec<Record>) {
-    for (_, data) in entry.rrsets() {
-        let record = |data: &_| Record::from_rdata(owner.clone(), zone::TTL, Clone::clone(data));
-        records.extend(data.iter().map(record));
+fn collect(node: &Node, owner: &Name, hidden_by: Option<&'static str>, entries: &mut Vec<Entry>) {
+    for data in node.rrsets().flat_map(|(_, data)| data) {
+        let record = Record::from_rdata(owner.clone(), zone::TTL, data.clone());
+        entries.push(Entry { record, hidden_by });
     }
-    for (label, entry) in entry.children() {
+    let hidden_by = hidden_by.or_else(|| hides_below(node));
+    for (label, child) in node.children() {
         // A label that does not fit makes a name that nobody can ask for.
         if let Ok(owner) = owner.prepend_label(label) {
-            collect(entry, &owner, records);
+            collect(child, &owner, hidden_by, entries);
         }
+    }
+}
+
+/// Returns the item by which a node hides all below it.
+fn hides_below(node: &Node) -> Option<&'static str> {
+    if node.is_delegated() {
+        Some("ns")
+    } else {
+        node.is_renamed().then_some("translate")
     }
 }

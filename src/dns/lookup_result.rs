@@ -67,8 +67,13 @@ fn of_client_error(error: &ClientError) -> ExtendedError {
         ClientError::Rpc(error) => match error.code {
             code::WARMUP | code::INITIAL_DOWNLOAD => ExtendedError::NotSynchronised,
             code::NOT_CONNECTED => ExtendedError::NoProxy,
+            code::METHOD_NOT_FOUND => ExtendedError::BackendUnfit,
+            code::MISC => ExtendedError::BackendArguments,
+            code::INTERNAL => ExtendedError::BackendFailed,
             _ => ExtendedError::NoBackend,
         },
+        ClientError::Refused { .. } | ClientError::Cookie { .. } => ExtendedError::BackendRefused,
+        ClientError::Status { status: 404 } => ExtendedError::BackendUnfit,
         ClientError::Timeout(_) => ExtendedError::Timeout,
         _ => ExtendedError::NoBackend,
     }

@@ -17,6 +17,7 @@ pub mod resolver;
 pub mod response_cache;
 pub mod server;
 pub mod sign;
+mod udp;
 pub mod value;
 pub mod zone;
 pub mod zones;

@@ -56,6 +56,7 @@ pub fn data_text(data: &RData) -> String {
         RData::Unknown { code, rdata } if *code == RecordType::DNAME => {
             Name::from_bytes(&rdata.anything).map_or_else(|_| generic(&rdata.anything), |name| name.to_ascii())
         }
+        RData::Unknown { code: LOC, rdata } => location(&rdata.anything).unwrap_or_else(|| generic(&rdata.anything)),
         RData::Unknown { rdata, .. } => generic(&rdata.anything),
         RData::A(_)
         | RData::AAAA(_)
@@ -73,6 +74,54 @@ pub fn data_text(data: &RData) -> String {
 /// Writes data of any type as RFC 3597 section 5 has it.
 fn generic(bytes: &[u8]) -> String {
     format!("\\# {} {}", bytes.len(), hex(bytes)).trim_end().to_owned()
+}
+
+/// Writes a location (RFC 1876 section 3); `None` when it has another version, or is malformed.
+fn location(rdata: &[u8]) -> Option<String> {
+    /// The equator and the prime meridian, in thousandths of a second of arc.
+    const ZERO_ANGLE: i64 = 1 << 31;
+    /// How far below the reference spheroid altitudes count from, in centimetres.
+    const ALTITUDE_BASE: i64 = 10_000_000;
+
+    let [0, size, horizontal, vertical, rest @ ..] = rdata else {
+        return None;
+    };
+    let (numbers, []) = rest.as_chunks::<4>() else {
+        return None;
+    };
+    let [latitude, longitude, altitude] = *numbers else {
+        return None;
+    };
+    let number = |bytes: [u8; 4]| i64::from(u32::from_be_bytes(bytes));
+    let angle = |bytes: [u8; 4], directions: [&str; 2]| {
+        let thousandths = number(bytes) - ZERO_ANGLE;
+        let [positive, negative] = directions;
+        let direction = if thousandths < 0 { negative } else { positive };
+        let size = thousandths.unsigned_abs();
+        let (degrees, minutes) = (size / 3_600_000, size / 60_000 % 60);
+        let (seconds, fraction) = (size / 1000 % 60, size % 1000);
+        format!("{degrees} {minutes} {seconds}.{fraction:03} {direction}")
+    };
+    let precision = |byte: u8| {
+        let centimetres = u64::from(byte >> 4) * 10_u64.pow(u32::from(byte & 0xf));
+        match (centimetres / 100, centimetres % 100) {
+            (metres, 0) if metres > 0 => format!("{metres}m"),
+            (metres, rest) => format!("{metres}.{rest:02}m"),
+        }
+    };
+    let height = number(altitude) - ALTITUDE_BASE;
+    let sign = if height < 0 { "-" } else { "" };
+    let height = height.unsigned_abs();
+    Some(format!(
+        "{} {} {sign}{}.{:02}m {} {} {}",
+        angle(latitude, ["N", "S"]),
+        angle(longitude, ["E", "W"]),
+        height / 100,
+        height % 100,
+        precision(*size),
+        precision(*horizontal),
+        precision(*vertical),
+    ))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -128,6 +177,25 @@ mod tests {
         for text in ["", "TYPE", "TYPE65536", "NOSUCH"] {
             assert_eq!(parse_type(text), None, "{text}");
         }
+    }
+
+    /// The text that dig writes for the example of IFA-0001.
+    #[test]
+    fn locations_are_written_as_dig_does() {
+        let text_of = |bytes: &[u8]| {
+            let rdata = NULL::with(bytes.to_vec());
+            data_text(&RData::Unknown { code: LOC, rdata })
+        };
+        let place = [
+            0, 0, 0x16, 0x13, 0x8b, 0x3c, 0xf0, 0x18, 0x81, 0x0c, 0xbc, 0xe0, 0, 0x98, 0x95, 0xb8,
+        ];
+        let text = "52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m";
+        assert_eq!(text_of(&place), text);
+        for malformed in [&place[..15], &[1; 16], &[0]] {
+            assert!(text_of(malformed).starts_with(r"\#"), "{malformed:?}");
+        }
+        // Every byte of it may be anything.
+        assert!(text_of(&[[0; 4], [255; 4], [255; 4], [0; 4]].concat()).ends_with('m'));
     }
 
     #[test]

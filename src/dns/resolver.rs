@@ -195,9 +195,19 @@ impl Resolver {
         &self,
         who: &Identity,
         deadline: Deadline,
+        step: impl FnMut(NameSource<'_>) -> Result<T, BTreeSet<NameId>>,
+    ) -> T {
+        self.settle_with(LookedUp::new(), who, deadline, step).await
+    }
+
+    /// As [`Self::settle`], where some names are known already: these are not looked up, whatever is remembered of them.
+    pub async fn settle_with<T>(
+        &self,
+        mut looked_up: LookedUp,
+        who: &Identity,
+        deadline: Deadline,
         mut step: impl FnMut(NameSource<'_>) -> Result<T, BTreeSet<NameId>>,
     ) -> T {
-        let mut looked_up = LookedUp::new();
         // Each round looks something up that was not there before, or ends.
         loop {
             let needed = match self.decide(who, &looked_up, &mut step) {

@@ -14,7 +14,7 @@ use hickory_net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_net::tcp::TcpStream as DnsStream;
 use hickory_net::{BufDnsStreamHandle, DnsStreamHandle as _};
 use hickory_proto::op::{ResponseCode, SerialMessage};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
@@ -22,18 +22,19 @@ use tokio::time::{sleep, timeout};
 use super::engine::{ExtendedError, Reply};
 use super::message::{self, Incoming, Query, Transport};
 use super::resolver::Resolver;
-use crate::net::accept::accept_within;
+use super::udp::{Buffers, Route, UdpPort};
+use crate::net::accept::{Place, Room};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Queries over UDP that wait for lookups at once; more get SERVFAIL.
     pub waiting: usize,
-    /// TCP connections open at once; more wait to be accepted.
+    /// TCP connections open at once; one more takes the place of the one that has asked nothing for longest.
     pub connections: usize,
     /// Queries over one TCP connection that wait for lookups at once; more get SERVFAIL.
     pub waiting_of_connection: usize,
-    /// How long a TCP connection may take for its next whole query; a fifth of that where most places are taken.
+    /// How long a TCP connection may take for its next whole query.
     pub idle: Duration,
     /// Whether isolation IDs are given back in answers, as ncdns does.
     pub echo_id: bool,
@@ -51,16 +52,13 @@ impl Default for Limits {
     }
 }
 
-/// Longest query over UDP that is read, in bytes: the longest isolation ID and name fit in several times.
-const MAX_QUERY: usize = 4096;
-
 /// Queries that are read from a socket before others have their turn.
 const BURST: usize = 64;
 
 /// Where to listen for queries.
 #[derive(Debug)]
 pub struct Socket {
-    udp: UdpSocket,
+    udp: UdpPort,
     tcp: TcpListener,
 }
 
@@ -75,9 +73,9 @@ impl Socket {
         const TRIES: usize = 16;
         let mut tries = if address.port() == 0 { TRIES } else { 1 };
         loop {
-            let udp = UdpSocket::bind(address).await?;
+            let udp = UdpPort::bind(address).await?;
             tries -= 1;
-            match TcpListener::bind(udp.local_addr()?).await {
+            match TcpListener::bind(udp.address()?).await {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
                 tcp => return Ok(Self { udp, tcp: tcp? }),
             }
@@ -90,7 +88,7 @@ impl Socket {
     ///
     /// As the system says.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.udp.local_addr()
+        self.udp.address()
     }
 }
 
@@ -100,7 +98,7 @@ pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits
         resolver,
         limits,
         waiting: Arc::new(Semaphore::new(limits.waiting)),
-        places: Arc::new(Semaphore::new(limits.connections.max(1))),
+        places: Room::new(limits.connections),
     };
     let mut listening = JoinSet::new();
     for Socket { udp, tcp } in sockets {
@@ -119,26 +117,23 @@ struct Front {
     /// Places for queries over UDP that wait.
     waiting: Arc<Semaphore>,
     /// Places for TCP connections.
-    places: Arc<Semaphore>,
+    places: Arc<Room>,
 }
 
 impl Front {
-    async fn datagrams(self, socket: Arc<UdpSocket>) {
-        let mut buffer = [0; MAX_QUERY];
+    async fn datagrams(self, port: Arc<UdpPort>) {
+        let mut buffers = Buffers::new();
         let mut waiting = JoinSet::new();
         loop {
-            if let Err(error) = socket.readable().await {
+            if let Err(error) = port.readable().await {
                 tracing::warn!("cannot receive queries: {error}");
                 sleep(Duration::from_millis(100)).await;
             }
             let mut burst = 0;
             while burst < BURST {
-                burst += 1;
-                match socket.try_recv_from(&mut buffer) {
-                    Ok((length, peer)) => {
-                        let bytes = buffer.get(..length).unwrap_or_default();
-                        self.datagram(&socket, bytes, peer, &mut waiting);
-                    }
+                let take = |bytes: &[u8], route| self.datagram(&port, bytes, route, &mut waiting);
+                match port.receive(&mut buffers, take) {
+                    Ok(count) => burst += count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => {
                         tracing::debug!("a query could not be received: {error}");
@@ -147,19 +142,19 @@ impl Front {
                 }
             }
             while waiting.try_join_next().is_some() {}
-            if burst == BURST {
+            if burst >= BURST {
                 yield_now().await;
             }
         }
     }
 
-    fn datagram(&self, socket: &Arc<UdpSocket>, bytes: &[u8], peer: SocketAddr, waiting: &mut JoinSet<()>) {
+    fn datagram(&self, port: &Arc<UdpPort>, bytes: &[u8], route: Route, waiting: &mut JoinSet<()>) {
+        let peer = route.peer;
         // Nobody can be there: it was made up to make us send.
         if peer.port() == 0 {
             return;
         }
-        // A reply that the system has no room for is lost, as any datagram may be.
-        let send = |bytes: &[u8]| drop(socket.try_send_to(bytes, peer));
+        let send = |bytes: &[u8]| port.send(bytes, route);
         if let Some(reply) = self.resolver.repeated(bytes, peer) {
             return send(&reply);
         }
@@ -177,28 +172,25 @@ impl Front {
         let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
             return send(&self.written(&query, &busy(), Transport::Udp));
         };
-        let (front, socket) = (self.clone(), Arc::clone(socket));
+        let (front, port) = (self.clone(), Arc::clone(port));
         waiting.spawn(async move {
             let reply = front.resolver.answer(&query, &identity).await;
             drop(place);
-            let bytes = front.written(&query, &reply, Transport::Udp);
-            let _ = socket.send_to(&bytes, peer).await;
+            port.send(&front.written(&query, &reply, Transport::Udp), route);
         });
     }
 
     async fn connections(self, listener: TcpListener) {
         let mut connections = JoinSet::new();
-        while let Some((stream, peer, place)) = accept_within(&listener, &self.places).await {
+        while let Some((stream, peer, place)) = self.places.accept(&listener).await {
             while connections.try_join_next().is_some() {}
             let front = self.clone();
-            connections.spawn(async move {
-                front.connection(stream, peer).await;
-                drop(place);
-            });
+            connections.spawn(async move { front.connection(stream, peer, place).await });
         }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, mut place: Place) {
+        let taken = place.taken();
         let _ = stream.set_nodelay(true);
         let places = self.limits.waiting_of_connection.saturating_mul(2);
         let (stream, mut replies) = DnsStream::from_stream_with_buffer_size(AsyncIoTokioAsStd(stream), peer, places);
@@ -207,11 +199,23 @@ impl Front {
         loop {
             // Polled for replies to go out as well as for queries to come in.
             let next = tokio::select! {
-                next = timeout(self.patience(), stream.next()) => next,
-                Some(_) = waiting.join_next() => continue,
+                next = timeout(self.limits.idle, stream.next()) => next,
+                Some(_) = waiting.join_next() => {
+                    if waiting.is_empty() {
+                        place.falls_silent();
+                    }
+                    continue;
+                }
+                () = taken.notified() => return,
             };
             match next {
-                Ok(Some(Ok(query))) => self.segment(query.bytes(), peer, &mut replies, &mut waiting),
+                Ok(Some(Ok(query))) => {
+                    place.falls_silent();
+                    self.segment(query.bytes(), peer, &mut replies, &mut waiting);
+                    if !waiting.is_empty() {
+                        place.speaks();
+                    }
+                }
                 Ok(Some(Err(_))) => return,
                 Ok(None) => break,
                 Err(_) if waiting.is_empty() => return,
@@ -221,7 +225,7 @@ impl Front {
         }
         // Nothing more is asked, but answers may still be waited for.
         while waiting.join_next().await.is_some() {
-            let Ok(None) = timeout(self.patience(), stream.next()).await else {
+            let Ok(None) = timeout(self.limits.idle, stream.next()).await else {
                 return;
             };
         }
@@ -249,16 +253,6 @@ impl Front {
             let reply = front.resolver.answer(&query, &identity).await;
             send(&mut replies, front.written(&query, &reply, Transport::Tcp));
         });
-    }
-
-    /// Returns how long a connection may be idle.
-    fn patience(&self) -> Duration {
-        let crowded = self.places.available_permits() < self.limits.connections / 4;
-        if crowded {
-            self.limits.idle / 5
-        } else {
-            self.limits.idle
-        }
     }
 
     fn written(&self, query: &Query, reply: &Reply, transport: Transport) -> Vec<u8> {

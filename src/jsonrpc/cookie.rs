@@ -19,6 +19,28 @@ pub const FILE_NAME: &str = ".cookie";
 /// Longest cookie file that is read, in bytes.
 const MAX_SIZE: u64 = 1024;
 
+/// Who may read a cookie file. Source: Namecoin Core `init.cpp`, `-rpccookieperms`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CookieReaders {
+    /// Its owner.
+    #[default]
+    Owner,
+    /// Its group as well.
+    Group,
+    /// Everybody.
+    All,
+}
+
+impl CookieReaders {
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o640,
+            Self::All => 0o644,
+        }
+    }
+}
+
 /// A cookie file that was written by this process.
 #[derive(Debug)]
 pub struct Cookie {
@@ -27,12 +49,12 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// Writes a new cookie, readable by the owner alone: beside its place first, so that nobody sees half of it.
+    /// Writes a new cookie for these readers: beside its place first, so that nobody sees half of it.
     ///
     /// # Errors
     ///
     /// Those of the file system and of the system's source of randomness.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub fn create(path: &Path, readers: CookieReaders) -> io::Result<Self> {
         let mut secret = [0; 32];
         OsRng.try_fill_bytes(&mut secret).map_err(io::Error::other)?;
         let credentials = Credentials::new(COOKIE_USER, &secret.to_lower_hex_string())
@@ -50,6 +72,9 @@ impl Cookie {
             .create_new(true)
             .open(&fresh)?;
         file.write_all(credentials.to_line().as_bytes())?;
+        // Whatever the mask of the process takes away.
+        #[cfg(unix)]
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(readers.mode()))?;
         drop(file);
         fs::rename(&fresh, path)?;
         Ok(Self {
@@ -105,12 +130,30 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
+    #[test]
+    fn readers_are_those_that_were_named() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cookie");
+        for (readers, mode) in [
+            (CookieReaders::Owner, 0o600),
+            (CookieReaders::Group, 0o640),
+            (CookieReaders::All, 0o644),
+        ] {
+            let cookie = Cookie::create(&path, readers).unwrap();
+            let found = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(found & 0o777, mode, "{readers:?}");
+            cookie.remove().unwrap();
+        }
+    }
+
     #[test]
     fn a_cookie_is_private_and_gone_after_a_clean_stop() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
         fs::write(folder.path().join(".cookie.tmp"), "left by a crash").unwrap();
-        let cookie = Cookie::create(&path).unwrap();
+        let cookie = Cookie::create(&path, CookieReaders::default()).unwrap();
         let line = fs::read_to_string(&path).unwrap();
         let secret = line.strip_prefix("__cookie__:").unwrap();
         assert_eq!(secret.len(), 64);
@@ -130,7 +173,10 @@ mod tests {
     fn another_starts_cookie_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
-        let (first, second) = (Cookie::create(&path).unwrap(), Cookie::create(&path).unwrap());
+        let (first, second) = (
+            Cookie::create(&path, CookieReaders::default()).unwrap(),
+            Cookie::create(&path, CookieReaders::default()).unwrap(),
+        );
         assert_ne!(first.credentials(), second.credentials());
         first.remove().unwrap();
         assert!(path.exists());

@@ -1,11 +1,12 @@
 //! Accepts connections, no more than there is room for.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 /// Most connections of one kind, however many files may be open.
@@ -42,17 +43,100 @@ pub async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     }
 }
 
-/// Accepts the next connection once there is a place for it, which is free again when the last part of what is returned
-/// is dropped. `None` once there will be no more places.
-pub async fn accept_within(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    loop {
-        if let Some((stream, peer)) = accept(listener).await {
-            return Some((stream, peer, place));
+/// Room for the connections of one kind. Where all places are taken, one more caller takes that of the one who has said
+/// nothing for longest: whoever connects and is silent keeps nobody out.
+#[derive(Debug)]
+pub struct Room {
+    /// One more than there are: who takes the last one shows that somebody waits.
+    places: Arc<Semaphore>,
+    silent: Mutex<Silent>,
+}
+
+/// Those who are silent, by the order in which they fell silent.
+#[derive(Debug, Default)]
+struct Silent {
+    next: u64,
+    leave: BTreeMap<u64, Arc<Notify>>,
+}
+
+/// A connection's place, free again when it is dropped. At first its caller is taken for silent.
+#[derive(Debug)]
+pub struct Place {
+    room: Arc<Room>,
+    leave: Arc<Notify>,
+    /// Its number among the silent.
+    silent: Option<u64>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// Makes room for so many connections, at least one.
+    pub fn new(places: usize) -> Arc<Self> {
+        Arc::new(Self {
+            places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS - 1) + 1)),
+            silent: Mutex::default(),
+        })
+    }
+
+    /// Accepts the next connection once there is a place for it; `None` once there will be no more places.
+    pub async fn accept(self: &Arc<Self>, listener: &TcpListener) -> Option<(TcpStream, SocketAddr, Place)> {
+        let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        loop {
+            if let Some((stream, peer)) = accept(listener).await {
+                return Some((stream, peer, self.enter(permit)));
+            }
         }
+    }
+
+    fn enter(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
+        if self.places.available_permits() == 0
+            && let Some((_, leave)) = self.silent().leave.pop_first()
+        {
+            leave.notify_one();
+        }
+        let mut place = Place {
+            room: Arc::clone(self),
+            leave: Arc::default(),
+            silent: None,
+            _permit: permit,
+        };
+        place.falls_silent();
+        place
+    }
+
+    fn silent(&self) -> MutexGuard<'_, Silent> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Notes that the caller has said what it wants: it keeps its place.
+    pub fn speaks(&mut self) {
+        if let Some(number) = self.silent.take() {
+            self.room.silent().leave.remove(&number);
+        }
+    }
+
+    /// Notes that the caller has all that it wanted, and may go when others want its place.
+    pub fn falls_silent(&mut self) {
+        self.speaks();
+        let mut silent = self.room.silent();
+        let number = silent.next;
+        silent.next += 1;
+        silent.leave.insert(number, Arc::clone(&self.leave));
+        drop(silent);
+        self.silent = Some(number);
+    }
+
+    /// Returns what tells when another caller has taken the place.
+    pub fn taken(&self) -> Arc<Notify> {
+        Arc::clone(&self.leave)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.speaks();
     }
 }
 
@@ -76,5 +160,61 @@ mod tests {
         ] {
             assert_eq!(connections_within(files, of_each), connections, "{files} {of_each}");
         }
+    }
+
+    async fn connect(listener: &TcpListener) -> TcpStream {
+        TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()
+    }
+
+    /// Says whether somebody was told to go.
+    async fn was_told(place: &Place) -> bool {
+        let taken = place.taken();
+        tokio::time::timeout(Duration::from_millis(1), taken.notified())
+            .await
+            .is_ok()
+    }
+
+    #[tokio::test]
+    async fn who_is_silent_longest_makes_room() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let room = Room::new(3);
+        let (mut streams, mut places) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            streams.push(connect(&listener).await);
+            places.push(room.accept(&listener).await.unwrap().2);
+        }
+        places[0].speaks();
+        places[1].speaks();
+        places[1].falls_silent();
+        for place in &places {
+            assert!(!was_told(place).await, "there is room");
+        }
+        streams.push(connect(&listener).await);
+        let mut late = room.accept(&listener).await.unwrap().2;
+        assert!(was_told(&places[2]).await, "it has been silent for longest");
+        assert!(!was_told(&places[0]).await && !was_told(&places[1]).await);
+        // Nobody else is let in before that one has gone.
+        streams.push(connect(&listener).await);
+        let next = room.accept(&listener);
+        let next = tokio::time::timeout(Duration::from_millis(1), next).await;
+        assert!(next.is_err());
+        places.pop();
+        let next = room.accept(&listener).await.unwrap().2;
+        assert!(was_told(&places[1]).await);
+        places.pop();
+        // All have something to do: there is one place more, and no further one.
+        late.speaks();
+        drop(next);
+        let mut busy = Vec::new();
+        for _ in 0..2 {
+            streams.push(connect(&listener).await);
+            let mut place = room.accept(&listener).await.unwrap().2;
+            place.speaks();
+            busy.push(place);
+        }
+        streams.push(connect(&listener).await);
+        let further = tokio::time::timeout(Duration::from_millis(1), room.accept(&listener)).await;
+        assert!(further.is_err());
+        assert!(!was_told(&places[0]).await && !was_told(&late).await);
     }
 }

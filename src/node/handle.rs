@@ -290,6 +290,11 @@ impl Handle {
         (state.node.tree().hash_at(height).as_ref() == Some(hash)).then_some(height)
     }
 
+    /// Returns a header of a branch beside the best chain, with its height and the total work up to it; `None` for others.
+    pub fn branch_header(&self, hash: &BlockHash) -> Option<(Height, PureHeader, Work)> {
+        self.state().node.tree().branch_header(hash)
+    }
+
     /// Returns the total work up to a height of the best chain, as far as it can be known: `None` below the anchor.
     pub fn chainwork_at(&self, height: Height) -> Option<Work> {
         self.state().node.tree().chainwork_at(height)

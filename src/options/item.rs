@@ -15,6 +15,7 @@ use isonym::dns::zones::Zones;
 use isonym::isolation::IsolationId;
 use isonym::jsonrpc::Credentials;
 use isonym::jsonrpc::client::{Client, ClientSettings, Dialect, Login};
+use isonym::jsonrpc::cookie::CookieReaders;
 use isonym::name::Encoding;
 use isonym::net::pool::MAX_OPENINGS_AN_HOUR;
 use isonym::net::{Proxy, ServerAddr};
@@ -217,7 +218,15 @@ macro_rules! choices {
     )*};
 }
 
-choices!(Network, Encoding, Verification, Dialect, Anonymous, CallersApart);
+choices!(
+    Network,
+    Encoding,
+    Verification,
+    Dialect,
+    CookieReaders,
+    Anonymous,
+    CallersApart
+);
 
 impl Choice for Network {
     fn words() -> Vec<(&'static str, Self)> {
@@ -240,6 +249,12 @@ impl Choice for Verification {
 impl Choice for Dialect {
     fn words() -> Vec<(&'static str, Self)> {
         vec![("core", Self::Core), ("electrum", Self::Electrum)]
+    }
+}
+
+impl Choice for CookieReaders {
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("owner", Self::Owner), ("group", Self::Group), ("all", Self::All)]
     }
 }
 

@@ -15,6 +15,7 @@ use isonym::dns::resolver::Anonymous;
 use isonym::dns::zones::Zones;
 use isonym::isolation::IsolationId;
 use isonym::jsonrpc::client::Dialect;
+use isonym::jsonrpc::cookie::CookieReaders;
 use isonym::name::Encoding;
 use isonym::name::lookup::{LookupSettings, MAX_QUORUM};
 use isonym::naming;
@@ -218,6 +219,15 @@ options! {
     .default_words("127.0.0.1 at Namecoin Core's port")
     .more("`isonym rpc` calls the daemon of the data folder wherever that listens, unless this is given.")
     .used_by(&[Daemon, Rpc]);
+
+    RPC_COOKIE_PERMS: Required<CookieReaders> = Opt::new(
+        "rpc-cookie-perms",
+        "WHO",
+        "Who may read the cookie: owner, group, all",
+        |_| CookieReaders::default(),
+    )
+    .more("The data folder must let them through as well: chmod 710, or 711.")
+    .used_by(&[Daemon]);
 
     RPC_USER: Optional<UserName> = Opt::new(
         "rpc-user",

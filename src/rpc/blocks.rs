@@ -13,11 +13,12 @@ use crate::chain::params::MEDIAN_TIME_SPAN;
 use crate::chain::{Height, Network, PureHeader};
 use crate::node::{Handle, Standing};
 
-/// Where a header stands on the best chain.
+/// Where a header stands.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
     pub(super) height: Height,
-    pub(super) tip: Height,
+    /// -1 for a header that is not on the best chain.
+    pub(super) confirmations: i64,
     pub(super) chainwork: Option<Work>,
     pub(super) median_time: Option<u32>,
     pub(super) next: Option<BlockHash>,
@@ -28,7 +29,7 @@ pub(super) struct Position {
 pub(super) struct HeaderJson {
     #[serde(serialize_with = "hash_text")]
     hash: BlockHash,
-    confirmations: Height,
+    confirmations: i64,
     height: Height,
     version: i32,
     #[serde(rename = "versionHex")]
@@ -54,7 +55,7 @@ pub(super) fn header(header: &PureHeader, position: &Position) -> HeaderJson {
     let target = Target::from(header.bits());
     HeaderJson {
         hash: header.hash(),
-        confirmations: position.tip.saturating_sub(position.height).saturating_add(1),
+        confirmations: position.confirmations,
         height: position.height,
         version: header.version(),
         version_hex: format!("{:08x}", header.version()),
@@ -80,6 +81,12 @@ pub(super) fn median_time(height: Height, header_at: impl Fn(Height) -> Option<P
         .collect::<Option<Vec<_>>>()?;
     times.sort_unstable();
     times.get(times.len() / 2).copied()
+}
+
+/// Returns the difficulty of the newest header, relative to the easiest on the main network; 1 while none is known.
+pub(super) fn difficulty(node: &Handle, standing: &Standing) -> f64 {
+    let header = node.header_at(standing.tip.height);
+    header.map_or(1.0, |header| Target::from(header.bits()).difficulty_float())
 }
 
 /// Returns Core's word for a network.
@@ -124,6 +131,8 @@ pub(super) fn chain_info(node: &Handle, standing: &Standing) -> CallResult {
         info.insert("initialblockdownload".to_owned(), json!(!standing.synchronized));
         let work = node.chainwork_at(tip.height);
         info.extend(work.map(|work| ("chainwork".to_owned(), json!(format!("{work:064x}")))));
+        // No block is kept.
+        info.insert("size_on_disk".to_owned(), json!(0));
         info.insert("pruned".to_owned(), json!(true));
         info.insert("warnings".to_owned(), json!(standing.warnings()));
     }

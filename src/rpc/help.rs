@@ -26,10 +26,35 @@ getbestblockhash
 
 Returns the hash of the newest header.";
 
+pub(super) const GETADDRMANINFO: &str = "\
+getaddrmaninfo
+
+Counts known addresses of Namecoin's peers: none, for Electrum servers are asked.";
+
+pub(super) const GETDIFFICULTY: &str = "\
+getdifficulty
+
+Returns the difficulty of the newest header.";
+
+pub(super) const GETPEERINFO: &str = "\
+getpeerinfo
+
+Lists the Electrum servers that header sync found good. Connections of lookups are not listed; see isolation_info.";
+
+pub(super) const LISTWALLETS: &str = "\
+listwallets
+
+Lists the wallets that are loaded: there are none.";
+
+pub(super) const PING: &str = "\
+ping
+
+Does nothing: whoever gets an answer knows that the daemon runs.";
+
 pub(super) const GETBLOCKCHAININFO: &str = "\
 getblockchaininfo
 
-Says how the headers stand. Blocks are not kept, so their sizes are left out.";
+Says how the headers stand. Blocks are not kept, so that their size is zero.";
 
 pub(super) const GETBLOCKCOUNT: &str = "\
 getblockcount
@@ -44,8 +69,9 @@ Returns the hash of the best chain's header at a height, where it is kept.";
 pub(super) const GETBLOCKHEADER: &str = "\
 getblockheader \"blockhash\" ( verbose )
 
-Returns a header of the best chain: its fields, or its 80 bytes in hex when verbose is false. The number of transactions
-and the AuxPoW are not kept and left out, and so are chainwork and median time where they lie below what is kept.";
+Returns a header: its fields, or its 80 bytes in hex when verbose is false. One beside the best chain has -1
+confirmations. The number of transactions and the AuxPoW are not kept and left out, and so are chainwork and median time
+where they lie below what is kept.";
 
 pub(super) const GETCONNECTIONCOUNT: &str = "\
 getconnectioncount
@@ -60,7 +86,7 @@ Says in short how things stand.";
 pub(super) const GETNETWORKINFO: &str = "\
 getnetworkinfo
 
-Returns the version and the number of connections to Electrum servers.";
+Returns the version, the proxy, and the number of connections to Electrum servers.";
 
 pub(super) const HELP: &str = "\
 help ( \"command\" )

@@ -15,6 +15,7 @@ mod blocks;
 mod help;
 mod json;
 mod methods;
+mod network;
 mod params;
 mod reply;
 mod request;

@@ -87,6 +87,16 @@ impl Wanted {
     }
 }
 
+/// Reads a whole number of 32 bits. Source: univalue, `getInt`.
+///
+/// # Errors
+///
+/// -1 for any other.
+pub(super) fn integer(number: &serde_json::Number) -> Result<i32, RpcError> {
+    let number = number.as_i64().and_then(|number| i32::try_from(number).ok());
+    number.ok_or_else(|| RpcError::new(code::MISC, "JSON integer out of range"))
+}
+
 /// Checks number and types of parameters. Null may stand for one that is optional.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,12 +29,12 @@ use super::auth::{Guard, Verdict, is_our_host};
 use super::methods::Methods;
 use super::reply::{BatchReply, CallResult, Reply};
 use super::request::{Body, Call, MAX_BODY, Member, Request as RpcRequest};
-use crate::net::accept::{MOST_CONNECTIONS, accept, connections_within};
+use crate::net::accept::{MOST_CONNECTIONS, Place, Room, connections_within};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once; more wait to be accepted.
+    /// Connections open at once; one more takes the place of the one that has asked nothing for longest.
     pub connections: usize,
     /// Requests worked on at once; more are refused with status 503.
     pub requests: usize,
@@ -102,16 +102,14 @@ pub async fn serve(
         requests: Semaphore::new(limits.requests),
         callee,
     });
+    let room = Room::new(limits.connections);
     let mut connections = JoinSet::new();
     loop {
-        let room = connections.len() < limits.connections.max(1);
         tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
-            accepted = accept(&listener), if room => {
-                if let Some((stream, _)) = accepted {
-                    connections.spawn(connection(stream, Arc::clone(&gate), stopped.clone()));
-                }
+            Some((stream, _, place)) = room.accept(&listener) => {
+                connections.spawn(connection(stream, place, Arc::clone(&gate), stopped.clone()));
             }
         }
     }
@@ -122,14 +120,21 @@ pub async fn serve(
     let _ = timeout(limits.stop_grace, ended).await;
 }
 
-async fn connection(stream: TcpStream, gate: Arc<Gate<impl Callee>>, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, place: Place, gate: Arc<Gate<impl Callee>>, mut stopped: watch::Receiver<bool>) {
     let Ok(local) = stream.local_addr() else { return };
     // Replies are written whole: waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
     let limits = gate.limits;
+    let taken = place.taken();
+    let place = Arc::new(Mutex::new(place));
     let service = service_fn(move |request| {
-        let gate = Arc::clone(&gate);
-        async move { Ok::<_, Infallible>(gate.respond(request, local.ip()).await) }
+        let (gate, place) = (Arc::clone(&gate), Arc::clone(&place));
+        async move {
+            place.lock().unwrap_or_else(PoisonError::into_inner).speaks();
+            let response = gate.respond(request, local.ip()).await;
+            place.lock().unwrap_or_else(PoisonError::into_inner).falls_silent();
+            Ok::<_, Infallible>(response)
+        }
     });
     let stream = TokioIo::new(Patient::new(stream, limits.write_timeout));
     let mut connection = pin!(
@@ -141,6 +146,7 @@ async fn connection(stream: TcpStream, gate: Arc<Gate<impl Callee>>, mut stopped
     );
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = taken.notified() => return,
         // Its value changes once, from false to true; it is not looked at, as its lock may not be held further on.
         _ = stopped.changed() => {
             connection.as_mut().graceful_shutdown();
@@ -165,13 +171,17 @@ struct Gate<C> {
 
 impl<C: Callee> Gate<C> {
     async fn respond(&self, request: Request<Incoming>, local: IpAddr) -> Response<Full<Bytes>> {
-        let checked = check_origin(request.uri(), request.headers(), local)
+        let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let verdict = self.guard.judge(authorization);
+        let checked = check_origin(request.uri(), request.headers(), local, verdict)
             .and_then(|()| check_target(request.method(), request.uri()));
         if let Err(refusal) = checked {
+            if refusal.0 == StatusCode::FORBIDDEN {
+                tracing::warn!("a caller was refused: {}", refusal.1);
+            }
             return refusal.into();
         }
-        let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        match self.guard.judge(authorization) {
+        match verdict {
             Verdict::Allowed => {}
             Verdict::Missing => return unauthorized(),
             Verdict::Wrong => {
@@ -245,16 +255,26 @@ impl From<Refusal> for Response<Full<Bytes>> {
 }
 
 /// Keeps web sites out: those whose name resolves to us, and those whose pages post to us.
-fn check_origin(uri: &Uri, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
+///
+/// Whoever knows the password may call us by any name, as by that of a container. Pages are kept out even so: a browser adds
+/// a password that it remembers to what they send.
+fn check_origin(uri: &Uri, headers: &HeaderMap, local: IpAddr, verdict: Verdict) -> Result<(), Refusal> {
+    let refused = |text| Err(Refusal(StatusCode::FORBIDDEN, text));
+    if headers.contains_key(ORIGIN) {
+        return refused("web pages may not call this server (the request has an Origin header)");
+    }
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
-    let ours = host.is_none_or(|host| host.to_str().is_ok_and(|host| is_our_host(host, local)))
+    if hosts.next().is_some() {
+        return refused("the request names two hosts");
+    }
+    // Browsers always send a host; programs of HTTP/1.0 need not.
+    let is_ours = host.is_none_or(|host| host.to_str().is_ok_and(|host| is_our_host(host, local)))
         && uri
             .authority()
             .is_none_or(|authority| is_our_host(authority.as_str(), local));
-    // Browsers always send a host; programs of HTTP/1.0 need not.
-    if !ours || hosts.next().is_some() || headers.contains_key(ORIGIN) {
-        return Err(Refusal(StatusCode::FORBIDDEN, ""));
+    if !is_ours && verdict != Verdict::Allowed {
+        return refused("the request is for another host; under that name user and password are needed");
     }
     Ok(())
 }

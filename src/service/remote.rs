@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::answer::{Answer, NameResult, Stated};
 use crate::isolation::IsolationId;
-use crate::jsonrpc::{Client, ClientError};
+use crate::jsonrpc::{Client, ClientError, code};
 use crate::name::NameId;
 use crate::node::Clock;
 use crate::time::Moment;
@@ -58,15 +58,31 @@ impl Remote {
 
     /// Tells the user what to mend, now and then: who asks for names is told no more than that there is no answer.
     fn complain(&self, error: &ClientError) {
-        // What it says itself may have names in it.
-        if matches!(error, ClientError::Rpc(_) | ClientError::Timeout(_)) {
-            return;
-        }
+        let Some(text) = complaint(error) else { return };
         let now = self.clock.now().steady;
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.is_none_or(|said| now.since(said) >= SILENCE) {
             *said = Some(now);
-            tracing::warn!("names cannot be looked up: {error}");
+            tracing::warn!("names cannot be looked up at {}: {text}", self.client.url());
         }
     }
+}
+
+/// Says what is to be mended; `None` where it passes by itself. What the other side says is left out: it may have names in
+/// it.
+fn complaint(error: &ClientError) -> Option<String> {
+    let text = match error {
+        ClientError::Timeout(_) => return None,
+        ClientError::Rpc(error) => match error.code {
+            code::METHOD_NOT_FOUND => "it has no method name_show: it is no Namecoin node, or one without names",
+            code::MISC => "it does not take the arguments of name_show; an old one takes no isolation ID",
+            code::INTERNAL => "it failed by itself; its own log may say why",
+            _ => return None,
+        },
+        ClientError::Refused { status: 401 } => "it refused the user name and password (HTTP status 401)",
+        ClientError::Refused { .. } => "it does not serve this machine's address (HTTP status 403, rpcallowip)",
+        ClientError::Status { status: 404 } => "nothing of JSON-RPC is at this path (HTTP status 404)",
+        error => return Some(error.to_string()),
+    };
+    Some(text.to_owned())
 }

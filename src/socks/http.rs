@@ -17,6 +17,7 @@ use super::relay::{RelaySide, relay};
 use super::reply::{RequestError, http};
 use super::request::{IsolationHeaders, ProxyRequest};
 use super::server::{Front, RequestOutcome};
+use crate::net::accept::Place;
 
 /// Most bytes that are buffered of a request, hence of its headers.
 const MAX_HEADERS: usize = 16 << 10;
@@ -29,11 +30,19 @@ const EXPLANATION: &str =
 type Opened = Arc<Mutex<Option<(OnUpgrade, RelaySide<TcpStream>)>>>;
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(front: &Front, stream: TcpStream, caller: SocksCaller) {
+pub(super) async fn serve(front: &Front, stream: TcpStream, caller: SocksCaller, place: &mut Place) {
     let opened = Opened::default();
+    let place = Mutex::new(place);
     let service = service_fn(|request| {
-        let opened = Arc::clone(&opened);
-        async move { Ok::<_, Infallible>(respond(front, &caller, request, &opened).await) }
+        let (opened, place) = (Arc::clone(&opened), &place);
+        async move {
+            place.lock().unwrap_or_else(PoisonError::into_inner).speaks();
+            let response = respond(front, &caller, request, &opened).await;
+            if opened.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+                place.lock().unwrap_or_else(PoisonError::into_inner).falls_silent();
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let ended = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -19,14 +18,15 @@ use super::reply::{RequestError, refused, resolved};
 use super::request::{ProxyCommand, ProxyHost, ProxyRequest};
 use crate::naming::name_resolver::NameResolver;
 use crate::naming::target::{Target, TargetKind};
-use crate::net::accept::{MOST_CONNECTIONS, accept_within, connections_within};
+use crate::net::accept::{MOST_CONNECTIONS, Place, Room, connections_within};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocksLimits {
-    /// Applications' connections at once, each of which may need one to Tor; more wait to be accepted.
+    /// Applications' connections at once, each of which may need one to Tor; one more takes the place of the one that has
+    /// had no request for longest, if any.
     pub connections: usize,
-    /// How long an application may take for its request; a fifth of that while most connections are taken.
+    /// How long an application may take for its request.
     pub handshake: Duration,
 }
 
@@ -75,7 +75,7 @@ pub async fn serve(
         flags: Arc::new(settings.flags),
         epoch: settings.epoch,
         limits: settings.limits,
-        places: Arc::new(Semaphore::new(settings.limits.connections.max(1))),
+        places: Room::new(settings.limits.connections),
     };
     let mut listening = JoinSet::new();
     for (number, listener) in (0..).zip(listeners) {
@@ -93,7 +93,7 @@ pub(super) struct Front {
     flags: Arc<IsolationFlags>,
     epoch: Arc<IdentityEpoch>,
     limits: SocksLimits,
-    places: Arc<Semaphore>,
+    places: Arc<Room>,
 }
 
 /// The outcome of a request that was carried out.
@@ -110,7 +110,7 @@ impl Front {
         let Ok(here) = listener.local_addr() else { return };
         let mut connections = JoinSet::new();
         let mut connection = u64::from(number) << u32::BITS;
-        while let Some((stream, peer, place)) = accept_within(&listener, &self.places).await {
+        while let Some((stream, peer, mut place)) = self.places.accept(&listener).await {
             while connections.try_join_next().is_some() {}
             connection = connection.wrapping_add(1);
             let caller = SocksCaller {
@@ -120,42 +120,41 @@ impl Front {
             };
             let front = self.clone();
             connections.spawn(async move {
-                front.connection(stream, caller).await;
-                drop(place);
+                let taken = place.taken();
+                tokio::select! {
+                    () = front.connection(stream, caller, &mut place) => {}
+                    () = taken.notified() => {}
+                }
             });
         }
     }
 
     /// Returns how long an application may take for its request.
     pub(super) fn patience(&self) -> Duration {
-        let crowded = self.places.available_permits() < self.limits.connections / 4;
-        if crowded {
-            self.limits.handshake / 5
-        } else {
-            self.limits.handshake
-        }
+        self.limits.handshake
     }
 
-    async fn connection(&self, stream: TcpStream, caller: SocksCaller) {
+    async fn connection(&self, stream: TcpStream, caller: SocksCaller, place: &mut Place) {
         let _ = stream.set_nodelay(true);
         let mut first = [0];
         let Ok(Ok(1)) = timeout(self.patience(), stream.peek(&mut first)).await else {
             return;
         };
         match first {
-            [4 | 5] => self.socks(stream, caller).await,
-            [b'A'..=b'Z'] => http::serve(self, stream, caller).await,
+            [4 | 5] => self.socks(stream, caller, place).await,
+            [b'A'..=b'Z'] => http::serve(self, stream, caller, place).await,
             _ => {}
         }
     }
 
-    async fn socks(&self, mut stream: TcpStream, caller: SocksCaller) {
+    async fn socks(&self, mut stream: TcpStream, caller: SocksCaller, place: &mut Place) {
         let handshake = run_handshake(&mut stream, ServerHandshake::new());
         let accepted = match timeout(self.patience(), handshake).await {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(HandshakeError::Failed(ErrorReply(bytes)))) => return close_with(stream, &bytes).await,
             Ok(Err(HandshakeError::Disconnected)) | Err(_) => return,
         };
+        place.speaks();
         let AcceptedRequest { request, mut early } = accepted;
         let outcome = tokio::select! {
             outcome = self.carry_out(&caller, &request) => outcome,

@@ -30,7 +30,7 @@ pub enum DnssecError {
         zone: String,
     },
     /// A key is of an algorithm that can't be used here.
-    #[error("DNSSEC algorithm {number} is not supported, only 13 (ecdsap256sha256) and 15 (ed25519)")]
+    #[error("keys of DNSSEC algorithm {number}{} are not supported, only of 13 (ecdsap256sha256) and 15 (ed25519); make new ones, and have their DS record trusted", is_rsa(*number))]
     Algorithm {
         /// Its number in IANA's registry.
         number: u8,
@@ -189,4 +189,12 @@ pub enum DnssecError {
         /// What.
         error: Box<DnssecError>,
     },
+}
+
+/// Returns a word on the algorithms that owners know by another name. Source: IANA's registry of DNSSEC algorithms.
+fn is_rsa(number: u8) -> &'static str {
+    match number {
+        1 | 5 | 7 | 8 | 10 => " (RSA)",
+        _ => "",
+    }
 }

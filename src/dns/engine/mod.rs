@@ -21,6 +21,7 @@ use hickory_proto::rr::rdata::{CNAME, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 pub use reply::{Denial, ExtendedError, Reply};
+pub use walk::services;
 
 use self::walk::{End, walk};
 use super::zone::{self, Domain};

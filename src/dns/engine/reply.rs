@@ -91,6 +91,14 @@ pub enum ExtendedError {
     NoProxy,
     /// The `name_show` backend can't be reached, or is at odds with us.
     NoBackend,
+    /// The `name_show` backend refuses us.
+    BackendRefused,
+    /// What is taken for the `name_show` backend is none.
+    BackendUnfit,
+    /// The `name_show` backend does not take our arguments.
+    BackendArguments,
+    /// The `name_show` backend failed by itself.
+    BackendFailed,
     /// There was no answer in time.
     Timeout,
     /// Servers answered with what they can't prove.
@@ -114,6 +122,13 @@ impl ExtendedError {
             Self::NotSynchronised => (14, "not synchronised: headers are being fetched"),
             Self::NoProxy => (23, "no server can be reached; is Tor running?"),
             Self::NoBackend => (23, "the name_show backend gives no answer"),
+            Self::BackendRefused => (23, "the name_show backend refuses this server's credentials or address"),
+            Self::BackendUnfit => (23, "the backend has no name_show: it is no Namecoin node"),
+            Self::BackendArguments => (
+                23,
+                "the name_show backend does not take the arguments, such as isolation IDs",
+            ),
+            Self::BackendFailed => (23, "the name_show backend failed by itself"),
             Self::Timeout => (22, "no server answered in time"),
             Self::Lied => (22, "servers gave answers that they can't prove"),
             Self::Busy => (0, "too many lookups at once; try again"),

@@ -44,6 +44,9 @@ pub(super) fn walk<'a>(domain: &'a Domain, place: &Place<'_>) -> End<'a> {
         if let Some(target) = node.dname() {
             return End::Dname { depth, target, node };
         }
+        if node.is_renamed() {
+            return End::Nothing;
+        }
         step = step.and_then(|step| step.down(label));
         depth += 1;
     }
@@ -76,14 +79,30 @@ impl<'a> Step<'a> {
     }
 }
 
+/// Returns the onion addresses that the `tor` item of a name in a domain states, whatever hides its other items: it is
+/// for clients of Tor, and not of DNS. Source: IFA-0002.
+pub fn services<'a>(domain: &'a Domain, place: &Place<'_>) -> &'a [Box<str>] {
+    reach(domain, place, |_| true).map_or(&[], Node::services)
+}
+
+/// Goes down to a place, past delegations, as long as `may_pass` lets it.
+fn reach<'a>(domain: &'a Domain, place: &Place<'_>, may_pass: impl Fn(&Node) -> bool) -> Option<&'a Node> {
+    let mut step = Step::at(domain.root());
+    for label in place.below().skip(1) {
+        if !may_pass(step.node) {
+            return None;
+        }
+        step = step.down(label)?;
+    }
+    Some(step.node)
+}
+
 /// Adds the addresses of a name in a domain, whatever is cut off above it: as glue they count all the same. `ttl` is in
 /// seconds.
 pub(super) fn glue(domain: &Domain, place: &Place<'_>, ttl: u32, records: &mut Vec<Record>) {
-    let mut step = Some(Step::at(domain.root()));
-    for label in place.below().skip(1) {
-        step = step.and_then(|step| step.down(label));
-    }
-    let Some(Step { node, .. }) = step else { return };
+    let Some(node) = reach(domain, place, |node| !node.is_renamed()) else {
+        return;
+    };
     let owner = place.at(place.below().len());
     for kind in [RecordType::A, RecordType::AAAA] {
         for data in node.rrset(kind) {

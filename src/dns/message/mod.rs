@@ -91,7 +91,10 @@ pub fn read(bytes: &[u8]) -> Incoming {
     }
     let refuse = |code| refused(&header.metadata, None, code);
     if header.metadata.op_code != OpCode::Query {
-        return refuse(ResponseCode::NotImp);
+        // What the flags of another operation mean is not known here, so none is given back.
+        let mut metadata = header.metadata;
+        (metadata.recursion_desired, metadata.checking_disabled) = (false, false);
+        return refused(&metadata, None, ResponseCode::NotImp);
     }
     if header.counts.queries != 1 {
         return refuse(ResponseCode::FormErr);

@@ -64,6 +64,15 @@ pub enum Reason {
     /// A text that isn't a name, absolute or relative.
     #[error("not a lowercase name, nor one ending in `.` or `@`")]
     TargetSyntax,
+    /// An IP address where a host's name belongs.
+    #[error("an IP address, where the name of a host belongs")]
+    HostAddress,
+    /// A name of several labels that is relative, which owners seldom mean.
+    #[error("without a final dot this is `{name}`")]
+    WithoutDot {
+        /// The absolute name.
+        name: String,
+    },
     /// A name that is no host name once it is absolute.
     #[error("not a host name (letters, digits, inner hyphens) or too long, in full `{name}`")]
     HostName {
@@ -82,6 +91,18 @@ pub enum Reason {
     /// A DS item where nothing is delegated.
     #[error("ds without ns")]
     DsWithoutNs,
+    /// An item that says how to tell a key or a certificate, of which nothing can be served.
+    #[error("nothing of it can be served: a record that nothing matches stands in for it, so that clients refuse")]
+    FailsClosed,
+    /// An item beside another that hides it.
+    #[error("not served: hidden by `{by}`")]
+    Hidden {
+        /// The item that hides it.
+        by: &'static str,
+    },
+    /// A map below an item that gives all names below to others.
+    #[error("hides the map beside it: names below are not served from here, but for addresses as glue")]
+    HidesMap,
     /// The value of the name itself is JSON, but no object.
     #[error("the value is not a JSON object")]
     NotAnObject,
@@ -97,6 +118,15 @@ pub enum Reason {
         /// The selector.
         selector: String,
     },
+    /// A label of a selector that the imported value's map lacks.
+    #[error("no `{label}` there: its `*` is imported")]
+    SelectorWildcard {
+        /// The label.
+        label: String,
+    },
+    /// An item that an earlier import of the list gives as well.
+    #[error("an earlier import has this item too, and counts")]
+    EarlierImport,
     /// A chain of imports that is too long.
     #[error("more than {MAX_IMPORT_DEPTH} imports in a chain")]
     ImportDepth,

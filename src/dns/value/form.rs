@@ -5,6 +5,15 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Json, Reason, Report};
 
+/// Says whether an item says something, be it malformed: null and the empty list say that there is nothing.
+pub(in crate::dns) fn is_stated(json: &Json) -> bool {
+    match json {
+        Json::Null => false,
+        Json::List(members) => !members.is_empty(),
+        _ => true,
+    }
+}
+
 /// Reads a string, or a list of strings; members that `read` refuses are left out.
 pub(super) fn texts<T>(json: &Json, report: &mut Report<'_>, read: impl Fn(&str) -> Result<T, Reason>) -> Vec<T> {
     match json {

@@ -13,6 +13,13 @@ pub(in crate::dns) struct Import {
     pub(in crate::dns) selector: String,
 }
 
+impl Import {
+    /// Returns the labels of the selector in the order in which maps are gone through.
+    pub(in crate::dns) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.selector.rsplit('.').filter(|_| !self.selector.is_empty())
+    }
+}
+
 const EXPECTED: &str = "a name, a list of names, a name and a selector, or a list of such lists";
 
 /// Reads the imports of an object in the order they are written.

@@ -60,9 +60,3 @@ fn is_object(json: &Json) -> bool {
 pub(in crate::dns) fn is_map_label(key: &str) -> bool {
     key == "*" || is_label(key)
 }
-
-/// Returns the object that a map has at a label; `*` stands for itself.
-pub(in crate::dns) fn step<'a>(json: &'a Json, label: &str) -> Option<&'a Json> {
-    let entry = json.member("map")?.member(label)?;
-    (is_map_label(label) && is_object(entry)).then_some(entry)
-}

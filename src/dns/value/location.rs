@@ -134,7 +134,10 @@ fn fixed(word: &str, decimals: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::dns::presentation::data_text;
     use crate::name::Encoding;
 
     fn hex(text: &str) -> Option<String> {
@@ -164,6 +167,22 @@ mod tests {
         ] {
             let found = hex(text).unwrap();
             assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_of_a_location_reads_as_the_same(
+            precisions in prop::array::uniform3((1_u8..10, 0_u8..10)),
+            latitude in ZERO_ANGLE - 324_000_000..=ZERO_ANGLE + 324_000_000,
+            longitude in ZERO_ANGLE - 648_000_000..=ZERO_ANGLE + 648_000_000,
+            altitude: u32,
+        ) {
+            let precisions = precisions.map(|(digit, power)| digit << 4 | power);
+            let location = Location { precisions, latitude, longitude, altitude };
+            let code = RecordType::from(LOC);
+            let text = data_text(&RData::Unknown { code, rdata: NULL::with(location.to_rdata()) });
+            prop_assert_eq!(Location::parse(&text), Some(location), "{}", text);
         }
     }
 

@@ -15,12 +15,12 @@ mod problem;
 mod target;
 
 pub use error::{Reason, ValueError};
-pub(super) use form::{base64, number};
+pub(super) use form::{base64, is_stated, number};
 pub(super) use import::{Import, imports};
-pub(super) use item::{Key, ds, ip, ip6, onions, sshfp, txt};
+pub(super) use item::{Key, digest_of, ds, ds_of_no_key, ip, ip6, onions, sshfp, txt};
 pub(super) use json::Json;
-pub(super) use layer::{Layer, is_map_label, layers, step};
+pub(super) use layer::{Layer, is_map_label, layers};
 pub(super) use location::loc;
 pub use problem::Problem;
 pub(super) use problem::{Problems, Report, below};
-pub(super) use target::{Place, has_nameserver, is_target, mx, ns, srv, target};
+pub(super) use target::{Place, is_target, mx, ns, srv, target, without_dot};

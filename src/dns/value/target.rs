@@ -1,10 +1,12 @@
 //! Names in values: absolute, relative to the object's place, or to the apex.
 
+use std::net::IpAddr;
+
 use hickory_proto::rr::rdata::{MX, NS, SRV};
 use hickory_proto::rr::{Name, RData};
 
 use super::form::{number, rows, text, texts};
-use super::{Json, Reason, Report};
+use super::{Json, Key, Reason, Report};
 
 /// Longest label, in bytes. Source: RFC 1035 section 2.3.4.
 const MAX_LABEL: usize = 63;
@@ -18,22 +20,39 @@ pub(in crate::dns) struct Place<'a> {
 }
 
 /// Says whether an item is a well-formed name, as far as its text tells. Only then it hides other items.
-pub(in crate::dns) fn is_target(json: &Json) -> bool {
-    matches!(json, Json::Text(text) if split(text).is_some())
+pub(in crate::dns) fn is_target(json: &Json) -> Result<(), Reason> {
+    parse(text(json)?).map(|_| ())
+}
+
+/// Returns the names of an item that count from the object though they have several labels, as `ns1.example.com`: owners
+/// who leave the final dot away seldom mean that. With the member that each stands in, where there is a list.
+pub(in crate::dns) fn without_dot<'a>(key: Key, json: &'a Json) -> Vec<(Option<usize>, &'a str)> {
+    let field = match key {
+        Key::Srv => 3,
+        Key::Mx => 1,
+        _ => 0,
+    };
+    let name_of = |member: &'a Json| match member {
+        Json::Text(text) if field == 0 => Some(text.as_str()),
+        Json::List(fields) if field > 0 => fields.get(field).and_then(|json| text(json).ok()),
+        _ => None,
+    };
+    let names: Vec<(Option<usize>, &str)> = match json {
+        Json::List(members) => {
+            let numbered = members.iter().enumerate();
+            numbered
+                .filter_map(|(at, member)| Some((Some(at), name_of(member)?)))
+                .collect()
+        }
+        member => name_of(member).map(|name| (None, name)).into_iter().collect(),
+    };
+    let is_meant = |text: &str| matches!(parse(text), Ok((labels, From::Base)) if labels.contains('.'));
+    names.into_iter().filter(|(_, text)| is_meant(text)).collect()
 }
 
 /// Reads a name: `alias` or `translate`. A host name once it is absolute.
 pub(in crate::dns) fn target(json: &Json, place: &Place<'_>) -> Result<Name, Reason> {
     absolute(text(json)?, place)
-}
-
-/// Says whether `ns` has an element, be it malformed: then the object is delegated.
-pub(in crate::dns) fn has_nameserver(json: &Json) -> bool {
-    match json {
-        Json::Text(_) => true,
-        Json::List(members) => members.iter().any(|member| matches!(member, Json::Text(_))),
-        _ => false,
-    }
 }
 
 /// Reads `ns`: NS records.
@@ -93,8 +112,18 @@ pub(super) fn is_label(label: &str) -> bool {
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }
 
+/// Takes a written name apart, which an IP address is not: every host of DNS has a name.
+fn parse(text: &str) -> Result<(&str, From), Reason> {
+    let bare = text.strip_suffix('.').unwrap_or(text);
+    if bare.parse::<IpAddr>().is_ok() {
+        return Err(Reason::HostAddress);
+    }
+    split(text).ok_or(Reason::TargetSyntax)
+}
+
+/// Returns the absolute name, which must be a host's.
 fn absolute(text: &str, place: &Place<'_>) -> Result<Name, Reason> {
-    let (labels, from) = split(text).ok_or(Reason::TargetSyntax)?;
+    let (labels, from) = parse(text)?;
     let origin = match from {
         From::Root => &Name::root(),
         From::Apex => place.apex,
@@ -150,6 +179,12 @@ mod tests {
             assert_eq!(read(text), Err(Reason::TargetSyntax), "{text}");
         }
         let long = vec!["a".repeat(63); 4].join(".");
+        for text in ["192.0.2.1", "192.0.2.1.", "2001:db8::1", "::"] {
+            assert_eq!(read(text), Err(Reason::HostAddress), "{text}");
+        }
+        for text in ["192.0.2", "192.0.2.256", "192.0.2.1.example.com."] {
+            assert!(read(text).is_ok(), "{text}");
+        }
         for text in ["_a", "_tcp.a.@", "a._b.c.", &format!("{long}."), &long] {
             assert!(matches!(read(text), Err(Reason::HostName { .. })), "{text}");
         }

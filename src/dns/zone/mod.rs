@@ -149,6 +149,8 @@ pub struct Node {
     children: BTreeMap<Box<[u8]>, Self>,
     dname: Option<Name>,
     delegated: bool,
+    renamed: bool,
+    services: Vec<Box<str>>,
 }
 
 impl Node {
@@ -172,21 +174,33 @@ impl Node {
         self.records.get(&kind).map_or(&[], Vec::as_slice)
     }
 
-    /// Says whether the value delegates this name and all below it: it has `ns`, though perhaps no usable one. What
-    /// is below is kept as glue.
+    /// Says whether the value delegates this name and all below it: it has `ns`, for which there was room unless it has
+    /// no NS record. What is below is kept as glue, and for [`Self::services`].
     pub fn is_delegated(&self) -> bool {
         self.delegated
     }
 
-    /// Returns where the DNAME record leads, which is also in [`Self::rrset`], as bytes. There is nothing below.
+    /// Returns where the DNAME record leads, which is also in [`Self::rrset`], as bytes.
     pub fn dname(&self) -> Option<&Name> {
         self.dname.as_ref()
+    }
+
+    /// Says whether all names below are elsewhere: it has `translate`, though perhaps to no usable name. What is below is
+    /// kept for [`Self::services`] alone.
+    pub fn is_renamed(&self) -> bool {
+        self.renamed
+    }
+
+    /// Returns the onion addresses of the `tor` item, which nothing hides from who looks for them. Source: IFA-0002.
+    pub fn services(&self) -> &[Box<str>] {
+        &self.services
     }
 
     fn size(&self) -> usize {
         let records = self.records.values().flatten().map(records::size);
         let children = self.children.iter().map(|(label, node)| label.len() + node.size());
-        size_of::<Self>() + records.chain(children).sum::<usize>()
+        let services = self.services.iter().map(|service| size_of_val(service) + service.len());
+        size_of::<Self>() + records.chain(children).chain(services).sum::<usize>()
     }
 }
 

@@ -9,11 +9,11 @@ use hickory_proto::serialize::binary::BinEncodable;
 
 use super::Node;
 use super::object::{Item, Object};
-use super::tls::Tls;
+use super::tls::{Tls, tlsa_of_no_key};
 use crate::dns::value::bounds::{MAX_BYTES, MAX_RECORDS};
 use crate::dns::value::{
-    Json, Key, Place, Problems, Reason, Report, ds, has_nameserver, ip, ip6, is_target, loc, mx, ns, srv, sshfp,
-    target, txt,
+    Json, Key, Place, Problems, Reason, Report, ds, ds_of_no_key, ip, ip6, is_stated, is_target, loc, mx, ns, srv,
+    sshfp, target, txt, without_dot,
 };
 use crate::name::NameId;
 
@@ -49,44 +49,94 @@ impl<'a> Records<'a> {
     /// Makes a node. `base` is the name of the object above, `labels` are those between owner and apex.
     fn node(&mut self, object: &Object<'_>, owner: &Name, base: &Name, labels: &[&str]) -> Node {
         let place = Place { apex: self.apex, base };
-        let mut node = Node::default();
-        let mut is_alias = false;
-        if let Some(item) = object.item(Key::Ns).filter(|item| has_nameserver(&item.json)) {
+        let mut node = Node {
+            services: services(object),
+            ..Node::default()
+        };
+        let nameservers = self.nameservers(object, &place);
+        if !nameservers.is_empty() {
             node.delegated = true;
-            let records = ns(&item.json, &place, &mut self.problems.at(&item.path));
-            self.add(&mut node, records);
-            self.plain(&mut node, object, Key::Ds, ds);
+            self.add(&mut node, nameservers);
+            if let Some(item) = object.item(Key::Ds) {
+                let records = ds(&item.json, &mut self.problems.at(&item.path));
+                self.closed(&mut node, item, is_stated(&item.json), records, ds_of_no_key());
+            }
+            self.tell_hidden(object, Key::Ns, &[Key::Ds]);
         } else if let Some(item) = self.well_formed(object, Key::Translate) {
-            if let Some(name) = self.target(item, &place) {
+            node.renamed = true;
+            if let Some(name) = self.target(Key::Translate, item, &place) {
                 self.translate(&mut node, name);
             }
-            return node;
+            self.tell_hidden(object, Key::Translate, &[]);
         } else if let Some(item) = self.well_formed(object, Key::Alias) {
-            is_alias = true;
-            let name = self.target(item, &place);
+            let name = self.target(Key::Alias, item, &place);
             self.add(&mut node, name.map(|name| RData::CNAME(CNAME(name))));
+            self.tell_hidden(object, Key::Alias, &[]);
+            self.children(&mut node, object, owner, labels);
+            return node;
         } else {
             self.own(&mut node, object, &place, labels);
         }
         self.children(&mut node, object, owner, labels);
-        if !node.delegated && !is_alias {
+        if !node.delegated && !node.renamed {
             let exchanges = exchanges(&node);
             self.add(&mut node, exchanges);
         }
         node
     }
 
+    /// Reads `ns`. Where nothing valid is in it, it counts as absent: owners who wrote an address there meant `ip`.
+    fn nameservers(&mut self, object: &Object<'_>, place: &Place<'_>) -> Vec<RData> {
+        let Some(item) = object.item(Key::Ns) else {
+            return Vec::new();
+        };
+        self.tell_without_dot(Key::Ns, item, place);
+        ns(&item.json, place, &mut self.problems.at(&item.path))
+    }
+
+    /// Tells the owner what an item hides that stands beside it: all but `kept`.
+    fn tell_hidden(&mut self, object: &Object<'_>, by: Key, kept: &[Key]) {
+        let is_hidden = |key: Key| key != by && key != Key::Tor && !kept.contains(&key);
+        for (key, item) in &object.items {
+            if is_hidden(*key) && is_stated(&item.json) {
+                self.problems.add(&*item.path, Reason::Hidden { by: by.text() });
+            }
+        }
+        let has_below = object.map.values().flatten().any(|child| !is_of_tor(child));
+        if let Some(item) = object.item(by).filter(|_| has_below && by != Key::Alias) {
+            self.problems.add(&*item.path, Reason::HidesMap);
+        }
+    }
+
+    /// Tells the owner of names that need a final dot to mean what they look like.
+    fn tell_without_dot(&mut self, key: Key, item: &Item<'_>, place: &Place<'_>) {
+        for (member, text) in without_dot(key, &item.json) {
+            let Ok(name) = target(&Json::Text(text.to_owned()), place) else {
+                continue;
+            };
+            let reason = Reason::WithoutDot { name: name.to_ascii() };
+            let mut report = self.problems.at(&item.path);
+            match member {
+                Some(index) => report.member(index, reason),
+                None => report.item(reason),
+            }
+        }
+    }
+
     /// Returns an item that is a name. A malformed one is reported and hides nothing.
     fn well_formed<'o>(&mut self, object: &'o Object<'_>, key: Key) -> Option<&'o Item<'o>> {
         let item = object.item(key)?;
-        if is_target(&item.json) {
-            return Some(item);
+        match is_target(&item.json) {
+            Ok(()) => Some(item),
+            Err(reason) => {
+                self.problems.add(&*item.path, reason);
+                None
+            }
         }
-        self.problems.add(&*item.path, Reason::TargetSyntax);
-        None
     }
 
-    fn target(&mut self, item: &Item<'_>, place: &Place<'_>) -> Option<Name> {
+    fn target(&mut self, key: Key, item: &Item<'_>, place: &Place<'_>) -> Option<Name> {
+        self.tell_without_dot(key, item, place);
         let name = target(&item.json, place);
         name.map_err(|reason| self.problems.add(&*item.path, reason)).ok()
     }
@@ -110,15 +160,18 @@ impl<'a> Records<'a> {
         self.plain(node, object, Key::Txt, txt);
         self.plain(node, object, Key::Loc, loc);
         self.plain(node, object, Key::Sshfp, sshfp);
+        for key in [Key::Mx, Key::Srv] {
+            if let Some(item) = object.item(key) {
+                self.tell_without_dot(key, item, place);
+            }
+        }
         self.plain(node, object, Key::Mx, |json, report| mx(json, place, report));
         self.plain(node, object, Key::Srv, |json, report| srv(json, place, report));
         if let Some(item) = object.item(Key::Tls) {
             let records = self.tls.records(&item.json, labels, &mut self.problems.at(&item.path));
-            self.add(node, records);
-        }
-        if let Some(item) = object.item(Key::Ns) {
-            // There is no element that is a string: whatever else is in it is malformed.
-            ns(&item.json, place, &mut self.problems.at(&item.path));
+            // The form that is no longer read says nothing.
+            let is_stated = is_stated(&item.json) && !matches!(*item.json, Json::Object(_));
+            self.closed(node, item, is_stated, records, tlsa_of_no_key());
         }
         if let Some(item) = object.item(Key::Ds) {
             self.problems.add(&*item.path, Reason::DsWithoutNs);
@@ -136,6 +189,18 @@ impl<'a> Records<'a> {
         if let Some(item) = object.item(key) {
             let records = read(&item.json, &mut self.problems.at(&item.path));
             self.add(node, records);
+        }
+    }
+
+    /// Adds the records of an item by which clients tell the right key. Where it is stated, but none of its records can be
+    /// served, one is that no key matches: that there is no such record must not be proved.
+    fn closed(&mut self, node: &mut Node, item: &Item<'_>, is_stated: bool, records: Vec<RData>, stand_in: RData) {
+        let kind = stand_in.record_type();
+        self.add(node, records);
+        if is_stated && node.rrset(kind).is_empty() {
+            self.problems.add(&*item.path, Reason::FailsClosed);
+            // It is one for each object at most, so that it needs no room among the domain's records.
+            node.records.insert(kind, vec![stand_in]);
         }
     }
 
@@ -175,10 +240,28 @@ impl<'a> Records<'a> {
     }
 }
 
+/// Says whether an object stands for a `tor` item above it, and has nothing else.
+fn is_of_tor(object: &Object<'_>) -> bool {
+    let is_made = |item: &Item<'_>| matches!(&item.json, Cow::Owned(_));
+    object.map.is_empty() && object.items.len() == 1 && object.items.get(&Key::Txt).is_some_and(is_made)
+}
+
 /// Says whether an object only hides imported onion addresses and has none itself: then there is no such name.
 fn is_void(object: &Object<'_>) -> bool {
-    let no_strings = |item: &Item<'_>| matches!(&item.json, Cow::Owned(Json::List(members)) if members.is_empty());
-    object.map.is_empty() && object.items.len() == 1 && object.items.get(&Key::Txt).is_some_and(no_strings)
+    let has_strings = |item: &Item<'_>| is_stated(&item.json);
+    is_of_tor(object) && !object.items.get(&Key::Txt).is_some_and(has_strings)
+}
+
+/// Returns the addresses of the `tor` item.
+fn services(object: &Object<'_>) -> Vec<Box<str>> {
+    let Some(Json::List(members)) = object.item(Key::Tor).map(|item| &*item.json) else {
+        return Vec::new();
+    };
+    let texts = members.iter().filter_map(|member| match member {
+        Json::Text(text) => Some(text.as_str().into()),
+        _ => None,
+    });
+    texts.collect()
 }
 
 /// Returns the MX records that SRV records of `_smtp._tcp` below give. Source: IFA-0001, MX.

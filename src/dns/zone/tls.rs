@@ -7,7 +7,7 @@ use hickory_proto::rr::rdata::tlsa::{CertUsage, Matching, Selector};
 use super::certificate::Dehydrated;
 use super::public_key;
 use crate::dns::value::bounds::MAX_CERTIFICATES;
-use crate::dns::value::{Json, Reason, Report, base64, number};
+use crate::dns::value::{Json, Reason, Report, digest_of, number};
 use crate::name::NameId;
 
 /// Reads the `tls` items of one domain.
@@ -31,7 +31,8 @@ impl Tls {
     /// Reads the item of an object; `labels` are those between it and the apex, the lowest first.
     ///
     /// An entry is a row of usage, selector, matching type and data, or an object with such a row as `dane`, a
-    /// dehydrated certificate as `d8`, or both: then `d8` is tried first.
+    /// dehydrated certificate as `d8`, or both: then `d8` is tried first. An object instead of the list is a form that is
+    /// no longer read.
     pub(super) fn records(&mut self, json: &Json, labels: &[&str], report: &mut Report<'_>) -> Vec<RData> {
         let Json::List(members) = json else {
             let expected = "a list of lists and objects";
@@ -113,10 +114,24 @@ fn dane_record(json: &Json) -> Result<TLSA, Reason> {
         let expected = "a list of at least four fields, or an object with `dane` or `d8`";
         return Err(Reason::Form { expected });
     };
+    let matching = Matching::from(number::<u8>(matching)?);
+    let length = match matching {
+        Matching::Sha256 => Some(32),
+        Matching::Sha512 => Some(64),
+        _ => None,
+    };
     Ok(TLSA::new(
         CertUsage::from(number::<u8>(usage)?),
         Selector::from(number::<u8>(selector)?),
-        Matching::from(number::<u8>(matching)?),
-        base64(data)?,
+        matching,
+        digest_of(data, length)?,
     ))
+}
+
+/// Returns the TLSA record of no key: no key has a digest of zeros.
+///
+/// It is served where an owner wrote `tls` and nothing of it can be: without any, clients would take whatever certificate
+/// they are shown.
+pub(super) fn tlsa_of_no_key() -> RData {
+    tlsa(CertUsage::DaneEe, Selector::Spki, Matching::Sha256, vec![0; 32])
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::Txid;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -26,7 +25,6 @@ use super::cookie;
 use super::credentials::Credentials;
 use super::error::{RpcError, code};
 use super::listener;
-use crate::chain::Height;
 use crate::isolation::IsolationId;
 use crate::name::{Encoding, NameId, NameValue};
 
@@ -101,6 +99,12 @@ pub enum ClientError {
         /// Why.
         reason: String,
     },
+    /// The connection broke before the reply was there, as one does that the server had closed meanwhile.
+    #[error("the server closed the connection before it replied: {reason}")]
+    Broken {
+        /// Why.
+        reason: String,
+    },
     /// The call took too long.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
@@ -144,31 +148,47 @@ pub struct NameRecord {
     pub name: NameId,
     /// Its value.
     pub value: NameValue,
-    /// Height of the newest operation.
-    pub height: Height,
-    /// Blocks left until it expires.
-    pub expires_in: i64,
     /// Whether it has expired.
     pub expired: bool,
-    /// The newest operation's transaction.
-    pub txid: Txid,
-    /// The index of its name output.
-    pub vout: u32,
-    /// The address that holds it, or `<nonstandard>`.
-    pub address: String,
 }
 
-/// The fields of `name_show` that [`NameRecord`] is made of.
+/// The fields of `name_show` that [`NameRecord`] is made of. Source: Namecoin Core, names/main.cpp, `getNameInfo`.
 #[derive(Deserialize)]
 struct NameFields {
-    name: String,
-    value: String,
-    height: Height,
-    expires_in: i64,
-    expired: bool,
-    txid: String,
-    vout: u32,
-    address: String,
+    name: Option<String>,
+    name_encoding: Option<String>,
+    /// Missing, beside `value_error`, when the value can't be written in its encoding.
+    value: Option<String>,
+    value_encoding: Option<String>,
+    expires_in: Option<i64>,
+    /// Missing in Core before 0.17.
+    expired: Option<bool>,
+}
+
+impl NameFields {
+    /// Says whether it is about this name.
+    fn is_of(&self, name: &NameId) -> bool {
+        let found = self.name.as_ref();
+        let found = found.and_then(|found| Self::bytes(found, self.name_encoding.as_ref()));
+        found.is_some_and(|found| found == name.as_bytes())
+    }
+
+    /// Returns the bytes of a text in its encoding. Servers that name none have but one, in which text is itself.
+    fn bytes(text: &str, encoding: Option<&String>) -> Option<Vec<u8>> {
+        match encoding.map(String::as_str) {
+            Some("hex") => Encoding::Hex.decode(text).ok(),
+            _ => Some(text.as_bytes().to_vec()),
+        }
+    }
+}
+
+/// How a lookup is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The name as it is, and only what needs an option: all servers take that.
+    Plain,
+    /// Name and value in hex.
+    Hex,
 }
 
 /// A reply of any version.
@@ -280,15 +300,18 @@ impl Client {
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        let reply = self
-            .http
-            .request(request)
-            .await
-            .map_err(|error| ClientError::Connection { reason: chain(&error) })?;
+        let reply = self.http.request(request).await.map_err(|error| {
+            let reason = chain(&error);
+            if error.is_connect() {
+                ClientError::Connection { reason }
+            } else {
+                ClientError::Broken { reason }
+            }
+        })?;
         let status = reply.status();
         let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
         let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
-            Ok(error) => ClientError::Connection {
+            Ok(error) => ClientError::Broken {
                 reason: error.to_string(),
             },
             Err(_) => ClientError::TooLong,
@@ -342,8 +365,9 @@ impl Client {
 
     /// Looks a name up under an isolation ID; `None` is the default identity.
     ///
-    /// Name and value travel in hex, so that all of them fit. With a quorum above 1 the server is to ask so many others,
-    /// which Isonym does and nobody else.
+    /// A name of printable ASCII is sent as it is, so that servers without encodings take it too; where the server then can't
+    /// write the value, and for other names, both travel in hex. With a quorum above 1 the server is to ask so many others,
+    /// which Isonym does and nobody else. A connection that broke is tried once more: the server may have closed it meanwhile.
     ///
     /// # Errors
     ///
@@ -354,26 +378,25 @@ impl Client {
         id: Option<&IsolationId>,
         quorum: u8,
     ) -> Result<NameRecord, ClientError> {
-        let method = "name_show";
-        let fields: NameFields = self.call(method, &self.name_params(name, id, quorum)).await?;
-        let malformed = || ClientError::Malformed {
-            method: method.to_owned(),
+        let is_plain = name.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'));
+        let mut form = match self.dialect {
+            Dialect::Core if is_plain => Form::Plain,
+            _ => Form::Hex,
         };
-        let bytes = |text: &str| Encoding::Hex.decode(text).map_err(|_| malformed());
-        let found = NameId::new(&bytes(&fields.name)?).ok_or_else(malformed)?;
-        if found != *name {
-            return Err(malformed());
+        loop {
+            let params = self.name_params(name, id, quorum, form);
+            let fields: NameFields = match self.call(NAME_SHOW, &params).await {
+                Err(ClientError::Broken { .. }) => self.call(NAME_SHOW, &params).await?,
+                result => result?,
+            };
+            if form == Form::Plain && fields.value.is_none() && fields.is_of(name) {
+                form = Form::Hex;
+                continue;
+            }
+            return record(name, &fields).ok_or_else(|| ClientError::Malformed {
+                method: NAME_SHOW.to_owned(),
+            });
         }
-        Ok(NameRecord {
-            name: found,
-            value: NameValue::new(&bytes(&fields.value)?).ok_or_else(malformed)?,
-            height: fields.height,
-            expires_in: fields.expires_in,
-            expired: fields.expired,
-            txid: fields.txid.parse().map_err(|_| malformed())?,
-            vout: fields.vout,
-            address: fields.address,
-        })
     }
 
     /// Has the other side forget an isolation ID, with its connections and all that is cached for it. Isonym has this
@@ -386,21 +409,31 @@ impl Client {
         self.call("isolation_forget", &json!([id_text(id)])).await
     }
 
-    fn name_params(&self, name: &NameId, id: Option<&IsolationId>, quorum: u8) -> Value {
-        let name = bitcoin::hex::DisplayHex::to_lower_hex_string(name.as_bytes());
+    fn name_params(&self, name: &NameId, id: Option<&IsolationId>, quorum: u8, form: Form) -> Value {
         let id = id.map(id_text).filter(|id| !id.is_empty());
+        let name = match form {
+            Form::Plain => String::from_utf8_lossy(name.as_bytes()).into_owned(),
+            Form::Hex => bitcoin::hex::DisplayHex::to_lower_hex_string(name.as_bytes()),
+        };
         match self.dialect {
             Dialect::Core => {
-                let mut options = json!({ "nameEncoding": "hex", "valueEncoding": "hex" });
-                if let Some(options) = options.as_object_mut() {
-                    if let Some(id) = id {
-                        options.insert("streamID".to_owned(), Value::String(id));
-                    }
-                    if quorum > 1 {
-                        options.insert("quorum".to_owned(), json!(quorum));
+                let mut options = serde_json::Map::new();
+                if form == Form::Hex {
+                    for key in ["nameEncoding", "valueEncoding"] {
+                        options.insert(key.to_owned(), "hex".into());
                     }
                 }
-                json!([name, options])
+                if let Some(id) = id {
+                    options.insert("streamID".to_owned(), Value::String(id));
+                }
+                if quorum > 1 {
+                    options.insert("quorum".to_owned(), json!(quorum));
+                }
+                if options.is_empty() {
+                    json!([name])
+                } else {
+                    json!([name, options])
+                }
             }
             Dialect::Electrum => {
                 let mut params = json!({ "identifier": name, "name_encoding": "hex", "value_encoding": "hex" });
@@ -416,6 +449,19 @@ impl Client {
             }
         }
     }
+}
+
+const NAME_SHOW: &str = "name_show";
+
+/// Reads a result of `name_show`; `None` when it is malformed, or of another name than was asked for.
+fn record(name: &NameId, fields: &NameFields) -> Option<NameRecord> {
+    let value = NameFields::bytes(fields.value.as_ref()?, fields.value_encoding.as_ref())?;
+    let expired = fields.expired.or(fields.expires_in.map(|blocks| blocks <= 0));
+    fields.is_of(name).then_some(NameRecord {
+        name: name.clone(),
+        value: NameValue::new(&value)?,
+        expired: expired?,
+    })
 }
 
 /// The mark of IDs that are written in hex.

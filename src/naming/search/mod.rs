@@ -13,7 +13,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use super::name::is_host_name;
 use super::onion::OnionName;
 use super::target::{Failure, Target, TargetKind};
-use crate::dns::engine::{self, ExtendedError, Question, Settings};
+use crate::dns::engine::{self, ExtendedError, Found, Question, Settings};
 use crate::dns::resolver::NameSource;
 use crate::dns::zone;
 use crate::name::NameId;
@@ -139,25 +139,53 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Returns the onion service of a name. Aliases of its own record are followed as well: a name below `translate` has
-    /// it there.
+    /// Returns the onion service of a name: of the TXT records of `_tor` below it, else of its `tor` item, which is there
+    /// even where DNS does not show it. Aliases of those records are followed as well: a name below `translate` has them
+    /// there.
     fn service(&mut self, name: &Name) -> Result<Option<OnionName>, Stop> {
         // The longest names have no room for it.
         let Ok(mut owner) = name.prepend_label(SERVICES) else {
-            return Ok(None);
+            return self.stated(name);
         };
         loop {
-            match self.ask(&owner, RecordType::TXT)? {
-                NameRecords::Records(data) => {
-                    let services: Vec<OnionName> = data.iter().filter_map(first_string_as_service).collect();
-                    return Ok(self.chosen(&services).cloned());
+            let answer = self.ask(&owner, RecordType::TXT)?;
+            if let NameRecords::Records(data) = &answer {
+                let services: Vec<OnionName> = data.iter().filter_map(first_string_as_service).collect();
+                if let Some(service) = self.chosen(&services) {
+                    return Ok(Some(service.clone()));
                 }
+            }
+            if owner.iter().next() == Some(SERVICES)
+                && let Some(service) = self.stated(&owner.base_name())?
+            {
+                return Ok(Some(service));
+            }
+            match answer {
                 NameRecords::Alias(target) if self.is_ours(&target) => {
                     self.follow()?;
                     owner = target;
                 }
-                NameRecords::Alias(_) | NameRecords::Nothing(_) => return Ok(None),
+                _ => return Ok(None),
             }
+        }
+    }
+
+    /// Returns the onion service that the `tor` item of a name states.
+    fn stated(&mut self, name: &Name) -> Result<Option<OnionName>, Stop> {
+        let Some(place) = self.settings.zones.find(name) else {
+            return Ok(None);
+        };
+        let Some(id) = place.below().next().and_then(zone::name_id) else {
+            return Ok(None);
+        };
+        match (self.known)(&id, &place.at(1)) {
+            Found::Needs(names) => Err(Stop::Need(names)),
+            Found::Domain(domain, _) => {
+                let stated = engine::services(&domain, &place).iter();
+                let services: Vec<OnionName> = stated.filter_map(|text| OnionName::parse(text)).collect();
+                Ok(self.chosen(&services).cloned())
+            }
+            Found::Absent(..) | Found::Unreadable(_) | Found::Failed(_) => Ok(None),
         }
     }
 

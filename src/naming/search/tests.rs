@@ -113,6 +113,61 @@ fn names_stand_for_what_ncprop279_says() {
     }
 }
 
+/// IFA-0002: nothing hides a `tor` item from who looks for it.
+#[test]
+fn services_of_a_tor_item_are_found_whatever_hides_them_from_dns() {
+    let world = World::new([
+        ("ns", json!({ "ns": "ns.example.com.", "tor": ONION })),
+        (
+            "below-ns",
+            json!({ "ns": "ns.example.com.", "map": { "www": { "tor": ONION } } }),
+        ),
+        ("moved", json!({ "translate": "example.com.", "tor": ONION })),
+        (
+            "below-moved",
+            json!({ "translate": "plain.bit.", "map": { "*": { "tor": ONION } } }),
+        ),
+        (
+            "alias",
+            json!({ "alias": "www.example.com.", "tor": [ONION.to_uppercase()] }),
+        ),
+        ("to-ns", json!({ "alias": "ns.bit." })),
+        ("ip", json!({ "ip": "192.0.2.1", "tor": ONION })),
+        ("import", json!({ "import": "d/ns" })),
+        ("other", json!({ "tor": ONION, "map": { "_tor": { "txt": OTHER } } })),
+        (
+            "hidden-other",
+            json!({ "ns": "a.", "tor": ONION, "map": { "_tor": { "txt": OTHER } } }),
+        ),
+        (
+            "useless",
+            json!({ "tor": ONION, "map": { "_tor": { "txt": "no onion" } } }),
+        ),
+        ("plain", json!({ "ip": "192.0.2.1" })),
+    ]);
+    for (name, expected) in [
+        ("ns.bit", Ok(ONION)),
+        ("www.below-ns.bit", Ok(ONION)),
+        ("below-ns.bit", Err(Failure::NoTarget)),
+        ("moved.bit", Ok(ONION)),
+        ("www.below-moved.bit", Ok(ONION)),
+        ("alias.bit", Ok(ONION)),
+        ("to-ns.bit", Ok(ONION)),
+        ("ip.bit", Ok(ONION)),
+        ("import.bit", Ok(ONION)),
+        ("other.bit", Ok(OTHER)),
+        ("hidden-other.bit", Ok(ONION)),
+        ("useless.bit", Ok(ONION)),
+    ] {
+        assert_eq!(world.find(name, TargetKind::Any), expected.map(str::to_owned), "{name}");
+    }
+    assert_eq!(
+        world.find("ip.bit", TargetKind::Address),
+        Ok("192.0.2.1".to_owned()),
+        "who wants an address has it"
+    );
+}
+
 /// ncprop279 gives the other name back, which an exit would then see.
 #[test]
 fn aliases_within_the_zone_are_followed() {

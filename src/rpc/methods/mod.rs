@@ -12,11 +12,12 @@ use super::args::{self, Defaults, NameArgs};
 use super::blocks;
 use super::help;
 use super::json::Json;
-use super::params::{Wanted, check, positional};
+use super::network;
+use super::params::{Wanted, check, integer, positional};
 use super::reply::{CallResult, result as write};
 use super::request::{Call, Params};
 use super::result::{self, Style};
-use crate::chain::{self, Height};
+use crate::chain::{self, Height, PureHeader};
 use crate::jsonrpc::{ClientError, RpcError, code};
 use crate::name::Outcome;
 use crate::name::encoding::quoted;
@@ -61,11 +62,12 @@ const fn asks(name: &'static str, help: &'static str, handler: Asking) -> Method
 }
 
 /// All methods, by name.
-const METHODS: [Method; 20] = [
+const METHODS: [Method; 25] = [
     asks("anchor_check", help::ANCHOR_CHECK, |methods, params| {
         Box::pin(methods.anchor_check(params))
     }),
     at_once("anchor_export", help::ANCHOR_EXPORT, Methods::anchor_export),
+    report("getaddrmaninfo", help::GETADDRMANINFO, |_, _| network::addresses()),
     report("getbestblockhash", help::GETBESTBLOCKHASH, |_, standing| {
         write(&standing.tip.hash.to_string())
     }),
@@ -78,14 +80,18 @@ const METHODS: [Method; 20] = [
     at_once("getblockhash", help::GETBLOCKHASH, Methods::block_hash),
     at_once("getblockheader", help::GETBLOCKHEADER, Methods::block_header),
     report("getconnectioncount", help::GETCONNECTIONCOUNT, |_, standing| {
-        write(&connections(standing))
+        write(&network::connections(standing))
+    }),
+    report("getdifficulty", help::GETDIFFICULTY, |methods, standing| {
+        write(&blocks::difficulty(&methods.node, standing))
     }),
     report("getinfo", help::GETINFO, |methods, standing| {
         info(&methods.node, standing)
     }),
-    report("getnetworkinfo", help::GETNETWORKINFO, |_, standing| {
-        network_info(standing)
+    report("getnetworkinfo", help::GETNETWORKINFO, |methods, standing| {
+        network::info(standing, methods.settings.get("proxy").map(String::as_str))
     }),
+    report("getpeerinfo", help::GETPEERINFO, |_, standing| network::peers(standing)),
     at_once("help", help::HELP, |_, params| help_call(params)),
     asks("isolation_forget", help::ISOLATION_FORGET, |methods, params| {
         Box::pin(async move {
@@ -97,6 +103,7 @@ const METHODS: [Method; 20] = [
     report("isolation_info", help::ISOLATION_INFO, |_, standing| {
         isolation_info(standing)
     }),
+    report("listwallets", help::LISTWALLETS, |_, _| write(&[(); 0])),
     asks("name_history", help::NAME_HISTORY, |methods, params| {
         Box::pin(async move {
             methods
@@ -107,6 +114,7 @@ const METHODS: [Method; 20] = [
     asks("name_show", help::NAME_SHOW, |methods, params| {
         Box::pin(async move { methods.name_show(args::name_show(params, methods.defaults)?).await })
     }),
+    report("ping", help::PING, |_, _| write(&())),
     report("servers", help::SERVERS, |_, standing| write(&standing.servers)),
     report("settings", help::SETTINGS, |methods, _| write(&*methods.settings)),
     report("status", help::STATUS, |methods, _| write(&methods.node.status())),
@@ -138,7 +146,7 @@ fn help_text(wanted: &str) -> String {
     }
     let method = METHODS.iter().find(|method| method.name == wanted);
     method.map_or_else(
-        || format!("help: unknown command: {wanted}\n"),
+        || format!("help: unknown command: {wanted}"),
         |method| method.help.to_owned(),
     )
 }
@@ -228,8 +236,8 @@ impl Methods {
     fn block_hash(&self, params: Params) -> CallResult {
         let [height] = take(params, [Wanted::required("height", "number")], help::GETBLOCKHASH)?;
         let tip = self.node.standing().tip.height;
-        let height = match height {
-            Json::Number(number) => number.as_i64().and_then(|number| Height::try_from(number).ok()),
+        let height = match &height {
+            Json::Number(number) => Height::try_from(integer(number)?).ok(),
             _ => None,
         };
         let Some(height) = height.filter(|height| *height <= tip) else {
@@ -255,24 +263,38 @@ impl Methods {
         };
         let hash = block_hash(&hash)?;
         let not_found = || RpcError::new(code::NOT_FOUND, "Block not found");
-        let height = self.node.height_of(&hash).ok_or_else(not_found)?;
-        let header = self.node.header_at(height).ok_or_else(not_found)?;
+        let (header, position) = self.position(&hash).ok_or_else(not_found)?;
         if verbose == Json::Bool(false) {
             return write(&bitcoin::hex::DisplayHex::to_lower_hex_string(
                 header.as_bytes().as_slice(),
             ));
         }
+        write(&blocks::header(&header, &position))
+    }
+
+    /// Finds a header, on the best chain or beside it.
+    fn position(&self, hash: &BlockHash) -> Option<(PureHeader, blocks::Position)> {
+        if let Some((height, header, work)) = self.node.branch_header(hash) {
+            let position = blocks::Position {
+                height,
+                confirmations: -1,
+                chainwork: Some(work),
+                median_time: None,
+                next: None,
+            };
+            return Some((header, position));
+        }
+        let height = self.node.height_of(hash)?;
+        let tip = self.node.standing().tip.height;
+        let next = height.checked_add(1).and_then(|next| self.node.header_at(next));
         let position = blocks::Position {
             height,
-            tip: self.node.standing().tip.height,
+            confirmations: i64::from(tip) - i64::from(height) + 1,
             chainwork: self.node.chainwork_at(height),
             median_time: blocks::median_time(height, |height| self.node.header_at(height)),
-            next: height
-                .checked_add(1)
-                .and_then(|next| self.node.header_at(next))
-                .map(|next| next.hash()),
+            next: next.map(|next| next.hash()),
         };
-        write(&blocks::header(&header, &position))
+        Some((self.node.header_at(height)?, position))
     }
 }
 
@@ -289,18 +311,17 @@ fn block_hash(text: &str) -> Result<BlockHash, RpcError> {
     let refused = |message| Err(RpcError::new(code::PARAMETER, message));
     if text.len() != 64 {
         let length = text.len();
-        return refused(format!("blockhash must be of length 64 (not {length}, for '{text}')"));
+        return refused(format!("hash must be of length 64 (not {length}, for '{text}')"));
     }
-    BlockHash::from_str(text).or_else(|_| refused(format!("blockhash must be hexadecimal string (not '{text}')")))
+    BlockHash::from_str(text).or_else(|_| refused(format!("hash must be hexadecimal string (not '{text}')")))
 }
 
 /// Reads an optional number of blocks.
 fn number(value: &Json, name: &str) -> Result<Option<Height>, RpcError> {
     match value {
         Json::Number(number) => {
-            let number = number.as_u64().and_then(|number| Height::try_from(number).ok());
-            let refused = || RpcError::new(code::PARAMETER, format!("{name} out of range"));
-            number.map(Some).ok_or_else(refused)
+            let refused = |_| RpcError::new(code::PARAMETER, format!("{name} out of range"));
+            Height::try_from(integer(number)?).map(Some).map_err(refused)
         }
         _ => Ok(None),
     }
@@ -373,40 +394,15 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
     }
 }
 
-/// Counts all connections to Electrum servers.
-fn connections(standing: &Standing) -> usize {
-    let pool = &standing.pool_told;
-    standing.progress.connections + pool.clean + pool.dirty + pool.parting
-}
-
-/// Returns the program's version as Core writes its own: two digits for each part but the first.
-fn version() -> u64 {
-    env!("CARGO_PKG_VERSION")
-        .split('.')
-        .map(|part| part.parse().unwrap_or(0))
-        .fold(0, |sum: u64, part: u64| sum * 100 + part)
-        * 100
-}
-
-fn network_info(standing: &Standing) -> CallResult {
-    write(&json!({
-        "version": version(),
-        "subversion": concat!("/Isonym:", env!("CARGO_PKG_VERSION"), "/"),
-        "networkactive": true,
-        "connections": connections(standing),
-        "warnings": standing.warnings(),
-    }))
-}
-
 fn info(node: &Handle, standing: &Standing) -> CallResult {
     write(&json!({
-        "version": version(),
+        "version": network::version(),
         "blocks": standing.tip.height,
         "synchronized": standing.synchronized,
         "headers_done": standing.progress.done,
         "headers_total": standing.progress.total,
         "headers_unproved": standing.unproved,
-        "connections": connections(standing),
+        "connections": network::connections(standing),
         "testnet": node.params().network == chain::Network::Testnet,
         "errors": standing.warnings().join("; "),
     }))

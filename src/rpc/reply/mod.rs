@@ -82,6 +82,8 @@ impl Reply {
     pub(super) fn to_one(envelope: &Envelope, result: &CallResult) -> Self {
         let status = match (result, envelope.version) {
             (Err(error), Version::Legacy) => status(error),
+            // Core fails when it parses the request, before the rule that errors of version 2 have status 200.
+            (Err(error), Version::V2) if error.code == code::INVALID_REQUEST => status(error),
             _ => 200,
         };
         Self::json(status, object(envelope, result))

@@ -95,7 +95,7 @@ fn version_2_replies() {
     assert_eq!(reply(r#"{"jsonrpc":"2.0","method":"nothing"}"#), (204, None));
     check(
         r#"{"jsonrpc":"2.0"}"#,
-        200,
+        400,
         r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Missing method"}}"#,
     );
 }

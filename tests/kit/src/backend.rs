@@ -181,7 +181,13 @@ async fn answer(
         Some(name) => (name, &params[1]["streamID"]),
         None => (params["identifier"].as_str().unwrap(), &params["stream_id"]),
     };
-    let name = String::from_utf8(Vec::from_hex(name).unwrap()).unwrap();
+    let options = if params.is_array() { &params[1] } else { params };
+    let in_hex = options["nameEncoding"] == "hex" || options["name_encoding"] == "hex";
+    let name = if in_hex {
+        String::from_utf8(Vec::from_hex(name).unwrap()).unwrap()
+    } else {
+        name.to_owned()
+    };
     let id = id.as_str().map(str::to_owned);
     let mut says = {
         let mut script = script.lock().unwrap();
@@ -202,10 +208,23 @@ async fn answer(
         says = *later;
     }
     let shown = |value: &str, expired: bool| {
-        let value = value.as_bytes().to_lower_hex_string();
+        let [name, shown] = [&name, value].map(|text| {
+            if in_hex {
+                text.as_bytes().to_lower_hex_string()
+            } else {
+                text.to_owned()
+            }
+        });
+        let encoding = if in_hex { "hex" } else { "ascii" };
+        // What Core can't write in the encoding it leaves out.
+        let (key, shown) = if in_hex || value.is_ascii() {
+            ("value", shown)
+        } else {
+            ("value_error", "invalid data for ascii".to_owned())
+        };
         let result = json!({
-            "name": name.as_bytes().to_lower_hex_string(), "name_encoding": "hex",
-            "value": value, "value_encoding": "hex",
+            "name": name, "name_encoding": encoding,
+            key: shown, "value_encoding": encoding,
             "txid": "11".repeat(32), "vout": 0, "address": "N8dkq2DXRcGZpXm92cGkiYh2nQZdLzYCHf",
             "height": 500_000, "expires_in": if expired { -5 } else { 5000 }, "expired": expired,
         });

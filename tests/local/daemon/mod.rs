@@ -2,6 +2,7 @@
 
 mod callers;
 mod commands;
+mod core_cli;
 mod hostile;
 mod isolation;
 mod last_server;

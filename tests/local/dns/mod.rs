@@ -7,3 +7,4 @@ mod isolation;
 mod resolve;
 mod tcp;
 mod trouble;
+mod wildcard;

@@ -147,6 +147,68 @@ async fn before_a_stand_in() {
     end.assert_failed(&["https://x"]);
 }
 
+/// A value that is not published yet: its records, without anything being asked.
+#[tokio::test]
+async fn a_value_before_it_is_published() {
+    let program = Program::new();
+    let backend = backend().await;
+    let url = backend.url();
+    let ask = async |arguments: &[&str]| resolve(&program, &[], &[arguments, &["--rpc-url", &url]].concat()).await;
+    let value =
+        r#"{"ns":"ns1.example.com","ip":"192.0.2.1","loc":"52 22 23 N 4 53 32 E -2m","map":{"www":"192.0.2.2"}}"#;
+    let end = ask(&["--value", value, "new.bit"]).await;
+    end.assert_succeeded();
+    assert_eq!(
+        end.out,
+        "new.bit. 600 IN NS ns1.example.com.new.bit.\n\
+         ; hidden by `ns`: www.new.bit. 600 IN A 192.0.2.2\n\
+         ; ns: without a final dot this is `ns1.example.com.new.bit.`\n\
+         ; ip: not served: hidden by `ns`\n\
+         ; loc: not served: hidden by `ns`\n\
+         ; ns: hides the map beside it: names below are not served from here, but for addresses as glue\n"
+    );
+    let shown = ask(&["--value", value, "new.bit", "--json"]).await.json();
+    let hidden: Vec<_> = shown["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["hiddenBy"])
+        .collect();
+    assert_eq!(hidden, [&json!(null), &json!("ns")]);
+
+    std::fs::create_dir_all(program.folder()).unwrap();
+    let file = program.folder().join("value.json");
+    std::fs::write(&file, "{\"loc\":\"52 22 23 N 4 53 32 E -2m\"}\n").unwrap();
+    let from = format!("@{}", file.display());
+    let end = ask(&["--value", &from, "new.bit", "LOC"]).await;
+    assert_eq!(
+        end.out,
+        "new.bit. 600 IN LOC 52 22 23.000 N 4 53 32.000 E -2.00m 1m 10000m 10m\n"
+    );
+    assert_eq!(backend.count(), 0, "nothing was asked");
+
+    // What it imports is.
+    let importing = format!(r#"{{"import":"{IMPORT}"}}"#);
+    let end = ask(&["--value", &importing, DOMAIN]).await;
+    end.assert_succeeded();
+    assert_eq!(end.out, "marker-of-the-name.bit. 600 IN AAAA 2001:db8::1\n");
+    assert_eq!(backend.count(), 1, "but not the name itself");
+
+    for (arguments, words) in [
+        (&["--value", "{", "new.bit"][..], &["new.bit", "JSON"][..]),
+        (&["--value", "@/no/such/file", "new.bit"], &["/no/such/file"]),
+        (&["--value", "{}", "example.com"], &["example.com", ".bit"]),
+    ] {
+        ask(arguments).await.assert_failed(words);
+    }
+    let long = format!(r#"{{"txt":"{}"}}"#, "x".repeat(1100));
+    ask(&["--value", &long, "new.bit"]).await.assert_failed(&["1023"]);
+    let unrelayed = format!(r#"{{"txt":"{}"}}"#, "x".repeat(600));
+    let end = ask(&["--value", &unrelayed, "new.bit"]).await;
+    end.assert_succeeded();
+    assert!(end.err.contains("520"), "{end:?}");
+}
+
 #[tokio::test]
 async fn by_itself_and_with_a_daemon() {
     let mut world = World::new(1, Timestamp(1_700_000_000));

@@ -64,11 +64,11 @@ async fn garbage_is_a_failure_and_soon_forgotten() {
     let ours = "marker-of-the-name".as_bytes();
     let shown = |name: &str, value: &str| {
         format!(
-            r#"{{"result":{{"name":"{name}","value":"{value}","height":1,"expires_in":1,"expired":false,"txid":"{}","vout":0,"address":"x"}},"error":null,"id":1}}"#,
-            "11".repeat(32)
+            r#"{{"result":{{"name":"{name}","name_encoding":"hex","value":"{value}","value_encoding":"hex","expired":false}},"error":null}}"#
         )
     };
     let name = bitcoin::hex::DisplayHex::to_lower_hex_string(&[b"d/", ours].concat()[..]);
+    let other = r#"{"result":{"name":"d/other","value":"{}","expired":false},"error":null}"#;
     let garbage = [
         (401, String::new()),
         (403, "<html>".to_owned()),
@@ -84,6 +84,7 @@ async fn garbage_is_a_failure_and_soon_forgotten() {
         (200, "[".repeat(100_000)),
         (200, "x".repeat(1_000_000)),
         (200, shown("642f6f74686572", "7b7d")),
+        (200, other.to_owned()),
         (200, shown(&name, "7b7")),
         (200, shown(&name, "zz")),
         (200, shown(&name, &"20".repeat(100_000))),
@@ -109,6 +110,84 @@ async fn garbage_is_a_failure_and_soon_forgotten() {
     assert!(calls < 20, "{calls} calls for 200 questions");
     backend.say("d/marker-of-the-name", Says::value(IP));
     recovers(&dns).await;
+    dns.stop().await;
+}
+
+/// Who runs the server is told what to mend, and who asks, what it was.
+#[tokio::test]
+async fn what_is_to_be_mended_is_said() {
+    let error =
+        |code: i32| format!(r#"{{"result":null,"error":{{"code":{code},"message":"marker-of-the-name"}},"id":1}}"#);
+    for (status, body, logged, told) in [
+        (404, error(-32601), "no method name_show", "no name_show"),
+        (500, error(-1), "an old one takes no isolation ID", "arguments"),
+        (500, error(-32603), "its own log may say why", "failed by itself"),
+        (401, String::new(), "user name and password", "credentials"),
+        (403, String::new(), "rpcallowip", "address"),
+        (404, String::new(), "at this path", "no name_show"),
+    ] {
+        let backend = Backend::start().await;
+        let dns = Dns::start(&backend, &[]).await;
+        backend.say("d/marker-of-the-name", Says::Raw(status, body));
+        let reply = udp(dns.address, &edns_query(NAME, "A")).await;
+        assert_eq!(failed(&reply), ("SERVFAIL".to_owned(), Some(23)), "{status}");
+        assert!(reply.extended_text().unwrap().contains(told), "{status} {reply:?}");
+        until("it is logged", async || dns.log().contains(logged).then_some(())).await;
+        assert!(dns.log().contains(&backend.url()), "and where: {}", dns.log());
+        dns.stop().await;
+    }
+}
+
+/// A value that the backend can't write as it is by default is asked for in hex.
+#[tokio::test]
+async fn a_value_that_is_no_ascii() {
+    let backend = Backend::start().await;
+    backend.say("d/marker-of-the-name", Says::value(r#"{"txt":"ä"}"#));
+    let dns = Dns::start(&backend, &[]).await;
+    let reply = udp(dns.address, &query(NAME, "TXT")).await;
+    assert_eq!(reply.answers(), [r#"marker-of-the-name.bit. TXT "\195\164""#]);
+    assert_eq!(backend.count(), 2);
+    dns.stop().await;
+}
+
+/// Servers close connections that nobody uses, also at the moment at which they are used again.
+#[tokio::test]
+async fn a_connection_that_was_closed_meanwhile() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let served = tokio::spawn(async move {
+        let mut connections = 0_u32;
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            connections += 1;
+            let mut request = vec![0; 4096];
+            // One is served; the next gets nothing but the end.
+            for is_first in [true, false] {
+                let length = stream.read(&mut request).await.unwrap();
+                let text = String::from_utf8_lossy(&request[..length]).into_owned();
+                let Some(name) = text.split("d/marker-of-the-").nth(1).filter(|_| is_first) else {
+                    break;
+                };
+                let name = name.split('"').next().unwrap();
+                let body = format!(
+                    r#"{{"result":{{"name":"d/marker-of-the-{name}","value":"{{\"ip\":\"192.0.2.1\"}}","expired":false}},"error":null}}"#
+                );
+                let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+            if connections == 4 {
+                return;
+            }
+        }
+    });
+    let dns = Dns::start_before(&url, &[]).await;
+    for number in 0..4 {
+        let reply = udp(dns.address, &query(&format!("marker-of-the-{number}.bit"), "A")).await;
+        assert_eq!(reply.code(), "NOERROR", "{number}: {}", dns.log());
+    }
+    served.abort();
     dns.stop().await;
 }
 

@@ -78,6 +78,79 @@ impl Dug {
     }
 }
 
+/// A name with all types of records that a value can give, each with members that can't be served.
+fn every_type() -> serde_json::Value {
+    let sha256 = "q1NdUVM7HRfcMgRJ4RV0VUkHkVkqnXX+FGaR7HTzYxE=";
+    json!({
+        "ip": ["192.0.2.1", "192.0.2.01"], "ip6": ["2001:db8::1", "::ffff:192.0.2.1"],
+        "txt": ["one", ["two", "more", 5], []],
+        "mx": [[10, "mx"], [70_000, "mx"], [1, "192.0.2.1"]],
+        "srv": [[1, 2, 3, "srv"], [1, 2, 3, "."]],
+        "loc": ["52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m", "somewhere"],
+        "sshfp": [[4, 2, "AAAA"], [4, 1, sha256], [4, 3, ""], [4, 2, sha256]],
+        "tls": [[3, 1, 1, "AAAA"], [3, 1, 2, sha256], [3, 1, 0, ""], [3, 1, 1, sha256]],
+    })
+}
+
+/// The records of [`every_type`], as dig shows them.
+const EVERY_TYPE: &[&str] = &[
+    "A 192.0.2.1",
+    "AAAA 2001:db8::1",
+    "LOC 52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m",
+    "MX 10 mx.every.bit.",
+    "SRV 1 2 3 srv.every.bit.",
+    "SSHFP 4 2 AB535D51533B1D17DC320449E1157455490791592A9D75FE146691EC 74F36311",
+    "TLSA 3 1 1 AB535D51533B1D17DC320449E1157455490791592A9D75FE146691EC 74F36311",
+    "TXT \"one\"",
+    "TXT \"two\" \"more\"",
+];
+
+/// Whatever stands in a value: clients take the message, and the members that are well.
+#[tokio::test]
+async fn records_of_every_type() {
+    let (dns, _backend) = served(&[]).await;
+    for kind in ["A", "AAAA", "LOC", "MX", "SRV", "SSHFP", "TLSA", "TXT"] {
+        let dug = Dug::up(dns.address, &format!("every.bit {kind}")).await;
+        let expected = EVERY_TYPE
+            .iter()
+            .filter(|record| record.split(' ').next() == Some(kind));
+        let expected: Vec<String> = expected.map(|record| format!("every.bit. IN {record}")).collect();
+        assert_eq!(dug.records(), expected, "{kind}");
+    }
+    let cut = Dug::up(dns.address, "signed-cut.bit DS").await;
+    let digest = "AB535D51533B1D17DC320449E1157455490791592A9D75FE146691EC 74F36311";
+    assert_eq!(cut.records(), [format!("signed-cut.bit. IN DS 1 13 2 {digest}")]);
+    let broken = Dug::up(dns.address, "broken-cut.bit DS").await;
+    let zeros = format!("{} {}", "0".repeat(56), "0".repeat(8));
+    assert_eq!(broken.records(), [format!("broken-cut.bit. IN DS 0 13 2 {zeros}")]);
+    // As strict as they come, and what our own command prints is what they show.
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg("-c").arg(DNSPYTHON).arg(dns.address.port().to_string());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let end = end_of(command).await;
+    end.assert_succeeded();
+    assert_eq!(end.out.lines().collect::<Vec<_>>(), ["11 records"], "{end:?}");
+    dns.stop().await;
+}
+
+/// Reads all of it with dnspython, which refuses messages that others let pass.
+const DNSPYTHON: &str = "
+import sys, dns.message, dns.query
+count = 0
+for name, kinds in (('every.bit.', 'A AAAA LOC MX SRV SSHFP TLSA TXT'), ('signed-cut.bit.', 'DS'), ('broken-cut.bit.', 'DS')):
+    for kind in kinds.split():
+        query = dns.message.make_query(name, kind)
+        reply = dns.query.udp(query, '127.0.0.1', port=int(sys.argv[1]), timeout=60)
+        for rrset in reply.answer:
+            for record in rrset:
+                record.to_text()
+                count += 1
+print(count, 'records')
+";
+
 /// A server with one name of each kind.
 async fn served(arguments: &[&str]) -> (Dns, Backend) {
     let backend = Backend::start().await;
@@ -90,6 +163,17 @@ async fn served(arguments: &[&str]) -> (Dns, Backend) {
         ("d/long", json!({ "txt": long })),
         ("d/cut", json!({ "ns": "ns", "map": { "ns": "192.0.2.53" } })),
         ("d/moved", json!({ "translate": "example.com." })),
+        ("d/every", every_type()),
+        (
+            "d/signed-cut",
+            json!({ "ns": "ns", "ds": [
+                [1, 13, 2, "AAAA"],
+                [1, 13, 0, "AAAA"],
+                [1, 13, 3, "AAAA"],
+                [1, 13, 2, "q1NdUVM7HRfcMgRJ4RV0VUkHkVkqnXX+FGaR7HTzYxE="],
+            ] }),
+        ),
+        ("d/broken-cut", json!({ "ns": "ns", "ds": [[1, 13, 2, "AAAA"]] })),
     ] {
         backend.say(name, Says::value(&value));
     }

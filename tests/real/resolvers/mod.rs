@@ -10,6 +10,8 @@ mod unbound;
 
 use std::net::SocketAddr;
 
+use serde_json::json;
+
 use cases::{Case, RENAMED, SECURE, SIGNED, UNSIGNED, Zones};
 use client::{delv, dig, dig_all, run};
 use relay::{Change, relay};
@@ -126,6 +128,36 @@ fn unbound_believes_nothing_that_was_changed_on_the_way() {
             let unchecked = dig(unbound.address, "+cd example.bit A");
             assert_eq!(unchecked.records, ["example.bit. A 203.0.113.66"], "{}", unchecked.text);
         }
+    }
+}
+
+/// An owner whose `ds` can't be served meant a signed zone: nothing of it may be believed. One who says that there is
+/// none has an unsigned zone.
+#[test]
+fn unbound_believes_nothing_of_a_zone_whose_ds_can_not_be_served() {
+    let in_hex = "ab535d51533b1d17dc320449e1157455490791592a9d75fe146691ec74f36311";
+    for (ds, status) in [
+        (json!([[1, 13, 2, in_hex]]), "SERVFAIL"),
+        (json!([[1, 13, 2, "AAAA"], 5]), "SERVFAIL"),
+        (json!("1 13 2 ab53"), "SERVFAIL"),
+        (json!([]), "NOERROR"),
+    ] {
+        let keys = Keys::new("bit", ALGORITHMS[0]);
+        let map = json!({ "ns": { "ip": "127.0.0.56" } });
+        let (names, _) = name_show(server::Names::from([
+            ("d/cut", json!({ "ns": "ns.cut.bit.", "ds": ds, "map": map })),
+            ("d/host", json!({ "ip": "192.0.2.33" })),
+        ]));
+        let bit = Server::start("127.0.0.1:0", names, "bit", Some(&keys));
+        let child = Server::start("127.0.0.1:0", names, "cut.bit", None);
+        let mut config = Config::bit(bit.address).trusting(&keys.ds());
+        config.stubs.push(("cut.bit.".to_owned(), child.address));
+        let unbound = Unbound::start(&config);
+        let seen = dig(unbound.address, "host.cut.bit A");
+        assert_eq!(seen.status, status, "{ds}: {}", seen.text);
+        // Who does not validate has the zone.
+        let seen = dig(unbound.address, "+cd host.cut.bit A");
+        assert_eq!(seen.records, ["host.cut.bit. A 192.0.2.33"], "{ds}: {}", seen.text);
     }
 }
 

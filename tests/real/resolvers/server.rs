@@ -14,7 +14,7 @@ use axum::routing::post;
 use axum::serve::ListenerExt as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bitcoin::hex::{DisplayHex as _, FromHex as _};
+use bitcoin::hex::FromHex as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -48,15 +48,14 @@ pub fn name_show(names: Names) -> (SocketAddr, Asked) {
 
 async fn shown(State((names, asked)): State<(Arc<Names>, Asked)>, body: String) -> Json<Value> {
     let request: Value = serde_json::from_str(&body).unwrap();
-    let hex = request["params"][0].as_str().unwrap();
-    let name = String::from_utf8(Vec::from_hex(hex).unwrap()).unwrap();
+    let name = request["params"][0].as_str().unwrap().to_owned();
     let id = request["params"][1]["streamID"].as_str().map(str::to_owned);
     asked.lock().unwrap().push((name.clone(), id));
     let (result, error) = match names.get(name.as_str()) {
         Some(value) => {
-            let value = value.to_string().as_bytes().to_lower_hex_string();
             let result = json!({
-                "name": hex, "name_encoding": "hex", "value": value, "value_encoding": "hex", "txid": "00".repeat(32),
+                "name": name, "name_encoding": "ascii", "value": value.to_string(), "value_encoding": "ascii",
+                "txid": "00".repeat(32),
                 "vout": 0, "address": "", "height": 1, "expires_in": 100, "expired": false,
             });
             (result, Value::Null)

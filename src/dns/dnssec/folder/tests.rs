@@ -106,6 +106,21 @@ fn folders_that_do_not_have_just_two_keys_are_refused() {
     assert!(missing.contains("/nonexistent"), "{missing}");
 }
 
+/// As `dnssec-keygen -a RSASHA256` writes them, which the README of ncdns once told people to make.
+#[test]
+fn rsa_keys_are_refused_in_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let public = "bit. IN DNSKEY 257 3 8 AwEAAbQ0bDsG8qkPDNTcRb3i2kAoFVnFSQyNSqaWOmF7\n";
+    fs::write(folder.path().join("Kbit.+008+17515.key"), public).unwrap();
+    let private = "Private-key-format: v1.3\nAlgorithm: 8 (RSASHA256)\nModulus: tDRsOw==\n";
+    fs::write(folder.path().join("Kbit.+008+17515.private"), private).unwrap();
+    let refused = read(folder.path(), &name("bit")).unwrap_err().to_string();
+    assert!(
+        refused.contains("algorithm 8 (RSA)") && refused.contains("ed25519"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn files_that_do_not_agree_with_their_names_are_refused() {
     let folder = with(&["Kbit.+013+53661"]);

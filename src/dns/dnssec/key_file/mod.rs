@@ -21,7 +21,7 @@ use hickory_proto::rr::{DNSClass, Name};
 use hickory_proto::serialize::txt::trust_anchor::{Entry, Parser};
 use time::OffsetDateTime;
 
-use super::{DnssecError, FieldFault, Key, PrivateKey};
+use super::{DnssecError, FieldFault, Key, KeyAlgorithm, PrivateKey};
 use crate::time::Timestamp;
 
 /// Longest key file that is read, in bytes. Those of the supported algorithms have some 350.
@@ -71,6 +71,8 @@ pub fn encode(key: &Key, now: Timestamp) -> KeyFiles {
 pub fn decode(files: &KeyFiles) -> Result<Key, DnssecError> {
     let (zone, ttl, dnskey) = decode_public(&files.public)?;
     let algorithm = dnskey.public_key().algorithm();
+    // First: private keys of others have other fields.
+    KeyAlgorithm::try_from(algorithm)?;
     let secret = decode_private(&files.private, algorithm)?;
     Key::from_record(&zone, ttl, &dnskey, &secret)
 }

@@ -104,7 +104,7 @@ fn files_that_are_no_key_are_refused() {
         (
             &public.replace(" 3 13 ", " 3 8 "),
             &private.replace("13 (", "8 ("),
-            "algorithm 8 is not supported",
+            "algorithm 8 (RSA) are not supported",
         ),
         ("bit. IN DS 1 13 2 00", private, "not a DNSKEY record"),
         (public, "", "Private-key-format of the private key is missing"),

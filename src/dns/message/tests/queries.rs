@@ -33,6 +33,7 @@ fn other_opcodes_are_not_implemented() {
     for code in 1..16 {
         let mut query = message("example.bit.");
         query.metadata.op_code = OpCode::from_u8(code);
+        (query.metadata.recursion_desired, query.metadata.checking_disabled) = (true, true);
         let reply = refusal(&bytes_of(&query));
         assert_eq!(
             (reply.metadata.response_code, reply.metadata.id),
@@ -42,7 +43,11 @@ fn other_opcodes_are_not_implemented() {
             (u8::from(reply.metadata.op_code), reply.metadata.message_type),
             (code, MessageType::Response)
         );
-        assert!(reply.metadata.recursion_desired && !reply.metadata.authoritative);
+        assert_eq!(
+            bytes_of(&reply)[2..4],
+            [0x80 | code << 3, 4],
+            "no flag but that it is a response"
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! Queries and replies on the wire, by hickory-proto's decoder.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
@@ -97,6 +97,12 @@ impl Reply {
         Some(u16::from_be_bytes([data[0], data[1]]))
     }
 
+    /// The text of the extended error.
+    pub fn extended_text(&self) -> Option<String> {
+        let data = self.option(EXTENDED_ERROR)?;
+        Some(String::from_utf8(data[2..].to_vec()).unwrap())
+    }
+
     /// The isolation ID, if it came back.
     pub fn isolation_id(&self) -> Option<Vec<u8>> {
         self.option(ISOLATION_OPTION)
@@ -124,7 +130,11 @@ pub struct Datagrams {
 
 impl Datagrams {
     pub async fn open(server: SocketAddr) -> Self {
-        Self::open_from(Ipv4Addr::LOCALHOST.into(), server).await
+        let here = match server {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        Self::open_from(here, server).await
     }
 
     pub async fn open_from(address: IpAddr, server: SocketAddr) -> Self {

@@ -268,6 +268,12 @@ impl HeaderTree {
         self.heights.get(hash).map(|known| known.height)
     }
 
+    /// Returns a header of a branch beside the best chain, with its height and the total work up to it; `None` for others.
+    pub fn branch_header(&self, hash: &BlockHash) -> Option<(Height, PureHeader, Work)> {
+        let node = self.branches.get(hash)?;
+        Some((self.height_of(hash)?, node.link.header, node.chainwork))
+    }
+
     /// Returns the headers of the best chain from a height upwards; from the lowest known one if that is higher.
     pub fn best_chain(&self, from: Height) -> impl Iterator<Item = (Height, PureHeader)> + '_ {
         let from = self.lowest().map_or(from, |lowest| from.max(lowest));
