@@ -819,6 +819,17 @@ fn who_still_shows_the_branch_that_was_replaced_lags_and_lies_not() {
 }
 
 #[test]
+fn who_shows_a_wrong_branch_does_not_get_away_with_it_where_somebody_else_answers_first() {
+    let settings = LookupSettings {
+        header_grace: Duration::from_secs(10),
+        ..settings(3, 1)
+    };
+    let ended = look_up(&TRUTH, &[ForgesBranch, Proof, Silent], settings);
+    assert_eq!((ended.value(), ended.blamed()), (TRUE_VALUE, vec![0]));
+    assert!(ended.at < Moment(5_000), "it is not waited for");
+}
+
+#[test]
 fn a_block_far_above_our_tip_is_noticed() {
     for (above, is_fault) in [(7, false), (144, false), (145, true)] {
         let mut lookup = Lookup::new(name(), settings(1, 1), 1);

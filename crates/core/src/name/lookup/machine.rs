@@ -191,7 +191,7 @@ impl Lookup {
             self.lied_to |= effects
                 .iter()
                 .any(|effect| matches!(effect, LookupEffect::Report { .. }));
-            self.advance(now, tree.tip().height, &mut effects);
+            self.advance(now, tree, &mut effects);
         }
         effects
     }
@@ -371,6 +371,22 @@ impl Lookup {
         }
     }
 
+    /// Judges what does not fit to our chain by the headers that there are: nobody waits for others any more.
+    fn judge_doubtful(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) {
+        for at in 0..self.tries.len() {
+            let Ok(attempt) = Attempt::try_from(at) else { return };
+            if let Some(State::Ahead {
+                evidence,
+                doubtful: true,
+                ..
+            }) = self.state(attempt)
+            {
+                let state = self.judge(attempt, now, now, tree, evidence.clone(), effects);
+                self.set(attempt, state);
+            }
+        }
+    }
+
     /// Judges a proof by our headers; where these may be about to change, that waits until `until`.
     fn judge(
         &self,
@@ -472,7 +488,7 @@ impl Lookup {
         State::Failed(error)
     }
 
-    fn advance(&mut self, now: Moment, tip: Height, effects: &mut Vec<LookupEffect>) {
+    fn advance(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) {
         let timeout = self.settings.attempt_timeout;
         for (attempt, entry) in (0..).zip(&mut self.tries) {
             if entry.waits_for_server() && now.since(entry.started) >= timeout {
@@ -480,8 +496,9 @@ impl Lookup {
                 effects.push(LookupEffect::Abandon(attempt));
             }
         }
-        if let Some(result) = self.verdict(tip, effects) {
+        if let Some(result) = self.verdict(tree.tip().height, effects) {
             self.finished = true;
+            self.judge_doubtful(now, tree, effects);
             let open = (0..).zip(&self.tries).filter(|(_, entry)| entry.is_open());
             effects.extend(open.map(|(attempt, _)| LookupEffect::Abandon(attempt)));
             effects.push(LookupEffect::Finished(result));
