@@ -1210,6 +1210,8 @@ fn a_proof_that_goes_below_the_anchor_waits_for_just_the_headers_that_it_needs()
         let mut tree = tree.clone();
         let mut lookup = Lookup::new(name(), graceful, 2);
         let mut asked = lookup.on_event(Moment(0), &tree, LookupEvent::Start);
+        let (attempt, server) = (0, 0);
+        lookup.on_event(Moment(0), &tree, LookupEvent::Assigned { attempt, server });
         let mut now = Moment(0);
         // All that the server is asked for is asked for at once, whatever headers there are.
         let mut wake = None;
