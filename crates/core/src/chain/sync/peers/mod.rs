@@ -295,8 +295,10 @@ impl PeerTable {
         now: Moment,
     ) {
         let is_connected = self.is_connected(server);
-        let evidence = if is_connected {
-            // One connection is enough to know it by: that there is no other is no fault of the server.
+        let others = self.servers.get(server.0).is_some_and(|entry| entry.dials() > 1);
+        let evidence = if is_connected || others {
+            // One connection is enough to know it by: that there is no other is no fault of the server. Of several dials
+            // that began together the last one tells.
             SyncEvidence::ExtraDialFailed
         } else if error.is_permanent() {
             SyncEvidence::Unready
