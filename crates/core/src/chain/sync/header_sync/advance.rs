@@ -239,8 +239,12 @@ impl Step<'_> {
     fn dial(&mut self) {
         let is_synced = self.is_synced();
         let sync = &mut *self.sync;
-        let forward = requests(sync.follow.chunks.heights(), sync.limits.full_chunk)
-            .max(foreseen_work(self.tree, &sync.peers, &sync.limits, self.now));
+        let forward = requests(sync.follow.chunks.heights(), sync.limits.full_chunk).max(foreseen_work(
+            self.tree,
+            &sync.peers,
+            &sync.limits,
+            self.now,
+        ));
         let backward = requests(sync.backfill.chunks.heights(), sync.limits.truncated_chunk);
         let work = sync.skeleton.work() + forward + backward;
         let dialed = sync.peers.dial(self.reputation, is_synced, work, self.now.steady);

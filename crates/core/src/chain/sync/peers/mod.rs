@@ -156,6 +156,8 @@ pub(super) struct PeerTable {
     /// The servers of connections that ended without fault and whose headers wait for their turn still.
     ended: BTreeMap<ConnId, ServerIndex>,
     full_size: FullSize,
+    /// Bytes that came over all connections, of what was asked for.
+    received: u64,
     next_request: u64,
 }
 
@@ -169,6 +171,7 @@ impl PeerTable {
             ways: vec![ServerWay::default(); servers],
             ended: BTreeMap::new(),
             full_size: FullSize::default(),
+            received: 0,
             next_request: 0,
         }
     }

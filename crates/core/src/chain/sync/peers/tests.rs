@@ -455,7 +455,11 @@ fn where_much_is_missing_all_connections_are_dialed_at_once() {
     scene.fail(B, LinkErrorKind::Transient, seconds(2));
     scene.fail(B, LinkErrorKind::Transient, seconds(2));
     assert!(matches!(scene.state(B), ServerState::Closed(_)), "the last one tells");
-    assert_eq!(scene.reputation.dials(B), 1, "of three servers that were tried it is one");
+    assert_eq!(
+        scene.reputation.dials(B),
+        1,
+        "of three servers that were tried it is one"
+    );
 }
 
 #[test]
