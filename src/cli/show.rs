@@ -145,7 +145,11 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let (height, hash) = match Session::open(settings, quiet).await? {
         Session::Own(node) => {
             with_synced(*node, settings, quiet, async |daemon| {
-                // It is there for what it leaves on the disk.
+                // It is there for what it leaves on the disk: all that names may ever refer to.
+                let mut meter = Meter::new(quiet);
+                let completed = daemon.node.completed(|progress| meter.show(progress)).await;
+                meter.finish();
+                completed?;
                 daemon.node.written().await?;
                 let tip = daemon.node.standing().tip;
                 Ok((tip.height, tip.hash.to_string()))

@@ -214,6 +214,30 @@ impl Handle {
         }
     }
 
+    /// Waits until the headers below the anchor are there as well that names may refer to, and tells its progress
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::synced`].
+    pub async fn completed(&self, mut on_progress: impl FnMut(Progress)) -> Result<(), NodeError> {
+        let mut sync = self.0.sync.subscribe();
+        loop {
+            let (stage, progress) = *sync.borrow_and_update();
+            on_progress(progress);
+            if self.state().node.tree().has_history() {
+                return Ok(());
+            }
+            if stage == SyncStage::Exhausted {
+                let servers = self.state().servers.clone();
+                return Err(NodeError::NoServer { servers });
+            }
+            if sync.changed().await.is_err() {
+                return Err(NodeError::Stopped);
+            }
+        }
+    }
+
     /// Returns the network's constants.
     pub fn params(&self) -> &'static Params {
         self.0.params

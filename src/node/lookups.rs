@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 use super::connections::LookupLeases;
 use super::lookup_link::{self, LinkEvent};
 use super::{Handle, HistoryFailure, NodeError};
-use crate::chain::{HeaderTree, Tip};
+use crate::chain::{HeaderTree, Height, Tip};
 use crate::isolation::{BlindedId, ConnId};
 use crate::name::lookup::{
     Attempt, FailureScope, HEADER_POLL, Lookup, LookupEffect, LookupError, LookupEvent, LookupRequest, LookupSettings,
@@ -27,6 +27,10 @@ use crate::time::Moment;
 /// How long a proof waits for the header of a block that a server has and we don't: sync hears of new blocks at once,
 /// but has them to fetch still.
 const HEADER_GRACE: Duration = Duration::from_secs(10);
+
+/// How long an operation below the anchor waits for its header. Those come newest first once all above the anchor is there;
+/// whoever waits for longer than this is told so.
+const HISTORY_GRACE: Duration = Duration::from_secs(120);
 
 /// Transactions of a history that are asked for in one go.
 const HISTORY_FLIGHT: usize = 100;
@@ -88,6 +92,7 @@ impl Handle {
         settings.policy.allow_expired = wanted.allow_expired;
         settings.quorum = wanted.quorum;
         settings.header_grace = HEADER_GRACE;
+        settings.history_grace = HISTORY_GRACE;
         let leases = self.leases().begin(id, caller, wanted.quorum > 1);
         let outcome = look_up(self, &leases, &wanted.name, settings).await?;
         Ok(Proved::new(outcome, self.state().node.tree()))
@@ -244,11 +249,12 @@ async fn history_over(
         if links.len() != wanted.len() {
             return Err(HistoryFailure::OtherTransactions);
         }
-        let lowest = node.with(|node| node.tree().lowest()).unwrap_or_default();
+        let low = node.with(|node| node.tree().history_low());
         for (link, (txid, height)) in links.iter().zip(wanted) {
-            if *height < lowest {
+            if *height < low {
                 continue;
             }
+            await_history(node, *height).await;
             // What the server's index keeps of orphaned blocks is nobody's operation.
             let Some(link) = link else {
                 orphaned += 1;
@@ -269,6 +275,15 @@ async fn history_over(
     proven.sort_by_key(|entry| (entry.height(), entry.pos()));
     proven.dedup();
     Ok((proven, left_out))
+}
+
+/// Waits until a header below the anchor is there, if it is still to come; not for ever.
+async fn await_history(node: &Handle, height: Height) {
+    let clock = node.clock();
+    let until = clock.now().steady + HISTORY_GRACE;
+    while clock.now().steady < until && node.with(|node| node.tree().awaits(height)) {
+        sleep_until(clock.instant(clock.now().steady + HEADER_POLL)).await;
+    }
 }
 
 /// Verifies an operation; one that does not fit to our headers as soon as they may have changed, until it is too late.

@@ -220,7 +220,7 @@ impl Manner {
                 links = other.take(wanted.len()).map(Some).collect();
             }
             FewerTransactions => drop(links.pop()),
-            OneBeforeIsGone => links.iter_mut().nth(1).into_iter().for_each(|link| *link = None),
+            OneBeforeIsGone => links.get_mut(1).into_iter().for_each(|link| *link = None),
             NewestIsGone => links.first_mut().into_iter().for_each(|link| *link = None),
             AllAreGone => links.fill(None),
             _ => {}
@@ -816,6 +816,17 @@ fn who_still_shows_the_branch_that_was_replaced_lags_and_lies_not() {
             "{depth}: {effects:?}"
         );
     }
+}
+
+#[test]
+fn who_shows_a_wrong_branch_does_not_get_away_with_it_where_somebody_else_answers_first() {
+    let settings = LookupSettings {
+        header_grace: Duration::from_secs(10),
+        ..settings(3, 1)
+    };
+    let ended = look_up(&TRUTH, &[ForgesBranch, Proof, Silent], settings);
+    assert_eq!((ended.value(), ended.blamed()), (TRUE_VALUE, vec![0]));
+    assert!(ended.at < Moment(5_000), "it is not waited for");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Backfill: headers from the anchor downwards, each authenticated by the link of the one above it.
 //!
-//! First come those that the next retarget looks back to, without which nothing above the anchor can be checked; then
-//! those that names may refer to.
+//! First come those that the next retarget looks back to, without which nothing above the anchor can be checked. Those that
+//! names may refer to come when all above the anchor is there: few answers need them, and none is to wait for the others.
 //!
 //! | state | event | what follows |
 //! |---|---|---|
@@ -24,6 +24,8 @@ use crate::chain::{HeaderTree, Height};
 pub(super) struct Backfill {
     pub(super) chunks: Chunks,
     limits: HeaderSyncLimits,
+    /// Whether it is time for what names may refer to.
+    wants_history: bool,
 }
 
 impl Backfill {
@@ -31,16 +33,27 @@ impl Backfill {
         Self {
             chunks: Chunks::default(),
             limits,
+            wants_history: false,
+        }
+    }
+
+    /// Notes that all above the anchor is there: from now on what names may refer to is fetched as well.
+    pub(super) fn want_history(&mut self) {
+        self.wants_history = true;
+    }
+
+    /// Returns the height down to which headers are wanted now.
+    pub(super) fn wanted_low(&self, tree: &HeaderTree) -> Height {
+        if self.wants_history && is_ready(tree) {
+            tree.history_low()
+        } else {
+            tree.required_low()
         }
     }
 
     /// Plans chunks down to what is wanted now, while fewer than [`HeaderSyncLimits::window`] wait.
     pub(super) fn plan(&mut self, tree: &HeaderTree) {
-        let low = if is_ready(tree) {
-            history_low(tree)
-        } else {
-            tree.required_low()
-        };
+        let low = self.wanted_low(tree);
         let chunk = self.limits.truncated_chunk.max(1);
         while self.chunks.has_room(chunk, self.limits.window) {
             let end = self.chunks.lowest().unwrap_or_else(|| next_end(tree));
@@ -64,7 +77,7 @@ impl Backfill {
     /// Returns how many headers nobody was asked for yet.
     pub(super) fn left(&self, tree: &HeaderTree) -> Height {
         let planned = self.chunks.lowest().unwrap_or_else(|| next_end(tree));
-        let unplanned = planned.saturating_sub(history_low(tree));
+        let unplanned = planned.saturating_sub(self.wanted_low(tree));
         self.chunks.free_heights().saturating_add(unplanned)
     }
 
@@ -107,19 +120,6 @@ pub(super) fn is_ready(tree: &HeaderTree) -> bool {
     tree.lowest().is_some_and(|lowest| lowest <= tree.required_low())
 }
 
-/// Says whether all is there.
-pub(super) fn is_done(tree: &HeaderTree) -> bool {
-    tree.lowest().is_some_and(|lowest| lowest <= history_low(tree))
-}
-
-/// Returns the height down to which headers are wanted: what retargeting needs, and as many below the anchor as a
-/// name that was updated above the anchor may refer back to.
-pub(super) fn history_low(tree: &HeaderTree) -> Height {
-    let anchor = tree.anchor().height;
-    let depth = tree.params().expiration_depth(anchor);
-    tree.required_low().min(anchor.saturating_sub(depth))
-}
-
 /// Returns the height above the next chunk: the anchor's own header comes first.
 fn next_end(tree: &HeaderTree) -> Height {
     tree.lowest().unwrap_or_else(|| tree.anchor().height.saturating_add(1))
@@ -150,6 +150,7 @@ mod tests {
     fn started(chain: &Chain) -> (HeaderTree, Backfill) {
         let tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(ANCHOR));
         let mut backfill = Backfill::new(LIMITS);
+        backfill.want_history();
         backfill.plan(&tree);
         (tree, backfill)
     }
@@ -169,35 +170,53 @@ mod tests {
     #[test]
     fn chunks_go_down_to_what_is_wanted_and_are_cut_where_they_can_be() {
         let (mut tree, mut backfill) = started(&chain());
-        let (_, first) = backfill.choose(&taker(1, true), &tree).unwrap();
-        let expected = HeaderRequest::Truncated {
-            start: 70,
-            count: 11,
-            under: ANCHOR,
-        };
-        assert_eq!(first, expected, "what is to be checked first is wanted first");
+        for (conn, start, count) in [(1, 73, 8), (2, 70, 3)] {
+            let (_, asked) = backfill.choose(&taker(conn, true), &tree).unwrap();
+            let under = ANCHOR;
+            let expected = HeaderRequest::Truncated { start, count, under };
+            assert_eq!(asked, expected, "what is to be checked first is wanted first");
+        }
         assert_eq!(
-            backfill.choose(&taker(2, true), &tree),
+            backfill.choose(&taker(3, true), &tree),
             None,
             "nothing else is before that is there"
         );
         backfill.chunks.distrust(ConnId(1));
+        backfill.chunks.distrust(ConnId(2));
         let (_, full) = backfill.choose(&taker(3, false), &tree).unwrap();
         assert_eq!(full, HeaderRequest::Full { start: 73, count: 8 });
         backfill.chunks.distrust(ConnId(3));
         serve(&mut backfill, &tree, 4, &chain());
         serve(&mut backfill, &tree, 5, &chain());
         while backfill.apply_next(&mut tree).is_some() {}
-        assert!(is_ready(&tree) && !is_done(&tree));
+        assert!(is_ready(&tree) && !tree.has_history());
         backfill.plan(&tree);
-        while !is_done(&tree) {
+        while !tree.has_history() {
             serve(&mut backfill, &tree, 1, &chain());
             let outcomes = backfill.apply_next(&mut tree).unwrap();
             assert!(matches!(outcomes[..], [Outcome::Brought { conn: ConnId(1), .. }]));
         }
-        assert_eq!(tree.lowest(), Some(history_low(&tree)));
+        assert_eq!(tree.lowest(), Some(tree.history_low()));
         backfill.plan(&tree);
         assert_eq!(backfill.chunks.heights(), 0);
+    }
+
+    #[test]
+    fn history_waits_until_it_is_wanted() {
+        let chain = chain();
+        let mut tree = HeaderTree::new(Network::Regtest.params(), chain.anchor(ANCHOR));
+        let mut backfill = Backfill::new(LIMITS);
+        backfill.plan(&tree);
+        while !is_ready(&tree) {
+            serve(&mut backfill, &tree, 1, &chain);
+            backfill.apply_next(&mut tree);
+        }
+        backfill.plan(&tree);
+        assert_eq!((backfill.chunks.heights(), backfill.left(&tree)), (0, 0));
+        assert!(tree.awaits(tree.history_low()) && !tree.awaits(ANCHOR));
+        backfill.want_history();
+        backfill.plan(&tree);
+        assert!(backfill.chunks.heights() > 0);
     }
 
     #[test]

@@ -189,7 +189,8 @@ pub enum HeaderSyncEffect {
     },
     /// Hand in [`HeaderSyncEvent::Tick`] at this moment at the latest.
     WakeAt(Moment),
-    /// Everything that the reachable servers know is known; told again after each new tip.
+    /// Everything above the anchor that the reachable servers know is known; told again after each new tip. What names may
+    /// refer to below the anchor is fetched from then on ([`HeaderTree::has_history`](crate::chain::HeaderTree::has_history)).
     Synced,
     /// No server is left to ask.
     Exhausted,

@@ -2,7 +2,7 @@
 //!
 //! | state | event | next state, and what is told |
 //! |---|---|---|
-//! | running | all headers are there, and all who matter are settled | synchronised: [`HeaderSyncEffect::Synced`] |
+//! | running | all headers above the anchor are there, and all who matter are settled | synchronised: [`HeaderSyncEffect::Synced`] |
 //! | running | nobody is connected and nobody is left to dial | exhausted: [`HeaderSyncEffect::Exhausted`] |
 //! | synchronised, exhausted | the other of the two | that one, told |
 //! | synchronised, exhausted | the best chain changed, or a tip is claimed | running |
@@ -68,7 +68,7 @@ impl Verdict {
         reputation: &SyncReputation,
         now: Now,
     ) -> bool {
-        if !backfill::is_done(tree) || !peers.any_in(PeerPhase::Settled) {
+        if !backfill::is_ready(tree) || !peers.any_in(PeerPhase::Settled) {
             return false;
         }
         let limits = self.limits;

@@ -152,6 +152,24 @@ impl HeaderTree {
         median.min(rules::retarget_start(boundary, self.params))
     }
 
+    /// Returns the height down to which headers are wanted in the end: what retargeting needs, and as many below the anchor
+    /// as a name that was updated above the anchor may refer back to.
+    pub fn history_low(&self) -> Height {
+        let anchor = self.anchor.height;
+        let depth = self.params.expiration_depth(anchor);
+        self.required_low().min(anchor.saturating_sub(depth))
+    }
+
+    /// Says whether all headers below the anchor are there that are wanted.
+    pub fn has_history(&self) -> bool {
+        self.lowest().is_some_and(|lowest| lowest <= self.history_low())
+    }
+
+    /// Says whether the header at a height is one of those below the anchor that are still to come.
+    pub fn awaits(&self, height: Height) -> bool {
+        height >= self.history_low() && self.lowest().is_none_or(|lowest| height < lowest)
+    }
+
     /// Takes the next header downwards: the anchor's own first, then its parent, and so on to height 0.
     ///
     /// # Errors

@@ -74,6 +74,12 @@ enum State {
         /// Whether it is more than a few blocks ahead, or does not fit: somebody else may do better meanwhile.
         doubtful: bool,
     },
+    /// Waiting for headers below the anchor that our own sync has still to bring: all that the server was asked for is here.
+    Below {
+        evidence: Evidence,
+        lowest: Option<Height>,
+        until: Moment,
+    },
     /// It came to an outcome.
     Answered(Outcome),
     /// It failed.
@@ -91,6 +97,11 @@ struct Try {
 impl Try {
     fn is_open(&self) -> bool {
         !matches!(self.state, State::Answered(_) | State::Failed(_))
+    }
+
+    /// Says whether it is up to the server to go on.
+    fn waits_for_server(&self) -> bool {
+        self.is_open() && !matches!(self.state, State::Below { .. })
     }
 }
 
@@ -180,7 +191,7 @@ impl Lookup {
             self.lied_to |= effects
                 .iter()
                 .any(|effect| matches!(effect, LookupEffect::Report { .. }));
-            self.advance(now, tree.tip().height, &mut effects);
+            self.advance(now, tree, &mut effects);
         }
         effects
     }
@@ -344,14 +355,33 @@ impl Lookup {
         let current = tree.tip().hash;
         for at in 0..self.tries.len() {
             let Ok(attempt) = Attempt::try_from(at) else { return };
-            let Some(State::Ahead {
-                evidence, tip, until, ..
-            }) = self.state(attempt)
-            else {
-                continue;
+            let (evidence, until) = match self.state(attempt) {
+                Some(State::Ahead {
+                    evidence, tip, until, ..
+                }) if *tip != current || *until <= now => (evidence.clone(), *until),
+                Some(State::Below {
+                    evidence,
+                    lowest,
+                    until,
+                }) if *lowest != tree.lowest() || *until <= now => (evidence.clone(), now),
+                _ => continue,
             };
-            if *tip != current || *until <= now {
-                let state = self.judge(attempt, now, *until, tree, evidence.clone(), effects);
+            let state = self.judge(attempt, now, until, tree, evidence, effects);
+            self.set(attempt, state);
+        }
+    }
+
+    /// Judges what does not fit to our chain by the headers that there are: nobody waits for others any more.
+    fn judge_doubtful(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) {
+        for at in 0..self.tries.len() {
+            let Ok(attempt) = Attempt::try_from(at) else { return };
+            if let Some(State::Ahead {
+                evidence,
+                doubtful: true,
+                ..
+            }) = self.state(attempt)
+            {
+                let state = self.judge(attempt, now, now, tree, evidence.clone(), effects);
                 self.set(attempt, state);
             }
         }
@@ -372,8 +402,15 @@ impl Lookup {
         let proved = self.prove(tree, &evidence);
         match proved {
             Ok(name) => State::Answered(policy::judge(name, tip.height, tree.params(), &self.settings.policy)),
+            Err(ProofError::MissingHeader { height }) if tree.awaits(height) && now < self.below_until(attempt) => {
+                State::Below {
+                    evidence,
+                    lowest: tree.lowest(),
+                    until: self.below_until(attempt),
+                }
+            }
             // Headers are kept as far down as a living name can reach: what lies below is no server's fault.
-            Err(ProofError::MissingHeader { .. }) if tree.lowest().is_some_and(|lowest| newest < lowest) => {
+            Err(ProofError::MissingHeader { .. }) if newest < tree.history_low() => {
                 State::Answered(Outcome::LongExpired { height: newest })
             }
             Err(ref error) if now < until && error.may_fit_later(tip.height) => State::Ahead {
@@ -399,6 +436,12 @@ impl Lookup {
             }
             Err(error) => Self::refuse_proof(attempt, error, tree, effects),
         }
+    }
+
+    /// Returns until when an attempt may wait for headers below the anchor.
+    fn below_until(&self, attempt: Attempt) -> Moment {
+        let started = self.tries.get(usize::from(attempt)).map(|entry| entry.started);
+        started.unwrap_or_default() + self.settings.history_grace
     }
 
     fn prove(&self, tree: &HeaderTree, evidence: &Evidence) -> Result<ProvenName, ProofError> {
@@ -445,16 +488,17 @@ impl Lookup {
         State::Failed(error)
     }
 
-    fn advance(&mut self, now: Moment, tip: Height, effects: &mut Vec<LookupEffect>) {
+    fn advance(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) {
         let timeout = self.settings.attempt_timeout;
         for (attempt, entry) in (0..).zip(&mut self.tries) {
-            if entry.is_open() && now.since(entry.started) >= timeout {
+            if entry.waits_for_server() && now.since(entry.started) >= timeout {
                 entry.state = State::Failed(AttemptError::TimedOut { after: timeout });
                 effects.push(LookupEffect::Abandon(attempt));
             }
         }
-        if let Some(result) = self.verdict(tip, effects) {
+        if let Some(result) = self.verdict(tree.tip().height, effects) {
             self.finished = true;
+            self.judge_doubtful(now, tree, effects);
             let open = (0..).zip(&self.tries).filter(|(_, entry)| entry.is_open());
             effects.extend(open.map(|(attempt, _)| LookupEffect::Abandon(attempt)));
             effects.push(LookupEffect::Finished(result));
@@ -463,18 +507,24 @@ impl Lookup {
         for _ in 0..self.more_wanted(now) {
             self.start(now, effects);
         }
-        let open = self.tries.iter().filter(|entry| entry.is_open());
+        let open = self.tries.iter().filter(|entry| entry.waits_for_server());
         let deadline = open.map(|entry| entry.started + timeout).min();
-        let may_hedge = self.tries.len() < self.max_attempts();
+        let may_hedge = self.tries.len() < self.max_attempts() && !self.awaits_history();
         let awaits_header = self
             .tries
             .iter()
-            .any(|entry| matches!(entry.state, State::Ahead { .. }));
+            .any(|entry| matches!(entry.state, State::Ahead { .. } | State::Below { .. }));
         let poll = awaits_header.then(|| now + HEADER_POLL);
         let wakes = [deadline, self.hedge_at().filter(|_| may_hedge), poll];
         if let Some(at) = wakes.into_iter().flatten().filter(|at| *at > now).min() {
             effects.push(LookupEffect::WakeAt(at));
         }
+    }
+
+    /// Says whether an attempt has all that a server can give, and waits for headers below the anchor: another one would not
+    /// be faster.
+    fn awaits_history(&self) -> bool {
+        self.tries.iter().any(|entry| matches!(entry.state, State::Below { .. }))
     }
 
     /// Returns the moment at which the last attempt counts as slow.
@@ -496,7 +546,8 @@ impl Lookup {
         } else {
             self.quorum().saturating_sub(found).max(1)
         };
-        let hedge = usize::from(self.hedge_at().is_some_and(|at| now >= at));
+        let is_slow = self.hedge_at().is_some_and(|at| now >= at);
+        let hedge = usize::from(is_slow && !self.awaits_history());
         lacking.saturating_sub(open).max(hedge).min(more)
     }
 

@@ -24,6 +24,8 @@
 //! | `Asked`, `Fetching`, `Ahead` | a proof that can't hold | `Failed`: [`LookupEffect::Report`] |
 //! | `Asked`, `Fetching`, `Ahead` | a proof that can't be judged by our headers, or is of a block that was replaced | `Failed`: [`LookupEffect::Abandon`] |
 //! | `Fetching` | other transactions than were asked for | `Failed`: [`LookupEffect::Report`] |
+//! | `Asked`, `Fetching` | a proof with an operation below the anchor whose header is still to come | `Below`, for [`LookupSettings::history_grace`] at most |
+//! | `Below` | headers came | judged anew |
 //! | any open one | [`LookupEvent::Failed`] | `Failed`; no further attempt begins when no server can be reached |
 //! | any open one | [`LookupSettings::attempt_timeout`] is over | `Failed`: [`LookupEffect::Abandon`] |
 //!
@@ -256,6 +258,8 @@ pub struct LookupSettings {
     /// How long an operation in a block that our headers don't have yet waits for it: a server is often a moment ahead
     /// of header sync. Zero where no sync goes on.
     pub header_grace: Duration,
+    /// How long an operation below the anchor waits for headers there that are still to come. Zero where no sync goes on.
+    pub history_grace: Duration,
     /// How much of a name's history is checked.
     pub limits: ProofLimits,
     /// What is served.
@@ -270,6 +274,7 @@ impl Default for LookupSettings {
             hedge_after: Duration::from_secs(8),
             attempt_timeout: Duration::from_secs(45),
             header_grace: Duration::ZERO,
+            history_grace: Duration::ZERO,
             limits: ProofLimits::default(),
             policy: super::policy::Policy::default(),
         }

@@ -108,6 +108,9 @@ impl Step<'_> {
     }
 
     fn plan(&mut self) {
+        if self.is_synced() {
+            self.sync.backfill.want_history();
+        }
         let HeaderSync {
             backfill,
             follow,
@@ -193,7 +196,7 @@ impl Step<'_> {
 
     /// Has headers proved that were taken on the strength of a sample, while there is nothing else to do.
     fn prove_in_background(&mut self) {
-        if self.tree.unproved() == 0 || self.sync.skeleton.is_active() || !self.is_synced() {
+        if self.tree.unproved() == 0 || self.sync.skeleton.is_active() || !self.is_complete() {
             return self.sync.background.rest();
         }
         let HeaderSync {
@@ -215,7 +218,7 @@ impl Step<'_> {
             }
         }
         // One connection for each server is enough once nothing is left to fetch.
-        if self.is_synced() {
+        if self.is_complete() {
             for conn in self.sync.peers.needless() {
                 self.close(conn, ServerState::Connected);
             }
@@ -225,7 +228,7 @@ impl Step<'_> {
     /// Leaves a server whose chain is not the newest when another one can't be dialed for want of a free connection. The last
     /// ones are kept: where all tips are old, ours is as good as any, and whoever uses it sees its age.
     fn leave_stale(&mut self) {
-        if !backfill::is_done(self.tree) {
+        if !backfill::is_ready(self.tree) {
             return;
         }
         let Err(reason) = self.tree.check_fresh(self.now.wall) else {
@@ -237,7 +240,7 @@ impl Step<'_> {
     }
 
     fn dial(&mut self) {
-        let is_synced = self.is_synced();
+        let is_complete = self.is_complete();
         let sync = &mut *self.sync;
         let forward = requests(sync.follow.chunks.heights(), sync.limits.full_chunk).max(foreseen_work(
             self.tree,
@@ -247,13 +250,18 @@ impl Step<'_> {
         ));
         let backward = requests(sync.backfill.chunks.heights(), sync.limits.truncated_chunk);
         let work = sync.skeleton.work() + forward + backward;
-        let dialed = sync.peers.dial(self.reputation, is_synced, work, self.now.steady);
+        let dialed = sync.peers.dial(self.reputation, is_complete, work, self.now.steady);
         self.effects.extend(dialed.into_iter().map(HeaderSyncEffect::Dial));
     }
 
     fn is_synced(&self) -> bool {
         let HeaderSync { verdict, peers, .. } = &*self.sync;
         verdict.is_synced(self.tree, peers, self.reputation, self.now)
+    }
+
+    /// Says whether there is nothing left to fetch.
+    fn is_complete(&self) -> bool {
+        self.tree.has_history() && self.is_synced()
     }
 
     fn tell(&mut self) {

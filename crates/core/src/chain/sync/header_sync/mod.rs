@@ -6,7 +6,7 @@ mod events;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::backfill::{self, Backfill};
+use super::backfill::Backfill;
 use super::background::BackgroundProofs;
 use super::cost;
 use super::follow::FollowTip;
@@ -85,7 +85,7 @@ impl HeaderSync {
 
     /// Returns how far the sync is.
     pub fn progress(&self, tree: &HeaderTree) -> Progress {
-        let low = backfill::history_low(tree);
+        let low = self.backfill.wanted_low(tree);
         let tip = tree.tip().height;
         let following = self.peers.values().filter(|peer| peer.phase == PeerPhase::Following);
         let claimed = following.map(|peer| peer.claimed.height).max();

@@ -147,6 +147,11 @@ fn headers_below_the_anchor_are_filled_in() {
     let mut world = World::new(chain.anchor(80), vec![Script::honest(&chain); 2]);
     world.run();
     assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
+    // What few answers need comes behind what all do.
+    assert!(world.tree.lowest() > Some(50) && !world.tree.has_history());
+    world.settle(60_000);
+    assert_eq!(world.verdicts.len(), 1, "there is nothing to tell of it");
+    assert!(world.tree.has_history());
     assert_eq!(world.tree.lowest(), Some(50));
     assert_eq!(world.tree.header_at(50), Some(chain.pure(50)));
     assert_eq!(world.tree.tip().hash, chain.tip().hash);
@@ -156,7 +161,7 @@ fn headers_below_the_anchor_are_filled_in() {
 fn a_server_that_cuts_wrongly_is_asked_for_full_headers_in_smaller_chunks() {
     let chain = Chain::mined(120);
     let mut world = World::new(chain.anchor(80), vec![Script::new(&chain, Habit::CutsWrongly)]);
-    world.run();
+    world.run().settle(60_000);
     assert_eq!(*world.verdict(), HeaderSyncEffect::Synced);
     assert_eq!(world.tree.lowest(), Some(50));
     let mut counts = world.asked.iter().filter_map(|(_, ask)| match ask {
@@ -174,7 +179,7 @@ fn a_half_filled_tree_is_filled_further() {
         tree.backfill(chain.pure(height)).unwrap();
     }
     let mut world = World::with(tree, vec![Script::honest(&chain)], LIMITS);
-    world.run();
+    world.run().settle(60_000);
     assert_eq!(world.tree.lowest(), Some(50));
     assert_eq!(world.tree.tip().hash, chain.tip().hash);
     let below =
