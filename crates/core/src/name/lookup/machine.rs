@@ -524,7 +524,9 @@ impl Lookup {
     /// Says whether an attempt has all that a server can give, and waits for headers below the anchor: another one would not
     /// be faster.
     fn awaits_history(&self) -> bool {
-        self.tries.iter().any(|entry| matches!(entry.state, State::Below { .. }))
+        self.tries
+            .iter()
+            .any(|entry| matches!(entry.state, State::Below { .. }))
     }
 
     /// Returns the moment at which the last attempt counts as slow.
