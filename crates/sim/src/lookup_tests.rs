@@ -1317,3 +1317,120 @@ proptest! {
         prop_assert_eq!(first.0, first.1);
     }
 }
+
+/// Our headers with an anchor so far below the tip, and none below it but those that its own checks look back to.
+fn without_history(chain: &SimChain, depth: Height) -> HeaderTree {
+    let height = chain.height() - depth;
+    let anchor = Anchor {
+        height,
+        hash: chain.header(height).unwrap().hash(),
+        chainwork: None,
+    };
+    let mut tree = HeaderTree::new(Network::Regtest.params(), anchor);
+    while tree.lowest().is_none_or(|lowest| lowest > tree.required_low()) {
+        one_more_below(chain, &mut tree);
+    }
+    for height in height + 1..=chain.height() {
+        tree.restore(chain.header(height).unwrap(), true).unwrap();
+    }
+    tree
+}
+
+fn one_more_below(chain: &SimChain, tree: &mut HeaderTree) {
+    let next = tree.lowest().map_or(tree.anchor().height, |lowest| lowest - 1);
+    tree.backfill(chain.header(next).unwrap()).unwrap();
+}
+
+#[test]
+fn a_proof_that_goes_below_the_anchor_waits_for_just_the_headers_that_it_needs() {
+    let mut world = World::new(5, START);
+    world.register("d/x", "one", AddressKind::P2pkh).unwrap();
+    let registered = world.chain().height();
+    world.mine(18);
+    world.update("d/x", "three", AddressKind::P2wpkh).unwrap();
+    world.mine(13);
+    let truth = Truth::of(&world);
+    let mut tree = without_history(&truth.chain, 16);
+    assert!(
+        tree.awaits(registered) && !tree.has_history(),
+        "the registration's header is missing"
+    );
+    let graceful = LookupSettings {
+        history_grace: Duration::from_secs(100),
+        ..settings(2, 1)
+    };
+    for manner in [Proof, History] {
+        let mut tree = tree.clone();
+        let mut lookup = Lookup::new(name(), graceful, 2);
+        let mut asked = lookup.on_event(Moment(0), &tree, LookupEvent::Start);
+        let mut now = Moment(0);
+        // All that the server is asked for is asked for at once, whatever headers there are.
+        let mut wake = None;
+        while let Some(effect) = asked.pop() {
+            match effect {
+                LookupEffect::Ask { attempt, request } => {
+                    now = now + Duration::from_secs(1);
+                    let reply = manner.reply(&truth, attempt, &request).unwrap();
+                    asked = lookup.on_event(now, &tree, reply);
+                }
+                LookupEffect::WakeAt(at) => wake = Some(at),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(
+            wake.unwrap() <= now + HEADER_POLL,
+            "it looks soon whether they are there"
+        );
+        // Other attempts would not be faster, however long that takes; and it is no fault of the server's.
+        for _ in 0..20 {
+            now = now + Duration::from_secs(3);
+            let effects = lookup.on_event(now, &tree, LookupEvent::Tick);
+            assert!(matches!(effects[..], [LookupEffect::WakeAt(_)]), "{effects:?}");
+        }
+        let mut late = lookup_at(&truth, manner, graceful, &tree);
+        while tree.lowest() > Some(registered) {
+            let effects = lookup.on_event(now, &tree, LookupEvent::Tick);
+            assert!(
+                matches!(effects[..], [LookupEffect::WakeAt(_)]),
+                "not a header too early: {effects:?}"
+            );
+            one_more_below(&truth.chain, &mut tree);
+        }
+        let effects = lookup.on_event(now, &tree, LookupEvent::Tick);
+        let [LookupEffect::Finished(Ok(Outcome::Found(status)))] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(status.name.value().as_bytes(), TRUE_VALUE);
+        assert!(!tree.has_history(), "what is below was not needed");
+        // Where they never come that is the end of it, and nobody is blamed.
+        let effects = late.on_event(Moment(101_000), &without_history(&truth.chain, 16), LookupEvent::Tick);
+        assert!(
+            !effects
+                .iter()
+                .any(|effect| matches!(effect, LookupEffect::Report { .. })),
+            "{effects:?}"
+        );
+        assert!(!late_is_waiting(&effects), "{effects:?}");
+    }
+    while !tree.has_history() {
+        one_more_below(&truth.chain, &mut tree);
+    }
+    assert!(!tree.awaits(registered));
+}
+
+/// A lookup whose only answer waits for headers.
+fn lookup_at(truth: &Truth, manner: Manner, settings: LookupSettings, tree: &HeaderTree) -> Lookup {
+    let mut lookup = Lookup::new(name(), settings, 2);
+    let mut effects = lookup.on_event(Moment(0), tree, LookupEvent::Start);
+    while let Some(effect) = effects.pop() {
+        if let LookupEffect::Ask { attempt, request } = effect {
+            effects = lookup.on_event(Moment(1000), tree, manner.reply(truth, attempt, &request).unwrap());
+        }
+    }
+    lookup
+}
+
+/// Says whether nothing came of it yet: nobody else is asked, and it has not ended.
+fn late_is_waiting(effects: &[LookupEffect]) -> bool {
+    matches!(effects, [LookupEffect::WakeAt(_)])
+}
