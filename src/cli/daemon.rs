@@ -1,5 +1,6 @@
 //! The daemon, and how other commands call one.
 
+use std::convert::Infallible;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,6 +15,7 @@ use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 
 use isonym::jsonrpc;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
@@ -28,7 +30,7 @@ use super::args::RpcArgs;
 use super::dns::DnsServer;
 use super::eprint_line;
 use super::session::{ask, effective, open};
-use super::show::print_result;
+use super::show::{describe, print_result};
 use super::socks::SocksServer;
 use super::tor::TorController;
 use crate::config::Settings;
@@ -38,6 +40,9 @@ const COOKIE_FILE: &str = ".cookie";
 
 /// The file that says where the daemon of a data folder listens.
 const ADDRESS_FILE: &str = ".rpc-address";
+
+/// How often the service manager is told how far header sync is.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a call of ours may take: the daemon's own bounds are shorter.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
@@ -234,6 +239,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
             error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
             () = stop_at(signals, &handle, renew) => {}
+            never = tell_systemd(&handle) => match never {},
         }
         Ok(())
     });
@@ -282,6 +288,19 @@ async fn control_tor(
         }
     }
     std::future::pending().await
+}
+
+/// Has the service manager say how far header sync is, or why it does not get on. Nobody hears it without one.
+async fn tell_systemd(node: &Handle) -> Infallible {
+    let mut told = String::new();
+    loop {
+        let text = node.status().sync.as_ref().map(describe).unwrap_or_default();
+        if text != told {
+            let _ = sd_notify::notify(&[NotifyState::Status(&text)]);
+            told = text;
+        }
+        sleep(TELL_EVERY).await;
+    }
 }
 
 /// Asks the node to stop when a signal comes; never returns, so that callers still get their answers.

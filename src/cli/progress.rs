@@ -1,84 +1,162 @@
 //! Progress on standard error: a bar on a terminal, plain lines otherwise.
 
 use std::io::{IsTerminal, stderr};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::Instant;
 
 use isonym::chain::sync::Progress;
 
 use super::eprint_line;
 
-/// Percents between two plain lines.
-const STEP: u64 = 10;
+/// How often a plain line is written.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Fewer headers than this are there before anybody wants to read of progress.
-const WORTH_TELLING: u64 = 2016;
+/// Whoever has no connection for so long is told.
+const WORTH_TELLING: Duration = Duration::from_secs(10);
 
 /// Shows how far a sync is.
-pub(crate) enum Meter {
+pub(crate) struct Meter {
+    display: Display,
+    /// Since when there is no connection.
+    alone_since: Option<Instant>,
+}
+
+enum Display {
     Bar(ProgressBar),
-    Lines { told: Option<u64> },
+    Lines { last: Instant },
     Quiet,
 }
 
-/// Says how fast the connections are that are named behind it.
-fn pace(bytes_per_second: u64) -> String {
-    match bytes_per_second.div_ceil(1000) {
-        0 => "over ".to_owned(),
-        kilobytes => format!("{kilobytes} kB/s over "),
+/// Says how far a sync is, as `3.1 of 9.1 MB, 14 kB/s over 4 circuits, about 7 min`.
+pub(crate) fn how_far(progress: Progress) -> String {
+    let circuits = match progress.connections {
+        0 => return "connecting".to_owned(),
+        1 => "1 circuit".to_owned(),
+        more => format!("{more} circuits"),
+    };
+    let amount = amount(progress.received, progress.received.saturating_add(progress.left));
+    match progress.rate.div_ceil(1000) {
+        0 => format!("{amount}, over {circuits}"),
+        rate => {
+            let time = progress.seconds_left().map(time).unwrap_or_default();
+            format!("{amount}, {rate} kB/s over {circuits}{time}")
+        }
+    }
+}
+
+/// Says for how long there has been no connection, once that is worth telling.
+pub(crate) fn unconnected(alone: Duration) -> Option<String> {
+    let seconds = alone.as_secs();
+    (alone >= WORTH_TELLING).then(|| format!("no circuit to a server yet: none was built for {seconds} s"))
+}
+
+fn amount(done: u64, total: u64) -> String {
+    const KILOBYTE: u64 = 1000;
+    const TENTH_OF_MEGABYTE: u64 = 100_000;
+    if total < 10 * TENTH_OF_MEGABYTE {
+        return format!("{} of {} kB", done / KILOBYTE, total.div_ceil(KILOBYTE));
+    }
+    let (done, total) = (done / TENTH_OF_MEGABYTE, total.div_ceil(TENTH_OF_MEGABYTE));
+    format!("{}.{} of {}.{} MB", done / 10, done % 10, total / 10, total % 10)
+}
+
+fn time(seconds: u64) -> String {
+    match seconds {
+        0..90 => format!(", about {} s", seconds.max(1)),
+        90..5400 => format!(", about {} min", seconds.div_ceil(60)),
+        _ => format!(", about {} h", seconds.div_ceil(3600)),
     }
 }
 
 impl Meter {
     pub(crate) fn new(quiet: bool) -> Self {
-        if quiet {
-            return Self::Quiet;
-        }
-        if !stderr().is_terminal() {
-            return Self::Lines { told: None };
-        }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let template = "{msg} {wide_bar} {human_pos}/{human_len} headers, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        Self::Bar(bar)
+        let display = if quiet {
+            Display::Quiet
+        } else if stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            let template = "{msg} {wide_bar} {human_pos}/{human_len} headers";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            Display::Bar(bar)
+        } else {
+            Display::Lines { last: Instant::now() }
+        };
+        let alone_since = None;
+        Self { display, alone_since }
     }
 
+    /// To be told each second or so, also while nothing changes.
     pub(crate) fn show(&mut self, progress: Progress) {
-        let Progress {
-            done,
-            total,
-            connections,
-            rate,
-        } = progress;
-        let pace = pace(rate);
-        match self {
-            Self::Bar(bar) => {
-                bar.set_length(total);
-                bar.set_position(done);
-                bar.set_message(match connections {
-                    0 => "connecting".to_owned(),
-                    1 => format!("{pace}1 connection"),
-                    connections => format!("{pace}{connections} connections"),
-                });
+        let now = Instant::now();
+        self.alone_since = (progress.connections == 0).then(|| self.alone_since.unwrap_or(now));
+        let alone = self.alone_since.and_then(|since| unconnected(now - since));
+        match &mut self.display {
+            Display::Bar(bar) => {
+                bar.set_length(progress.total);
+                bar.set_position(progress.done);
+                bar.set_message(alone.unwrap_or_else(|| how_far(progress)));
             }
-            Self::Lines { told } => {
-                let step = done.saturating_mul(100).checked_div(total).unwrap_or(0) / STEP;
-                if total >= WORTH_TELLING && connections > 0 && told.is_none_or(|told| told < step) {
-                    eprint_line(format_args!(
-                        "headers: {done} of {total}, {pace}{connections} connections"
-                    ));
-                    *told = Some(step);
+            Display::Lines { last } => {
+                if now - *last >= LINE_EVERY {
+                    *last = now;
+                    let text = alone.unwrap_or_else(|| how_far(progress));
+                    eprint_line(format_args!("headers: {text}"));
                 }
             }
-            Self::Quiet => {}
+            Display::Quiet => {}
         }
     }
 
     pub(crate) fn finish(self) {
-        if let Self::Bar(bar) = self {
+        if let Display::Bar(bar) = self.display {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_says_how_much_is_left_and_how_fast_it_comes() {
+        let told = |received, left, rate, connections| {
+            how_far(Progress {
+                done: 1,
+                total: 2,
+                connections,
+                rate,
+                received,
+                left,
+            })
+        };
+        assert_eq!(
+            told(3_140_000, 5_940_000, 14_000, 4),
+            "3.1 of 9.1 MB, 14 kB/s over 4 circuits, about 8 min"
+        );
+        assert_eq!(
+            told(0, 40_000, 20_000, 1),
+            "0 of 40 kB, 20 kB/s over 1 circuit, about 2 s"
+        );
+        assert_eq!(
+            told(0, 40_000, 0, 2),
+            "0 of 40 kB, over 2 circuits",
+            "nobody knows how fast"
+        );
+        assert_eq!(
+            told(0, 90_000_000, 5_000, 1),
+            "0.0 of 90.0 MB, 5 kB/s over 1 circuit, about 5 h"
+        );
+        assert_eq!(told(9_000, 0, 5_000, 1), "9 of 9 kB, 5 kB/s over 1 circuit");
+        assert_eq!(told(9_000, 70_000, 5_000, 0), "connecting");
+    }
+
+    #[test]
+    fn who_has_no_circuit_for_long_is_told() {
+        assert_eq!(unconnected(Duration::from_secs(9)), None);
+        assert!(unconnected(Duration::from_secs(10)).unwrap().contains("for 10 s"));
     }
 }

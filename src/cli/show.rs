@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use isonym::chain::Height;
-use isonym::chain::sync::Progress;
 use isonym::jsonrpc::{Client, RpcError, code};
 use isonym::name::NameId;
 use isonym::node::{NodeError, Status, SyncStage, SyncStatus};
@@ -17,7 +16,7 @@ use isonym::node::{NodeError, Status, SyncStage, SyncStatus};
 use super::args::{Cli, Command, ConfigCommand, NameArgs};
 #[cfg(feature = "playground")]
 use super::playground;
-use super::progress::Meter;
+use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
 use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, socks, tor};
 use crate::config::Settings;
@@ -173,12 +172,7 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
         let Some(sync) = status.sync else {
             bail!("the daemon does not say how far its sync is");
         };
-        meter.show(Progress {
-            done: sync.headers_done,
-            total: sync.headers_total,
-            connections: sync.connections,
-            rate: sync.bytes_per_second,
-        });
+        meter.show(sync.progress());
         match sync.stage {
             SyncStage::Synced => {
                 meter.finish();
@@ -209,6 +203,19 @@ async fn status(settings: &Settings, as_json: bool, quiet: bool) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says how far a sync is, or why it does not get on.
+pub(super) fn describe(sync: &SyncStatus) -> String {
+    let alone = sync.seconds_unconnected.map(Duration::from_secs);
+    match sync.stage {
+        SyncStage::Running => alone.and_then(unconnected).unwrap_or_else(|| {
+            let (done, total) = (sync.headers_done, sync.headers_total);
+            format!("{done} of {total} headers, {}", how_far(sync.progress()))
+        }),
+        SyncStage::Synced => "up to date".to_owned(),
+        SyncStage::Exhausted => "no server gives headers; trying again".to_owned(),
+    }
+}
+
 fn lines(status: &Status) -> Vec<String> {
     let age = status
         .tip_age
@@ -224,17 +231,7 @@ fn lines(status: &Status) -> Vec<String> {
     lines.extend(status.unwritten.iter().map(|reason| format!("warning  {reason}")));
     lines.extend(status.warning.iter().map(|warning| format!("warning  {warning}")));
     if let Some(sync) = &status.sync {
-        let SyncStatus {
-            stage,
-            headers_done,
-            headers_total,
-            ..
-        } = sync;
-        lines.push(match stage {
-            SyncStage::Running => format!("sync     {headers_done} of {headers_total} headers"),
-            SyncStage::Synced => "sync     up to date".to_owned(),
-            SyncStage::Exhausted => "sync     no server gives headers; trying again".to_owned(),
-        });
+        lines.push(format!("sync     {}", describe(sync)));
     }
     if let Some(top) = status.skeleton_height {
         lines.push(format!(

@@ -87,8 +87,10 @@ fn note(handle: &Handle, status: SyncUpdate) {
         stage,
         servers,
     } = status;
+    let now = handle.clock().now().steady;
     let mut state = handle.state();
     state.progress = progress;
+    state.alone_since = (progress.connections == 0).then(|| state.alone_since.unwrap_or(now));
     if stage == SyncStage::Synced && !state.synchronized {
         let tip = state.node.tree().tip();
         tracing::info!(height = tip.height, hash = %tip.hash, "headers are up to date");

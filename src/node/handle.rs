@@ -6,6 +6,7 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 use bitcoin::pow::Work;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::clock::Clock;
 use super::connections::{Dial, Leases, Owner};
@@ -78,6 +79,8 @@ pub(super) struct State {
     pub(super) node: Node,
     pub(super) synchronized: bool,
     pub(super) progress: Progress,
+    /// Since when header sync has no connection at all.
+    pub(super) alone_since: Option<Moment>,
     pub(super) servers: Vec<ServerResult>,
     /// Why none of them was of use when all had been tried, until one is.
     pub(super) no_server: Option<String>,
@@ -116,7 +119,12 @@ const NO_PROGRESS: Progress = Progress {
     total: 0,
     connections: 0,
     rate: 0,
+    received: 0,
+    left: 0,
 };
+
+/// How often who waits for the headers is told of their progress, also where there is none.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 impl Handle {
     /// Makes the way to a node. `forgotten` is told of identities that were not used for long.
@@ -130,6 +138,7 @@ impl Handle {
         let state = State {
             synchronized: false,
             progress: NO_PROGRESS,
+            alone_since: Some(Moment::default()),
             servers: Vec::new(),
             no_server: None,
             counts: PoolCounts::default(),
@@ -174,7 +183,7 @@ impl Handle {
         *self.0.sync.borrow()
     }
 
-    /// Waits until the headers are up to date, and tells its progress meanwhile.
+    /// Waits until the headers are up to date, and tells its progress meanwhile, each second at least.
     ///
     /// # Errors
     ///
@@ -199,7 +208,7 @@ impl Handle {
                 }
                 SyncStage::Running => {}
             }
-            if sync.changed().await.is_err() {
+            if let Ok(Err(_)) = timeout(TELL_EVERY, sync.changed()).await {
                 return Err(NodeError::Stopped);
             }
         }
@@ -266,6 +275,12 @@ impl Handle {
     /// Returns the node's clock.
     pub(crate) fn clock(&self) -> Clock {
         self.0.clock.clone()
+    }
+
+    /// Returns for how long header sync has had no connection at all.
+    pub fn alone_for(&self) -> Option<Duration> {
+        let now = self.0.clock.now().steady;
+        self.state().alone_since.map(|since| now.since(since))
     }
 
     /// Says that an identity is in use though it needs no connection.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::header_sync::SyncStage;
 use super::report::ServerResult;
 use super::{Handle, Node};
+use crate::chain::sync::Progress;
 use crate::chain::tree::UnverifiedChain;
 use crate::chain::{Anchor, Height};
 
@@ -57,6 +58,32 @@ pub struct SyncStatus {
     /// Bytes a second that these bring together, as far as that is known. Earlier daemons don't say.
     #[serde(default)]
     pub bytes_per_second: u64,
+    /// Bytes that came so far.
+    #[serde(default)]
+    pub bytes_received: u64,
+    /// Bytes that are left to come, as far as can be told.
+    #[serde(default)]
+    pub bytes_left: u64,
+    /// Seconds that the rest takes at the present rate, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// For how many seconds it has had no connection at all, where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_unconnected: Option<u64>,
+}
+
+impl SyncStatus {
+    /// Returns how far it is, as the node itself tells it.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            done: self.headers_done,
+            total: self.headers_total,
+            connections: self.connections,
+            rate: self.bytes_per_second,
+            received: self.bytes_received,
+            left: self.bytes_left,
+        }
+    }
 }
 
 /// The trust anchor, for people.
@@ -178,6 +205,10 @@ impl Handle {
             headers_total: progress.total,
             connections: progress.connections,
             bytes_per_second: progress.rate,
+            bytes_received: progress.received,
+            bytes_left: progress.left,
+            seconds_left: progress.seconds_left(),
+            seconds_unconnected: self.alone_for().map(|alone| alone.as_secs()),
         };
         let servers = self.standing().servers;
         self.with(|node| node.status_with(Some(sync), servers))

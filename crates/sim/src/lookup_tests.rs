@@ -992,6 +992,159 @@ fn a_name_last_seen_below_all_headers_has_purportedly_long_expired() {
     assert!(ended.blamed.is_empty());
 }
 
+/// Returns a chain on which `d/x` was registered at the second height returned, and updated 21 blocks later; and our headers
+/// of it from an anchor so many blocks above the registration, of those below only what the next headers need.
+fn without_history(above: i32) -> (Truth, Height) {
+    let mut world = World::new(5, START);
+    world.register("d/x", "one", AddressKind::P2pkh).unwrap();
+    let registered = world.chain().height();
+    world.mine(20);
+    world.update("d/x", "three", AddressKind::P2wpkh).unwrap();
+    world.mine(12);
+    let chain = world.chain().clone();
+    let height = registered.checked_add_signed(above).unwrap();
+    let hash = chain.header(height).unwrap().hash();
+    let anchor = Anchor {
+        height,
+        hash,
+        chainwork: None,
+    };
+    let mut tree = HeaderTree::new(Network::Regtest.params(), anchor);
+    for below in (tree.required_low()..=height).rev() {
+        tree.backfill(chain.header(below).unwrap()).unwrap();
+    }
+    for above in height + 1..=chain.height() {
+        let (header, _) = FullHeader::decode(chain.full_header(above).unwrap()).unwrap();
+        tree.accept(&header, Timestamp(header.pure.time().into())).unwrap();
+    }
+    assert!(!tree.has_history());
+    (Truth { chain, tree }, registered)
+}
+
+/// A lookup whose servers answer at once, by headers that come in between.
+struct Waiting {
+    lookup: Lookup,
+    manner: Manner,
+    /// Whether the branch of the oldest operation is wrong.
+    is_bent: bool,
+    now: Moment,
+    asks: usize,
+    blamed: usize,
+}
+
+impl Waiting {
+    fn new(manner: Manner, is_bent: bool) -> Self {
+        let settings = LookupSettings {
+            history_grace: Duration::from_secs(120),
+            ..settings(2, 1)
+        };
+        Self {
+            lookup: Lookup::new(name(), settings, 2),
+            manner,
+            is_bent,
+            now: Moment(0),
+            asks: 0,
+            blamed: 0,
+        }
+    }
+
+    /// Returns what the lookup comes to by an event, and by all that servers say to what it asks then.
+    fn on(&mut self, truth: &Truth, event: LookupEvent) -> Option<Result<Outcome, LookupError>> {
+        let mut events = vec![event];
+        let mut result = None;
+        while let Some(event) = events.pop() {
+            for effect in self.lookup.on_event(self.now, &truth.tree, event) {
+                match effect {
+                    LookupEffect::Ask { attempt, request } => {
+                        self.asks += 1;
+                        let mut reply = self.manner.reply(truth, attempt, &request).unwrap();
+                        if let LookupEvent::Proof { links, .. } = &mut reply
+                            && self.is_bent
+                        {
+                            links.last_mut().unwrap().merkle.push(branch_node());
+                        }
+                        events.push(reply);
+                        let server = usize::from(attempt);
+                        events.push(LookupEvent::Assigned { attempt, server });
+                    }
+                    LookupEffect::Report { .. } => self.blamed += 1,
+                    LookupEffect::Finished(end) => result = Some(end),
+                    LookupEffect::Abandon(_) | LookupEffect::WakeAt(_) => {}
+                }
+            }
+        }
+        result
+    }
+
+    fn tick(&mut self, truth: &Truth) -> Option<Result<Outcome, LookupError>> {
+        self.now = self.now + Duration::from_secs(10);
+        self.on(truth, LookupEvent::Tick)
+    }
+}
+
+#[test]
+fn a_name_that_was_registered_above_the_anchor_needs_no_history() {
+    for manner in [Proof, History] {
+        let (truth, _) = without_history(-1);
+        let mut waiting = Waiting::new(manner, false);
+        let ended = waiting.on(&truth, LookupEvent::Start);
+        let Some(Ok(Outcome::Found(found))) = ended else {
+            panic!("{manner:?}: it waits for headers that it has no use for: {ended:?}")
+        };
+        assert_eq!(found.name.value().as_bytes(), TRUE_VALUE);
+    }
+}
+
+#[test]
+fn a_proof_that_goes_below_the_anchor_waits_for_just_the_headers_that_it_needs() {
+    for manner in [Proof, History] {
+        let (mut truth, registered) = without_history(16);
+        let mut waiting = Waiting::new(manner, false);
+        assert_eq!(waiting.on(&truth, LookupEvent::Start), None);
+        let asks = waiting.asks;
+        while truth.tree.lowest().unwrap() > registered {
+            assert_eq!(waiting.tick(&truth), None, "no value before all of it is checked");
+            let next = truth.tree.lowest().unwrap() - 1;
+            truth.tree.backfill(truth.chain.header(next).unwrap()).unwrap();
+        }
+        assert!(!truth.tree.has_history(), "and not for those that it needs not");
+        let ended = waiting.tick(&truth);
+        let Some(Ok(Outcome::Found(found))) = ended else {
+            panic!("{manner:?}: its headers are there: {ended:?}")
+        };
+        assert_eq!(found.name.value().as_bytes(), TRUE_VALUE);
+        assert_eq!((waiting.asks, waiting.blamed), (asks, 0), "nobody else would know more");
+    }
+}
+
+#[test]
+fn what_is_wrong_below_the_anchor_is_found_when_the_headers_are_there_and_is_no_answer() {
+    let (mut truth, registered) = without_history(16);
+    let mut waiting = Waiting::new(Proof, true);
+    assert_eq!(waiting.on(&truth, LookupEvent::Start), None);
+    while truth.tree.lowest().unwrap() > registered {
+        assert_eq!((waiting.tick(&truth), waiting.blamed), (None, 0));
+        let next = truth.tree.lowest().unwrap() - 1;
+        truth.tree.backfill(truth.chain.header(next).unwrap()).unwrap();
+    }
+    assert!(matches!(waiting.tick(&truth), Some(Err(_))));
+    assert_eq!(waiting.blamed, 2, "both servers gave the same");
+}
+
+#[test]
+fn where_the_history_is_withheld_a_proof_that_needs_it_comes_to_nothing_in_the_end() {
+    let (truth, _) = without_history(16);
+    let mut waiting = Waiting::new(Proof, false);
+    let mut result = waiting.on(&truth, LookupEvent::Start);
+    while result.is_none() {
+        assert!(waiting.now < Moment(600_000), "it waits for ever");
+        result = waiting.tick(&truth);
+    }
+    assert!(matches!(result, Some(Err(_))), "{result:?}");
+    assert!(waiting.now >= Moment(120_000));
+    assert_eq!(waiting.blamed, 0, "it is not these servers' fault");
+}
+
 #[test]
 fn late_and_unasked_events_change_nothing() {
     let truth = &*TRUTH;

@@ -131,6 +131,16 @@ fn float(bytes: usize) -> f64 {
     bytes as f64
 }
 
+/// Returns a sum of bytes as a whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast of a float saturates"
+)]
+pub(super) fn whole(bytes: f64) -> u64 {
+    bytes as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

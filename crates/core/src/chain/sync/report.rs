@@ -13,6 +13,19 @@ pub struct Progress {
     pub connections: usize,
     /// Bytes a second that they bring together when they are asked for something, as far as that is known.
     pub rate: u64,
+    /// Bytes that came so far of what was asked for.
+    pub received: u64,
+    /// Bytes that are left to come, as far as can be told from what servers claim.
+    pub left: u64,
+}
+
+impl Progress {
+    /// Returns how many seconds the rest takes at the present rate, where both are known.
+    pub fn seconds_left(&self) -> Option<u64> {
+        (self.connections > 0 && self.left > 0)
+            .then(|| self.left.checked_div(self.rate))
+            .flatten()
+    }
 }
 
 /// What is known of a server.

@@ -4,12 +4,27 @@ use super::{HeaderSync, Step};
 use crate::chain::sync::backfill;
 use crate::chain::sync::follow::FollowTip;
 use crate::chain::sync::outcome::Outcome;
-use crate::chain::sync::peers::{Job, Peer, PeerPhase};
+use crate::chain::sync::peers::{Job, Peer, PeerPhase, PeerTable};
 use crate::chain::sync::skeleton_sync::requests;
-use crate::chain::sync::{CloseReason, HeaderRequest, HeaderSyncEffect, ServerFault, ServerState, Verification};
+use crate::chain::sync::{
+    CloseReason, HeaderRequest, HeaderSyncEffect, HeaderSyncLimits, ServerFault, ServerState, Verification,
+};
+use crate::chain::{HeaderTree, Height};
 use crate::isolation::ConnId;
 use crate::reputation::SyncEvidence;
-use crate::time::Moment;
+use crate::time::{Moment, Now};
+
+/// Seconds from one block to the next, as the difficulty is set.
+const SPACING: u64 = 600;
+
+/// Returns how many requests the age of our tip lets expect, while no server has told what there is.
+fn foreseen_work(tree: &HeaderTree, peers: &PeerTable, limits: &HeaderSyncLimits, now: Now) -> usize {
+    if !peers.is_empty() {
+        return 0;
+    }
+    let missing = now.wall.seconds_since(tree.tip().time) / SPACING;
+    requests(Height::try_from(missing).unwrap_or(Height::MAX), limits.full_chunk)
+}
 
 impl Step<'_> {
     /// Does all of it, in the order that [`crate::chain::sync`] gives reasons for.
@@ -227,7 +242,12 @@ impl Step<'_> {
     fn dial(&mut self) {
         let is_complete = self.is_complete();
         let sync = &mut *self.sync;
-        let forward = requests(sync.follow.chunks.heights(), sync.limits.full_chunk);
+        let forward = requests(sync.follow.chunks.heights(), sync.limits.full_chunk).max(foreseen_work(
+            self.tree,
+            &sync.peers,
+            &sync.limits,
+            self.now,
+        ));
         let backward = requests(sync.backfill.chunks.heights(), sync.limits.truncated_chunk);
         let work = sync.skeleton.work() + forward + backward;
         let dialed = sync.peers.dial(self.reputation, is_complete, work, self.now.steady);

@@ -8,16 +8,18 @@ use rand::rngs::StdRng;
 
 use super::backfill::Backfill;
 use super::background::BackgroundProofs;
+use super::cost;
 use super::follow::FollowTip;
 use super::outcome::Outcome;
+use super::pace::TRUNCATED;
 use super::peers::{PeerPhase, PeerTable};
 use super::skeleton_sync::SkeletonSync;
 use super::verdict::Verdict;
 use super::{
     CloseReason, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, ServerFault, ServerReport, ServerState,
 };
-use crate::chain::HeaderTree;
 use crate::chain::tree::UnverifiedChain;
+use crate::chain::{HeaderTree, Height};
 use crate::isolation::ConnId;
 use crate::reputation::{ServerIndex, SyncReputation};
 use crate::time::Now;
@@ -97,7 +99,19 @@ impl HeaderSync {
             total: u64::from(target.saturating_sub(low)) + 1,
             connections: self.peers.len(),
             rate: self.peers.rate(),
+            received: self.peers.received(),
+            left: self.bytes_left(tree, target, low),
         }
+    }
+
+    /// Returns how many bytes on the wire are left of the headers from a height up to another one.
+    fn bytes_left(&self, tree: &HeaderTree, target: Height, low: Height) -> u64 {
+        let (truncated, full) = (TRUNCATED, 2.0 * self.peers.full_size());
+        let lowest = tree.lowest().unwrap_or(tree.anchor().height);
+        let below = f64::from(lowest.saturating_sub(low)) * truncated;
+        let missing = target.saturating_sub(tree.tip().height);
+        let above = self.skeleton.bytes_left(tree, truncated, full);
+        cost::whole(below + above.unwrap_or_else(|| f64::from(missing) * full))
     }
 
     /// Returns what is known of each server, in the order of the list.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::server::Server;
-use super::{AGREEING_SERVERS, PeerPhase, PeerTable};
+use super::{AGREEING_SERVERS, Peer, PeerPhase, PeerTable};
 use crate::isolation::ConnId;
 use crate::reputation::{FORGIVEN_AFTER, ServerIndex, SyncEvidence, SyncReputation};
 use crate::time::Moment;
@@ -12,6 +12,9 @@ use crate::time::Moment;
 /// The pause before a server is dialed again when all is synchronised but fewer than two servers tell their tips: one
 /// alone may lag, and nobody would notice.
 const COMPARE_PAUSE: Duration = Duration::from_secs(60);
+
+/// The part of its budget from which on a connection is worn: so much is left that the next one is open when it ends.
+const WORN: f64 = 0.8;
 
 impl PeerTable {
     /// Returns the connections that have cost their servers enough and have nothing more to wait for.
@@ -60,12 +63,27 @@ impl PeerTable {
     /// Returns how many connections are open or soon will be: a dial that takes long holds nobody else up.
     fn open_connections(&self, now: Moment) -> usize {
         let slow = self.limits.steal_after;
-        let soon = self.servers.iter().filter(|server| server.is_dialed_since(slow, now));
-        self.len() + soon.count()
+        let soon = self.servers.iter().map(|server| server.dials_since(slow, now));
+        self.len() + soon.sum::<usize>()
+    }
+
+    /// Returns how many connections will soon have cost their servers enough.
+    fn worn_connections(&self, now: Moment) -> usize {
+        let worn = self.limits.budget * WORN;
+        let is_worn = |peer: &&Peer| {
+            let reserved: f64 = peer.in_flight.values().map(|flight| flight.cost).sum();
+            // A fresh one may be asked for anything, and is no nearer to its end for that.
+            peer.replies > 0 && (peer.over_budget || peer.account.spent(now) + reserved > worn)
+        };
+        self.values().filter(is_worn).count()
     }
 
     /// Chooses whom to dial, and takes down that they are dialed. While there is `work` left, in requests, servers that
-    /// are connected are dialed once more where no other one is left, such that each connection has two to send.
+    /// are connected are dialed once more where no other one is left, such that each connection has two to send. A worn
+    /// connection counts no more then: the one that takes its place is opened beside it, so that nothing stands still.
+    ///
+    /// Where much is known to be missing before anybody has told so, servers that are dialed for the first time are dialed
+    /// for all that at once.
     pub(in crate::chain::sync) fn dial(
         &mut self,
         reputation: &mut SyncReputation,
@@ -82,7 +100,7 @@ impl PeerTable {
         let mut open = self.open_connections(now);
         for server in self.indices() {
             if open >= most {
-                return dialed;
+                break;
             }
             if self.is_due(reputation, server, pause, now) {
                 if let Some(entry) = self.servers.get_mut(server.0) {
@@ -94,18 +112,42 @@ impl PeerTable {
             }
         }
         let needs = |connections: usize| work >= connections.saturating_mul(2);
-        while !is_synced && open < most && !self.has_more_servers(reputation, now) && needs(open + 1) {
-            let Some(server) = self.least_loaded(reputation, now) else {
+        open = self.open_connections(now).saturating_sub(self.worn_connections(now));
+        while !is_synced && open < most && needs(open + 1) {
+            let next = if self.has_more_servers(reputation, now) {
+                self.first_dialed(reputation, now)
+            } else {
+                self.least_loaded(reputation, now)
+            };
+            let Some(server) = next else {
                 break;
             };
+            let is_first = self.servers.get(server.0).is_some_and(Server::is_first_dialed);
             if let Some(entry) = self.servers.get_mut(server.0) {
                 entry.dial_once_more(now);
             }
-            reputation.record(now, server, SyncEvidence::Dialed);
+            // Dials that begin together tell no more of a server than one.
+            if !is_first {
+                reputation.record(now, server, SyncEvidence::Dialed);
+            }
             dialed.push(server);
             open += 1;
         }
         dialed
+    }
+
+    /// Returns the server that is dialed the fewest times of those that are dialed for the first time, before any is
+    /// connected and where none is left that is not dialed.
+    fn first_dialed(&self, reputation: &SyncReputation, now: Moment) -> Option<ServerIndex> {
+        if !self.is_empty() || self.indices().any(|server| self.may_be_dialed(reputation, server, now)) {
+            return None;
+        }
+        let is_first = |(server, entry): &(ServerIndex, &Server)| {
+            entry.is_first_dialed() && reputation.dials(*server) <= 1 && reputation.extra_not_before(*server) <= now
+        };
+        let dialed = self.indices().zip(&self.servers).filter(is_first);
+        let counted = dialed.map(|(server, entry)| (entry.dials(), server));
+        counted.min().map(|(_, server)| server)
     }
 
     /// Returns the connected server with the fewest connections that may have one more: it has brought something since
@@ -129,7 +171,7 @@ impl PeerTable {
         reputation: &'a SyncReputation,
     ) -> impl Iterator<Item = Moment> + 'a {
         let servers = self.servers.iter();
-        let slow = servers.filter_map(|server| server.slow_at(self.limits.steal_after));
+        let slow = servers.flat_map(|server| server.slow_at(self.limits.steal_after));
         let servers = self.indices().zip(&self.servers);
         let waiting = servers.filter(|(_, server)| !server.is_dialed() && !server.is_left_for_good());
         let redials = waiting.flat_map(|(server, _)| {

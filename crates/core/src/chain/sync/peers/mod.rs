@@ -156,6 +156,8 @@ pub(super) struct PeerTable {
     /// The servers of connections that ended without fault and whose headers wait for their turn still.
     ended: BTreeMap<ConnId, ServerIndex>,
     full_size: FullSize,
+    /// Bytes that came over all connections, of what was asked for.
+    received: u64,
     next_request: u64,
 }
 
@@ -169,6 +171,7 @@ impl PeerTable {
             ways: vec![ServerWay::default(); servers],
             ended: BTreeMap::new(),
             full_size: FullSize::default(),
+            received: 0,
             next_request: 0,
         }
     }
@@ -295,8 +298,10 @@ impl PeerTable {
         now: Moment,
     ) {
         let is_connected = self.is_connected(server);
-        let evidence = if is_connected {
-            // One connection is enough to know it by: that there is no other is no fault of the server.
+        let others = self.servers.get(server.0).is_some_and(|entry| entry.dials() > 1);
+        let evidence = if is_connected || others {
+            // One connection is enough to know it by: that there is no other is no fault of the server. Of several dials
+            // that began together the last one tells.
             SyncEvidence::ExtraDialFailed
         } else if error.is_permanent() {
             SyncEvidence::Unready

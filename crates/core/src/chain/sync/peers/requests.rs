@@ -84,6 +84,9 @@ impl PeerTable {
             peer.pace.on_bytes(bytes, now)
         };
         let is_awaited = !peer.in_flight.is_empty();
+        if is_awaited {
+            self.received = self.received.saturating_add(bytes);
+        }
         if let Some(way) = self.way_mut(server) {
             way.pads |= pads;
             way.rate = rate.or(way.rate);
@@ -270,6 +273,11 @@ impl PeerTable {
     pub(in crate::chain::sync) fn rate(&self) -> u64 {
         let rates = self.values().filter_map(|peer| peer.pace.rate());
         rates.map(u64::from).sum()
+    }
+
+    /// Returns the bytes that came of what was asked for.
+    pub(in crate::chain::sync) fn received(&self) -> u64 {
+        self.received
     }
 
     /// Returns the bytes of a full header.

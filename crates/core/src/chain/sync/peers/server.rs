@@ -12,8 +12,8 @@ pub(super) struct Server {
     state: ServerState,
     claimed: Option<ClaimedTip>,
     headers: u64,
-    /// While it is being dialed, for the first connection or for one more: since when.
-    dialing: Option<Moment>,
+    /// Since when it is being dialed, for the first connection or for more: one entry for each dial, oldest first.
+    dialing: Vec<Moment>,
 }
 
 impl Default for Server {
@@ -22,7 +22,7 @@ impl Default for Server {
             state: ServerState::Unused,
             claimed: None,
             headers: 0,
-            dialing: None,
+            dialing: Vec::new(),
         }
     }
 }
@@ -38,7 +38,7 @@ impl Server {
 
     pub(super) fn on_connected(&mut self, tip: ClaimedTip) {
         self.state = ServerState::Connected;
-        self.dialing = None;
+        self.end_dial();
         self.claimed = Some(tip);
     }
 
@@ -48,8 +48,8 @@ impl Server {
 
     /// Takes down that no connection came of dialing it, which matters where that was to be its only one.
     pub(super) fn on_dial_failed(&mut self, error: LinkError, is_connected: bool) {
-        self.dialing = None;
-        if is_connected {
+        self.end_dial();
+        if is_connected || self.is_dialed() {
             return;
         }
         self.on_ended(if error.is_permanent() {
@@ -61,7 +61,14 @@ impl Server {
 
     /// Takes down that a connection came of dialing it that nobody wants any more.
     pub(super) fn on_late(&mut self) {
-        self.dialing = None;
+        self.end_dial();
+    }
+
+    /// One dial has ended, whichever: they lead to the same server, and the one that began first has waited longest.
+    fn end_dial(&mut self) {
+        if !self.dialing.is_empty() {
+            self.dialing.remove(0);
+        }
     }
 
     /// Takes down how its last connection ended. Who was left for good stays so, whatever else ends later.
@@ -83,21 +90,31 @@ impl Server {
 
     /// Takes down that it is dialed for one more connection.
     pub(super) fn dial_once_more(&mut self, now: Moment) {
-        self.dialing = Some(now);
+        self.dialing.push(now);
     }
 
     pub(super) fn is_dialed(&self) -> bool {
-        self.dialing.is_some()
+        !self.dialing.is_empty()
     }
 
-    /// Says whether it is being dialed, and not for longer than this.
-    pub(super) fn is_dialed_since(&self, slow: Duration, now: Moment) -> bool {
-        self.dialing.is_some_and(|since| now.since(since) < slow)
+    /// Returns how many times it is being dialed.
+    pub(super) fn dials(&self) -> usize {
+        self.dialing.len()
     }
 
-    /// Returns when it counts as slow to be reached.
-    pub(super) fn slow_at(&self, slow: Duration) -> Option<Moment> {
-        self.dialing.map(|since| since + slow)
+    /// Returns how many of its dials take no longer than this yet.
+    pub(super) fn dials_since(&self, slow: Duration, now: Moment) -> usize {
+        self.dialing.iter().filter(|since| now.since(**since) < slow).count()
+    }
+
+    /// Says whether it is being dialed for its first connection.
+    pub(super) fn is_first_dialed(&self) -> bool {
+        self.state == ServerState::Dialing && self.is_dialed()
+    }
+
+    /// Returns when its dials count as slow.
+    pub(super) fn slow_at(&self, slow: Duration) -> impl Iterator<Item = Moment> + '_ {
+        self.dialing.iter().map(move |since| *since + slow)
     }
 
     /// Says whether it has no connection, is not dialed, and broke no rule for good.

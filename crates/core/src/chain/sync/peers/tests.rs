@@ -439,3 +439,73 @@ fn a_connection_that_was_cut_leaves_what_is_known_of_the_way_to_the_next_one() {
     scene.reputation.begin();
     assert_eq!(scene.reputation.way(A), way, "for the next run too");
 }
+
+#[test]
+fn where_much_is_missing_all_connections_are_dialed_at_once() {
+    let mut scene = scene(2);
+    let much = |scene: &mut Scene, at: u64| scene.table.dial(&mut scene.reputation, false, 100, seconds(at));
+    assert_eq!(much(&mut scene, 0), [A, B, A]);
+    assert_eq!(much(&mut scene, 0), []);
+    // What becomes of one of them alone says nothing of its server.
+    scene.fail(A, LinkErrorKind::Transient, seconds(1));
+    assert_eq!(scene.state(A), ServerState::Dialing);
+    assert_eq!(much(&mut scene, 1), [B], "the place is another one's");
+    assert!(scene.connect(A, 1, seconds(2)));
+    assert_eq!(scene.state(A), ServerState::Connected);
+    scene.fail(B, LinkErrorKind::Transient, seconds(2));
+    scene.fail(B, LinkErrorKind::Transient, seconds(2));
+    assert!(matches!(scene.state(B), ServerState::Closed(_)), "the last one tells");
+    assert_eq!(
+        scene.reputation.dials(B),
+        1,
+        "of three servers that were tried it is one"
+    );
+}
+
+#[test]
+fn where_a_server_is_down_it_is_dialed_no_more_often_for_it() {
+    let mut scene = scene(1);
+    let much = |scene: &mut Scene, at: u64| scene.table.dial(&mut scene.reputation, false, 100, seconds(at));
+    assert_eq!(much(&mut scene, 0), [A; 3]);
+    for _ in 0..3 {
+        scene.fail(A, LinkErrorKind::Transient, seconds(0));
+    }
+    assert_eq!(much(&mut scene, 1), []);
+    assert_eq!(much(&mut scene, 2), [A], "after the usual pause, and one alone");
+    scene.fail(A, LinkErrorKind::Transient, seconds(2));
+    assert_eq!(much(&mut scene, 40), [A], "the last of three");
+    scene.fail(A, LinkErrorKind::Transient, seconds(40));
+    assert_eq!(much(&mut scene, 90), []);
+}
+
+#[test]
+fn a_worn_connection_has_its_successor_dialed_before_it_ends() {
+    let limits = HeaderSyncLimits {
+        budget: 30.0,
+        connections: 1,
+        ..LIMITS
+    };
+    let mut scene = scene(1);
+    scene.table = PeerTable::new(1, limits);
+    let much = |scene: &mut Scene, at: u64| scene.table.dial(&mut scene.reputation, false, 100, seconds(at));
+    assert_eq!(much(&mut scene, 0), [A]);
+    scene.connect(A, 1, seconds(0));
+    let conn = ConnId(1);
+    let first = scene.table.send(conn, Job::Branch, &full(1), seconds(0)).unwrap();
+    let reply = Reply {
+        count: 1,
+        bytes: 1000,
+        singles: false,
+    };
+    scene.table.take_reply(conn, first, reply, seconds(0));
+    scene.table.on_useful(&mut scene.reputation, conn, 1, seconds(0));
+    assert_eq!(much(&mut scene, 0), [], "it has much of its budget left");
+    scene.table.send(conn, Job::Branch, &full(252), seconds(0)).unwrap();
+    assert_eq!(much(&mut scene, 0), [A], "what is under way uses it up");
+    assert_eq!(much(&mut scene, 1), [], "one successor is enough");
+    assert!(scene.connect(A, 2, seconds(2)));
+    assert_eq!(much(&mut scene, 2), []);
+    scene.end(1, ServerState::Rested, seconds(3));
+    assert_eq!(scene.state(A), ServerState::Connected);
+    assert_eq!(much(&mut scene, 3), []);
+}

@@ -96,6 +96,8 @@ impl SkeletonSync {
             target: 0,
             origins: nobodys.into_iter().collect(),
             is_stored: base == tree.tip().hash,
+            foreseen: 0.0,
+            foreseen_of: 0,
             proved: 0,
             draws: 0,
             unwritten: Vec::new(),

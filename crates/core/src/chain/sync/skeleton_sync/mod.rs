@@ -84,6 +84,9 @@ struct Making {
     origins: Vec<Origin>,
     /// Whether all of it is on the disk, on top of the best chain.
     is_stored: bool,
+    /// How many headers its sample is expected to have, and of how many it was reckoned.
+    foreseen: f64,
+    foreseen_of: Height,
     /// How many headers were proved since it was begun or cut.
     proved: usize,
     /// How many samples were drawn.
@@ -225,6 +228,19 @@ impl SkeletonSync {
             Some(Stage::Proving { queue, .. }) => queue.left(),
             None | Some(Stage::Fetching(_)) => 0,
         }
+    }
+
+    /// Returns how many bytes on the wire are left of the skeleton and its sample, where one is in the making: so many for
+    /// each truncated header, and for each full one.
+    pub(super) fn bytes_left(&self, tree: &HeaderTree, truncated: f64, full: f64) -> Option<f64> {
+        let making = self.making.as_ref()?;
+        let top = tree.skeleton()?.top_height();
+        let headers = f64::from(making.target.saturating_sub(top)) * truncated;
+        let sample = match &making.stage {
+            Stage::Fetching(_) => making.foreseen,
+            Stage::Proving { queue, .. } => f64::from(u32::try_from(queue.left()).unwrap_or(u32::MAX)),
+        };
+        Some(headers + sample * full)
     }
 
     /// Returns the moments at which something may follow though nothing happens.
@@ -488,6 +504,7 @@ impl SkeletonSync {
         };
         let mut outcomes = self.begin(tree, peers);
         outcomes.extend(self.choose_leader(tree, peers, now.steady));
+        self.foresee(tree, &assurance);
         outcomes.extend(self.redraw(tree, now.steady));
         outcomes.extend(self.draw(tree, peers, reputation, &assurance, rng, now.steady));
         outcomes.extend(self.write_proofs(now.steady));

@@ -79,6 +79,20 @@ impl SkeletonSync {
         Vec::new()
     }
 
+    /// Reckons how many headers the sample of the whole skeleton will have, as if all claimed the work of the first.
+    pub(super) fn foresee(&mut self, tree: &HeaderTree, assurance: &Assurance) {
+        let (Some(making), Some(skeleton)) = (&mut self.making, tree.skeleton()) else {
+            return;
+        };
+        let count = making.target.saturating_sub(skeleton.base_height());
+        let Some(work) = skeleton.works().next().filter(|_| making.foreseen_of != count) else {
+            return;
+        };
+        let works = std::iter::repeat_n(work, usize::try_from(count).unwrap_or(usize::MAX));
+        making.foreseen = Plan::new(works, &assurance_over(assurance, SAMPLE_TIME)).expected();
+        making.foreseen_of = count;
+    }
+
     /// Draws the sample, once all headers are there.
     pub(super) fn draw(
         &mut self,

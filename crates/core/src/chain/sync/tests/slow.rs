@@ -65,6 +65,26 @@ fn circuits_that_die_bring_the_sync_on_each() {
 }
 
 #[test]
+fn what_is_left_is_told_in_bytes_and_comes_to_nothing() {
+    for limits in [LIMITS, sampled(16)] {
+        let mut world = world(vec![Script::honest(&CHAIN).circuit(2_000, NEVER)], limits);
+        world.settle(8_000);
+        let early = world.progress();
+        assert!(early.left > 0 && early.seconds_left().is_some(), "{early:?}");
+        world.run();
+        assert_synced(&world);
+        let end = world.progress();
+        assert_eq!((end.left, end.seconds_left()), (0, None), "{end:?}");
+        assert!(end.received > early.received, "{early:?} {end:?}");
+        let told = early.received + early.left;
+        assert!(
+            (end.received / 2..end.received * 2).contains(&told),
+            "{early:?} {end:?}"
+        );
+    }
+}
+
+#[test]
 fn who_trickles_loses_its_chunks_to_another_and_is_kept_where_it_is_the_only_one() {
     let trickling = Script::honest(&CHAIN).circuit(1, NEVER);
     let mut beside = world(
@@ -76,7 +96,7 @@ fn who_trickles_loses_its_chunks_to_another_and_is_kept_where_it_is_the_only_one
     assert!(beside.now < 300_000, "{}", beside.now);
     let mut alone = world(vec![trickling], LIMITS);
     alone.settle(3_000_000);
-    assert_eq!(alone.dials.len(), 1, "the first connection is kept");
+    assert_eq!(alone.dials.len(), LIMITS.connections, "the first connections are kept");
     assert_eq!(alone.verdicts, []);
     assert_eq!(alone.state(0), ServerState::Connected);
 }

@@ -507,7 +507,7 @@ impl World {
         );
         let open = self.told.len();
         assert!(
-            open <= self.limits.connections + self.servers.len(),
+            open <= 2 * self.limits.connections + self.servers.len(),
             "{open} connections"
         );
     }
