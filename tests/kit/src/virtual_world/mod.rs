@@ -24,6 +24,7 @@
 
 mod link;
 mod record;
+pub mod soak;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
