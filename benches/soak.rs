@@ -22,6 +22,9 @@ struct Arguments {
     /// IDs that begin to ask on a day
     #[arg(long, default_value_t = 80.0)]
     users: f64,
+    /// Tell of all events as they happen
+    #[arg(long)]
+    events: bool,
     /// Cargo's
     #[arg(long, hide = true)]
     bench: bool,
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         days: arguments.days,
         users_a_day: arguments.users,
         with_floods: true,
+        tells_all: arguments.events,
     };
     println!("{settings:?}");
     let begun = Instant::now();

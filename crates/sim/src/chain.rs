@@ -217,8 +217,7 @@ impl SimChain {
             let left = self.blocks.split_off(shared);
             for transaction in left.iter().flat_map(|block| &block.transactions) {
                 self.positions.remove(&transaction.txid);
-                self.leftovers
-                    .extend(transaction.names().map(|name| (number, name)));
+                self.leftovers.extend(transaction.names().map(|name| (number, name)));
                 number += 1;
             }
             self.rows.truncate(shared);

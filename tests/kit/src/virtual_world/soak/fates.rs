@@ -24,12 +24,20 @@ fn honest_fault(rng: &mut StdRng) -> Fault {
     match rng.random_range(0..8) {
         0 => Fault::Silent,
         1 => Fault::SilentAfterHandshake,
-        2 => Fault::Slow { delay: Duration::from_secs(20) },
+        2 => Fault::Slow {
+            delay: Duration::from_secs(20),
+        },
         3 => Fault::Errors,
         4 => Fault::ExcessiveResources { after_bytes: 20_000 },
-        5 => Fault::DropsConnection { after_replies: rng.random_range(1..6) },
-        6 => Fault::HoldsSmallReplies { delay: Duration::from_secs(1) },
-        _ => Fault::Stale { behind: rng.random_range(1..6) },
+        5 => Fault::DropsConnection {
+            after_replies: rng.random_range(1..6),
+        },
+        6 => Fault::HoldsSmallReplies {
+            delay: Duration::from_secs(1),
+        },
+        _ => Fault::Stale {
+            behind: rng.random_range(1..6),
+        },
     }
 }
 
@@ -39,9 +47,18 @@ fn lie(rng: &mut StdRng) -> Fault {
     match rng.random_range(0..12) {
         0 => Fault::ForgedValue,
         1 => Fault::ForgedMerkleBranch,
-        2 => Fault::ForgedAuxPow { from: 100, flaw: Flaw::NotEnoughWork },
-        3 => Fault::FakeLongerChain { extra: 3, work: Work::Nothing },
-        4 => Fault::FakeLongerChain { extra: 1, work: Work::Flawed(auxpow, Flaw::NotEnoughWork) },
+        2 => Fault::ForgedAuxPow {
+            from: 100,
+            flaw: Flaw::NotEnoughWork,
+        },
+        3 => Fault::FakeLongerChain {
+            extra: 3,
+            work: Work::Nothing,
+        },
+        4 => Fault::FakeLongerChain {
+            extra: 1,
+            work: Work::Flawed(auxpow, Flaw::NotEnoughWork),
+        },
         5 => Fault::GarbageJson,
         6 => Fault::WrongIds,
         7 => Fault::TruncatedReplies,
@@ -89,12 +106,20 @@ pub(super) async fn suffer(world: Arc<SoakWorld>, keeper: Arc<DaemonKeeper>, wit
             }
             16..28 => {
                 let (fault, time) = (honest_fault(&mut rng), minutes(10..180, &mut rng));
-                note(&world, "honest faults", &format!("server {server} for {time:?}: {fault:?}"));
+                note(
+                    &world,
+                    "honest faults",
+                    &format!("server {server} for {time:?}: {fault:?}"),
+                );
                 for_a_while(&world, server, Some(fault), time);
             }
             28..38 => {
                 let (fault, time) = (lie(&mut rng), minutes(30..360, &mut rng));
-                note(&world, "liars", &format!("server {} for {time:?}: {fault:?}", SERVERS - 1));
+                note(
+                    &world,
+                    "liars",
+                    &format!("server {} for {time:?}: {fault:?}", SERVERS - 1),
+                );
                 for_a_while(&world, SERVERS - 1, Some(fault), time);
             }
             38..44 => behind(&world, server, &mut rng),
@@ -132,7 +157,11 @@ pub(super) async fn suffer(world: Arc<SoakWorld>, keeper: Arc<DaemonKeeper>, wit
             }
             75..82 => {
                 let kills = rng.random_bool(0.3);
-                note(&world, "restarts of the node", if kills { "killed" } else { "in order" });
+                note(
+                    &world,
+                    "restarts of the node",
+                    if kills { "killed" } else { "in order" },
+                );
                 keeper.restart(&world, kills, minutes(0..20, &mut rng)).await;
             }
             82..86 => {
@@ -168,7 +197,11 @@ fn note(world: &SoakWorld, event: &'static str, what: &str) {
 fn behind(world: &Arc<SoakWorld>, server: usize, rng: &mut StdRng) {
     let stands_still = rng.random_bool(0.3);
     let (lag, time) = (minutes(2..45, rng), minutes(60..600, rng));
-    note(world, "servers behind", &format!("server {server} for {time:?}: stands still: {stands_still}, {lag:?}"));
+    note(
+        world,
+        "servers behind",
+        &format!("server {server} for {time:?}: stands still: {stands_still}, {lag:?}"),
+    );
     let world = Arc::clone(world);
     tokio::spawn(async move {
         world.change(server, |state| {
@@ -188,7 +221,11 @@ fn behind(world: &Arc<SoakWorld>, server: usize, rng: &mut StdRng) {
 /// A server begins anew, and serves what it has meanwhile.
 fn reindex(world: &Arc<SoakWorld>, server: usize, rng: &mut StdRng) {
     let time = minutes(60..600, rng);
-    note(world, "servers that index anew", &format!("server {server} for {time:?}"));
+    note(
+        world,
+        "servers that index anew",
+        &format!("server {server} for {time:?}"),
+    );
     let world = Arc::clone(world);
     tokio::spawn(async move {
         world.change(server, |state| state.follows = false);
@@ -205,7 +242,11 @@ fn reindex(world: &Arc<SoakWorld>, server: usize, rng: &mut StdRng) {
 /// The machine sleeps: its connections are gone when it wakes, and blocks were found.
 async fn suspend(world: &Arc<SoakWorld>, rng: &mut StdRng) {
     let (away, steady_counts) = (minutes(5..600, rng), rng.random_bool(0.5));
-    note(world, "suspensions", &format!("{away:?}, the steady clock goes on: {steady_counts}"));
+    note(
+        world,
+        "suspensions",
+        &format!("{away:?}, the steady clock goes on: {steady_counts}"),
+    );
     world.disturb(true);
     let blocks = away.as_secs() / super::super::BLOCK_MEAN.as_secs();
     let part = away.as_secs() / (blocks + 1);

@@ -61,6 +61,8 @@ pub struct SoakSettings {
     pub users_a_day: f64,
     /// Whether thousands of IDs ask at once now and then.
     pub with_floods: bool,
+    /// Whether all events are told of as they happen.
+    pub tells_all: bool,
 }
 
 /// Keeps one daemon on one data folder, whatever comes.
@@ -168,7 +170,7 @@ impl DaemonKeeper {
 pub fn soak(settings: &SoakSettings) -> Result<Counts, String> {
     let settings = *settings;
     in_virtual_time(async move {
-        let world = SoakWorld::new(settings.seed);
+        let world = SoakWorld::new(settings.seed, settings.tells_all);
         let keeper = Arc::new(DaemonKeeper::new());
         keeper.start(&world).await;
         let miner = tokio::spawn(mine(Arc::clone(&world)));
@@ -185,6 +187,24 @@ pub fn soak(settings: &SoakSettings) -> Result<Counts, String> {
         rest(&world).await?;
         keeper.stop(&world, false).await;
         miner.abort();
+        Ok(world.counts(|counts| counts.clone()))
+    })
+}
+
+/// Runs a flood alone.
+///
+/// # Errors
+///
+/// As [`soak`].
+pub fn flood(seed: u64) -> Result<Counts, String> {
+    in_virtual_time(async move {
+        let world = SoakWorld::new(seed, false);
+        let keeper = DaemonKeeper::new();
+        keeper.start(&world).await;
+        sleep(Duration::from_secs_f64(RECOVERY)).await;
+        users::flood(&world, 1).await;
+        look(&world)?;
+        keeper.stop(&world, false).await;
         Ok(world.counts(|counts| counts.clone()))
     })
 }

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::super::{NAMES, look_up};
+use super::super::{NAMES, look_up, question};
 use super::truth::LAPSING;
 use super::world::{RECOVERY, SoakWorld};
 
@@ -21,6 +21,9 @@ pub const BOUND: f64 = 300.0;
 
 /// Pause before a question that failed is asked again.
 const AGAIN: Duration = Duration::from_secs(15);
+
+/// So much of an error tells what it is, in characters.
+const SAID: usize = 48;
 
 /// Names from here on do not exist.
 const ABSENT: usize = 1000;
@@ -87,7 +90,10 @@ async fn ask(world: &SoakWorld, id: u32, number: usize) {
                 world.counts(|counts| counts.longest_wait = counts.longest_wait.max(waited));
                 return;
             }
-            world.counts(|counts| counts.failed_tries += 1);
+            if let Err(error) = &result {
+                let said: String = error.to_string().chars().take(SAID).collect();
+                world.counts(|counts| *counts.failures.entry(said).or_default() += 1);
+            }
             if waited > BOUND {
                 world.fail(&format!("user {id} has no answer after {waited:.0} s, but {result:?}"));
                 return;
@@ -123,13 +129,14 @@ pub(super) async fn flood(world: &Arc<SoakWorld>, first_id: u32) {
     let (number, id) = (0, first_id);
     ask(world, id, number).await;
     let mut flood = JoinSet::new();
+    let front = daemon.names.for_caller(Caller::Dns, daemon.names.limits());
     for other in 1..=FLOOD {
-        let (world, daemon) = (Arc::clone(world), daemon.clone());
+        let (world, front) = (Arc::clone(world), front.clone());
         flood.spawn(async move {
             let (id, number) = (first_id + other, ABSENT + (first_id + other) as usize);
             world.begin_question(number, id);
             // Most are refused, which is as it should be.
-            let result = look_up(&daemon, Caller::Dns, number, &format!("user {id}")).await;
+            let result = front.name_show(&question(number, &format!("user {id}"))).await;
             world.end_question(number, id);
             judge(&world, number, &result);
         });

@@ -66,7 +66,9 @@ impl Watch {
         let carried = self.carried.entry(connection).or_default();
         let mut is_used = false;
         for message in recorder.take(0) {
-            let Message { at, from, what, name, .. } = message;
+            let Message {
+                at, from, what, name, ..
+            } = message;
             if from != Side::Client {
                 continue;
             }

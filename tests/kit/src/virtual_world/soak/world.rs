@@ -91,7 +91,8 @@ pub struct Counts {
     pub reorganisations: u64,
     pub events: BTreeMap<&'static str, u64>,
     pub questions: u64,
-    pub failed_tries: u64,
+    /// Tries that failed, by what was said.
+    pub failures: BTreeMap<String, u64>,
     /// Answers that only a server that is behind bears out.
     pub behind: u64,
     pub outcomes: BTreeMap<&'static str, u64>,
@@ -134,13 +135,14 @@ struct Inner {
 pub(super) struct SoakWorld {
     begun: Instant,
     seed: u64,
+    tells_all: bool,
     /// Seconds for which the machine was suspended, which the runtime knows nothing of.
     slept: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 impl SoakWorld {
-    pub(super) fn new(seed: u64) -> Arc<Self> {
+    pub(super) fn new(seed: u64, tells_all: bool) -> Arc<Self> {
         let chronicle = Chronicle::new();
         let server = |number: usize| SoakServer {
             release: [Release::V1_17, Release::V1_20, Release::V1_16, Release::V1_17][number % 4],
@@ -157,6 +159,7 @@ impl SoakWorld {
         Arc::new(Self {
             begun: Instant::now(),
             seed,
+            tells_all,
             slept: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 rng: StdRng::seed_from_u64(seed),
@@ -202,6 +205,9 @@ impl SoakWorld {
     /// Tells of an event, for whoever reads how a run failed.
     pub(super) fn tell(&self, what: &str) {
         let line = format!("{:>10.1} s: {what}", self.now());
+        if self.tells_all {
+            println!("{line}");
+        }
         let mut inner = self.inner();
         if inner.log.len() == TOLD {
             inner.log.pop_front();
@@ -375,7 +381,9 @@ impl SoakWorld {
     fn look_at(&self, connection: usize, is_over: bool) {
         let now = self.now();
         let mut inner = self.inner();
-        let Inner { open, watch, servers, .. } = &mut *inner;
+        let Inner {
+            open, watch, servers, ..
+        } = &mut *inner;
         let Some(it) = open.get(&connection) else { return };
         match watch.look_at(connection, &it.recorder, is_over) {
             Ok(true) => servers[it.server].state.last_use = now,
@@ -461,7 +469,10 @@ impl SoakWorld {
         let (client, near) = tokio::io::duplex(PIPE);
         let (far, end) = tokio::io::duplex(PIPE);
         let recorder = Recorder::default();
-        let truth = Truth { owner: 0, dialed: self.now() };
+        let truth = Truth {
+            owner: 0,
+            dialed: self.now(),
+        };
         recorder.open(truth, server, self.now());
         let mut inner = self.inner();
         let number = usize::try_from(inner.counts.connections).unwrap();
