@@ -47,7 +47,9 @@ case "${1:-}" in
             "fuzz/target/$(host)/fuzz/$2" -max_total_time="${3:-60}" -artifact_prefix="fuzz/artifacts/$2/" "fuzz/corpus/$2"
         fi ;;
     bench) shift; cargo bench "$@" ;;
+    soak) # DAYS [SEED]: a whole daemon in virtual time; with the checks of a debug build, and the speed of an optimised one
+        shift; CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --bench soak -- "$@" ;;
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items ;;
     ci) "$0" check && "$0" doc && "$0" test ;;
-    *) echo "usage: ./do check | test [unit] [ARGS] | fuzz [TARGET [SECONDS]] | bench [ARGS] | doc | ci" >&2; exit 64 ;;
+    *) echo "usage: ./do check | test [unit] [ARGS] | fuzz [TARGET [SECONDS]] | bench [ARGS] | soak DAYS [SEED] | doc | ci" >&2; exit 64 ;;
 esac

@@ -251,6 +251,12 @@ impl NameService {
         }
     }
 
+    /// Returns how many results are remembered over all fronts, and the bytes that they take.
+    #[doc(hidden)]
+    pub fn remembered(&self) -> (usize, usize) {
+        self.cache().size()
+    }
+
     /// Returns the limits that a front has where nothing else is said.
     pub fn limits(&self) -> CallerLimits {
         self.limits

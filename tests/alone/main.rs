@@ -17,6 +17,7 @@ mod kill;
 mod linkability;
 mod round_trips;
 mod shortage;
+mod soak;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -132,6 +132,9 @@ pub struct SimChain {
     blocks: Vec<Arc<SimBlock>>,
     positions: BTreeMap<Txid, Position>,
     histories: BTreeMap<ScriptHash, Vec<HistoryEntry>>,
+    /// What the index keeps of blocks that it followed no longer: the number of a transaction, counted from the first one of
+    /// the chain, and the name that it belonged to.
+    leftovers: Vec<(usize, ScriptHash)>,
     /// Over the block hashes.
     rows: merkle::Rows,
 }
@@ -143,6 +146,7 @@ impl SimChain {
             blocks: Vec::new(),
             positions: BTreeMap::new(),
             histories: BTreeMap::new(),
+            leftovers: Vec::new(),
             rows: merkle::Rows::default(),
         };
         chain.push(genesis);
@@ -156,6 +160,7 @@ impl SimChain {
 
     fn push_shared(&mut self, block: Arc<SimBlock>) {
         let height = Height::try_from(self.blocks.len()).unwrap_or(Height::MAX);
+        self.list_leftovers(&block, height);
         for (pos, transaction) in block.transactions.iter().enumerate() {
             self.positions.insert(transaction.txid, Position { height, pos });
             for name in transaction.names() {
@@ -167,6 +172,63 @@ impl SimChain {
         }
         self.rows.push(block.header.hash().to_byte_array());
         self.blocks.push(block);
+    }
+
+    /// Lists for a name what stands now where an operation of it stood in a block that was left.
+    fn list_leftovers(&mut self, block: &SimBlock, height: Height) {
+        if self.leftovers.is_empty() {
+            return;
+        }
+        let first = self.transactions_up_to(self.blocks.len());
+        let histories = &mut self.histories;
+        self.leftovers.retain(|(number, name)| {
+            let place = number
+                .checked_sub(first)
+                .and_then(|place| block.transactions.get(place));
+            if let Some(SimTransaction { txid, .. }) = place {
+                let entry = HistoryEntry { txid: *txid, height };
+                histories.entry(*name).or_default().push(entry);
+            }
+            place.is_none()
+        });
+    }
+
+    /// Counts the transactions of so many blocks.
+    fn transactions_up_to(&self, blocks: usize) -> usize {
+        self.blocks
+            .iter()
+            .take(blocks)
+            .map(|block| block.transactions.len())
+            .sum()
+    }
+
+    /// Goes over to the blocks of another chain as ElectrumX's index does: what it had listed for names in blocks that it
+    /// leaves is kept by the place of the transaction, and from the next blocks on lists whatever stands there.
+    pub fn follow(&mut self, other: &Self) {
+        let shared = self
+            .blocks
+            .iter()
+            .zip(&other.blocks)
+            .rposition(|(ours, theirs)| ours.header == theirs.header);
+        let shared = shared.map_or(0, |last| last + 1);
+        if shared < self.blocks.len() {
+            let height = Height::try_from(shared.saturating_sub(1)).unwrap_or(Height::MAX);
+            let mut number = self.transactions_up_to(shared);
+            let left = self.blocks.split_off(shared);
+            for transaction in left.iter().flat_map(|block| &block.transactions) {
+                self.positions.remove(&transaction.txid);
+                self.leftovers.extend(transaction.names().map(|name| (number, name)));
+                number += 1;
+            }
+            self.rows.truncate(shared);
+            self.histories.retain(|_, history| {
+                history.retain(|entry| entry.height <= height);
+                !history.is_empty()
+            });
+        }
+        for block in other.blocks.iter().skip(shared) {
+            self.push_shared(Arc::clone(block));
+        }
     }
 
     /// Returns the chain up to and including `height`.

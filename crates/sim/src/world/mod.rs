@@ -142,6 +142,11 @@ impl World {
         self.chain
     }
 
+    /// Lends the chain alone, for a server whose index is not what the miner has: names and coins go on as they were.
+    pub fn chain_mut(&mut self) -> &mut SimChain {
+        &mut self.chain
+    }
+
     /// Returns the network constants that the chain keeps to: regtest's.
     pub fn params(&self) -> &'static Params {
         self.params

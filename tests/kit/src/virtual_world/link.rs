@@ -37,6 +37,14 @@ impl Circuit {
         }
     }
 
+    /// Makes it slower by a factor.
+    pub(super) fn slowed(self, factor: u32) -> Self {
+        Self {
+            delay: self.delay * factor,
+            ..self
+        }
+    }
+
     /// How long it takes to build the circuit and to have the stream opened.
     pub(super) fn opening(&mut self) -> Duration {
         self.delay * 2 + random_pause(Duration::from_millis(500), &mut self.rng)

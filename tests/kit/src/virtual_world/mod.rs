@@ -24,6 +24,7 @@
 
 mod link;
 mod record;
+pub mod soak;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
@@ -422,14 +423,17 @@ impl VirtualDaemon {
 pub async fn look_up(daemon: &Daemon, caller: Caller, number: usize, id: &str) -> NameResult {
     let names = &daemon.names;
     let front = names.for_caller(caller, names.limits());
-    let question = Question {
+    front.name_show(&question(number, id)).await
+}
+
+fn question(number: usize, id: &str) -> Question {
+    Question {
         name: NameId::new(name(number).as_bytes()).unwrap(),
         isolation_id: Some(isolation_id(id)),
         allow_expired: false,
         quorum: None,
         max_age: None,
-    };
-    front.name_show(&question).await
+    }
 }
 
 fn isolation_id(id: &str) -> IsolationId {

@@ -184,6 +184,11 @@ impl Recorder {
         self.record().seen[connection].messages.push(message);
     }
 
+    /// Takes the messages of a connection out.
+    pub(super) fn take(&self, connection: usize) -> Vec<Message> {
+        std::mem::take(&mut self.record().seen[connection].messages)
+    }
+
     pub(super) fn close(&self, connection: usize, at: f64, by: Side) {
         self.record().seen[connection].closed.get_or_insert((at, by));
     }

@@ -1,0 +1,265 @@
+//! A soak: a whole daemon for days or years of virtual time, with everything that befalls one and its servers, while
+//! thousands of IDs ask for names. What must hold is looked at all along.
+//!
+//! | what must hold | how it is known |
+//! | --- | --- |
+//! | no value is wrong | it was the best chain's within three hours, or is what a server shows that is behind: by one server's word that can't be known better |
+//! | names are answered | within [`users::BOUND`], by asking again every quarter of a minute, wherever a server was good and nothing was wrong with the machine since [`world::RECOVERY`] |
+//! | nobody innocent is left for good | a server that is good is asked for names again within [`IDLE`] |
+//! | nothing grows | tasks, connections, IDs and results go back to little when nobody asks any more |
+//! | a connection has one ID | for each there is an ID that asked for every name that it carried, at the time |
+//! | nobody is asked for what no ID wants | the same; connections of header sync carry no lookups |
+//!
+//! A seed decides on blocks, users, events and circuits. It does not decide on everything: secrets and cache lives are drawn
+//! from the system's generator, hash maps have an order of their own, and the thread that writes to the disk lives in real
+//! time. So a seed that failed fails again mostly, and not to the byte.
+
+mod fates;
+mod truth;
+pub mod users;
+mod watch;
+pub mod world;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use isonym::chain::{Anchor, Network};
+use isonym::net::dialer::StreamSource;
+use isonym::net::{self, Dialer, Proxy};
+use isonym::node::{Clock, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
+use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, run_daemon};
+use isonym::time::{Timestamp, random_pause};
+use rand::Rng;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+pub use self::world::Counts;
+use self::world::{RECOVERY, SERVERS, SoakWay, SoakWorld};
+use super::{BLOCK_MEAN, in_virtual_time};
+
+/// How often everything is looked at.
+const GLANCE: Duration = Duration::from_secs(300);
+
+/// A good server is asked for names within so long, in seconds.
+const IDLE: f64 = 36.0 * 3600.0;
+
+/// How long nobody asks in the end.
+const REST: Duration = Duration::from_secs(4 * 3600);
+
+/// What may be left of each thing then: connections that are opened ahead, those of header sync, their tasks.
+const LEFT: usize = 120;
+
+/// How much there is of what.
+#[derive(Clone, Copy, Debug)]
+pub struct SoakSettings {
+    pub seed: u64,
+    pub days: f64,
+    /// IDs that begin to ask on a day.
+    pub users_a_day: f64,
+    /// Whether thousands of IDs ask at once now and then.
+    pub with_floods: bool,
+    /// Whether all events are told of as they happen.
+    pub tells_all: bool,
+}
+
+/// Keeps one daemon on one data folder, whatever comes.
+#[derive(Debug)]
+struct DaemonKeeper {
+    folder: TempDir,
+    running: Mutex<Option<JoinHandle<Result<(), NodeError>>>>,
+}
+
+impl DaemonKeeper {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            running: Mutex::new(None),
+        }
+    }
+
+    async fn start(&self, world: &Arc<SoakWorld>) {
+        let time = VirtualTime::starting_at(Timestamp(world.wall()));
+        let servers = (0..SERVERS).map(|number| format!("s{number}.sim:50001:t").parse().unwrap());
+        let config = NodeConfig {
+            network: Network::Regtest,
+            folder: self.folder.path().to_owned(),
+            anchor: Anchor::shipped(Network::Regtest).unwrap(),
+            servers: servers.collect(),
+            proxy: Proxy::default(),
+            connection_limits: net::ConnectionLimits::default(),
+        };
+        let way = Arc::new(SoakWay(Arc::downgrade(world)));
+        let surroundings = Surroundings {
+            dialer: Dialer::without_sockets(way as Arc<dyn StreamSource>).unwrap(),
+            clock: Clock::start_virtual(Arc::clone(&time)),
+            seed: world.rng().random(),
+        };
+        let (node, _) = Node::open_in(config, surroundings).unwrap();
+        let settings = DaemonSettings {
+            fronts: Fronts::of(&[Caller::Program, Caller::Dns]),
+            ..DaemonSettings::default()
+        };
+        let (sender, daemon) = oneshot::channel();
+        let running = tokio::spawn(async move {
+            let fronts = |daemon: Daemon| async move {
+                let _ = sender.send(daemon.clone());
+                daemon.node.stopped().await;
+                Ok(())
+            };
+            run_daemon(node, &settings, fronts).await
+        });
+        world.set_daemon(Some((daemon.await.unwrap(), time)));
+        *self.running.lock().unwrap() = Some(running);
+    }
+
+    async fn stop(&self, world: &Arc<SoakWorld>, kills: bool) {
+        let daemon = world.daemon();
+        world.set_daemon(None);
+        let running = self.running.lock().unwrap().take();
+        let (Some(daemon), Some(running)) = (daemon, running) else {
+            return;
+        };
+        if kills {
+            running.abort();
+        } else {
+            daemon.node.stop();
+        }
+        let end = running.await;
+        if let Ok(Err(error)) = end {
+            world.tell(&format!("the node ends with: {error}"));
+        }
+    }
+
+    /// Ends the daemon, and starts it again after a while.
+    async fn restart(&self, world: &Arc<SoakWorld>, kills: bool, away: Duration) {
+        world.disturb(true);
+        self.stop(world, kills).await;
+        sleep(away).await;
+        // Whoever asked holds a way to the node, and with it the lock on its folder, until told that it ends.
+        self.start(world).await;
+        world.disturb(false);
+    }
+
+    /// Has none of the small files written for a while: there are folders in their places.
+    fn obstruct(&self, world: &Arc<SoakWorld>, time: Duration) {
+        let files = ["last-sync.json", "server-ways.json"].map(|file| self.folder.path().join(file));
+        let world = Arc::clone(world);
+        tokio::spawn(async move {
+            let put_in_the_way = |file: &PathBuf| {
+                let _ = std::fs::remove_file(file);
+                let _ = std::fs::create_dir(file);
+            };
+            files.iter().for_each(put_in_the_way);
+            sleep(time).await;
+            for file in &files {
+                let _ = std::fs::remove_dir(file);
+            }
+            world.tell("files can be written again");
+        });
+    }
+}
+
+/// Runs a soak.
+///
+/// # Errors
+///
+/// What did not hold, with the seed, the moment and what happened before.
+pub fn soak(settings: &SoakSettings) -> Result<Counts, String> {
+    let settings = *settings;
+    in_virtual_time(async move {
+        let world = SoakWorld::new(settings.seed, settings.tells_all);
+        let keeper = Arc::new(DaemonKeeper::new());
+        keeper.start(&world).await;
+        let miner = tokio::spawn(mine(Arc::clone(&world)));
+        let fates = fates::suffer(Arc::clone(&world), Arc::clone(&keeper), settings.with_floods);
+        let fates = tokio::spawn(fates);
+        let users = tokio::spawn(arrive(Arc::clone(&world), settings.users_a_day));
+        let glances = (settings.days * 86_400.0 / GLANCE.as_secs_f64()) as u64;
+        for _ in 0..glances {
+            sleep(GLANCE).await;
+            look(&world)?;
+        }
+        users.abort();
+        fates.abort();
+        rest(&world).await?;
+        keeper.stop(&world, false).await;
+        miner.abort();
+        Ok(world.counts(|counts| counts.clone()))
+    })
+}
+
+/// Runs a flood alone.
+///
+/// # Errors
+///
+/// As [`soak`].
+pub fn flood(seed: u64) -> Result<Counts, String> {
+    in_virtual_time(async move {
+        let world = SoakWorld::new(seed, false);
+        let keeper = DaemonKeeper::new();
+        keeper.start(&world).await;
+        sleep(Duration::from_secs_f64(RECOVERY)).await;
+        users::flood(&world, 1).await;
+        look(&world)?;
+        keeper.stop(&world, false).await;
+        Ok(world.counts(|counts| counts.clone()))
+    })
+}
+
+async fn mine(world: Arc<SoakWorld>) {
+    let mut rng = world.rng();
+    loop {
+        sleep(random_pause(BLOCK_MEAN, &mut rng)).await;
+        world.find_block(None);
+    }
+}
+
+async fn arrive(world: Arc<SoakWorld>, users_a_day: f64) {
+    let mut rng = world.rng();
+    for id in 1.. {
+        sleep(random_pause(Duration::from_secs_f64(86_400.0 / users_a_day), &mut rng)).await;
+        tokio::spawn(users::live(Arc::clone(&world), id));
+    }
+}
+
+fn look(world: &SoakWorld) -> Result<(), String> {
+    world.check();
+    for (server, idle) in world.idle().into_iter().enumerate() {
+        if idle > IDLE {
+            world.fail(&format!("server {server} is good, and was not asked for {idle:.0} s"));
+        }
+    }
+    world.failure().map_or(Ok(()), Err)
+}
+
+/// Waits until whatever was asked is answered, and looks at what is left.
+async fn rest(world: &Arc<SoakWorld>) -> Result<(), String> {
+    let glances = REST.as_secs() / GLANCE.as_secs();
+    for _ in 0..glances * 2 {
+        sleep(GLANCE).await;
+        look(world)?;
+    }
+    let calm = world.now() - world.calm_since() > RECOVERY;
+    let Some(daemon) = world.daemon().filter(|_| calm) else {
+        return Ok(());
+    };
+    let pool = daemon.node.standing().pool;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    world.counts(|counts| counts.see("tasks in the end", tasks));
+    let left = [
+        ("tasks", tasks),
+        ("connections bound to an ID", pool.dirty),
+        ("connections that part", pool.parting),
+        ("IDs in the pool", pool.ids),
+        ("lookups that wait", pool.waiting),
+    ];
+    for (what, many) in left {
+        if many > LEFT {
+            world.fail(&format!("{many} {what} are left when nobody asks"));
+        }
+    }
+    world.failure().map_or(Ok(()), Err)
+}

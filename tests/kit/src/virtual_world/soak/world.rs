@@ -1,0 +1,548 @@
+//! The servers of a soak, each with a view of the chain of its own, and the daemon's way to them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use isonym::chain::Height;
+use isonym::name::Outcome;
+use isonym::net::dialer::{Duplex, Opening, StreamSource};
+use isonym::net::{DialError, Host, Proxy, ServerAddr};
+use isonym::node::VirtualTime;
+use isonym::service::Daemon;
+use isonym_sim::{Desk, Fault, Ledger, Release, Server, SharedWorld};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::io::DuplexStream;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use super::super::link::{Circuit, Ear, carry};
+use super::super::record::{Recorder, Side, Truth};
+use super::super::{BEGINS, PIPE, name_in_messages};
+use super::truth::Chronicle;
+use super::watch::Watch;
+
+/// How many servers there are, each of an operator of its own. All are honest but the last one, at times.
+pub const SERVERS: usize = 4;
+
+/// How many of the last events are told of with a failure.
+const TOLD: usize = 40;
+
+/// One of so many circuits can't be built, dies young, or is slow.
+const FAILS: f64 = 0.05;
+const DIES: f64 = 0.1;
+const SLOW: f64 = 0.1;
+
+/// How long a circuit that dies young lives, on average.
+const YOUTH: Duration = Duration::from_secs(120);
+
+/// The longest that a server takes to hear of a block where nothing is amiss with it.
+pub(super) const PROMPT: Duration = Duration::from_secs(20);
+
+/// How long after a disturbance all must be as before, in seconds.
+pub const RECOVERY: f64 = 900.0;
+
+/// How a server is just now.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) is_up: bool,
+    /// Whether it takes new blocks.
+    pub(super) follows: bool,
+    pub(super) lag: Duration,
+    pub(super) fault: Option<Fault>,
+    /// Since when nothing is amiss with it.
+    good_since: f64,
+    /// When it was last asked for a name.
+    pub(super) last_use: f64,
+}
+
+impl State {
+    fn is_good(&self) -> bool {
+        self.is_up && self.follows && self.lag <= PROMPT && self.fault.is_none()
+    }
+
+    pub(super) fn good_since(&self) -> f64 {
+        if self.is_good() { self.good_since } else { f64::INFINITY }
+    }
+}
+
+#[derive(Debug)]
+struct SoakServer {
+    release: Release,
+    view: SharedWorld,
+    state: State,
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+struct Open {
+    server: usize,
+    desk: Desk,
+    recorder: Recorder,
+    task: AbortHandle,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    pub blocks: u64,
+    pub reorganisations: u64,
+    pub events: BTreeMap<&'static str, u64>,
+    pub questions: u64,
+    /// Tries that failed, by what was said.
+    pub failures: BTreeMap<String, u64>,
+    /// Answers that only a server that is behind bears out.
+    pub behind: u64,
+    pub outcomes: BTreeMap<&'static str, u64>,
+    pub connections: u64,
+    pub requests: u64,
+    pub known_requests: u64,
+    /// The longest that anybody waited for an answer while a server was good, in seconds.
+    pub longest_wait: f64,
+    /// The most that there was of each.
+    pub most: BTreeMap<&'static str, usize>,
+}
+
+impl Counts {
+    pub(super) fn see(&mut self, what: &'static str, many: usize) {
+        let most = self.most.entry(what).or_default();
+        *most = (*most).max(many);
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    rng: StdRng,
+    chronicle: Chronicle,
+    servers: Vec<SoakServer>,
+    open: BTreeMap<usize, Open>,
+    watch: Watch,
+    way_is_shut: bool,
+    slowness: u32,
+    /// Disturbances that last, and when the last one ended.
+    disturbances: usize,
+    calm_since: f64,
+    log: VecDeque<String>,
+    failure: Option<String>,
+    counts: Counts,
+    daemon: Option<(Daemon, Arc<VirtualTime>)>,
+}
+
+/// What all tasks of a soak share.
+#[derive(Debug)]
+pub(super) struct SoakWorld {
+    begun: Instant,
+    seed: u64,
+    tells_all: bool,
+    /// Seconds for which the machine was suspended, which the runtime knows nothing of.
+    slept: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+impl SoakWorld {
+    pub(super) fn new(seed: u64, tells_all: bool) -> Arc<Self> {
+        let chronicle = Chronicle::new();
+        let server = |number: usize| SoakServer {
+            release: [Release::V1_17, Release::V1_20, Release::V1_16, Release::V1_17][number % 4],
+            view: SharedWorld::new(chronicle.world().clone()),
+            state: State {
+                is_up: true,
+                follows: true,
+                lag: Duration::from_secs(2),
+                fault: None,
+                good_since: 0.0,
+                last_use: 0.0,
+            },
+        };
+        Arc::new(Self {
+            begun: Instant::now(),
+            seed,
+            tells_all,
+            slept: AtomicU64::new(0),
+            inner: Mutex::new(Inner {
+                rng: StdRng::seed_from_u64(seed),
+                servers: (0..SERVERS).map(server).collect(),
+                chronicle,
+                open: BTreeMap::new(),
+                watch: Watch::default(),
+                way_is_shut: false,
+                slowness: 1,
+                disturbances: 0,
+                calm_since: 0.0,
+                log: VecDeque::new(),
+                failure: None,
+                counts: Counts::default(),
+                daemon: None,
+            }),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    /// Seconds of the runtime since it began.
+    pub(super) fn now(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+
+    /// What a clock that is right shows.
+    pub(super) fn wall(&self) -> u64 {
+        BEGINS + self.begun.elapsed().as_secs() + self.slept.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn sleep_through(&self, seconds: u64) {
+        self.slept.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// A generator for a task.
+    pub(super) fn rng(&self) -> StdRng {
+        StdRng::seed_from_u64(self.inner().rng.random())
+    }
+
+    /// Tells of an event, for whoever reads how a run failed.
+    pub(super) fn tell(&self, what: &str) {
+        let line = format!("{:>10.1} s: {what}", self.now());
+        if self.tells_all {
+            println!("{line}");
+        }
+        let mut inner = self.inner();
+        if inner.log.len() == TOLD {
+            inner.log.pop_front();
+        }
+        inner.log.push_back(line);
+    }
+
+    pub(super) fn count(&self, event: &'static str) {
+        self.counts(|counts| *counts.events.entry(event).or_default() += 1);
+    }
+
+    pub(super) fn counts<T>(&self, change: impl FnOnce(&mut Counts) -> T) -> T {
+        change(&mut self.inner().counts)
+    }
+
+    /// Ends the run: what was promised was not kept. The first failure counts.
+    pub(super) fn fail(&self, what: &str) {
+        let (now, seed) = (self.now(), self.seed);
+        let mut inner = self.inner();
+        let states = inner.servers.iter().map(|server| format!("  {:?}\n", server.state));
+        let states: String = states.collect();
+        let standing = inner.daemon.as_ref().map(|(daemon, _)| daemon.node.standing());
+        let log: Vec<&str> = inner.log.iter().map(String::as_str).collect();
+        let text = format!(
+            "seed {seed}, after {now:.1} s (day {:.2}): {what}\nservers:\n{states}the node: {standing:?}\nbefore:\n{}",
+            now / 86400.0,
+            log.join("\n")
+        );
+        inner.failure.get_or_insert(text);
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.inner().failure.clone()
+    }
+
+    pub(super) fn daemon(&self) -> Option<Daemon> {
+        self.inner().daemon.as_ref().map(|(daemon, _)| daemon.clone())
+    }
+
+    pub(super) fn daemon_time(&self) -> Option<Arc<VirtualTime>> {
+        self.inner().daemon.as_ref().map(|(_, time)| Arc::clone(time))
+    }
+
+    pub(super) fn set_daemon(&self, daemon: Option<(Daemon, Arc<VirtualTime>)>) {
+        self.inner().daemon = daemon;
+    }
+
+    /// Begins, or ends, what nothing can be promised during.
+    pub(super) fn disturb(&self, begins: bool) {
+        let now = self.now();
+        let mut inner = self.inner();
+        if begins {
+            inner.disturbances += 1;
+        } else {
+            inner.disturbances -= 1;
+        }
+        inner.calm_since = now;
+    }
+
+    /// Since when answers can be expected: nothing is wrong with the machine, and one server has been good all the time.
+    pub(super) fn calm_since(&self) -> f64 {
+        let inner = self.inner();
+        if inner.disturbances > 0 {
+            return f64::INFINITY;
+        }
+        let servers = inner.servers.iter().map(|server| server.state.good_since());
+        servers.fold(f64::INFINITY, f64::min).max(inner.calm_since)
+    }
+
+    /// Finds a block, or has another branch take over.
+    pub(super) fn find_block(self: &Arc<Self>, reorganisation: Option<Height>) {
+        let (now, wall) = (self.now(), self.wall());
+        let lags: Vec<Duration> = {
+            let mut inner = self.inner();
+            let seed = inner.rng.random();
+            match reorganisation {
+                None => inner.chronicle.grow(wall, now),
+                Some(depth) => {
+                    inner.chronicle.reorganise(depth, seed, wall, now);
+                    inner.counts.reorganisations += 1;
+                }
+            }
+            inner.counts.blocks += 1;
+            let Inner { rng, servers, .. } = &mut *inner;
+            let lags = servers.iter().map(|server| server.state.lag.mul_f64(rng.random()));
+            lags.collect()
+        };
+        for (server, lag) in lags.into_iter().enumerate() {
+            let world = Arc::clone(self);
+            tokio::spawn(async move {
+                sleep(lag).await;
+                world.follow(server);
+            });
+        }
+    }
+
+    /// Has a server hear of all blocks, unless it is not to.
+    pub(super) fn follow(&self, server: usize) {
+        let inner = self.inner();
+        let server = &inner.servers[server];
+        if server.state.follows {
+            let chain = inner.chronicle.chain();
+            server.view.change(|view| view.chain_mut().follow(chain));
+        }
+    }
+
+    /// Has a server index its chain anew, up to a share of it.
+    pub(super) fn reindex(&self, server: usize, share: f64) {
+        let inner = self.inner();
+        let chain = inner.chronicle.chain();
+        let height = Height::try_from((f64::from(chain.height()) * share) as u64).unwrap();
+        let part = chain.truncated(height);
+        inner.servers[server].view.change(|view| *view.chain_mut() = part);
+    }
+
+    /// Changes how a server is.
+    pub(super) fn change(&self, server: usize, change: impl FnOnce(&mut State)) {
+        let now = self.now();
+        let mut inner = self.inner();
+        let state = &mut inner.servers[server].state;
+        let was_good = state.is_good();
+        change(state);
+        if !was_good {
+            state.good_since = now;
+        }
+        let (is_up, fault) = (state.is_up, state.fault.clone());
+        let cut: Vec<usize> = {
+            let own = inner.open.iter().filter(|(_, open)| open.server == server);
+            own.map(|(number, open)| {
+                open.desk.set_fault(fault.clone());
+                *number
+            })
+            .collect()
+        };
+        drop(inner);
+        if !is_up {
+            for connection in cut {
+                self.end(connection);
+            }
+        }
+    }
+
+    /// Shuts the way out, or opens it again.
+    pub(super) fn shut_way_out(&self, is_shut: bool) {
+        self.inner().way_is_shut = is_shut;
+        if is_shut {
+            self.cut();
+        }
+    }
+
+    pub(super) fn set_slowness(&self, factor: u32) {
+        self.inner().slowness = factor;
+    }
+
+    /// Ends all connections.
+    pub(super) fn cut(&self) {
+        let all: Vec<usize> = self.inner().open.keys().copied().collect();
+        for connection in all {
+            self.end(connection);
+        }
+    }
+
+    /// Takes a connection's end down, and ends it where it goes on.
+    fn end(&self, connection: usize) {
+        self.look_at(connection, true);
+        if let Some(open) = self.inner().open.remove(&connection) {
+            open.task.abort();
+        }
+    }
+
+    fn look_at(&self, connection: usize, is_over: bool) {
+        let now = self.now();
+        let mut inner = self.inner();
+        let Inner {
+            open, watch, servers, ..
+        } = &mut *inner;
+        let Some(it) = open.get(&connection) else { return };
+        match watch.look_at(connection, &it.recorder, is_over) {
+            Ok(true) => servers[it.server].state.last_use = now,
+            Ok(false) => {}
+            Err(what) => {
+                drop(inner);
+                self.fail(&what);
+            }
+        }
+    }
+
+    /// Looks at everything that must hold at every time.
+    pub(super) fn check(&self) {
+        let all: Vec<usize> = self.inner().open.keys().copied().collect();
+        for connection in all {
+            self.look_at(connection, false);
+        }
+        let now = self.now();
+        let mut inner = self.inner();
+        inner.watch.forget_before(now - 3600.0);
+        let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let (open, watched) = (inner.open.len(), inner.watch.connections());
+        let pool = inner.daemon.as_ref().map(|(daemon, _)| daemon.node.standing().pool);
+        let remembered = inner.daemon.as_ref().map(|(daemon, _)| daemon.names.remembered());
+        let counts = &mut inner.counts;
+        counts.see("tasks", alive);
+        counts.see("connections", open.max(watched));
+        if let Some(pool) = pool {
+            counts.see("IDs in the pool", pool.ids);
+            counts.see("dirty connections", pool.dirty);
+            counts.see("parting connections", pool.parting);
+            counts.see("clean connections", pool.clean);
+        }
+        if let Some((results, _)) = remembered {
+            counts.see("results remembered", results);
+        }
+        let (requests, known) = (inner.watch.requests, inner.watch.known);
+        inner.counts.requests = requests;
+        inner.counts.known_requests = known;
+    }
+
+    /// Says for how long each server was good and calm and yet not asked for a name.
+    pub(super) fn idle(&self) -> Vec<f64> {
+        let now = self.now();
+        let inner = self.inner();
+        let since = |state: &State| state.last_use.max(state.good_since()).max(inner.calm_since);
+        let servers = inner.servers.iter();
+        servers.map(|server| (now - since(&server.state)).max(0.0)).collect()
+    }
+
+    pub(super) fn begin_question(&self, number: usize, id: u32) {
+        let (name, now) = (name_in_messages(number).unwrap(), self.now());
+        self.inner().watch.begin(name, id, now);
+    }
+
+    pub(super) fn end_question(&self, number: usize, id: u32) {
+        let (name, now) = (name_in_messages(number).unwrap(), self.now());
+        self.inner().watch.end(name, id, now);
+    }
+
+    /// Says whether an outcome was true of late; or whether a server has it so, which may be behind, so that it can't
+    /// be known better by one server's word.
+    pub(super) fn is_true(&self, number: usize, outcome: &Outcome, tip: Height) -> bool {
+        let mut inner = self.inner();
+        if inner.chronicle.bears_out(number, outcome) {
+            return true;
+        }
+        let servers = inner.servers.iter();
+        let is_behind = servers
+            .map(|server| {
+                let denies = server.state.fault == Some(Fault::DeniesNames) && *outcome == Outcome::NeverExisted;
+                denies
+                    || server
+                        .view
+                        .read(|chain| Chronicle::is_so_on(chain, number, outcome, tip))
+            })
+            .any(|it| it);
+        inner.counts.behind += u64::from(is_behind);
+        is_behind
+    }
+
+    fn connect(self: &Arc<Self>, server: usize, circuit: Circuit, life: Option<Duration>) -> DuplexStream {
+        let (client, near) = tokio::io::duplex(PIPE);
+        let (far, end) = tokio::io::duplex(PIPE);
+        let recorder = Recorder::default();
+        let truth = Truth {
+            owner: 0,
+            dialed: self.now(),
+        };
+        recorder.open(truth, server, self.now());
+        let mut inner = self.inner();
+        let number = usize::try_from(inner.counts.connections).unwrap();
+        inner.counts.connections += 1;
+        let at = &inner.servers[server];
+        let own = Server::new(at.release, at.state.fault.clone());
+        let desk = Desk::new(&format!("s{server}.sim"), own, at.view.clone(), Ledger::new());
+        let ear = Ear {
+            recorder: recorder.clone(),
+            connection: 0,
+            begun: self.begun,
+        };
+        let counter = desk.clone();
+        let world = Arc::downgrade(self);
+        let task = tokio::spawn(async move {
+            let conversation = async { tokio::join!(carry(near, far, circuit, &ear), counter.serve(end, 0)) };
+            let _ = tokio::time::timeout(life.unwrap_or(Duration::MAX), conversation).await;
+            ear.close(Side::Server);
+            if let Some(world) = world.upgrade() {
+                world.end(number);
+            }
+        });
+        let open = Open {
+            server,
+            desk,
+            recorder,
+            task: task.abort_handle(),
+        };
+        inner.open.insert(number, open);
+        client
+    }
+}
+
+/// The way of the daemon to the servers.
+#[derive(Debug)]
+pub(super) struct SoakWay(pub(super) Weak<SoakWorld>);
+
+impl StreamSource for SoakWay {
+    fn open(&self, server: &ServerAddr) -> Opening {
+        let world = self.0.clone();
+        let server: usize = match &server.host {
+            Host::Name(name) => name.as_str()[1..].trim_end_matches(".sim").parse().unwrap(),
+            Host::Ip(ip) => panic!("no server has an address: {ip}"),
+        };
+        Box::pin(async move {
+            let reach = || {
+                let world = world.upgrade().filter(|world| !world.inner().way_is_shut);
+                let proxy = Proxy::default();
+                world.ok_or(DialError::ProxyUnreachable { proxy })
+            };
+            let reached = reach()?;
+            let (mut circuit, fails, life) = {
+                let mut inner = reached.inner();
+                let slow = if inner.rng.random_bool(SLOW) { 8 } else { 1 };
+                let factor = slow * inner.slowness;
+                let circuit = Circuit::draw(&mut inner.rng).slowed(factor);
+                let fails = inner.rng.random_bool(FAILS);
+                let dies = inner.rng.random_bool(DIES);
+                let life = isonym::time::random_pause(YOUTH, &mut inner.rng);
+                (circuit, fails, dies.then_some(life))
+            };
+            drop(reached);
+            sleep(circuit.opening()).await;
+            let world = reach()?;
+            let is_up = world.inner().servers[server].state.is_up;
+            if fails || !is_up {
+                return Err(DialError::UnknownHost);
+            }
+            let stream: Box<dyn Duplex> = Box::new(world.connect(server, circuit, life));
+            Ok(stream)
+        })
+    }
+}
