@@ -39,6 +39,9 @@ pub struct Status {
     /// Why what is learnt is kept in memory alone, where the disk does not take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritten: Option<String>,
+    /// How many servers were learned of, where that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<DiscoveryStatus>,
     /// How it goes with each server in header sync, or went when headers were last synced.
     pub servers: Vec<ServerResult>,
 }
@@ -57,6 +60,15 @@ pub struct SyncStatus {
     /// Bytes a second that these bring together, as far as that is known. Earlier daemons don't say.
     #[serde(default)]
     pub bytes_per_second: u64,
+}
+
+/// How many servers were learned of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoveryStatus {
+    /// Learned: used, or to be used once they were checked.
+    pub learned: usize,
+    /// Suggested, and never dialed.
+    pub suggested: usize,
 }
 
 /// The trust anchor, for people.
@@ -124,6 +136,10 @@ impl Node {
             unwritten: self
                 .unwritten()
                 .map(|error| format!("nothing is written to the disk: {error}")),
+            discovery: self.discovery().map(|it| DiscoveryStatus {
+                learned: it.learned().count(),
+                suggested: it.suggested().count(),
+            }),
             servers,
         }
     }

@@ -228,6 +228,7 @@ impl VirtualWorld {
             folder: folder.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: servers.collect(),
+            discover: false,
             proxy: Proxy::default(),
             connection_limits: net::ConnectionLimits::default(),
         };
