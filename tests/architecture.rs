@@ -105,6 +105,7 @@ const EDGE: &[(&str, &str)] = &[
     ("net/dialer.rs", "opens connections, draws SOCKS credentials"),
     ("net/tls.rs", "wraps connections"),
     ("node/anchor_check.rs", "asks servers"),
+    ("node/candidate.rs", "asks a server in a task of its own"),
     ("node/clock.rs", "reads the clocks"),
     ("node/connections.rs", "opens, keeps and closes connections"),
     ("node/daemon.rs", "waits between syncs"),

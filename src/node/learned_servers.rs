@@ -36,10 +36,10 @@ pub(super) fn read(folder: &Folder) -> Vec<Learned> {
         tracing::warn!("the learned servers in {} are left out: {error}", file.display());
         Vec::new()
     });
-    written.into_iter().filter_map(learned).collect()
+    written.iter().filter_map(learned).collect()
 }
 
-fn learned(written: Written) -> Option<Learned> {
+fn learned(written: &Written) -> Option<Learned> {
     Some(Learned {
         address: written.address.parse().ok()?,
         by: written.by,

@@ -202,7 +202,7 @@ impl Discovery {
     pub(crate) fn on_event(&mut self, now: Now, event: DiscoveryEvent) -> Vec<DiscoveryEffect> {
         match event {
             DiscoveryEvent::Tick => self.on_tick(now),
-            DiscoveryEvent::Told(server, peers) => self.on_told(now, server, peers),
+            DiscoveryEvent::Told(server, peers) => self.on_told(now, server, &peers),
             DiscoveryEvent::Checked(address, fits) => self.on_checked(now, &address, fits),
             DiscoveryEvent::Good(address) => self.on_good(now, &address),
             DiscoveryEvent::Accept(address) => self.learn(now, address, LearnedBy::Accepted),
@@ -251,7 +251,7 @@ impl Discovery {
         effects
     }
 
-    fn on_told(&mut self, now: Now, server: ServerIndex, peers: Vec<Peer>) -> Vec<DiscoveryEffect> {
+    fn on_told(&mut self, now: Now, server: ServerIndex, peers: &[Peer]) -> Vec<DiscoveryEffect> {
         let Some(operator) = self.operators.get(server.0).copied() else {
             return Vec::new();
         };
@@ -428,7 +428,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation() || is_shared || is_special)
 }
 
-/// Only what is handed out for the public: 2000::/3, but for documentation and what holds an IPv4 address.
+/// Only what is handed out for the public, `2000::/3`, but for documentation and what holds an IPv4 address.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let [a, b, ..] = ip.segments();
     a & 0xe000 == 0x2000 && a != 0x2002 && !(a == 0x2001 && (b == 0xdb8 || b == 0)) && a != 0x3fff

@@ -8,7 +8,7 @@ use std::fmt;
 
 use bitcoin::{BlockHash, TxMerkleNode, Txid};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 pub use self::peers::{MAX_PEERS, MAX_PEERS_REPLY, Peer};
 use super::request::{ElectrumRequest, InvalidVersion, MAX_HEADERS, ProtocolVersion, VersionRange};
@@ -282,7 +282,7 @@ fn shape<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, ReplyError> {
 /// Reads the hosts that a server says it has. It is not refused for odd ones: few care what it says.
 fn own_hosts(hosts: &str) -> Vec<String> {
     let is_short = hosts.len() <= MAX_OWN_HOSTS;
-    let hosts: Option<BTreeMap<String, IgnoredAny>> = is_short.then(|| serde_json::from_str(hosts).ok()).flatten();
+    let hosts: Option<BTreeMap<String, &RawValue>> = is_short.then(|| serde_json::from_str(hosts).ok()).flatten();
     hosts.unwrap_or_default().into_keys().collect()
 }
 
