@@ -82,6 +82,7 @@ const EDGE: &[(&str, &str)] = &[
         "reads standard input and the environment, writes standard output, waits",
     ),
     ("cli/resolve.rs", "ends the process"),
+    ("cli/servers.rs", "ends the process"),
     ("cli/session.rs", "waits for other commands"),
     ("cli/show.rs", "writes to the terminal"),
     ("cli/socks.rs", "listens, waits for signals, draws keys"),

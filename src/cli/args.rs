@@ -244,13 +244,13 @@ pub(crate) enum ServersCommand {
     Accept {
         /// The server
         #[arg(value_name = "HOST:PORT")]
-        server: String,
+        address: String,
     },
     /// Forget a server that was learned or suggested
     Forget {
         /// The server
         #[arg(value_name = "HOST:PORT")]
-        server: String,
+        address: String,
     },
 }
 

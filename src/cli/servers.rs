@@ -28,18 +28,18 @@ pub(super) async fn run(settings: &Settings, args: &ServersArgs, quiet: bool) ->
                 print(&servers.iter().map(line).collect::<Vec<_>>().join("\n"))?;
             }
         }
-        Some(ServersCommand::Accept { server }) => {
-            let address: ServerAddr = server.parse()?;
+        Some(ServersCommand::Accept { address: text }) => {
+            let address: ServerAddr = text.parse()?;
             match session {
                 Session::Own(mut node) => node.accept_server(&address)?,
-                Session::Daemon(client) => ask(&client, "server_accept", &json!([server])).await??,
+                Session::Daemon(client) => ask(&client, "server_accept", &json!([text])).await??,
             }
         }
-        Some(ServersCommand::Forget { server }) => {
-            let address: ServerAddr = server.parse()?;
+        Some(ServersCommand::Forget { address: text }) => {
+            let address: ServerAddr = text.parse()?;
             match session {
                 Session::Own(mut node) => node.forget_server(&address)?,
-                Session::Daemon(client) => ask(&client, "server_forget", &json!([server])).await??,
+                Session::Daemon(client) => ask(&client, "server_forget", &json!([text])).await??,
             }
         }
     }
