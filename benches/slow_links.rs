@@ -195,6 +195,7 @@ async fn run(arguments: &Arguments, world: SharedWorld, case: Case<'_>) -> Outco
         folder: folder.path().to_owned(),
         anchor: Anchor::shipped(Network::Regtest).unwrap(),
         servers: servers.collect(),
+        discover: false,
         proxy: Proxy::default(),
         connection_limits: net::ConnectionLimits::default(),
     };

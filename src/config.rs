@@ -24,7 +24,7 @@ use isonym::tor;
 use isonym::tor::driver::ControlAddr;
 use isonym::tor::suffixes::SuffixPlugin;
 
-use crate::options::{CommandName, Declared, Effective, OPTIONS, Origin, PartialConfig, load, table};
+use crate::options::{CommandName, Declared, Discover, Effective, OPTIONS, Origin, PartialConfig, load, table};
 
 /// Everything the program needs to know before it begins.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) folder: PathBuf,
     pub(crate) anchor: Anchor,
     pub(crate) servers: Vec<ServerAddr>,
+    /// Whether other servers are learned of.
+    pub(crate) discover: bool,
     pub(crate) proxy: Proxy,
     pub(crate) name_encoding: Encoding,
     pub(crate) value_encoding: Encoding,
@@ -122,6 +124,9 @@ impl Settings {
             None => Anchor::shipped(network)?,
         };
         let servers = options.get(&table::SERVER)?;
+        // Who names servers wants these and no others.
+        let is_on = options.get(&table::DISCOVER)? == Discover::On;
+        let discover = is_on && options.origin(&table::SERVER) == Origin::Default;
         let proxy = if options.get(&table::DIRECT)? {
             Proxy::Direct
         } else {
@@ -146,6 +151,7 @@ impl Settings {
             folder: datadir.join(network.as_str()),
             anchor,
             servers,
+            discover,
             proxy,
             name_encoding: options.get(&table::NAME_ENCODING)?,
             value_encoding: options.get(&table::VALUE_ENCODING)?,

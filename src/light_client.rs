@@ -120,6 +120,8 @@ impl LightClientBuilder {
             })
         });
         let named = named.collect::<Result<Vec<_>, _>>()?;
+        // Who names servers wants these and no others.
+        let discover = named.is_empty();
         let config = NodeConfig {
             network: self.network,
             folder: self.data_folder,
@@ -132,6 +134,7 @@ impl LightClientBuilder {
             } else {
                 named
             },
+            discover,
             proxy: self.proxy,
             connection_limits: ConnectionLimits::default(),
         };

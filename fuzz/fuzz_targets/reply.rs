@@ -4,7 +4,7 @@
 
 use bitcoin::Txid;
 use bitcoin::hashes::Hash;
-use isonym::electrum::{ElectrumReply, ElectrumRequest, VersionRange};
+use isonym::electrum::{ElectrumReply, ElectrumRequest, MAX_PEERS, MAX_PEERS_REPLY, VersionRange};
 use isonym::name::ScriptHash;
 use libfuzzer_sys::fuzz_target;
 
@@ -12,7 +12,7 @@ fuzz_target!(|input: (u8, u8, bool, &str)| {
     let (method, count, truncated, json) = input;
     let scripthash = ScriptHash([0x11; 32]);
     let txid = Txid::from_byte_array([0x22; 32]);
-    let request = match method % 10 {
+    let request = match method % 11 {
         0 => ElectrumRequest::Version(VersionRange::ALL),
         1 => ElectrumRequest::SubscribeHeaders,
         2 => ElectrumRequest::Headers {
@@ -26,6 +26,7 @@ fuzz_target!(|input: (u8, u8, bool, &str)| {
         6 => ElectrumRequest::Transaction(txid),
         7 => ElectrumRequest::Merkle { txid, height: 0 },
         8 => ElectrumRequest::ValueProof(scripthash),
+        9 => ElectrumRequest::Peers,
         _ => ElectrumRequest::Ping,
     };
     let _ = ElectrumReply::parse_tip(json);
@@ -34,6 +35,14 @@ fuzz_target!(|input: (u8, u8, bool, &str)| {
             let pure = 80 * chunk.count as usize;
             assert!(chunk.count <= count.into() && chunk.bytes.len() >= pure);
             assert!(!truncated || chunk.bytes.len() == pure);
+        }
+        Ok(ElectrumReply::Peers(peers)) => {
+            assert!(peers.len() <= MAX_PEERS && json.len() <= MAX_PEERS_REPLY);
+            assert!(
+                peers
+                    .iter()
+                    .all(|peer| (1..=253).contains(&peer.host.len()) && peer.tls.or(peer.tcp).is_some())
+            );
         }
         Ok(ElectrumReply::Version(version)) => assert!(VersionRange::ALL.contains(version.protocol)),
         _ => {}

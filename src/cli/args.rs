@@ -73,6 +73,16 @@ Where a daemon holds the data folder, that is asked; without one this brings the
     /// Make a trust anchor from the own chain, or compare one with what servers have
     #[command(subcommand)]
     Anchor(AnchorCommand),
+    /// List the servers that are known, and say which of those that were learned of are to be used
+    #[command(after_long_help = "\
+Examples:
+  isonym servers
+  isonym servers accept electrum.example.org:50002
+  isonym servers forget electrum.example.org:50002
+
+A server that one operator alone names is suggested, and never dialed. It is used once it was accepted here or named by a
+second operator within a week, and was checked: by header sync at once, by lookups after a week of good service.")]
+    Servers(ServersArgs),
     /// Stay up: keep headers and connections ready, answer name lookups over JSON-RPC
     #[command(after_long_help = "\
 Examples:
@@ -216,6 +226,31 @@ What is wrong with a value stands beside it, and the exit status is 1 then. Secr
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServersArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<ServersCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServersCommand {
+    /// Use a server, suggested or any other
+    Accept {
+        /// The server
+        #[arg(value_name = "HOST:PORT")]
+        address: String,
+    },
+    /// Forget a server that was learned or suggested
+    Forget {
+        /// The server
+        #[arg(value_name = "HOST:PORT")]
+        address: String,
     },
 }
 
@@ -417,6 +452,7 @@ impl Command {
             Self::Status { .. } => CommandName::Status,
             Self::Anchor(AnchorCommand::Export { .. }) => CommandName::AnchorExport,
             Self::Anchor(AnchorCommand::Check { .. }) => CommandName::AnchorCheck,
+            Self::Servers(_) => CommandName::Servers,
             Self::Daemon => CommandName::Daemon,
             Self::Rpc(_) => CommandName::Rpc,
             Self::Dns => CommandName::Dns,

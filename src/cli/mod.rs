@@ -13,6 +13,7 @@ mod playground;
 mod progress;
 mod prop279;
 mod resolve;
+mod servers;
 mod session;
 mod show;
 mod socks;

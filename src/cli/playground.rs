@@ -89,6 +89,7 @@ impl Playground {
                 .iter()
                 .map(|server| server.parse())
                 .collect::<Result<_, _>>()?,
+            discover: false,
             proxy: Proxy::Socks5(vec![self.network.proxy.addr]),
             connection_limits: isonym::net::ConnectionLimits::default(),
         };

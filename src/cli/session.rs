@@ -124,6 +124,7 @@ pub(super) fn open(settings: &Settings) -> Result<Node> {
         folder: settings.folder.clone(),
         anchor: settings.anchor,
         servers: settings.servers.clone(),
+        discover: settings.discover,
         proxy: settings.proxy.clone(),
         connection_limits: net::ConnectionLimits::default(),
     };

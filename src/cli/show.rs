@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use isonym::chain::Height;
 use isonym::jsonrpc::{Client, RpcError, code};
 use isonym::name::NameId;
-use isonym::node::{NodeError, Status, SyncStage, SyncStatus};
+use isonym::node::{DiscoveryStatus, NodeError, Status, SyncStage, SyncStatus};
 
 use super::args::{Cli, Command, ConfigCommand, NameArgs};
 #[cfg(feature = "playground")]
 use super::playground;
 use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
-use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, socks, tor};
+use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, servers, socks, tor};
 use crate::config::Settings;
 
 /// How often a daemon's progress is looked at.
@@ -54,6 +54,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::NameShow(args) => name_method(&settings, args, NameMethod::Show, quiet).await,
         Command::NameHistory(args) => name_method(&settings, args, NameMethod::History, quiet).await,
         Command::Anchor(command) => anchor::run(&settings, command, quiet).await,
+        Command::Servers(args) => servers::run(&settings, args, quiet).await,
         Command::Daemon => Box::pin(daemon::run(&settings, quiet)).await,
         Command::Dns => dns::run(&settings, quiet).await,
         Command::Tor => tor::run(&settings, quiet).await,
@@ -242,6 +243,12 @@ fn lines(status: &Status) -> Vec<String> {
         lines.push(format!(
             "headers  {} of those above the anchor were taken on the strength of a sample",
             status.headers_unproved
+        ));
+    }
+    if let Some(discovery) = status.discovery.filter(|it| it.learned + it.suggested > 0) {
+        let DiscoveryStatus { learned, suggested } = discovery;
+        lines.push(format!(
+            "learned  {learned} servers, {suggested} more suggested; see `isonym servers`"
         ));
     }
     if status.servers.is_empty() {

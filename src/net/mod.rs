@@ -11,6 +11,7 @@ pub mod connection;
 pub mod dial_error;
 pub mod dialer;
 
+pub(crate) mod discovery;
 mod operators;
 pub mod pins;
 pub mod pool;

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::NodeError;
 use super::folder::Folder;
 use super::known_servers;
+use super::learned_servers;
 use super::server_ways;
 use super::store::{BatchEnd, BatchScope, HeaderBatch, HeaderChange, HeaderStore, StoreError, UnwrittenHeaders};
 use crate::backoff::Backoff;
@@ -43,6 +44,7 @@ pub(super) enum SmallFile {
     LastSync,
     KnownServers,
     ServerWays,
+    LearnedServers,
 }
 
 impl SmallFile {
@@ -51,6 +53,7 @@ impl SmallFile {
             Self::LastSync => LAST_SYNC,
             Self::ServerWays => server_ways::FILE,
             Self::KnownServers => known_servers::FILE,
+            Self::LearnedServers => learned_servers::FILE,
         };
         folder.replace(name, text)
     }

@@ -18,6 +18,7 @@ use crate::chain::sync::{HeaderSyncLimits, Progress};
 use crate::chain::{Anchor, Height, Params, PureHeader, Tip};
 use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
+use crate::net::discovery::DiscoveryEvent;
 use crate::net::pool::{self, PoolCounts};
 use crate::net::{Pin, ServerAddr};
 use crate::reputation::ServerReputation;
@@ -343,6 +344,9 @@ impl Handle {
     /// have. `None` forgets all.
     pub fn forget(&self, id: Option<BlindedId>) {
         self.0.leases.forget(id);
+        if id.is_none() {
+            self.with(|node| node.discover(DiscoveryEvent::NewIdentity));
+        }
     }
 
     /// Asks the node to stop.

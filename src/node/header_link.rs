@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::chain::sync::{ClaimedTip, HeaderRequest, HeaderSyncEvent, LinkError, LinkErrorKind, RequestId};
 use crate::chain::{Height, Network, PureHeader};
 use crate::electrum::exchange::ServerErrorKind;
-use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, ReplyError, VersionRange};
+use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, Peer, ReplyError, VersionRange};
 use crate::isolation::ConnId;
 use crate::net::{
     Connection, ConnectionError, ConnectionLimits, DialError, Dialer, Identity, Pin, Proxy, Purpose, ServerAddr,
@@ -39,6 +39,10 @@ pub(super) enum LinkEvent {
     Pin(ServerIndex, Pin),
     /// The server runs this software, by its own account.
     Software(ServerIndex, String),
+    /// What other servers it knows.
+    Peers(ServerIndex, Vec<Peer>),
+    /// How the check of a learned server ended.
+    Checked(ServerAddr, bool),
     /// Something for the header sync machine.
     Sync(HeaderSyncEvent),
 }
@@ -116,8 +120,17 @@ pub(super) struct Dial {
     pub(super) known_servers: PathBuf,
 }
 
+/// What a link is to ask its server.
+#[derive(Clone, Debug)]
+pub(super) enum LinkRequest {
+    /// What header sync wants.
+    Headers(RequestId, HeaderRequest),
+    /// What other servers it knows.
+    Peers,
+}
+
 /// Opens a link in a task of its own. It ends, and its connection with it, when the sender is dropped.
-pub(super) fn open(dial: Dial, events: mpsc::Sender<LinkEvent>) -> mpsc::Sender<(RequestId, HeaderRequest)> {
+pub(super) fn open(dial: Dial, events: mpsc::Sender<LinkEvent>) -> mpsc::Sender<LinkRequest> {
     let (sender, requests) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let conn = dial.conn;
@@ -138,7 +151,7 @@ pub(super) fn open(dial: Dial, events: mpsc::Sender<LinkEvent>) -> mpsc::Sender<
 /// Serves the link until it ends; returns why, unless the driver ended it or was told already.
 async fn run(
     dial: Dial,
-    requests: mpsc::Receiver<(RequestId, HeaderRequest)>,
+    requests: mpsc::Receiver<LinkRequest>,
     events: &mpsc::Sender<LinkEvent>,
 ) -> Option<HeaderLinkError> {
     let (conn, timeout, server) = (dial.conn, dial.timeout, dial.index);
@@ -177,7 +190,7 @@ async fn run(
     }
     let connected = HeaderSyncEvent::Connected { server, conn, tip };
     events.send(LinkEvent::Sync(connected)).await.ok()?;
-    serve(Arc::new(connection), conn, timeout, requests, events).await
+    serve(Arc::new(connection), server, conn, timeout, requests, events).await
 }
 
 async fn open_connection(dial: Dial) -> Result<Connection, LinkError> {
@@ -200,9 +213,10 @@ async fn open_connection(dial: Dial) -> Result<Connection, LinkError> {
 /// Carries requests and tips until the connection ends; returns why, unless the driver ended it.
 async fn serve(
     connection: Arc<Connection>,
+    server: ServerIndex,
     conn: ConnId,
     timeout: Duration,
-    mut requests: mpsc::Receiver<(RequestId, HeaderRequest)>,
+    mut requests: mpsc::Receiver<LinkRequest>,
     events: &mpsc::Sender<LinkEvent>,
 ) -> Option<HeaderLinkError> {
     let mut tips = connection.tips();
@@ -218,9 +232,23 @@ async fn serve(
                 calls.spawn(async move { connection.call(vec![ElectrumRequest::Ping], timeout).await.map(|_| None) });
             }
             request = requests.recv() => {
-                let (id, request) = request?;
                 let connection = Arc::clone(&connection);
-                calls.spawn(async move { answer(&connection, conn, id, request, timeout).await.map(Some) });
+                match request? {
+                    LinkRequest::Headers(id, request) => {
+                        let answer = async move { answer(&connection, conn, id, request, timeout).await };
+                        calls.spawn(async move { answer.await.map(|event| Some(LinkEvent::Sync(event))) });
+                    }
+                    LinkRequest::Peers => {
+                        calls.spawn(async move {
+                            let answers = connection.call(vec![ElectrumRequest::Peers], timeout).await?;
+                            // A list that can't be read is as good as none: it says nothing of headers.
+                            Ok(answers.into_iter().find_map(|answer| match answer {
+                                Ok(ElectrumReply::Peers(peers)) => Some(LinkEvent::Peers(server, peers)),
+                                _ => None,
+                            }))
+                        });
+                    }
+                }
             }
             () = sleep(TELL_EVERY), if !calls.is_empty() => {
                 tell_received(&connection, conn, &mut told, events).await?;
@@ -229,10 +257,10 @@ async fn serve(
                 tell_received(&connection, conn, &mut told, events).await?;
                 match answered.ok()? {
                     Ok(Some(event)) => {
-                        if let HeaderSyncEvent::Refused { error, .. } = &event {
+                        if let LinkEvent::Sync(HeaderSyncEvent::Refused { error, .. }) = &event {
                             refusal = Some(error.clone());
                         }
-                        events.send(LinkEvent::Sync(event)).await.ok()?;
+                        events.send(event).await.ok()?;
                     }
                     Ok(None) => {}
                     Err(error) => break error,
@@ -253,7 +281,7 @@ async fn serve(
     };
     // A server that hangs up has often said why; its last words may still wait to be taken.
     while let Some(answered) = calls.join_next().await {
-        if let Ok(Ok(Some(HeaderSyncEvent::Refused { error, .. }))) = answered {
+        if let Ok(Ok(Some(LinkEvent::Sync(HeaderSyncEvent::Refused { error, .. })))) = answered {
             refusal = Some(error);
         }
     }

@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
+use super::candidate;
 use super::clock::Clock;
 use super::disk::Writing;
 use super::handle::Handle;
-use super::header_link::{self, Dial, LinkEvent};
+use super::header_link::{self, Dial, LinkEvent, LinkRequest};
 use super::report::ServerResult;
-use super::run::Node;
+use super::run::{Node, Wish};
 use super::store::HeaderChange;
-use crate::chain::sync::{
-    HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress, RequestId,
-};
+use crate::chain::sync::{HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, Progress};
 use crate::isolation::ConnId;
+use crate::net::discovery::{Discovery, DiscoveryEvent};
 use crate::reputation::ServerIndex;
 use crate::time::Moment;
 
@@ -78,13 +78,19 @@ pub(super) struct SyncUpdate {
     pub(super) servers: Vec<ServerResult>,
 }
 
+/// A connection of header sync.
+struct Link {
+    server: ServerIndex,
+    requests: mpsc::Sender<LinkRequest>,
+}
+
 /// Drives the header sync machine: brings it what its links tell, and carries out what it decides.
 pub(super) struct HeaderSyncDriver {
     node: Handle,
     clock: Clock,
     /// Boxed, so that the futures around it stay small.
     machine: Box<HeaderSync>,
-    links: BTreeMap<ConnId, mpsc::Sender<(RequestId, HeaderRequest)>>,
+    links: BTreeMap<ConnId, Link>,
     events: mpsc::Sender<LinkEvent>,
     wake_at: Option<Moment>,
     /// When what is known of the ways to the servers was last looked at, to write it down.
@@ -120,7 +126,10 @@ impl HeaderSyncDriver {
             if watch(sync.status()).is_break() {
                 return;
             }
+            sync.discover(DiscoveryEvent::Tick);
             let wake = sync.wake_at.unwrap_or(sync.clock.now().steady + limits.request_timeout);
+            let discovery = sync.node.with(|node| node.discovery().and_then(Discovery::wake_at));
+            let wake = discovery.map_or(wake, |at| wake.min(at));
             let told = tokio::select! {
                 told = inbox.recv() => told,
                 () = sleep_until(sync.clock.instant(wake)) => None,
@@ -136,6 +145,8 @@ impl HeaderSyncDriver {
                         sync.step(HeaderSyncEvent::OtherRelease { server });
                     }
                 }
+                Some(LinkEvent::Peers(server, peers)) => sync.discover(DiscoveryEvent::Told(server, peers)),
+                Some(LinkEvent::Checked(server, fits)) => sync.discover(DiscoveryEvent::Checked(server, fits)),
                 Some(LinkEvent::Sync(event)) => {
                     if let HeaderSyncEvent::Closed { conn, .. } = &event {
                         sync.links.remove(conn);
@@ -180,7 +191,7 @@ impl HeaderSyncDriver {
                 HeaderSyncEffect::Send { conn, id, request } => {
                     // A link that is gone, or so slow that its queue is full, shows as a reply that never comes.
                     if let Some(link) = self.links.get(&conn) {
-                        let _ = link.try_send((id, request));
+                        let _ = link.requests.try_send(LinkRequest::Headers(id, request));
                     }
                 }
                 HeaderSyncEffect::Close(conn) => drop(self.links.remove(&conn)),
@@ -199,6 +210,21 @@ impl HeaderSyncDriver {
                 HeaderSyncEffect::WakeAt(at) => self.wake_at = Some(at),
                 HeaderSyncEffect::Synced => self.stage = SyncStage::Synced,
                 HeaderSyncEffect::Exhausted => self.stage = SyncStage::Exhausted,
+            }
+        }
+    }
+
+    /// Tells discovery what happened, and does what it wants of connections. What is missing at its moment, such as a
+    /// connection to ask over, is left out: there is another moment.
+    fn discover(&mut self, event: DiscoveryEvent) {
+        for wish in self.node.with(|node| node.discover(event)) {
+            match wish {
+                Wish::Ask(server) => {
+                    if let Some(link) = self.links.values().find(|link| link.server == server) {
+                        let _ = link.requests.try_send(LinkRequest::Peers);
+                    }
+                }
+                Wish::Check(check) => candidate::begin(check, self.events.clone()),
             }
         }
     }
@@ -225,8 +251,10 @@ impl HeaderSyncDriver {
         if let Some(dial) = dial {
             let conn = dial.conn;
             // Nobody says which ones were not opened.
-            self.links.retain(|_, link| !link.is_closed());
-            self.links.insert(conn, header_link::open(dial, self.events.clone()));
+            self.links.retain(|_, link| !link.requests.is_closed());
+            let requests = header_link::open(dial, self.events.clone());
+            let server = index;
+            self.links.insert(conn, Link { server, requests });
         }
     }
 }

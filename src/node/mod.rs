@@ -5,6 +5,7 @@
 //! [`crate::name::lookup::Lookup`]; this folder carries their effects out.
 
 mod anchor_check;
+mod candidate;
 mod clock;
 mod connections;
 mod daemon;
@@ -15,10 +16,12 @@ mod handle;
 mod header_link;
 mod header_sync;
 mod known_servers;
+mod learned_servers;
 mod lookup_link;
 mod lookups;
 mod report;
 mod run;
+mod server_list;
 mod server_ways;
 mod status;
 mod store;
@@ -38,7 +41,8 @@ pub use report::{ServerResult, ServerStanding, SyncReport};
 #[doc(hidden)]
 pub use run::Surroundings;
 pub use run::{Node, NodeConfig};
-pub use status::{AnchorExportError, AnchorStatus, EXPORT_DEPTH, Status, SyncStatus};
+pub use server_list::{ListedServer, ServerClass, ServerListError, ServerUse};
+pub use status::{AnchorExportError, AnchorStatus, DiscoveryStatus, EXPORT_DEPTH, Status, SyncStatus};
 pub use store::{
     BatchEnd, HeaderBatch, HeaderChange, HeaderStore, Rebuilt, StoreError, UnwrittenHeaders, panic_is_guarded,
 };

@@ -9,19 +9,22 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use super::NodeError;
+use super::candidate::Check;
 use super::clock::{self, Clock};
 use super::connections::Dial;
 use super::disk::{self, Disk, SmallFile, Writing};
 use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
+use super::learned_servers;
 use super::report::{ServerResult, ServerStanding};
 use super::server_ways::ServerWays;
 use super::store::{HeaderChange, HeaderStore, Rebuilt};
 use crate::chain::freshness::NotFresh;
 use crate::chain::{Anchor, HeaderTree, Height, Network};
 use crate::isolation::ConnId;
+use crate::net::discovery::{Discovery, DiscoveryEffect, DiscoveryEvent, Learned};
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
-use crate::reputation::{Evidence, ServerIndex, ServerReputation, SyncReputation};
+use crate::reputation::{Evidence, STRANGERS, ServerIndex, ServerReputation, SyncReputation};
 use crate::time::Timestamp;
 
 /// The header store's folder in the data folder.
@@ -44,6 +47,8 @@ pub struct NodeConfig {
     pub anchor: Anchor,
     /// Electrum servers.
     pub servers: Vec<ServerAddr>,
+    /// Whether other servers are learned of from these.
+    pub discover: bool,
     /// The way out.
     pub proxy: Proxy,
     /// How long it may take to open a connection.
@@ -62,6 +67,14 @@ pub struct Surroundings {
     pub seed: [u8; 32],
 }
 
+/// What discovery wants done over connections.
+pub(super) enum Wish {
+    /// Ask a server for others.
+    Ask(ServerIndex),
+    /// Check one that was learned.
+    Check(Check),
+}
+
 /// A light client with its data folder.
 #[derive(Debug)]
 pub struct Node {
@@ -75,6 +88,9 @@ pub struct Node {
     reputation: ServerReputation,
     /// What is on the disk of the ways to the servers.
     ways: ServerWays,
+    discovery: Option<Discovery>,
+    /// How many of the servers were not learned.
+    trusted: usize,
     clock: Clock,
     connection_limits: net::ConnectionLimits,
     connections: u64,
@@ -128,7 +144,11 @@ impl Node {
                 *way = ways.way(server);
             }
         }
-        let node = Self {
+        let discovery = config.discover.then(|| {
+            let now = surroundings.clock.now().steady;
+            Discovery::new(now, &servers, learned_servers::read(&folder), rng.random())
+        });
+        let mut node = Self {
             tree,
             disk,
             folder,
@@ -136,12 +156,21 @@ impl Node {
             dialer: Arc::new(surroundings.dialer),
             reputation,
             ways,
+            discovery,
+            trusted: servers.len(),
             servers,
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
             connections: 0,
             rng,
         };
+        let learned: Vec<Learned> = node.discovery.iter().flat_map(Discovery::learned).cloned().collect();
+        for learned in learned.iter().filter(|it| it.is_checked) {
+            node.join(&learned.address);
+            if learned.is_proven() {
+                node.admit(&learned.address);
+            }
+        }
         Ok((node, rebuilt))
     }
 
@@ -186,7 +215,11 @@ impl Node {
                 continue;
             }
             let lag = result.claimed_height.map(|claimed| tip.saturating_sub(claimed));
-            if !(result.is_good() && lag.is_some_and(|lag| lag <= MAX_LAG)) {
+            let is_fit = result.is_good() && lag.is_some_and(|lag| lag <= MAX_LAG);
+            if let Some(address) = self.servers.get(index).filter(|_| is_fit).cloned() {
+                self.discover(DiscoveryEvent::Good(address));
+            }
+            if !is_fit {
                 self.reputation
                     .record(now, ServerIndex(index), Evidence::Unfit, &mut rand::rng());
             }
@@ -296,6 +329,87 @@ impl Node {
         }
     }
 
+    /// Returns what is known of other servers, unless none are learned of.
+    pub(super) fn discovery(&self) -> Option<&Discovery> {
+        self.discovery.as_ref()
+    }
+
+    /// Tells discovery what happened; returns what is to be done over connections.
+    pub(super) fn discover(&mut self, event: DiscoveryEvent) -> Vec<Wish> {
+        let now = self.clock.now();
+        let Some(discovery) = &mut self.discovery else {
+            return Vec::new();
+        };
+        let mut wishes = Vec::new();
+        for effect in discovery.on_event(now, event) {
+            match effect {
+                DiscoveryEffect::Ask(server) => wishes.push(Wish::Ask(server)),
+                DiscoveryEffect::Check(server) => wishes.push(Wish::Check(self.check(&server))),
+                DiscoveryEffect::Join(server) => self.join(&server),
+                DiscoveryEffect::Admit(server) => self.admit(&server),
+                DiscoveryEffect::Part(server) => {
+                    if let Some(index) = self.index_of(&server) {
+                        self.reputation.part(index);
+                    }
+                }
+                DiscoveryEffect::Write => {
+                    let learned = self.discovery.iter().flat_map(Discovery::learned);
+                    let text = learned_servers::text(learned);
+                    self.write_file(SmallFile::LearnedServers, text);
+                }
+            }
+        }
+        wishes
+    }
+
+    /// Returns the check of a server: the anchor, and one block of those that were verified, must be its own too.
+    fn check(&mut self, server: &ServerAddr) -> Check {
+        let (anchor, tip) = (self.tree.anchor().height, self.tree.tip().height);
+        let drawn = self.rng.random_range(anchor..=tip.max(anchor));
+        let heights = [anchor, drawn].into_iter();
+        Check {
+            dial: self.lookup_dial(server),
+            blocks: heights
+                .filter_map(|height| Some((height, self.tree.hash_at(height)?)))
+                .collect(),
+        }
+    }
+
+    /// Returns how many of the servers, from the first on, were configured or shipped.
+    pub(super) fn trusted(&self) -> usize {
+        self.trusted
+    }
+
+    pub(super) fn index_of(&self, server: &ServerAddr) -> Option<ServerIndex> {
+        let mut all = self.servers.iter().enumerate();
+        // One that parted and came back has two places, of which the last one is its own.
+        all.rfind(|(_, it)| *it == server).map(|(at, _)| ServerIndex(at))
+    }
+
+    /// Has header sync use a server that was learned. What is of no operator that is known is of one with all strangers.
+    fn join(&mut self, server: &ServerAddr) {
+        let mut all = self.servers.clone();
+        all.push(server.clone());
+        let numbers = net::operators(&all);
+        let own = numbers.last().copied();
+        let same = numbers
+            .iter()
+            .zip(0..self.servers.len())
+            .find(|(number, _)| Some(**number) == own);
+        let operator = same.and_then(|(_, at)| self.reputation.operator(ServerIndex(at)));
+        let index = self.reputation.add(operator.unwrap_or(STRANGERS));
+        if let Some(way) = self.reputation.header_sync_mut().way_mut(index) {
+            *way = self.ways.way(server);
+        }
+        self.servers.push(server.clone());
+    }
+
+    fn admit(&mut self, server: &ServerAddr) {
+        if let Some(index) = self.index_of(server) {
+            self.reputation.admit(index);
+        }
+    }
+
     pub(super) fn next_conn(&mut self) -> ConnId {
         self.connections += 1;
         ConnId(self.connections)
@@ -337,6 +451,7 @@ mod tests {
             folder: temp.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![server.clone(); 2],
+            discover: false,
             proxy: Proxy::Direct,
             connection_limits: net::ConnectionLimits::default(),
         };

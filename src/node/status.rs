@@ -40,6 +40,9 @@ pub struct Status {
     /// Why what is learnt is kept in memory alone, where the disk does not take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritten: Option<String>,
+    /// How many servers were learned of, where that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<DiscoveryStatus>,
     /// How it goes with each server in header sync, or went when headers were last synced.
     pub servers: Vec<ServerResult>,
 }
@@ -84,6 +87,15 @@ impl SyncStatus {
             left: self.bytes_left,
         }
     }
+}
+
+/// How many servers were learned of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoveryStatus {
+    /// Learned: used, or to be used once they were checked.
+    pub learned: usize,
+    /// Suggested, and never dialed.
+    pub suggested: usize,
 }
 
 /// The trust anchor, for people.
@@ -151,6 +163,10 @@ impl Node {
             unwritten: self
                 .unwritten()
                 .map(|error| format!("nothing is written to the disk: {error}")),
+            discovery: self.discovery().map(|it| DiscoveryStatus {
+                learned: it.learned().count(),
+                suggested: it.suggested().count(),
+            }),
             servers,
         }
     }

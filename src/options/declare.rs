@@ -28,11 +28,12 @@ pub(crate) enum CommandName {
     Socks,
     Resolve,
     ConfigShow,
+    Servers,
 }
 
 impl CommandName {
     /// All of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::NameShow,
         Self::NameHistory,
         Self::Sync,
@@ -47,6 +48,7 @@ impl CommandName {
         Self::Socks,
         Self::Resolve,
         Self::ConfigShow,
+        Self::Servers,
     ];
 
     /// Returns the words of the command line that name the command.
@@ -66,6 +68,7 @@ impl CommandName {
             Self::Socks => &["socks"],
             Self::Resolve => &["resolve"],
             Self::ConfigShow => &["config", "show"],
+            Self::Servers => &["servers"],
         }
     }
 }

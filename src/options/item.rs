@@ -222,6 +222,7 @@ choices!(
     Network,
     Encoding,
     Verification,
+    Discover,
     Dialect,
     CookieReaders,
     Anonymous,
@@ -243,6 +244,19 @@ impl Choice for Encoding {
 impl Choice for Verification {
     fn words() -> Vec<(&'static str, Self)> {
         vec![("sampled", Self::default()), ("full", Self::Full)]
+    }
+}
+
+/// Whether other servers are learned of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Discover {
+    On,
+    Off,
+}
+
+impl Choice for Discover {
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("on", Self::On), ("off", Self::Off)]
     }
 }
 

@@ -27,10 +27,11 @@ use isonym::tor::driver::ControlAddr;
 use isonym::tor::suffixes::SuffixPlugin;
 
 use super::declare::CommandName::{
-    AnchorCheck, AnchorExport, Daemon, Dns, NameHistory, NameShow, Prop279, Resolve, Rpc, Socks, Status, Sync, Tor,
+    AnchorCheck, AnchorExport, Daemon, Dns, NameHistory, NameShow, Prop279, Resolve, Rpc, Servers, Socks, Status, Sync,
+    Tor,
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
-use super::item::{CallersApart, Mailbox, PoolPace, RpcUrl, Suffix, UserName, own_folder};
+use super::item::{CallersApart, Discover, Mailbox, PoolPace, RpcUrl, Suffix, UserName, own_folder};
 
 /// Commands that read settings: all but those that need none at all.
 const ALL: &[CommandName] = &CommandName::ALL;
@@ -45,6 +46,7 @@ const NODE: &[CommandName] = &[
     AnchorCheck,
     Daemon,
     Resolve,
+    Servers,
 ];
 
 /// Commands that fetch headers.
@@ -54,7 +56,18 @@ const SYNC: &[CommandName] = &[NameShow, NameHistory, Sync, Daemon, Resolve];
 const BACKEND: &[CommandName] = &[Dns, Tor, Prop279, Socks, Resolve];
 
 /// Commands that log in at a daemon, or are one.
-const LOGIN: &[CommandName] = &[NameShow, NameHistory, Daemon, Rpc, Dns, Tor, Prop279, Socks, Resolve];
+const LOGIN: &[CommandName] = &[
+    NameShow,
+    NameHistory,
+    Daemon,
+    Rpc,
+    Dns,
+    Tor,
+    Prop279,
+    Socks,
+    Resolve,
+    Servers,
+];
 
 /// Commands that look names up for streams.
 const STREAMS: &[CommandName] = &[Daemon, Tor, Prop279, Socks];
@@ -123,6 +136,16 @@ options! {
     )
     .default_words("the shipped list")
     .more("HOST:PORT:t for plain TCP, HOST:PORT:s for TLS, which is the default.")
+    .used_by(NODE)
+    .section(Section::Every);
+
+    DISCOVER: Required<Discover> = Opt::new(
+        "discover",
+        "on|off",
+        "Learn of other servers from those shipped",
+        |_| Discover::On,
+    )
+    .more("It is off where --server is given. What one operator alone names is never dialed; see `isonym servers`.")
     .used_by(NODE)
     .section(Section::Every);
 

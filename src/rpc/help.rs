@@ -105,6 +105,21 @@ isolation_info
 Counts connections, live stream isolation IDs and lookups that wait: some seconds late, and rounded up to a multiple of
 four, so that it does not tell when somebody looks something up.";
 
+pub(super) const SERVER_LIST: &str = "\
+server_list
+
+Lists the servers that are known: configured or shipped ones, those that were learned, and those that were suggested.";
+
+pub(super) const SERVER_ACCEPT: &str = "\
+server_accept server
+
+Has a server used, suggested or any other, once it was checked: by header sync first, by lookups after a week.";
+
+pub(super) const SERVER_FORGET: &str = "\
+server_forget server
+
+Forgets a server that was learned or suggested.";
+
 pub(super) const SERVERS: &str = "\
 servers
 

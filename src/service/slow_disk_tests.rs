@@ -90,6 +90,7 @@ impl Scene {
             folder: self.folder.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![format!("{}:t", self.host.addr).parse().unwrap()],
+            discover: false,
             proxy: Proxy::Direct,
             connection_limits: ConnectionLimits::default(),
         };

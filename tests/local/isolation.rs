@@ -190,6 +190,7 @@ fn node_through(proxy: net::Proxy, stage: &Stage, folder: &Path) -> Node {
         folder: folder.to_owned(),
         anchor: Anchor::shipped(Network::Regtest).unwrap(),
         servers: servers.collect(),
+        discover: false,
         proxy,
         connection_limits: stage.connection_limits(),
     })

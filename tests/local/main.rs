@@ -13,6 +13,7 @@
 mod cli;
 mod controller;
 mod daemon;
+mod discovery;
 mod dns;
 mod electrum_client;
 mod faults;

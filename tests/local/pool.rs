@@ -70,6 +70,7 @@ impl Scene {
             folder: self.folder.path().join("regtest"),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: (0..self.hosts.len()).map(server).collect(),
+            discover: false,
             proxy: Proxy::Socks5(proxies),
             connection_limits: ConnectionLimits::default(),
         };

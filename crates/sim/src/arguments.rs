@@ -8,8 +8,9 @@ use serde_json::Value;
 use isonym_core::name::ScriptHash;
 
 /// The methods, each with the fewest and the most arguments that it takes.
-const METHODS: [(&str, [usize; 2]); 9] = [
+const METHODS: [(&str, [usize; 2]); 10] = [
     ("server.ping", [0, 0]),
+    ("server.peers.subscribe", [0, 0]),
     ("server.features", [0, 0]),
     ("blockchain.headers.subscribe", [0, 0]),
     ("blockchain.block.header", [1, 2]),

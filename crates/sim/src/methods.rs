@@ -27,6 +27,10 @@ pub(super) struct Answerer<'a> {
     pub(super) release: Release,
     pub(super) version: Version,
     pub(super) fault: Option<&'a Fault>,
+    /// The host that the server says it is reached at.
+    pub(super) host: Option<&'a str>,
+    /// What it says of other servers.
+    pub(super) peers: &'a Value,
 }
 
 impl Answerer<'_> {
@@ -36,6 +40,7 @@ impl Answerer<'_> {
         let answer = match method {
             "server.ping" => Ok(Value::Null),
             "server.features" => Ok(self.features()),
+            "server.peers.subscribe" => Ok(self.peers.clone()),
             "blockchain.headers.subscribe" => Ok(self.tip()),
             "blockchain.block.header" => return self.header(arguments),
             "blockchain.block.headers" => return self.headers(arguments),
@@ -70,8 +75,11 @@ impl Answerer<'_> {
 
     fn features(&self) -> Value {
         let genesis = self.chain.header(0).map(|header| header.hash());
+        let hosts = self
+            .host
+            .map(|host| (host.to_owned(), json!({"tcp_port": 50001, "ssl_port": 50002})));
         json!({
-            "hosts": {},
+            "hosts": hosts.into_iter().collect::<Map<_, _>>(),
             "pruning": null,
             "server_version": self.release.software(),
             "protocol_min": "1.4",

@@ -22,6 +22,8 @@ use crate::jsonrpc::{ClientError, RpcError, code};
 use crate::name::Outcome;
 use crate::name::encoding::quoted;
 use crate::name::lookup::LookupError;
+use crate::net::ServerAddr;
+use crate::net::address::AddressError;
 use crate::node::{self, Handle, NodeError, Proved, Standing};
 use crate::service::{Answer, Caller, Daemon, NameService, ServiceError};
 
@@ -62,7 +64,7 @@ const fn asks(name: &'static str, help: &'static str, handler: Asking) -> Method
 }
 
 /// All methods, by name.
-const METHODS: [Method; 25] = [
+const METHODS: [Method; 28] = [
     asks("anchor_check", help::ANCHOR_CHECK, |methods, params| {
         Box::pin(methods.anchor_check(params))
     }),
@@ -115,6 +117,19 @@ const METHODS: [Method; 25] = [
         Box::pin(async move { methods.name_show(args::name_show(params, methods.defaults)?).await })
     }),
     report("ping", help::PING, |_, _| write(&())),
+    at_once("server_accept", help::SERVER_ACCEPT, |methods, params| {
+        let address = server_address(params, help::SERVER_ACCEPT)?;
+        let accepted = methods.node.accept_server(&address);
+        write(&accepted.map_err(|error| RpcError::new(code::MISC, error.to_string()))?)
+    }),
+    at_once("server_forget", help::SERVER_FORGET, |methods, params| {
+        let address = server_address(params, help::SERVER_FORGET)?;
+        let forgotten = methods.node.forget_server(&address);
+        write(&forgotten.map_err(|error| RpcError::new(code::MISC, error.to_string()))?)
+    }),
+    report("server_list", help::SERVER_LIST, |methods, _| {
+        write(&methods.node.server_list())
+    }),
     report("servers", help::SERVERS, |_, standing| write(&standing.servers)),
     report("settings", help::SETTINGS, |methods, _| write(&*methods.settings)),
     report("status", help::STATUS, |methods, _| write(&methods.node.status())),
@@ -125,6 +140,16 @@ const METHODS: [Method; 25] = [
     }),
     report("uptime", help::UPTIME, |_, standing| write(&standing.uptime.as_secs())),
 ];
+
+/// Reads the one parameter of methods that are about a server.
+fn server_address(params: Params, help: &'static str) -> Result<ServerAddr, RpcError> {
+    let [address] = take(params, [Wanted::required("server", "string")], help)?;
+    let address = match &address {
+        Json::String(address) => address.parse(),
+        _ => "".parse(),
+    };
+    address.map_err(|error: AddressError| RpcError::new(code::PARAMETER, error.to_string()))
+}
 
 /// Lists the methods, or tells about one. Source: Namecoin Core `rpc/server.cpp`, `CRPCTable::help`.
 fn help_call(params: Params) -> CallResult {

@@ -142,6 +142,7 @@ impl Stage {
             folder: folder.to_owned(),
             anchor,
             servers: addresses.map(|address| address.parse().unwrap()).collect(),
+            discover: false,
             proxy: net::Proxy::Socks5(vec![self.proxy.addr]),
             connection_limits: self.connection_limits(),
         })

@@ -14,6 +14,7 @@ pub use exchange::{
     AnswerError, Exchange, ExchangeEffect, ExchangeEnd, ExchangeEvent, ServerError, ServerErrorKind, Violation,
 };
 pub use reply::{
-    ElectrumReply, Features, HeaderChunk, HeaderTip, HistoryEntry, MerkleProof, ReplyError, ServerVersion,
+    ElectrumReply, Features, HeaderChunk, HeaderTip, HistoryEntry, MAX_PEERS, MAX_PEERS_REPLY, MerkleProof, Peer,
+    ReplyError, ServerVersion,
 };
 pub use request::{ElectrumRequest, ProtocolVersion, VersionRange};

@@ -142,6 +142,8 @@ pub enum ElectrumRequest {
     Header(Height),
     /// Asks what the server says about itself: its network above all.
     Features,
+    /// Asks what other servers it knows.
+    Peers,
     /// Asks for the transactions that touch a scripthash.
     History(ScriptHash),
     /// Asks for a transaction.
@@ -176,6 +178,7 @@ impl ElectrumRequest {
             Self::Headers { .. } => "blockchain.block.headers",
             Self::Header(_) => "blockchain.block.header",
             Self::Features => "server.features",
+            Self::Peers => "server.peers.subscribe",
             Self::History(_) => "blockchain.scripthash.get_history",
             Self::Transaction(_) => "blockchain.transaction.get",
             Self::Merkle { .. } => "blockchain.transaction.get_merkle",
@@ -188,7 +191,7 @@ impl ElectrumRequest {
     pub fn encode(&self, id: u64) -> String {
         let params = match self {
             Self::Version(VersionRange { min, max }) => format!(r#""{CLIENT_NAME}",["{min}","{max}"]"#),
-            Self::SubscribeHeaders | Self::Features | Self::Ping => String::new(),
+            Self::SubscribeHeaders | Self::Features | Self::Peers | Self::Ping => String::new(),
             Self::Headers {
                 start,
                 count,
@@ -249,6 +252,7 @@ mod tests {
             ),
             (ElectrumRequest::COMPANION, "[0,8]".to_owned()),
             (ElectrumRequest::Features, "[]".to_owned()),
+            (ElectrumRequest::Peers, "[]".to_owned()),
             (
                 ElectrumRequest::History(scripthash),
                 format!(r#"["{}"]"#, "ab".repeat(32)),

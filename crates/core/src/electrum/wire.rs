@@ -151,4 +151,6 @@ pub(super) struct LinkMerkle<'a, const N: usize> {
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Features<'a> {
     pub(super) genesis_hash: &'a str,
+    #[serde(borrow)]
+    pub(super) hosts: Option<&'a RawValue>,
 }

@@ -29,7 +29,7 @@ pub use self::way::{LEAST_REPLY, ServerWay};
 use crate::backoff::Backoff;
 use crate::time::{Moment, random_pause};
 
-/// The place of a server in the list that a node was made with.
+/// The place of a server in a node's list: those that it was made with, and behind them those that it learned of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerIndex(pub usize);
 
@@ -104,6 +104,8 @@ struct SyncRecord {
     last_byte: Option<Moment>,
     /// Not to be dialed at all before, whatever else is known of it.
     banned_until: Moment,
+    /// Whether nobody uses it any more.
+    is_parted: bool,
     way: ServerWay,
 }
 
@@ -135,6 +137,7 @@ impl SyncReputation {
         for record in &mut self.records {
             *record = SyncRecord {
                 way: record.way,
+                is_parted: record.is_parted,
                 ..SyncRecord::default()
             };
         }
@@ -204,7 +207,8 @@ impl SyncReputation {
 
     /// Says whether header sync has banned a server, for this run or for a while.
     pub fn is_banned(&self, server: ServerIndex, now: Moment) -> bool {
-        now < self.get(server).banned_until
+        let record = self.get(server);
+        record.is_parted || now < record.banned_until
     }
 
     /// Returns how often a server was dialed since it was last of use.
@@ -298,7 +302,13 @@ pub struct ServerReputation {
     operators: Vec<usize>,
     sync: SyncReputation,
     lookups: Vec<LookupRecord>,
+    /// Those that lookups may use.
+    admitted: BTreeSet<ServerIndex>,
 }
+
+/// The operator of all servers that were learned, as far as they are of none that is known: they cost nothing to whoever
+/// wants many, so together they are one voice.
+pub const STRANGERS: usize = usize::MAX;
 
 impl ServerReputation {
     /// Makes the reputation of so many servers, of which nothing is known, each of an operator of its own.
@@ -313,7 +323,37 @@ impl ServerReputation {
             operators,
             sync: SyncReputation::new(servers),
             lookups: vec![LookupRecord::default(); servers],
+            admitted: (0..servers).map(ServerIndex).collect(),
         }
+    }
+
+    /// Adds a server behind the others, for header sync alone.
+    pub fn add(&mut self, operator: usize) -> ServerIndex {
+        let server = ServerIndex(self.operators.len());
+        self.operators.push(operator);
+        self.sync.records.push(SyncRecord::default());
+        self.lookups.push(LookupRecord::default());
+        server
+    }
+
+    /// Lets lookups use a server from now on.
+    pub fn admit(&mut self, server: ServerIndex) {
+        if server.0 < self.lookups.len() {
+            self.admitted.insert(server);
+        }
+    }
+
+    /// Has nobody use a server any more. Its place stays, so that all others keep theirs.
+    pub fn part(&mut self, server: ServerIndex) {
+        self.admitted.remove(&server);
+        if let Some(record) = self.sync.records.get_mut(server.0) {
+            record.is_parted = true;
+        }
+    }
+
+    /// Says whether lookups may use a server.
+    pub fn is_admitted(&self, server: ServerIndex) -> bool {
+        self.admitted.contains(&server)
     }
 
     /// Returns the number of a server's operator, who has one voice with all of his servers.
@@ -321,9 +361,10 @@ impl ServerReputation {
         self.operators.get(server.0).copied()
     }
 
-    /// Returns how many operators there are.
+    /// Returns how many operators there are of servers that lookups may use.
     pub fn operators(&self) -> usize {
-        self.operators.iter().collect::<BTreeSet<_>>().len()
+        let admitted = self.admitted.iter().filter_map(|it| self.operator(*it));
+        admitted.collect::<BTreeSet<_>>().len()
     }
 
     /// Returns some servers, and with each all others of its operator.
@@ -396,12 +437,12 @@ impl ServerReputation {
         self.lookups.get(server.0).is_some_and(|record| record.is_doubted(now))
     }
 
-    /// Chooses among the servers but those to avoid, at random: all have the same chance, those in doubt a small one. There
+    /// Chooses among the servers that lookups may use, but those to avoid, at random: all have the same chance, those in doubt a small one. There
     /// is always one to try, unless all are to be avoided. Takes one number from the generator, whatever is known.
     pub fn choose(&self, now: Moment, avoided: &BTreeSet<ServerIndex>, rng: &mut impl Rng) -> Option<ServerIndex> {
         let chance: u64 = rng.random();
         let all = self.lookups.iter().enumerate();
-        let allowed = all.filter(|(at, _)| !avoided.contains(&ServerIndex(*at)));
+        let allowed = all.filter(|(at, _)| self.is_admitted(ServerIndex(*at)) && !avoided.contains(&ServerIndex(*at)));
         let weighed = allowed.map(|(at, record)| {
             let weight = if record.is_doubted(now) { 1 } else { DOUBTED_SHARE };
             (ServerIndex(at), u64::from(weight))

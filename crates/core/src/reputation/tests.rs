@@ -152,6 +152,35 @@ fn all_servers_have_the_same_chance_and_those_to_avoid_have_none() {
 }
 
 #[test]
+fn a_server_that_was_added_is_for_header_sync_alone_until_it_is_admitted_and_for_nobody_once_parted() {
+    let mut reputation = reputation(2);
+    let c = reputation.add(STRANGERS);
+    assert_eq!(
+        (c, reputation.header_sync().servers(), reputation.operators()),
+        (C, 3, 2)
+    );
+    assert_eq!(chosen(&reputation, seconds(0), &[])[2], 0);
+    assert_eq!(reputation.choose(seconds(0), &BTreeSet::from([A, B]), &mut rng()), None);
+    assert!(reputation.header_sync().may_be_dialed(C, 3, seconds(0)));
+    reputation.admit(C);
+    assert!(chosen(&reputation, seconds(0), &[])[2] > 1200);
+    let other = reputation.add(STRANGERS);
+    reputation.admit(other);
+    assert_eq!(reputation.operators(), 3, "strangers are one voice");
+    assert_eq!(
+        reputation.with_siblings(&BTreeSet::from([C])),
+        BTreeSet::from([C, other])
+    );
+    reputation.part(C);
+    reputation.header_sync_mut().begin();
+    assert_eq!(
+        reputation.choose(seconds(0), &BTreeSet::from([A, B, other]), &mut rng()),
+        None
+    );
+    assert!(!reputation.header_sync().may_be_dialed(C, 3, seconds(0)));
+}
+
+#[test]
 fn what_fewer_than_three_circuits_saw_changes_nothing() {
     for evidence in [
         FAILED,

@@ -76,6 +76,10 @@ pub struct Server {
     release: Release,
     fault: Option<Fault>,
     limits: Option<cost::Limits>,
+    /// The host that it says it is reached at.
+    host: Option<String>,
+    /// What it says of other servers, in the shape of `server.peers.subscribe`, or any other.
+    peers: Value,
     /// The chain that it claims instead of the true one with this tip.
     doctored: Option<(BlockHash, SimChain)>,
 }
@@ -87,6 +91,8 @@ impl Server {
             release,
             fault,
             limits: None,
+            host: None,
+            peers: Value::Array(Vec::new()),
             doctored: None,
         }
     }
@@ -95,6 +101,20 @@ impl Server {
     #[must_use]
     pub fn limited(mut self, limits: cost::Limits) -> Self {
         self.limits = Some(limits);
+        self
+    }
+
+    /// Makes it say that it is reached at a host.
+    #[must_use]
+    pub fn at(mut self, host: &str) -> Self {
+        self.host = Some(host.to_owned());
+        self
+    }
+
+    /// Makes it answer with this when it is asked for other servers.
+    #[must_use]
+    pub fn telling_of(mut self, peers: Value) -> Self {
+        self.peers = peers;
         self
     }
 
@@ -175,6 +195,8 @@ impl Server {
             release: self.release,
             version: session.version.unwrap_or(Version::OLDEST),
             fault: self.fault.as_ref(),
+            host: self.host.as_deref(),
+            peers: &self.peers,
         }
     }
 

@@ -65,6 +65,7 @@ impl Scene {
             folder: self.folder.path().join("regtest"),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![format!("{HOST}:{}:{kind}", self.port).parse().unwrap()],
+            discover: false,
             proxy: net::Proxy::Socks5(vec![self.proxy.addr]),
             connection_limits: ConnectionLimits {
                 dial: LONG,

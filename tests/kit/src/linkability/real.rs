@@ -70,6 +70,7 @@ impl RealDaemon {
             folder: folder.path().join("regtest"),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: vec![format!("{HOST}:{}:t", address.port()).parse().unwrap()],
+            discover: false,
             proxy: net::Proxy::Socks5(vec![proxy.addr]),
             connection_limits: ConnectionLimits::default(),
         };

@@ -26,6 +26,7 @@ mod link;
 mod record;
 pub mod soak;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::Duration;
@@ -83,6 +84,12 @@ pub static CHAIN: LazyLock<World> = LazyLock::new(|| {
     world
 });
 
+/// The onion service of a server, which may be one that daemons are not given: one of 26.
+pub fn onion(number: usize) -> String {
+    let letter = char::from(b'a' + u8::try_from(number % 26).unwrap());
+    format!("{letter}{}d.onion", "q".repeat(54))
+}
+
 fn name(number: usize) -> String {
     format!("d/name-{number}")
 }
@@ -115,7 +122,6 @@ pub fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// What its parts share.
-#[derive(Debug)]
 struct Inner {
     begun: Instant,
     chain: SharedWorld,
@@ -124,9 +130,14 @@ struct Inner {
     recorder: Recorder,
     rng: Mutex<StdRng>,
     daemons: AtomicUsize,
+    /// What servers say of others, on the connection of a number.
+    peers: Mutex<BTreeMap<usize, PeerList>>,
     /// The server's side of each connection that is open, by its number in the record.
     desks: Mutex<Vec<Open>>,
 }
+
+/// What a server says of others, on the connection of a number.
+type PeerList = Arc<dyn Fn(usize) -> serde_json::Value + Send + Sync>;
 
 /// A connection that may be open still.
 #[derive(Debug)]
@@ -159,10 +170,16 @@ impl VirtualWorld {
             recorder: Recorder::default(),
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             daemons: AtomicUsize::new(0),
+            peers: Mutex::default(),
             desks: Mutex::new(Vec::new()),
         });
         let miner = tokio::spawn(mine(Arc::clone(&inner)));
         Self { inner, miner }
+    }
+
+    /// Has a server say of others what this returns for the number of the connection that it is asked over.
+    pub fn set_peers(&self, server: usize, peers: impl Fn(usize) -> serde_json::Value + Send + Sync + 'static) {
+        self.inner.peers.lock().unwrap().insert(server, Arc::new(peers));
     }
 
     /// Seconds since it began.
@@ -213,6 +230,15 @@ impl VirtualWorld {
 
     /// Starts a daemon with an empty data folder.
     pub async fn start_daemon(&self, settings: DaemonSettings) -> VirtualDaemon {
+        self.start(settings, false).await
+    }
+
+    /// The same; it learns of servers.
+    pub async fn start_discovering(&self, settings: DaemonSettings) -> VirtualDaemon {
+        self.start(settings, true).await
+    }
+
+    async fn start(&self, settings: DaemonSettings, discover: bool) -> VirtualDaemon {
         let number = self.inner.daemons.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
         let way = Arc::new(Way {
@@ -229,6 +255,7 @@ impl VirtualWorld {
             folder: folder.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
             servers: servers.collect(),
+            discover,
             proxy: Proxy::default(),
             connection_limits: net::ConnectionLimits::default(),
         };
@@ -266,6 +293,12 @@ async fn mine(inner: Arc<Inner>) {
     }
 }
 
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inner(..)")
+    }
+}
+
 impl Inner {
     fn draw(&self) -> u64 {
         self.rng.lock().unwrap().random()
@@ -285,7 +318,9 @@ impl Inner {
         let (client, near) = tokio::io::duplex(PIPE);
         let (far, end) = tokio::io::duplex(PIPE);
         let connection = self.recorder.open(truth, server, self.now());
-        let honest = Server::new(Release::V1_17, None);
+        let peers = self.peers.lock().unwrap().get(&server).cloned();
+        let peers = peers.map_or_else(|| serde_json::json!([]), |peers| peers(connection));
+        let honest = Server::new(Release::V1_17, None).telling_of(peers).at(&onion(server));
         let desk = Desk::new(&format!("s{server}.sim"), honest, self.chain.clone(), Ledger::new());
         let ear = Ear {
             recorder: self.recorder.clone(),
@@ -318,6 +353,7 @@ impl StreamSource for Way {
     fn open(&self, server: &ServerAddr) -> Opening {
         let (owner, world, is_shut) = (self.owner, self.world.clone(), Arc::clone(&self.is_shut));
         let server = match &server.host {
+            Host::Name(name) if name.ends_with(".onion") => usize::from(name.as_bytes()[0] - b'a'),
             Host::Name(name) => name.as_str()[1..].trim_end_matches(".sim").parse().unwrap(),
             Host::Ip(ip) => panic!("no server has an address: {ip}"),
         };

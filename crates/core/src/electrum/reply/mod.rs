@@ -1,11 +1,16 @@
 //! Answers of an Electrum server, as bounded plain values. They are parsed, not believed: whether a header,
 //! branch or transaction is what it should be is for `chain` and `name` to check.
 
+mod peers;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bitcoin::{BlockHash, TxMerkleNode, Txid};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
+pub use self::peers::{MAX_PEERS, MAX_PEERS_REPLY, Peer};
 use super::request::{ElectrumRequest, InvalidVersion, MAX_HEADERS, ProtocolVersion, VersionRange};
 use super::wire::{self, AtMost, OnlyEntry};
 use crate::chain::{Height, PureHeader};
@@ -18,6 +23,9 @@ pub const MAX_HISTORY: usize = 12_000;
 
 /// Longest single full header, in bytes: a parent coinbase may be as long as a block, real ones have 1 or 2 kB.
 pub const MAX_HEADER: usize = 1_000_000;
+
+/// Longest list of its own hosts that is read of a server, in bytes.
+const MAX_OWN_HOSTS: usize = 4 << 10;
 
 /// Longest server software name that is kept, in characters.
 pub const MAX_SOFTWARE: usize = 64;
@@ -90,10 +98,12 @@ pub struct ServerVersion {
 }
 
 /// What a server says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features {
     /// The hash of its genesis block: which network it serves.
     pub genesis_hash: BlockHash,
+    /// The hosts that it says it is reached at; none where it says so in no readable way.
+    pub hosts: Vec<String>,
 }
 
 /// One answer, of the kind that its request asks for. `Debug` hides what would tell a name.
@@ -109,6 +119,8 @@ pub enum ElectrumReply {
     Header(Vec<u8>),
     /// To [`ElectrumRequest::Features`].
     Features(Features),
+    /// To [`ElectrumRequest::Peers`], at most [`MAX_PEERS`].
+    Peers(Vec<Peer>),
     /// To [`ElectrumRequest::History`], oldest first.
     History(Vec<HistoryEntry>),
     /// To [`ElectrumRequest::Transaction`]: the transaction as serialized.
@@ -205,8 +217,10 @@ impl ElectrumReply {
                 let wire: wire::Features<'_> = shape(result)?;
                 Self::Features(Features {
                     genesis_hash: hash("genesis_hash", wire.genesis_hash)?,
+                    hosts: wire.hosts.map_or_else(Vec::new, |hosts| own_hosts(hosts.get())),
                 })
             }
+            ElectrumRequest::Peers => Self::Peers(peers::parse(result)?),
             ElectrumRequest::History(_) => Self::History(history(result)?),
             ElectrumRequest::Transaction(_) => Self::Transaction(transaction(shape(result)?)?),
             ElectrumRequest::Merkle { .. } => {
@@ -240,6 +254,7 @@ impl fmt::Debug for ElectrumReply {
             Self::Tip(tip) => tip.fmt(f),
             Self::Headers(chunk) => chunk.fmt(f),
             Self::Features(features) => features.fmt(f),
+            Self::Peers(_) => f.write_str("Peers(..)"),
             Self::Header(_) => f.write_str("Header(..)"),
             Self::History(_) => f.write_str("History(..)"),
             Self::Transaction(_) => f.write_str("Transaction(..)"),
@@ -262,6 +277,13 @@ impl HeaderTip {
 /// The parser's own message is dropped: it may quote the server, and a name with it.
 fn shape<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, ReplyError> {
     serde_json::from_str(json).map_err(|_| ReplyError::WrongShape)
+}
+
+/// Reads the hosts that a server says it has. It is not refused for odd ones: few care what it says.
+fn own_hosts(hosts: &str) -> Vec<String> {
+    let is_short = hosts.len() <= MAX_OWN_HOSTS;
+    let hosts: Option<BTreeMap<String, &RawValue>> = is_short.then(|| serde_json::from_str(hosts).ok()).flatten();
+    hosts.unwrap_or_default().into_keys().collect()
 }
 
 fn version(result: &str, offered: VersionRange) -> Result<ServerVersion, ReplyError> {

@@ -58,8 +58,8 @@ impl HeaderSync {
     /// Advances by one event. Call it once with [`HeaderSyncEvent::Tick`] to begin.
     ///
     /// Whom to dial, and when, it decides by what header sync itself wrote down of the servers: of lookups it must not
-    /// know anything, since its connections are seen by the same servers. The reputation must be that of as many servers
-    /// as the machine was made for.
+    /// know anything, since its connections are seen by the same servers. The reputation must be that of at least as many servers
+    /// as the machine was made for; those that were added to it are dialed like the others.
     pub fn on_event(
         &mut self,
         tree: &mut HeaderTree,

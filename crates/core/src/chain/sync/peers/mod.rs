@@ -176,6 +176,13 @@ impl PeerTable {
         }
     }
 
+    /// Takes in servers that were added behind the others.
+    fn grow(&mut self, servers: usize) {
+        self.servers
+            .resize_with(servers.max(self.servers.len()), Server::default);
+        self.ways.resize(self.servers.len(), ServerWay::default());
+    }
+
     // What there is.
 
     pub(super) fn get(&self, conn: ConnId) -> Option<&Peer> {

@@ -42,6 +42,7 @@ impl InFlight {
 impl PeerTable {
     /// Takes over what is known of the ways to the servers.
     pub(in crate::chain::sync) fn load_ways(&mut self, reputation: &SyncReputation) {
+        self.grow(reputation.servers());
         for (server, way) in self.ways.iter_mut().enumerate() {
             *way = reputation.way(ServerIndex(server));
         }
