@@ -84,6 +84,7 @@ impl DaemonKeeper {
         let time = VirtualTime::starting_at(Timestamp(world.wall()));
         let servers = (0..SERVERS).map(|number| format!("s{number}.sim:50001:t").parse().unwrap());
         let config = NodeConfig {
+            discover: false,
             network: Network::Regtest,
             folder: self.folder.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
