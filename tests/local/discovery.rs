@@ -102,7 +102,7 @@ fn hostile_lists_leave_nothing_and_cost_no_connection() {
         assert!(is_found(&daemon.look_up(0, "a user").await));
         let standing = daemon.daemon.node.standing();
         assert!(
-            standing.servers.iter().all(|server| server.is_good()),
+            standing.servers.iter().all(isonym::node::ServerResult::is_good),
             "{:?}",
             standing.servers
         );

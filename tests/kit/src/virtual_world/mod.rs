@@ -230,15 +230,15 @@ impl VirtualWorld {
 
     /// Starts a daemon with an empty data folder.
     pub async fn start_daemon(&self, settings: DaemonSettings) -> VirtualDaemon {
-        self.start(settings, false).await
+        Box::pin(self.start(Box::new(settings), false)).await
     }
 
     /// The same; it learns of servers.
     pub async fn start_discovering(&self, settings: DaemonSettings) -> VirtualDaemon {
-        self.start(settings, true).await
+        Box::pin(self.start(Box::new(settings), true)).await
     }
 
-    async fn start(&self, settings: DaemonSettings, discover: bool) -> VirtualDaemon {
+    async fn start(&self, settings: Box<DaemonSettings>, discover: bool) -> VirtualDaemon {
         let number = self.inner.daemons.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
         let way = Arc::new(Way {
@@ -353,7 +353,7 @@ impl StreamSource for Way {
     fn open(&self, server: &ServerAddr) -> Opening {
         let (owner, world, is_shut) = (self.owner, self.world.clone(), Arc::clone(&self.is_shut));
         let server = match &server.host {
-            Host::Name(name) if name.ends_with(".onion") => usize::from(name.as_bytes()[0] - b'a'),
+            Host::Name(name) if server.is_onion() => usize::from(name.as_bytes()[0] - b'a'),
             Host::Name(name) => name.as_str()[1..].trim_end_matches(".sim").parse().unwrap(),
             Host::Ip(ip) => panic!("no server has an address: {ip}"),
         };
