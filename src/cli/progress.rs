@@ -13,6 +13,9 @@ use super::eprint_line;
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// So many headers take long enough for a first line at once.
+const LONG: u64 = 2016;
+
 /// Whoever has no connection for so long is told.
 const WORTH_TELLING: Duration = Duration::from_secs(10);
 
@@ -25,7 +28,11 @@ pub(crate) struct Meter {
 
 enum Display {
     Bar(ProgressBar),
-    Lines { last: Instant },
+    /// When the first line is due in any case, then the next one; and whether one was written.
+    Lines {
+        due: Instant,
+        has_begun: bool,
+    },
     Quiet,
 }
 
@@ -82,7 +89,10 @@ impl Meter {
             }
             Display::Bar(bar)
         } else {
-            Display::Lines { last: Instant::now() }
+            Display::Lines {
+                due: Instant::now() + LINE_EVERY,
+                has_begun: false,
+            }
         };
         let alone_since = None;
         Self { display, alone_since }
@@ -99,9 +109,10 @@ impl Meter {
                 bar.set_position(progress.done);
                 bar.set_message(alone.unwrap_or_else(|| how_far(progress)));
             }
-            Display::Lines { last } => {
-                if now - *last >= LINE_EVERY {
-                    *last = now;
+            Display::Lines { due, has_begun } => {
+                let is_long = progress.connections > 0 && progress.total >= LONG;
+                if now >= *due || is_long && !*has_begun {
+                    (*due, *has_begun) = (now + LINE_EVERY, true);
                     let text = alone.unwrap_or_else(|| how_far(progress));
                     eprint_line(format_args!("headers: {text}"));
                 }

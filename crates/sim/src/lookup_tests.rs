@@ -994,7 +994,7 @@ fn a_name_last_seen_below_all_headers_has_purportedly_long_expired() {
 
 /// Returns a chain on which `d/x` was registered at the second height returned, and updated 21 blocks later; and our headers
 /// of it from an anchor so many blocks above the registration, of those below only what the next headers need.
-fn without_history(above: i32) -> (Truth, Height) {
+fn renewed_above_an_anchor(above: i32) -> (Truth, Height) {
     let mut world = World::new(5, START);
     world.register("d/x", "one", AddressKind::P2pkh).unwrap();
     let registered = world.chain().height();
@@ -1028,7 +1028,6 @@ struct Waiting {
     /// Whether the branch of the oldest operation is wrong.
     is_bent: bool,
     now: Moment,
-    asks: usize,
     blamed: usize,
 }
 
@@ -1043,7 +1042,6 @@ impl Waiting {
             manner,
             is_bent,
             now: Moment(0),
-            asks: 0,
             blamed: 0,
         }
     }
@@ -1056,7 +1054,6 @@ impl Waiting {
             for effect in self.lookup.on_event(self.now, &truth.tree, event) {
                 match effect {
                     LookupEffect::Ask { attempt, request } => {
-                        self.asks += 1;
                         let mut reply = self.manner.reply(truth, attempt, &request).unwrap();
                         if let LookupEvent::Proof { links, .. } = &mut reply
                             && self.is_bent
@@ -1085,7 +1082,7 @@ impl Waiting {
 #[test]
 fn a_name_that_was_registered_above_the_anchor_needs_no_history() {
     for manner in [Proof, History] {
-        let (truth, _) = without_history(-1);
+        let (truth, _) = renewed_above_an_anchor(-1);
         let mut waiting = Waiting::new(manner, false);
         let ended = waiting.on(&truth, LookupEvent::Start);
         let Some(Ok(Outcome::Found(found))) = ended else {
@@ -1096,30 +1093,8 @@ fn a_name_that_was_registered_above_the_anchor_needs_no_history() {
 }
 
 #[test]
-fn a_proof_that_goes_below_the_anchor_waits_for_just_the_headers_that_it_needs() {
-    for manner in [Proof, History] {
-        let (mut truth, registered) = without_history(16);
-        let mut waiting = Waiting::new(manner, false);
-        assert_eq!(waiting.on(&truth, LookupEvent::Start), None);
-        let asks = waiting.asks;
-        while truth.tree.lowest().unwrap() > registered {
-            assert_eq!(waiting.tick(&truth), None, "no value before all of it is checked");
-            let next = truth.tree.lowest().unwrap() - 1;
-            truth.tree.backfill(truth.chain.header(next).unwrap()).unwrap();
-        }
-        assert!(!truth.tree.has_history(), "and not for those that it needs not");
-        let ended = waiting.tick(&truth);
-        let Some(Ok(Outcome::Found(found))) = ended else {
-            panic!("{manner:?}: its headers are there: {ended:?}")
-        };
-        assert_eq!(found.name.value().as_bytes(), TRUE_VALUE);
-        assert_eq!((waiting.asks, waiting.blamed), (asks, 0), "nobody else would know more");
-    }
-}
-
-#[test]
 fn what_is_wrong_below_the_anchor_is_found_when_the_headers_are_there_and_is_no_answer() {
-    let (mut truth, registered) = without_history(16);
+    let (mut truth, registered) = renewed_above_an_anchor(16);
     let mut waiting = Waiting::new(Proof, true);
     assert_eq!(waiting.on(&truth, LookupEvent::Start), None);
     while truth.tree.lowest().unwrap() > registered {
@@ -1133,7 +1108,7 @@ fn what_is_wrong_below_the_anchor_is_found_when_the_headers_are_there_and_is_no_
 
 #[test]
 fn where_the_history_is_withheld_a_proof_that_needs_it_comes_to_nothing_in_the_end() {
-    let (truth, _) = without_history(16);
+    let (truth, _) = renewed_above_an_anchor(16);
     let mut waiting = Waiting::new(Proof, false);
     let mut result = waiting.on(&truth, LookupEvent::Start);
     while result.is_none() {
