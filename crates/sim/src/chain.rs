@@ -213,12 +213,12 @@ impl SimChain {
         let shared = shared.map_or(0, |last| last + 1);
         if shared < self.blocks.len() {
             let height = Height::try_from(shared.saturating_sub(1)).unwrap_or(Height::MAX);
-            let mut number = self.transactions_up_to(shared);
+            let first = self.transactions_up_to(shared);
             let left = self.blocks.split_off(shared);
-            for transaction in left.iter().flat_map(|block| &block.transactions) {
+            let left = left.iter().flat_map(|block| &block.transactions);
+            for (number, transaction) in (first..).zip(left) {
                 self.positions.remove(&transaction.txid);
                 self.leftovers.extend(transaction.names().map(|name| (number, name)));
-                number += 1;
             }
             self.rows.truncate(shared);
             self.histories.retain(|_, history| {
