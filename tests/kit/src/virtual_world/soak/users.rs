@@ -155,7 +155,7 @@ pub(super) async fn flood(world: &Arc<SoakWorld>, first_id: u32) {
             counts.see(
                 "milliseconds of a question in a flood",
                 usize::try_from(took.as_millis()).unwrap(),
-            )
+            );
         });
     }
     flood.join_all().await;
