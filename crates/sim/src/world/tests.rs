@@ -238,3 +238,23 @@ fn work_is_as_ordered() {
     assert!(!target.is_met_by(world.chain().tip_hash()));
     assert_eq!(world.chain().full_header(world.chain().height()).unwrap().len(), 80);
 }
+
+#[test]
+fn an_index_that_follows_a_reorganisation_keeps_the_place_of_what_it_left() {
+    let mut world = World::new(12, START);
+    world.register("d/a", "old", AddressKind::P2pkh).unwrap();
+    let mut index = world.chain().clone();
+    let height = world.chain().height();
+    let mut fork = world.fork_at(height, 13);
+    world.update("d/a", "new", AddressKind::P2pkh).unwrap();
+    index.follow(world.chain());
+    let name = NameId::new(b"d/a").unwrap().scripthash();
+    assert_eq!(index.history(&name), world.chain().history(&name));
+    fork.register("d/b", "other", AddressKind::P2pkh).unwrap();
+    index.follow(fork.chain());
+    assert_eq!(index.tip_hash(), fork.chain().tip_hash());
+    let (listed, truly) = (index.history(&name), fork.chain().history(&name));
+    assert_eq!(listed[..1], *truly);
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(index.position(&listed[1].txid).is_some());
+}

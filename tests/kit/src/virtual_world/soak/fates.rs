@@ -230,7 +230,7 @@ fn reindex(world: &Arc<SoakWorld>, server: usize, rng: &mut StdRng) {
     tokio::spawn(async move {
         world.change(server, |state| state.follows = false);
         for tenth in 1..=10 {
-            world.reindex(server, f64::from(tenth) / 10.0);
+            world.reindex(server, tenth);
             sleep(time / 10).await;
         }
         world.change(server, |state| state.follows = true);

@@ -178,8 +178,7 @@ pub fn soak(settings: &SoakSettings) -> Result<Counts, String> {
         let fates = fates::suffer(Arc::clone(&world), Arc::clone(&keeper), settings.with_floods);
         let fates = tokio::spawn(fates);
         let users = tokio::spawn(arrive(Arc::clone(&world), settings.users_a_day));
-        let glances = (settings.days * 86_400.0 / GLANCE.as_secs_f64()) as u64;
-        for _ in 0..glances {
+        while world.now() < settings.days * 86_400.0 {
             sleep(GLANCE).await;
             look(&world)?;
         }

@@ -72,12 +72,13 @@ fn fits(outcome: &Outcome, newest: Option<&Newest>, tip: Height) -> bool {
         i64::from(end) - i64::from(tip)
     };
     match (outcome, newest) {
-        (Outcome::Found(status), Some(newest)) => *status.name.value().as_bytes() == newest.value,
+        (Outcome::Found(status) | Outcome::Unconfirmed { status, .. }, Some(newest)) => {
+            *status.name.value().as_bytes() == newest.value
+        }
         (Outcome::NeverExisted, None) => true,
         // A block more or less is known here and there.
         (Outcome::SemiExpired(_), Some(newest)) => left(newest) <= i64::from(params.semi_expiration_margin()) + 1,
         (Outcome::Expired(_) | Outcome::LongExpired { .. }, Some(newest)) => left(newest) <= 1,
-        (Outcome::Unconfirmed { status, .. }, Some(newest)) => *status.name.value().as_bytes() == newest.value,
         _ => false,
     }
 }

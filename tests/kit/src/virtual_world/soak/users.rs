@@ -146,12 +146,17 @@ pub(super) async fn flood(world: &Arc<SoakWorld>, first_id: u32) {
         world.begin_question(number, id);
         let begun = world.now();
         let result = look_up(&daemon, Caller::Program, number, &format!("user {id}")).await;
-        let took = world.now() - begun;
+        let took = Duration::from_secs_f64(world.now() - begun);
         world.end_question(number, id);
         if !judge(world, number, &result) && world.calm_since() + RECOVERY < begun {
             world.fail(&format!("what is remembered is not served in a flood: {result:?}"));
         }
-        world.counts(|counts| counts.see("milliseconds of a question in a flood", (took * 1000.0) as usize));
+        world.counts(|counts| {
+            counts.see(
+                "milliseconds of a question in a flood",
+                usize::try_from(took.as_millis()).unwrap(),
+            );
+        });
     }
     flood.join_all().await;
 }

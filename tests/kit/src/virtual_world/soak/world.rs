@@ -314,12 +314,11 @@ impl SoakWorld {
         }
     }
 
-    /// Has a server index its chain anew, up to a share of it.
-    pub(super) fn reindex(&self, server: usize, share: f64) {
+    /// Has a server index its chain anew, up to so many tenths of it.
+    pub(super) fn reindex(&self, server: usize, tenths: Height) {
         let inner = self.inner();
         let chain = inner.chronicle.chain();
-        let height = Height::try_from((f64::from(chain.height()) * share) as u64).unwrap();
-        let part = chain.truncated(height);
+        let part = chain.truncated(chain.height() / 10 * tenths);
         inner.servers[server].view.change(|view| *view.chain_mut() = part);
     }
 
@@ -451,16 +450,14 @@ impl SoakWorld {
         if inner.chronicle.bears_out(number, outcome) {
             return true;
         }
-        let servers = inner.servers.iter();
-        let is_behind = servers
-            .map(|server| {
-                let denies = server.state.fault == Some(Fault::DeniesNames) && *outcome == Outcome::NeverExisted;
-                denies
-                    || server
-                        .view
-                        .read(|chain| Chronicle::is_so_on(chain, number, outcome, tip))
-            })
-            .any(|it| it);
+        let mut servers = inner.servers.iter();
+        let is_behind = servers.any(|server| {
+            let denies = server.state.fault == Some(Fault::DeniesNames) && *outcome == Outcome::NeverExisted;
+            denies
+                || server
+                    .view
+                    .read(|chain| Chronicle::is_so_on(chain, number, outcome, tip))
+        });
         inner.counts.behind += u64::from(is_behind);
         is_behind
     }
