@@ -18,9 +18,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use isonym::jsonrpc;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
+use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::naming::name_resolver::NameResolver;
 use isonym::node::Handle;
-use isonym::rpc::{Defaults, Encodings, Guard, Methods, server};
+use isonym::rpc::server::{self, Doors};
+use isonym::rpc::{Defaults, Encodings, Guard, Methods};
 use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
 
@@ -42,10 +44,11 @@ const ADDRESS_FILE: &str = ".rpc-address";
 /// How long a call of ours may take: the daemon's own bounds are shorter.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Files that say how to call a running daemon; gone when it stops cleanly.
+/// Files by which a running daemon is called; gone when it stops cleanly.
 struct RuntimeFiles {
     cookie: Option<Cookie>,
     address: PathBuf,
+    socket: Option<PathBuf>,
 }
 
 impl RuntimeFiles {
@@ -57,7 +60,11 @@ impl RuntimeFiles {
             cookie = Some(created.with_context(|| format!("cannot write {}", path.display()))?);
         }
         let path = settings.folder.join(ADDRESS_FILE);
-        let files = Self { cookie, address: path };
+        let files = Self {
+            cookie,
+            address: path,
+            socket: None,
+        };
         let path = &files.address;
         match write_anew(path, &callable(address).to_string()) {
             Ok(()) => Ok(files),
@@ -70,7 +77,23 @@ impl RuntimeFiles {
         }
     }
 
+    /// Listens at the data folder's socket. Where that can't be done, the daemon's own commands call as others do.
+    async fn listen(&mut self, settings: &Settings) -> Option<LocalListener> {
+        let bound = LocalListener::bind(&settings.folder.join(local::FILE_NAME)).await;
+        let listener = bound
+            .inspect_err(|error| {
+                tracing::warn!("commands have to call at the port, by the cookie or a password: {error}");
+            })
+            .ok();
+        self.socket = listener.as_ref().map(|listener| listener.socket().to_owned());
+        listener
+    }
+
     fn remove(self) -> Result<()> {
+        // No daemon listens there any more, so another one replaces what is left of it.
+        if let Some(Err(error)) = self.socket.map(fs::remove_file) {
+            tracing::warn!("cannot remove the data folder's socket: {error}");
+        }
         let cookie = self.cookie.map_or(Ok(()), Cookie::remove);
         let address = fs::remove_file(&self.address);
         cookie.context("cannot remove the cookie file")?;
@@ -183,7 +206,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let socks = SocksServer::open(&settings.socks, files, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = Signals::catch().context("cannot wait for signals")?;
-    let runtime_files = RuntimeFiles::create(settings, address)?;
+    let mut runtime_files = RuntimeFiles::create(settings, address)?;
+    let doors = Doors {
+        tcp: listener,
+        local: runtime_files.listen(settings).await,
+    };
     let allowed = settings
         .rpc_credentials
         .as_ref()
@@ -229,7 +256,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             all.forget(None).await;
         };
         tokio::select! {
-            () = server::serve(listener, guard, limits, methods, handle.stopped()) => {}
+            () = server::serve(doors, guard, limits, methods, handle.stopped()) => {}
             () = serve_dns(handle.clone(), names, dns) => {}
             () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
             error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
@@ -300,10 +327,26 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
         .collect();
     // What the file says is where a daemon would listen; one that runs may have been told otherwise.
     let is_said = settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file());
-    let running = if is_said { None } else { announced(settings) };
-    let address = running.unwrap_or_else(|| callable(settings.rpc_listen));
-    let client = client(settings, address)?;
+    let running = if is_said { None } else { running(settings)? };
+    let client = match running {
+        Some(client) => client,
+        None => client(settings, callable(settings.rpc_listen))?,
+    };
     print_result(ask(&client, &args.method, &Value::Array(params)).await?)
+}
+
+/// Returns a client of the daemon of the data folder: by its socket, where this user may come in there, for at a port
+/// that a daemon left behind anybody may listen; else where it says that it listens. `None` where there is neither.
+pub(super) fn running(settings: &Settings) -> Result<Option<Client>> {
+    let socket = settings.folder.join(local::FILE_NAME);
+    if local::is_there(&socket) {
+        let login = match &settings.rpc_credentials {
+            Some(credentials) => Login::Password(credentials.clone()),
+            None => Login::None,
+        };
+        return Ok(Some(Client::local(&socket, login, CALL_TIMEOUT)));
+    }
+    announced(settings).map(|address| client(settings, address)).transpose()
 }
 
 /// Returns where the daemon of the data folder says that it listens.
@@ -312,7 +355,7 @@ pub(super) fn announced(settings: &Settings) -> Option<SocketAddr> {
     text.trim().parse().ok()
 }
 
-pub(super) fn client(settings: &Settings, address: SocketAddr) -> Result<Client> {
+fn client(settings: &Settings, address: SocketAddr) -> Result<Client> {
     let login = match &settings.rpc_credentials {
         Some(credentials) => Login::Password(credentials.clone()),
         None => Login::Cookie(settings.folder.join(COOKIE_FILE)),
