@@ -20,7 +20,7 @@ use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
 use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::naming::name_resolver::NameResolver;
-use isonym::node::Handle;
+use isonym::node::{Handle, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods};
 use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
@@ -45,40 +45,29 @@ const ADDRESS_FILE: &str = ".rpc-address";
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Files by which a running daemon is called; gone when it stops cleanly.
+#[derive(Default)]
 struct RuntimeFiles {
     cookie: Option<Cookie>,
-    address: PathBuf,
+    address: Option<PathBuf>,
     socket: Option<PathBuf>,
 }
 
 impl RuntimeFiles {
-    fn create(settings: &Settings, address: SocketAddr) -> Result<Self> {
-        let mut cookie = None;
-        if settings.rpc_credentials.is_none() {
-            let path = settings.folder.join(COOKIE_FILE);
-            let created = Cookie::create(&path, settings.cookie_readers);
-            cookie = Some(created.with_context(|| format!("cannot write {}", path.display()))?);
-        }
-        let path = settings.folder.join(ADDRESS_FILE);
-        let files = Self {
-            cookie,
-            address: path,
-            socket: None,
-        };
-        let path = &files.address;
-        match write_anew(path, &callable(address).to_string()) {
-            Ok(()) => Ok(files),
+    /// Makes them, with the listener at the data folder's socket. On a disk that takes nothing the daemon goes on with
+    /// what there is, as long as anybody can call.
+    async fn create(settings: &Settings, address: SocketAddr) -> Result<(Self, Option<LocalListener>)> {
+        let mut files = Self::default();
+        match files.fill(settings, address).await {
+            Ok(listener) => Ok((files, listener)),
             Err(error) => {
-                let failed = format!("cannot write {}", path.display());
                 // A cookie that nobody takes is no harm, but it would look as if somebody did.
                 let _ = files.remove();
-                Err(error).context(failed)
+                Err(error)
             }
         }
     }
 
-    /// Listens at the data folder's socket. Where that can't be done, the daemon's own commands call as others do.
-    async fn listen(&mut self, settings: &Settings) -> Option<LocalListener> {
+    async fn fill(&mut self, settings: &Settings, address: SocketAddr) -> Result<Option<LocalListener>> {
         let bound = LocalListener::bind(&settings.folder.join(local::FILE_NAME)).await;
         let listener = bound
             .inspect_err(|error| {
@@ -86,7 +75,39 @@ impl RuntimeFiles {
             })
             .ok();
         self.socket = listener.as_ref().map(|listener| listener.socket().to_owned());
-        listener
+        if settings.rpc_credentials.is_none() {
+            let path = settings.folder.join(COOKIE_FILE);
+            match Cookie::create(&path, settings.cookie_readers) {
+                Ok(cookie) => self.cookie = Some(cookie),
+                Err(error) if takes_nothing(&error) && listener.is_some() => {
+                    let socket = local::FILE_NAME;
+                    tracing::warn!(
+                        "nobody can call at {address}, for {} cannot be written: {error}; commands of this user call by \
+                         {socket} beside it, others can by --rpc-user and --rpc-password",
+                        path.display()
+                    );
+                }
+                Err(error) => {
+                    let advice = "make room, or give --rpc-user and --rpc-password";
+                    return Err(error).with_context(|| format!("cannot write {} ({advice})", path.display()));
+                }
+            }
+        }
+        let path = settings.folder.join(ADDRESS_FILE);
+        match write_anew(&path, &callable(address).to_string()) {
+            Ok(()) => self.address = Some(path),
+            Err(error) if takes_nothing(&error) => {
+                tracing::warn!(
+                    "nobody is told that the daemon listens at {address}, for {} cannot be written: {error}; commands \
+                     that do not find it need --rpc-listen {address}",
+                    path.display()
+                );
+                // Better none than half of one.
+                let _ = fs::remove_file(path);
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+        }
+        Ok(listener)
     }
 
     fn remove(self) -> Result<()> {
@@ -95,9 +116,11 @@ impl RuntimeFiles {
             tracing::warn!("cannot remove the data folder's socket: {error}");
         }
         let cookie = self.cookie.map_or(Ok(()), Cookie::remove);
-        let address = fs::remove_file(&self.address);
+        let address = self.address.map(|path| (fs::remove_file(&path), path));
         cookie.context("cannot remove the cookie file")?;
-        address.with_context(|| format!("cannot remove {}", self.address.display()))
+        address.map_or(Ok(()), |(removed, path)| {
+            removed.with_context(|| format!("cannot remove {}", path.display()))
+        })
     }
 }
 
@@ -206,11 +229,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let socks = SocksServer::open(&settings.socks, files, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = Signals::catch().context("cannot wait for signals")?;
-    let mut runtime_files = RuntimeFiles::create(settings, address)?;
-    let doors = Doors {
-        tcp: listener,
-        local: runtime_files.listen(settings).await,
-    };
+    let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;
+    let doors = Doors { tcp: listener, local };
     let allowed = settings
         .rpc_credentials
         .as_ref()
