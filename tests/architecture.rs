@@ -98,6 +98,7 @@ const EDGE: &[(&str, &str)] = &[
     ("jsonrpc/client/mod.rs", "calls other nodes"),
     ("jsonrpc/cookie.rs", "writes and reads the cookie file"),
     ("jsonrpc/listener.rs", "reads who listens"),
+    ("jsonrpc/local.rs", "listens and connects at a socket"),
     ("light_client.rs", "runs a node in a task"),
     ("naming/name_resolver.rs", "starts lookups, waits between tries"),
     ("net/accept.rs", "listens, waits"),

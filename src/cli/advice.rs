@@ -51,6 +51,9 @@ fn of_dial(error: &DialError) -> Option<&'static str> {
             "start Tor, or name another proxy with --proxy socks5://HOST:PORT, or use --direct to go without one and be \
              linkable",
         ),
+        DialError::ProxyNotTor { .. } => {
+            Some("start Tor, or name that proxy with --proxy socks5://HOST:PORT if it is to be used")
+        }
         DialError::ProxyDoesNotIsolate => Some("use Tor, or --direct if you can do without isolation"),
         _ => None,
     }

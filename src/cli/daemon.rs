@@ -20,9 +20,11 @@ use tokio::time::sleep;
 use isonym::jsonrpc;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
+use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::naming::name_resolver::NameResolver;
-use isonym::node::Handle;
-use isonym::rpc::{Defaults, Encodings, Guard, Methods, server};
+use isonym::node::{Handle, takes_nothing};
+use isonym::rpc::server::{self, Doors};
+use isonym::rpc::{Defaults, Encodings, Guard, Methods};
 use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
 
@@ -47,39 +49,83 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long a call of ours may take: the daemon's own bounds are shorter.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Files that say how to call a running daemon; gone when it stops cleanly.
+/// Files by which a running daemon is called; gone when it stops cleanly.
+#[derive(Default)]
 struct RuntimeFiles {
     cookie: Option<Cookie>,
-    address: PathBuf,
+    address: Option<PathBuf>,
+    socket: Option<PathBuf>,
 }
 
 impl RuntimeFiles {
-    fn create(settings: &Settings, address: SocketAddr) -> Result<Self> {
-        let mut cookie = None;
-        if settings.rpc_credentials.is_none() {
-            let path = settings.folder.join(COOKIE_FILE);
-            let created = Cookie::create(&path, settings.cookie_readers);
-            cookie = Some(created.with_context(|| format!("cannot write {}", path.display()))?);
-        }
-        let path = settings.folder.join(ADDRESS_FILE);
-        let files = Self { cookie, address: path };
-        let path = &files.address;
-        match write_anew(path, &callable(address).to_string()) {
-            Ok(()) => Ok(files),
+    /// Makes them, with the listener at the data folder's socket. On a disk that takes nothing the daemon goes on with
+    /// what there is, as long as anybody can call.
+    async fn create(settings: &Settings, address: SocketAddr) -> Result<(Self, Option<LocalListener>)> {
+        let mut files = Self::default();
+        match files.fill(settings, address).await {
+            Ok(listener) => Ok((files, listener)),
             Err(error) => {
-                let failed = format!("cannot write {}", path.display());
                 // A cookie that nobody takes is no harm, but it would look as if somebody did.
                 let _ = files.remove();
-                Err(error).context(failed)
+                Err(error)
             }
         }
     }
 
+    async fn fill(&mut self, settings: &Settings, address: SocketAddr) -> Result<Option<LocalListener>> {
+        let bound = LocalListener::bind(&settings.folder.join(local::FILE_NAME)).await;
+        let listener = bound
+            .inspect_err(|error| {
+                tracing::warn!("commands have to call at the port, by the cookie or a password: {error}");
+            })
+            .ok();
+        self.socket = listener.as_ref().map(|listener| listener.socket().to_owned());
+        if settings.rpc_credentials.is_none() {
+            let path = settings.folder.join(COOKIE_FILE);
+            match Cookie::create(&path, settings.cookie_readers) {
+                Ok(cookie) => self.cookie = Some(cookie),
+                Err(error) if takes_nothing(&error) && listener.is_some() => {
+                    let socket = local::FILE_NAME;
+                    tracing::warn!(
+                        "nobody can call at {address}, for {} cannot be written: {error}; commands of this user call by \
+                         {socket} beside it, others can by --rpc-user and --rpc-password",
+                        path.display()
+                    );
+                }
+                Err(error) => {
+                    let advice = "make room, or give --rpc-user and --rpc-password";
+                    return Err(error).with_context(|| format!("cannot write {} ({advice})", path.display()));
+                }
+            }
+        }
+        let path = settings.folder.join(ADDRESS_FILE);
+        match write_anew(&path, &callable(address).to_string()) {
+            Ok(()) => self.address = Some(path),
+            Err(error) if takes_nothing(&error) => {
+                tracing::warn!(
+                    "nobody is told that the daemon listens at {address}, for {} cannot be written: {error}; commands \
+                     that do not find it need --rpc-listen {address}",
+                    path.display()
+                );
+                // Better none than half of one.
+                let _ = fs::remove_file(path);
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+        }
+        Ok(listener)
+    }
+
     fn remove(self) -> Result<()> {
+        // No daemon listens there any more, so another one replaces what is left of it.
+        if let Some(Err(error)) = self.socket.map(fs::remove_file) {
+            tracing::warn!("cannot remove the data folder's socket: {error}");
+        }
         let cookie = self.cookie.map_or(Ok(()), Cookie::remove);
-        let address = fs::remove_file(&self.address);
+        let address = self.address.map(|path| (fs::remove_file(&path), path));
         cookie.context("cannot remove the cookie file")?;
-        address.with_context(|| format!("cannot remove {}", self.address.display()))
+        address.map_or(Ok(()), |(removed, path)| {
+            removed.with_context(|| format!("cannot remove {}", path.display()))
+        })
     }
 }
 
@@ -188,7 +234,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let socks = SocksServer::open(&settings.socks, files, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = Signals::catch().context("cannot wait for signals")?;
-    let runtime_files = RuntimeFiles::create(settings, address)?;
+    let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;
+    let doors = Doors { tcp: listener, local };
     let allowed = settings
         .rpc_credentials
         .as_ref()
@@ -234,7 +281,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             all.forget(None).await;
         };
         tokio::select! {
-            () = server::serve(listener, guard, limits, methods, handle.stopped()) => {}
+            () = server::serve(doors, guard, limits, methods, handle.stopped()) => {}
             () = serve_dns(handle.clone(), names, dns) => {}
             () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
             error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
@@ -319,10 +366,26 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
         .collect();
     // What the file says is where a daemon would listen; one that runs may have been told otherwise.
     let is_said = settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file());
-    let running = if is_said { None } else { announced(settings) };
-    let address = running.unwrap_or_else(|| callable(settings.rpc_listen));
-    let client = client(settings, address)?;
+    let running = if is_said { None } else { running(settings)? };
+    let client = match running {
+        Some(client) => client,
+        None => client(settings, callable(settings.rpc_listen))?,
+    };
     print_result(ask(&client, &args.method, &Value::Array(params)).await?)
+}
+
+/// Returns a client of the daemon of the data folder: by its socket, where this user may come in there, for at a port
+/// that a daemon left behind anybody may listen; else where it says that it listens. `None` where there is neither.
+pub(super) fn running(settings: &Settings) -> Result<Option<Client>> {
+    let socket = settings.folder.join(local::FILE_NAME);
+    if local::is_there(&socket) {
+        let login = match &settings.rpc_credentials {
+            Some(credentials) => Login::Password(credentials.clone()),
+            None => Login::None,
+        };
+        return Ok(Some(Client::local(&socket, login, CALL_TIMEOUT)));
+    }
+    announced(settings).map(|address| client(settings, address)).transpose()
 }
 
 /// Returns where the daemon of the data folder says that it listens.
@@ -331,7 +394,7 @@ pub(super) fn announced(settings: &Settings) -> Option<SocketAddr> {
     text.trim().parse().ok()
 }
 
-pub(super) fn client(settings: &Settings, address: SocketAddr) -> Result<Client> {
+fn client(settings: &Settings, address: SocketAddr) -> Result<Client> {
     let login = match &settings.rpc_credentials {
         Some(credentials) => Login::Password(credentials.clone()),
         None => Login::Cookie(settings.folder.join(COOKIE_FILE)),

@@ -14,7 +14,7 @@ use isonym::dns::sign::Signers;
 use isonym::jsonrpc::client::{Client, ClientSettings};
 use isonym::service::{CacheSettings, Caller, NameService};
 
-use super::daemon::{CALL_TIMEOUT, Signals, announced, client, raise_open_files};
+use super::daemon::{CALL_TIMEOUT, Signals, raise_open_files, running};
 use super::eprint_line;
 use crate::config::{BackendSettings, DnsSettings, Settings};
 
@@ -110,7 +110,7 @@ pub(super) fn name_client(settings: &Settings, option: Option<&str>) -> Result<C
     if let Some(backend) = &settings.backend {
         return client_for(backend);
     }
-    let Some(address) = announced(settings) else {
+    let Some(client) = running(settings)? else {
         let itself = option.map_or(String::new(), |option| {
             format!(", which does this itself with {option}")
         });
@@ -119,7 +119,7 @@ pub(super) fn name_client(settings: &Settings, option: Option<&str>) -> Result<C
             settings.folder.display()
         );
     };
-    client(settings, address)
+    Ok(client)
 }
 
 /// Returns the service over a `name_show` that the user named.

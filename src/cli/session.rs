@@ -5,6 +5,7 @@
 //! the rest is compared with what the daemon runs with, and refused where it differs.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,7 +21,7 @@ use isonym::node::{Node, NodeConfig, NodeError};
 use isonym::rpc::{Call, Defaults, Encodings, Methods, Params};
 use isonym::service::{Daemon, DaemonSettings, run_daemon};
 
-use super::daemon::{announced, client};
+use super::daemon::{announced, running};
 use super::eprint_line;
 use super::progress::Meter;
 use crate::config::Settings;
@@ -113,7 +114,7 @@ pub(super) async fn ask<T: DeserializeOwned>(
     match client.call(method, params).await {
         Ok(result) => Ok(Ok(result)),
         Err(ClientError::Rpc(error)) => Ok(Err(error)),
-        Err(error) => Err(error).with_context(|| format!("cannot call the daemon at {}", client.url())),
+        Err(error) => Err(error).with_context(|| format!("cannot call the daemon at {}", client.address())),
     }
 }
 
@@ -166,10 +167,9 @@ pub(super) async fn with_synced<T>(
 /// Returns a client of the daemon that holds the data folder, if one answers, and refuses to ask one that was told
 /// otherwise than this command.
 async fn find_daemon(settings: &Settings) -> Result<Option<Client>> {
-    let Some(address) = announced(settings) else {
+    let Some(client) = running(settings)? else {
         return Ok(None);
     };
-    let client = client(settings, address)?;
     match ask::<BTreeMap<String, String>>(&client, "settings", &Value::Array(Vec::new())).await {
         Ok(theirs) => {
             refuse_differences(settings, &theirs?)?;
@@ -179,9 +179,17 @@ async fn find_daemon(settings: &Settings) -> Result<Option<Client>> {
             // It is starting or stopping, or what it left lies there still.
             Some(ClientError::Connection { .. }) => Ok(None),
             // While one listens its cookie is there, if it has any.
-            Some(ClientError::Cookie { .. }) if TcpStream::connect(address).await.is_err() => Ok(None),
+            Some(ClientError::Cookie { .. }) if !listens(announced(settings)).await => Ok(None),
             _ => Err(error),
         },
+    }
+}
+
+/// Says whether anybody listens at an address.
+async fn listens(address: Option<SocketAddr>) -> bool {
+    match address {
+        Some(address) => TcpStream::connect(address).await.is_ok(),
+        None => false,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod cookie;
 mod credentials;
 mod error;
 mod listener;
+pub mod local;
 
 pub use client::{Client, ClientError, NameRecord};
 pub use credentials::{COOKIE_USER, Credentials};

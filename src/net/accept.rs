@@ -1,6 +1,7 @@
 //! Accepts connections, no more than there is room for.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,8 +32,28 @@ pub fn connections_within(files: u64, of_each: u64) -> usize {
 /// once would spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Where connections come in.
+pub trait Door: Sync {
+    /// A connection.
+    type Stream: Send;
+    /// Whom it is from.
+    type Peer: Send;
+
+    /// Waits for the next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+    type Peer = SocketAddr;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
+        Self::accept(self)
+    }
+}
+
 /// Accepts the next connection, whoever it is from; `None` where that failed, which may pass.
-pub async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+pub async fn accept<D: Door>(listener: &D) -> Option<(D::Stream, D::Peer)> {
     match listener.accept().await {
         Ok(accepted) => Some(accepted),
         Err(error) => {
@@ -79,7 +100,7 @@ impl Room {
     }
 
     /// Accepts the next connection once there is a place for it; `None` once there will be no more places.
-    pub async fn accept(self: &Arc<Self>, listener: &TcpListener) -> Option<(TcpStream, SocketAddr, Place)> {
+    pub async fn accept<D: Door>(self: &Arc<Self>, listener: &D) -> Option<(D::Stream, D::Peer, Place)> {
         let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
         loop {
             if let Some((stream, peer)) = accept(listener).await {

@@ -1,6 +1,7 @@
 //! Why streams to servers can't be opened.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::proxy::Proxy;
@@ -19,6 +20,12 @@ pub enum DialError {
     /// This machine has no socket left, whoever is to be reached: too many files are open, or memory is short.
     #[error("this machine can't open another connection: {0}")]
     NoSocket(String),
+    /// What listens at the second place where a Tor may be is none. Nobody named it, so it is told nothing.
+    #[error("no Tor at {proxy}: something else listens there")]
+    ProxyNotTor {
+        /// Where.
+        proxy: SocketAddr,
+    },
     /// The proxy goes on without credentials, so that it can't tell one stream from another.
     #[error("proxy takes no credentials, so it does not isolate streams")]
     ProxyDoesNotIsolate,
@@ -69,6 +76,7 @@ impl DialError {
             self,
             Self::ProxyUnreachable { .. }
                 | Self::NoSocket(_)
+                | Self::ProxyNotTor { .. }
                 | Self::ProxyDoesNotIsolate
                 | Self::ProxyRefusedCredentials
                 | Self::ProxyNotSocks
@@ -81,6 +89,7 @@ impl DialError {
     pub const fn is_permanent(&self) -> bool {
         match self {
             Self::ProxyUnreachable { .. }
+            | Self::ProxyNotTor { .. }
             | Self::ProxyDoesNotIsolate
             | Self::ProxyRefusedCredentials
             | Self::ProxyNotSocks

@@ -5,13 +5,13 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin as StdPin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rand::TryRngCore;
 use rand::rngs::OsRng;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_socks::TargetAddr;
@@ -56,6 +56,8 @@ pub struct Dialer {
     /// What takes the place of all sockets.
     source: Option<Arc<dyn StreamSource>>,
     tls: Tls,
+    /// The proxy that was found to be a Tor where the first place for one was empty.
+    second_tor: Arc<OnceLock<SocketAddr>>,
 }
 
 impl Dialer {
@@ -74,6 +76,7 @@ impl Dialer {
             proxy,
             source: None,
             tls,
+            second_tor: Arc::default(),
         }
     }
 
@@ -164,12 +167,31 @@ impl Dialer {
         Ok(stream.into_inner().stream)
     }
 
+    /// Makes sure, once, that a proxy is a Tor which nobody named, and says that it is taken. The stream is used up by that,
+    /// and a new one returned.
+    async fn as_tor(&self, stream: TcpStream, proxy: SocketAddr) -> Result<io::Result<TcpStream>, DialError> {
+        if self.second_tor.get() == Some(&proxy) {
+            return Ok(Ok(stream));
+        }
+        if !is_tor(stream).await {
+            return Err(DialError::ProxyNotTor { proxy });
+        }
+        if self.second_tor.set(proxy).is_ok() {
+            tracing::warn!("nothing listens at the usual port of Tor: the one at {proxy} is taken");
+        }
+        Ok(TcpStream::connect(proxy).await)
+    }
+
     async fn reach_proxy(&self, candidates: &[SocketAddr]) -> Result<TcpStream, DialError> {
         let mut failure = DialError::ProxyUnreachable {
             proxy: self.proxy.clone(),
         };
-        for candidate in candidates {
-            match TcpStream::connect(candidate).await {
+        for (place, candidate) in candidates.iter().enumerate() {
+            let connected = match TcpStream::connect(candidate).await {
+                Ok(stream) if place > 0 => self.as_tor(stream, *candidate).await?,
+                connected => connected,
+            };
+            match connected {
                 Ok(stream) => return Ok(stream),
                 Err(error) => failure = DialError::shortage(&error).unwrap_or(failure),
             }
@@ -177,6 +199,33 @@ impl Dialer {
         Err(failure)
     }
 }
+
+/// Says whether a Tor is at the other end: its SOCKS port answers HTTP, unlike others, and says what it is.
+async fn is_tor(mut stream: TcpStream) -> bool {
+    let ask = async {
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.ok()?;
+        let mut reply = Vec::new();
+        while reply.len() < MOST_OF_TOR {
+            if stream.read_buf(&mut reply).await.ok()? == 0 {
+                return None;
+            }
+            if reply.windows(TOR_SAYS.len()).any(|found| found == TOR_SAYS) {
+                return Some(());
+            }
+        }
+        None
+    };
+    timeout(TOR_PATIENCE, ask).await.ok().flatten().is_some()
+}
+
+/// What Tor's SOCKS port says to who speaks HTTP to it. Source: Tor, `core/proto/proto_socks.c`.
+const TOR_SAYS: &[u8] = b"Tor is not an HTTP Proxy";
+
+/// Most bytes of its reply in which that is looked for.
+const MOST_OF_TOR: usize = 1024;
+
+/// How long that reply may take: it comes from this machine.
+const TOR_PATIENCE: Duration = Duration::from_secs(5);
 
 async fn connect_directly(server: &ServerAddr) -> Result<TcpStream, DialError> {
     let outcome = match &server.host {

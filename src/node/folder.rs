@@ -91,16 +91,21 @@ fn open_lock(folder: &Path) -> io::Result<File> {
     let Err(error) = no_link(&mut options).open(&file) else {
         return no_link(OpenOptions::new().read(true)).open(&file);
     };
-    let takes_nothing = [
-        io::ErrorKind::ReadOnlyFilesystem,
-        io::ErrorKind::StorageFull,
-        io::ErrorKind::QuotaExceeded,
-    ];
-    if !takes_nothing.contains(&error.kind()) {
+    if !takes_nothing(&error) {
         return Err(error);
     }
     let found = no_link(OpenOptions::new().read(true)).open(&file);
     found.or_else(|_| File::open(folder))
+}
+
+/// Says whether a file can't be written since its disk is full, or for reading alone.
+pub fn takes_nothing(error: &io::Error) -> bool {
+    [
+        io::ErrorKind::ReadOnlyFilesystem,
+        io::ErrorKind::StorageFull,
+        io::ErrorKind::QuotaExceeded,
+    ]
+    .contains(&error.kind())
 }
 
 /// Has a file opened only where it is no symbolic link: nothing is written where somebody else has it point to.

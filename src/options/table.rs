@@ -240,7 +240,9 @@ options! {
         |basis| SocketAddr::from((Ipv4Addr::LOCALHOST, rpc::default_port(basis.network))),
     )
     .default_words("127.0.0.1 at Namecoin Core's port")
-    .more("`isonym rpc` calls the daemon of the data folder wherever that listens, unless this is given.")
+    .more(
+        "`isonym rpc` calls the daemon of the data folder by its socket, or wherever that listens, unless this is given.",
+    )
     .used_by(&[Daemon, Rpc]);
 
     RPC_COOKIE_PERMS: Required<CookieReaders> = Opt::new(

@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
@@ -29,12 +29,13 @@ use super::auth::{Guard, Verdict, is_our_host};
 use super::methods::Methods;
 use super::reply::{BatchReply, CallResult, Reply};
 use super::request::{Body, Call, MAX_BODY, Member, Request as RpcRequest};
+use crate::jsonrpc::local::LocalListener;
 use crate::net::accept::{MOST_CONNECTIONS, Place, Room, connections_within};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once; one more takes the place of the one that has asked nothing for longest.
+    /// Connections open at once, at each door; one more takes the place of the one that has asked nothing for longest.
     pub connections: usize,
     /// Requests worked on at once; more are refused with status 503.
     pub requests: usize,
@@ -51,10 +52,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Bounds for a process that may have so many files open at once: callers need no password to be connected.
+    /// Bounds for a process that may have so many files open at once, with as many connections at each door: callers need
+    /// no password to be connected.
     pub fn within(files: u64) -> Self {
         Self {
-            connections: connections_within(files, 1),
+            connections: connections_within(files, 2),
             ..Self::default()
         }
     }
@@ -86,14 +88,31 @@ impl Callee for Methods {
     }
 }
 
-/// Serves calls on a listener until `stop` is ready, then ends what is in work and returns.
+/// Where callers come in.
+#[derive(Debug)]
+pub struct Doors {
+    /// Those who know a password.
+    pub tcp: TcpListener,
+    /// This user and root, by the word of the system. They have as many connections of their own, so that others at the
+    /// port don't keep them out.
+    pub local: Option<LocalListener>,
+}
+
+impl From<TcpListener> for Doors {
+    fn from(tcp: TcpListener) -> Self {
+        Self { tcp, local: None }
+    }
+}
+
+/// Serves calls until `stop` is ready, then ends what is in work and returns.
 pub async fn serve(
-    listener: TcpListener,
+    doors: impl Into<Doors>,
     guard: Guard,
     limits: Limits,
     callee: impl Callee,
     stop: impl Future<Output = ()>,
 ) {
+    let doors = doors.into();
     let mut stop = pin!(stop);
     let (stopping, stopped) = watch::channel(false);
     let gate = Arc::new(Gate {
@@ -103,27 +122,46 @@ pub async fn serve(
         callee,
     });
     let room = Room::new(limits.connections);
+    let local_room = Room::new(limits.connections);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
-            Some((stream, _, place)) = room.accept(&listener) => {
-                connections.spawn(connection(stream, place, Arc::clone(&gate), stopped.clone()));
+            Some((stream, _, place)) = room.accept(&doors.tcp) => {
+                let Ok(local) = stream.local_addr() else { continue };
+                // Replies are written whole: waiting for more to send only delays them.
+                let _ = stream.set_nodelay(true);
+                connections.spawn(connection(stream, Some(local.ip()), place, Arc::clone(&gate), stopped.clone()));
+            }
+            Some((stream, place)) = accept_local(&doors, &local_room) => {
+                connections.spawn(connection(stream, None, place, Arc::clone(&gate), stopped.clone()));
             }
         }
     }
-    drop(listener);
+    drop(doors);
     stopping.send_replace(true);
     let ended = async { while connections.join_next().await.is_some() {} };
     // Whoever takes longer is cut off when the set is dropped.
     let _ = timeout(limits.stop_grace, ended).await;
 }
 
-async fn connection(stream: TcpStream, place: Place, gate: Arc<Gate<impl Callee>>, mut stopped: watch::Receiver<bool>) {
-    let Ok(local) = stream.local_addr() else { return };
-    // Replies are written whole: waiting for more to send only delays them.
-    let _ = stream.set_nodelay(true);
+/// Accepts the next connection of this user's; never, where there is no socket for it.
+async fn accept_local(doors: &Doors, room: &Arc<Room>) -> Option<(UnixStream, Place)> {
+    match &doors.local {
+        Some(listener) => room.accept(listener).await.map(|(stream, _, place)| (stream, place)),
+        None => std::future::pending().await,
+    }
+}
+
+/// Serves a connection. `local` is the address that it came to; none where the system has vouched for the caller.
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    local: Option<IpAddr>,
+    place: Place,
+    gate: Arc<Gate<impl Callee>>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let limits = gate.limits;
     let taken = place.taken();
     let place = Arc::new(Mutex::new(place));
@@ -131,7 +169,7 @@ async fn connection(stream: TcpStream, place: Place, gate: Arc<Gate<impl Callee>
         let (gate, place) = (Arc::clone(&gate), Arc::clone(&place));
         async move {
             place.lock().unwrap_or_else(PoisonError::into_inner).speaks();
-            let response = gate.respond(request, local.ip()).await;
+            let response = gate.respond(request, local).await;
             place.lock().unwrap_or_else(PoisonError::into_inner).falls_silent();
             Ok::<_, Infallible>(response)
         }
@@ -170,9 +208,13 @@ struct Gate<C> {
 }
 
 impl<C: Callee> Gate<C> {
-    async fn respond(&self, request: Request<Incoming>, local: IpAddr) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request<Incoming>, local: Option<IpAddr>) -> Response<Full<Bytes>> {
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        let verdict = self.guard.judge(authorization);
+        let verdict = match local {
+            None if authorization.is_none() => Verdict::Allowed,
+            _ => self.guard.judge(authorization),
+        };
+        let local = local.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let checked = check_origin(request.uri(), request.headers(), local, verdict)
             .and_then(|()| check_target(request.method(), request.uri()));
         if let Err(refusal) = checked {
@@ -333,15 +375,15 @@ fn empty(status: StatusCode) -> Response<Full<Bytes>> {
 }
 
 /// A stream that fails when the other side takes nothing of what is written for too long.
-struct Patient {
-    stream: TcpStream,
+struct Patient<S> {
+    stream: S,
     patience: Duration,
     /// When a write that waits fails.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
-    fn new(stream: TcpStream, patience: Duration) -> Self {
+impl<S> Patient<S> {
+    fn new(stream: S, patience: Duration) -> Self {
         Self {
             stream,
             patience,
@@ -362,13 +404,13 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buf)
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.stream).poll_write(context, buf);
         self.watch(context, progress)

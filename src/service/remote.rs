@@ -63,7 +63,7 @@ impl Remote {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.is_none_or(|said| now.since(said) >= SILENCE) {
             *said = Some(now);
-            tracing::warn!("names cannot be looked up at {}: {text}", self.client.url());
+            tracing::warn!("names cannot be looked up at {}: {text}", self.client.address());
         }
     }
 }

@@ -11,6 +11,7 @@ use isonym::net::dial_error::{SocksRefusal, Stage};
 use isonym::net::{DialError, Dialer, Identity, Proxy, ServerAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 const LONG: Duration = Duration::from_secs(20);
 const ONION: &str = "6cbn4rskfdr647otej7gpqlmpqcmj723vg2eoeuu7ljbwu6cpdebozyd.onion:50001:t";
@@ -130,6 +131,52 @@ async fn a_proxy_without_credentials_is_refused_before_it_learns_anything() {
     );
 }
 
+/// What Tor says to who speaks HTTP to its SOCKS port.
+const TO_HTTP: &[u8] = b"HTTP/1.0 501 Tor is not an HTTP Proxy\r\nContent-Type: text/html\r\n\r\n";
+
+/// Returns a dialer whose first place for a Tor is empty, and what the second one is asked first by each connection. It
+/// answers HTTP so, and takes no credentials.
+async fn second_place(to_http: &'static [u8]) -> (Dialer, SocketAddr, mpsc::UnboundedReceiver<u8>) {
+    let empty = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let places = [&empty, &listener].map(|place| place.local_addr().unwrap());
+    let (asked, first) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = [0; 64];
+            // Who is told nothing is asked nothing.
+            if stream.read(&mut bytes).await.unwrap() > 0 {
+                asked.send(bytes[0]).unwrap();
+                let reply = if bytes[0] == 5 { &[5, 0] } else { to_http };
+                stream.write_all(reply).await.unwrap();
+            }
+        }
+    });
+    (Dialer::new(Proxy::Socks5(places.to_vec())).unwrap(), places[1], first)
+}
+
+#[tokio::test]
+async fn the_second_place_for_a_tor_is_taken_by_a_tor_alone() {
+    for reply in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], b""] {
+        let (dialer, proxy, mut asked) = second_place(reply).await;
+        let error = dial(&dialer, "electrum.example:50001:t").await.unwrap_err();
+        assert_eq!(error, DialError::ProxyNotTor { proxy });
+        assert!(error.is_proxys() && error.to_string().contains("no Tor at"));
+        assert_eq!(asked.recv().await, Some(b'G'));
+        assert!(asked.try_recv().is_err(), "neither SOCKS nor a target may follow");
+    }
+    let (dialer, _, mut asked) = second_place(TO_HTTP).await;
+    // It is looked at once.
+    for first in [&b"G\x05"[..], b"\x05"] {
+        let error = dial(&dialer, "electrum.example:50001:t").await.unwrap_err();
+        assert_eq!(error, DialError::ProxyDoesNotIsolate);
+        for byte in first {
+            assert_eq!(asked.recv().await, Some(*byte));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_real_socks_server_without_authentication_is_refused() {
     let (listener, dialer) = listen().await;
@@ -217,7 +264,12 @@ async fn the_second_proxy_is_taken_when_the_first_is_not_there() {
     let candidates = vec![first.local_addr().unwrap(), second.local_addr().unwrap()];
     drop(first);
     let dialer = Dialer::new(Proxy::Socks5(candidates)).unwrap();
-    tokio::spawn(async move { handshake(second.accept().await.unwrap().0, ReplyError::Succeeded).await });
+    tokio::spawn(async move {
+        let (mut asks, _) = second.accept().await.unwrap();
+        let _ = asks.read(&mut [0; 64]).await.unwrap();
+        asks.write_all(TO_HTTP).await.unwrap();
+        handshake(second.accept().await.unwrap().0, ReplyError::Succeeded).await
+    });
     assert_eq!(dial(&dialer, ONION).await, Ok(Identity::Onion));
 }
 

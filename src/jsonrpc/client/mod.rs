@@ -25,6 +25,7 @@ use super::cookie;
 use super::credentials::Credentials;
 use super::error::{RpcError, code};
 use super::listener;
+use super::local::{LocalConnector, LocalError};
 use crate::isolation::IsolationId;
 use crate::name::{Encoding, NameId, NameValue};
 
@@ -92,6 +93,14 @@ pub enum ClientError {
         user: u32,
         /// The cookie that was to be told.
         cookie: PathBuf,
+    },
+    /// Another user than this one and root listens at the socket of a data folder.
+    #[error("user number {user} listens at {}: nothing is told there", .socket.display())]
+    StrangerInFolder {
+        /// Where.
+        socket: PathBuf,
+        /// Who.
+        user: u32,
     },
     /// No connection, or it broke.
     #[error("no connection to the server: {reason}")]
@@ -208,14 +217,45 @@ struct ErrorFields {
 /// Calls methods of one server. Clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: Http,
     uri: Uri,
+    /// Whom it calls, as the user is told.
+    address: String,
     login: Login,
     dialect: Dialect,
     timeout: Duration,
 }
 
+/// By which way calls go.
+#[derive(Clone, Debug)]
+enum Http {
+    Tcp(HttpClient<HttpConnector, Full<Bytes>>),
+    Local(HttpClient<LocalConnector, Full<Bytes>>),
+}
+
+/// What all clients have of HTTP.
+fn http_builder() -> hyper_util::client::legacy::Builder {
+    let mut builder = HttpClient::builder(TokioExecutor::new());
+    // Servers close after half a minute: better not to find out with a call.
+    builder.pool_timer(TokioTimer::new());
+    builder.pool_idle_timeout(Duration::from_secs(20));
+    builder
+}
+
 impl Client {
+    /// Makes a client of the daemon that listens at the socket of a data folder; nothing is sent yet. Who listens there is
+    /// told nothing unless it is this user or root.
+    pub fn local(socket: &Path, login: Login, timeout: Duration) -> Self {
+        Self {
+            http: Http::Local(http_builder().build(LocalConnector::new(socket))),
+            uri: Uri::from_static("http://localhost/"),
+            address: socket.display().to_string(),
+            login,
+            dialect: Dialect::Core,
+            timeout,
+        }
+    }
+
     /// Makes a client; nothing is sent yet.
     ///
     /// # Errors
@@ -234,13 +274,9 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
-        let http = HttpClient::builder(TokioExecutor::new())
-            // Servers close after half a minute: better not to find out with a call.
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(20))
-            .build(connector);
         Ok(Self {
-            http,
+            http: Http::Tcp(http_builder().build(connector)),
+            address: uri.to_string(),
             uri,
             login,
             dialect,
@@ -248,9 +284,9 @@ impl Client {
         })
     }
 
-    /// Returns the server's address.
-    pub fn url(&self) -> &Uri {
-        &self.uri
+    /// Returns the server's address, or the path of its socket.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Calls a method; `params` is an array, or an object for named ones.
@@ -300,7 +336,14 @@ impl Client {
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        let reply = self.http.request(request).await.map_err(|error| {
+        let replied = match &self.http {
+            Http::Tcp(http) => http.request(request).await,
+            Http::Local(http) => http.request(request).await,
+        };
+        let reply = replied.map_err(|error| {
+            if let Some(stranger) = stranger_in_folder(&error) {
+                return stranger;
+            }
             let reason = chain(&error);
             if error.is_connect() {
                 ClientError::Connection { reason }
@@ -497,6 +540,19 @@ fn server_uri(url: &str) -> Option<Uri> {
         path => path,
     };
     format!("http://{host}:{port}{path}").parse().ok()
+}
+
+/// Returns what an error says of another user at a socket, if that is its cause.
+fn stranger_in_folder(error: &dyn std::error::Error) -> Option<ClientError> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(LocalError::Stranger { socket, user }) = error.downcast_ref() {
+            let (socket, user) = (socket.clone(), *user);
+            return Some(ClientError::StrangerInFolder { socket, user });
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Returns an error with all its causes.

@@ -336,7 +336,7 @@ impl Daemon {
         let log = self.log();
         assert_eq!(status.code(), Some(0), "{stop:?}: {log}");
         assert!(!log.contains("panicked"), "{log}");
-        for file in [".cookie", ".cookie.tmp", ".rpc-address"] {
+        for file in [".cookie", ".cookie.tmp", ".rpc-address", "rpc.sock"] {
             assert!(!self.folder.join(file).exists(), "{stop:?} leaves {file}");
         }
         assert_nothing_told(&self.folder, &log, &user, ledger);

@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::world;
 use isonym_testkit::program::{End, Program, Stage};
+use isonym_testkit::running::Running;
 
 fn synced(program: &Program, stage: &Stage) -> String {
     End::of(&mut program.direct(), ["sync", &stage.server('t')]).assert_succeeded();
@@ -242,6 +244,66 @@ fn a_good_store_where_nothing_can_be_written() {
     fs::remove_file(program.home().join("data/filler")).unwrap();
     let end = status();
     assert!(end.err.is_empty() && end.json().get("unwritten").is_none(), "{end:?}");
+}
+
+/// Starts a daemon where nothing can be written, and returns what it says by the time that it listens.
+#[cfg(target_os = "linux")]
+fn started(program: &Program, stage: &Stage, arguments: &[&str]) -> Result<(Running, String), String> {
+    let mut command = program.direct();
+    command.args(["daemon", "--rpc-listen=127.0.0.1:0", &stage.server('t')]);
+    command.args(arguments);
+    let mut running = Running::start(command, &program.home().join("log"));
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let log = running.log();
+        if let Some((_, rest)) = log.split_once("listening on http://") {
+            let address = rest.split('/').next().unwrap().to_owned();
+            return Ok((running, address));
+        }
+        if running.status().is_some() {
+            return Err(running.log());
+        }
+        assert!(Instant::now() < end, "{log}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_daemon_where_nothing_can_be_written() {
+    let program = Program::new();
+    let Some(tiny) = Tiny::mount(program.home().join("data")) else {
+        eprintln!("skipped: no right to mount");
+        return;
+    };
+    tiny.grow();
+    let stage = Stage::honest(world());
+    synced(&program, &stage);
+    let password = ["--rpc-user=me", "--rpc-password=mine"];
+    let counted = |arguments: &[&str]| {
+        let mut command = program.on_regtest();
+        End::of(command.arg("rpc").args(arguments), ["getblockcount"]).assert_succeeded();
+    };
+    // A full disk has room for a socket, which is a name alone.
+    tiny.fill(0);
+    let (running, _) = started(&program, &stage, &[]).unwrap();
+    assert!(running.log().contains("nobody can call at"), "{}", running.log());
+    counted(&[]);
+    drop(running);
+    fs::remove_file(program.home().join("data/filler")).unwrap();
+    // One that is for reading alone has none, and then the password is left.
+    let _ = fs::remove_file(program.folder().join("rpc.sock"));
+    tiny.remount("ro");
+    let said = started(&program, &stage, &[]).map(|_| ()).unwrap_err();
+    assert!(
+        said.contains("make room, or give --rpc-user and --rpc-password"),
+        "{said}"
+    );
+    let (running, address) = started(&program, &stage, &password).unwrap();
+    assert!(running.log().contains("--rpc-listen"), "{}", running.log());
+    counted(&[&password[..], &["--rpc-listen", &address]].concat());
+    drop(running);
+    tiny.remount("rw");
 }
 
 #[test]

@@ -117,6 +117,40 @@ async fn what_a_crash_left_is_in_nobodys_way() {
     daemon.stop(Stop::Call, &stage.ledger).await;
 }
 
+/// After a crash anybody may take the port: here it is even the same user, whom no check of who listens turns away.
+#[tokio::test]
+async fn whoever_takes_the_port_of_one_that_crashed_is_told_nothing() {
+    let (stage, _) = honest(world(), 1).await;
+    let program = Program::new();
+    let crashed = Daemon::ready(&program, &stage, &[]).await;
+    let address = crashed.address;
+    drop(crashed);
+    assert!(program.folder().join(".cookie").exists());
+    let taken = TcpListener::bind(address).unwrap();
+    taken.set_nonblocking(true).unwrap();
+    for arguments in [&["rpc", "name_show", NAME][..], &["prop279"]] {
+        let mut command = program.on_regtest();
+        command.args(arguments);
+        let end = end_of(command).await;
+        assert_eq!(end.status, Some(1), "{end:?}");
+        assert!(end.err.contains("no connection"), "{end:?}");
+    }
+    let refused = taken.accept().unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock, "somebody called");
+    // The next one is called by the socket again, which the crash left, and not at the port.
+    let daemon = Daemon::ready(&program, &stage, &[]).await;
+    assert_eq!(mode(&program.folder().join("rpc.sock")), 0o600);
+    fs::write(program.folder().join(".rpc-address"), address.to_string()).unwrap();
+    for arguments in [&["rpc", "name_show", NAME][..], &["name_show", NAME]] {
+        let mut command = program.on_regtest();
+        command.args(arguments);
+        end_of(command).await.assert_succeeded();
+    }
+    let refused = taken.accept().unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock, "somebody called");
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
 #[tokio::test]
 async fn headers_that_are_not_there_yet() {
     let (stage, _) = honest(world(), 1).await;
