@@ -49,6 +49,9 @@ const FORGOTTEN_AFTER_DAYS: u64 = 30;
 const FIRST_ASK: Range<u64> = 600..3 * 3600;
 const NEXT_ASK: Range<u64> = 12 * 3600..36 * 3600;
 
+/// How late something may come and still be done: whoever asks for a tick gets it sooner, but for a machine that slept.
+const ON_TIME: Duration = Duration::from_secs(60);
+
 /// Mean pause before a learned server is checked, and before a week of good service shows in lookups.
 const CHECK_PAUSE: Duration = Duration::from_secs(3600);
 const ADMISSION_PAUSE: Duration = Duration::from_secs(6 * 3600);
@@ -219,14 +222,25 @@ impl Discovery {
 
     fn on_tick(&mut self, now: Now) -> Vec<DiscoveryEffect> {
         let mut effects = Vec::new();
+        // What is overdue, after the machine slept, must not be done together: each waits for another moment of its own.
+        let is_overdue = |at: Moment| now.steady.since(at) > ON_TIME;
         for (at, ask_at) in self.ask_at.iter_mut().enumerate() {
-            if *ask_at <= now.steady {
-                // What is overdue, after a sleep, must not be done together; it waits for a moment of its own.
-                *ask_at = now.steady + seconds(NEXT_ASK, &mut self.rng);
-                effects.push(DiscoveryEffect::Ask(ServerIndex(at)));
+            if *ask_at > now.steady {
+                continue;
             }
+            if is_overdue(*ask_at) {
+                *ask_at = now.steady + seconds(FIRST_ASK, &mut self.rng);
+                continue;
+            }
+            *ask_at = now.steady + seconds(NEXT_ASK, &mut self.rng);
+            effects.push(DiscoveryEffect::Ask(ServerIndex(at)));
         }
         for it in &mut self.learned {
+            for due in [&mut it.check_at, &mut it.admit_at].into_iter().flatten() {
+                if is_overdue(*due) {
+                    *due = now.steady + random_pause(CHECK_PAUSE, &mut self.rng);
+                }
+            }
             if it.check_at.is_some_and(|at| at <= now.steady) {
                 it.check_at = None;
                 effects.push(DiscoveryEffect::Check(it.learned.address.clone()));

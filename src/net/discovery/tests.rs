@@ -292,3 +292,19 @@ proptest! {
         prop_assert_eq!(checks(&run_until(&mut machine, 40 * DAY)), 0);
     }
 }
+
+#[test]
+fn what_is_overdue_after_a_sleep_is_not_done_together() {
+    let mut machine = discovery();
+    let week = 7 * DAY;
+    assert_eq!(machine.on_event(at(week), DiscoveryEvent::Tick), [], "nothing at once");
+    let effects = run_until(&mut machine, week + 4 * 3600);
+    let asked: Vec<u64> = effects
+        .iter()
+        .filter(|(_, it)| matches!(it, DiscoveryEffect::Ask(_)))
+        .map(|(second, _)| *second)
+        .collect();
+    assert_eq!(asked.len(), 3, "{effects:?}");
+    let moments: std::collections::BTreeSet<&u64> = asked.iter().collect();
+    assert_eq!(moments.len(), 3, "each at a moment of its own");
+}

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | no value is wrong | it was the best chain's within three hours, or is what a server shows that is behind: by one server's word that can't be known better |
 //! | names are answered | within [`users::BOUND`], by asking again every quarter of a minute, wherever a server was good and nothing was wrong with the machine since [`world::RECOVERY`] |
-//! | nobody innocent is left for good | a server that is good is asked for names again within [`IDLE`] |
+//! | nobody innocent is left for good | a server that is good is asked for names again within `IDLE` |
 //! | nothing grows | tasks, connections, IDs and results go back to little when nobody asks any more |
 //! | a connection has one ID | for each there is an ID that asked for every name that it carried, at the time |
 //! | nobody is asked for what no ID wants | the same; connections of header sync carry no lookups |
