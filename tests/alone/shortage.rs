@@ -65,8 +65,9 @@ async fn callers_without_a_password_can_not_take_all_files() {
     for _ in 0..190 {
         idle.push(TcpStream::connect(daemon.address).await.unwrap());
     }
-    // Who is in is served, often enough for all others to be let in if that was to happen.
+    // Whoever asks is let in and served, often enough for all others to be let in if that was to happen.
     for _ in 0..50 {
+        first = Line::open(&daemon).await;
         assert_eq!(first.ask(&count).await.status, 200);
     }
     // A new block is written down, and how it went with the servers; a lookup gets its connection.
