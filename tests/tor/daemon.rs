@@ -27,6 +27,8 @@ impl Daemon {
         let program = Program::new();
         let mut all: Vec<_> = servers.iter().map(|server| format!("--server={server}:t")).collect();
         all.extend(["-v", &tor.proxy(), "daemon", "--rpc-listen=127.0.0.1:0"].map(str::to_owned));
+        // With more of them header sync closes those that it needs no more, which are no lookups'.
+        all.push("--sync-connections=1".to_owned());
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let (running, client, url) = start(&program, &all).await;
         let daemon = Self {
@@ -62,6 +64,10 @@ impl Daemon {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
+                    continue;
+                }
+                // Nothing can be read of a socket.
+                if !path.is_file() {
                     continue;
                 }
                 let content = std::fs::read(&path).unwrap();

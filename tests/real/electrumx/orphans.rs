@@ -137,7 +137,8 @@ impl Front {
             proxy.route(&host, server.address(Transport::Tcp));
             way.push(format!("--server={host}:50001:t"));
         }
-        let arguments = [&["--dns-listen=127.0.0.1:0"], arguments].concat();
+        // With more connections header sync closes those that it needs no more.
+        let arguments = [&["--dns-listen=127.0.0.1:0", "--sync-connections=1"], arguments].concat();
         let daemon = Daemon::start_on(&program, &way, &arguments).await;
         daemon.synced().await;
         let dns = until("it listens for DNS", async || listens(&daemon.log())).await;
