@@ -22,9 +22,13 @@ async fn replies_come_from_the_address_that_was_asked() {
     let backend = Backend::start().await;
     backend.say("d/x", Says::value(r#"{"ip":"192.0.2.1"}"#));
     backend.say("d/y", Says::value(r#"{"ip":"192.0.2.2"}"#));
-    let dns = Dns::start(&backend, &["--listen=0.0.0.0:0", "--listen=[::]:0"]).await;
+    // Some containers have no IPv6.
+    let has_v6 = std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    let all = ["--listen=0.0.0.0:0", "--listen=[::]:0"];
+    let dns = Dns::start(&backend, if has_v6 { &all } else { &all[..1] }).await;
+    let expected = if has_v6 { 3 } else { 2 };
     let all = until("it listens", async || {
-        Some(listening(&dns.log())).filter(|all| all.len() == 3)
+        Some(listening(&dns.log())).filter(|all| all.len() == expected)
     })
     .await;
     for address in all.into_iter().filter(|address| address.ip().is_unspecified()) {
