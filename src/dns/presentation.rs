@@ -6,6 +6,8 @@ use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::{Name, RData, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinEncodable as _};
 
+use super::value::{ALTITUDE_BASE, ZERO_ANGLE};
+
 /// The type of a location (RFC 1876), which our DNS library has no name for.
 pub const LOC: RecordType = RecordType::Unknown(29);
 
@@ -78,11 +80,6 @@ fn generic(bytes: &[u8]) -> String {
 
 /// Writes a location (RFC 1876 section 3); `None` when it has another version, or is malformed.
 fn location(rdata: &[u8]) -> Option<String> {
-    /// The equator and the prime meridian, in thousandths of a second of arc.
-    const ZERO_ANGLE: i64 = 1 << 31;
-    /// How far below the reference spheroid altitudes count from, in centimetres.
-    const ALTITUDE_BASE: i64 = 10_000_000;
-
     let [0, size, horizontal, vertical, rest @ ..] = rdata else {
         return None;
     };
@@ -94,7 +91,7 @@ fn location(rdata: &[u8]) -> Option<String> {
     };
     let number = |bytes: [u8; 4]| i64::from(u32::from_be_bytes(bytes));
     let angle = |bytes: [u8; 4], directions: [&str; 2]| {
-        let thousandths = number(bytes) - ZERO_ANGLE;
+        let thousandths = number(bytes) - i64::from(ZERO_ANGLE);
         let [positive, negative] = directions;
         let direction = if thousandths < 0 { negative } else { positive };
         let size = thousandths.unsigned_abs();

@@ -15,7 +15,7 @@ use super::report::{ServerResult, SyncReport};
 use super::{Node, NodeError};
 use crate::chain::freshness::NotFresh;
 use crate::chain::sync::{HeaderSyncLimits, Progress};
-use crate::chain::{Anchor, Height, Params, PureHeader, Tip};
+use crate::chain::{Anchor, HeaderTree, Height, Params, PureHeader, Tip};
 use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
 use crate::net::discovery::DiscoveryEvent;
@@ -190,50 +190,43 @@ impl Handle {
     ///
     /// [`NodeError::NoServer`] when no server could be used, though the node goes on trying;
     /// [`NodeError::NotSynchronized`] when what the servers have is too old.
-    pub async fn synced(&self, mut on_progress: impl FnMut(Progress)) -> Result<SyncReport, NodeError> {
-        let mut sync = self.0.sync.subscribe();
-        loop {
-            let (stage, progress) = *sync.borrow_and_update();
-            on_progress(progress);
-            match stage {
-                SyncStage::Synced => {
-                    let shared = self.state();
-                    return Ok(SyncReport {
-                        tip: self.check_fresh(&shared)?,
-                        servers: shared.servers.clone(),
-                    });
-                }
-                SyncStage::Exhausted => {
-                    let servers = self.state().servers.clone();
-                    return Err(NodeError::NoServer { servers });
-                }
-                SyncStage::Running => {}
-            }
-            if let Ok(Err(_)) = timeout(TELL_EVERY, sync.changed()).await {
-                return Err(NodeError::Stopped);
-            }
-        }
+    pub async fn synced(&self, on_progress: impl FnMut(Progress)) -> Result<SyncReport, NodeError> {
+        self.sync_until(on_progress, |_, stage| stage == SyncStage::Synced)
+            .await?;
+        let shared = self.state();
+        Ok(SyncReport {
+            tip: self.check_fresh(&shared)?,
+            servers: shared.servers.clone(),
+        })
     }
 
     /// Waits until the headers below the anchor are there as well that names may refer to, and tells its progress
-    /// meanwhile.
+    /// meanwhile, each second at least.
     ///
     /// # Errors
     ///
-    /// As for [`Self::synced`].
-    pub async fn completed(&self, mut on_progress: impl FnMut(Progress)) -> Result<(), NodeError> {
+    /// [`NodeError::NoServer`] when no server could be used, though the node goes on trying.
+    pub async fn completed(&self, on_progress: impl FnMut(Progress)) -> Result<(), NodeError> {
+        self.sync_until(on_progress, |tree, _| tree.has_history()).await
+    }
+
+    async fn sync_until(
+        &self,
+        mut on_progress: impl FnMut(Progress),
+        is_over: impl Fn(&HeaderTree, SyncStage) -> bool,
+    ) -> Result<(), NodeError> {
         let mut sync = self.0.sync.subscribe();
         loop {
             let (stage, progress) = *sync.borrow_and_update();
             on_progress(progress);
-            if self.state().node.tree().has_history() {
+            if is_over(self.state().node.tree(), stage) {
                 return Ok(());
             }
             if stage == SyncStage::Exhausted {
                 let servers = self.state().servers.clone();
                 return Err(NodeError::NoServer { servers });
             }
-            if sync.changed().await.is_err() {
+            if let Ok(Err(_)) = timeout(TELL_EVERY, sync.changed()).await {
                 return Err(NodeError::Stopped);
             }
         }

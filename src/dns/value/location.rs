@@ -1,26 +1,24 @@
 //! Locations: the text of RFC 1876 section 3 to the record data of section 2.
 
+use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::NULL;
-use hickory_proto::rr::{RData, RecordType};
 
 use super::form::texts;
 use super::{Json, Reason, Report};
-
-/// The LOC type. Source: RFC 1876 section 2.
-const LOC: u16 = 29;
+use crate::dns::presentation::LOC;
 
 /// The equator and the prime meridian, in thousandths of a second of arc.
-const ZERO_ANGLE: u32 = 1 << 31;
+pub(in crate::dns) const ZERO_ANGLE: u32 = 1 << 31;
 
 /// How far below the reference spheroid altitudes count from, in centimetres.
-const ALTITUDE_BASE: i64 = 10_000_000;
+pub(in crate::dns) const ALTITUDE_BASE: i64 = 10_000_000;
 
 /// Reads `loc`: LOC records.
 pub(in crate::dns) fn loc(json: &Json, report: &mut Report<'_>) -> Vec<RData> {
     texts(json, report, |text| {
         let location = Location::parse(text).ok_or(Reason::Location)?;
         Ok(RData::Unknown {
-            code: RecordType::from(LOC),
+            code: LOC,
             rdata: NULL::with(location.to_rdata()),
         })
     })
@@ -180,8 +178,7 @@ mod tests {
         ) {
             let precisions = precisions.map(|(digit, power)| digit << 4 | power);
             let location = Location { precisions, latitude, longitude, altitude };
-            let code = RecordType::from(LOC);
-            let text = data_text(&RData::Unknown { code, rdata: NULL::with(location.to_rdata()) });
+            let text = data_text(&RData::Unknown { code: LOC, rdata: NULL::with(location.to_rdata()) });
             prop_assert_eq!(Location::parse(&text), Some(location), "{}", text);
         }
     }

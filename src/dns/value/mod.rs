@@ -20,7 +20,7 @@ pub(super) use import::{Import, imports};
 pub(super) use item::{Key, digest_of, ds, ds_of_no_key, ip, ip6, onions, sshfp, txt};
 pub(super) use json::Json;
 pub(super) use layer::{Layer, is_map_label, layers};
-pub(super) use location::loc;
+pub(super) use location::{ALTITUDE_BASE, ZERO_ANGLE, loc};
 pub use problem::Problem;
 pub(super) use problem::{Problems, Report, below};
 pub(super) use target::{Place, is_target, mx, ns, srv, target, without_dot};

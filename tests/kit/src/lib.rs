@@ -22,6 +22,7 @@ pub mod loopback;
 pub mod one_shot;
 pub mod program;
 pub mod running;
+pub mod running_daemon;
 pub mod socks;
 pub mod stage;
 pub mod virtual_world;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use isonym::chain::{Anchor, Network};
 use isonym::net::{self, ConnectionLimits};
 use isonym::node::{Node, NodeConfig, NodeError};
-use isonym::service::{Daemon, DaemonSettings, run_daemon};
+use isonym::service::{Daemon, DaemonSettings};
 use isonym::time::{Moment, random_pause};
 use isonym_sim::host::now;
 use isonym_sim::proxy::Mode;
@@ -17,13 +17,13 @@ use isonym_sim::{Ledger, Proxy, Tape, World};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::users::{Habit, Observed, People};
 use crate::electrumx::core_rpc::CoreRpc;
 use crate::electrumx::server::{ElectrumX, Release, Transport};
+use crate::running_daemon::run_in_task;
 use crate::virtual_world::{BEGINS, BLOCK_MEAN, CHAIN, Message, Record, Seen, Side, Truth, grow};
 
 /// What daemons know the server by.
@@ -75,17 +75,7 @@ impl RealDaemon {
             connection_limits: ConnectionLimits::default(),
         };
         let node = Node::open(config).unwrap().0;
-        let (sender, daemon) = oneshot::channel();
-        let settings = *settings;
-        let running = tokio::spawn(async move {
-            let fronts = |daemon: Daemon| async move {
-                let _ = sender.send(daemon.clone());
-                daemon.node.stopped().await;
-                Ok(())
-            };
-            run_daemon(node, &settings, fronts).await
-        });
-        let daemon = daemon.await.unwrap();
+        let (daemon, running) = run_in_task(node, *settings).await;
         Self {
             daemon,
             tape,

@@ -37,7 +37,7 @@ use isonym::name::{NameId, Outcome};
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
 use isonym::net::{self, DialError, Dialer, Host, Proxy, ServerAddr};
 use isonym::node::{Clock, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
-use isonym::service::{Answer, Caller, Daemon, DaemonSettings, NameResult, Question, run_daemon};
+use isonym::service::{Answer, Caller, Daemon, DaemonSettings, NameResult, Question};
 use isonym::time::{Timestamp, random_pause};
 use isonym_sim::wallet::Signer;
 use isonym_sim::{AddressKind, Desk, Fault, Ledger, Release, Server, SharedWorld, Work, World};
@@ -45,13 +45,14 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
-use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep};
 
 use self::link::{Circuit, Ear, carry};
 use self::record::Recorder;
+
 pub use self::record::{Message, Record, Seen, Side, Truth, What};
+use crate::running_daemon::run_in_task;
 
 /// When a world begins, by the wall clock.
 pub const BEGINS: u64 = 1_700_000_000;
@@ -265,18 +266,10 @@ impl VirtualWorld {
             seed: self.rng().random(),
         };
         let (node, _) = Node::open_in(config, surroundings).unwrap();
-        let (sender, daemon) = oneshot::channel();
-        let running = tokio::spawn(async move {
-            let fronts = |daemon: Daemon| async move {
-                let _ = sender.send(daemon.clone());
-                daemon.node.stopped().await;
-                Ok(())
-            };
-            run_daemon(node, &settings, fronts).await
-        });
+        let (daemon, running) = run_in_task(node, *settings).await;
         VirtualDaemon {
             number,
-            daemon: daemon.await.unwrap(),
+            daemon,
             time,
             way,
             running,

@@ -28,17 +28,18 @@ use isonym::chain::{Anchor, Network};
 use isonym::net::dialer::StreamSource;
 use isonym::net::{self, Dialer, Proxy};
 use isonym::node::{Clock, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
-use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, run_daemon};
+use isonym::service::{Caller, DaemonSettings, Fronts};
 use isonym::time::{Timestamp, random_pause};
 use rand::Rng;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 pub use self::world::Counts;
 use self::world::{RECOVERY, SERVERS, SoakWay, SoakWorld};
 use super::{BLOCK_MEAN, in_virtual_time};
+
+use crate::running_daemon::run_in_task;
 
 /// How often everything is looked at.
 const GLANCE: Duration = Duration::from_secs(300);
@@ -103,16 +104,8 @@ impl DaemonKeeper {
             fronts: Fronts::of(&[Caller::Program, Caller::Dns]),
             ..DaemonSettings::default()
         };
-        let (sender, daemon) = oneshot::channel();
-        let running = tokio::spawn(async move {
-            let fronts = |daemon: Daemon| async move {
-                let _ = sender.send(daemon.clone());
-                daemon.node.stopped().await;
-                Ok(())
-            };
-            run_daemon(node, &settings, fronts).await
-        });
-        world.set_daemon(Some((daemon.await.unwrap(), time)));
+        let (daemon, running) = run_in_task(node, settings).await;
+        world.set_daemon(Some((daemon, time)));
         *self.running.lock().unwrap() = Some(running);
     }
 
