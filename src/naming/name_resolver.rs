@@ -40,6 +40,7 @@ impl NameResolver {
         };
         let caller = CallerLimits {
             lookups_of_one: limits.caller.lookups_of_one,
+            lookups_of_client: limits.caller.lookups_of_client,
             ..names.limits()
         };
         let names = names.for_caller(Caller::Streams, caller);
