@@ -20,12 +20,31 @@ pub const LEAST_CONNECTIONS: usize = 8;
 /// lookup may need while headers are synchronised.
 const OTHER_FILES: u64 = 128;
 
-/// Returns how many connections strangers may have, each of which takes so many files, in a process that may have `files`
-/// open at once. They get half of them at most: without the others no answer could be found for anybody.
-pub fn connections_within(files: u64, of_each: u64) -> usize {
-    let spare = files.saturating_sub(OTHER_FILES.max(files / 2)) / of_each.max(1);
-    let spare = usize::try_from(spare).unwrap_or(usize::MAX);
-    spare.clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS)
+/// Where strangers' connections come in, all doors of one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenTo {
+    /// JSON-RPC: a port, and a socket in the data folder.
+    pub rpc: bool,
+    /// DNS over TCP.
+    pub dns: bool,
+    /// SOCKS: a connection may need one more to Tor.
+    pub socks: bool,
+}
+
+impl OpenTo {
+    /// Returns how many files one more connection at every door takes.
+    fn files(self) -> u64 {
+        2 * u64::from(self.rpc) + u64::from(self.dns) + 2 * u64::from(self.socks)
+    }
+
+    /// Returns how many connections there may be at each door, in a process that may have `files` open at once. Together
+    /// they get half of them at most: without the others no answer could be found for anybody.
+    pub fn connections_within(self, files: u64) -> usize {
+        let spare = files.saturating_sub(OTHER_FILES.max(files / 2)) / self.files().max(1);
+        let spare = usize::try_from(spare).unwrap_or(usize::MAX);
+        // One more than there is room for waits at each door for somebody to leave.
+        spare.saturating_sub(1).clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS)
+    }
 }
 
 /// How long to wait after a connection could not be accepted: out of file descriptors, most likely, and trying again at
@@ -165,21 +184,46 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    const ALL: OpenTo = OpenTo {
+        rpc: true,
+        dns: true,
+        socks: true,
+    };
+
     #[test]
     fn strangers_get_half_of_the_files_at_most() {
-        for (files, of_each, connections) in [
-            (0, 1, LEAST_CONNECTIONS),
-            (64, 2, LEAST_CONNECTIONS),
-            (257, 1, 129),
-            (160, 1, 32),
-            (160, 2, 16),
-            (256, 1, 128),
-            (1024, 1, 512),
-            (1024, 2, 256),
-            (4096, 1, MOST_CONNECTIONS),
-            (u64::MAX, 2, MOST_CONNECTIONS),
+        let rpc = OpenTo {
+            rpc: true,
+            ..OpenTo::default()
+        };
+        for (files, open_to, connections) in [
+            (0, rpc, LEAST_CONNECTIONS),
+            (64, ALL, LEAST_CONNECTIONS),
+            (257, rpc, 63),
+            (200, rpc, 35),
+            (200, ALL, 13),
+            (1024, rpc, 255),
+            (1024, ALL, 101),
+            (4096, rpc, 1023),
+            (u64::MAX, ALL, MOST_CONNECTIONS),
         ] {
-            assert_eq!(connections_within(files, of_each), connections, "{files} {of_each}");
+            assert_eq!(open_to.connections_within(files), connections, "{files} {open_to:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn all_open_to_together_leave_the_rest_of_the_process_its_files(
+            files in 0..5000_u64,
+            [rpc, dns, socks] in proptest::array::uniform3(proptest::bool::ANY),
+        ) {
+            let open_to = OpenTo { rpc, dns, socks };
+            let connections = open_to.connections_within(files);
+            // One more at each door may wait for a place.
+            let taken = (u64::try_from(connections).unwrap() + 1) * open_to.files();
+            let left = files.saturating_sub(taken);
+            let is_least = connections == LEAST_CONNECTIONS;
+            proptest::prop_assert!(is_least || left >= OTHER_FILES.max(files / 2), "{} {:?}: {}", files, open_to, left);
         }
     }
 

@@ -30,7 +30,7 @@ use super::methods::Methods;
 use super::reply::{BatchReply, CallResult, Reply};
 use super::request::{Body, Call, MAX_BODY, Member, Request as RpcRequest};
 use crate::jsonrpc::local::LocalListener;
-use crate::net::accept::{MOST_CONNECTIONS, Place, Room, connections_within};
+use crate::net::accept::{MOST_CONNECTIONS, Place, Room};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +49,6 @@ pub struct Limits {
     pub wrong_password_pause: Duration,
     /// How long requests in work may take to end when the server stops.
     pub stop_grace: Duration,
-}
-
-impl Limits {
-    /// Bounds for a process that may have so many files open at once, with as many connections at each door: callers need
-    /// no password to be connected.
-    pub fn within(files: u64) -> Self {
-        Self {
-            connections: connections_within(files, 2),
-            ..Self::default()
-        }
-    }
 }
 
 impl Default for Limits {
