@@ -213,6 +213,7 @@ async fn run(arguments: &Arguments, world: SharedWorld, case: Case<'_>) -> Outco
     let (node, _) = Node::open_in(config, surroundings).unwrap();
     let mut settings = DaemonSettings {
         pool: PoolSettings::with_pace(0),
+        asks_beside_sync: true,
         ..DaemonSettings::default()
     };
     settings.sync.connections = case.circuits;
@@ -225,11 +226,18 @@ async fn run(arguments: &Arguments, world: SharedWorld, case: Case<'_>) -> Outco
         down: 0,
     };
     let fronts = async |daemon: Daemon| {
-        let synced = timeout(Duration::from_secs(arguments.patience), daemon.node.synced(|_| ())).await;
-        if matches!(synced, Ok(Ok(_))) {
-            outcome.synced = Some(begun.elapsed().as_secs_f64());
-            outcome.answered = answer(&daemon).await.then(|| begun.elapsed().as_secs_f64());
-            let completed = timeout(Duration::from_secs(arguments.patience), daemon.node.completed(|_| ())).await;
+        let patience = Duration::from_secs(arguments.patience);
+        let synced = async {
+            let synced = timeout(patience, daemon.node.synced(|_| ())).await;
+            matches!(synced, Ok(Ok(_))).then(|| begun.elapsed().as_secs_f64())
+        };
+        let answered = async {
+            let answered = timeout(patience, answer(&daemon)).await;
+            (answered == Ok(true)).then(|| begun.elapsed().as_secs_f64())
+        };
+        (outcome.synced, outcome.answered) = tokio::join!(synced, answered);
+        if outcome.synced.is_some() {
+            let completed = timeout(patience, daemon.node.completed(|_| ())).await;
             outcome.completed = matches!(completed, Ok(Ok(()))).then(|| begun.elapsed().as_secs_f64());
         }
         outcome.headers = daemon.node.standing().progress.done;
