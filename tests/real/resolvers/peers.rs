@@ -53,7 +53,7 @@ impl Front {
         })
     }
 
-    /// Starts PowerDNS's recursor with the documented lines.
+    /// Starts `PowerDNS`'s recursor with the documented lines.
     fn recursor(settings: &str, anchors: &str, root: SocketAddr) -> Self {
         Self::start("Enabled multiplexer", |home, port| {
             let folder = home.path().display();
