@@ -36,6 +36,7 @@ use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::SocksServer;
 use super::tor::TorController;
+use super::typed;
 use crate::config::Settings;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
@@ -369,9 +370,11 @@ async fn stop_at(signals: Signals, handle: &Handle, renew: impl AsyncFn()) {
 
 /// Calls a daemon, as namecoin-cli does.
 pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode> {
+    let unseen = if args.stdin { typed::lines()? } else { Vec::new() };
     let params: Vec<Value> = args
         .args
         .iter()
+        .chain(&unseen)
         .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
         .collect();
     // What the file says is where a daemon would listen; one that runs may have been told otherwise.

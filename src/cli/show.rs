@@ -4,13 +4,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use isonym::chain::Height;
 use isonym::jsonrpc::{Client, RpcError, code};
-use isonym::name::NameId;
 use isonym::node::{DiscoveryStatus, NodeError, Status, SyncStage, SyncStatus};
 
 use super::args::{Cli, Command, ConfigCommand, NameArgs};
@@ -18,7 +17,7 @@ use super::args::{Cli, Command, ConfigCommand, NameArgs};
 use super::playground;
 use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
-use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, servers, socks, tor};
+use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, servers, socks, tor, typed};
 use crate::config::Settings;
 
 /// How often a daemon's progress is looked at.
@@ -79,23 +78,10 @@ enum NameMethod {
     History,
 }
 
-fn check_name(args: &NameArgs, settings: &Settings) -> Result<()> {
-    let bytes = settings
-        .name_encoding
-        .decode(&args.name)
-        .context("the name can't be looked up")?;
-    ensure!(
-        NameId::new(&bytes).is_some(),
-        "the name has {} bytes; names have at most {}",
-        bytes.len(),
-        NameId::MAX_LEN
-    );
-    Ok(())
-}
-
 /// Looks a name up and prints what it comes to.
 async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, quiet: bool) -> Result<ExitCode> {
-    check_name(args, settings)?;
+    let name = typed::given(&args.name)?;
+    typed::name(&name, settings.name_encoding, &settings.dns.engine.zones)?;
     let mut options = json!({
         "nameEncoding": settings.name_encoding.as_str(),
         "valueEncoding": settings.value_encoding.as_str(),
@@ -122,9 +108,7 @@ async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, q
         NameMethod::History => "name_history",
     };
     let session = Session::open(settings, quiet).await?;
-    let result = session
-        .call(settings, quiet, method, json!([args.name, options]))
-        .await?;
+    let result = session.call(settings, quiet, method, json!([name, options])).await?;
     print_result(result)
 }
 
