@@ -22,6 +22,7 @@ use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
 use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::naming::name_resolver::NameResolver;
+use isonym::net::accept::OpenTo;
 use isonym::node::{Handle, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods};
@@ -215,8 +216,17 @@ pub(crate) fn keep_memory_private() {
 /// Runs the daemon until a signal or the method `stop` ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let files = raise_open_files();
-    let limits = server::Limits::within(files);
-    tracing::debug!("room for {} callers at a time", limits.connections);
+    let open_to = OpenTo {
+        rpc: true,
+        dns: !settings.dns.listen.is_empty(),
+        socks: !settings.socks.listen.is_empty(),
+    };
+    let connections = open_to.connections_within(files);
+    tracing::debug!("room for {connections} callers at a time at each door");
+    let limits = server::Limits {
+        connections,
+        ..server::Limits::default()
+    };
     let node = open(settings)?;
     let network = settings.network;
     ensure!(
@@ -231,8 +241,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     if !address.ip().is_loopback() {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
-    let dns = DnsServer::open(&settings.dns, quiet).await?;
-    let socks = SocksServer::open(&settings.socks, files, quiet).await?;
+    let dns = DnsServer::open(&settings.dns, connections, quiet).await?;
+    let socks = SocksServer::open(&settings.socks, connections, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;

@@ -12,6 +12,7 @@ use isonym::dns::resolver::{Resolver, Settings as ResolverSettings};
 use isonym::dns::server::{self, Limits, Socket};
 use isonym::dns::sign::Signers;
 use isonym::jsonrpc::client::{Client, ClientSettings};
+use isonym::net::accept::OpenTo;
 use isonym::service::{CacheSettings, Caller, NameService};
 
 use super::daemon::{CALL_TIMEOUT, Signals, raise_open_files, running};
@@ -26,8 +27,8 @@ pub(super) struct DnsServer {
 }
 
 impl DnsServer {
-    /// Opens the ports and reads the keys; `None` when there is nowhere to listen.
-    pub(super) async fn open(settings: &DnsSettings, quiet: bool) -> Result<Option<Self>> {
+    /// Opens the ports, for so many connections at a time, and reads the keys; `None` when there is nowhere to listen.
+    pub(super) async fn open(settings: &DnsSettings, connections: usize, quiet: bool) -> Result<Option<Self>> {
         if settings.listen.is_empty() {
             return Ok(None);
         }
@@ -62,6 +63,7 @@ impl DnsServer {
                 anonymous: settings.anonymous,
             },
             limits: Limits {
+                connections: connections.min(Limits::default().connections),
                 echo_id: settings.echo_id,
                 ..Limits::default()
             },
@@ -85,9 +87,13 @@ fn warn_of_others(address: SocketAddr) {
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
-    raise_open_files();
+    let open_to = OpenTo {
+        dns: true,
+        ..OpenTo::default()
+    };
+    let connections = open_to.connections_within(raise_open_files());
     let names = name_service(settings, Some("--dns-listen"))?;
-    let Some(server) = DnsServer::open(&settings.dns, quiet).await? else {
+    let Some(server) = DnsServer::open(&settings.dns, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
     let signals = Signals::catch().context("cannot wait for signals")?;

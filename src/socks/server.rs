@@ -18,7 +18,7 @@ use super::reply::{RequestError, refused, resolved};
 use super::request::{ProxyCommand, ProxyHost, ProxyRequest};
 use crate::naming::name_resolver::NameResolver;
 use crate::naming::target::{Target, TargetKind};
-use crate::net::accept::{MOST_CONNECTIONS, Place, Room, connections_within};
+use crate::net::accept::{MOST_CONNECTIONS, Place, Room};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,16 +28,6 @@ pub struct SocksLimits {
     pub connections: usize,
     /// How long an application may take for its request.
     pub handshake: Duration,
-}
-
-impl SocksLimits {
-    /// Returns the bounds for a process that may have so many files open at once: each connection may need one to Tor.
-    pub fn within(files: u64) -> Self {
-        Self {
-            connections: connections_within(files, 2),
-            ..Self::default()
-        }
-    }
 }
 
 impl Default for SocksLimits {
@@ -120,10 +110,11 @@ impl Front {
             };
             let front = self.clone();
             connections.spawn(async move {
-                let taken = place.taken();
+                let notice = place.notice();
                 tokio::select! {
+                    biased;
                     () = front.connection(stream, caller, &mut place) => {}
-                    () = taken.notified() => {}
+                    () = notice.given() => {}
                 }
             });
         }
