@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use isonym::chain::Height;
 use isonym::jsonrpc::{Client, RpcError, code};
-use isonym::node::{DiscoveryStatus, NodeError, Status, SyncStage, SyncStatus};
+use isonym::node::{DiscoveryStatus, NodeError, ServerResult, Status, SyncStage, SyncStatus, digest};
+use isonym::time::{Span, Timestamp};
 
 use super::args::{Cli, Command, ConfigCommand, NameArgs};
 #[cfg(feature = "playground")]
@@ -205,7 +206,8 @@ fn lines(status: &Status) -> Vec<String> {
     let age = status
         .tip_age
         .map_or("no headers yet; run `isonym sync`".to_owned(), |age| {
-            format!("{age} seconds")
+            let made = Timestamp(now().0.saturating_sub(age));
+            format!("{}, since {made}", Span(age))
         });
     let mut lines = vec![
         format!("network  {}", status.network),
@@ -238,6 +240,15 @@ fn lines(status: &Status) -> Vec<String> {
     if status.servers.is_empty() {
         lines.push("servers  none asked yet".to_owned());
     }
+    let is_mute = |server: &ServerResult| server.claimed_height.is_none() && server.headers == 0;
+    if status.servers.iter().all(is_mute) {
+        lines.extend(
+            digest(&status.servers)
+                .iter()
+                .map(|(who, result)| format!("server   {who}: {result}")),
+        );
+        return lines;
+    }
     lines.extend(status.servers.iter().map(|server| {
         let claimed = server
             .claimed_height
@@ -248,6 +259,13 @@ fn lines(status: &Status) -> Vec<String> {
         )
     }));
     lines
+}
+
+/// Reads the wall clock.
+#[expect(clippy::disallowed_methods, reason = "the command line is the edge")]
+pub(super) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.unwrap_or_default().as_secs())
 }
 
 /// Prints a result as JSON.
