@@ -95,7 +95,7 @@ impl RuntimeFiles {
                     );
                 }
                 Err(error) => {
-                    let advice = "make room, or give --rpc-user and --rpc-password";
+                    let advice = "mend that, or give --rpc-user and --rpc-password: then none is written";
                     return Err(error).with_context(|| format!("cannot write {} ({advice})", path.display()));
                 }
             }

@@ -333,7 +333,7 @@ impl Client {
             let failed = |_| ClientError::Connection {
                 reason: "the credentials do not fit into a header".to_owned(),
             };
-            let mut value = HeaderValue::try_from(credentials.to_header()).map_err(failed)?;
+            let mut value = HeaderValue::try_from(credentials.to_header().as_str()).map_err(failed)?;
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
