@@ -157,6 +157,7 @@ fn callable(mut address: SocketAddr) -> SocketAddr {
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     renew: Signal,
     hang_up: Signal,
 }
@@ -166,6 +167,8 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            // It would end us with the cookie and the socket left lying there.
+            quit: signal(SignalKind::quit())?,
             renew: signal(SignalKind::user_defined1())?,
             hang_up: signal(SignalKind::hangup())?,
         })
@@ -178,6 +181,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
                 Some(()) = self.renew.recv() => {
                     renew().await;
                     tracing::info!("all callers are taken for new ones");
