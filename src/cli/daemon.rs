@@ -158,6 +158,7 @@ fn callable(mut address: SocketAddr) -> SocketAddr {
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     renew: Signal,
     hang_up: Signal,
 }
@@ -167,6 +168,8 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            // It would end us with the cookie and the socket left lying there.
+            quit: signal(SignalKind::quit())?,
             renew: signal(SignalKind::user_defined1())?,
             hang_up: signal(SignalKind::hangup())?,
         })
@@ -179,6 +182,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
                 Some(()) = self.renew.recv() => {
                     renew().await;
                     tracing::info!("all callers are taken for new ones");

@@ -102,6 +102,12 @@ pub enum ClientError {
         /// Who.
         user: u32,
     },
+    /// No daemon runs on the data folder whose daemon is to be asked.
+    #[error("no daemon runs on {}", .folder.display())]
+    NoDaemon {
+        /// The data folder.
+        folder: PathBuf,
+    },
     /// No connection, or it broke.
     #[error("no connection to the server: {reason}")]
     Connection {
@@ -147,6 +153,11 @@ impl ClientError {
     /// Says whether the server states that the name has no value: never existed, expired, or is not final.
     pub fn is_absent_name(&self) -> bool {
         matches!(self, Self::Rpc(error) if error.code == code::NAME)
+    }
+
+    /// Says whether nobody is there to be called, so that no question has reached anybody.
+    pub fn is_nobody_there(&self) -> bool {
+        matches!(self, Self::NoDaemon { .. } | Self::Connection { .. } | Self::Cookie { .. })
     }
 }
 
