@@ -36,6 +36,7 @@ use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::SocksServer;
 use super::tor::TorController;
+use super::typed;
 use crate::config::Settings;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
@@ -157,6 +158,7 @@ fn callable(mut address: SocketAddr) -> SocketAddr {
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     renew: Signal,
     hang_up: Signal,
 }
@@ -166,6 +168,8 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            // It would end us with the cookie and the socket left lying there.
+            quit: signal(SignalKind::quit())?,
             renew: signal(SignalKind::user_defined1())?,
             hang_up: signal(SignalKind::hangup())?,
         })
@@ -178,6 +182,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
                 Some(()) = self.renew.recv() => {
                     renew().await;
                     tracing::info!("all callers are taken for new ones");
@@ -369,9 +374,11 @@ async fn stop_at(signals: Signals, handle: &Handle, renew: impl AsyncFn()) {
 
 /// Calls a daemon, as namecoin-cli does.
 pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode> {
+    let unseen = if args.stdin { typed::lines()? } else { Vec::new() };
     let params: Vec<Value> = args
         .args
         .iter()
+        .chain(&unseen)
         .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
         .collect();
     // What the file says is where a daemon would listen; one that runs may have been told otherwise.
