@@ -309,8 +309,10 @@ async fn the_second_proxy_is_taken_when_the_first_is_not_there() {
     let dialer = Dialer::new(Proxy::Socks5(candidates)).unwrap();
     tokio::spawn(async move {
         let (mut asks, _) = second.accept().await.unwrap();
-        let _ = asks.read(&mut [0; 64]).await.unwrap();
-        asks.write_all(TO_HTTP).await.unwrap();
+        for reply in [&[5, 0][..], RESOLVED] {
+            let _ = asks.read(&mut [0; 64]).await.unwrap();
+            asks.write_all(reply).await.unwrap();
+        }
         handshake(second.accept().await.unwrap().0, ReplyError::Succeeded).await
     });
     assert_eq!(dial(&dialer, ONION).await, Ok(Identity::Onion));
