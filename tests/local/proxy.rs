@@ -1,6 +1,6 @@
 //! SOCKS5 over loopback: credentials of its own for every stream, names unresolved, and no way past the proxy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ impl SecondPlace {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let places = [&empty, &listener].map(|place| place.local_addr().unwrap());
         let (told, said) = mpsc::unbounded_channel();
-        let mut replies = replies.to_vec().into_iter();
+        let mut replies: VecDeque<_> = replies.iter().copied().collect();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -163,7 +163,7 @@ impl SecondPlace {
                         let reply = if is_first {
                             &[5, 0][..]
                         } else {
-                            replies.next().unwrap_or_default()
+                            replies.pop_front().unwrap_or_default()
                         };
                         stream.write_all(reply).await.unwrap();
                     }
