@@ -125,9 +125,17 @@ pub struct Lookup {
     cut_off: bool,
     /// A server gave what can't be proved.
     lied_to: bool,
-    finished: bool,
-    /// Whether our headers are up to date, so that answers can be judged.
-    ready: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Our headers are not up to date: nothing is judged.
+    BesideSync,
+    /// Answers are judged as they come.
+    Judging,
+    /// There is a result.
+    Finished,
 }
 
 impl Lookup {
@@ -140,8 +148,7 @@ impl Lookup {
             tries: Vec::new(),
             cut_off: false,
             lied_to: false,
-            finished: false,
-            ready: true,
+            stage: Stage::Judging,
         }
     }
 
@@ -149,20 +156,23 @@ impl Lookup {
     /// outcome, before [`LookupEvent::HeadersReady`].
     #[must_use]
     pub fn beside_sync(self) -> Self {
-        Self { ready: false, ..self }
+        Self {
+            stage: Stage::BesideSync,
+            ..self
+        }
     }
 
     /// Advances by one event.
     pub fn on_event(&mut self, now: Moment, tree: &HeaderTree, event: LookupEvent) -> Vec<LookupEffect> {
         let mut effects = Vec::new();
-        if self.finished {
+        if self.stage == Stage::Finished {
             return effects;
         }
         self.cut_off |=
             matches!(&event, LookupEvent::Failed { failure, .. } if failure.scope() == FailureScope::Everything);
         match event {
             LookupEvent::Start if self.servers < self.quorum() => {
-                self.finished = true;
+                self.stage = Stage::Finished;
                 effects.push(LookupEffect::Finished(Err(LookupError::TooFewServers {
                     known: self.servers,
                     expected: self.quorum(),
@@ -201,8 +211,8 @@ impl Lookup {
                     entry.server = Some(server);
                 }
             }
-            LookupEvent::HeadersReady if !self.ready => {
-                self.ready = true;
+            LookupEvent::HeadersReady if self.stage == Stage::BesideSync => {
+                self.stage = Stage::Judging;
                 self.judge_unjudged(now, tree, &mut effects);
             }
             LookupEvent::Start
@@ -437,7 +447,7 @@ impl Lookup {
         evidence: Evidence,
         effects: &mut Vec<LookupEffect>,
     ) -> State {
-        if !self.ready {
+        if self.stage == Stage::BesideSync {
             return State::Unjudged { evidence };
         }
         let tip = tree.tip();
@@ -540,7 +550,7 @@ impl Lookup {
             }
         }
         if let Some(result) = self.verdict(tree.tip().height, effects) {
-            self.finished = true;
+            self.stage = Stage::Finished;
             self.judge_doubtful(now, tree, effects);
             let open = (0..).zip(&self.tries).filter(|(_, entry)| entry.is_open());
             effects.extend(open.map(|(attempt, _)| LookupEffect::Abandon(attempt)));
@@ -650,7 +660,7 @@ impl Lookup {
         let enough = self.has_enough();
         // What came is judged by the headers of then; where nothing did, it is known now.
         let has_come = got > 0 || self.tries.iter().any(Try::waits_for_headers);
-        if !enough && !exhausted || !self.ready && has_come {
+        if !enough && !exhausted || self.stage == Stage::BesideSync && has_come {
             return None;
         }
         // What is proved to be newest wins; of two alike the first one.
