@@ -60,7 +60,7 @@ fn cache() -> ResultCache {
             id,
             request,
             number,
-            Some(Caller::Dns),
+            Some(Caller::Dns.into()),
             &Ok(Answer::Stated(stated)),
             now,
             1.0,

@@ -51,6 +51,8 @@ impl Default for Limits {
             caller: CallerLimits {
                 lookups: 512,
                 lookups_of_one: 256,
+                // A quarter: a client may be another resolver with clients of its own.
+                lookups_of_client: 128,
             },
             lookups_of_question: 64,
         }
@@ -122,7 +124,7 @@ impl Resolver {
     }
 
     /// Returns what tells clients apart by their address, if they are told apart so.
-    fn client(&self, from: SocketAddr) -> Option<u64> {
+    pub(super) fn client(&self, from: SocketAddr) -> Option<u64> {
         match self.settings.anonymous {
             Anonymous::ByAddress | Anonymous::ByPort => {
                 let blinded = IsolationId::new(from.ip().to_string().as_bytes())?.blinded(&self.key);
@@ -247,7 +249,7 @@ impl Resolver {
         let mut in_flight = Vec::with_capacity(names.len());
         for name in names {
             if looked_up.len() + in_flight.len() >= self.settings.limits.lookups_of_question {
-                looked_up.insert(name, LookupResult::Failed(ExtendedError::Busy));
+                looked_up.insert(name, LookupResult::Failed(ExtendedError::Sprawling));
                 continue;
             }
             match self.names.begin(who, &name) {

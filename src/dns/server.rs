@@ -15,7 +15,6 @@ use hickory_net::tcp::TcpStream as DnsStream;
 use hickory_net::{BufDnsStreamHandle, DnsStreamHandle as _};
 use hickory_proto::op::{ResponseCode, SerialMessage};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
@@ -24,11 +23,13 @@ use super::message::{self, Incoming, Query, Transport};
 use super::resolver::Resolver;
 use super::udp::{Buffers, Route, UdpPort};
 use crate::net::accept::{Place, Room};
+use crate::service::places::Places;
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Queries over UDP that wait for lookups at once; more get SERVFAIL.
+    /// Queries over UDP that wait for lookups at once; more get SERVFAIL. A client that is told from others by its address
+    /// has a quarter of them at most, and likewise of the connections.
     pub waiting: usize,
     /// TCP connections open at once; one more takes the place of the one that has asked nothing for longest.
     pub connections: usize,
@@ -54,6 +55,9 @@ impl Default for Limits {
 
 /// Queries that are read from a socket before others have their turn.
 const BURST: usize = 64;
+
+/// The share of one client: so many of them may ask for all that they can get before a further one feels it.
+const PARTS: usize = 4;
 
 /// Where to listen for queries.
 #[derive(Debug)]
@@ -97,8 +101,9 @@ pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits
     let front = Front {
         resolver,
         limits,
-        waiting: Arc::new(Semaphore::new(limits.waiting)),
+        waiting: Places::new(limits.waiting, limits.waiting.div_ceil(PARTS)),
         places: Room::new(limits.connections),
+        connected: Places::new(limits.connections.saturating_add(1), limits.connections.div_ceil(PARTS)),
     };
     let mut listening = JoinSet::new();
     for Socket { udp, tcp } in sockets {
@@ -115,9 +120,11 @@ struct Front {
     resolver: Arc<Resolver>,
     limits: Limits,
     /// Places for queries over UDP that wait.
-    waiting: Arc<Semaphore>,
+    waiting: Arc<Places>,
     /// Places for TCP connections.
     places: Arc<Room>,
+    /// Whose they are; one more than there are may be on its way out.
+    connected: Arc<Places>,
 }
 
 impl Front {
@@ -169,7 +176,7 @@ impl Front {
             self.resolver.note_reply(bytes, peer, &reply);
             return send(&reply);
         }
-        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+        let Ok(place) = self.waiting.take(identity.client()) else {
             return send(&self.written(&query, &busy(), Transport::Udp));
         };
         let (front, port) = (self.clone(), Arc::clone(port));
@@ -184,13 +191,19 @@ impl Front {
         let mut connections = JoinSet::new();
         while let Some((stream, peer, place)) = self.places.accept(&listener).await {
             while connections.try_join_next().is_some() {}
+            let Ok(share) = self.connected.take(self.resolver.client(peer)) else {
+                continue;
+            };
             let front = self.clone();
-            connections.spawn(async move { front.connection(stream, peer, place).await });
+            connections.spawn(async move {
+                front.connection(stream, peer, place).await;
+                drop(share);
+            });
         }
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, mut place: Place) {
-        let taken = place.taken();
+        let notice = place.notice();
         let _ = stream.set_nodelay(true);
         let places = self.limits.waiting_of_connection.saturating_mul(2);
         let (stream, mut replies) = DnsStream::from_stream_with_buffer_size(AsyncIoTokioAsStd(stream), peer, places);
@@ -199,6 +212,7 @@ impl Front {
         loop {
             // Polled for replies to go out as well as for queries to come in.
             let next = tokio::select! {
+                biased;
                 next = timeout(self.limits.idle, stream.next()) => next,
                 Some(_) = waiting.join_next() => {
                     if waiting.is_empty() {
@@ -206,7 +220,7 @@ impl Front {
                     }
                     continue;
                 }
-                () = taken.notified() => return,
+                () = notice.given() => return,
             };
             match next {
                 Ok(Some(Ok(query))) => {

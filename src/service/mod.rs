@@ -12,10 +12,11 @@
 //!
 //! No question waits for another one's lookup but where both have the same identity and need the same name. What would be
 //! too much at once is refused, not queued: in a queue one identity would feel the other. Each front has its own share of
-//! what may be in work and of what is remembered ([`Caller`]).
+//! what may be in work and of what is remembered ([`Caller`]), and so has each of its clients where it tells them apart.
 
 mod answer;
 mod daemon;
+pub(crate) mod places;
 mod remote;
 mod result_cache;
 #[cfg(test)]
@@ -26,15 +27,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 pub use self::answer::{Answer, NameResult, ServiceError, Stated};
 pub use self::daemon::{Daemon, DaemonSettings, Fronts, run_daemon};
+use self::places::{Place, Places};
 use self::remote::Remote;
-pub use self::result_cache::{Begun, CacheSettings, CacheTime, Caller, Derived, Pending, ResultCache};
+pub use self::remote::Backend;
+pub use self::result_cache::{Begun, CacheSettings, CacheTime, Caller, Derived, Holder, Pending, ResultCache};
 use crate::chain::Tip;
 use crate::isolation::{BlindedId, IsolationId};
-use crate::jsonrpc::Client;
 use crate::name::NameId;
 use crate::name::proof::ProvenEntry;
 use crate::net::pool::PoolCaller;
@@ -85,6 +85,11 @@ impl Identity {
         u64::from_le_bytes(bytes)
     }
 
+    /// Returns which client of the front it is, where that tells its clients apart.
+    pub fn client(&self) -> Option<u64> {
+        self.client
+    }
+
     /// Says which client of the front asks: clients that the front tells apart must not feel each other.
     #[must_use]
     pub fn of_client(self, client: u64) -> Self {
@@ -118,6 +123,8 @@ pub struct CallerLimits {
     pub lookups: usize,
     /// Most lookups at a time under one identity.
     pub lookups_of_one: usize,
+    /// Most lookups at a time for one client, where the front tells its clients apart.
+    pub lookups_of_client: usize,
 }
 
 /// Where names are looked up.
@@ -163,8 +170,8 @@ pub struct NameService {
     shared: Arc<Shared>,
     caller: Caller,
     limits: CallerLimits,
-    /// A permit for each lookup in work.
-    places: Arc<Semaphore>,
+    /// One for each lookup in work.
+    places: Arc<Places>,
 }
 
 impl fmt::Debug for NameService {
@@ -185,6 +192,7 @@ impl NameService {
         let limits = CallerLimits {
             lookups: settings.lookups,
             lookups_of_one: settings.lookups,
+            lookups_of_client: settings.lookups,
         };
         Self::new(
             Source::Local(node),
@@ -197,15 +205,16 @@ impl NameService {
 
     /// Asks a server behind JSON-RPC, whose word is taken. With a quorum above 1 it is to ask so many others itself, which
     /// Isonym does and nobody else.
-    pub fn remote(client: Client, cache: CacheSettings, quorum: u8) -> Self {
+    pub fn remote(backend: impl Into<Backend>, cache: CacheSettings, quorum: u8) -> Self {
         let cache = Arc::new(Mutex::new(ResultCache::new(cache)));
         let lookups = DaemonSettings::default().lookups;
         let limits = CallerLimits {
             lookups,
             lookups_of_one: lookups,
+            lookups_of_client: lookups,
         };
         Self::new(
-            Source::Remote(Box::new(Remote::new(client, quorum))),
+            Source::Remote(Box::new(Remote::new(backend.into(), quorum))),
             cache,
             limits,
             false,
@@ -236,7 +245,7 @@ impl NameService {
             shared: Arc::new(shared),
             caller: Caller::Program,
             limits,
-            places: places(limits),
+            places: Places::new(limits.lookups, limits.lookups_of_client),
         }
     }
 
@@ -247,7 +256,7 @@ impl NameService {
             shared: Arc::clone(&self.shared),
             caller,
             limits,
-            places: places(limits),
+            places: Places::new(limits.lookups, limits.lookups_of_client),
         }
     }
 
@@ -361,7 +370,7 @@ impl NameService {
         };
         node.check_ready()?;
         let who = self.requester(question.isolation_id.as_ref());
-        let _place = self.place()?;
+        let _place = self.place(&who)?;
         let history = node.name_history(who.id, self.pool_caller(&who), &question.name).await;
         if who.lifetime != Lifetime::Lasting {
             node.forget(Some(who.id));
@@ -436,7 +445,7 @@ impl NameService {
                 pending,
             } => (number, result, pending),
         };
-        let place = match self.place() {
+        let place = match self.place(who) {
             Ok(place) => place,
             Err(error) => {
                 // Whoever learns nothing leaves nothing.
@@ -450,12 +459,15 @@ impl NameService {
         // In a task of its own: who asked first may leave while others wait for the same.
         tokio::spawn(async move {
             let fetched = service.fetch(&who, &request).await;
-            let caller = (who.lifetime == Lifetime::Lasting).then_some(service.caller);
+            let holder = (who.lifetime == Lifetime::Lasting).then_some(Holder {
+                front: service.caller,
+                client: who.client,
+            });
             let now = service.shared.clock.now().steady;
             let share = rand::random_range(0.5..1.0);
             service
                 .cache()
-                .end(who.id, request, number, caller, &fetched, now, share);
+                .end(who.id, request, number, holder, &fetched, now, share);
             if let (Lifetime::OneLookup, Source::Local(node)) = (who.lifetime, &service.shared.source) {
                 node.forget(Some(who.id));
             }
@@ -476,11 +488,19 @@ impl NameService {
         }
     }
 
+    /// Says for how long nobody was there to be asked for names; `None` where somebody was, as our own node always is.
+    pub fn nobody_for(&self) -> Option<Duration> {
+        match &self.shared.source {
+            Source::Local(_) => None,
+            Source::Remote(remote) => remote.nobody_for(),
+        }
+    }
+
     /// Takes one of the places for lookups, which is held until its lookup ends, whoever has left meanwhile.
-    fn place(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
-        let limit = self.limits.lookups;
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        place.map_err(|_| ServiceError::Busy { limit })
+    fn place(&self, who: &Identity) -> Result<Place, ServiceError> {
+        self.places
+            .take(who.client)
+            .map_err(|limit| ServiceError::Busy { limit })
     }
 
     fn note_use(&self, id: BlindedId, tells: bool) {
@@ -529,11 +549,6 @@ impl NameService {
             node.forget(Some(who.id));
         }
     }
-}
-
-/// A semaphore counts to less than a `usize` can.
-fn places(limits: CallerLimits) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(limits.lookups.min(Semaphore::MAX_PERMITS)))
 }
 
 /// Waits for a result.

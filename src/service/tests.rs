@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::jsonrpc::client::{ClientSettings, Dialect, Login};
@@ -164,6 +165,7 @@ async fn a_front_that_has_too_much_in_work_is_refused_and_no_other() {
     let limits = |lookups, lookups_of_one| CallerLimits {
         lookups,
         lookups_of_one,
+        lookups_of_client: lookups,
     };
     let dns = service.for_caller(Caller::Dns, limits(2, 1));
     let begin =
@@ -183,6 +185,35 @@ async fn a_front_that_has_too_much_in_work_is_refused_and_no_other() {
     }
     assert!(!is_known(&dns, "c", "d/x"));
     let later = begin(&dns, "c", "d/x").unwrap();
+    script.answer([absent()]);
+    assert!(is_absent(&wait(later).await));
+}
+
+#[tokio::test]
+async fn one_client_of_a_front_leaves_the_others_their_share() {
+    let (script, service) = Script::start().await;
+    let limits = CallerLimits {
+        lookups: 8,
+        lookups_of_one: 8,
+        lookups_of_client: 2,
+    };
+    let dns = service.for_caller(Caller::Dns, limits);
+    let begin = |client: u64, who: &str| {
+        let who = dns.identity(Some(&id(who))).of_client(client);
+        dns.begin(&who, &name("d/x"))
+    };
+    let mut begun = vec![begin(1, "a").unwrap(), begin(1, "b").unwrap()];
+    for who in 0..100 {
+        let refused = begin(1, &format!("flood {who}")).unwrap_err();
+        assert!(matches!(refused, ServiceError::Busy { limit: 2 }));
+    }
+    begun.push(begin(2, "c").unwrap());
+    script.answer([absent(), absent(), absent()]);
+    for pending in begun {
+        assert!(is_absent(&wait(pending).await));
+    }
+    // What came to an end makes room.
+    let later = begin(1, "d").unwrap();
     script.answer([absent()]);
     assert!(is_absent(&wait(later).await));
 }

@@ -93,7 +93,7 @@ pub fn reply(settings: &Settings, question: &Question, value: &NameValue) -> Rep
                 panic!("it is in flight");
             };
             let result = result(&name, value);
-            cache.end(id, request, number, Some(Caller::Dns), &result, at.now, 1.0);
+            cache.end(id, request, number, Some(Caller::Dns.into()), &result, at.now, 1.0);
             assert!(looked_up.insert(name, LookupResult::of(&result)).is_none());
         }
         assert!(looked_up.len() <= MAX_LOOKUPS);

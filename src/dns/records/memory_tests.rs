@@ -42,7 +42,8 @@ impl Memory {
         let Begun::New { number, .. } = self.0.begin(id, &request, 1, at.now) else {
             panic!("it is in flight");
         };
-        self.0.end(id, request, number, Some(Caller::Dns), &result, at.now, 1.0);
+        self.0
+            .end(id, request, number, Some(Caller::Dns.into()), &result, at.now, 1.0);
     }
 
     pub(crate) fn view(&mut self, id: BlindedId, at: CacheTime) -> CacheView<'_> {

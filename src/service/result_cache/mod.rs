@@ -5,8 +5,8 @@
 //! servers would see all identities of a program ask again at once, and could bring that about. So what was proved is judged
 //! again by the new block ([`ResultCache::rejudge`]), and asks nobody. There is one way to forget, for one identity or for all.
 //!
-//! The bounds are on results and on bytes, over all. Where they are reached, the caller that holds most gives its least
-//! recently used result up: whoever asks for much pushes out its own, not what others use.
+//! The bounds are on results and on bytes, over all. Where they are reached, the holder (a front, or a client that a front
+//! tells from others) of most gives its least recently used result up: whoever asks for much pushes out its own, not what others use.
 //!
 //! | what | becomes | by |
 //! | --- | --- | --- |
@@ -17,8 +17,8 @@
 //! | known | unknown | [`ResultCache::forget`], its time, a block that what it proves is no longer below, another result that needs the room |
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ impl CacheSettings {
     }
 }
 
-/// Through which front a question came. Each has its share of the bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Through which front a question came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Caller {
     /// A command, or a program that uses the library.
     Program,
@@ -84,6 +84,21 @@ pub enum Caller {
 
 impl Caller {
     pub(super) const ALL: [Self; 4] = [Self::Program, Self::Rpc, Self::Dns, Self::Streams];
+}
+
+/// Whose share of the bounds a result takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Holder {
+    /// The front that asked.
+    pub front: Caller,
+    /// Its client, where it tells them apart.
+    pub client: Option<u64>,
+}
+
+impl From<Caller> for Holder {
+    fn from(front: Caller) -> Self {
+        Self { front, client: None }
+    }
 }
 
 /// The time, and the newest block where the source tells of it.
@@ -169,11 +184,66 @@ struct Share {
     bytes: usize,
 }
 
-impl Share {
-    fn pop(&mut self, key: &Key) {
-        if let Some(entry) = self.entries.pop(key) {
-            self.bytes = self.bytes.saturating_sub(entry.size(key));
+/// All shares, with what finds the largest one at once: there may be one for each client of a network.
+#[derive(Debug, Default)]
+struct Shares {
+    of: HashMap<Holder, Share>,
+    by_results: BTreeSet<(usize, Holder)>,
+    by_bytes: BTreeSet<(usize, Holder)>,
+    results: usize,
+    bytes: usize,
+}
+
+impl Shares {
+    fn get(&self, holder: Holder) -> Option<&Share> {
+        self.of.get(&holder)
+    }
+
+    /// Changes a share. One that holds nothing is no more.
+    fn change<T>(&mut self, holder: Holder, change: impl FnOnce(&mut Share) -> T) -> T {
+        let share = self.of.entry(holder).or_insert_with(|| Share {
+            entries: LruCache::unbounded(),
+            bytes: 0,
+        });
+        let before = (share.entries.len(), share.bytes);
+        let changed = change(share);
+        let after = (share.entries.len(), share.bytes);
+        if after.0 == 0 {
+            self.of.remove(&holder);
         }
+        if before != after {
+            self.by_results.remove(&(before.0, holder));
+            self.by_bytes.remove(&(before.1, holder));
+            if after.0 > 0 {
+                self.by_results.insert((after.0, holder));
+                self.by_bytes.insert((after.1, holder));
+            }
+            self.results = (self.results + after.0).saturating_sub(before.0);
+            self.bytes = (self.bytes + after.1).saturating_sub(before.1);
+        }
+        changed
+    }
+
+    /// Notes that an entry was used.
+    fn promote(&mut self, holder: Holder, key: &Key) -> Option<&Entry> {
+        self.of.get_mut(&holder)?.entries.get(key)
+    }
+
+    fn pop(&mut self, holder: Holder, key: &Key) {
+        self.change(holder, |share| {
+            if let Some(entry) = share.entries.pop(key) {
+                share.bytes = share.bytes.saturating_sub(entry.size(key));
+            }
+        });
+    }
+
+    /// Takes the least recently used entry of a share.
+    fn pop_least_used(&mut self, holder: Holder) -> Option<Key> {
+        self.change(holder, |share| {
+            let (key, entry) = share.entries.pop_lru()?;
+            share.bytes = share.bytes.saturating_sub(entry.size(&key));
+            Some(key)
+        })
     }
 }
 
@@ -187,7 +257,7 @@ struct Flight {
 #[derive(Debug, Default)]
 struct Identity {
     /// Whose share holds the result of a request.
-    known: HashMap<Arc<NameRequest>, Caller>,
+    known: HashMap<Arc<NameRequest>, Holder>,
     in_flight: HashMap<NameRequest, Flight>,
     use_told: Option<Moment>,
 }
@@ -197,7 +267,7 @@ struct Identity {
 pub struct ResultCache {
     settings: CacheSettings,
     identities: HashMap<BlindedId, Identity>,
-    shares: [Share; Caller::ALL.len()],
+    shares: Shares,
     begun: u64,
     forgotten: u64,
 }
@@ -205,14 +275,10 @@ pub struct ResultCache {
 impl ResultCache {
     /// Makes an empty cache.
     pub fn new(settings: CacheSettings) -> Self {
-        let share = |_| Share {
-            entries: LruCache::unbounded(),
-            bytes: 0,
-        };
         Self {
             settings,
             identities: HashMap::new(),
-            shares: Caller::ALL.map(share),
+            shares: Shares::default(),
             begun: 0,
             forgotten: 0,
         }
@@ -220,25 +286,12 @@ impl ResultCache {
 
     /// Returns how many results are remembered, and the bytes that they take.
     pub fn size(&self) -> (usize, usize) {
-        let shares = self.shares.iter();
-        shares.fold((0, 0), |(results, bytes), share| {
-            (results + share.entries.len(), bytes + share.bytes)
-        })
+        (self.shares.results, self.shares.bytes)
     }
 
     /// Counts how often something was forgotten: whoever holds what was made of results compares it.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
-    }
-
-    fn share(&mut self, caller: Caller) -> &mut Share {
-        let [program, rpc, dns, streams] = &mut self.shares;
-        match caller {
-            Caller::Program => program,
-            Caller::Rpc => rpc,
-            Caller::Dns => dns,
-            Caller::Streams => streams,
-        }
     }
 
     /// Returns what is known, with the moment at which it ends.
@@ -262,33 +315,37 @@ impl ResultCache {
         judge: impl FnOnce(&Proved) -> Option<Proved>,
     ) {
         let known = self.identities.get(&id).and_then(|it| it.known.get_key_value(request));
-        let Some((request, caller)) = known.map(|(request, caller)| (Arc::clone(request), *caller)) else {
+        let Some((request, holder)) = known.map(|(request, holder)| (Arc::clone(request), *holder)) else {
             return;
         };
         let key = (id, request);
-        let share = self.share(caller);
-        let Some(entry) = share
-            .entries
-            .peek_mut(&key)
-            .filter(|entry| entry.is_of_another_block(at))
-        else {
+        let is_newer = |entry: &Entry| entry.is_of_another_block(at);
+        let entry = self.shares.get(holder).and_then(|share| share.entries.peek(&key));
+        if !entry.is_some_and(is_newer) {
             return;
-        };
-        let Ok(Answer::Proved(proved)) = &entry.result else {
-            return;
-        };
-        let before = entry.size(&key);
-        let had_value = entry.result.as_ref().is_ok_and(Answer::has_value);
-        match judge(proved) {
-            Some(judged) => {
-                entry.result = Ok(Answer::Proved(Arc::new(judged)));
-                if had_value != entry.result.as_ref().is_ok_and(Answer::has_value) {
-                    entry.derived = None;
-                }
-                let after = entry.size(&key);
-                share.bytes = (share.bytes + after).saturating_sub(before);
+        }
+        let still_true = self.shares.change(holder, |share| {
+            let Some(entry) = share.entries.peek_mut(&key) else {
+                return true;
+            };
+            let Ok(Answer::Proved(proved)) = &entry.result else {
+                return true;
+            };
+            let before = entry.size(&key);
+            let had_value = entry.result.as_ref().is_ok_and(Answer::has_value);
+            let Some(judged) = judge(proved) else {
+                return false;
+            };
+            entry.result = Ok(Answer::Proved(Arc::new(judged)));
+            if had_value != entry.result.as_ref().is_ok_and(Answer::has_value) {
+                entry.derived = None;
             }
-            None => self.remove(caller, &key),
+            let after = entry.size(&key);
+            share.bytes = (share.bytes + after).saturating_sub(before);
+            true
+        });
+        if !still_true {
+            self.remove(holder, &key);
         }
     }
 
@@ -298,31 +355,30 @@ impl ResultCache {
     }
 
     fn entry(&mut self, id: BlindedId, request: &NameRequest, at: CacheTime) -> Option<&Entry> {
-        let (request, caller) = self.identities.get(&id)?.known.get_key_value(request)?;
-        let (key, caller) = ((id, Arc::clone(request)), *caller);
-        let is_stale = |entry: &Entry| entry.is_stale(at);
-        if self.share(caller).entries.peek(&key).is_none_or(is_stale) {
-            self.remove(caller, &key);
+        let (request, holder) = self.identities.get(&id)?.known.get_key_value(request)?;
+        let (key, holder) = ((id, Arc::clone(request)), *holder);
+        let entry = self.shares.get(holder).and_then(|share| share.entries.peek(&key));
+        if entry.is_none_or(|entry| entry.is_stale(at)) {
+            self.remove(holder, &key);
             return None;
         }
-        self.share(caller).entries.get(&key)
+        self.shares.promote(holder, &key)
     }
 
     /// Remembers what was made of a value, for as long as the value itself.
     pub fn attach(&mut self, id: BlindedId, request: &NameRequest, derived: Derived) {
         let known = self.identities.get(&id).and_then(|it| it.known.get_key_value(request));
-        let Some((request, caller)) = known.map(|(request, caller)| (Arc::clone(request), *caller)) else {
+        let Some((request, holder)) = known.map(|(request, holder)| (Arc::clone(request), *holder)) else {
             return;
         };
         let key = (id, request);
-        let share = self.share(caller);
-        let Some(entry) = share.entries.peek_mut(&key) else {
-            return;
-        };
-        let before = entry.size(&key);
-        entry.derived = Some(derived);
-        let after = entry.size(&key);
-        share.bytes = (share.bytes + after).saturating_sub(before);
+        self.shares.change(holder, |share| {
+            if let Some(entry) = share.entries.peek_mut(&key) {
+                let before = entry.size(&key);
+                entry.derived = Some(derived);
+                share.bytes = (share.bytes + entry.size(&key)).saturating_sub(before);
+            }
+        });
         self.trim();
     }
 
@@ -371,8 +427,8 @@ impl ResultCache {
         }
     }
 
-    /// Ends a lookup. Its result is remembered in a caller's share, unless the identity was forgotten in the meantime;
-    /// without a caller it is not. It lives for `share` of its time, 0 to 1: drawn at random, so that results that came
+    /// Ends a lookup. Its result is remembered in a holder's share, unless the identity was forgotten in the meantime;
+    /// without a holder it is not. It lives for `share` of its time, 0 to 1: drawn at random, so that results that came
     /// together don't end together.
     #[expect(clippy::too_many_arguments, reason = "what a lookup is, and what it came to")]
     pub fn end(
@@ -380,7 +436,7 @@ impl ResultCache {
         id: BlindedId,
         request: NameRequest,
         number: u64,
-        caller: Option<Caller>,
+        holder: Option<Holder>,
         result: &NameResult,
         now: Moment,
         share: f64,
@@ -395,24 +451,25 @@ impl ResultCache {
         let key = (id, Arc::new(request));
         // A later lookup takes the place of an earlier one, whatever it came to.
         if let Some(earlier) = identity.known.remove(&key.1) {
-            self.share(earlier).pop(&key);
+            self.shares.pop(earlier, &key);
         }
         let life = self.settings.life(result).mul_f64(share.clamp(0.0, 1.0));
-        let caller = caller.filter(|_| !life.is_zero());
-        let (Some(caller), Some(identity)) = (caller, self.identities.get_mut(&id)) else {
+        let holder = holder.filter(|_| !life.is_zero());
+        let (Some(holder), Some(identity)) = (holder, self.identities.get_mut(&id)) else {
             self.drop_if_empty(id);
             return;
         };
-        identity.known.insert(Arc::clone(&key.1), caller);
+        identity.known.insert(Arc::clone(&key.1), holder);
         let entry = Entry {
             result: result.clone(),
             asked,
             until: now + life,
             derived: None,
         };
-        let share = self.share(caller);
-        share.bytes += entry.size(&key);
-        share.entries.put(key, entry);
+        self.shares.change(holder, |share| {
+            share.bytes += entry.size(&key);
+            share.entries.put(key, entry);
+        });
         self.trim();
     }
 
@@ -421,19 +478,16 @@ impl ResultCache {
         self.forgotten += 1;
         let Some(id) = id else {
             self.identities.clear();
-            for share in &mut self.shares {
-                share.entries.clear();
-                share.bytes = 0;
-            }
+            self.shares = Shares::default();
             return;
         };
-        for (request, caller) in self.identities.remove(&id).unwrap_or_default().known {
-            self.share(caller).pop(&(id, request));
+        for (request, holder) in self.identities.remove(&id).unwrap_or_default().known {
+            self.shares.pop(holder, &(id, request));
         }
     }
 
-    fn remove(&mut self, caller: Caller, key: &Key) {
-        self.share(caller).pop(key);
+    fn remove(&mut self, holder: Holder, key: &Key) {
+        self.shares.pop(holder, key);
         if let Some(identity) = self.identities.get_mut(&key.0) {
             identity.known.remove(&key.1);
         }
@@ -453,20 +507,19 @@ impl ResultCache {
     fn trim(&mut self) {
         loop {
             let (results, bytes) = self.size();
-            let holds: fn(&Share) -> usize = if bytes > self.settings.bytes {
-                |share| share.bytes
+            let largest = if bytes > self.settings.bytes {
+                self.shares.by_bytes.last()
             } else if results > self.settings.results {
-                |share| share.entries.len()
+                self.shares.by_results.last()
             } else {
                 return;
             };
-            let Some(largest) = self.shares.iter_mut().max_by_key(|share| holds(share)) else {
+            let Some(&(_, holder)) = largest else {
                 return;
             };
-            let Some((key, entry)) = largest.entries.pop_lru() else {
+            let Some(key) = self.shares.pop_least_used(holder) else {
                 return;
             };
-            largest.bytes = largest.bytes.saturating_sub(entry.size(&key));
             if let Some(identity) = self.identities.get_mut(&key.0) {
                 identity.known.remove(&key.1);
             }

@@ -88,9 +88,23 @@ fn begin(cache: &mut ResultCache, who: BlindedId, request: &NameRequest) -> (u64
     }
 }
 
-fn remember_for(cache: &mut ResultCache, caller: Caller, who: BlindedId, request: &NameRequest, result: &NameResult) {
+fn remember_for(
+    cache: &mut ResultCache,
+    holder: impl Into<Holder>,
+    who: BlindedId,
+    request: &NameRequest,
+    result: &NameResult,
+) {
     let (number, _sender) = begin(cache, who, request);
-    cache.end(who, request.clone(), number, Some(caller), result, seconds(0), 1.0);
+    cache.end(
+        who,
+        request.clone(),
+        number,
+        Some(holder.into()),
+        result,
+        seconds(0),
+        1.0,
+    );
     cache.check();
 }
 
@@ -111,18 +125,28 @@ impl ResultCache {
                 !identity.known.is_empty() || !identity.in_flight.is_empty(),
                 "an identity that holds nothing"
             );
-            for (request, caller) in &identity.known {
-                let share = &self.shares[Caller::ALL.iter().position(|it| it == caller).unwrap()];
-                assert!(share.entries.contains(&(*id, request.clone())));
+            for (request, holder) in &identity.known {
+                assert!(self.shares.of[holder].entries.contains(&(*id, request.clone())));
                 known += 1;
             }
         }
         let (results, bytes) = self.size();
         assert_eq!(results, known);
-        for share in &self.shares {
+        let mut sum = 0;
+        for (holder, share) in &self.shares.of {
             let counted: usize = share.entries.iter().map(|(key, entry)| entry.size(key)).sum();
             assert_eq!(share.bytes, counted);
+            assert!(!share.entries.is_empty(), "a share of nothing");
+            assert!(self.shares.by_results.contains(&(share.entries.len(), *holder)));
+            assert!(self.shares.by_bytes.contains(&(share.bytes, *holder)));
+            sum += counted;
         }
+        assert_eq!(bytes, sum);
+        let shares = self.shares.of.len();
+        assert_eq!(
+            (self.shares.by_results.len(), self.shares.by_bytes.len()),
+            (shares, shares)
+        );
         assert!(results <= self.settings.results && bytes <= self.settings.bytes);
     }
 }
@@ -190,7 +214,7 @@ fn all_who_joined_have_the_result() {
         id("a"),
         request("d/x"),
         number,
-        Some(Caller::Rpc),
+        Some(Caller::Rpc.into()),
         &found(),
         seconds(0),
         1.0,
@@ -244,7 +268,7 @@ fn a_value_is_known_for_its_share_of_ten_minutes() {
             who,
             name.clone(),
             number,
-            Some(Caller::Rpc),
+            Some(Caller::Rpc.into()),
             &found(),
             seconds(0),
             share,
@@ -450,14 +474,30 @@ fn a_lookup_of_an_earlier_life_leaves_nothing_in_the_next() {
     cache.forget(Some(who));
     let (later, _sender) = begin(&mut cache, who, &name);
     assert_ne!(earlier, later);
-    cache.end(who, name.clone(), earlier, Some(Caller::Rpc), &found(), seconds(0), 1.0);
+    cache.end(
+        who,
+        name.clone(),
+        earlier,
+        Some(Caller::Rpc.into()),
+        &found(),
+        seconds(0),
+        1.0,
+    );
     assert!(!is_known(&mut cache, who, &name, at(1, 0)));
     let now = cache.begin(who, &name, 9, seconds(0));
     assert!(matches!(now, Begun::Joined(_)), "the later lookup goes on, and alone");
     remember(&mut cache, id("b"), &name, &found());
     cache.forget(None);
     assert!(cache.identities.is_empty());
-    cache.end(who, name.clone(), later, Some(Caller::Rpc), &found(), seconds(0), 1.0);
+    cache.end(
+        who,
+        name.clone(),
+        later,
+        Some(Caller::Rpc.into()),
+        &found(),
+        seconds(0),
+        1.0,
+    );
     assert!(cache.identities.is_empty());
     assert_eq!(cache.size(), (0, 0));
 }
@@ -589,50 +629,74 @@ fn a_flood_by_one_caller_pushes_out_its_own_alone() {
 }
 
 #[test]
+fn a_flood_by_one_client_pushes_out_its_own_alone() {
+    let settings = CacheSettings {
+        results: 40,
+        ..CacheSettings::default()
+    };
+    let mut cache = ResultCache::new(settings);
+    let client = |client| Holder {
+        front: Caller::Dns,
+        client: Some(client),
+    };
+    for at in 0..10 {
+        let name = request(&format!("d/{at}"));
+        remember_for(&mut cache, client(1), id("a"), &name, &found());
+    }
+    for at in 0..1000 {
+        let who = id(&format!("flood {at}"));
+        remember_for(&mut cache, client(2), who, &request("d/x"), &found());
+    }
+    assert_eq!(cache.size().0, 40);
+    for name in 0..10 {
+        assert!(is_known(&mut cache, id("a"), &request(&format!("d/{name}")), at(1, 0)));
+    }
+}
+
+#[test]
 fn a_result_belongs_to_who_looked_it_up_last() {
     let mut cache = cache();
     remember_for(&mut cache, Caller::Dns, id("a"), &request("d/x"), &failed());
     remember_for(&mut cache, Caller::Rpc, id("a"), &request("d/x"), &found());
     assert_eq!(cache.size().0, 1);
-    assert_eq!(cache.share(Caller::Rpc).entries.len(), 1);
+    assert_eq!(cache.shares.of[&Caller::Rpc.into()].entries.len(), 1);
 }
 
-fn any_caller() -> impl Strategy<Value = Caller> {
-    prop::sample::select(Caller::ALL.to_vec())
+fn any_holder() -> impl Strategy<Value = Holder> {
+    let fronts = prop::sample::select(Caller::ALL.to_vec());
+    (fronts, prop::option::of(0..2_u64)).prop_map(|(front, client)| Holder { front, client })
 }
 
 proptest! {
     /// A share is fair when it is the bound, divided by all who hold something.
     #[test]
     fn who_holds_less_than_a_fair_share_never_loses_anything(
-        steps in prop::collection::vec((any_caller(), 0..20_u8, 0..4_usize), 1..200),
+        steps in prop::collection::vec((any_holder(), 0..20_u8, 0..4_usize), 1..200),
         results in 1..30_usize,
         kilobytes in 1..80_usize,
     ) {
         let settings = CacheSettings { results, bytes: kilobytes << 10, ..CacheSettings::default() };
         let mut cache = ResultCache::new(settings);
-        for (caller, name, derived) in steps {
-            // Each caller has names of its own, so that none takes another one's over.
-            let (who, name) = (id(&format!("{caller:?}")), request(&format!("d/{name}")));
-            let held = |cache: &ResultCache| -> BTreeMap<usize, (BTreeSet<Vec<u8>>, usize)> {
-                let shares = cache.shares.iter().enumerate().filter(|(_, share)| !share.entries.is_empty());
-                shares.map(|(at, share)| {
+        for (holder, name, derived) in steps {
+            // Each has names of its own, so that none takes another one's over.
+            let (who, name) = (id(&format!("{holder:?}")), request(&format!("d/{name}")));
+            let held = |cache: &ResultCache| -> BTreeMap<Holder, (BTreeSet<Vec<u8>>, usize)> {
+                cache.shares.of.iter().map(|(holder, share)| {
                     let names = share.entries.iter().map(|(key, _)| key.1.name.as_bytes().to_vec());
-                    (at, (names.collect(), share.bytes))
+                    (*holder, (names.collect(), share.bytes))
                 }).collect()
             };
             let before = held(&cache);
-            remember_for(&mut cache, caller, who, &name, &found());
+            remember_for(&mut cache, holder, who, &name, &found());
             let value: Arc<dyn Any + Send + Sync> = Arc::new(());
             cache.attach(who, &name, Derived { value, size: derived << 10 });
             cache.check();
             let after = held(&cache);
-            let own = Caller::ALL.iter().position(|it| *it == caller).unwrap();
-            let holders = before.len() + usize::from(!before.contains_key(&own));
-            for (at, (names, bytes)) in before.iter().filter(|(at, _)| **at != own) {
+            let holders = before.len() + usize::from(!before.contains_key(&holder));
+            for (at, (names, bytes)) in before.iter().filter(|(at, _)| **at != holder) {
                 if names.len() <= settings.results / holders && *bytes <= settings.bytes / holders {
                     let now = after.get(at).map(|(names, _)| names);
-                    prop_assert_eq!(now, Some(names), "{} of {} hold {:?}", at, holders, before);
+                    prop_assert_eq!(now, Some(names), "{:?} of {} hold {:?}", at, holders, before);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Messages and values that mean harm: the server answers them or drops them, and lives.
 
+use std::net::IpAddr;
+
 use hickory_proto::op::{Message, MessageType};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -353,5 +355,36 @@ async fn imports_that_multiply() {
     let asked = cost(&dns, &backend, "www.glue.bit").await;
     assert!((2..=MOST).contains(&asked), "{asked}");
     assert_lives(dns.address).await;
+    dns.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_floods_leaves_the_others_their_share() {
+    /// As many as all lookups that the front has in work at a time, and as many again.
+    const FLOOD: usize = 1024;
+    let backend = Backend::start().await;
+    backend.say_of_others(Says::value(IP).held());
+    backend.say("d/known", Says::value(IP));
+    backend.say("d/new", Says::value(IP));
+    let dns = Dns::start(&backend, &["--dns-isolate=address"]).await;
+    let [victim, spy] = [2, 3].map(|last| IpAddr::from([127, 0, 0, last]));
+    let victim = Datagrams::open_from(victim, dns.address).await;
+    assert_eq!(victim.ask(&query("known.bit", "A")).await.code(), "NOERROR");
+    let spy = Datagrams::open_from(spy, dns.address).await;
+    let mut refused = 0;
+    for at in 0..FLOOD {
+        // Each under an ID of its own, one after the other, so that none is lost on the way.
+        let asked = query_as(format!("spy-{at}"), &format!("held-{at}.bit"), "A");
+        spy.send(&asked.to_vec().unwrap()).await;
+        if at % 32 == 31 {
+            let own = query_as(format!("probe-{at}"), "known.bit", "AAAA");
+            let reply = spy.ask(&own).await;
+            refused += usize::from(reply.code() == "SERVFAIL");
+        }
+    }
+    assert!(refused > 0, "the flood never reached its share");
+    assert_eq!(victim.ask(&query("known.bit", "A")).await.code(), "NOERROR");
+    assert_eq!(victim.ask(&query("new.bit", "A")).await.code(), "NOERROR");
+    backend.release();
     dns.stop().await;
 }

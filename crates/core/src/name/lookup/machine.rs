@@ -125,16 +125,15 @@ pub struct Lookup {
     cut_off: bool,
     /// A server gave what can't be proved.
     lied_to: bool,
-    stage: Stage,
+    phase: Phase,
 }
 
+/// How far a lookup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     /// Our headers are not up to date: nothing is judged.
     BesideSync,
-    /// Answers are judged as they come.
     Judging,
-    /// There is a result.
     Finished,
 }
 
@@ -148,7 +147,7 @@ impl Lookup {
             tries: Vec::new(),
             cut_off: false,
             lied_to: false,
-            stage: Stage::Judging,
+            phase: Phase::Judging,
         }
     }
 
@@ -157,7 +156,7 @@ impl Lookup {
     #[must_use]
     pub fn beside_sync(self) -> Self {
         Self {
-            stage: Stage::BesideSync,
+            phase: Phase::BesideSync,
             ..self
         }
     }
@@ -165,14 +164,14 @@ impl Lookup {
     /// Advances by one event.
     pub fn on_event(&mut self, now: Moment, tree: &HeaderTree, event: LookupEvent) -> Vec<LookupEffect> {
         let mut effects = Vec::new();
-        if self.stage == Stage::Finished {
+        if self.phase == Phase::Finished {
             return effects;
         }
         self.cut_off |=
             matches!(&event, LookupEvent::Failed { failure, .. } if failure.scope() == FailureScope::Everything);
         match event {
             LookupEvent::Start if self.servers < self.quorum() => {
-                self.stage = Stage::Finished;
+                self.phase = Phase::Finished;
                 effects.push(LookupEffect::Finished(Err(LookupError::TooFewServers {
                     known: self.servers,
                     expected: self.quorum(),
@@ -211,8 +210,8 @@ impl Lookup {
                     entry.server = Some(server);
                 }
             }
-            LookupEvent::HeadersReady if self.stage == Stage::BesideSync => {
-                self.stage = Stage::Judging;
+            LookupEvent::HeadersReady if self.phase == Phase::BesideSync => {
+                self.phase = Phase::Judging;
                 self.judge_unjudged(now, tree, &mut effects);
             }
             LookupEvent::Start
@@ -447,7 +446,7 @@ impl Lookup {
         evidence: Evidence,
         effects: &mut Vec<LookupEffect>,
     ) -> State {
-        if self.stage == Stage::BesideSync {
+        if self.phase == Phase::BesideSync {
             return State::Unjudged { evidence };
         }
         let tip = tree.tip();
@@ -550,7 +549,7 @@ impl Lookup {
             }
         }
         if let Some(result) = self.verdict(tree.tip().height, effects) {
-            self.stage = Stage::Finished;
+            self.phase = Phase::Finished;
             self.judge_doubtful(now, tree, effects);
             let open = (0..).zip(&self.tries).filter(|(_, entry)| entry.is_open());
             effects.extend(open.map(|(attempt, _)| LookupEffect::Abandon(attempt)));
@@ -660,7 +659,7 @@ impl Lookup {
         let enough = self.has_enough();
         // What came is judged by the headers of then; where nothing did, it is known now.
         let has_come = got > 0 || self.tries.iter().any(Try::waits_for_headers);
-        if !enough && !exhausted || self.stage == Stage::BesideSync && has_come {
+        if !enough && !exhausted || self.phase == Phase::BesideSync && has_come {
             return None;
         }
         // What is proved to be newest wins; of two alike the first one.
