@@ -131,7 +131,7 @@ impl Handle {
         let too_late = async {
             sleep_until(clock.instant(clock.now().steady + BESIDE_SYNC)).await;
             if self.check_ready().is_ok() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let asked = async {

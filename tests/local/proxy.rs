@@ -1,6 +1,6 @@
 //! SOCKS5 over loopback: credentials of its own for every stream, names unresolved, and no way past the proxy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ impl SecondPlace {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let places = [&empty, &listener].map(|place| place.local_addr().unwrap());
         let (told, said) = mpsc::unbounded_channel();
-        let mut replies = replies.to_vec().into_iter();
+        let mut replies: VecDeque<_> = replies.iter().copied().collect();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -163,7 +163,7 @@ impl SecondPlace {
                         let reply = if is_first {
                             &[5, 0][..]
                         } else {
-                            replies.next().unwrap_or_default()
+                            replies.pop_front().unwrap_or_default()
                         };
                         stream.write_all(reply).await.unwrap();
                     }
@@ -309,8 +309,10 @@ async fn the_second_proxy_is_taken_when_the_first_is_not_there() {
     let dialer = Dialer::new(Proxy::Socks5(candidates)).unwrap();
     tokio::spawn(async move {
         let (mut asks, _) = second.accept().await.unwrap();
-        let _ = asks.read(&mut [0; 64]).await.unwrap();
-        asks.write_all(TO_HTTP).await.unwrap();
+        for reply in [&[5, 0][..], RESOLVED] {
+            let _ = asks.read(&mut [0; 64]).await.unwrap();
+            asks.write_all(reply).await.unwrap();
+        }
         handshake(second.accept().await.unwrap().0, ReplyError::Succeeded).await
     });
     assert_eq!(dial(&dialer, ONION).await, Ok(Identity::Onion));

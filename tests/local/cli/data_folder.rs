@@ -116,7 +116,7 @@ fn a_store_that_this_user_may_not_read() {
     let program = Program::new();
     synced(&program, &Stage::honest(world()));
     let db = program.folder().join("headers").join("db");
-    fs::set_permissions(&db, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&db, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&db).is_ok() {
         eprintln!("skipped: this user may read everything");
         return;
