@@ -22,6 +22,7 @@ use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
 use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::naming::name_resolver::NameResolver;
+use isonym::net::accept::OpenTo;
 use isonym::node::{Handle, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods};
@@ -35,6 +36,7 @@ use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::SocksServer;
 use super::tor::TorController;
+use super::typed;
 use crate::config::Settings;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
@@ -93,7 +95,7 @@ impl RuntimeFiles {
                     );
                 }
                 Err(error) => {
-                    let advice = "make room, or give --rpc-user and --rpc-password";
+                    let advice = "mend that, or give --rpc-user and --rpc-password: then none is written";
                     return Err(error).with_context(|| format!("cannot write {} ({advice})", path.display()));
                 }
             }
@@ -156,6 +158,7 @@ fn callable(mut address: SocketAddr) -> SocketAddr {
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     renew: Signal,
     hang_up: Signal,
 }
@@ -165,6 +168,8 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            // It would end us with the cookie and the socket left lying there.
+            quit: signal(SignalKind::quit())?,
             renew: signal(SignalKind::user_defined1())?,
             hang_up: signal(SignalKind::hangup())?,
         })
@@ -177,6 +182,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
                 Some(()) = self.renew.recv() => {
                     renew().await;
                     tracing::info!("all callers are taken for new ones");
@@ -214,8 +220,17 @@ pub(crate) fn keep_memory_private() {
 /// Runs the daemon until a signal or the method `stop` ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let files = raise_open_files();
-    let limits = server::Limits::within(files);
-    tracing::debug!("room for {} callers at a time", limits.connections);
+    let open_to = OpenTo {
+        rpc: true,
+        dns: !settings.dns.listen.is_empty(),
+        socks: !settings.socks.listen.is_empty(),
+    };
+    let connections = open_to.connections_within(files);
+    tracing::debug!("room for {connections} callers at a time at each door");
+    let limits = server::Limits {
+        connections,
+        ..server::Limits::default()
+    };
     let node = open(settings)?;
     let network = settings.network;
     ensure!(
@@ -230,8 +245,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     if !address.ip().is_loopback() {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
-    let dns = DnsServer::open(&settings.dns, quiet).await?;
-    let socks = SocksServer::open(&settings.socks, files, quiet).await?;
+    let dns = DnsServer::open(&settings.dns, connections, quiet).await?;
+    let socks = SocksServer::open(&settings.socks, connections, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;
@@ -359,9 +374,11 @@ async fn stop_at(signals: Signals, handle: &Handle, renew: impl AsyncFn()) {
 
 /// Calls a daemon, as namecoin-cli does.
 pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode> {
+    let unseen = if args.stdin { typed::lines()? } else { Vec::new() };
     let params: Vec<Value> = args
         .args
         .iter()
+        .chain(&unseen)
         .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
         .collect();
     // What the file says is where a daemon would listen; one that runs may have been told otherwise.

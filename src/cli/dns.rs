@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 
 use isonym::dns::dnssec::{Signer, folder};
 use isonym::dns::resolver::{Resolver, Settings as ResolverSettings};
 use isonym::dns::server::{self, Limits, Socket};
 use isonym::dns::sign::Signers;
-use isonym::jsonrpc::client::{Client, ClientSettings};
-use isonym::service::{CacheSettings, Caller, NameService};
+use isonym::jsonrpc::client::{Client, ClientError, ClientSettings};
+use isonym::net::accept::OpenTo;
+use isonym::service::{Backend, CacheSettings, Caller, NameService};
 
 use super::daemon::{CALL_TIMEOUT, Signals, raise_open_files, running};
 use super::eprint_line;
@@ -26,8 +27,8 @@ pub(super) struct DnsServer {
 }
 
 impl DnsServer {
-    /// Opens the ports and reads the keys; `None` when there is nowhere to listen.
-    pub(super) async fn open(settings: &DnsSettings, quiet: bool) -> Result<Option<Self>> {
+    /// Opens the ports, for so many connections at a time, and reads the keys; `None` when there is nowhere to listen.
+    pub(super) async fn open(settings: &DnsSettings, connections: usize, quiet: bool) -> Result<Option<Self>> {
         if settings.listen.is_empty() {
             return Ok(None);
         }
@@ -62,6 +63,7 @@ impl DnsServer {
                 anonymous: settings.anonymous,
             },
             limits: Limits {
+                connections: connections.min(Limits::default().connections),
                 echo_id: settings.echo_id,
                 ..Limits::default()
             },
@@ -85,9 +87,13 @@ fn warn_of_others(address: SocketAddr) {
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
-    raise_open_files();
+    let open_to = OpenTo {
+        dns: true,
+        ..OpenTo::default()
+    };
+    let connections = open_to.connections_within(raise_open_files());
     let names = name_service(settings, Some("--dns-listen"))?;
-    let Some(server) = DnsServer::open(&settings.dns, quiet).await? else {
+    let Some(server) = DnsServer::open(&settings.dns, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
     let signals = Signals::catch().context("cannot wait for signals")?;
@@ -99,27 +105,31 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the service over the `name_show` to ask: see [`name_client`].
+/// Returns the service over the `name_show` to ask: the one that is named, else that of the data folder's daemon, which need
+/// not be there yet, and may come and go. Where it is not there, the user is told of the daemon's option that makes it do
+/// the same itself.
 pub(super) fn name_service(settings: &Settings, option: Option<&str>) -> Result<NameService> {
-    Ok(remote(settings, name_client(settings, option)?))
-}
-
-/// Returns a client of the `name_show` to ask: the one that is named, else the running daemon's. Where there is neither, the
-/// user is told of the daemon's option that makes it do the same itself.
-pub(super) fn name_client(settings: &Settings, option: Option<&str>) -> Result<Client> {
     if let Some(backend) = &settings.backend {
-        return client_for(backend);
+        return service_for(settings, backend);
     }
-    let Some(client) = running(settings)? else {
+    if running(settings)?.is_none() {
         let itself = option.map_or(String::new(), |option| {
             format!(", which does this itself with {option}")
         });
-        bail!(
-            "no daemon runs on {}: start `isonym daemon`{itself}, or name another server with --rpc-url",
+        tracing::warn!(
+            "no daemon runs on {} yet, and names are looked up once it does: start `isonym daemon`{itself}, or name \
+             another server with --rpc-url",
             settings.folder.display()
         );
-    };
-    Ok(client)
+    }
+    let asker = settings.clone();
+    let backend = Backend::found_by(move || {
+        // What cannot be made a client of tells nobody where the daemon is.
+        running(&asker).ok().flatten().ok_or_else(|| ClientError::NoDaemon {
+            folder: asker.folder.clone(),
+        })
+    });
+    Ok(NameService::remote(backend, CacheSettings::default(), settings.quorum))
 }
 
 /// Returns the service over a `name_show` that the user named.

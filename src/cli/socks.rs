@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 
 use isonym::naming::name_resolver::NameResolver;
+use isonym::net::accept::OpenTo;
 use isonym::socks::identity::IdentityEpoch;
 use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 
@@ -24,8 +25,8 @@ pub(super) struct SocksServer {
 }
 
 impl SocksServer {
-    /// Opens the ports, for a process that may have so many files open; `None` when there is nowhere to listen.
-    pub(super) async fn open(settings: &SocksSettings, files: u64, quiet: bool) -> Result<Option<Self>> {
+    /// Opens the ports, for so many connections at a time; `None` when there is nowhere to listen.
+    pub(super) async fn open(settings: &SocksSettings, connections: usize, quiet: bool) -> Result<Option<Self>> {
         if settings.listen.is_empty() {
             return Ok(None);
         }
@@ -55,7 +56,10 @@ impl SocksServer {
                 tor: settings.tor.clone(),
                 flags: settings.isolate.clone(),
                 epoch: Arc::new(IdentityEpoch::new(rand::random())),
-                limits: SocksLimits::within(files),
+                limits: SocksLimits {
+                    connections,
+                    ..SocksLimits::default()
+                },
             },
         }))
     }
@@ -79,9 +83,13 @@ fn warn_of_others(address: SocketAddr) {
 
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    let files = raise_open_files();
+    let open_to = OpenTo {
+        socks: true,
+        ..OpenTo::default()
+    };
+    let connections = open_to.connections_within(raise_open_files());
     let names = name_service(settings, Some("--socks-listen"))?;
-    let Some(server) = SocksServer::open(&settings.socks, files, quiet).await? else {
+    let Some(server) = SocksServer::open(&settings.socks, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
     let signals = Signals::catch().context("cannot wait for signals")?;

@@ -14,11 +14,11 @@ use super::http;
 use super::identity::{IdentityEpoch, IsolationFlags, SocksCaller};
 use super::onward::{HandshakeError, TorProxy, run_handshake};
 use super::relay::{RelaySide, gone, relay};
-use super::reply::{RequestError, refused, resolved};
+use super::reply::{RequestError, extended, refused, resolved};
 use super::request::{ProxyCommand, ProxyHost, ProxyRequest};
 use crate::naming::name_resolver::NameResolver;
 use crate::naming::target::{Target, TargetKind};
-use crate::net::accept::{MOST_CONNECTIONS, Place, Room, connections_within};
+use crate::net::accept::{MOST_CONNECTIONS, Place, Room};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,16 +28,6 @@ pub struct SocksLimits {
     pub connections: usize,
     /// How long an application may take for its request.
     pub handshake: Duration,
-}
-
-impl SocksLimits {
-    /// Returns the bounds for a process that may have so many files open at once: each connection may need one to Tor.
-    pub fn within(files: u64) -> Self {
-        Self {
-            connections: connections_within(files, 2),
-            ..Self::default()
-        }
-    }
 }
 
 impl Default for SocksLimits {
@@ -120,10 +110,11 @@ impl Front {
             };
             let front = self.clone();
             connections.spawn(async move {
-                let taken = place.taken();
+                let notice = place.notice();
                 tokio::select! {
+                    biased;
                     () = front.connection(stream, caller, &mut place) => {}
-                    () = taken.notified() => {}
+                    () = notice.given() => {}
                 }
             });
         }
@@ -196,6 +187,10 @@ impl Front {
             .onward(&host, credentials.as_ref())
             .ok_or(RequestError::General)?;
         let (reply, stream) = self.tor.ask(ClientHandshake::new(onward), caller.address).await?;
+        if let Some(meaning) = extended(reply.code) {
+            // Which service it was is for nobody who reads the log.
+            tracing::info!("Tor replied {:02X}: {meaning}", reply.code);
+        }
         Ok(RequestOutcome::Replied(reply, stream))
     }
 

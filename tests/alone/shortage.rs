@@ -2,16 +2,19 @@
 //! goes on when there is room again.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
 use isonym::rpc::MAX_BODY;
 use isonym_sim::{AddressKind, Fault};
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use isonym_testkit::dns::wire::{query, tcp};
 use isonym_testkit::harness::{Daemon, Line, PATIENCE, Stop, end_of, honest, id, until};
 use isonym_testkit::program::Program;
 use isonym_testkit::stage::{NAME, VALUE, world};
@@ -80,6 +83,67 @@ async fn callers_without_a_password_can_not_take_all_files() {
     let log = daemon.log();
     assert!(!log.contains("Too many open files"), "{log}");
     drop(idle);
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
+/// Where a daemon listens, by what it says.
+fn place(daemon: &Daemon, kind: &str) -> SocketAddr {
+    let log = daemon.log();
+    let mut lines = log.lines();
+    let found = lines.find_map(|line| line.split_once("listening on ")?.1.strip_suffix(kind));
+    found.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn strangers_at_all_fronts_together_can_not_take_all_files() {
+    let _turn = crate::turn().await;
+    let (stage, shared) = honest(world(), 2).await;
+    let program = Program::new();
+    let fronts = [
+        "--dns-listen=127.0.0.1:0",
+        "--socks-listen=127.0.0.1:0",
+        "--socks-tor=127.0.0.1:1",
+        "--pool=none",
+    ];
+    let daemon = Daemon::start_with_files(&program, &stage, "100:256", &fronts).await;
+    daemon.synced().await;
+    let [dns, socks] = [" for DNS", " for SOCKS and HTTP CONNECT"].map(|kind| place(&daemon, kind));
+    let asked = || query(&format!("{}.bit", NAME.strip_prefix("d/").unwrap()), "A");
+    let code = tcp(dns, &asked()).await.code();
+    let socket = program.folder().join("rpc.sock");
+    let (mut idle, mut idle_here) = (Vec::new(), Vec::new());
+    for _ in 0..120 {
+        for front in [daemon.address, dns, socks] {
+            idle.push(TcpStream::connect(front).await.unwrap());
+        }
+        idle_here.push(UnixStream::connect(&socket).await.unwrap());
+    }
+    // Whoever asks is let in and served, often enough for all others to be let in if that was to happen.
+    let count = daemon.with_body(json!({ "method": "getblockcount" }).to_string().as_bytes());
+    for _ in 0..50 {
+        assert_eq!(Line::open(&daemon).await.ask(&count).await.status, 200);
+        assert_eq!(tcp(dns, &asked()).await.code(), code);
+        let mut application = TcpStream::connect(socks).await.unwrap();
+        application.write_all(&[5, 1, 0]).await.unwrap();
+        let mut chosen = [0; 2];
+        timeout(PATIENCE, application.read_exact(&mut chosen))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(chosen, [5, 0]);
+    }
+    // A new block is written down, and a lookup gets its connection.
+    let height = shared.read(isonym_sim::SimChain::height) + 1;
+    shared.change(|world| world.update(NAME, NEWER, AddressKind::P2pkh).unwrap());
+    until_at(&daemon, height).await;
+    let shown = daemon
+        .call("name_show", json!([NAME, { "streamID": id(1) }]))
+        .await
+        .unwrap();
+    assert_eq!(shown["value"], NEWER);
+    let log = daemon.log();
+    assert!(!log.contains("Too many open files"), "{log}");
+    drop((idle, idle_here));
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
 
