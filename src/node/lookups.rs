@@ -227,6 +227,12 @@ async fn look_up(
                     }
                 }
                 LookupEffect::Abandon(attempt) => drop(links.remove(&attempt)),
+                LookupEffect::Distrust(attempt) => {
+                    links.remove(&attempt);
+                    if let Some((_, conn)) = servers.remove(&attempt) {
+                        leases.distrust(conn);
+                    }
+                }
                 LookupEffect::WakeAt(at) => wake_at = Some(at),
                 LookupEffect::Finished(result) => return Ok(result?),
             }

@@ -484,7 +484,7 @@ impl Lookup {
                     .iter()
                     .any(|link| proof::is_in_replaced_block(link, tree)) =>
             {
-                Self::abandon(attempt, ProofError::Replaced, effects)
+                Self::distrust(attempt, ProofError::Replaced, effects)
             }
             Err(error) => Self::refuse_proof(attempt, error, tree, effects),
         }
@@ -526,11 +526,11 @@ impl Lookup {
         if error.is_server_fault() && !replaced {
             return Self::refuse(attempt, LookupFault::Proof(error), effects);
         }
-        Self::abandon(attempt, error, effects)
+        Self::distrust(attempt, error, effects)
     }
 
-    fn abandon(attempt: Attempt, error: ProofError, effects: &mut Vec<LookupEffect>) -> State {
-        effects.push(LookupEffect::Abandon(attempt));
+    fn distrust(attempt: Attempt, error: ProofError, effects: &mut Vec<LookupEffect>) -> State {
+        effects.push(LookupEffect::Distrust(attempt));
         State::Failed(AttemptError::Unproved(error))
     }
 
