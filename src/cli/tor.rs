@@ -46,6 +46,12 @@ impl TorController {
         renew: impl Fn() -> Vec<IsolationId>,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
+        for plugin in self.plugins.iter().filter(|plugin| !plugin.takes_id) {
+            let suffix = &plugin.suffix;
+            tracing::warn!(
+                "the plugin for .{suffix} is told no isolation IDs: it can link all names that are asked for"
+            );
+        }
         let suffixes = Arc::new(Suffixes::new(resolver.clone(), self.plugins).context("--plugin")?);
         let address = &self.settings.address;
         let is_away = Cell::new(false);

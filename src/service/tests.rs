@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::jsonrpc::client::{ClientSettings, Dialect, Login};
+use crate::jsonrpc::client::{Client, ClientSettings, Dialect, Login};
 use crate::jsonrpc::code;
 
 /// What the server was asked, and what it is to answer: calls beyond that wait.

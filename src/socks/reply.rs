@@ -105,7 +105,10 @@ pub fn http(code: u8) -> (u16, &'static str) {
         6 => (504, "there was no answer in time\n"),
         3 | 4 => (503, "the name cannot be resolved, or there is no way to it\n"),
         0xf6 => (503, "the address of the onion service is invalid\n"),
-        0xf4 | 0xf5 => (503, "the onion service wants its clients to have a key, which Tor was not given\n"),
+        0xf4 | 0xf5 => (
+            503,
+            "the onion service wants its clients to have a key, which Tor was not given\n",
+        ),
         0xf0..=0xf3 | 0xf7 => (503, "the onion service cannot be reached\n"),
         _ => (503, "the request could not be carried out\n"),
     }

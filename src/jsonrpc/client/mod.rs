@@ -157,7 +157,10 @@ impl ClientError {
 
     /// Says whether nobody is there to be called, so that no question has reached anybody.
     pub fn is_nobody_there(&self) -> bool {
-        matches!(self, Self::NoDaemon { .. } | Self::Connection { .. } | Self::Cookie { .. })
+        matches!(
+            self,
+            Self::NoDaemon { .. } | Self::Connection { .. } | Self::Cookie { .. }
+        )
     }
 }
 

@@ -241,7 +241,13 @@ async fn a_server_that_has_nobody_to_ask_yet_says_so_and_serves() {
     let mut command = program.on_regtest();
     command.args(["dns", "--listen=127.0.0.1:0"]);
     let mut server = Running::start(command, &program.home().join("log"));
-    let words = ["no daemon runs", "isonym daemon", "--dns-listen", "--rpc-url", "listening on"];
+    let words = [
+        "no daemon runs",
+        "isonym daemon",
+        "--dns-listen",
+        "--rpc-url",
+        "listening on",
+    ];
     eventually("it says what to do, and listens", async || {
         words.iter().all(|word| server.log().contains(word))
     })
