@@ -20,7 +20,7 @@ const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.on
 const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Has names be looked up for longer than a test waits.
-const PATIENT: [&str; 2] = ["--name-patience", "600"];
+const PATIENT: [&str; 2] = ["--name-patience", "300"];
 
 /// How long a reply may take to come where none should.
 const A_MOMENT: Duration = Duration::from_millis(300);
