@@ -2,7 +2,7 @@
 //! and no socket is opened.
 //!
 //! ```sh
-//! cargo bench --bench slow_links -- --blocks 37000 --rates 5,10,20,50,100,500 --circuits 1,4
+//! cargo bench --bench slow_links -- --blocks 37000 --below 36000 --rates 5,10,20,50,100,500 --circuits 1,4
 //! cargo bench --bench slow_links -- --blocks 7000 --rates 20 --circuits 1 --ends-after 200,400,1000
 //! ```
 //!
@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use isonym::chain::{Anchor, Height, Network};
+use isonym::chain::params::Expiration;
+use isonym::chain::{Anchor, Height, Network, Params};
 use isonym::isolation::IsolationId;
 use isonym::name::NameId;
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
@@ -46,9 +47,12 @@ const PIPE: usize = 64 << 10;
 #[derive(Clone, Debug, Parser)]
 #[command(about = "What the first answer takes over slow circuits, in virtual time", long_about = None)]
 struct Arguments {
-    /// Heights of the chain
+    /// Blocks above the anchor
     #[arg(long, value_delimiter = ',', default_value = "7000")]
     blocks: Vec<Height>,
+    /// Blocks below it; with mainnet's 36,000 or more, as many of them are history that names may refer to
+    #[arg(long, default_value_t = 0)]
+    below: Height,
     /// Rates of a circuit, in kB/s
     #[arg(long, value_delimiter = ',', default_value = "5,10,20,50,100,500")]
     rates: Vec<u64>,
@@ -155,9 +159,10 @@ async fn carry(
 
 /// What a run came to.
 struct Outcome {
-    /// Seconds until the headers were up to date, and until the answer was there.
+    /// Seconds until the headers were up to date, until the answer was there, and until the headers below the anchor were.
     synced: Option<f64>,
     answered: Option<f64>,
+    completed: Option<f64>,
     headers: u64,
     circuits: u64,
     down: u64,
@@ -193,7 +198,7 @@ async fn run(arguments: &Arguments, world: SharedWorld, case: Case<'_>) -> Outco
     let config = NodeConfig {
         network: Network::Regtest,
         folder: folder.path().to_owned(),
-        anchor: Anchor::shipped(Network::Regtest).unwrap(),
+        anchor: anchor(&world, arguments.below),
         servers: servers.collect(),
         discover: false,
         proxy: Proxy::default(),
@@ -203,25 +208,37 @@ async fn run(arguments: &Arguments, world: SharedWorld, case: Case<'_>) -> Outco
         dialer: Dialer::without_sockets(Arc::clone(&way) as Arc<dyn StreamSource>).unwrap(),
         clock: Clock::start_virtual(VirtualTime::starting_at(Timestamp(TIP_TIME))),
         seed: [7; 32],
+        params: case.params,
     };
     let (node, _) = Node::open_in(config, surroundings).unwrap();
     let mut settings = DaemonSettings {
         pool: PoolSettings::with_pace(0),
+        asks_beside_sync: true,
         ..DaemonSettings::default()
     };
     settings.sync.connections = case.circuits;
     let mut outcome = Outcome {
         synced: None,
         answered: None,
+        completed: None,
         headers: 0,
         circuits: 0,
         down: 0,
     };
     let fronts = async |daemon: Daemon| {
-        let synced = timeout(Duration::from_secs(arguments.patience), daemon.node.synced(|_| ())).await;
-        if matches!(synced, Ok(Ok(_))) {
-            outcome.synced = Some(begun.elapsed().as_secs_f64());
-            outcome.answered = answer(&daemon).await.then(|| begun.elapsed().as_secs_f64());
+        let patience = Duration::from_secs(arguments.patience);
+        let synced = async {
+            let synced = timeout(patience, daemon.node.synced(|_| ())).await;
+            matches!(synced, Ok(Ok(_))).then(|| begun.elapsed().as_secs_f64())
+        };
+        let answered = async {
+            let answered = timeout(patience, answer(&daemon)).await;
+            (answered == Ok(true)).then(|| begun.elapsed().as_secs_f64())
+        };
+        (outcome.synced, outcome.answered) = tokio::join!(synced, answered);
+        if outcome.synced.is_some() {
+            let completed = timeout(patience, daemon.node.completed(|_| ())).await;
+            outcome.completed = matches!(completed, Ok(Ok(()))).then(|| begun.elapsed().as_secs_f64());
         }
         outcome.headers = daemon.node.standing().progress.done;
         Ok(())
@@ -254,18 +271,39 @@ struct Case<'a> {
     circuits: usize,
     ends_after: u64,
     rate: u64,
+    params: &'static Params,
+}
+
+/// Regtest, where names live as long as on mainnet: from height 48,000 on it has as many headers below an anchor that
+/// names may refer to.
+fn params() -> &'static Params {
+    Box::leak(Box::new(Params {
+        expiration: Expiration::Historic,
+        ..Network::Regtest.params().clone()
+    }))
+}
+
+fn anchor(world: &SharedWorld, height: Height) -> Anchor {
+    let hash = world.read(|chain| chain.header(height).unwrap().hash());
+    Anchor {
+        height,
+        hash,
+        chainwork: None,
+    }
 }
 
 fn main() {
     let arguments = Arguments::parse();
+    let params = params();
     for blocks in &arguments.blocks {
         let names = [(NAME, "value of the name", AddressKind::P2wpkh)];
-        let world = SharedWorld::new(World::long(1, *blocks, Timestamp(TIP_TIME), &names).unwrap());
+        let height = arguments.below + blocks;
+        let world = SharedWorld::new(World::long(1, height, Timestamp(TIP_TIME), &names).unwrap());
         println!(
-            "\n{blocks} blocks, {} servers, {} ms; virtual time",
-            arguments.servers, arguments.delay
+            "\n{blocks} blocks above the anchor and {} below, {} servers, {} ms; virtual time",
+            arguments.below, arguments.servers, arguments.delay
         );
-        println!("release  circuits  ends after     kB/s   synced s   answer s  headers    dials   MB down");
+        println!("release  circuits  ends after     kB/s   synced s   answer s  history s  headers    dials   MB down");
         for release in &arguments.releases {
             for circuits in arguments.circuits.iter().copied() {
                 for ends_after in arguments.ends_after.iter().copied() {
@@ -275,6 +313,7 @@ fn main() {
                             circuits,
                             ends_after,
                             rate,
+                            params,
                         };
                         let outcome = in_virtual_time(run(&arguments, world.clone(), case));
                         print_row(case, &outcome);
@@ -292,12 +331,13 @@ fn print_row(case: Case<'_>, outcome: &Outcome) {
         kilobytes => format!("{kilobytes} kB"),
     };
     println!(
-        "{:<8} {:>8} {ends_after:>11} {:>8} {:>10} {:>10} {:>8} {:>8} {:>9.1}",
+        "{:<8} {:>8} {ends_after:>11} {:>8} {:>10} {:>10} {:>10} {:>8} {:>8} {:>9.1}",
         case.release,
         case.circuits,
         case.rate,
         seconds(outcome.synced),
         seconds(outcome.answered),
+        seconds(outcome.completed),
         outcome.headers,
         outcome.circuits,
         f64::from(u32::try_from(outcome.down / 1000).unwrap()) / 1000.0,

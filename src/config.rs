@@ -286,7 +286,7 @@ fn tor_settings(options: &Effective) -> Result<TorSettings> {
         control: options.get(&table::TOR_CONTROL)?,
         login: tor::auth::ControlLogin {
             cookie: options.get(&table::CONTROL_COOKIE)?,
-            password: options.get(&table::CONTROL_PASSWORD)?,
+            password: options.get(&table::CONTROL_PASSWORD)?.map(Into::into),
         },
         plugins,
     })

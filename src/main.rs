@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod options;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use tracing_subscriber::Layer as _;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(has_colour())
         // It would panic when standard error is closed.
         .log_internal_errors(false);
     tracing_subscriber::registry().with(log.with_filter(filter)).init();
@@ -56,6 +58,15 @@ fn main() -> ExitCode {
         }
         ExitCode::from(FAILED)
     })
+}
+
+/// Says whether lines on standard error may be coloured: on a terminal that can, whose user did not say otherwise.
+///
+/// Source: no-color.org.
+fn has_colour() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+    std::io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
 /// The header store's database panics on damaged files: that is caught, and told as what it is.

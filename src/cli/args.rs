@@ -52,6 +52,10 @@ Examples:
   isonym name_show d/example
   isonym name_show 642f6578616d706c65 --name-encoding hex --value-encoding utf8
   isonym name_show d/example --quorum 2        Ask two servers, so that one alone can't hide an update
+  isonym name_show - < FILE                    The name stays off the command line, which other users can see
+
+What can hardly be meant as a name, such as example.bit, is not looked up: a server would learn of it for nothing. The
+message says what to type for that very name.
 
 Where a daemon holds the data folder, that is asked; without one this brings the headers up to date first."
     )]
@@ -98,6 +102,7 @@ It ends on SIGTERM, SIGINT and the RPC method stop.")]
     #[command(after_long_help = "\
 Examples:
   isonym rpc getblockcount
+  isonym rpc --stdin name_show < FILE          What stands in FILE stays off the command line
   isonym rpc name_show d/example '{\"streamID\":\"me\",\"valueEncoding\":\"hex\"}'")]
     Rpc(RpcArgs),
     /// Make the keys that .bit answers are signed with over DNS
@@ -323,7 +328,7 @@ The first line is a record for a zone file; the others are comments.")]
 
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
-    /// The name, such as d/example
+    /// The name, such as d/example; - reads it from standard input
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
 }
@@ -337,7 +342,7 @@ pub(crate) struct Prop279Args {
 
 #[derive(Debug, Args)]
 pub(crate) struct ResolveArgs {
-    /// The name, such as example.bit
+    /// The name, such as example.bit; - reads it from standard input
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     /// The type, such as A, or TYPE65 [default: all, of the names below as well]
@@ -358,6 +363,11 @@ pub(crate) struct ResolveArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RpcArgs {
+    /// Read more arguments from standard input, one on each line
+    ///
+    /// Other users can see those of the command line.
+    #[arg(long)]
+    pub(crate) stdin: bool,
     /// The method, such as getblockcount
     #[arg(value_name = "METHOD")]
     pub(crate) method: String,

@@ -36,6 +36,7 @@ use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::SocksServer;
 use super::tor::TorController;
+use super::typed;
 use crate::config::Settings;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
@@ -94,7 +95,7 @@ impl RuntimeFiles {
                     );
                 }
                 Err(error) => {
-                    let advice = "make room, or give --rpc-user and --rpc-password";
+                    let advice = "mend that, or give --rpc-user and --rpc-password: then none is written";
                     return Err(error).with_context(|| format!("cannot write {} ({advice})", path.display()));
                 }
             }
@@ -384,9 +385,11 @@ async fn stop_at(signals: Signals, handle: &Handle, renew: impl AsyncFn()) {
 
 /// Calls a daemon, as namecoin-cli does.
 pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode> {
+    let unseen = if args.stdin { typed::lines()? } else { Vec::new() };
     let params: Vec<Value> = args
         .args
         .iter()
+        .chain(&unseen)
         .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
         .collect();
     // What the file says is where a daemon would listen; one that runs may have been told otherwise.

@@ -18,6 +18,7 @@ mod session;
 mod show;
 mod socks;
 mod tor;
+mod typed;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -15,10 +15,9 @@ use isonym::net::pool::PoolSettings;
 use isonym::node::{Node, NodeConfig, Proved};
 use isonym::rpc::{self, Encodings};
 use isonym::service::{Daemon, DaemonSettings, Question, run_daemon};
-use isonym::time::Timestamp;
 use isonym_sim::{Fault, SimNetwork, Transport};
 
-use super::show::print_json;
+use super::show::{now, print_json};
 
 /// Writes a line to standard output; a reader that has gone away is no reason to panic.
 macro_rules! tell {
@@ -193,12 +192,6 @@ impl Playground {
             }
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the command line is the edge")]
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(since.unwrap_or_default().as_secs())
 }
 
 async fn show(daemon: &Daemon, text: &str, isolation_id: &str, quorum: Option<u8>) -> Result<()> {

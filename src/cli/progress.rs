@@ -44,13 +44,11 @@ pub(crate) fn how_far(progress: Progress) -> String {
         more => format!("{more} circuits"),
     };
     let amount = amount(progress.received, progress.received.saturating_add(progress.left));
-    match progress.rate.div_ceil(1000) {
-        0 => format!("{amount}, over {circuits}"),
-        rate => {
-            let time = progress.seconds_left().map(time).unwrap_or_default();
-            format!("{amount}, {rate} kB/s over {circuits}{time}")
-        }
+    if progress.rate == 0 {
+        return format!("{amount}, over {circuits}");
     }
+    let time = progress.seconds_left().map(time).unwrap_or_default();
+    format!("{amount}, {} over {circuits}{time}", rate(progress.rate))
 }
 
 /// Says for how long there has been no connection, once that is worth telling.
@@ -69,12 +67,29 @@ fn amount(done: u64, total: u64) -> String {
     format!("{}.{} of {}.{} MB", done / 10, done % 10, total / 10, total % 10)
 }
 
+fn rate(bytes_a_second: u64) -> String {
+    match bytes_a_second {
+        0..1000 => format!("{bytes_a_second} B/s"),
+        1000..10_000 => format!("{}.{} kB/s", bytes_a_second / 1000, bytes_a_second % 1000 / 100),
+        _ => format!("{} kB/s", nearest(bytes_a_second, 1000)),
+    }
+}
+
 fn time(seconds: u64) -> String {
     match seconds {
         0..90 => format!(", about {} s", seconds.max(1)),
-        90..5400 => format!(", about {} min", seconds.div_ceil(60)),
-        _ => format!(", about {} h", seconds.div_ceil(3600)),
+        90..5400 => format!(", about {} min", nearest(seconds, 60)),
+        5400..36_000 => {
+            let tenths = nearest(seconds, 360);
+            format!(", about {}.{} h", tenths / 10, tenths % 10)
+        }
+        _ => format!(", about {} h", nearest(seconds, 3600)),
     }
+}
+
+/// Returns how many units it is, rounded.
+fn nearest(amount: u64, unit: u64) -> u64 {
+    amount.saturating_add(unit / 2) / unit
 }
 
 impl Meter {
@@ -104,6 +119,8 @@ impl Meter {
         self.alone_since = (progress.connections == 0).then(|| self.alone_since.unwrap_or(now));
         let alone = self.alone_since.and_then(|since| unconnected(now - since));
         match &mut self.display {
+            // There is nothing to be fetched, as far as is known.
+            Display::Bar(_) if progress.left == 0 && progress.done >= progress.total && alone.is_none() => {}
             Display::Bar(bar) => {
                 bar.set_length(progress.total);
                 bar.set_position(progress.done);
@@ -111,6 +128,10 @@ impl Meter {
             }
             Display::Lines { due, has_begun } => {
                 let is_long = progress.connections > 0 && progress.total >= LONG;
+                let is_wanting = progress.left > 0 || progress.done < progress.total || progress.connections == 0;
+                if !is_wanting {
+                    return;
+                }
                 if now >= *due || is_long && !*has_begun {
                     (*due, *has_begun) = (now + LINE_EVERY, true);
                     let text = alone.unwrap_or_else(|| how_far(progress));
@@ -146,7 +167,7 @@ mod tests {
         };
         assert_eq!(
             told(3_140_000, 5_940_000, 14_000, 4),
-            "3.1 of 9.1 MB, 14 kB/s over 4 circuits, about 8 min"
+            "3.1 of 9.1 MB, 14 kB/s over 4 circuits, about 7 min"
         );
         assert_eq!(
             told(0, 40_000, 20_000, 1),
@@ -159,10 +180,18 @@ mod tests {
         );
         assert_eq!(
             told(0, 90_000_000, 5_000, 1),
-            "0.0 of 90.0 MB, 5 kB/s over 1 circuit, about 5 h"
+            "0.0 of 90.0 MB, 5.0 kB/s over 1 circuit, about 5.0 h"
         );
-        assert_eq!(told(9_000, 0, 5_000, 1), "9 of 9 kB, 5 kB/s over 1 circuit");
+        assert_eq!(told(9_000, 0, 5_000, 1), "9 of 9 kB, 5.0 kB/s over 1 circuit");
         assert_eq!(told(9_000, 70_000, 5_000, 0), "connecting");
+        assert_eq!(
+            told(0, 90_000, 450, 1),
+            "0 of 90 kB, 450 B/s over 1 circuit, about 3 min"
+        );
+        assert_eq!(
+            told(0, 72_000_000, 10_000, 1),
+            "0.0 of 72.0 MB, 10 kB/s over 1 circuit, about 2.0 h"
+        );
     }
 
     #[test]

@@ -11,14 +11,17 @@ use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
 use serde_json::json;
 use tokio::time::Instant;
 
-use isonym::dns::engine::{self, Found, Question, Reply, Step};
+use isonym::dns::engine::{self, ExtendedError, Found, Question, Reply, Step};
 use isonym::dns::lookup_result::LookupResult;
 use isonym::dns::presentation::{data_text, parse_type, type_text};
 use isonym::dns::records::LookedUp;
 use isonym::dns::resolver::{Anonymous, Resolver, Settings as ResolverSettings};
 use isonym::dns::sign::Signers;
 use isonym::dns::zone::{self, Built, Domain, Node};
-use isonym::name::{NameId, NameValue};
+use isonym::dns::zones::Zones;
+use isonym::name::encoding::quoted;
+use isonym::name::{NameId, NameValue, Outcome};
+use isonym::rpc::explanation;
 use isonym::service::{Caller, NameService};
 
 use super::args::ResolveArgs;
@@ -27,6 +30,7 @@ use super::dns::{remote, service_for};
 use super::eprint_line;
 use super::session::{Session, with_synced};
 use super::show::{ABSENT, print, print_json};
+use super::typed;
 use crate::config::Settings;
 
 /// Most bytes of a value that nodes relay. Source: Namecoin Core, names/common.h, `MAX_VALUE_LENGTH_UI`.
@@ -34,12 +38,13 @@ const RELAYED_VALUE: usize = 520;
 
 /// Resolves a name and prints its records.
 pub(super) async fn run(settings: &Settings, args: &ResolveArgs, quiet: bool) -> Result<ExitCode> {
-    let question = question(args)?;
+    let given = typed::given(&args.name)?;
+    let question = question(&given, args, &settings.dns.engine.zones)?;
     let draft = match &args.value {
         None => None,
         Some(text) => Some(draft(settings, &question, text)?),
     };
-    let alone = draft.as_ref().and_then(|draft| draft.alone(settings, &question));
+    let alone = alone(settings, &question, draft.as_ref());
     let Resolved { reply, domain } = match alone {
         Some(resolved) => resolved,
         None => looked_up(settings, &question, draft, quiet).await?,
@@ -82,7 +87,8 @@ pub(super) async fn run(settings: &Settings, args: &ResolveArgs, quiet: bool) ->
         }
     }
     let is_empty = entries.iter().all(|entry| entry.hidden_by.is_some());
-    conclude(&question, &reply, is_empty)
+    let absence = absence(settings, &question, &reply, domain.as_deref());
+    conclude(&given, &reply, is_empty, &absence)
 }
 
 /// Has looked up what the question needs.
@@ -143,54 +149,65 @@ fn read(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-impl Draft {
-    /// Answers by the value alone; `None` where something must be looked up.
-    fn alone(&self, settings: &Settings, question: &Question) -> Option<Resolved> {
-        let mut domain = None;
-        let step = engine::answer(&settings.dns.engine, question, |name, apex| {
-            if *name != self.name {
-                return Found::Needs(BTreeSet::from([name.clone()]));
+/// Answers by the draft alone, or by no value at all; `None` where something must be looked up.
+fn alone(settings: &Settings, question: &Question, draft: Option<&Draft>) -> Option<Resolved> {
+    let mut domain = None;
+    let step = engine::answer(&settings.dns.engine, question, |name, apex| {
+        let Some(draft) = draft.filter(|draft| draft.name == *name) else {
+            return Found::Needs(BTreeSet::from([name.clone()]));
+        };
+        match zone::build(name, &draft.value, apex, &BTreeMap::new()) {
+            Ok(Built::Needs(names)) => Found::Needs(names),
+            Ok(Built::Domain(built)) => {
+                let built = Arc::new(built);
+                domain = Some(Arc::clone(&built));
+                Found::Domain(built, zone::TTL)
             }
-            match zone::build(name, &self.value, apex, &BTreeMap::new()) {
-                Ok(Built::Needs(names)) => Found::Needs(names),
-                Ok(Built::Domain(built)) => {
-                    let built = Arc::new(built);
-                    domain = Some(Arc::clone(&built));
-                    Found::Domain(built, zone::TTL)
-                }
-                Err(_) => Found::Unreadable(zone::TTL),
-            }
-        });
-        match step {
-            Step::Reply(reply) => Some(Resolved { reply: *reply, domain }),
-            Step::Need(_) => None,
+            Err(_) => Found::Unreadable(zone::TTL),
         }
+    });
+    match step {
+        Step::Reply(reply) => Some(Resolved { reply: *reply, domain }),
+        Step::Need(_) => None,
     }
 }
 
-/// Says why there are no records, and returns the exit status.
-fn conclude(question: &Question, reply: &Reply, empty: bool) -> Result<ExitCode> {
+/// Says why there are no records of what was given, and returns the exit status.
+fn conclude(given: &str, reply: &Reply, empty: bool, absence: &str) -> Result<ExitCode> {
     let why = reply
         .note
         .map_or(String::new(), |note| format!(": {}", note.code_and_text().1));
-    let name = &question.lower;
     match reply.code {
         ResponseCode::NoError if !empty => Ok(ExitCode::SUCCESS),
         ResponseCode::NoError => {
-            eprint_line(format_args!("{name} has no such record{why}"));
+            eprint_line(format_args!("{given} has no such record{why}"));
             Ok(ExitCode::from(ABSENT))
         }
         ResponseCode::NXDomain => {
-            eprint_line(format_args!("{name} does not exist{why}"));
+            eprint_line(format_args!("{given} has no records: {absence}"));
             Ok(ExitCode::from(ABSENT))
         }
-        code => bail!("{name} cannot be resolved ({}){why}", status(code)),
+        code => bail!("{given} cannot be resolved ({}){why}", status(code)),
     }
 }
 
-fn question(args: &ResolveArgs) -> Result<Question> {
-    let mut name = Name::from_ascii(&args.name).with_context(|| format!("`{}` is no domain name", args.name))?;
-    name.set_fqdn(true);
+/// Says what is not there, in the words that `name_show` has for it.
+fn absence(settings: &Settings, question: &Question, reply: &Reply, domain: Option<&Domain>) -> String {
+    let place = settings.dns.engine.zones.find(&question.lower);
+    let Some(name) = place.and_then(|place| zone::name_id(place.below().next()?)) else {
+        return "no name holds such a domain".to_owned();
+    };
+    let quoted = quoted(name.as_bytes());
+    match (domain, reply.note) {
+        (Some(_), _) => format!("the value of {quoted} has nothing there"),
+        (None, Some(ExtendedError::Expired)) => format!("name expired: {quoted}"),
+        (None, Some(note)) => format!("{}: {quoted}", note.code_and_text().1),
+        (None, None) => explanation(&Outcome::NeverExisted, &name),
+    }
+}
+
+fn question(given: &str, args: &ResolveArgs, zones: &Zones) -> Result<Question> {
+    let name = typed::domain(given, zones)?;
     let kind = match &args.kind {
         None => RecordType::ANY,
         Some(text) => parse_type(text).with_context(|| format!("`{text}` is no record type"))?,

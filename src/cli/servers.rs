@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use isonym::jsonrpc::client::without_login;
 use isonym::net::ServerAddr;
 use isonym::node::{ListedServer, ServerClass, ServerUse};
 
@@ -29,21 +30,25 @@ pub(super) async fn run(settings: &Settings, args: &ServersArgs, quiet: bool) ->
             }
         }
         Some(ServersCommand::Accept { address: text }) => {
-            let address: ServerAddr = text.parse()?;
+            let address = address(text)?;
             match session {
                 Session::Own(mut node) => node.accept_server(&address)?,
-                Session::Daemon(client) => ask(&client, "server_accept", &json!([text])).await??,
+                Session::Daemon(client) => ask(&client, "server_accept", &json!([address.to_string()])).await??,
             }
         }
         Some(ServersCommand::Forget { address: text }) => {
-            let address: ServerAddr = text.parse()?;
+            let address = address(text)?;
             match session {
                 Session::Own(mut node) => node.forget_server(&address)?,
-                Session::Daemon(client) => ask(&client, "server_forget", &json!([text])).await??,
+                Session::Daemon(client) => ask(&client, "server_forget", &json!([address.to_string()])).await??,
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn address(text: &str) -> Result<ServerAddr> {
+    text.parse().with_context(|| format!("`{}`", without_login(text)))
 }
 
 fn line(server: &ListedServer) -> String {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -78,7 +79,13 @@ impl Session {
         match self {
             Self::Daemon(client) => ask(&client, method, &params).await,
             Self::Own(node) => {
-                with_synced(*node, settings, quiet, async |daemon| {
+                // What is asked for a name depends on no headers, so that it need not wait for them.
+                let when = if method == "name_show" {
+                    When::Beside
+                } else {
+                    When::Synced
+                };
+                with_node(*node, settings, quiet, when, async |daemon| {
                     let encodings = Encodings {
                         name: settings.name_encoding,
                         value: settings.value_encoding,
@@ -143,6 +150,25 @@ pub(super) async fn with_synced<T>(
     quiet: bool,
     work: impl AsyncFnOnce(Daemon) -> Result<T>,
 ) -> Result<T> {
+    with_node(node, settings, quiet, When::Synced, work).await
+}
+
+/// When a command's work begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// At once: what of it needs headers waits for them itself.
+    Beside,
+    /// Once the headers are up to date.
+    Synced,
+}
+
+async fn with_node<T>(
+    node: Node,
+    settings: &Settings,
+    quiet: bool,
+    when: When,
+    work: impl AsyncFnOnce(Daemon) -> Result<T>,
+) -> Result<T> {
     ensure!(
         !node.servers().is_empty(),
         "no server is known for {}; name one with --server HOST:PORT",
@@ -151,13 +177,31 @@ pub(super) async fn with_synced<T>(
     let mut one_shot: DaemonSettings = settings.daemon;
     // Nobody else will ask.
     one_shot.pool = PoolSettings::with_pace(0);
+    one_shot.asks_beside_sync = when == When::Beside;
     let mut worked = None;
     let running = run_daemon(node, &one_shot, async |daemon| {
+        let node = daemon.node.clone();
         let mut meter = Meter::new(quiet);
-        let synced = daemon.node.synced(|progress| meter.show(progress)).await;
-        meter.finish();
-        synced?;
-        worked = Some(work(daemon).await);
+        let synced = async {
+            let synced = node.synced(|progress| meter.show(progress)).await;
+            meter.finish();
+            synced
+        };
+        if when == When::Synced {
+            synced.await?;
+            worked = Some(work(daemon).await);
+            return Ok(());
+        }
+        let mut working = pin!(work(daemon));
+        tokio::select! {
+            // Why there are no headers is told as if the work had waited for them.
+            biased;
+            synced = synced => {
+                synced?;
+                worked = Some(working.await);
+            }
+            early = &mut working => worked = Some(early),
+        }
         Ok(())
     });
     Box::pin(running).await?;

@@ -4,22 +4,22 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use isonym::chain::Height;
 use isonym::jsonrpc::{Client, RpcError, code};
-use isonym::name::NameId;
-use isonym::node::{DiscoveryStatus, NodeError, Status, SyncStage, SyncStatus};
+use isonym::node::{DiscoveryStatus, NodeError, ServerResult, Status, SyncStage, SyncStatus, digest};
+use isonym::time::{Span, Timestamp};
 
 use super::args::{Cli, Command, ConfigCommand, NameArgs};
 #[cfg(feature = "playground")]
 use super::playground;
 use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
-use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, servers, socks, tor};
+use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, servers, socks, tor, typed};
 use crate::config::Settings;
 
 /// How often a daemon's progress is looked at.
@@ -82,23 +82,10 @@ enum NameMethod {
     History,
 }
 
-fn check_name(args: &NameArgs, settings: &Settings) -> Result<()> {
-    let bytes = settings
-        .name_encoding
-        .decode(&args.name)
-        .context("the name can't be looked up")?;
-    ensure!(
-        NameId::new(&bytes).is_some(),
-        "the name has {} bytes; names have at most {}",
-        bytes.len(),
-        NameId::MAX_LEN
-    );
-    Ok(())
-}
-
 /// Looks a name up and prints what it comes to.
 async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, quiet: bool) -> Result<ExitCode> {
-    check_name(args, settings)?;
+    let name = typed::given(&args.name)?;
+    typed::name(&name, settings.name_encoding, &settings.dns.engine.zones)?;
     let mut options = json!({
         "nameEncoding": settings.name_encoding.as_str(),
         "valueEncoding": settings.value_encoding.as_str(),
@@ -125,9 +112,7 @@ async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, q
         NameMethod::History => "name_history",
     };
     let session = Session::open(settings, quiet).await?;
-    let result = session
-        .call(settings, quiet, method, json!([args.name, options]))
-        .await?;
+    let result = session.call(settings, quiet, method, json!([name, options])).await?;
     print_result(result)
 }
 
@@ -224,7 +209,8 @@ fn lines(status: &Status) -> Vec<String> {
     let age = status
         .tip_age
         .map_or("no headers yet; run `isonym sync`".to_owned(), |age| {
-            format!("{age} seconds")
+            let made = Timestamp(now().0.saturating_sub(age));
+            format!("{}, since {made}", Span(age))
         });
     let mut lines = vec![
         format!("network  {}", status.network),
@@ -257,6 +243,15 @@ fn lines(status: &Status) -> Vec<String> {
     if status.servers.is_empty() {
         lines.push("servers  none asked yet".to_owned());
     }
+    let is_mute = |server: &ServerResult| server.claimed_height.is_none() && server.headers == 0;
+    if status.servers.iter().all(is_mute) {
+        lines.extend(
+            digest(&status.servers)
+                .iter()
+                .map(|(who, result)| format!("server   {who}: {result}")),
+        );
+        return lines;
+    }
     lines.extend(status.servers.iter().map(|server| {
         let claimed = server
             .claimed_height
@@ -267,6 +262,13 @@ fn lines(status: &Status) -> Vec<String> {
         )
     }));
     lines
+}
+
+/// Reads the wall clock.
+#[expect(clippy::disallowed_methods, reason = "the command line is the edge")]
+pub(super) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.unwrap_or_default().as_secs())
 }
 
 /// Prints a result as JSON.

@@ -203,7 +203,7 @@ impl Front {
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, mut place: Place) {
-        let taken = place.taken();
+        let notice = place.notice();
         let _ = stream.set_nodelay(true);
         let places = self.limits.waiting_of_connection.saturating_mul(2);
         let (stream, mut replies) = DnsStream::from_stream_with_buffer_size(AsyncIoTokioAsStd(stream), peer, places);
@@ -212,6 +212,7 @@ impl Front {
         loop {
             // Polled for replies to go out as well as for queries to come in.
             let next = tokio::select! {
+                biased;
                 next = timeout(self.limits.idle, stream.next()) => next,
                 Some(_) = waiting.join_next() => {
                     if waiting.is_empty() {
@@ -219,7 +220,7 @@ impl Front {
                     }
                     continue;
                 }
-                () = taken.notified() => return,
+                () = notice.given() => return,
             };
             match next {
                 Ok(Some(Ok(query))) => {

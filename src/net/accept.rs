@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -96,17 +97,51 @@ pub struct Room {
 #[derive(Debug, Default)]
 struct Silent {
     next: u64,
-    leave: BTreeMap<u64, Arc<Notify>>,
+    seats: BTreeMap<u64, Arc<Seat>>,
+}
+
+impl Silent {
+    /// Tells whoever has been silent for longest to go.
+    fn tell(&mut self) {
+        if let Some((_, seat)) = self.seats.pop_first() {
+            seat.is_told.store(true, Ordering::Relaxed);
+            seat.told.notify_one();
+        }
+    }
+}
+
+/// What a place and the [`Notice`] of it share. Both are used by one task alone.
+#[derive(Debug, Default)]
+struct Seat {
+    told: Notify,
+    is_told: AtomicBool,
 }
 
 /// A connection's place, free again when it is dropped. At first its caller is taken for silent.
 #[derive(Debug)]
 pub struct Place {
     room: Arc<Room>,
-    leave: Arc<Notify>,
+    seat: Arc<Seat>,
     /// Its number among the silent.
     silent: Option<u64>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Tells a connection that it has to go.
+#[derive(Debug)]
+pub struct Notice(Arc<Seat>);
+
+impl Notice {
+    /// Waits until another caller has taken the place. To be polled after whatever reads from the connection: who has
+    /// spoken by then stays, and somebody else goes instead.
+    pub async fn given(&self) {
+        loop {
+            self.0.told.notified().await;
+            if self.0.is_told.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
 }
 
 impl Room {
@@ -129,14 +164,12 @@ impl Room {
     }
 
     fn enter(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
-        if self.places.available_permits() == 0
-            && let Some((_, leave)) = self.silent().leave.pop_first()
-        {
-            leave.notify_one();
+        if self.places.available_permits() == 0 {
+            self.silent().tell();
         }
         let mut place = Place {
             room: Arc::clone(self),
-            leave: Arc::default(),
+            seat: Arc::default(),
             silent: None,
             _permit: permit,
         };
@@ -150,10 +183,15 @@ impl Room {
 }
 
 impl Place {
-    /// Notes that the caller has said what it wants: it keeps its place.
+    /// Notes that the caller has said what it wants: it keeps its place, even where it was told to go a moment ago.
     pub fn speaks(&mut self) {
-        if let Some(number) = self.silent.take() {
-            self.room.silent().leave.remove(&number);
+        let Some(number) = self.silent.take() else { return };
+        let mut silent = self.room.silent();
+        if silent.seats.remove(&number).is_none() {
+            self.seat.is_told.store(false, Ordering::Relaxed);
+            if self.room.places.available_permits() == 0 {
+                silent.tell();
+            }
         }
     }
 
@@ -163,20 +201,22 @@ impl Place {
         let mut silent = self.room.silent();
         let number = silent.next;
         silent.next += 1;
-        silent.leave.insert(number, Arc::clone(&self.leave));
+        silent.seats.insert(number, Arc::clone(&self.seat));
         drop(silent);
         self.silent = Some(number);
     }
 
     /// Returns what tells when another caller has taken the place.
-    pub fn taken(&self) -> Arc<Notify> {
-        Arc::clone(&self.leave)
+    pub fn notice(&self) -> Notice {
+        Notice(Arc::clone(&self.seat))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.speaks();
+        if let Some(number) = self.silent.take() {
+            self.room.silent().seats.remove(&number);
+        }
     }
 }
 
@@ -233,8 +273,8 @@ mod tests {
 
     /// Says whether somebody was told to go.
     async fn was_told(place: &Place) -> bool {
-        let taken = place.taken();
-        tokio::time::timeout(Duration::from_millis(1), taken.notified())
+        let notice = place.notice();
+        tokio::time::timeout(Duration::from_millis(1), notice.given())
             .await
             .is_ok()
     }
@@ -281,5 +321,64 @@ mod tests {
         let further = tokio::time::timeout(Duration::from_millis(1), room.accept(&listener)).await;
         assert!(further.is_err());
         assert!(!was_told(&places[0]).await && !was_told(&late).await);
+    }
+
+    #[tokio::test]
+    async fn who_speaks_in_time_stays_and_another_one_goes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let room = Room::new(2);
+        let (mut streams, mut places) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            streams.push(connect(&listener).await);
+            places.push(room.accept(&listener).await.unwrap().2);
+        }
+        // The first one is told to go, and speaks before it hears of that.
+        let notice = places[0].notice();
+        places[0].speaks();
+        let heard = tokio::time::timeout(Duration::from_millis(1), notice.given());
+        assert!(heard.await.is_err());
+        assert!(was_told(&places[1]).await, "it goes instead");
+        // Silent again, it is the next one after the third.
+        places[0].falls_silent();
+        places.remove(1);
+        streams.push(connect(&listener).await);
+        places.push(room.accept(&listener).await.unwrap().2);
+        assert!(was_told(&places[1]).await);
+        assert!(!was_told(&places[0]).await);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nobody_who_speaks_is_told_to_go(steps in proptest::collection::vec((0..4_u8, 0..12_usize), 0..120)) {
+            let room = Room::new(4);
+            let mut places: Vec<(Place, bool)> = Vec::new();
+            for (step, at) in steps {
+                match step {
+                    0 => {
+                        if let Ok(permit) = Arc::clone(&room.places).try_acquire_owned() {
+                            places.push((room.enter(permit), false));
+                        }
+                    }
+                    1 if at < places.len() => {
+                        places.remove(at);
+                    }
+                    2 if at < places.len() => {
+                        places[at].0.speaks();
+                        places[at].1 = true;
+                    }
+                    3 if at < places.len() => {
+                        places[at].0.falls_silent();
+                        places[at].1 = false;
+                    }
+                    _ => {}
+                }
+                let is_told = |place: &Place| place.seat.is_told.load(Ordering::Relaxed);
+                for (place, speaks) in &places {
+                    proptest::prop_assert!(!(is_told(place) && *speaks));
+                    let waits = place.silent.is_some_and(|number| room.silent().seats.contains_key(&number));
+                    proptest::prop_assert_eq!(waits, !speaks && !is_told(place));
+                }
+            }
+        }
     }
 }

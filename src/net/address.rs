@@ -90,9 +90,31 @@ pub enum Transport {
     Tls,
 }
 
+impl Transport {
+    /// Reads the letter or the word that stands for it.
+    fn named(word: &str) -> Result<Self, AddressError> {
+        match word.to_ascii_lowercase().as_str() {
+            "t" | "tcp" => Ok(Self::Tcp),
+            "s" | "ssl" | "tls" => Ok(Self::Tls),
+            _ => Err(AddressError::UnknownTransport),
+        }
+    }
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Says whether it is a host and a port already, so that what follows can only be something else.
+fn has_port(word: &str) -> bool {
+    word.rsplit_once(':')
+        .is_some_and(|(host, port)| is_number(port) && host.parse::<Host>().is_ok())
+}
+
 /// Where an Electrum server listens: `HOST:PORT`, `HOST:PORT:t` or `HOST:PORT:s` (TLS, also when left out).
 ///
-/// IPv6 addresses stand in brackets. Host names are compared without regard to case.
+/// `tcp://HOST:PORT` and `ssl://HOST:PORT` are understood as well, and the words `tcp`, `ssl` and `tls` for the letters. IPv6
+/// addresses stand in brackets. Host names are compared without regard to case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerAddr {
     /// Who.
@@ -126,17 +148,37 @@ pub enum AddressError {
     /// An IPv6 address without brackets, which can't be told from its port.
     #[error("an IPv6 address in a server address must stand in brackets, as in [::1]:50001:t")]
     BareIpv6,
+    /// What says how to get there is none of what is known.
+    #[error("a server is reached by TCP or TLS: expected HOST:PORT:t, HOST:PORT:s, tcp://HOST:PORT or ssl://HOST:PORT")]
+    UnknownTransport,
+    /// Two ways to get there.
+    #[error("a server address says once whether it is TCP or TLS: before it (ssl://) or behind it (:s)")]
+    TwoTransports,
+    /// A user name, a password or a path.
+    #[error("a server address has no user name, no password and no path")]
+    Surplus,
 }
 
 impl FromStr for ServerAddr {
     type Err = AddressError;
 
     fn from_str(word: &str) -> Result<Self, AddressError> {
-        let (rest, transport) = match word.rsplit_once(':') {
-            Some((rest, "t")) => (rest, Transport::Tcp),
-            Some((rest, "s")) => (rest, Transport::Tls),
-            _ => (word, Transport::default()),
+        let (scheme, word) = match word.split_once("://") {
+            Some((scheme, rest)) => (Some(Transport::named(scheme)?), rest.strip_suffix('/').unwrap_or(rest)),
+            None => (None, word),
         };
+        if word.contains(['@', '/']) {
+            return Err(AddressError::Surplus);
+        }
+        let (rest, letter) = match word.rsplit_once(':') {
+            Some((rest, end)) if has_port(rest) && !is_number(end) => (rest, Some(Transport::named(end)?)),
+            Some((rest, end)) if Transport::named(end).is_ok() => (rest, Some(Transport::named(end)?)),
+            _ => (word, None),
+        };
+        if scheme.is_some() && letter.is_some() {
+            return Err(AddressError::TwoTransports);
+        }
+        let transport = scheme.or(letter).unwrap_or_default();
         let (host, port) = rest.rsplit_once(':').ok_or(AddressError::MissingPort)?;
         if host.starts_with('[') && !host.ends_with(']') {
             return Err(AddressError::MissingPort);
@@ -178,6 +220,12 @@ mod tests {
             ("[::1]:50001:t", "[::1]:50001:t"),
             ("localhost:1", "localhost:1:s"),
             ("a_b.example:65535", "a_b.example:65535:s"),
+            ("ssl://example.org:50002", "example.org:50002:s"),
+            ("TLS://example.org:50002/", "example.org:50002:s"),
+            ("tcp://[::1]:50001", "[::1]:50001:t"),
+            ("example.org:50001:T", "example.org:50001:t"),
+            ("example.org:50001:tcp", "example.org:50001:t"),
+            ("example.org:50002:ssl", "example.org:50002:s"),
         ] {
             let address: ServerAddr = word.parse().unwrap();
             assert_eq!(address.to_string(), shown);
@@ -187,11 +235,20 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_by_name() {
-        use AddressError::{BareIpv6, InvalidHost, InvalidPort, MissingPort};
+        use AddressError::{BareIpv6, InvalidHost, InvalidPort, MissingPort, Surplus, TwoTransports, UnknownTransport};
         let long = format!("{}:1", "a".repeat(64));
         let longer = format!("{}a:1", "a.".repeat(127));
         for (word, error) in [
             ("example.org", MissingPort),
+            ("example.org:50002:x", UnknownTransport),
+            ("[::1]:50002:x", UnknownTransport),
+            ("example.org:50002:", UnknownTransport),
+            ("wss://example.org:50004", UnknownTransport),
+            ("ssl://example.org:50002:s", TwoTransports),
+            ("u:p@example.org:50002", Surplus),
+            ("ssl://u:p@example.org:50002", Surplus),
+            ("tcp://example.org:50001/x", Surplus),
+            ("ssl://example.org", MissingPort),
             ("[::1]", MissingPort),
             ("example.org:t", MissingPort),
             ("example.org:0", InvalidPort),

@@ -9,12 +9,17 @@ use tokio::time::sleep;
 use super::connections::{Connections, Leases};
 use super::handle::{Handle, NodeSettings};
 use super::header_sync::{self, HeaderSyncDriver, SyncStage, SyncUpdate};
+use super::report::digest;
 use super::{Node, NodeError, ServerResult};
 use crate::backoff::Backoff;
 use crate::isolation::BlindedId;
+use crate::time::Moment;
 
 /// The pauses before header sync begins anew when no server could be used.
 const SYNC_PAUSES: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(30));
+
+/// How long the log says no more of what it said already.
+const TELL_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Runs a node until its fronts end. They get the handle before anything is synchronised, and end when
 /// [`Handle::stopped`] says so. `forgotten` is told of identities that were not used for long.
@@ -50,6 +55,7 @@ where
 /// Keeps the headers up to date for ever.
 async fn keep_synced(handle: Handle) -> Infallible {
     let mut failures = 0;
+    let mut told: Option<(String, Moment)> = None;
     loop {
         let watcher = handle.clone();
         HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
@@ -67,16 +73,26 @@ async fn keep_synced(handle: Handle) -> Infallible {
         .await;
         let pause = SYNC_PAUSES.pause(failures);
         failures += 1;
-        let reason = handle.state().no_server.clone().unwrap_or_default();
-        tracing::warn!("{reason}; trying again in {} seconds", pause.as_secs());
+        // Commands end meanwhile, and say it themselves.
         sleep(pause).await;
+        let (reason, now) = (
+            handle.state().no_server.clone().unwrap_or_default(),
+            handle.clock().now().steady,
+        );
+        let is_known = told
+            .as_ref()
+            .is_some_and(|(last, at)| *last == reason && now.since(*at) < TELL_AGAIN);
+        if !is_known {
+            tracing::warn!("{reason}; trying again");
+            told = Some((reason, now));
+        }
     }
 }
 
 /// Says why no server is of use.
 fn reasons(servers: &[ServerResult]) -> String {
-    let reasons = servers.iter().map(|it| format!("{}: {}", it.address, it.result));
-    let reasons: Vec<String> = reasons.collect();
+    let digest = digest(servers);
+    let reasons: Vec<String> = digest.iter().map(|(who, result)| format!("{who}: {result}")).collect();
     format!("no server gives headers: {}", reasons.join("; "))
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::lookup_link::LookupLinkError;
-use super::report::ServerResult;
+use super::report::{ServerResult, digest};
 use super::store::StoreError;
 use crate::chain::Height;
 use crate::chain::freshness::NotFresh;
@@ -189,17 +189,11 @@ fn joined(reasons: &[HistoryFailure]) -> String {
     reasons.collect::<Vec<_>>().join("; ")
 }
 
-/// Lists how it went with each server; once where it went the same with all.
+/// Lists how it went with each server; once where it went the same.
 fn list(servers: &[ServerResult]) -> String {
-    if let [first, others @ ..] = servers
-        && !others.is_empty()
-        && others.iter().all(|server| server.result == first.result)
-    {
-        return format!("\n  all {} servers: {}", servers.len(), first.result);
-    }
-    servers.iter().fold(String::new(), |mut list, server| {
+    digest(servers).iter().fold(String::new(), |mut list, (who, result)| {
         // Writing to a string can't fail.
-        let _ = write!(list, "\n  {}: {}", server.address, server.result);
+        let _ = write!(list, "\n  {who}: {result}");
         list
     })
 }

@@ -73,6 +73,9 @@ pub struct NodeSettings {
     pub pool: pool::PoolSettings,
     /// Lookups.
     pub lookup: LookupSettings,
+    /// Whether a question that comes before the headers are up to date is asked at once and waits for them. Otherwise it is
+    /// refused.
+    pub asks_beside_sync: bool,
 }
 
 /// What the node's tasks share. Locked for moments only, never while a task waits.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bitcoin::consensus::encode::deserialize;
 use bitcoin::{BlockHash, Transaction, Txid};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use super::connections::LookupLeases;
@@ -31,6 +31,9 @@ const HEADER_GRACE: Duration = Duration::from_secs(10);
 /// How long an operation below the anchor waits for its header. Those come newest first once all above the anchor is there;
 /// whoever waits for longer than this is told so.
 const HISTORY_GRACE: Duration = Duration::from_secs(120);
+
+/// How long what was answered beside header sync waits for it. A later sync has it asked anew, since it may be outdated then.
+const BESIDE_SYNC: Duration = Duration::from_secs(120);
 
 /// Transactions of a history that are asked for in one go.
 const HISTORY_FLIGHT: usize = 100;
@@ -79,7 +82,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, else
+    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date, or where it waits for them
+    /// ([`NodeSettings::asks_beside_sync`](super::NodeSettings::asks_beside_sync)) what [`Self::synced`] fails with, else
     /// [`NodeError::Lookup`] when it comes to no outcome.
     pub async fn name_show(
         &self,
@@ -87,15 +91,61 @@ impl Handle {
         caller: PoolCaller,
         wanted: &NameRequest,
     ) -> Result<Proved, NodeError> {
-        self.check_ready()?;
+        let is_early = match self.check_ready() {
+            Err(NodeError::Syncing { .. }) if self.settings().asks_beside_sync => true,
+            ready => ready.map(|_| false)?,
+        };
         let mut settings = self.settings().lookup;
         settings.policy.allow_expired = wanted.allow_expired;
         settings.quorum = wanted.quorum;
         settings.header_grace = HEADER_GRACE;
         settings.history_grace = HISTORY_GRACE;
         let leases = self.leases().begin(id, caller, wanted.quorum > 1);
-        let outcome = look_up(self, &leases, &wanted.name, settings).await?;
+        let early = if is_early {
+            self.ask_beside_sync(&leases, &wanted.name, settings).await?
+        } else {
+            None
+        };
+        let outcome = match early {
+            Some(outcome) => outcome,
+            None => look_up(self, &leases, &wanted.name, settings, None).await?,
+        };
         Ok(Proved::new(outcome, self.state().node.tree()))
+    }
+
+    /// Asks for a name while headers are fetched, and has the answers judged when these are there: it depends on no headers
+    /// what is asked. `None`, once they are, where nothing came of it or they were waited for too long.
+    async fn ask_beside_sync(
+        &self,
+        leases: &LookupLeases,
+        name: &NameId,
+        settings: LookupSettings,
+    ) -> Result<Option<Outcome>, NodeError> {
+        let (ready, is_ready) = oneshot::channel();
+        let synced = async {
+            let synced = self.synced(|_| ()).await;
+            let _ = ready.send(());
+            synced
+        };
+        let clock = self.clock();
+        let too_late = async {
+            sleep_until(clock.instant(clock.now().steady + BESIDE_SYNC)).await;
+            if self.check_ready().is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let asked = async {
+            tokio::select! {
+                found = look_up(self, leases, name, settings, Some(is_ready)) => match found {
+                    // It may be otherwise by then.
+                    Err(_) if self.check_ready().is_err() => Ok(None),
+                    found => found.map(Some),
+                },
+                () = too_late => Ok(None),
+            }
+        };
+        let (_, found) = tokio::try_join!(synced, asked)?;
+        Ok(found)
     }
 
     /// Says how a result stands with our newest block, and asks nobody. `None` when what it proves is no longer part of our
@@ -137,18 +187,22 @@ impl Handle {
     }
 }
 
-/// Looks a name up.
+/// Looks a name up; where headers are not up to date, that is told when they are.
 async fn look_up(
     node: &Handle,
     leases: &LookupLeases,
     name: &NameId,
     settings: LookupSettings,
+    mut ready: Option<oneshot::Receiver<()>>,
 ) -> Result<Outcome, NodeError> {
     let (clock, operators) = node.with(|node| (node.clock(), node.reputation().operators()));
     if operators == 0 {
         return Err(NodeError::NoServer { servers: Vec::new() });
     }
     let mut lookup = Lookup::new(name.clone(), settings, operators);
+    if ready.is_some() {
+        lookup = lookup.beside_sync();
+    }
     let (events, mut inbox) = mpsc::channel(usize::from(settings.attempts.max(settings.quorum)) * 4);
     let mut links: BTreeMap<Attempt, mpsc::Sender<LookupRequest>> = BTreeMap::new();
     let mut servers: BTreeMap<Attempt, (ServerAddr, ConnId)> = BTreeMap::new();
@@ -187,8 +241,20 @@ async fn look_up(
                     LookupEvent::Assigned { attempt, server: operator.unwrap_or(index) }
                 }
             },
+            Some(()) = told(&mut ready) => {
+                ready = None;
+                LookupEvent::HeadersReady
+            }
             () = sleep_until(clock.instant(wake)) => LookupEvent::Tick,
         };
+    }
+}
+
+/// Waits until headers are ready, where that is still to be told; `None` where it never will be.
+async fn told(ready: &mut Option<oneshot::Receiver<()>>) -> Option<()> {
+    match ready {
+        Some(ready) => ready.await.ok(),
+        None => None,
     }
 }
 

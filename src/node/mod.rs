@@ -38,7 +38,7 @@ pub use handle::{Handle, NodeSettings, Standing};
 pub use header_sync::SyncStage;
 pub use lookup_link::LookupLinkError;
 pub use lookups::{NameRequest, Proved};
-pub use report::{ServerResult, ServerStanding, SyncReport};
+pub use report::{ServerResult, ServerStanding, SyncReport, digest};
 #[doc(hidden)]
 pub use run::Surroundings;
 pub use run::{Node, NodeConfig};

@@ -59,6 +59,10 @@ impl ServerResult {
             ServerState::Dialing => (ServerStanding::NotReached, "not reached in time".to_owned()),
             ServerState::Connected | ServerState::Rested => (ServerStanding::Good, "ok".to_owned()),
             ServerState::Closed(reason) => (ServerStanding::Closed, reason.to_string()),
+            // Nothing is known of the server itself.
+            ServerState::Faulty(fault) if way_out(&report.state).is_some() => {
+                (ServerStanding::Closed, fault.to_string())
+            }
             ServerState::Faulty(fault) => (ServerStanding::Faulty, format!("left: {fault}")),
         };
         Self {
@@ -80,6 +84,31 @@ fn way_out(state: &ServerState) -> Option<&DialError> {
     let error = link.error().downcast_ref::<HeaderLinkError>()?.dial_error()?;
     error.is_proxys().then_some(error)
 }
+
+/// Says in few words how it went with each server: those with which it went the same are told of once. Each is who, and how
+/// it went.
+pub fn digest(servers: &[ServerResult]) -> Vec<(String, &str)> {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for server in servers {
+        match groups.iter_mut().find(|(result, _)| *result == server.result) {
+            Some((_, addresses)) => addresses.push(&server.address),
+            None => groups.push((&server.result, vec![&server.address])),
+        }
+    }
+    let who = |addresses: &[&str]| match addresses {
+        [one] => (*one).to_owned(),
+        all if all.len() == servers.len() => format!("all {} servers", all.len()),
+        some if some.len() > NAMED => format!("{} of {} servers", some.len(), servers.len()),
+        some => some.join(", "),
+    };
+    groups
+        .into_iter()
+        .map(|(result, addresses)| (who(&addresses), result))
+        .collect()
+}
+
+/// Most servers with the same trouble that are named.
+const NAMED: usize = 3;
 
 /// What a sync came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +152,33 @@ mod tests {
             let text = serde_json::to_string(&result).unwrap();
             assert_eq!(serde_json::from_str::<ServerResult>(&text).unwrap(), result);
         }
+    }
+
+    #[test]
+    fn the_same_trouble_is_told_once() {
+        let server = |number: usize, result: &str| ServerResult {
+            address: format!("s{number}:1:t"),
+            state: ServerStanding::Closed,
+            result: result.to_owned(),
+            claimed_height: None,
+            headers: 0,
+            way_out: None,
+        };
+        let told = |results: &[&str]| {
+            let servers: Vec<_> = results
+                .iter()
+                .enumerate()
+                .map(|(n, result)| server(n, result))
+                .collect();
+            let digest = digest(&servers);
+            let lines = digest.iter().map(|(who, result)| format!("{who}: {result}"));
+            lines.collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(told(&[]), "");
+        assert_eq!(told(&["a"]), "s0:1:t: a");
+        assert_eq!(told(&["a"; 7]), "all 7 servers: a");
+        assert_eq!(told(&["a", "b", "a"]), "s0:1:t, s2:1:t: a; s1:1:t: b");
+        assert_eq!(told(&["a", "a", "b", "a", "a"]), "4 of 5 servers: a; s2:1:t: b");
     }
 
     #[test]

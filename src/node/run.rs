@@ -20,7 +20,7 @@ use super::report::{ServerResult, ServerStanding};
 use super::server_ways::ServerWays;
 use super::store::{HeaderChange, HeaderStore, Rebuilt};
 use crate::chain::freshness::NotFresh;
-use crate::chain::{Anchor, HeaderTree, Height, Network};
+use crate::chain::{Anchor, HeaderTree, Height, Network, Params};
 use crate::isolation::ConnId;
 use crate::net::discovery::{Discovery, DiscoveryEffect, DiscoveryEvent, Learned};
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
@@ -61,6 +61,8 @@ pub struct NodeConfig {
 pub struct Surroundings {
     /// How it opens streams.
     pub dialer: Dialer,
+    /// The constants of its chain, which are not the network's own where names of a test live longer.
+    pub params: &'static Params,
     /// Its clock.
     pub clock: Clock,
     /// What all of its random choices follow from, but for the secrets that no one is to guess.
@@ -111,6 +113,7 @@ impl Node {
         }
         let surroundings = Surroundings {
             dialer: Dialer::new(config.proxy.clone())?,
+            params: config.network.params(),
             clock: Clock::start(),
             seed: rand::random(),
         };
@@ -127,7 +130,7 @@ impl Node {
         let mut rng = StdRng::from_seed(surroundings.seed);
         let folder = Arc::new(Folder::open(&config.folder)?);
         let known = KnownServers::read(&folder, config.network)?;
-        let mut tree = HeaderTree::new(config.network.params(), config.anchor);
+        let mut tree = HeaderTree::new(surroundings.params, config.anchor);
         let path = folder.file(STORE);
         let opened = HeaderStore::open(&path, &mut tree).and_then(|(store, unwritten, rebuilt)| {
             let disk = Disk::open(store, unwritten, Arc::clone(&folder))?;

@@ -513,6 +513,10 @@ impl Item for RpcUrl {
         };
         match Client::new(settings) {
             Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) if text.contains('@') => Err(Problem::Refused(
+                "give user name and password with rpc-user and rpc-password, and an address of the form http://HOST:PORT"
+                    .to_owned(),
+            )),
             Err(_) => Err(Problem::NotAllowed),
         }
     }

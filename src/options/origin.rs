@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use isonym::jsonrpc::client::without_login;
+
 /// Most characters of a wrong value that an error repeats.
 const SHOWN: usize = 80;
 
@@ -106,12 +108,7 @@ impl std::error::Error for ValueError {}
 
 /// Returns a value as an error repeats it: in one line, not too long, and without what may be a password in an address.
 fn shown(value: &str) -> String {
-    let mut value = value.to_owned();
-    if let Some((scheme, rest)) = value.split_once("://")
-        && let Some((_, host)) = rest.rsplit_once('@')
-    {
-        value = format!("{scheme}://...@{host}");
-    }
+    let value = without_login(value);
     let length = value.chars().count();
     let mut shown: String = value.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if length > SHOWN {

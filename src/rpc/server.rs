@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -143,6 +143,31 @@ async fn accept_local(doors: &Doors, room: &Arc<Room>) -> Option<(UnixStream, Pl
     }
 }
 
+/// Who is connected, and keeps the place from a request until its reply is written.
+struct Caller {
+    place: Place,
+    is_answered: bool,
+}
+
+impl Caller {
+    /// Nothing panics between two changes.
+    fn lock(caller: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        caller.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asks(&mut self) {
+        self.is_answered = false;
+        self.place.speaks();
+    }
+
+    fn has_written(&mut self) {
+        if self.is_answered {
+            self.is_answered = false;
+            self.place.falls_silent();
+        }
+    }
+}
+
 /// Serves a connection. `local` is the address that it came to; none where the system has vouched for the caller.
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
@@ -152,18 +177,23 @@ async fn connection(
     mut stopped: watch::Receiver<bool>,
 ) {
     let limits = gate.limits;
-    let taken = place.taken();
-    let place = Arc::new(Mutex::new(place));
+    let notice = place.notice();
+    let caller = Arc::new(Mutex::new(Caller {
+        place,
+        is_answered: false,
+    }));
+    let written = Arc::clone(&caller);
     let service = service_fn(move |request| {
-        let (gate, place) = (Arc::clone(&gate), Arc::clone(&place));
+        let (gate, caller) = (Arc::clone(&gate), Arc::clone(&caller));
         async move {
-            place.lock().unwrap_or_else(PoisonError::into_inner).speaks();
+            Caller::lock(&caller).asks();
             let response = gate.respond(request, local).await;
-            place.lock().unwrap_or_else(PoisonError::into_inner).falls_silent();
+            Caller::lock(&caller).is_answered = true;
             Ok::<_, Infallible>(response)
         }
     });
-    let stream = TokioIo::new(Patient::new(stream, limits.write_timeout));
+    let has_written = move || Caller::lock(&written).has_written();
+    let stream = TokioIo::new(Patient::new(stream, limits.write_timeout, has_written));
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -172,8 +202,9 @@ async fn connection(
             .serve_connection(stream, service)
     );
     let ended = tokio::select! {
+        biased;
         ended = &mut connection => ended,
-        () = taken.notified() => return,
+        () = notice.given() => return,
         // Its value changes once, from false to true; it is not looked at, as its lock may not be held further on.
         _ = stopped.changed() => {
             connection.as_mut().graceful_shutdown();
@@ -363,19 +394,21 @@ fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// A stream that fails when the other side takes nothing of what is written for too long.
-struct Patient<S> {
+/// A stream that fails when the other side takes nothing of what is written for too long, and says when all is written.
+struct Patient<S, F> {
     stream: S,
     patience: Duration,
+    has_written: F,
     /// When a write that waits fails.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
-    fn new(stream: S, patience: Duration) -> Self {
+impl<S, F> Patient<S, F> {
+    fn new(stream: S, patience: Duration, has_written: F) -> Self {
         Self {
             stream,
             patience,
+            has_written,
             deadline: None,
         }
     }
@@ -393,13 +426,13 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for Patient<S, F> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin, F: FnMut() + Unpin> AsyncWrite for Patient<S, F> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.stream).poll_write(context, buf);
         self.watch(context, progress)
@@ -420,6 +453,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(progress, Poll::Ready(Ok(()))) {
+            (self.has_written)();
+        }
         self.watch(context, progress)
     }
 

@@ -26,6 +26,9 @@ pub struct DaemonSettings {
     pub isolate_anonymous: bool,
     /// The fronts that run: connections that are opened ahead are dealt among them.
     pub fronts: Fronts,
+    /// Whether a question that comes before the headers are up to date is asked at once and waits for them. Otherwise it is
+    /// refused.
+    pub asks_beside_sync: bool,
 }
 
 /// Some of the fronts.
@@ -72,6 +75,7 @@ impl Default for DaemonSettings {
             cache: CacheSettings::default(),
             isolate_anonymous: false,
             fronts: Fronts::default(),
+            asks_beside_sync: false,
         }
     }
 }
@@ -111,6 +115,7 @@ where
             ..settings.pool
         },
         lookup: settings.lookup,
+        asks_beside_sync: settings.asks_beside_sync,
     };
     node::run(node, &of_node, forgotten, |node| {
         let names = NameService::local(node.clone(), cache, settings);

@@ -342,6 +342,7 @@ impl NameService {
     /// [`ServiceError::Busy`] when it is one lookup too many, else why it comes to no outcome.
     pub async fn name_show(&self, question: &Question) -> NameResult {
         let tip = match &self.shared.source {
+            Source::Local(node) if node.settings().asks_beside_sync => Some(node.tip_hash()),
             Source::Local(node) => Some(node.check_ready()?),
             Source::Remote(_) => None,
         };

@@ -91,9 +91,8 @@ impl Remote {
 
     pub(super) async fn look_up(&self, name: &NameId, id: Option<&IsolationId>, quorum: u8) -> NameResult {
         let shown = match self.backend.client() {
-            Ok(client) => client.name_show(name, id, quorum).await.map_err(|error| {
-                self.complain(Some(client.address()), &error);
-                error
+            Ok(client) => client.name_show(name, id, quorum).await.inspect_err(|error| {
+                self.complain(Some(client.address()), error);
             }),
             Err(error) => {
                 self.complain(None, &error);

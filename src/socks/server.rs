@@ -110,10 +110,11 @@ impl Front {
             };
             let front = self.clone();
             connections.spawn(async move {
-                let taken = place.taken();
+                let notice = place.notice();
                 tokio::select! {
+                    biased;
                     () = front.connection(stream, caller, &mut place) => {}
-                    () = taken.notified() => {}
+                    () = notice.given() => {}
                 }
             });
         }

@@ -11,6 +11,7 @@ use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::event::parse_fields;
 use super::reply::ControlMessage;
@@ -24,7 +25,7 @@ pub struct ControlLogin {
     /// The cookie file, in place of the one that Tor names.
     pub cookie: Option<PathBuf>,
     /// The password.
-    pub password: Option<String>,
+    pub password: Option<Zeroizing<String>>,
 }
 
 impl fmt::Debug for ControlLogin {
@@ -223,7 +224,7 @@ mod tests {
     fn ways_are_chosen() {
         let nothing = ControlLogin::default();
         let password = ControlLogin {
-            password: Some("p".to_owned()),
+            password: Some("p".to_owned().into()),
             ..ControlLogin::default()
         };
         let file = ControlLogin {

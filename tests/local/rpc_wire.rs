@@ -22,6 +22,9 @@ fn credentials() -> Credentials {
     Credentials::new("user", "password").unwrap()
 }
 
+/// The length of a reply that is written as it is read.
+const LONG: usize = 12 << 20;
+
 /// Tells how `name_show` was understood; knows no name but `d/x`.
 struct Scripted;
 
@@ -56,6 +59,8 @@ async fn scripted(call: Call) -> CallResult {
         }
         "getblockcount" => write_result(&7),
         "wait" => std::future::pending().await,
+        // More than any system keeps of what nobody reads.
+        "long" => write_result(&"x".repeat(LONG)),
         _ => Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found")),
     }
 }
@@ -351,6 +356,34 @@ async fn slow_callers_lose_their_connection_and_keep_nobody_out() {
     let body =
         format!("POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: {AUTHORIZATION}\r\nContent-Length: 9\r\n\r\n[");
     assert_eq!(split(&server.raw(body.as_bytes()).await).0, 408);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_reads_slowly_has_the_whole_reply_though_it_is_crowded() {
+    let limits = Limits {
+        connections: 2,
+        ..Limits::default()
+    };
+    let server = Server::start(limits).await;
+    let body = r#"{"method":"long"}"#;
+    let long = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: {AUTHORIZATION}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(long.as_bytes()).await.unwrap();
+    let mut reply = vec![0; 1 << 10];
+    slow.read_exact(&mut reply).await.unwrap();
+    // Each of them takes the place of whoever is silent for longest.
+    for _ in 0..8 {
+        assert_eq!(server.post(r#"{"method":"getblockcount"}"#).await.0, 200);
+        let silent = TcpStream::connect(server.address).await.unwrap();
+        assert_eq!(server.post(r#"{"method":"getblockcount"}"#).await.0, 200);
+        drop(silent);
+    }
+    slow.read_to_end(&mut reply).await.unwrap();
+    assert!(reply.len() > LONG, "{}", reply.len());
     server.stop().await;
 }
 

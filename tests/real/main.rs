@@ -1,4 +1,5 @@
-//! Tests that need programs of others, which `tests/install` installs: ElectrumX, unbound, dnsmasq, BIND's tools, curl.
+//! Tests that need programs of others, which `tests/install` installs: ElectrumX, unbound, dnsmasq, BIND,
+//! `PowerDNS`'s recursor, dnsdist, curl, git, torsocks.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,9 +1,13 @@
-//! The programs of users: curl, tor-resolve and dig.
+//! The programs of users: curl, git, Chromium, tor-resolve and dig.
 
+use std::path::Path;
 use std::process::Command;
 
 use isonym_testkit::program::End;
 use isonym_testkit::running::end_of;
+
+/// Chromium without a window.
+const CHROMIUM: &str = "chromium-headless-shell";
 
 /// How curl gets somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,54 @@ pub async fn curl(way: Way, port: u16, user: &str, url: &str) -> End {
     let mut command = alone("curl");
     command.args(["-q", "--silent", "--show-error", "--max-time", "80"]);
     command.args(way.arguments(port, user)).arg(url);
+    end_of(command).await
+}
+
+/// Clones a repository by a SOCKS port.
+pub async fn git_clone(port: u16, user: &str, url: &str, to: &Path) -> End {
+    let mut command = git(&["clone", "--quiet", url]);
+    command.arg(to);
+    let proxy = format!("socks5h://{user}:password@127.0.0.1:{port}");
+    command.env("ALL_PROXY", proxy).env("GIT_TERMINAL_PROMPT", "0");
+    end_of(command).await
+}
+
+/// A git with nobody's settings.
+pub fn git(arguments: &[&str]) -> Command {
+    let mut command = alone("git");
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .args(["-c", "user.name=a", "-c", "user.email=a@example"]);
+    command.args(arguments);
+    command
+}
+
+/// Says whether there is a Chromium: it is large, and not in every Debian's sources.
+pub fn has_chromium() -> bool {
+    alone(CHROMIUM)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// Loads a page by a SOCKS port and runs what is in it; the page comes on standard output, and what the browser did on
+/// the network into a file.
+pub async fn chromium(port: u16, url: &str, home: &Path, log: &Path) -> End {
+    let mut command = alone(CHROMIUM);
+    command.env("HOME", home);
+    // Within a container, and as root, it can't have a sandbox; nothing is loaded but what the test wrote.
+    command.args([
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--dump-dom",
+        "--timeout=80000",
+    ]);
+    command.arg(format!("--user-data-dir={}", home.join("profile").display()));
+    command.arg(format!("--proxy-server=socks5://127.0.0.1:{port}"));
+    // Else it goes to loopback addresses itself.
+    command.arg("--proxy-bypass-list=<-loopback>");
+    command.arg(format!("--log-net-log={}", log.display())).arg(url);
     end_of(command).await
 }
 

@@ -17,9 +17,56 @@ impl Timestamp {
     }
 }
 
+/// Shows the date and time, as `2026-11-27 18:05 UTC`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        const DAY: u64 = 86_400;
+        let (year, month, day) = date(self.0 / DAY);
+        let minute = self.0 % DAY / 60;
+        let (hour, minute) = (minute / 60, minute % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+    }
+}
+
+/// Returns the year, the month and the day of the month, of a day that is counted from 1970-01-01.
+///
+/// Years are counted from March on, so that a leap day is the last of its year.
+fn date(days: u64) -> (u64, u64, u64) {
+    const DAYS_BEFORE_1970: u64 = 719_468;
+    const FOUR_CENTURIES: u64 = 146_097;
+    let days = days.saturating_add(DAYS_BEFORE_1970);
+    let (era, day) = (days / FOUR_CENTURIES, days % FOUR_CENTURIES);
+    let leap_days = day / 1_460 - day / 36_524 + day / (FOUR_CENTURIES - 1);
+    let year = (day - leap_days) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day_of_month = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + next, month, day_of_month)
+}
+
+/// A number of seconds, shown to people in the unit in which it is easily grasped, as `3 days`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 5] = [
+            (365 * 86_400, "years"),
+            (86_400, "days"),
+            (3_600, "hours"),
+            (60, "minutes"),
+            (1, "seconds"),
+        ];
+        let seconds = self.0;
+        let (length, unit) = UNITS
+            .into_iter()
+            .find(|(length, _)| seconds / 2 >= *length)
+            .unwrap_or((1, "seconds"));
+        match (seconds / length, unit) {
+            (1, "seconds") => f.write_str("1 second"),
+            (count, unit) => write!(f, "{count} {unit}"),
+        }
     }
 }
 
@@ -71,4 +118,42 @@ pub struct Now {
     pub wall: Timestamp,
     /// The steady clock.
     pub steady: Moment,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_shown_as_dates() {
+        for (seconds, shown) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00 UTC"),
+            (1_700_000_000, "2023-11-14 22:13 UTC"),
+            (1_735_689_599, "2024-12-31 23:59 UTC"),
+            (4_107_542_399, "2100-02-28 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(Timestamp(seconds).to_string(), shown);
+        }
+        assert!(Timestamp(u64::MAX).to_string().ends_with(" UTC"));
+    }
+
+    #[test]
+    fn spans_are_shown_in_the_unit_that_suits_them() {
+        for (seconds, shown) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (7_199, "119 minutes"),
+            (28_800, "8 hours"),
+            (259_200, "3 days"),
+            (499_116_646, "15 years"),
+        ] {
+            assert_eq!(Span(seconds).to_string(), shown);
+        }
+    }
 }

@@ -847,6 +847,70 @@ fn a_block_far_above_our_tip_is_noticed() {
     }
 }
 
+/// What became of a lookup before headers were up to date, and what then: a server for each attempt answers at once.
+fn beside_sync(manners: &[Manner], settings: LookupSettings) -> (Vec<LookupEffect>, Vec<LookupEffect>) {
+    let mut lookup = Lookup::new(name(), settings, manners.len()).beside_sync();
+    let empty = tree_without(TRUTH.chain.height());
+    let mut early = Vec::new();
+    let mut events = vec![LookupEvent::Start];
+    while let Some(event) = events.pop() {
+        let effects = lookup.on_event(Moment(1000), &empty, event);
+        for effect in &effects {
+            if let LookupEffect::Ask { attempt, request } = effect {
+                let attempt = *attempt;
+                let server = usize::from(attempt);
+                events.extend(manners[server % manners.len()].reply(&TRUTH, attempt, request));
+                events.push(LookupEvent::Assigned { attempt, server });
+            }
+        }
+        early.extend(effects);
+    }
+    // Nobody is waited for, however long that takes.
+    early.extend(lookup.on_event(Moment(500_000), &empty, LookupEvent::Tick));
+    let ready = lookup.on_event(Moment(600_000), &TRUTH.tree, LookupEvent::HeadersReady);
+    (early, ready)
+}
+
+fn asked(effects: &[LookupEffect]) -> usize {
+    let asks = |effect: &&LookupEffect| matches!(effect, LookupEffect::Ask { .. });
+    effects.iter().filter(asks).count()
+}
+
+#[test]
+fn what_is_asked_beside_sync_is_judged_when_headers_are_there() {
+    for (manner, requests) in [(Proof, 1), (History, 2)] {
+        let (early, ready) = beside_sync(&[manner; 3], settings(3, 1));
+        assert_eq!(asked(&early), requests, "no more than after sync: {early:?}");
+        let is_quiet = |effect: &LookupEffect| matches!(effect, LookupEffect::Ask { .. } | LookupEffect::WakeAt(_));
+        assert!(early.iter().all(is_quiet), "{early:?}");
+        let [LookupEffect::Finished(Ok(Outcome::Found(status)))] = &ready[..] else {
+            panic!("{ready:?}")
+        };
+        assert_eq!(status.name.value().as_bytes(), TRUE_VALUE);
+    }
+}
+
+#[test]
+fn a_lie_and_a_denial_are_found_out_no_sooner_than_headers_are_there() {
+    let is_told = |effect: &LookupEffect| matches!(effect, LookupEffect::Report { .. } | LookupEffect::Finished(_));
+    let (early, ready) = beside_sync(&[ForgesBranch, Proof, Proof], settings(3, 1));
+    assert!(!early.iter().any(is_told), "{early:?}");
+    assert!(matches!(ready[0], LookupEffect::Report { attempt: 0, .. }), "{ready:?}");
+    assert_eq!(asked(&ready), 1, "the next one is asked: {ready:?}");
+
+    let (early, ready) = beside_sync(&[DeniesByProof; 3], settings(3, 1));
+    assert!(!early.iter().any(is_told), "{early:?}");
+    assert_eq!(asked(&early), 2, "a second opinion: {early:?}");
+    assert_eq!(ready, [LookupEffect::Finished(Ok(Outcome::NeverExisted))]);
+
+    let (early, _) = beside_sync(&[Fails; 3], settings(3, 1));
+    let last = early.last().unwrap();
+    assert!(
+        matches!(last, LookupEffect::Finished(Err(_))),
+        "no answer to wait with: {last:?}"
+    );
+}
+
 /// What a lookup does while the header of the update is missing, when it is asked again at these seconds, and what in the
 /// end: the header comes before the last of them, or never.
 fn await_header(seconds: &[u64], comes: bool) -> Vec<Vec<LookupEffect>> {

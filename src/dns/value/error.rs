@@ -107,7 +107,7 @@ pub enum Reason {
     #[error("the value is not a JSON object")]
     NotAnObject,
     /// An import of a name that doesn't exist, or has expired.
-    #[error("the imported name does not exist")]
+    #[error("the imported name purportedly never existed, or has expired")]
     ImportAbsent,
     /// An import of a name whose value is no JSON object.
     #[error("the imported value is not a JSON object")]

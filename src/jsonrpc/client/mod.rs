@@ -73,7 +73,7 @@ pub enum ClientError {
     /// The address is not of the form that is understood.
     #[error("`{url}` is no address of the form http://HOST:PORT")]
     Url {
-        /// What was given.
+        /// What was given, without what may be a password in it.
         url: String,
     },
     /// The cookie file can't be read: no server runs, or it belongs to somebody else.
@@ -283,6 +283,7 @@ impl Client {
             timeout,
         } = settings;
         let Some(uri) = server_uri(&url) else {
+            let url = without_login(&url);
             return Err(ClientError::Url { url });
         };
         let mut connector = HttpConnector::new();
@@ -346,7 +347,7 @@ impl Client {
             let failed = |_| ClientError::Connection {
                 reason: "the credentials do not fit into a header".to_owned(),
             };
-            let mut value = HeaderValue::try_from(credentials.to_header()).map_err(failed)?;
+            let mut value = HeaderValue::try_from(credentials.to_header().as_str()).map_err(failed)?;
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
@@ -533,6 +534,20 @@ fn id_text(id: &IsolationId) -> String {
             let hex = bitcoin::hex::DisplayHex::to_lower_hex_string(id.as_bytes());
             format!("{HEX_ID}{hex}")
         }
+    }
+}
+
+/// Returns an address without what stands before the host in it, which may be a password. An address that is not well
+/// formed, for which it is called above all, has one before an `@` all the same.
+pub fn without_login(address: &str) -> String {
+    let Some((login, host)) = address.rsplit_once('@') else {
+        return address.to_owned();
+    };
+    match login.split_once("//") {
+        Some((scheme, _)) => format!("{scheme}//...@{host}"),
+        // Else it is an address of mail, or a text that has an `@` by chance.
+        None if !login.contains(':') => address.to_owned(),
+        None => format!("...@{host}"),
     }
 }
 

@@ -3,11 +3,13 @@
 use super::*;
 use crate::chain::freshness::NotFresh;
 use crate::name::lookup::{FailureScope, LinkFailure, LookupError};
+use crate::time::Timestamp;
 
 #[test]
 fn codes_of_the_nodes_errors() {
     let stale = NotFresh::StaleTip {
         height: 5,
+        time: Timestamp(1),
         age: 9,
         max: 8,
     };

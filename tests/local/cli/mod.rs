@@ -7,6 +7,7 @@ mod network;
 mod options;
 mod output;
 mod settings;
+mod typed;
 
 use std::net::TcpListener;
 use std::sync::LazyLock;

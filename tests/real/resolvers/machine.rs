@@ -8,9 +8,11 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::cases::{SECURE, SIGNED, SIGNED_CHILD, UNSIGNED, UNSIGNED_CHILD, Zones};
+use super::cases::{RENAMED, SECURE, SIGNED, SIGNED_CHILD, UNSIGNED, UNSIGNED_CHILD, Zones};
 use super::client::{dig, run};
+use super::peers::{Front, named_zone};
 use super::process::Process;
+use super::snippets::replaced;
 use super::unbound::{Config, Unbound};
 use super::{ALGORITHMS, assert_cases};
 
@@ -117,6 +119,23 @@ fn getent_finds_names_through_unbound_which_follows_referrals() {
     ] {
         let both: Vec<&str> = [v4, v6].into_iter().filter(|address| !address.is_empty()).collect();
         assert_eq!(getent(name), both, "{name}");
+    }
+}
+
+#[test]
+fn named_follows_referrals_and_validates_what_they_lead_to() {
+    let Some(_home) = is_inside("resolvers::machine::named_follows_referrals_and_validates_what_they_lead_to") else {
+        return;
+    };
+    let [signed, unsigned] = [SIGNED_CHILD, UNSIGNED_CHILD].map(|ip| format!("{ip}:53"));
+    // The documented address of our server is that of a child here.
+    let zones = Zones::start(ALGORITHMS[0], ALGORITHMS[1], ["127.0.0.56:53", &signed, &unsigned]);
+    let zone = named_zone("// /etc/bind/named.conf.local", &zones.keys);
+    let zone = replaced(&zone, "{ 127.0.0.54; }", "{ 127.0.0.56; }");
+    let named = Front::named(&zone, zones.bit.address);
+    for _ in 0..2 {
+        assert_cases(named.address, SECURE.iter().chain(SIGNED).chain([&RENAMED]), true);
+        assert_cases(named.address, UNSIGNED, false);
     }
 }
 

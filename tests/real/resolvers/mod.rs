@@ -3,9 +3,11 @@
 mod cases;
 mod client;
 mod machine;
+mod peers;
 mod process;
 mod relay;
 mod server;
+mod snippets;
 mod unbound;
 
 use std::net::SocketAddr;

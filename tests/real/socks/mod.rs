@@ -2,3 +2,4 @@
 
 mod curl;
 mod tor_resolve;
+mod torsocks;

@@ -6,6 +6,7 @@ mod bare;
 mod controllers;
 mod life;
 mod many;
+mod programs;
 mod scene;
 mod together;
 mod ways;

@@ -118,7 +118,7 @@ impl PowLimit {
 }
 
 /// The constants of one network.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Params {
     /// Which network.
     pub network: Network,

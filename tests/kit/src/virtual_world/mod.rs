@@ -262,6 +262,7 @@ impl VirtualWorld {
         };
         let surroundings = Surroundings {
             dialer: Dialer::without_sockets(Arc::clone(&way) as Arc<dyn StreamSource>).unwrap(),
+            params: Network::Regtest.params(),
             clock: Clock::start_virtual(Arc::clone(&time)),
             seed: self.rng().random(),
         };

@@ -44,7 +44,7 @@ use bitcoin::Target;
 
 use super::params::{MAX_TIP_AGE, RETARGET_INTERVAL, Retargeting};
 use super::{HeaderTree, Height, Params, PureHeader};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Blocks of the promised work that each day of a span must have, of 144.
 pub const BLOCKS_A_DAY: u32 = 32;
@@ -59,10 +59,16 @@ const DAY: u64 = 24 * 60 * 60;
 #[non_exhaustive]
 pub enum NotFresh {
     /// The newest header is too old: servers are stale, or keep new blocks from us.
-    #[error("the newest header, at height {height}, is {age} seconds old: at most {max} are allowed")]
+    #[error(
+        "the newest header, at height {height}, is of {time}, {} before the time of this machine's clock, {}; at most {} \
+         are allowed: set the clock if it is wrong, else servers are stale or keep blocks back",
+        Span(*.age), Timestamp(.time.0.saturating_add(*.age)), Span(*.max)
+    )]
     StaleTip {
         /// Height of our tip.
         height: Height,
+        /// When its block was made.
+        time: Timestamp,
         /// Its age in seconds.
         age: u64,
         /// The greatest age, in seconds.
@@ -70,8 +76,9 @@ pub enum NotFresh {
     },
     /// The newest header is new, but not those below it: servers keep blocks from us, or most miners are gone.
     #[error(
-        "the work of the last {blocks} blocks up to height {height} took {took} seconds: at most {max} are allowed, as \
-         the difficulty promises more than four times as much"
+        "the work of the last {blocks} blocks up to height {height} took {}: at most {} are allowed, as the difficulty \
+         promises more than four times as much",
+        Span(*.took), Span(*.max)
     )]
     TooLittleWork {
         /// Height of our tip.
@@ -111,7 +118,7 @@ impl HeaderTree {
 pub fn check_tip_age(height: Height, time: Timestamp, now: Timestamp, params: &Params) -> Result<(), NotFresh> {
     if params.is_stale(time, now) {
         let (age, max) = (now.seconds_since(time), MAX_TIP_AGE);
-        return Err(NotFresh::StaleTip { height, age, max });
+        return Err(NotFresh::StaleTip { height, time, age, max });
     }
     Ok(())
 }

@@ -193,6 +193,7 @@ fn a_tip_is_young_for_eight_hours() {
     assert_eq!(check(28_800, Network::Mainnet), Ok(()));
     let stale = NotFresh::StaleTip {
         height: 5,
+        time: Timestamp(1_000_000),
         age: 28_801,
         max: 28_800,
     };

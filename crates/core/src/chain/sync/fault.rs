@@ -93,7 +93,7 @@ pub enum CloseReason {
         got: Height,
     },
     /// A block is from the future, by our clock.
-    #[error("is ahead of our clock at height {height}: {error}")]
+    #[error("is ahead of our clock at height {height}: {error}; check this machine's clock")]
     AheadOfClock {
         /// Where.
         height: Height,

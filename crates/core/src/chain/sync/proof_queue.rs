@@ -94,6 +94,27 @@ impl ProofQueue {
         }
     }
 
+    /// Takes in all that is in another queue.
+    pub(super) fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Says whether these heights are asked for together.
+    pub(super) fn has(&self, heights: &[Height]) -> bool {
+        self.0.iter().any(|batch| batch.heights == heights)
+    }
+
+    /// Says whether a height is among those that are left.
+    pub(super) fn includes(&self, height: Height) -> bool {
+        self.0.iter().any(|batch| batch.heights.contains(&height))
+    }
+
+    /// Returns what connections were given.
+    pub(super) fn into_held(mut self) -> Self {
+        self.0.retain(|batch| !batch.holders.is_empty());
+        self
+    }
+
     /// Crosses heights off that were proved.
     pub(super) fn cross_off(&mut self, heights: &[Height]) {
         self.0.retain(|batch| batch.heights != heights);

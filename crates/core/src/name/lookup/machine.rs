@@ -80,6 +80,8 @@ enum State {
         lowest: Option<Height>,
         until: Moment,
     },
+    /// Waiting for our headers to be up to date: all that the server was asked for is here.
+    Unjudged { evidence: Evidence },
     /// It came to an outcome.
     Answered(Outcome),
     /// It failed.
@@ -101,7 +103,12 @@ impl Try {
 
     /// Says whether it is up to the server to go on.
     fn waits_for_server(&self) -> bool {
-        self.is_open() && !matches!(self.state, State::Below { .. })
+        self.is_open() && !self.waits_for_headers()
+    }
+
+    /// Says whether all that a server can give is here, and only headers are missing: another one would not be faster.
+    fn waits_for_headers(&self) -> bool {
+        matches!(self.state, State::Below { .. } | State::Unjudged { .. })
     }
 }
 
@@ -118,7 +125,16 @@ pub struct Lookup {
     cut_off: bool,
     /// A server gave what can't be proved.
     lied_to: bool,
-    finished: bool,
+    phase: Phase,
+}
+
+/// How far a lookup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Our headers are not up to date: nothing is judged.
+    BesideSync,
+    Judging,
+    Finished,
 }
 
 impl Lookup {
@@ -131,21 +147,31 @@ impl Lookup {
             tries: Vec::new(),
             cut_off: false,
             lied_to: false,
-            finished: false,
+            phase: Phase::Judging,
+        }
+    }
+
+    /// Has this lookup begin before our headers are up to date. What it asks is the same; it judges nothing, and comes to no
+    /// outcome, before [`LookupEvent::HeadersReady`].
+    #[must_use]
+    pub fn beside_sync(self) -> Self {
+        Self {
+            phase: Phase::BesideSync,
+            ..self
         }
     }
 
     /// Advances by one event.
     pub fn on_event(&mut self, now: Moment, tree: &HeaderTree, event: LookupEvent) -> Vec<LookupEffect> {
         let mut effects = Vec::new();
-        if self.finished {
+        if self.phase == Phase::Finished {
             return effects;
         }
         self.cut_off |=
             matches!(&event, LookupEvent::Failed { failure, .. } if failure.scope() == FailureScope::Everything);
         match event {
             LookupEvent::Start if self.servers < self.quorum() => {
-                self.finished = true;
+                self.phase = Phase::Finished;
                 effects.push(LookupEffect::Finished(Err(LookupError::TooFewServers {
                     known: self.servers,
                     expected: self.quorum(),
@@ -184,7 +210,15 @@ impl Lookup {
                     entry.server = Some(server);
                 }
             }
-            LookupEvent::Start | LookupEvent::Proof { .. } | LookupEvent::History { .. } | LookupEvent::Tick => {}
+            LookupEvent::HeadersReady if self.phase == Phase::BesideSync => {
+                self.phase = Phase::Judging;
+                self.judge_unjudged(now, tree, &mut effects);
+            }
+            LookupEvent::Start
+            | LookupEvent::Proof { .. }
+            | LookupEvent::History { .. }
+            | LookupEvent::HeadersReady
+            | LookupEvent::Tick => {}
         }
         if !self.tries.is_empty() {
             self.judge_awaited(now, tree, &mut effects);
@@ -350,6 +384,21 @@ impl Lookup {
         self.set(attempt, state);
     }
 
+    /// Judges what came before our headers were up to date. From here on an attempt has as long as if it had just begun.
+    fn judge_unjudged(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) {
+        for at in 0..self.tries.len() {
+            let Ok(attempt) = Attempt::try_from(at) else { return };
+            let Some(entry) = self.tries.get_mut(at) else { return };
+            if let State::Unjudged { evidence } = &entry.state {
+                let evidence = evidence.clone();
+                entry.started = now;
+                let until = now + self.settings.header_grace;
+                let state = self.judge(attempt, now, until, tree, evidence, effects);
+                self.set(attempt, state);
+            }
+        }
+    }
+
     /// Judges what waited for headers, once there are others or they have been waited for long enough.
     fn judge_awaited(&mut self, now: Moment, tree: &HeaderTree, effects: &mut Vec<LookupEffect>) {
         let current = tree.tip().hash;
@@ -397,6 +446,9 @@ impl Lookup {
         evidence: Evidence,
         effects: &mut Vec<LookupEffect>,
     ) -> State {
+        if self.phase == Phase::BesideSync {
+            return State::Unjudged { evidence };
+        }
         let tip = tree.tip();
         let newest = evidence.links.first().map_or(0, |link| link.height);
         let proved = self.prove(tree, &evidence);
@@ -497,7 +549,7 @@ impl Lookup {
             }
         }
         if let Some(result) = self.verdict(tree.tip().height, effects) {
-            self.finished = true;
+            self.phase = Phase::Finished;
             self.judge_doubtful(now, tree, effects);
             let open = (0..).zip(&self.tries).filter(|(_, entry)| entry.is_open());
             effects.extend(open.map(|(attempt, _)| LookupEffect::Abandon(attempt)));
@@ -509,7 +561,7 @@ impl Lookup {
         }
         let open = self.tries.iter().filter(|entry| entry.waits_for_server());
         let deadline = open.map(|entry| entry.started + timeout).min();
-        let may_hedge = self.tries.len() < self.max_attempts() && !self.awaits_history();
+        let may_hedge = self.tries.len() < self.max_attempts() && !self.awaits_headers();
         let awaits_header = self
             .tries
             .iter()
@@ -521,12 +573,8 @@ impl Lookup {
         }
     }
 
-    /// Says whether an attempt has all that a server can give, and waits for headers below the anchor: another one would not
-    /// be faster.
-    fn awaits_history(&self) -> bool {
-        self.tries
-            .iter()
-            .any(|entry| matches!(entry.state, State::Below { .. }))
+    fn awaits_headers(&self) -> bool {
+        self.tries.iter().any(Try::waits_for_headers)
     }
 
     /// Returns the moment at which the last attempt counts as slow.
@@ -538,6 +586,10 @@ impl Lookup {
     /// Returns how many attempts to begin: as many as the quorum still lacks, one more when they are slow, and as many as
     /// it takes for a second opinion when the name was denied.
     fn more_wanted(&self, now: Moment) -> usize {
+        // Whether it is enough is for the verdict to say, which waits for headers.
+        if self.has_enough() {
+            return 0;
+        }
         let more = self.max_attempts().saturating_sub(self.tries.len());
         let (found, answered) = (self.found(), self.answers().count());
         let is_hopeful = |entry: &&Try| entry.is_open() && !matches!(entry.state, State::Ahead { doubtful: true, .. });
@@ -549,7 +601,7 @@ impl Lookup {
             self.quorum().saturating_sub(found).max(1)
         };
         let is_slow = self.hedge_at().is_some_and(|at| now >= at);
-        let hedge = usize::from(is_slow && !self.awaits_history());
+        let hedge = usize::from(is_slow && !self.awaits_headers());
         lacking.saturating_sub(open).max(hedge).min(more)
     }
 
@@ -591,15 +643,23 @@ impl Lookup {
             .len()
     }
 
+    /// Says whether as many answered as it takes.
+    fn has_enough(&self) -> bool {
+        let got = self.voices();
+        let opinions = self.answers().count() >= self.opinions() && got >= self.independent_opinions();
+        let denied = self.found() == 0 && opinions && !self.tries.iter().any(Try::is_open);
+        got >= self.quorum() && (self.found() > 0 || denied)
+    }
+
     /// Returns the result once no further answer could change it, or none can be had.
     fn verdict(&self, tip: Height, effects: &mut Vec<LookupEffect>) -> Option<Result<Outcome, LookupError>> {
         let (got, expected) = (self.voices(), self.quorum());
         let open = self.tries.iter().any(Try::is_open);
         let exhausted = !open && self.tries.len() >= self.max_attempts();
-        let opinions = self.answers().count() >= self.opinions() && got >= self.independent_opinions();
-        let denied = self.found() == 0 && opinions && !open;
-        let enough = got >= expected && (self.found() > 0 || denied);
-        if !enough && !exhausted {
+        let enough = self.has_enough();
+        // What came is judged by the headers of then; where nothing did, it is known now.
+        let has_come = got > 0 || self.tries.iter().any(Try::waits_for_headers);
+        if !enough && !exhausted || self.phase == Phase::BesideSync && has_come {
             return None;
         }
         // What is proved to be newest wins; of two alike the first one.

@@ -26,6 +26,8 @@
 //! | `Fetching` | other transactions than were asked for | `Failed`: [`LookupEffect::Report`] |
 //! | `Asked`, `Fetching` | a proof with an operation below the anchor whose header is still to come | `Below`, for [`LookupSettings::history_grace`] at most |
 //! | `Below` | headers came | judged anew |
+//! | `Asked`, `Fetching` | a proof, before our headers are up to date ([`Lookup::beside_sync`]) | `Unjudged` |
+//! | `Unjudged` | [`LookupEvent::HeadersReady`] | judged |
 //! | any open one | [`LookupEvent::Failed`] | `Failed`; no further attempt begins when no server can be reached |
 //! | any open one | [`LookupSettings::attempt_timeout`] is over | `Failed`: [`LookupEffect::Abandon`] |
 //!
@@ -35,6 +37,7 @@
 //!
 //! The lookup ends, with [`LookupEffect::Finished`], when as many servers as the quorum answered and one of them proved
 //! the name, when two denied it, or when all attempts ended and none may follow. What is still open then is abandoned.
+//! Before our headers are up to date it ends only where no attempt came to anything: what was answered waits, denials too.
 
 mod failure;
 mod machine;
@@ -110,6 +113,8 @@ pub enum LookupEvent {
         /// Why, and whether another attempt can do better.
         failure: LinkFailure,
     },
+    /// Our headers are up to date, which they were not when the lookup began ([`Lookup::beside_sync`]).
+    HeadersReady,
     /// A moment asked for by [`LookupEffect::WakeAt`] is reached.
     Tick,
 }
@@ -118,7 +123,7 @@ impl LookupEvent {
     /// Returns the attempt that the event belongs to, if to one.
     pub fn attempt(&self) -> Option<Attempt> {
         match self {
-            Self::Start | Self::Tick => None,
+            Self::Start | Self::HeadersReady | Self::Tick => None,
             Self::Assigned { attempt, .. }
             | Self::Proof { attempt, .. }
             | Self::History { attempt, .. }

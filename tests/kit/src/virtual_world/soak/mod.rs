@@ -96,6 +96,7 @@ impl DaemonKeeper {
         let way = Arc::new(SoakWay(Arc::downgrade(world)));
         let surroundings = Surroundings {
             dialer: Dialer::without_sockets(way as Arc<dyn StreamSource>).unwrap(),
+            params: Network::Regtest.params(),
             clock: Clock::start_virtual(Arc::clone(&time)),
             seed: world.rng().random(),
         };

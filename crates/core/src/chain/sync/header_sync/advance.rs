@@ -175,7 +175,7 @@ impl Step<'_> {
             let anchor = self.tree.anchor().height;
             return peer.is_idle().then(|| follow.choose_trace(&taker, end, span, anchor));
         }
-        if let Some(chosen) = skeleton.choose(&taker, peer) {
+        if let Some(chosen) = skeleton.choose(&taker, peer, self.tree) {
             return Some(chosen);
         }
         if !skeleton.is_awaited_by(peer, self.tree, peers) {

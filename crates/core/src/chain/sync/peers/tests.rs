@@ -151,6 +151,7 @@ fn who_is_left_for_good_is_not_dialed_again_whatever_comes_later() {
 fn who_is_left_for_what_may_pass_is_dialed_again_after_an_hour() {
     let stale = ServerFault::NotFresh(NotFresh::StaleTip {
         height: 5,
+        time: crate::time::Timestamp(1),
         age: 9,
         max: 8,
     });

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use bitcoin::BlockHash;
 
-use super::{Making, Origin, SkeletonSync, Stage};
+use super::{Making, Origin, SkeletonSync, Stage, Tail};
 use crate::chain::sync::chunks::Chunks;
 use crate::chain::sync::outcome::Outcome;
 use crate::chain::sync::peers::{Peer, PeerPhase, PeerTable};
@@ -93,6 +93,7 @@ impl SkeletonSync {
         self.making = Some(Making {
             lead,
             stage: Stage::Fetching(Chunks::default()),
+            tail: Tail::default(),
             target: 0,
             origins: nobodys.into_iter().collect(),
             is_stored: base == tree.tip().hash,

@@ -12,6 +12,8 @@
 //! | fetching | the leader's chunk does not fit on others' headers | cut back to the leader's own, which alone gives headers from now on |
 //! | fetching | the leader's chunk does not fit on its own headers | cut back by some; its chain changed |
 //! | fetching | somebody else's chunk does not fit | its sender is set aside; at the base it is traced |
+//! | fetching | nothing is left to ask a connection for | the last headers are asked for in full, which every sample has |
+//! | fetching | full headers came | held against the skeleton as soon as that has got so far |
 //! | fetching | all headers are there, and it is heavier than our chain | proving a sample |
 //! | fetching | all headers are there, and it is not heavier | dropped; whose branch it is, is settled |
 //! | proving | full headers came that hold for it | crossed off the sample |
@@ -29,6 +31,7 @@
 
 mod lead;
 mod sample;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +41,7 @@ use std::time::Duration;
 use rand::CryptoRng;
 
 use self::lead::Lead;
+use self::tail::Tail;
 use super::chunks::{Chunks, Taker};
 use super::headers::pure_headers;
 use super::outcome::{Outcome, judge};
@@ -79,6 +83,7 @@ struct Origin {
 struct Making {
     lead: Lead,
     stage: Stage,
+    tail: Tail,
     /// The height of the tip that the leader claims.
     target: Height,
     origins: Vec<Origin>,
@@ -118,6 +123,7 @@ impl Making {
         self.origins
             .extend(cut_through.map(|server| Origin { last: height, server }));
         self.stage = Stage::Fetching(Chunks::default());
+        self.tail = Tail::default();
         self.proved = 0;
         self.unwritten.clear();
     }
@@ -133,8 +139,13 @@ impl Making {
 
     /// Says whether a connection is asked for headers of it.
     fn is_source(&self, peer: &Peer) -> bool {
+        peer.truncates && self.has_chain_of(peer)
+    }
+
+    /// Says whether a connection's headers are taken for those of it.
+    fn has_chain_of(&self, peer: &Peer) -> bool {
         let gives = !self.lead.is_alone() || self.lead.server() == Some(peer.server);
-        self.includes(peer) && peer.truncates && gives
+        self.includes(peer) && gives
     }
 
     fn is_proving(&self) -> bool {
@@ -143,6 +154,7 @@ impl Making {
 
     /// Drops what a connection delivered, or was given, in whatever stage that was.
     fn forget(&mut self, conn: ConnId) {
+        self.tail.forget(conn);
         match &mut self.stage {
             Stage::Fetching(chunks) => chunks.distrust(conn),
             Stage::Proving { queue, .. } => queue.release_all(conn),
@@ -237,8 +249,8 @@ impl SkeletonSync {
         let top = tree.skeleton()?.top_height();
         let headers = f64::from(making.target.saturating_sub(top)) * truncated;
         let sample = match &making.stage {
-            Stage::Fetching(_) => making.foreseen,
-            Stage::Proving { queue, .. } => f64::from(u32::try_from(queue.left()).unwrap_or(u32::MAX)),
+            Stage::Fetching(_) => (making.foreseen - float(making.tail.early())).max(0.0),
+            Stage::Proving { queue, .. } => float(queue.left()),
         };
         Some(headers + sample * full)
     }
@@ -248,7 +260,12 @@ impl SkeletonSync {
         let (mut waits, mut redraw, mut grace) = (None, None, None);
         if let Some(making) = &self.making {
             match &making.stage {
-                Stage::Fetching(chunks) => waits = chunks.oldest_wait(),
+                Stage::Fetching(chunks) => {
+                    waits = [chunks.oldest_wait(), making.tail.oldest_wait()]
+                        .into_iter()
+                        .flatten()
+                        .min();
+                }
                 Stage::Proving { queue, drawn_at, time } => {
                     waits = queue.oldest_wait();
                     redraw = Some(*drawn_at + *time);
@@ -285,35 +302,42 @@ impl SkeletonSync {
     }
 
     /// Chooses what a connection is to be asked of the skeleton.
-    pub(super) fn choose(&mut self, taker: &Taker, peer: &Peer) -> Option<(Job, HeaderRequest)> {
+    pub(super) fn choose(&mut self, taker: &Taker, peer: &Peer, tree: &HeaderTree) -> Option<(Job, HeaderRequest)> {
         let making = self.making.as_mut().filter(|making| making.includes(peer))?;
-        let is_source = making.is_source(peer);
+        let (is_source, has_chain) = (making.is_source(peer), making.has_chain_of(peer));
         match &mut making.stage {
-            Stage::Proving { queue, .. } => {
-                let heights = queue.assign(taker)?;
-                let request = match heights.first() {
-                    Some(start) if is_run(&heights) => HeaderRequest::Full {
-                        start: *start,
-                        count: Height::try_from(heights.len()).unwrap_or(Height::MAX),
-                    },
-                    _ => HeaderRequest::Scattered(heights.clone()),
-                };
-                Some((Job::Sample { heights }, request))
-            }
+            Stage::Proving { queue, .. } => queue.assign(taker).map(proof_request),
             Stage::Fetching(chunks) if is_source => {
                 let from = chunks.lowest().unwrap_or(making.target);
                 let unplanned = making.target.saturating_sub(from.saturating_add(chunks.heights()));
                 let left = chunks.free_heights().saturating_add(unplanned);
                 let most = taker.truncated_chunk(self.limits.skeleton_chunk, left);
-                let (start, count) = chunks.assign(taker, most, taker.each(true), false)?;
+                let Some((start, count)) = chunks.assign(taker, most, taker.each(true), false) else {
+                    return (left == 0).then(|| self.choose_of_tail(taker, tree)).flatten();
+                };
                 let under = taker.highest;
                 Some((
                     Job::Skeleton { start },
                     HeaderRequest::Truncated { start, count, under },
                 ))
             }
-            Stage::Fetching(_) => None,
+            Stage::Fetching(_) => has_chain.then(|| self.choose_of_tail(taker, tree)).flatten(),
         }
+    }
+
+    /// Chooses what a connection is to be asked of those headers that every sample has, while the skeleton is not whole.
+    fn choose_of_tail(&mut self, taker: &Taker, tree: &HeaderTree) -> Option<(Job, HeaderRequest)> {
+        let Verification::Sampled(assurance) = self.limits.verification else {
+            return None;
+        };
+        let making = self.making.as_mut()?;
+        let skeleton = tree.skeleton()?;
+        let least = Height::try_from(assurance.least_tail()).unwrap_or(Height::MAX);
+        // What is there already may have been proved already.
+        let above = skeleton.top_height().max(making.target.saturating_sub(least));
+        let first = above.saturating_add(1);
+        making.tail.reach(first, making.target, self.limits.sample_batch);
+        making.tail.assign(taker).map(proof_request)
     }
 
     /// Gives a chunk free that a connection did not deliver.
@@ -325,7 +349,9 @@ impl SkeletonSync {
 
     /// Gives heights free that a connection did not prove.
     pub(super) fn release_sample(&mut self, heights: &[Height], conn: ConnId) {
-        if let Some(Stage::Proving { queue, .. }) = self.making.as_mut().map(|making| &mut making.stage) {
+        let Some(making) = &mut self.making else { return };
+        making.tail.release(heights, conn);
+        if let Stage::Proving { queue, .. } = &mut making.stage {
             queue.release(heights, conn);
         }
     }
@@ -339,19 +365,20 @@ impl SkeletonSync {
 
     /// Gives free what a connection was given that ended without fault. What it delivered stays.
     pub(super) fn release_all(&mut self, conn: ConnId) {
-        match self.making.as_mut().map(|making| &mut making.stage) {
-            Some(Stage::Fetching(chunks)) => chunks.release_all(conn),
-            Some(Stage::Proving { queue, .. }) => queue.release_all(conn),
-            None => {}
+        let Some(making) = &mut self.making else { return };
+        making.tail.release_all(conn);
+        match &mut making.stage {
+            Stage::Fetching(chunks) => chunks.release_all(conn),
+            Stage::Proving { queue, .. } => queue.release_all(conn),
         }
     }
 
     /// Says whether something that a connection delivered waits for its turn.
     pub(super) fn has_from(&self, conn: ConnId) -> bool {
-        match self.making.as_ref().map(|making| &making.stage) {
-            Some(Stage::Fetching(chunks)) => chunks.has_from(conn),
-            _ => false,
-        }
+        self.making.as_ref().is_some_and(|making| match &making.stage {
+            Stage::Fetching(chunks) => chunks.has_from(conn) || making.tail.has_from(conn),
+            Stage::Proving { .. } => false,
+        })
     }
 
     /// Keeps a chunk until its turn.
@@ -506,6 +533,7 @@ impl SkeletonSync {
         outcomes.extend(self.choose_leader(tree, peers, now.steady));
         self.foresee(tree, &assurance);
         outcomes.extend(self.redraw(tree, now.steady));
+        outcomes.extend(self.apply_early(tree, peers));
         outcomes.extend(self.draw(tree, peers, reputation, &assurance, rng, now.steady));
         outcomes.extend(self.write_proofs(now.steady));
         outcomes.extend(self.adopt(tree, peers));
@@ -534,6 +562,22 @@ impl SkeletonSync {
             tree.drop_skeleton();
         }
     }
+}
+
+/// Returns the request for full headers of these heights.
+fn proof_request(heights: Vec<Height>) -> (Job, HeaderRequest) {
+    let request = match heights.first() {
+        Some(start) if is_run(&heights) => HeaderRequest::Full {
+            start: *start,
+            count: Height::try_from(heights.len()).unwrap_or(Height::MAX),
+        },
+        _ => HeaderRequest::Scattered(heights.clone()),
+    };
+    (Job::Sample { heights }, request)
+}
+
+fn float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// Returns how many requests so many headers are, of so many each.

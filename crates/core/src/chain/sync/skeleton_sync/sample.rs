@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::CryptoRng;
 
+use super::tail::Early;
 use super::{Making, SkeletonSync, Stage, UNSETTLED, is_on_tip};
 use crate::chain::auxpow::FullHeader;
 use crate::chain::sampling::{Assurance, Plan};
@@ -131,8 +132,10 @@ impl SkeletonSync {
         let heights = drawn
             .into_iter()
             .filter_map(|index| Some(first.saturating_add(Height::try_from(index).ok()?)));
-        let unproved = heights.filter(|height| skeleton.is_proved(*height) == Some(false));
-        let queue = ProofQueue::new(unproved, self.limits.sample_batch);
+        let asked = std::mem::take(&mut making.tail).into_held();
+        let unproved = heights.filter(|height| skeleton.is_proved(*height) == Some(false) && !asked.includes(*height));
+        let mut queue = ProofQueue::new(unproved, self.limits.sample_batch);
+        queue.join(asked);
         making.stage = Stage::Proving {
             queue,
             drawn_at: now,
@@ -142,7 +145,19 @@ impl SkeletonSync {
         vec![Outcome::Progressed]
     }
 
-    /// Holds full headers against the skeleton.
+    /// Holds those of the last headers that came early against the skeleton, as far as that has got.
+    pub(super) fn apply_early(&mut self, tree: &mut HeaderTree, peers: &PeerTable) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        while let (Some(making), Some(skeleton)) = (&mut self.making, tree.skeleton()) {
+            let Some(Early { conn, heights, bytes }) = making.tail.take_up_to(skeleton.top_height()) else {
+                break;
+            };
+            outcomes.extend(self.apply_proofs(tree, peers, conn, &heights, &bytes));
+        }
+        outcomes
+    }
+
+    /// Holds full headers against the skeleton, or keeps them where that has not got so far.
     pub(in crate::chain::sync) fn apply_proofs(
         &mut self,
         tree: &mut HeaderTree,
@@ -154,6 +169,16 @@ impl SkeletonSync {
         let Some(server) = peers.get(conn).map(|peer| peer.server) else {
             return Vec::new();
         };
+        if let (Some(making), Some(skeleton)) = (&mut self.making, tree.skeleton())
+            && heights.last().is_some_and(|last| *last > skeleton.top_height())
+        {
+            making.tail.keep(Early {
+                conn,
+                heights: heights.to_vec(),
+                bytes: bytes.to_vec(),
+            });
+            return Vec::new();
+        }
         let mut rest = bytes;
         for height in heights.iter().copied() {
             let header = match FullHeader::decode(rest) {
@@ -181,6 +206,7 @@ impl SkeletonSync {
         };
         making.proved += heights.len();
         making.unwritten.extend_from_slice(heights);
+        making.tail.cross_off(heights);
         if let Stage::Proving { queue, .. } = &mut making.stage {
             queue.cross_off(heights);
         }

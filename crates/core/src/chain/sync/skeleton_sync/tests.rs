@@ -85,7 +85,7 @@ impl Scene {
 
     fn choose(&mut self, conn: ConnId) -> Option<(Job, HeaderRequest)> {
         let taker = self.peers.taker(conn, self.now.steady)?;
-        self.skeleton.choose(&taker, self.peers.get(conn)?)
+        self.skeleton.choose(&taker, self.peers.get(conn)?, &self.tree)
     }
 
     /// Has a connection answer from a chain what it is asked next, and returns what comes of it, phases too; `None` when
@@ -123,11 +123,26 @@ impl Scene {
         outcomes
     }
 
-    /// Has a connection give all headers, until the sample is drawn.
+    /// Has a connection give all headers, until the sample is drawn, and none of the last ones in full before.
     fn fetch_all(&mut self, conn: ConnId, chain: &Chain) {
         while !self.is_proving() {
             self.advance();
-            while !self.is_proving() && self.serve(conn, chain).is_some() {}
+            while !self.is_proving() {
+                let Some((job, _)) = self.choose(conn) else { break };
+                self.give_back(conn, &job);
+                if !matches!(job, Job::Skeleton { .. }) {
+                    break;
+                }
+                self.serve(conn, chain);
+            }
+        }
+    }
+
+    fn give_back(&mut self, conn: ConnId, job: &Job) {
+        match job {
+            Job::Skeleton { start } => self.skeleton.release_chunk(*start, conn),
+            Job::Sample { heights } => self.skeleton.release_sample(heights, conn),
+            job => panic!("{job:?}"),
         }
     }
 
@@ -191,6 +206,79 @@ fn headers_are_fetched_then_a_sample_is_proved_then_all_is_adopted() {
     assert_eq!((heights.len(), &helpers[..]), (unproved, &[A][..]));
     assert_eq!(scene.tree.tip().hash, CHAIN.tip().hash);
     assert!(!scene.skeleton.is_active());
+}
+
+/// Has a connection give all headers but the last ones, which it was asked for; returns where these begin, and how many
+/// they are.
+fn fetch_all_but_last(scene: &mut Scene, conn: ConnId, chain: &Chain) -> (Height, Height) {
+    loop {
+        scene.advance();
+        let Some((Job::Skeleton { start }, request)) = scene.choose(conn) else {
+            panic!("it idles")
+        };
+        let count = request.count();
+        if start + count > chain.height() {
+            return (start, count);
+        }
+        deliver(scene, conn, chain, (start, count));
+    }
+}
+
+fn deliver(scene: &mut Scene, conn: ConnId, chain: &Chain, (start, count): (Height, Height)) {
+    let headers = chain.full(start, count).flat_map(|header| &header[..80]);
+    scene.skeleton.deliver(start, conn, count, headers.copied().collect());
+    scene.apply();
+}
+
+#[test]
+fn who_has_nothing_left_to_fetch_brings_the_last_headers_in_full_before_the_skeleton_is_whole() {
+    for closes in [false, true] {
+        let mut scene = following(&[&CHAIN, &CHAIN]);
+        let held = fetch_all_but_last(&mut scene, A, &CHAIN);
+        let Some((Job::Sample { heights }, _)) = scene.choose(B) else {
+            panic!("it idles")
+        };
+        assert!(
+            heights.iter().all(|height| *height > TIP - 8),
+            "only those are no secret: {heights:?}"
+        );
+        assert_eq!(scene.prove(B, &CHAIN, &heights), [], "it is kept");
+        if closes {
+            scene.close(B);
+        }
+        deliver(&mut scene, A, &CHAIN, held);
+        let helped = scene.advance().contains(&Outcome::Helped { conn: B });
+        assert!(scene.is_proving());
+        let is_proved = |height| scene.tree.skeleton().unwrap().is_proved(height) == Some(true);
+        assert_eq!(
+            (helped, heights.iter().all(|height| is_proved(*height))),
+            (!closes, !closes)
+        );
+        while let Some((Job::Sample { heights: more }, _)) = scene.choose(A) {
+            let again = more.iter().any(|height| heights.contains(height));
+            assert!(closes || !again, "{more:?}");
+            scene.prove(A, &CHAIN, &more);
+        }
+        scene.advance();
+        assert_eq!(scene.tree.tip().hash, CHAIN.tip().hash);
+        assert_eq!(scene.tree.is_proved(TIP), Some(true));
+    }
+}
+
+#[test]
+fn last_headers_that_come_early_are_held_against_the_skeleton() {
+    let other = CHAIN.cut(20).merge_mined(TIP - 20, 1, |_| false);
+    let mut scene = following(&[&CHAIN, &other]);
+    let held = fetch_all_but_last(&mut scene, A, &CHAIN);
+    let Some((Job::Sample { heights }, _)) = scene.choose(B) else {
+        panic!("it idles")
+    };
+    scene.prove(B, &other, &heights);
+    deliver(&mut scene, A, &CHAIN, held);
+    scene.advance();
+    assert_eq!(scene.phase(B), PeerPhase::SetAside);
+    let skeleton = scene.tree.skeleton().unwrap();
+    assert!(heights.iter().all(|height| skeleton.is_proved(*height) == Some(false)));
 }
 
 #[test]
