@@ -190,7 +190,7 @@ async fn a_dialogue_is_as_recorded() {
         ("unreadable.bit", "3 \"unreadable.bit has a value that cannot be used\""),
         ("loop.bit", "3 \"loop.bit has a value that cannot be used\""),
         ("sprawl.bit", "3 \"sprawl.bit has a value that cannot be used\""),
-        ("under_score.bit", "3 \"The name is no valid domain name\""),
+        ("under_score.bit", "3 \"under_score.bit is no valid domain name\""),
         ("bit", "3 \"bit is no valid domain name\""),
         ("a..bit", "3 \"The name is no valid domain name\""),
         ("example.com", "2 \"example.com is not a Namecoin domain\""),

@@ -77,7 +77,7 @@ fn a_recorded_dialogue_is_repeated() {
         (
             "RESOLVE 6 under_score.bit",
             Err(Failure::Invalid),
-            "RESOLVED 6 3 \"The name is no valid domain name\"\n",
+            "RESOLVED 6 3 \"under_score.bit is no valid domain name\"\n",
         ),
         (
             "RESOLVE 7 example.com",
