@@ -208,6 +208,16 @@ pub(super) fn raise_open_files() -> u64 {
     })
 }
 
+/// Says once, to root, that no rights of root are needed.
+pub(super) fn advise_root(quiet: bool) {
+    if !quiet && rustix::process::geteuid().is_root() {
+        eprint_line(format_args!(
+            "running as root, which nothing here needs: run it as a user of its own, who may open ports below 1024 by the \
+             capability CAP_NET_BIND_SERVICE"
+        ));
+    }
+}
+
 /// Has the system write no dump of this process, and let no other process of the user's look into it: there are names
 /// and isolation IDs in it.
 pub(crate) fn keep_memory_private() {
@@ -219,6 +229,7 @@ pub(crate) fn keep_memory_private() {
 
 /// Runs the daemon until a signal or the method `stop` ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    advise_root(quiet);
     let files = raise_open_files();
     let open_to = OpenTo {
         rpc: true,

@@ -15,7 +15,7 @@ use isonym::jsonrpc::client::{Client, ClientError, ClientSettings};
 use isonym::net::accept::OpenTo;
 use isonym::service::{Backend, CacheSettings, Caller, NameService};
 
-use super::daemon::{CALL_TIMEOUT, Signals, raise_open_files, running};
+use super::daemon::{CALL_TIMEOUT, Signals, advise_root, raise_open_files, running};
 use super::eprint_line;
 use crate::config::{BackendSettings, DnsSettings, Settings};
 
@@ -86,6 +86,7 @@ fn warn_of_others(address: SocketAddr) {
 
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    advise_root(quiet);
     // Each lookup is a connection to the backend.
     let open_to = OpenTo {
         dns: true,

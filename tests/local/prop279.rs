@@ -19,6 +19,9 @@ const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.on
 /// Longest that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(100);
 
+/// Has names be looked up for longer than a test waits.
+const PATIENT: [&str; 2] = ["--name-patience", "300"];
+
 /// How long a reply may take to come where none should.
 const A_MOMENT: Duration = Duration::from_millis(300);
 
@@ -46,7 +49,7 @@ impl Plugin {
 
     /// Starts one that asks the daemon of a data folder where there is none.
     fn without_backend() -> Self {
-        Self::run(&[], &[])
+        Self::run(&PATIENT, &[])
     }
 
     fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
@@ -187,7 +190,7 @@ async fn a_dialogue_is_as_recorded() {
         ("unreadable.bit", "3 \"unreadable.bit has a value that cannot be used\""),
         ("loop.bit", "3 \"loop.bit has a value that cannot be used\""),
         ("sprawl.bit", "3 \"sprawl.bit has a value that cannot be used\""),
-        ("under_score.bit", "3 \"The name is no valid domain name\""),
+        ("under_score.bit", "3 \"under_score.bit is no valid domain name\""),
         ("bit", "3 \"bit is no valid domain name\""),
         ("a..bit", "3 \"The name is no valid domain name\""),
         ("example.com", "2 \"example.com is not a Namecoin domain\""),
@@ -330,7 +333,7 @@ async fn it_says_so_where_it_can_not_start() {
 #[tokio::test]
 async fn it_starts_without_its_backend_and_answers_once_that_is_there() {
     let nowhere = Backend::nowhere().await;
-    let mut plugin = Plugin::of(&format!("http://{nowhere}"), &[], &[]);
+    let mut plugin = Plugin::of(&format!("http://{nowhere}"), &PATIENT, &[]);
     assert_eq!(plugin.hear().await, "INIT 1 0");
     // It is waited for as long as a daemon takes to start anew, and no longer.
     plugin.say("RESOLVE 1 a.bit\n");
