@@ -66,10 +66,17 @@ Where a daemon holds the data folder, that is asked; without one this brings the
     /// Bring the headers up to the tip, then exit
     Sync,
     /// Say how things stand: anchor, tip, servers with their last result
+    #[command(after_long_help = "\
+Examples:
+  isonym status
+  isonym status --check || systemctl restart isonym")]
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Exit with 0 if a daemon runs here that can look names up, else with 1, and say why
+        #[arg(long)]
+        check: bool,
     },
     /// Show what is configured, or an example of a configuration file
     #[command(subcommand)]
@@ -102,6 +109,7 @@ It ends on SIGTERM, SIGINT and the RPC method stop.")]
     #[command(after_long_help = "\
 Examples:
   isonym rpc getblockcount
+  isonym rpc --wait getblockcount              Once the daemon is there
   isonym rpc --stdin name_show < FILE          What stands in FILE stays off the command line
   isonym rpc name_show d/example '{\"streamID\":\"me\",\"valueEncoding\":\"hex\"}'")]
     Rpc(RpcArgs),
@@ -363,6 +371,12 @@ pub(crate) struct ResolveArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RpcArgs {
+    /// Wait for a daemon that is not there yet, or has no headers yet
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Wait for no longer than this; 0: for ever
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    pub(crate) wait_timeout: Option<u64>,
     /// Read more arguments from standard input, one on each line
     ///
     /// Other users can see those of the command line.

@@ -15,15 +15,15 @@ use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use isonym::jsonrpc;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
 use isonym::jsonrpc::local::{self, LocalListener};
+use isonym::jsonrpc::{self, code};
 use isonym::naming::name_resolver::NameResolver;
 use isonym::net::accept::OpenTo;
-use isonym::node::{Handle, takes_nothing};
+use isonym::node::{Handle, SyncStage, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods};
 use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
@@ -47,6 +47,9 @@ const ADDRESS_FILE: &str = ".rpc-address";
 
 /// How often the service manager is told how far header sync is.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// How often a daemon is called that is waited for.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a call of ours may take: the daemon's own bounds are shorter.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
@@ -363,11 +366,25 @@ async fn control_tor(
     std::future::pending().await
 }
 
-/// Has the service manager say how far header sync is, or why it does not get on. Nobody hears it without one.
+/// Has the service manager say how far header sync is, or why it does not get on, and the log that it reaches nobody.
 async fn tell_systemd(node: &Handle) -> Infallible {
-    let mut told = String::new();
+    let (mut told, mut logged) = (String::new(), None);
     loop {
-        let text = node.status().sync.as_ref().map(describe).unwrap_or_default();
+        let status = node.status();
+        let text = status
+            .sync
+            .as_ref()
+            .map(|sync| describe(&status, sync))
+            .unwrap_or_default();
+        // That no server is of use the node itself logs.
+        let is_running = status.sync.is_some_and(|sync| sync.stage == SyncStage::Running);
+        let trouble = status.trouble.filter(|_| is_running);
+        if let Some(trouble) = &trouble
+            && logged.as_ref() != Some(trouble)
+        {
+            tracing::warn!("{trouble}; trying again");
+        }
+        logged = trouble;
         if text != told {
             let _ = sd_notify::notify(&[NotifyState::Status(&text)]);
             told = text;
@@ -394,12 +411,38 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
         .collect();
     // What the file says is where a daemon would listen; one that runs may have been told otherwise.
     let is_said = settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file());
-    let running = if is_said { None } else { running(settings)? };
-    let client = match running {
-        Some(client) => client,
-        None => client(settings, callable(settings.rpc_listen))?,
+    let reach = || -> Result<Client> {
+        let running = if is_said { None } else { running(settings)? };
+        running.map_or_else(|| client(settings, callable(settings.rpc_listen)), Ok)
     };
-    print_result(ask(&client, &args.method, &Value::Array(params)).await?)
+    let params = Value::Array(params);
+    let end = args
+        .wait_timeout
+        .filter(|seconds| *seconds > 0)
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    loop {
+        // It may listen elsewhere once it is there.
+        let result = ask(&reach()?, &args.method, &params).await;
+        let is_early = args.wait
+            && match &result {
+                Ok(Err(error)) => error.code == code::WARMUP,
+                Ok(Ok(_)) => false,
+                Err(error) => is_absent(error),
+            };
+        if !is_early || end.is_some_and(|end| Instant::now() >= end) {
+            return print_result(result?);
+        }
+        sleep(TRY_AGAIN).await;
+    }
+}
+
+/// Says whether a call failed since no daemon is there, or none yet.
+fn is_absent(error: &anyhow::Error) -> bool {
+    use jsonrpc::ClientError::{Broken, Connection, Cookie};
+    matches!(
+        error.downcast_ref(),
+        Some(Connection { .. } | Broken { .. } | Cookie { .. })
+    )
 }
 
 /// Returns a client of the daemon of the data folder: by its socket, where this user may come in there, for at a port

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -28,6 +29,12 @@ macro_rules! tell {
 
 /// Letters of a made-up SOCKS user name that are shown: enough to see that they differ.
 const SHOWN: usize = 8;
+
+/// How many identities look a name up at most until one meets the server that lies: of three, two are asked at least.
+const MOST_TRIES: u32 = 8;
+
+/// How often there is a new block while the world stays up.
+const BLOCK_EVERY: Duration = Duration::from_secs(30);
 
 struct Playground {
     network: SimNetwork,
@@ -102,9 +109,17 @@ impl Playground {
     }
 
     async fn sync(&self, daemon: &Daemon) -> Result<()> {
-        step(2, "Header sync: every header's proof of work is checked");
+        step(2, "Header sync: the chain with most work, proved by AuxPoW");
         let report = daemon.node.synced(|_| ()).await?;
-        tell!("    tip: height {}, block {}", report.tip.height, report.tip.hash);
+        tell!("    tip: height {}", report.tip.height);
+        tell!("    block {}", report.tip.hash);
+        match daemon.node.standing().unproved {
+            0 => tell!("    the proof of work of every header was checked"),
+            unproved => {
+                tell!("    {unproved} headers taken on the strength of a random sample of");
+                tell!("    proofs; those of the others are checked, theirs follow");
+            }
+        }
         for server in &report.servers {
             tell!(
                 "    {}: {}, {} headers taken",
@@ -120,10 +135,8 @@ impl Playground {
     }
 
     async fn look_up(&self, daemon: &Daemon) -> Result<()> {
-        step(
-            3,
-            "Lookups: each under an isolation ID of its own, so over its own connection, with SOCKS credentials made up for it",
-        );
+        step(3, "Lookups: each under an isolation ID of its own, so over a");
+        tell!("    connection of its own, with SOCKS credentials made up for it");
         for text in ["d/alice", "d/bob", "d/forgotten", "d/nobody"] {
             tell!("  name_show {text}");
             show(daemon, text, text, None).await?;
@@ -132,22 +145,43 @@ impl Playground {
     }
 
     async fn meet_a_liar(&self, daemon: &Daemon) -> Result<()> {
-        step(
-            4,
-            "A server that lies: it shows another value for every name; all three are asked",
-        );
+        step(4, "A server that lies: it shows another value for every name");
         let Some(liar) = self.network.hosts.first() else {
             return Ok(());
         };
+        let met = || {
+            let connections = self.network.ledger.connections();
+            let asked = connections.iter().filter(|it| it.server == liar.name);
+            asked
+                .filter(|it| it.requests.iter().any(|request| !request.methods.is_empty()))
+                .count()
+        };
         liar.set_fault(Some(Fault::ForgedValue));
-        tell!("  name_show d/alice --quorum 2");
-        show(daemon, "d/alice", "somebody else", Some(2)).await?;
+        // Servers are drawn at random: it may take some identities until one meets the liar.
+        for number in 1..=MOST_TRIES {
+            let (who, before) = (format!("somebody else {number}"), met());
+            tell!("  name_show d/alice --quorum 2 --isolation-id '{who}'");
+            show(daemon, "d/alice", &who, Some(2)).await?;
+            if met() > before {
+                tell!(
+                    "    {} was asked too, and showed a forged value. Its transaction is in",
+                    liar.name
+                );
+                tell!(
+                    "    no block, so {} was left in this lookup and reported as a liar;",
+                    liar.name
+                );
+                tell!("    the value above is what the others proved.");
+                break;
+            }
+            tell!("    {} was not asked; once more, as somebody else", liar.name);
+        }
         liar.set_fault(None);
         Ok(())
     }
 
     fn tell_what_was_seen(&self) {
-        step(5, "What the proxy and the servers saw: one line for each connection");
+        step(5, "What the proxy and the servers saw of each connection");
         let mut users: BTreeMap<String, u32> = BTreeMap::new();
         for (connection, way) in self.network.ledger.circuits() {
             let user = way.and_then(|way| way.credentials).map(|credentials| credentials.user);
@@ -164,7 +198,10 @@ impl Playground {
                 .flat_map(|it| &it.methods)
                 .map(String::as_str)
                 .collect();
-            tell!("    user {shown}.. to {}: {}", connection.server, summary(&methods));
+            tell!("    user {shown}.. to {}", connection.server);
+            for line in summary(&methods) {
+                tell!("        {line}");
+            }
         }
         let shared = users.values().filter(|count| **count > 1).count();
         tell!(
@@ -174,21 +211,40 @@ impl Playground {
     }
 
     async fn stay(&self) -> Result<()> {
-        let servers = SimNetwork::servers().map(|server| format!("--server {server}"));
-        tell!("\nThe world stays up, with a new block every ten seconds. Try it from another shell:\n");
-        tell!(
-            "  export ISONYM_NETWORK=regtest ISONYM_DATADIR={}",
-            self.folder.path().display()
-        );
+        tell!("\nThe world stays up, with a new block every half minute; d/alice and d/bob");
+        tell!("are renewed in time. Paste this into another shell:\n");
+        tell!("  export ISONYM_NETWORK=regtest");
+        tell!("  export ISONYM_DATADIR={}", self.folder.path().display());
         tell!("  export ISONYM_PROXY=socks5://{}", self.network.proxy.addr);
-        tell!("  isonym {} name_show d/alice", servers.join(" "));
+        tell!(
+            "  servers='{}'",
+            SimNetwork::servers()
+                .map(|server| format!("--server={server}"))
+                .join(" ")
+        );
+        tell!("\nThen try what follows, in this order or another:\n");
+        for (command, what) in [
+            ("name_show d/alice", "a value, proved"),
+            ("name_show d/forgotten", "a name that has expired"),
+            ("name_history d/alice", "all that its owner did"),
+            ("resolve alice.bit --explain", "its DNS records"),
+            ("status", "headers and servers"),
+        ] {
+            tell!(
+                "  isonym {command} $servers{:pad$}# {what}",
+                "",
+                pad = 34_usize.saturating_sub(command.len())
+            );
+        }
         tell!("\nEnd it with Ctrl-C.");
-        let mut blocks = tokio::time::interval(std::time::Duration::from_secs(10));
+        let mut blocks = tokio::time::interval(BLOCK_EVERY);
+        // After a sleep of the machine none is made up for.
+        blocks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         blocks.tick().await;
         loop {
             tokio::select! {
                 end = tokio::signal::ctrl_c() => return end.context("can't wait for Ctrl-C"),
-                _ = blocks.tick() => self.network.world.change(|world| world.mine(1)),
+                _ = blocks.tick() => self.network.go_on(now()).context("the world can't go on")?,
             }
         }
     }
@@ -219,13 +275,26 @@ async fn show(daemon: &Daemon, text: &str, isolation_id: &str, quorum: Option<u8
     }
 }
 
-/// Joins equal neighbours: `a, b x3`.
-fn summary(methods: &[&str]) -> String {
+/// Joins equal neighbours, as `a, b x3`, in lines that fit a terminal.
+fn summary(methods: &[&str]) -> Vec<String> {
     let runs = methods.chunk_by(|a, b| a == b);
     let words = runs.map(|run| match (run, run.len()) {
         ([method, ..], 1) => (*method).to_owned(),
         ([method, ..], count) => format!("{method} x{count}"),
         ([], _) => String::new(),
     });
-    words.collect::<Vec<_>>().join(", ")
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.len() + word.len() < WIDTH => {
+                line.push_str(", ");
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
 }
+
+/// About how long a line of methods may be.
+const WIDTH: usize = 64;

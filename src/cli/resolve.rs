@@ -29,7 +29,7 @@ use super::daemon::CALL_TIMEOUT;
 use super::dns::{remote, service_for};
 use super::eprint_line;
 use super::session::{Session, with_synced};
-use super::show::{ABSENT, print, print_json};
+use super::show::{ABSENT, await_synced, print, print_json};
 use super::typed;
 use crate::config::Settings;
 
@@ -97,7 +97,10 @@ async fn looked_up(settings: &Settings, question: &Question, draft: Option<Draft
         return Ok(resolve(&service_for(settings, backend)?, settings, question, draft).await);
     }
     match Session::open(settings, quiet).await? {
-        Session::Daemon(client) => Ok(resolve(&remote(settings, *client), settings, question, draft).await),
+        Session::Daemon(client) => {
+            await_synced(&client, quiet).await?;
+            Ok(resolve(&remote(settings, *client), settings, question, draft).await)
+        }
         Session::Own(node) => {
             with_synced(*node, settings, quiet, async |daemon| {
                 Ok(resolve(&daemon.names, settings, question, draft).await)

@@ -25,6 +25,7 @@ use isonym::service::{Daemon, DaemonSettings, run_daemon};
 use super::daemon::{announced, running};
 use super::eprint_line;
 use super::progress::Meter;
+use super::show::await_synced;
 use crate::config::Settings;
 
 /// How long a command waits for another one that works in the same data folder: a first sync may take minutes.
@@ -77,7 +78,10 @@ impl Session {
         params: Value,
     ) -> Result<Result<Value, RpcError>> {
         match self {
-            Self::Daemon(client) => ask(&client, method, &params).await,
+            Self::Daemon(client) => {
+                await_synced(&client, quiet).await?;
+                ask(&client, method, &params).await
+            }
             Self::Own(node) => {
                 // What is asked for a name depends on no headers, so that it need not wait for them.
                 let when = if method == "name_show" {

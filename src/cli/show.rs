@@ -66,7 +66,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Resolve(args) => resolve::run(&settings, args, quiet).await,
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
-        Command::Status { json } => status(&settings, *json, quiet).await,
+        Command::Status { json, check } => status(&settings, *json, *check, quiet).await,
         Command::Config(_) | Command::Dnssec(_) | Command::Completions { .. } | Command::Man { .. } => {
             Ok(ExitCode::FAILURE)
         }
@@ -153,6 +153,15 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Waits until a daemon can look names up, where it is still on its way to that, and shows how far it is.
+pub(super) async fn await_synced(client: &Client, quiet: bool) -> Result<()> {
+    let status: Status = ask(client, "status", &json!([])).await??;
+    if !status.synchronized && status.warning.is_none() {
+        follow(client, quiet).await?;
+    }
+    Ok(())
+}
+
 /// Shows how far a daemon's sync is, until it is over.
 async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
     let mut meter = Meter::new(quiet);
@@ -179,30 +188,45 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
     }
 }
 
-async fn status(settings: &Settings, as_json: bool, quiet: bool) -> Result<ExitCode> {
+async fn status(settings: &Settings, as_json: bool, check: bool, quiet: bool) -> Result<ExitCode> {
     let status: Status = match Session::open(settings, quiet).await? {
         Session::Own(node) => node.status()?,
         Session::Daemon(client) => ask(&client, "status", &json!([])).await??,
     };
     if as_json {
         print_json(&status)?;
-        return Ok(ExitCode::SUCCESS);
+    } else if !check {
+        print(&lines(&status).join("\n"))?;
     }
-    print(&lines(&status).join("\n"))?;
-    Ok(ExitCode::SUCCESS)
+    match illness(&status).filter(|_| check) {
+        Some(reason) => bail!("{reason}"),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Says how far a sync is, or why it does not get on.
-pub(super) fn describe(sync: &SyncStatus) -> String {
+pub(super) fn describe(status: &Status, sync: &SyncStatus) -> String {
+    if let Some(trouble) = &status.trouble {
+        return format!("{trouble}; trying again");
+    }
     let alone = sync.seconds_unconnected.map(Duration::from_secs);
     match sync.stage {
         SyncStage::Running => alone.and_then(unconnected).unwrap_or_else(|| {
             let (done, total) = (sync.headers_done, sync.headers_total);
             format!("{done} of {total} headers, {}", how_far(sync.progress()))
         }),
-        SyncStage::Synced => "up to date".to_owned(),
+        SyncStage::Synced => status.warning.clone().unwrap_or_else(|| "up to date".to_owned()),
         SyncStage::Exhausted => "no server gives headers; trying again".to_owned(),
     }
+}
+
+/// Says why a daemon can't look names up, if so.
+fn illness(status: &Status) -> Option<String> {
+    let Some(sync) = &status.sync else {
+        return Some("no daemon runs in this data folder".to_owned());
+    };
+    let is_well = status.synchronized && status.trouble.is_none();
+    (!is_well).then(|| status.warning.clone().unwrap_or_else(|| describe(status, sync)))
 }
 
 fn lines(status: &Status) -> Vec<String> {
@@ -221,7 +245,7 @@ fn lines(status: &Status) -> Vec<String> {
     lines.extend(status.unwritten.iter().map(|reason| format!("warning  {reason}")));
     lines.extend(status.warning.iter().map(|warning| format!("warning  {warning}")));
     if let Some(sync) = &status.sync {
-        lines.push(format!("sync     {}", describe(sync)));
+        lines.push(format!("sync     {}", describe(status, sync)));
     }
     if let Some(top) = status.skeleton_height {
         lines.push(format!(

@@ -78,12 +78,14 @@ pub enum NodeError {
     #[error("the node is stopping")]
     Stopped,
     /// Header sync has not come to the tip yet.
-    #[error("headers are being synchronised: {done} of {total}")]
+    #[error("headers are being synchronised: {done} of {total}{}", .trouble.iter().fold(String::new(), |_, it| format!("; {it}")))]
     Syncing {
         /// Headers known.
         done: u64,
         /// Headers wanted, by what servers claim.
         total: u64,
+        /// Why it does not get on, where it does not.
+        trouble: Option<String>,
     },
     /// The headers are too old to tell what names are worth today.
     #[error("not synchronised: {reason}; the servers asked:{}", list(.servers))]

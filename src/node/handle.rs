@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::clock::Clock;
 use super::connections::{Dial, Leases, Owner};
 use super::header_sync::{SyncStage, write_all};
-use super::report::{ServerResult, SyncReport};
+use super::report::{ServerResult, ServerStanding, SyncReport, digest};
 use super::{Node, NodeError};
 use crate::chain::freshness::NotFresh;
 use crate::chain::sync::{HeaderSyncLimits, Progress};
@@ -20,7 +20,7 @@ use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
 use crate::net::discovery::DiscoveryEvent;
 use crate::net::pool::{self, PoolCounts};
-use crate::net::{Pin, ServerAddr};
+use crate::net::{Pin, Proxy, ServerAddr};
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
@@ -49,14 +49,15 @@ pub struct Standing {
     pub uptime: Duration,
     /// Why the headers are not taken for the newest ones, if so.
     pub not_fresh: Option<NotFresh>,
-    /// Why header sync can use none of the servers, if so. None is left for good, but while this lasts no new block is heard of.
-    pub no_server: Option<String>,
+    /// Why header sync does not get on, if so: it can use none of the servers, or reaches none. None is left for good, but
+    /// while this lasts no new block is heard of.
+    pub trouble: Option<String>,
 }
 
 impl Standing {
     /// Returns what its owner should know, for people.
     pub fn warnings(&self) -> Vec<String> {
-        let useless = self.no_server.clone().into_iter();
+        let useless = self.trouble.clone().into_iter();
         let stale = self.not_fresh.iter().map(ToString::to_string);
         let unwritten = self.unwritten.iter();
         let unwritten = unwritten.map(|error| format!("nothing is written to the disk: {error}"));
@@ -92,6 +93,32 @@ pub(super) struct State {
     /// What callers are told of them, and since when.
     told: PoolCounts,
     told_at: Moment,
+}
+
+/// Who has had no connection for so long is not just about to get one.
+const LONG_ALONE: Duration = Duration::from_secs(10);
+
+impl State {
+    /// Says why header sync does not get on, where it does not.
+    fn trouble(&self, now: Moment) -> Option<String> {
+        if self.no_server.is_some() {
+            return self.no_server.clone();
+        }
+        // Later it may rest.
+        if self.synchronized || now.since(self.alone_since?) < LONG_ALONE {
+            return None;
+        }
+        let failed = |server: &&ServerResult| matches!(server.state, ServerStanding::Closed | ServerStanding::Faulty);
+        let failed: Vec<ServerResult> = self.servers.iter().filter(failed).cloned().collect();
+        let why: Vec<String> = match (digest(&failed), self.node.dialer().proxy()) {
+            (digest, Proxy::Direct) if digest.is_empty() => vec!["none answers yet".to_owned()],
+            (digest, proxy) if digest.is_empty() => vec![format!(
+                "the proxy at {proxy} builds no circuit yet; if it is Tor, its log says how far it is (Bootstrapped)"
+            )],
+            (digest, _) => digest.iter().map(|(who, result)| format!("{who}: {result}")).collect(),
+        };
+        Some(format!("no connection to a server: {}", why.join("; ")))
+    }
 }
 
 pub(super) struct Shared {
@@ -249,7 +276,8 @@ impl Handle {
         let state = self.state();
         if !state.synchronized {
             let Progress { done, total, .. } = state.progress;
-            return Err(NodeError::Syncing { done, total });
+            let trouble = state.trouble(self.0.clock.now().steady);
+            return Err(NodeError::Syncing { done, total, trouble });
         }
         Ok(self.check_fresh(&state)?.hash)
     }
@@ -305,7 +333,7 @@ impl Handle {
             unwritten: state.node.unwritten().cloned(),
             uptime,
             not_fresh: state.node.not_fresh(),
-            no_server: state.no_server.clone(),
+            trouble: state.trouble(now),
         }
     }
 

@@ -28,6 +28,12 @@ pub struct Status {
     /// Why the headers are not taken for the newest ones, if so: then no name is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// Whether names can be looked up, as far as the headers go; of a daemon alone.
+    #[serde(default)]
+    pub synchronized: bool,
+    /// Why header sync does not get on, if so: it can use none of the servers, or reaches none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
     pub headers_unproved: usize,
     /// Up to which height headers are there that are not proved yet at all.
@@ -156,6 +162,8 @@ impl Node {
             tip_hash: tip.hash.to_string(),
             tip_age: tree.lowest().map(|_| self.time().seconds_since(tip.time)),
             warning: self.not_fresh().map(|reason| reason.to_string()),
+            synchronized: false,
+            trouble: None,
             headers_unproved: tree.unproved(),
             skeleton_height: tree.skeleton().map(UnverifiedChain::top_height),
             chainwork: format!("{:064x}", tip.chainwork),
@@ -226,8 +234,13 @@ impl Handle {
             seconds_left: progress.seconds_left(),
             seconds_unconnected: self.alone_for().map(|alone| alone.as_secs()),
         };
-        let servers = self.standing().servers;
-        self.with(|node| node.status_with(Some(sync), servers))
+        let standing = self.standing();
+        let status = self.with(|node| node.status_with(Some(sync), standing.servers));
+        Status {
+            synchronized: standing.synchronized && standing.not_fresh.is_none(),
+            trouble: standing.trouble,
+            ..status
+        }
     }
 
     /// As [`Node::export_anchor`].

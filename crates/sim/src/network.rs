@@ -3,9 +3,11 @@
 
 use std::io;
 
+use isonym_core::chain::Height;
 use isonym_core::time::Timestamp;
 
 use crate::host::HostError;
+use crate::wallet::Signer;
 use crate::{AddressKind, Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World, WorldError, proxy};
 
 /// Blocks of the world before the first name.
@@ -78,6 +80,16 @@ impl SimNetwork {
         })
     }
 
+    /// Lets the world go on by a block that is made `now`. Its names are renewed as owners do, for on regtest a name lives for
+    /// 30 blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`WorldError`] when a name can't be renewed.
+    pub fn go_on(&self, now: Timestamp) -> Result<(), WorldError> {
+        self.world.change(|world| go_on(world, now))
+    }
+
     /// Returns the servers' addresses as clients are given them: `HOST:PORT:t` for plain TCP, `HOST:PORT:s` for TLS.
     pub fn servers() -> [String; HOSTS.len()] {
         HOSTS.map(|(name, transport, _)| {
@@ -92,6 +104,22 @@ impl SimNetwork {
     }
 }
 
+/// The values that the names have in the end.
+const ALICE: &str = r#"{"ip":"192.0.2.10"}"#;
+const BOB: &str = r#"{"ip":"192.0.2.2"}"#;
+
+/// After how many blocks the names are renewed: long before they are about to expire.
+const RENEWED_AFTER: Height = 10;
+
+fn go_on(world: &mut World, now: Timestamp) -> Result<(), WorldError> {
+    if world.chain().height().is_multiple_of(RENEWED_AFTER) {
+        world.queue_update("d/alice", ALICE, AddressKind::P2wpkh, Signer::Owner)?;
+        world.queue_update("d/bob", BOB, AddressKind::P2sh, Signer::Owner)?;
+    }
+    world.mine_by(now);
+    Ok(())
+}
+
 fn populate(seed: u64, now: Timestamp) -> Result<World, WorldError> {
     let start = Timestamp(now.0.saturating_sub(u64::from(BLOCKS + 200) * SPACING));
     let mut world = World::new(seed, start);
@@ -100,10 +128,36 @@ fn populate(seed: u64, now: Timestamp) -> Result<World, WorldError> {
     world.mine(30);
     world.register_all(&[
         ("d/alice", r#"{"ip":"192.0.2.1"}"#, AddressKind::P2wpkh),
-        ("d/bob", r#"{"ip":"192.0.2.2"}"#, AddressKind::P2sh),
+        ("d/bob", BOB, AddressKind::P2sh),
     ])?;
     world.mine(12);
-    world.update("d/alice", r#"{"ip":"192.0.2.10"}"#, AddressKind::P2shP2wpkh)?;
+    world.update("d/alice", ALICE, AddressKind::P2shP2wpkh)?;
     world.mine(2);
     Ok(world)
+}
+
+#[cfg(test)]
+mod tests {
+    use isonym_core::name::policy::expires_in;
+
+    use super::*;
+
+    #[test]
+    fn the_world_goes_on_for_hours_with_its_names_and_the_clock() {
+        let mut now = Timestamp(1_800_000_000);
+        let mut world = populate(1, now).unwrap();
+        let mut renewed = world.chain().height();
+        for _ in 0..500 {
+            now.0 += 30;
+            let height = world.chain().height();
+            if height.is_multiple_of(RENEWED_AFTER) {
+                renewed = height + 1;
+            }
+            go_on(&mut world, now).unwrap();
+            assert_eq!(world.time(), now, "no block is from the future");
+            let left = expires_in(renewed, world.chain().height(), world.params());
+            let margin = i64::from(world.params().semi_expiration_margin());
+            assert!(left > margin, "{left} blocks are left");
+        }
+    }
 }

@@ -385,11 +385,15 @@ fn service_error(error: &ServiceError, style: Style) -> RpcError {
 /// Chooses the code of an error of the node: the one place where that is done.
 fn node_error(error: &NodeError, style: Style) -> RpcError {
     let (code, message) = match error {
-        NodeError::Syncing { done, total } => {
-            let message = match style {
+        NodeError::Syncing { done, total, trouble } => {
+            let mut message = match style {
                 Style::Core => format!("Synchronising headers: {done} of {total}"),
                 Style::Electrum => format!("The blockchain is still syncing ({done} of {total} headers)"),
             };
+            if let Some(trouble) = trouble {
+                message.push_str("; ");
+                message.push_str(trouble);
+            }
             (code::WARMUP, message)
         }
         NodeError::NotSynchronized { reason, .. } => {

@@ -20,9 +20,13 @@ fn codes_of_the_nodes_errors() {
     let reasons = vec![LinkFailure::new(FailureScope::Attempt, "it is slow").into()];
     for (error, code, message) in [
         (
-            NodeError::Syncing { done: 1, total: 2 },
+            NodeError::Syncing {
+                done: 1,
+                total: 2,
+                trouble: Some("no server gives headers: a".to_owned()),
+            },
             -28,
-            "Synchronising headers: 1 of 2",
+            "Synchronising headers: 1 of 2; no server gives headers: a",
         ),
         (stale, -10, "Namecoin is downloading blocks..."),
         (NodeError::NoServer { servers: Vec::new() }, -9, "no server"),

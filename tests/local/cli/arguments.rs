@@ -52,6 +52,12 @@ fn servers_and_proxies_that_are_no_addresses() {
         ("example.org", "port"),
         ("example.org:x:t", "port"),
         ("a b:1:t", "host"),
+        (
+            "example.org:1:x",
+            "expected HOST:PORT:t, HOST:PORT:s, tcp://HOST:PORT or ssl://HOST:PORT",
+        ),
+        ("wss://example.org:1", "ssl://HOST:PORT"),
+        ("ssl://example.org:1:t", "once whether it is TCP or TLS"),
     ] {
         End::of(&mut program.direct(), ["sync", "--server", server]).assert_failed(&["--server", server, words]);
     }
@@ -63,6 +69,42 @@ fn servers_and_proxies_that_are_no_addresses() {
     ] {
         End::of(&mut program.on_regtest(), ["sync", "--proxy", proxy]).assert_failed(&["--proxy", words]);
     }
+}
+
+/// A wrong value is repeated by the error about it; what may be a password in it is not.
+#[test]
+fn passwords_in_addresses_are_not_repeated() {
+    const SECRET: &str = "hunter2";
+    let program = Program::new();
+    for login in [
+        "http://u:hunter2@",
+        "http:/u:hunter2@",
+        "//u:hunter2@",
+        "u:hunter2@",
+        "http://u:hun/ter2@hunter2@",
+    ] {
+        let address = format!("{login}127.0.0.1:1");
+        for arguments in [
+            ["resolve", "a.bit", "--rpc-url"],
+            ["sync", "-v", "--server"],
+            ["sync", "-v", "--proxy"],
+            ["servers", "accept", "--"],
+            ["config", "show", "--rpc-url"],
+        ] {
+            let end = End::of(program.on_regtest().args(arguments), [&address]);
+            assert_eq!(end.status, Some(1), "{arguments:?} {login}: {end:?}");
+            let told = format!("{}{}", end.out, end.err);
+            assert!(
+                !told.contains(SECRET) && told.contains("127.0.0.1"),
+                "{arguments:?} {login}: {told}"
+            );
+        }
+    }
+    let end = End::of(
+        &mut program.on_regtest(),
+        ["resolve", "a.bit", "--rpc-url=http://u:p@127.0.0.1:1"],
+    );
+    end.assert_failed(&["rpc-user and rpc-password"]);
 }
 
 #[test]

@@ -51,6 +51,48 @@ fn status_before_any_sync() {
 }
 
 #[test]
+fn a_log_in_a_pipe_has_no_colour() {
+    let program = Program::new();
+    let stage = Stage::honest(world());
+    let end = End::of(&mut program.direct(), ["-vv", "sync", &stage.server('t')]);
+    end.assert_succeeded();
+    assert!(end.err.contains("headers are up to date"), "{end:?}");
+    assert!(!end.err.contains('\u{1b}'), "{end:?}");
+}
+
+#[test]
+fn ages_are_told_with_dates() {
+    let program = Program::new();
+    let stage = Stage::honest(world());
+    End::of(&mut program.direct(), ["-q", "sync", &stage.server('t')]).assert_succeeded();
+    let end = End::of(&mut program.direct(), ["status"]);
+    let age = end.out.lines().find(|line| line.starts_with("age ")).unwrap();
+    assert!(age.contains(", since 2023-11-1") && age.ends_with(" UTC"), "{age}");
+}
+
+#[test]
+fn nothing_is_told_where_nothing_is_missing() {
+    let program = Program::new();
+    let stage = Stage::honest(world());
+    for _ in 0..2 {
+        let end = End::of(&mut program.direct(), ["name_show", "d/here", &stage.server('t')]);
+        end.assert_succeeded();
+        assert_eq!(end.err, "");
+    }
+}
+
+#[test]
+fn one_trouble_of_all_servers_is_told_once() {
+    let program = Program::new();
+    let servers = (0..7).map(|_| format!("--server={}:t", super::closed_port()));
+    let end = End::of(program.direct().arg("sync"), servers);
+    end.assert_failed(&["all 7 servers: ", "refuses connections"]);
+    assert_eq!(end.err.matches("refuses connections").count(), 1, "{end:?}");
+    let status = End::of(&mut program.direct(), ["status"]);
+    assert_eq!(status.out.matches("refuses connections").count(), 1, "{status:?}");
+}
+
+#[test]
 fn quiet_is_silent_but_for_errors() {
     let program = Program::new();
     let stage = Stage::honest(world());

@@ -208,6 +208,19 @@ fn the_playground_refuses_what_it_can_not_honour() {
     assert_ne!(end.status, Some(0));
 }
 
+#[test]
+fn the_playground_says_what_is_so_in_lines_that_fit_a_terminal() {
+    let end = End::of(&mut Program::new().bare(), ["playground", "--once"]);
+    end.assert_succeeded();
+    for line in end.out.lines() {
+        // Values and hashes are as long as they are.
+        assert!(line.len() <= 80 || line.contains('"') || line.contains("'d/"), "{line}");
+    }
+    let sampled = end.out.contains(r#""headers": "sampled""#);
+    assert_eq!(end.out.contains("every header was checked"), !sampled, "{}", end.out);
+    assert!(end.out.contains("was left in this lookup"), "{}", end.out);
+}
+
 #[tokio::test]
 async fn what_one_front_knows_of_an_id_the_others_know_and_forget_together() {
     let mut named = world();

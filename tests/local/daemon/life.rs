@@ -166,10 +166,14 @@ async fn headers_that_are_not_there_yet() {
     );
     let mut show = program.on_regtest();
     show.args(["name_show", NAME]);
-    end_of(show).await.assert_failed(&["Synchronising headers"]);
+    // A command waits for them.
+    let shown = tokio::spawn(end_of(show));
     stage.hosts[0].set_fault(None);
     daemon.synced().await;
     assert_eq!(daemon.value(&id(0)).await, Ok(VALUE.to_owned()));
+    let shown = shown.await.unwrap();
+    shown.assert_succeeded();
+    assert_eq!(shown.json()["value"], VALUE);
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
 

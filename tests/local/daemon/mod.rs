@@ -8,4 +8,5 @@ mod isolation;
 mod last_server;
 mod life;
 mod mutations;
+mod nowhere;
 mod trouble;

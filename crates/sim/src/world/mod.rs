@@ -195,6 +195,13 @@ impl World {
         self.chain.push(block);
     }
 
+    /// Mines one block as late as `now`, and later than the one before, with work of any kind.
+    pub fn mine_by(&mut self, now: Timestamp) {
+        let work = Work::draw(&mut self.rng);
+        let time = now.0.max(self.time().0.saturating_add(1));
+        self.mine_at(u32::try_from(time).unwrap_or(u32::MAX), work);
+    }
+
     fn next_time(&self) -> u32 {
         let time = match self.chain.height() {
             0 => u32::try_from(self.start.0).unwrap_or(u32::MAX),
