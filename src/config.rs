@@ -276,12 +276,18 @@ fn dns_settings(options: &Effective) -> Result<DnsSettings> {
 }
 
 fn tor_settings(options: &Effective) -> Result<TorSettings> {
+    let mut plugins = options.get(&table::PLUGIN)?;
+    let without_id = options.get(&table::PLUGIN_WITHOUT_ID)?;
+    plugins.extend(without_id.into_iter().map(|plugin| SuffixPlugin {
+        takes_id: false,
+        ..plugin
+    }));
     Ok(TorSettings {
         control: options.get(&table::TOR_CONTROL)?,
         login: tor::auth::ControlLogin {
             cookie: options.get(&table::CONTROL_COOKIE)?,
-            password: options.get(&table::CONTROL_PASSWORD)?,
+            password: options.get(&table::CONTROL_PASSWORD)?.map(Into::into),
         },
-        plugins: options.get(&table::PLUGIN)?,
+        plugins,
     })
 }

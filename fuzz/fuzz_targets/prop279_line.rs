@@ -79,6 +79,7 @@ impl Model {
                 },
                 PluginEffect::StartLookup { key, name, id } => assert!(self.lookups.insert(key, (name, id)).is_none()),
                 PluginEffect::AbortLookup(key) => assert!(self.lookups.remove(&key).is_some()),
+                PluginEffect::Warn(_) => {}
                 PluginEffect::Finish => self.finished = true,
             }
         }

@@ -1,6 +1,8 @@
 //! What a user can do about an error, in the words of the command line: the library's errors state facts and know no
 //! options.
 
+use std::io;
+
 use isonym::net::DialError;
 use isonym::node::{NodeError, StoreError};
 use isonym::tor::auth::AuthError;
@@ -21,7 +23,7 @@ pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
 
 fn of_node(error: &NodeError) -> Option<&'static str> {
     match error {
-        NodeError::Folder { .. } => Some("name another data folder with --datadir DIR"),
+        NodeError::Folder { error, .. } => Some(of_disk(error)),
         NodeError::FolderInUse { .. } => Some("wait for it to end, or name another data folder with --datadir DIR"),
         NodeError::FolderOfOther { .. } => {
             Some("run this as the user whose it is, or name another data folder with --datadir DIR")
@@ -37,11 +39,28 @@ fn of_node(error: &NodeError) -> Option<&'static str> {
 
 fn of_store(error: &StoreError) -> Option<&'static str> {
     match error {
-        StoreError::Io(_) => {
-            Some("make room or name another data folder with --datadir DIR, then run again: nothing is lost")
-        }
+        StoreError::Io(error) => Some(of_disk(error)),
         StoreError::Damaged { .. } => Some("name a data folder on another disk with --datadir DIR"),
         _ => None,
+    }
+}
+
+/// Returns what to do about an error of a disk, which each cause has its own help for.
+fn of_disk(error: &io::Error) -> &'static str {
+    use io::ErrorKind::{
+        AlreadyExists, FileTooLarge, IsADirectory, NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+        StorageFull,
+    };
+    match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            "make room or name another data folder with --datadir DIR, then run again: nothing is lost"
+        }
+        ReadOnlyFilesystem => "have its disk mounted for writing, or name another data folder with --datadir DIR",
+        PermissionDenied => "let this user read and write it, or name another data folder with --datadir DIR",
+        NotADirectory | IsADirectory | AlreadyExists => {
+            "move away what is in its place, or name another data folder with --datadir DIR"
+        }
+        _ => "name another data folder with --datadir DIR",
     }
 }
 
@@ -121,11 +140,29 @@ mod tests {
     }
 
     #[test]
-    fn a_store_without_room_may_stand_elsewhere() {
-        let error = NodeError::Store {
-            path: "headers".into(),
-            error: StoreError::Io(std::io::Error::other("full").into()),
-        };
-        assert!(advice(&error.into()).unwrap().contains("--datadir"));
+    fn what_helps_against_a_disk_depends_on_what_is_wrong_with_it() {
+        use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem, StorageFull, TimedOut};
+        for (kind, help) in [
+            (StorageFull, "make room"),
+            (ReadOnlyFilesystem, "mounted"),
+            (PermissionDenied, "let this user"),
+            (NotADirectory, "move away"),
+            (TimedOut, "name another data folder"),
+        ] {
+            let (path, error) = ("headers".into(), io::Error::from(kind).into());
+            let store = NodeError::Store {
+                path,
+                error: StoreError::Io(error),
+            };
+            let (path, error) = ("known-servers".into(), io::Error::from(kind).into());
+            for error in [store, NodeError::Folder { path, error }] {
+                let advice = advice(&error.into()).unwrap();
+                assert!(
+                    advice.contains("--datadir") && advice.contains(help),
+                    "{kind}: {advice}"
+                );
+                assert_eq!(advice.contains("make room"), kind == StorageFull, "{kind}: {advice}");
+            }
+        }
     }
 }

@@ -154,7 +154,8 @@ Examples:
   isonym prop279 --rpc-url http://127.0.0.1:8336 --rpc-cookie ~/.namecoin/.cookie
   echo 'RESOLVE 1 example.bit me' | isonym prop279
 
-RESOLVE takes an isolation ID as its third argument, as StemNS gives it. The environment variables TOR_NS_PROTO_VERSION and
+It starts whether or not there is a daemon yet, and answers once there is. RESOLVE takes an isolation ID as its third argument,
+as StemNS gives it. The environment variables TOR_NS_PROTO_VERSION and
 TOR_NS_PLUGIN_OPTIONS (onlyonion=1) are heeded. It ends on SIGTERM, and when standard input has ended and all is answered.")]
     Prop279(Prop279Args),
     /// Take the place of Tor's SOCKS port for applications, and know .bit names

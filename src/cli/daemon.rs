@@ -98,7 +98,7 @@ impl RuntimeFiles {
                     );
                 }
                 Err(error) => {
-                    let advice = "make room, or give --rpc-user and --rpc-password";
+                    let advice = "mend that, or give --rpc-user and --rpc-password: then none is written";
                     return Err(error).with_context(|| format!("cannot write {} ({advice})", path.display()));
                 }
             }
@@ -161,6 +161,7 @@ fn callable(mut address: SocketAddr) -> SocketAddr {
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     renew: Signal,
     hang_up: Signal,
 }
@@ -170,6 +171,8 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            // It would end us with the cookie and the socket left lying there.
+            quit: signal(SignalKind::quit())?,
             renew: signal(SignalKind::user_defined1())?,
             hang_up: signal(SignalKind::hangup())?,
         })
@@ -182,6 +185,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
                 Some(()) = self.renew.recv() => {
                     renew().await;
                     tracing::info!("all callers are taken for new ones");
@@ -207,6 +211,16 @@ pub(super) fn raise_open_files() -> u64 {
     })
 }
 
+/// Says once, to root, that no rights of root are needed.
+pub(super) fn advise_root(quiet: bool) {
+    if !quiet && rustix::process::geteuid().is_root() {
+        eprint_line(format_args!(
+            "running as root, which nothing here needs: run it as a user of its own, who may open ports below 1024 by the \
+             capability CAP_NET_BIND_SERVICE"
+        ));
+    }
+}
+
 /// Has the system write no dump of this process, and let no other process of the user's look into it: there are names
 /// and isolation IDs in it.
 pub(crate) fn keep_memory_private() {
@@ -218,6 +232,7 @@ pub(crate) fn keep_memory_private() {
 
 /// Runs the daemon until a signal or the method `stop` ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    advise_root(quiet);
     let files = raise_open_files();
     let open_to = OpenTo {
         rpc: true,

@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 
 use isonym::dns::dnssec::{Signer, folder};
 use isonym::dns::resolver::{Resolver, Settings as ResolverSettings};
 use isonym::dns::server::{self, Limits, Socket};
 use isonym::dns::sign::Signers;
-use isonym::jsonrpc::client::{Client, ClientSettings};
+use isonym::jsonrpc::client::{Client, ClientError, ClientSettings};
 use isonym::net::accept::OpenTo;
-use isonym::service::{CacheSettings, Caller, NameService};
+use isonym::service::{Backend, CacheSettings, Caller, NameService};
 
-use super::daemon::{CALL_TIMEOUT, Signals, raise_open_files, running};
+use super::daemon::{CALL_TIMEOUT, Signals, advise_root, raise_open_files, running};
 use super::eprint_line;
 use crate::config::{BackendSettings, DnsSettings, Settings};
 
@@ -86,6 +86,7 @@ fn warn_of_others(address: SocketAddr) {
 
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    advise_root(quiet);
     // Each lookup is a connection to the backend.
     let open_to = OpenTo {
         dns: true,
@@ -105,27 +106,31 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the service over the `name_show` to ask: see [`name_client`].
+/// Returns the service over the `name_show` to ask: the one that is named, else that of the data folder's daemon, which need
+/// not be there yet, and may come and go. Where it is not there, the user is told of the daemon's option that makes it do
+/// the same itself.
 pub(super) fn name_service(settings: &Settings, option: Option<&str>) -> Result<NameService> {
-    Ok(remote(settings, name_client(settings, option)?))
-}
-
-/// Returns a client of the `name_show` to ask: the one that is named, else the running daemon's. Where there is neither, the
-/// user is told of the daemon's option that makes it do the same itself.
-pub(super) fn name_client(settings: &Settings, option: Option<&str>) -> Result<Client> {
     if let Some(backend) = &settings.backend {
-        return client_for(backend);
+        return service_for(settings, backend);
     }
-    let Some(client) = running(settings)? else {
+    if running(settings)?.is_none() {
         let itself = option.map_or(String::new(), |option| {
             format!(", which does this itself with {option}")
         });
-        bail!(
-            "no daemon runs on {}: start `isonym daemon`{itself}, or name another server with --rpc-url",
+        tracing::warn!(
+            "no daemon runs on {} yet, and names are looked up once it does: start `isonym daemon`{itself}, or name \
+             another server with --rpc-url",
             settings.folder.display()
         );
-    };
-    Ok(client)
+    }
+    let asker = settings.clone();
+    let backend = Backend::found_by(move || {
+        // What cannot be made a client of tells nobody where the daemon is.
+        running(&asker).ok().flatten().ok_or_else(|| ClientError::NoDaemon {
+            folder: asker.folder.clone(),
+        })
+    });
+    Ok(NameService::remote(backend, CacheSettings::default(), settings.quorum))
 }
 
 /// Returns the service over a `name_show` that the user named.

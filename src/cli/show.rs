@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use isonym::chain::Height;
 use isonym::jsonrpc::{Client, RpcError, code};
@@ -30,6 +31,8 @@ pub(super) const ABSENT: u8 = 2;
 /// Runs a command and returns the process's exit status.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let quiet = cli.quiet;
+    // Who means all of this program by it, as `pkill -USR1 isonym` does, ends none that has no identity to renew.
+    let _unless_caught = signal(SignalKind::user_defined1());
     if cli.command.name().is_none()
         && let Some(option) = cli.given.origins().next()
     {

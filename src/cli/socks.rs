@@ -13,7 +13,7 @@ use isonym::net::accept::OpenTo;
 use isonym::socks::identity::IdentityEpoch;
 use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 
-use super::daemon::{Signals, raise_open_files};
+use super::daemon::{Signals, advise_root, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
 use crate::config::{Settings, SocksSettings};
@@ -83,6 +83,7 @@ fn warn_of_others(address: SocketAddr) {
 
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    advise_root(quiet);
     let open_to = OpenTo {
         socks: true,
         ..OpenTo::default()

@@ -13,7 +13,7 @@ use isonym::tor::auth::AuthError;
 use isonym::tor::driver::{self, ControllerSettings, SessionError, StatusUpdate};
 use isonym::tor::suffixes::{SuffixPlugin, Suffixes};
 
-use super::daemon::{Signals, raise_open_files};
+use super::daemon::{Signals, advise_root, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
 use crate::config::{Settings, TorSettings};
@@ -46,6 +46,12 @@ impl TorController {
         renew: impl Fn() -> Vec<IsolationId>,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
+        for plugin in self.plugins.iter().filter(|plugin| !plugin.takes_id) {
+            let suffix = &plugin.suffix;
+            tracing::warn!(
+                "the plugin for .{suffix} is told no isolation IDs: it can link all names that are asked for"
+            );
+        }
         let suffixes = Arc::new(Suffixes::new(resolver.clone(), self.plugins).context("--plugin")?);
         let address = &self.settings.address;
         let is_away = Cell::new(false);
@@ -94,6 +100,7 @@ fn explained(error: &SessionError) -> String {
 
 /// Runs the controller by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    advise_root(quiet);
     // Each lookup is a connection to the backend.
     raise_open_files();
     let Some(controller) = TorController::open(&settings.tor, quiet) else {

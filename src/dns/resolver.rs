@@ -249,7 +249,7 @@ impl Resolver {
         let mut in_flight = Vec::with_capacity(names.len());
         for name in names {
             if looked_up.len() + in_flight.len() >= self.settings.limits.lookups_of_question {
-                looked_up.insert(name, LookupResult::Failed(ExtendedError::Busy));
+                looked_up.insert(name, LookupResult::Failed(ExtendedError::Sprawling));
                 continue;
             }
             match self.names.begin(who, &name) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use bitcoin::hex::DisplayHex as _;
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
+use zeroize::Zeroizing;
 
 use super::credentials::{COOKIE_USER, Credentials};
 
@@ -18,6 +19,9 @@ pub const FILE_NAME: &str = ".cookie";
 
 /// Longest cookie file that is read, in bytes.
 const MAX_SIZE: u64 = 1024;
+
+/// Bytes of ours. Room for them is made at once: what a growing string leaves behind is not wiped.
+const LENGTH: usize = 128;
 
 /// Who may read a cookie file. Source: Namecoin Core `init.cpp`, `-rpccookieperms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,9 +59,10 @@ impl Cookie {
     ///
     /// Those of the file system and of the system's source of randomness.
     pub fn create(path: &Path, readers: CookieReaders) -> io::Result<Self> {
-        let mut secret = [0; 32];
-        OsRng.try_fill_bytes(&mut secret).map_err(io::Error::other)?;
-        let credentials = Credentials::new(COOKIE_USER, &secret.to_lower_hex_string())
+        let mut secret = Zeroizing::new([0; 32]);
+        OsRng.try_fill_bytes(secret.as_mut_slice()).map_err(io::Error::other)?;
+        let secret = Zeroizing::new(secret.to_lower_hex_string());
+        let credentials = Credentials::new(COOKIE_USER, &secret)
             .ok_or_else(|| io::Error::other("the cookie's user holds a colon"))?;
         let mut fresh = path.as_os_str().to_owned();
         fresh.push(".tmp");
@@ -109,7 +114,7 @@ impl Cookie {
 ///
 /// Those of the file system; `InvalidData` when it holds no credentials.
 pub fn read(path: &Path) -> io::Result<Credentials> {
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::with_capacity(LENGTH));
     File::open(path)?.take(MAX_SIZE).read_to_string(&mut text)?;
     let line = text.lines().next().unwrap_or_default();
     Credentials::parse(line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no cookie is in this file"))

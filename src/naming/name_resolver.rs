@@ -23,6 +23,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait before a lookup that failed is tried again. Source: StemNS.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long nobody may be there to ask until lookups fail at once: as long as a daemon takes to be started anew.
+pub const RESTART: Duration = Duration::from_secs(5);
+
 /// Finds what names stand for.
 #[derive(Clone, Debug)]
 pub struct NameResolver {
@@ -64,7 +67,7 @@ impl NameResolver {
     }
 
     /// Finds what a name stands for, under an isolation ID; `None` is the default identity. Failures that may pass are
-    /// waited out, as long as there is time.
+    /// waited out, as long as there is time, but not where nobody has been there to ask for [`RESTART`].
     ///
     /// It can be dropped at any time. Lookups that it began go on for whoever asks next.
     pub async fn resolve(
@@ -92,7 +95,8 @@ impl NameResolver {
             let found = self.resolver.settle(&who, deadline, step).await;
             match found {
                 Err(failure) if failure.is_transient() => {
-                    if timeout_at(deadline, sleep(PAUSE)).await.is_err() {
+                    let is_deserted = self.names.nobody_for().is_some_and(|time| time >= RESTART);
+                    if is_deserted || timeout_at(deadline, sleep(PAUSE)).await.is_err() {
                         return Err(failure);
                     }
                 }

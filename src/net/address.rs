@@ -113,7 +113,8 @@ fn has_port(word: &str) -> bool {
 
 /// Where an Electrum server listens: `HOST:PORT`, `HOST:PORT:t` or `HOST:PORT:s` (TLS, also when left out).
 ///
-/// `tcp://HOST:PORT` and `ssl://HOST:PORT` are understood as well, and the words `tcp`, `ssl` and `tls` for the letters. IPv6 addresses stand in brackets. Host names are compared without regard to case.
+/// `tcp://HOST:PORT` and `ssl://HOST:PORT` are understood as well, and the words `tcp`, `ssl` and `tls` for the letters. IPv6
+/// addresses stand in brackets. Host names are compared without regard to case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerAddr {
     /// Who.

@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin as StdPin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -56,8 +57,8 @@ pub struct Dialer {
     /// What takes the place of all sockets.
     source: Option<Arc<dyn StreamSource>>,
     tls: Tls,
-    /// The proxy that was found to be a Tor where the first place for one was empty.
-    second_tor: Arc<OnceLock<SocketAddr>>,
+    /// Whether it was said that a Tor is used which is not at the first place for one.
+    told_of_second_tor: Arc<AtomicBool>,
 }
 
 impl Dialer {
@@ -76,7 +77,7 @@ impl Dialer {
             proxy,
             source: None,
             tls,
-            second_tor: Arc::default(),
+            told_of_second_tor: Arc::default(),
         }
     }
 
@@ -167,16 +168,13 @@ impl Dialer {
         Ok(stream.into_inner().stream)
     }
 
-    /// Makes sure, once, that a proxy is a Tor which nobody named, and says that it is taken. The stream is used up by that,
-    /// and a new one returned.
+    /// Makes sure that a proxy is a Tor which nobody named, each time: what listens there now may be another program than
+    /// before. The first time it says that it is taken. The stream is used up by that, and a new one returned.
     async fn as_tor(&self, stream: TcpStream, proxy: SocketAddr) -> Result<io::Result<TcpStream>, DialError> {
-        if self.second_tor.get() == Some(&proxy) {
-            return Ok(Ok(stream));
-        }
         if !is_tor(stream).await {
             return Err(DialError::ProxyNotTor { proxy });
         }
-        if self.second_tor.set(proxy).is_ok() {
+        if !self.told_of_second_tor.swap(true, Ordering::Relaxed) {
             tracing::warn!("nothing listens at the usual port of Tor: the one at {proxy} is taken");
         }
         Ok(TcpStream::connect(proxy).await)
@@ -200,31 +198,33 @@ impl Dialer {
     }
 }
 
-/// Says whether a Tor is at the other end: its SOCKS port answers HTTP, unlike others, and says what it is.
+/// Says whether a Tor is at the other end: it knows a command that is no other proxy's, by which it finds the address of a
+/// name. One that is written as an address it answers itself, so that no circuit is built for it and no relay hears of it.
 async fn is_tor(mut stream: TcpStream) -> bool {
     let ask = async {
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.ok()?;
-        let mut reply = Vec::new();
-        while reply.len() < MOST_OF_TOR {
-            if stream.read_buf(&mut reply).await.ok()? == 0 {
-                return None;
-            }
-            if reply.windows(TOR_SAYS.len()).any(|found| found == TOR_SAYS) {
-                return Some(());
-            }
+        let mut method = [0; OFFER_NOTHING.len() - 1];
+        stream.write_all(&OFFER_NOTHING).await?;
+        stream.read_exact(&mut method).await?;
+        let mut reply = [0; RESOLVED.len()];
+        if method == NOTHING_WANTED {
+            stream.write_all(RESOLVE).await?;
+            stream.read_exact(&mut reply).await?;
         }
-        None
+        io::Result::Ok(reply == RESOLVED)
     };
-    timeout(TOR_PATIENCE, ask).await.ok().flatten().is_some()
+    matches!(timeout(TOR_PATIENCE, ask).await, Ok(Ok(true)))
 }
 
-/// What Tor's SOCKS port says to who speaks HTTP to it. Source: Tor, `core/proto/proto_socks.c`.
-const TOR_SAYS: &[u8] = b"Tor is not an HTTP Proxy";
+/// The offer to speak SOCKS5 without credentials, and its acceptance. Source: RFC 1928, section 3.
+const OFFER_NOTHING: [u8; 3] = [5, 1, 0];
+const NOTHING_WANTED: [u8; 2] = [5, 0];
 
-/// Most bytes of its reply in which that is looked for.
-const MOST_OF_TOR: usize = 1024;
+/// Asks for the address of `192.0.2.1`, which belongs to nobody (RFC 5737), and what a Tor answers. It is asked for as a
+/// name, since `SafeSocks` refuses addresses. Source: Tor, socks-extensions, RESOLVE.
+const RESOLVE: &[u8] = b"\x05\xf0\x00\x03\x09192.0.2.1\x00\x00";
+const RESOLVED: [u8; 10] = [5, 0, 0, 1, 192, 0, 2, 1, 0, 0];
 
-/// How long that reply may take: it comes from this machine.
+/// How long that may take: it comes from this machine.
 const TOR_PATIENCE: Duration = Duration::from_secs(5);
 
 async fn connect_directly(server: &ServerAddr) -> Result<TcpStream, DialError> {

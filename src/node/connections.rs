@@ -40,6 +40,7 @@ enum Command {
     End(LookupId),
     NoteRequest(ConnId),
     Lied(ConnId),
+    Distrust(ConnId),
     Forget(Option<BlindedId>),
     Use(BlindedId),
 }
@@ -147,6 +148,11 @@ impl LookupLeases {
     /// Says that a connection's server lied.
     pub(super) fn lied(&self, conn: ConnId) {
         self.leases.tell(Command::Lied(conn));
+    }
+
+    /// Says that a connection's server showed what doesn't fit, though it may be honest.
+    pub(super) fn distrust(&self, conn: ConnId) {
+        self.leases.tell(Command::Distrust(conn));
     }
 }
 
@@ -318,6 +324,7 @@ impl<O: Owner> Connections<O> {
             Command::End(lookup) => self.step(PoolEvent::Ended(lookup)),
             Command::NoteRequest(conn) => self.step(PoolEvent::Requested(conn)),
             Command::Lied(conn) => self.step(PoolEvent::Lied(conn)),
+            Command::Distrust(conn) => self.step(PoolEvent::Distrusted(conn)),
             Command::Forget(Some(id)) => self.step(PoolEvent::Forget(id)),
             Command::Forget(None) => self.step(PoolEvent::ForgetAll),
             Command::Use(id) => self.step(PoolEvent::Used(id)),

@@ -63,6 +63,15 @@ impl Folder {
         Ok(Some(text))
     }
 
+    /// Gives a file another name, in the place of what had it.
+    pub(super) fn put_aside(&self, name: &str, aside: &str) -> Result<(), NodeError> {
+        let path = self.file(name);
+        fs::rename(&path, self.file(aside)).map_err(|error| NodeError::Folder {
+            path,
+            error: error.into(),
+        })
+    }
+
     /// Replaces a small file whole: whoever reads it, whenever the power fails, sees the old text or the new one.
     pub(super) fn replace(&self, name: &str, text: &str) -> Result<(), NodeError> {
         let path = self.file(name);

@@ -279,10 +279,12 @@ async fn serve(
             error = connection.closed() => break error,
         }
     };
-    // A server that hangs up has often said why; its last words may still wait to be taken.
+    // A server that hangs up has often said why, and brought something before; both may still wait to be taken.
     while let Some(answered) = calls.join_next().await {
-        if let Ok(Ok(Some(LinkEvent::Sync(HeaderSyncEvent::Refused { error, .. })))) = answered {
-            refusal = Some(error);
+        match answered {
+            Ok(Ok(Some(LinkEvent::Sync(HeaderSyncEvent::Refused { error, .. })))) => refusal = Some(error),
+            Ok(Ok(Some(event))) => events.send(event).await.ok()?,
+            _ => {}
         }
     }
     Some(match refusal {

@@ -3,10 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
+use crate::net::address::AddressError;
 use crate::net::discovery::{Learned, LearnedBy};
 
 /// The file in the data folder.
 pub(super) const FILE: &str = "servers";
+
+/// What it is called once it could not be read.
+const ASIDE: &str = "servers.unread";
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 10;
@@ -23,7 +27,8 @@ struct Written {
     last_good_day: Option<u64>,
 }
 
-/// Reads what there is. A file that can't be read is told of and is as good as none: all of it can be learnt anew.
+/// Reads what there is. A file that can't be read, as one of a later release, is put aside and told of: what its user
+/// accepted can't be learnt anew, and the next one that is written must not take its place.
 pub(super) fn read(folder: &Folder) -> Vec<Learned> {
     let read = folder.read(FILE, MAX_FILE);
     let text = read.map_err(|error| error.to_string());
@@ -32,16 +37,37 @@ pub(super) fn read(folder: &Folder) -> Vec<Learned> {
         None => Ok(Vec::new()),
     });
     let written = parsed.unwrap_or_else(|error| {
-        let file = folder.file(FILE);
-        tracing::warn!("the learned servers in {} are left out: {error}", file.display());
+        tell(folder, &error);
         Vec::new()
     });
-    written.iter().filter_map(learned).collect()
+    let learned = written.iter().map(learned).collect::<Result<Vec<_>, _>>();
+    learned.unwrap_or_else(|error| {
+        tell(folder, &error.to_string());
+        Vec::new()
+    })
 }
 
-fn learned(written: &Written) -> Option<Learned> {
-    Some(Learned {
-        address: written.address.parse().ok()?,
+fn tell(folder: &Folder, error: &str) {
+    let file = folder.file(FILE);
+    match folder.put_aside(FILE, ASIDE) {
+        Ok(()) => {
+            let aside = folder.file(ASIDE);
+            tracing::warn!(
+                "the learned servers in {} are left out, and kept as {}: {error}",
+                file.display(),
+                aside.display()
+            );
+        }
+        Err(kept) => tracing::warn!(
+            "the learned servers in {} are left out: {error}; {kept}",
+            file.display()
+        ),
+    }
+}
+
+fn learned(written: &Written) -> Result<Learned, AddressError> {
+    Ok(Learned {
+        address: written.address.parse()?,
         by: written.by,
         since: written.since_day,
         is_checked: written.checked,
@@ -69,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back_and_nonsense_is_as_good_as_none() {
+    fn what_is_written_is_read_back_and_what_cannot_be_read_is_put_aside() {
         let temp = tempfile::tempdir().unwrap();
         let folder = Folder::open(temp.path()).unwrap();
         assert_eq!(read(&folder), []);
@@ -83,9 +109,23 @@ mod tests {
         });
         folder.replace(FILE, &text(learned.iter())).unwrap();
         assert_eq!(read(&folder), learned);
-        for nonsense in ["{}", "[7", "[{\"address\": 1}]", "\u{0}"] {
-            folder.replace(FILE, nonsense).unwrap();
-            assert_eq!(read(&folder), [], "{nonsense}");
+        let text = text(learned.iter());
+        let later = text.replacen("\"address\"", "\"release\": 2, \"address\"", 1);
+        let nowhere = text.replacen("x.example.net:50002:s", "nowhere", 1);
+        let large = " ".repeat(70_000);
+        for unread in [
+            "{}",
+            "[7",
+            "[{\"address\": 1}]",
+            "\u{0}",
+            later.as_str(),
+            &nowhere,
+            &large,
+        ] {
+            folder.replace(FILE, unread).unwrap();
+            assert_eq!(read(&folder), [], "{unread}");
+            assert_eq!(folder.read(FILE, MAX_FILE).unwrap(), None, "{unread}");
+            assert_eq!(folder.read(ASIDE, 1 << 20).unwrap().as_deref(), Some(unread));
         }
     }
 }

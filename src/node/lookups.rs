@@ -131,7 +131,7 @@ impl Handle {
         let too_late = async {
             sleep_until(clock.instant(clock.now().steady + BESIDE_SYNC)).await;
             if self.check_ready().is_ok() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let asked = async {
@@ -227,6 +227,12 @@ async fn look_up(
                     }
                 }
                 LookupEffect::Abandon(attempt) => drop(links.remove(&attempt)),
+                LookupEffect::Distrust(attempt) => {
+                    links.remove(&attempt);
+                    if let Some((_, conn)) = servers.remove(&attempt) {
+                        leases.distrust(conn);
+                    }
+                }
                 LookupEffect::WakeAt(at) => wake_at = Some(at),
                 LookupEffect::Finished(result) => return Ok(result?),
             }

@@ -512,6 +512,17 @@ options! {
     .used_by(&[Daemon, Tor])
     .section(Section::Tor);
 
+    PLUGIN_WITHOUT_ID: Many<SuffixPlugin> = Opt::new(
+        "plugin-without-id",
+        "SUFFIX=COMMAND",
+        "The same, for one that takes RESOLVE with two words alone",
+        |_| Vec::new(),
+    )
+    .more("As proposal 279 has it, and TorNS's plugins: without isolation IDs, it can link all that is asked.")
+    .one_a_line()
+    .used_by(&[Daemon, Tor])
+    .section(Section::Tor);
+
     SOCKS_LISTEN: Many<SocketAddr> = Opt::new(
         "socks-listen",
         "ADDR:PORT",

@@ -30,11 +30,11 @@ use std::time::Duration;
 pub use self::answer::{Answer, NameResult, ServiceError, Stated};
 pub use self::daemon::{Daemon, DaemonSettings, Fronts, run_daemon};
 use self::places::{Place, Places};
+pub use self::remote::Backend;
 use self::remote::Remote;
 pub use self::result_cache::{Begun, CacheSettings, CacheTime, Caller, Derived, Holder, Pending, ResultCache};
 use crate::chain::Tip;
 use crate::isolation::{BlindedId, IsolationId};
-use crate::jsonrpc::Client;
 use crate::name::NameId;
 use crate::name::proof::ProvenEntry;
 use crate::net::pool::PoolCaller;
@@ -205,7 +205,7 @@ impl NameService {
 
     /// Asks a server behind JSON-RPC, whose word is taken. With a quorum above 1 it is to ask so many others itself, which
     /// Isonym does and nobody else.
-    pub fn remote(client: Client, cache: CacheSettings, quorum: u8) -> Self {
+    pub fn remote(backend: impl Into<Backend>, cache: CacheSettings, quorum: u8) -> Self {
         let cache = Arc::new(Mutex::new(ResultCache::new(cache)));
         let lookups = DaemonSettings::default().lookups;
         let limits = CallerLimits {
@@ -214,7 +214,7 @@ impl NameService {
             lookups_of_client: lookups,
         };
         Self::new(
-            Source::Remote(Box::new(Remote::new(client, quorum))),
+            Source::Remote(Box::new(Remote::new(backend.into(), quorum))),
             cache,
             limits,
             false,
@@ -485,6 +485,14 @@ impl NameService {
                 Ok(Answer::Proved(Arc::new(answer)))
             }
             Source::Remote(remote) => remote.look_up(&request.name, who.raw.as_ref(), request.quorum).await,
+        }
+    }
+
+    /// Says for how long nobody was there to be asked for names; `None` where somebody was, as our own node always is.
+    pub fn nobody_for(&self) -> Option<Duration> {
+        match &self.shared.source {
+            Source::Local(_) => None,
+            Source::Remote(remote) => remote.nobody_for(),
         }
     }
 

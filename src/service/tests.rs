@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::jsonrpc::Client;
 use crate::jsonrpc::client::{ClientSettings, Dialect, Login};
 use crate::jsonrpc::code;
 
@@ -202,14 +203,14 @@ async fn one_client_of_a_front_leaves_the_others_their_share() {
         let who = dns.identity(Some(&id(who))).of_client(client);
         dns.begin(&who, &name("d/x"))
     };
-    let mut begun = vec![begin(1, "a").unwrap(), begin(1, "b").unwrap()];
+    let mut waiting = vec![begin(1, "a").unwrap(), begin(1, "b").unwrap()];
     for who in 0..100 {
         let refused = begin(1, &format!("flood {who}")).unwrap_err();
         assert!(matches!(refused, ServiceError::Busy { limit: 2 }));
     }
-    begun.push(begin(2, "c").unwrap());
+    waiting.push(begin(2, "c").unwrap());
     script.answer([absent(), absent(), absent()]);
-    for pending in begun {
+    for pending in waiting {
         assert!(is_absent(&wait(pending).await));
     }
     // What came to an end makes room.

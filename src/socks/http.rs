@@ -1,6 +1,7 @@
 //! The front's HTTP side: CONNECT alone, as at Tor's `HTTPTunnelPort`.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::Full;
@@ -22,9 +23,24 @@ use crate::net::accept::Place;
 /// Most bytes that are buffered of a request, hence of its headers.
 const MAX_HEADERS: usize = 16 << 10;
 
-/// The answer to programs that take this for a web server.
-const EXPLANATION: &str =
-    "This is a SOCKS and HTTP proxy into Tor that knows .bit names. Of HTTP it takes CONNECT alone.\n";
+/// Returns the page for who comes with anything but CONNECT: a browser that takes this for a web server, or a program
+/// that was given it as `http_proxy`. Such programs send whole requests, of which Tor's port takes none either.
+fn explanation(here: SocketAddr) -> String {
+    format!(
+        "This is Isonym's way into Tor, which knows .bit names. It speaks SOCKS, and of HTTP the method CONNECT alone;\n\
+         plain requests for http:// pages, as programs send them to an http_proxy, it does not take.\n\
+         \n\
+         What to do:\n\
+         \n\
+         * curl:         curl --socks5-hostname {here} http://example.bit/\n\
+         * Environment:  all_proxy=socks5h://{here} in place of http_proxy\n\
+         * git:          git config --global http.proxy socks5h://{here}\n\
+         * Firefox:      SOCKS v5 host {host}, port {port}, with \"Proxy DNS when using SOCKS v5\"; no HTTP proxy\n\
+         * Chromium:     chromium --proxy-server=socks5://{here}\n",
+        host = here.ip(),
+        port = here.port(),
+    )
+}
 
 /// A connection to the other side, until the application's is ready to be joined with it.
 type Opened = Arc<Mutex<Option<(OnUpgrade, RelaySide<TcpStream>)>>>;
@@ -33,11 +49,13 @@ type Opened = Arc<Mutex<Option<(OnUpgrade, RelaySide<TcpStream>)>>>;
 pub(super) async fn serve(front: &Front, stream: TcpStream, caller: SocksCaller, place: &mut Place) {
     let opened = Opened::default();
     let place = Mutex::new(place);
+    // The listener's own may stand for all addresses of this machine.
+    let here = stream.local_addr().unwrap_or(caller.listener);
     let service = service_fn(|request| {
         let (opened, place) = (Arc::clone(&opened), &place);
         async move {
             place.lock().unwrap_or_else(PoisonError::into_inner).speaks();
-            let response = respond(front, &caller, request, &opened).await;
+            let response = respond(front, &caller, here, request, &opened).await;
             if opened.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
                 place.lock().unwrap_or_else(PoisonError::into_inner).falls_silent();
             }
@@ -67,11 +85,12 @@ pub(super) async fn serve(front: &Front, stream: TcpStream, caller: SocksCaller,
 async fn respond(
     front: &Front,
     caller: &SocksCaller,
+    here: SocketAddr,
     mut request: HttpRequest<Incoming>,
     opened: &Opened,
 ) -> Response<Full<Bytes>> {
     if request.method() != Method::CONNECT {
-        let mut response = told(405, EXPLANATION);
+        let mut response = told(405, explanation(here));
         response
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("CONNECT"));
@@ -110,8 +129,8 @@ fn isolation_headers(headers: &HeaderMap) -> IsolationHeaders<'_> {
 }
 
 /// Answers with a text, and no more on this connection: what follows may be meant for the other side.
-fn told(status: u16, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
+fn told(status: u16, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

@@ -104,9 +104,30 @@ pub fn http(code: u8) -> (u16, &'static str) {
         5 => (403, "the connection was refused\n"),
         6 => (504, "there was no answer in time\n"),
         3 | 4 => (503, "the name cannot be resolved, or there is no way to it\n"),
-        0xf0..=0xf7 => (503, "the onion service cannot be reached\n"),
+        0xf6 => (503, "the address of the onion service is invalid\n"),
+        0xf4 | 0xf5 => (
+            503,
+            "the onion service wants its clients to have a key, which Tor was not given\n",
+        ),
+        0xf0..=0xf3 | 0xf7 => (503, "the onion service cannot be reached\n"),
         _ => (503, "the request could not be carried out\n"),
     }
+}
+
+/// Returns what a code means that Tor gives where its port has the flag `ExtendedErrors`, and nobody else. Source: Tor,
+/// socks-extensions, and proposal 304.
+pub fn extended(code: u8) -> Option<&'static str> {
+    Some(match code {
+        0xf0 => "the onion service's descriptor is not found: it is not there, or was never",
+        0xf1 => "the onion service's descriptor is invalid",
+        0xf2 => "the introduction to the onion service failed",
+        0xf3 => "the rendezvous with the onion service failed",
+        0xf4 => "the onion service wants a client's key, and Tor has none for it",
+        0xf5 => "the onion service refuses the client's key that Tor has for it",
+        0xf6 => "the address is none of an onion service",
+        0xf7 => "the introduction to the onion service took too long",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -128,6 +149,17 @@ mod tests {
             assert_eq!((error.code(), http(error.code()).0), (code, status), "{failure}");
             assert_eq!(refused(ProxyProtocol::Socks4, error), [0, 0x5b, 0, 0, 0, 0, 0, 0]);
             assert_eq!(refused(ProxyProtocol::Socks5, error), [5, code, 0, 1, 0, 0, 0, 0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn extended_codes_are_named() {
+        for code in 0xf0..=0xf7 {
+            assert!(extended(code).is_some(), "{code:x}");
+            assert_eq!(http(code).0, 503, "{code:x}");
+        }
+        for code in [0, 1, 8, 0xef, 0xf8, 0xff] {
+            assert_eq!(extended(code), None, "{code:x}");
         }
     }
 

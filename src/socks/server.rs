@@ -14,7 +14,7 @@ use super::http;
 use super::identity::{IdentityEpoch, IsolationFlags, SocksCaller};
 use super::onward::{HandshakeError, TorProxy, run_handshake};
 use super::relay::{RelaySide, gone, relay};
-use super::reply::{RequestError, refused, resolved};
+use super::reply::{RequestError, extended, refused, resolved};
 use super::request::{ProxyCommand, ProxyHost, ProxyRequest};
 use crate::naming::name_resolver::NameResolver;
 use crate::naming::target::{Target, TargetKind};
@@ -187,6 +187,10 @@ impl Front {
             .onward(&host, credentials.as_ref())
             .ok_or(RequestError::General)?;
         let (reply, stream) = self.tor.ask(ClientHandshake::new(onward), caller.address).await?;
+        if let Some(meaning) = extended(reply.code) {
+            // Which service it was is for nobody who reads the log.
+            tracing::info!("Tor replied {:02X}: {meaning}", reply.code);
+        }
         Ok(RequestOutcome::Replied(reply, stream))
     }
 

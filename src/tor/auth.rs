@@ -2,13 +2,16 @@
 //!
 //! Source: Tor, control-spec, PROTOCOLINFO, AUTHENTICATE and AUTHCHALLENGE.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::event::parse_fields;
 use super::reply::ControlMessage;
@@ -22,7 +25,7 @@ pub struct ControlLogin {
     /// The cookie file, in place of the one that Tor names.
     pub cookie: Option<PathBuf>,
     /// The password.
-    pub password: Option<String>,
+    pub password: Option<Zeroizing<String>>,
 }
 
 impl fmt::Debug for ControlLogin {
@@ -90,9 +93,8 @@ pub fn choose_method(reply: &ControlMessage, login: &ControlLogin) -> Result<Log
             .split(|byte| *byte == b',')
             .any(|method| method == wanted.as_bytes())
     };
-    let named = offered
-        .get("COOKIEFILE")
-        .and_then(|path| std::str::from_utf8(path).ok());
+    // A path is bytes, whatever encoding they are in.
+    let named = offered.get("COOKIEFILE").map(OsStr::from_bytes);
     let cookie = login.cookie.clone().or(named.map(PathBuf::from));
     match (&login.password, cookie) {
         (Some(_), _) if login.cookie.is_none() && has("HASHEDPASSWORD") => Ok(LoginMethod::Password),
@@ -222,7 +224,7 @@ mod tests {
     fn ways_are_chosen() {
         let nothing = ControlLogin::default();
         let password = ControlLogin {
-            password: Some("p".to_owned()),
+            password: Some("p".to_owned().into()),
             ..ControlLogin::default()
         };
         let file = ControlLogin {
@@ -239,6 +241,11 @@ mod tests {
                 "METHODS=COOKIE COOKIEFILE=\"/a\"",
                 &nothing,
                 Ok(LoginMethod::Cookie("/a".into())),
+            ),
+            (
+                r#"METHODS=COOKIE,SAFECOOKIE COOKIEFILE="/a\377\303""#,
+                &nothing,
+                Ok(LoginMethod::SafeCookie(OsStr::from_bytes(b"/a\xff\xc3").into())),
             ),
             ("METHODS=HASHEDPASSWORD", &nothing, Err(AuthError::PasswordWanted)),
             ("METHODS=SAFECOOKIE", &nothing, Err(AuthError::NoMethod)),

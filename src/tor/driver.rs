@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use zeroize::Zeroizing;
 
 use super::auth::{self, AuthError, ControlLogin, LoginMethod};
 use super::controller::{ControlError, Controller, ControllerEffect, ControllerEvent, Notice, StreamLookup};
@@ -443,7 +444,9 @@ impl ControlConnection {
         auth::check_version(&offers)?;
         let command = match auth::choose_method(&offers, login)? {
             LoginMethod::Nothing => "AUTHENTICATE".to_owned(),
-            LoginMethod::Password => auth::authenticate_with_password(login.password.as_deref().unwrap_or_default()),
+            LoginMethod::Password => {
+                auth::authenticate_with_password(login.password.as_deref().map_or("", String::as_str))
+            }
             LoginMethod::Cookie(path) => auth::authenticate(&read_cookie(path)?)?,
             LoginMethod::SafeCookie(path) => {
                 let cookie = read_cookie(path)?;
@@ -463,13 +466,13 @@ impl ControlConnection {
     }
 }
 
-fn read_cookie(path: PathBuf) -> Result<Vec<u8>, SessionError> {
+fn read_cookie(path: PathBuf) -> Result<Zeroizing<Vec<u8>>, SessionError> {
     let read = |path: &PathBuf| {
         // Whoever answers names the file: to open anything else might take forever.
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::other("it is no file"));
         }
-        let mut cookie = Vec::new();
+        let mut cookie = Zeroizing::new(Vec::with_capacity(auth::SECRET_LEN));
         let file = std::fs::File::open(path)?;
         io::Read::read_to_end(&mut io::Read::take(file, MAX_COOKIE), &mut cookie)?;
         Ok(cookie)

@@ -48,6 +48,8 @@ pub struct SuffixPlugin {
     pub suffix: String,
     /// The program and its arguments.
     pub command: Vec<String>,
+    /// Whether it takes an isolation ID behind the name, which proposal 279 does not have.
+    pub takes_id: bool,
 }
 
 impl SuffixPlugin {
@@ -66,7 +68,11 @@ impl SuffixPlugin {
         }
         let command = shlex::split(command).filter(|words| !words.is_empty());
         match command {
-            Some(command) => Ok(Self { suffix, command }),
+            Some(command) => Ok(Self {
+                suffix,
+                command,
+                takes_id: true,
+            }),
             None => Err(SuffixPluginError::Command { suffix }),
         }
     }
@@ -76,7 +82,7 @@ impl SuffixPlugin {
 #[derive(Debug)]
 enum SuffixResolver {
     Ours,
-    Plugin(PluginHost),
+    Plugin { host: PluginHost, takes_id: bool },
 }
 
 /// All suffixes whose names are resolved.
@@ -95,11 +101,17 @@ impl Suffixes {
     /// [`SuffixPluginError::Twice`]
     pub fn new(name_resolver: NameResolver, plugins: Vec<SuffixPlugin>) -> Result<Self, SuffixPluginError> {
         let mut resolvers: Vec<(String, SuffixResolver)> = Vec::new();
-        for SuffixPlugin { suffix, command } in plugins {
+        for SuffixPlugin {
+            suffix,
+            command,
+            takes_id,
+        } in plugins
+        {
             if resolvers.iter().any(|(other, _)| *other == suffix) {
                 return Err(SuffixPluginError::Twice { suffix });
             }
-            resolvers.push((suffix, SuffixResolver::Plugin(PluginHost::new(command, None))));
+            let host = PluginHost::new(&suffix, command, None);
+            resolvers.push((suffix, SuffixResolver::Plugin { host, takes_id }));
         }
         for suffix in [SUFFIX, ONION_SUFFIX] {
             if resolvers.iter().all(|(other, _)| other != suffix) {
@@ -129,8 +141,8 @@ impl Suffixes {
         match self.resolvers.get(suffix) {
             None => Err(Failure::NotHandled),
             Some((_, SuffixResolver::Ours)) => self.name_resolver.resolve(name, target_kind, Some(id)).await,
-            Some((_, SuffixResolver::Plugin(plugin))) => {
-                let result = plugin.resolve(name, Some(id)).await?;
+            Some((_, SuffixResolver::Plugin { host, takes_id })) => {
+                let result = host.resolve(name, takes_id.then_some(id)).await?;
                 Target::parse(&result, self.names()).ok_or(Failure::Broken)
             }
         }

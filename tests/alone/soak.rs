@@ -22,5 +22,5 @@ fn what_is_promised_holds_through_days_of_misfortune() {
 #[test]
 fn what_is_remembered_is_served_while_thousands_of_others_ask() {
     let _turn = crate::blocking_turn();
-    isonym_testkit::virtual_world::soak::flood(1).unwrap_or_else(|failure| panic!("{failure}"));
+    isonym_testkit::virtual_world::soak::flood(1, false).unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -296,11 +296,14 @@ async fn has_had_enough_in_a_lookup() {
 
 #[tokio::test]
 async fn a_small_budget_is_enough_over_many_connections() {
-    let fault = Fault::ExcessiveResources { after_bytes: 80_000 };
+    let fault = Fault::ExcessiveResources { after_bytes: 30_000 };
     let stage = Stage::open(world(), Release::V1_17, &[Some(fault)]).await;
     let mut settings = attempts(3);
+    // One after the other: how many of those that are opened together have something to do depends on the machine's load.
     settings.sync = isonym::chain::sync::HeaderSyncLimits {
         full_chunk: 8,
+        connections: 1,
+        rate_limit_pause: Duration::from_millis(10),
         ..sync_limits()
     };
     let (node, _folder) = stage.node();

@@ -10,6 +10,7 @@
     reason = "a test may panic and read the clock, and is a crate of its own"
 )]
 
+mod beside_sync;
 mod cli;
 mod controller;
 mod daemon;

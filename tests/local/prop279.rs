@@ -19,6 +19,9 @@ const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.on
 /// Longest that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(100);
 
+/// Has names be looked up for longer than a test waits.
+const PATIENT: [&str; 2] = ["--name-patience", "300"];
+
 /// How long a reply may take to come where none should.
 const A_MOMENT: Duration = Duration::from_millis(300);
 
@@ -28,7 +31,7 @@ struct Plugin {
     input: Option<ChildStdin>,
     lines: mpsc::UnboundedReceiver<String>,
     stderr: Option<thread::JoinHandle<String>>,
-    _program: Program,
+    program: Program,
 }
 
 impl Plugin {
@@ -39,9 +42,20 @@ impl Plugin {
     }
 
     fn of(url: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--rpc-url", url]);
+        Self::run(&arguments, environment)
+    }
+
+    /// Starts one that asks the daemon of a data folder where there is none.
+    fn without_backend() -> Self {
+        Self::run(&PATIENT, &[])
+    }
+
+    fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let program = Program::new();
         let mut command: Command = program.on_regtest();
-        command.args(["prop279", "-vv", "--rpc-url", url]).args(arguments);
+        command.args(["prop279", "-vv"]).args(arguments);
         command.envs(environment.iter().copied()).stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (lines, heard) = mpsc::unbounded_channel();
@@ -57,7 +71,7 @@ impl Plugin {
             child,
             lines: heard,
             stderr: Some(thread::spawn(move || std::io::read_to_string(stderr).unwrap())),
-            _program: program,
+            program,
         }
     }
 
@@ -132,6 +146,12 @@ async fn names() -> Backend {
         ("moved", json!({ "translate": "other.example." })),
         ("ns", json!({ "ns": "ns.example.com." })),
         ("empty", json!({})),
+        ("loop", json!({ "alias": "loop-back.bit." })),
+        ("loop-back", json!({ "alias": "loop.bit." })),
+        (
+            "sprawl",
+            json!({ "import": (0..200).map(|n| [format!("dd/sprawl-{n}")]).collect::<Vec<_>>() }),
+        ),
         (
             "forged",
             json!({ "map": { "_tor": { "txt": format!("x.onion\nRESOLVED 99 0 {ONION}") } } }),
@@ -167,10 +187,12 @@ async fn a_dialogue_is_as_recorded() {
         ("empty.bit", "3 \"empty.bit has nothing to connect to\""),
         ("absent.bit", "3 \"absent.bit is not registered\""),
         ("gone.bit", "3 \"gone.bit is not registered\""),
-        ("unreadable.bit", "1 \"Server failure\""),
-        ("under_score.bit", "1 \"Server failure\""),
-        ("bit", "1 \"Server failure\""),
-        ("a..bit", "1 \"Server failure\""),
+        ("unreadable.bit", "3 \"unreadable.bit has a value that cannot be used\""),
+        ("loop.bit", "3 \"loop.bit has a value that cannot be used\""),
+        ("sprawl.bit", "3 \"sprawl.bit has a value that cannot be used\""),
+        ("under_score.bit", "3 \"under_score.bit is no valid domain name\""),
+        ("bit", "3 \"bit is no valid domain name\""),
+        ("a..bit", "3 \"The name is no valid domain name\""),
         ("example.com", "2 \"example.com is not a Namecoin domain\""),
         ("foo.onion", "2 \"foo.onion is not a Namecoin domain\""),
         ("A.Bit.", "0 1.2.3.4"),
@@ -201,15 +223,15 @@ async fn lines_that_make_no_sense_are_answered_where_they_have_a_number() {
     plugin.say("\n   \nRESOLVE\nRESOLVE x a.bit\nHELLO 1 2\nRESOLVED 3 0 a\nresolve 3 a.bit\n");
     plugin.hears_nothing().await;
     plugin.say("RESOLVE 1\n");
-    assert_eq!(plugin.hear().await, "RESOLVED 1 1 \"Server failure\"");
+    assert_eq!(plugin.hear().await, "RESOLVED 1 3 \"The name is no valid domain name\"");
     plugin.say(&format!("RESOLVE 2 a.bit {}\n", "i".repeat(1025)));
-    assert_eq!(plugin.hear().await, "RESOLVED 2 1 \"Server failure\"");
+    assert_eq!(plugin.hear().await, "RESOLVED 2 3 \"The name is no valid domain name\"");
     plugin.say(&format!("RESOLVE 3 {}\n", "a".repeat(1 << 20)));
-    assert_eq!(plugin.hear().await, "RESOLVED 3 1 \"Server failure\"");
+    assert_eq!(plugin.hear().await, "RESOLVED 3 3 \"The name is no valid domain name\"");
     plugin.say("RESOLVE 4 a.bit\r\n");
     assert_eq!(
         plugin.hear().await,
-        "RESOLVED 4 1 \"Server failure\"",
+        "RESOLVED 4 3 \"The name is no valid domain name\"",
         "lines end in LF everywhere"
     );
     plugin.say("  RESOLVE\t-5   a.bit \n");
@@ -305,14 +327,44 @@ async fn it_says_so_where_it_can_not_start() {
         assert!(line.starts_with("INIT 1 1 \"") && line.ends_with('"'), "{line}");
         assert_eq!(plugin.end().await, Some(1));
     }
-    let nowhere = format!("http://{}", Backend::nowhere().await);
-    let mut plugin = Plugin::of(&nowhere, &[], &[]);
-    let line = plugin.hear().await;
-    assert!(
-        line.starts_with("INIT 1 1 \"cannot reach the name_show backend"),
-        "{line}"
-    );
-    assert_eq!(plugin.end().await, Some(1));
+}
+
+/// StemNS starts a plugin once, and never again.
+#[tokio::test]
+async fn it_starts_without_its_backend_and_answers_once_that_is_there() {
+    let nowhere = Backend::nowhere().await;
+    let mut plugin = Plugin::of(&format!("http://{nowhere}"), &PATIENT, &[]);
+    assert_eq!(plugin.hear().await, "INIT 1 0");
+    // It is waited for as long as a daemon takes to start anew, and no longer.
+    plugin.say("RESOLVE 1 a.bit\n");
+    assert_eq!(plugin.hear().await, "RESOLVED 1 1 \"Server failure\"");
+    let backend = Backend::start_at(nowhere).await;
+    backend.say("d/a", Says::value(&json!({ "ip": "1.2.3.4" })));
+    plugin.say("RESOLVE 2 a.bit\n");
+    assert_eq!(plugin.hear().await, "RESOLVED 2 0 1.2.3.4");
+    drop(plugin.input.take());
+    assert_eq!(plugin.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn it_finds_a_daemon_that_starts_later_and_one_that_takes_its_place() {
+    let mut plugin = Plugin::without_backend();
+    assert_eq!(plugin.hear().await, "INIT 1 0");
+    plugin.say("RESOLVE 0 a.bit\n");
+    assert_eq!(plugin.hear().await, "RESOLVED 0 1 \"Server failure\"");
+    let folder = plugin.program.folder();
+    std::fs::create_dir_all(&folder).unwrap();
+    for number in 1..3 {
+        let backend = Backend::start().await;
+        let address = format!("192.0.2.{number}");
+        backend.say(&format!("d/a{number}"), Says::value(&json!({ "ip": address })));
+        std::fs::write(folder.join(".cookie"), "__cookie__:secret").unwrap();
+        std::fs::write(folder.join(".rpc-address"), backend.address.to_string()).unwrap();
+        plugin.say(&format!("RESOLVE {number} a{number}.bit\n"));
+        assert_eq!(plugin.hear().await, format!("RESOLVED {number} 0 {address}"));
+    }
+    drop(plugin.input.take());
+    assert_eq!(plugin.end().await, Some(0));
 }
 
 #[tokio::test]

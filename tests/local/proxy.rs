@@ -1,6 +1,6 @@
 //! SOCKS5 over loopback: credentials of its own for every stream, names unresolved, and no way past the proxy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -131,50 +131,93 @@ async fn a_proxy_without_credentials_is_refused_before_it_learns_anything() {
     );
 }
 
-/// What Tor says to who speaks HTTP to its SOCKS port.
-const TO_HTTP: &[u8] = b"HTTP/1.0 501 Tor is not an HTTP Proxy\r\nContent-Type: text/html\r\n\r\n";
+/// The offer of no credentials, and what a Tor answers to who asks it for the address of an address.
+const OFFER: &[u8] = &[5, 1, 0];
+const RESOLVED: &[u8] = &[5, 0, 0, 1, 192, 0, 2, 1, 0, 0];
 
-/// Returns a dialer whose first place for a Tor is empty, and what the second one is asked first by each connection. It
-/// answers HTTP so, and takes no credentials.
-async fn second_place(to_http: &'static [u8]) -> (Dialer, SocketAddr, mpsc::UnboundedReceiver<u8>) {
-    let empty = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let places = [&empty, &listener].map(|place| place.local_addr().unwrap());
-    let (asked, first) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut bytes = [0; 64];
-            // Who is told nothing is asked nothing.
-            if stream.read(&mut bytes).await.unwrap() > 0 {
-                asked.send(bytes[0]).unwrap();
-                let reply = if bytes[0] == 5 { &[5, 0] } else { to_http };
-                stream.write_all(reply).await.unwrap();
+/// A second place for a Tor, after an empty first one.
+struct SecondPlace {
+    dialer: Dialer,
+    proxy: SocketAddr,
+    /// All that each connection said, once it ended.
+    said: mpsc::UnboundedReceiver<Vec<u8>>,
+}
+
+impl SecondPlace {
+    /// What listens there takes whoever offers no credentials, and gives these replies to what else it is asked, the first
+    /// to the first connection that asks so.
+    async fn with(replies: &[&'static [u8]]) -> Self {
+        let empty = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let places = [&empty, &listener].map(|place| place.local_addr().unwrap());
+        let (told, said) = mpsc::unbounded_channel();
+        let mut replies: VecDeque<_> = replies.iter().copied().collect();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (mut bytes, mut all) = ([0; 64], Vec::new());
+                while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+                    all.extend_from_slice(&bytes[..count]);
+                    let is_first = all.len() == count;
+                    if !is_first || all == OFFER {
+                        let reply = if is_first {
+                            &[5, 0][..]
+                        } else {
+                            replies.pop_front().unwrap_or_default()
+                        };
+                        stream.write_all(reply).await.unwrap();
+                    }
+                    // A reply ends it, as in Tor, and so does an offer of credentials.
+                    if !is_first || all != OFFER {
+                        break;
+                    }
+                }
+                told.send(all).unwrap();
             }
-        }
-    });
-    (Dialer::new(Proxy::Socks5(places.to_vec())).unwrap(), places[1], first)
+        });
+        let dialer = Dialer::new(Proxy::Socks5(places.to_vec())).unwrap();
+        let proxy = places[1];
+        Self { dialer, proxy, said }
+    }
+
+    async fn dial(&self) -> DialError {
+        dial(&self.dialer, "electrum.example:50001:t").await.unwrap_err()
+    }
 }
 
 #[tokio::test]
 async fn the_second_place_for_a_tor_is_taken_by_a_tor_alone() {
-    for reply in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], b""] {
-        let (dialer, proxy, mut asked) = second_place(reply).await;
-        let error = dial(&dialer, "electrum.example:50001:t").await.unwrap_err();
+    for reply in [
+        // The command is not known, which is what other proxies say.
+        &[5, 7, 0, 1, 0, 0, 0, 0, 0, 0][..],
+        // Any command succeeds.
+        &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+        b"HTTP/1.0 501 Tor is not an HTTP Proxy\r\n\r\n",
+        b"",
+    ] {
+        let mut place = SecondPlace::with(&[reply]).await;
+        let (error, proxy) = (place.dial().await, place.proxy);
         assert_eq!(error, DialError::ProxyNotTor { proxy });
         assert!(error.is_proxys() && error.to_string().contains("no Tor at"));
-        assert_eq!(asked.recv().await, Some(b'G'));
-        assert!(asked.try_recv().is_err(), "neither SOCKS nor a target may follow");
+        let said = place.said.recv().await.unwrap();
+        assert!(!said.windows(8).any(|part| part == b"electrum"), "no target may follow");
+        assert!(place.said.try_recv().is_err(), "nor anything else");
     }
-    let (dialer, _, mut asked) = second_place(TO_HTTP).await;
-    // It is looked at once.
-    for first in [&b"G\x05"[..], b"\x05"] {
-        let error = dial(&dialer, "electrum.example:50001:t").await.unwrap_err();
-        assert_eq!(error, DialError::ProxyDoesNotIsolate);
-        for byte in first {
-            assert_eq!(asked.recv().await, Some(*byte));
-        }
+}
+
+#[tokio::test]
+async fn the_second_place_for_a_tor_is_looked_at_each_time() {
+    // A Tor listens there twice, and then something else.
+    let mut place = SecondPlace::with(&[RESOLVED, RESOLVED]).await;
+    for _ in 0..2 {
+        // It takes no credentials, so that this is as far as it goes.
+        let _ = place.dial().await;
+        assert!(place.said.recv().await.unwrap().starts_with(OFFER));
+        let offered = place.said.recv().await.unwrap();
+        assert!(!offered.starts_with(OFFER) && offered.contains(&2), "{offered:?}");
     }
+    let (error, proxy) = (place.dial().await, place.proxy);
+    assert_eq!(error, DialError::ProxyNotTor { proxy });
 }
 
 #[tokio::test]
@@ -266,8 +309,10 @@ async fn the_second_proxy_is_taken_when_the_first_is_not_there() {
     let dialer = Dialer::new(Proxy::Socks5(candidates)).unwrap();
     tokio::spawn(async move {
         let (mut asks, _) = second.accept().await.unwrap();
-        let _ = asks.read(&mut [0; 64]).await.unwrap();
-        asks.write_all(TO_HTTP).await.unwrap();
+        for reply in [&[5, 0][..], RESOLVED] {
+            let _ = asks.read(&mut [0; 64]).await.unwrap();
+            asks.write_all(reply).await.unwrap();
+        }
         handshake(second.accept().await.unwrap().0, ReplyError::Succeeded).await
     });
     assert_eq!(dial(&dialer, ONION).await, Ok(Identity::Onion));

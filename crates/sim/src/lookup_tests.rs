@@ -323,7 +323,7 @@ fn look_up_of(truth: &Truth, manners: &[Manner], operators: &[usize], settings: 
                     ended.asks.entry(attempt).or_default().push(ask);
                 }
                 LookupEffect::Report { attempt, fault } => ended.blamed.push((attempt, fault)),
-                LookupEffect::Abandon(attempt) => ended.abandoned.push(attempt),
+                LookupEffect::Abandon(attempt) | LookupEffect::Distrust(attempt) => ended.abandoned.push(attempt),
                 LookupEffect::WakeAt(at) => {
                     assert!(at > now, "a wake-up in the past would never come");
                     queue.insert((at, 10 * count + 9), LookupEvent::Tick);
@@ -496,7 +496,7 @@ fn look_up_beside(chain: &SimChain, stale: &[(Txid, Height)], proves: bool) -> (
             LookupEffect::Ask { request, .. } => Some(Ok(request)),
             LookupEffect::Finished(result) => Some(Err(result)),
             LookupEffect::Report { fault, .. } => panic!("blamed for {fault}"),
-            LookupEffect::Abandon(_) | LookupEffect::WakeAt(_) => None,
+            LookupEffect::Abandon(_) | LookupEffect::Distrust(_) | LookupEffect::WakeAt(_) => None,
         });
         let event = match asked.unwrap() {
             Err(result) => return (result, count - 1),
@@ -812,7 +812,7 @@ fn who_still_shows_the_branch_that_was_replaced_lags_and_lies_not() {
             effects = lookup.on_event(Moment(5000), &after, LookupEvent::Tick);
         }
         assert!(
-            matches!(effects[..], [LookupEffect::Abandon(0), LookupEffect::Finished(Err(_))]),
+            matches!(effects[..], [LookupEffect::Distrust(0), LookupEffect::Finished(Err(_))]),
             "{depth}: {effects:?}"
         );
     }
@@ -951,7 +951,7 @@ fn an_update_in_a_block_just_mined_waits_for_its_header() {
         matches!(
             last[..],
             [
-                LookupEffect::Abandon(0),
+                LookupEffect::Distrust(0),
                 LookupEffect::Finished(Err(LookupError::NoAnswer { .. }))
             ]
         ),
@@ -1130,7 +1130,7 @@ impl Waiting {
                     }
                     LookupEffect::Report { .. } => self.blamed += 1,
                     LookupEffect::Finished(end) => result = Some(end),
-                    LookupEffect::Abandon(_) | LookupEffect::WakeAt(_) => {}
+                    LookupEffect::Abandon(_) | LookupEffect::Distrust(_) | LookupEffect::WakeAt(_) => {}
                 }
             }
         }

@@ -9,16 +9,18 @@ use rand::rngs::OsRng;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use yasna::{ASN1Result, BERReader};
+use zeroize::Zeroizing;
 
 use super::{DnssecError, KeyAlgorithm};
 
-/// A private key and the public one that belongs to it. It is never shown.
+/// A private key and the public one that belongs to it. It is never shown, and its number is wiped from memory in the end;
+/// the form in which `ring` signs with it is not.
 ///
 /// ECDSA wants a secret random number for each signature, which `ring` draws from the system and mixes with the key
 /// and the message; so two signatures of the same are unlike. Those of Ed25519 are alike (RFC 8032).
 pub struct PrivateKey {
     algorithm: KeyAlgorithm,
-    secret: [u8; PrivateKey::LENGTH],
+    secret: Zeroizing<[u8; PrivateKey::LENGTH]>,
     public: PublicKeyBuf,
     signing: Box<dyn SigningKey>,
 }
@@ -33,22 +35,24 @@ impl PrivateKey {
     ///
     /// [`DnssecError::Random`] when the system gives no randomness.
     pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, DnssecError> {
-        let mut secret = [0; Self::LENGTH];
+        let mut secret = Zeroizing::new([0; Self::LENGTH]);
         match algorithm {
             KeyAlgorithm::EcdsaP256Sha256 => {
                 let scheme = &ECDSA_P256_SHA256_FIXED_SIGNING;
                 let document =
                     EcdsaKeyPair::generate_pkcs8(scheme, &SystemRandom::new()).map_err(|_| DnssecError::Random)?;
                 let found = yasna::parse_der(document.as_ref(), p256_secret).map_err(|_| DnssecError::Halves)?;
-                secret = found.try_into().map_err(|_| DnssecError::Halves)?;
+                secret = take_secret(&found).ok_or(DnssecError::Halves)?;
                 let pair = EcdsaKeyPair::from_pkcs8(scheme, document.as_ref(), &SystemRandom::new())
                     .map_err(|_| DnssecError::Halves)?;
                 let point = pair.public_key().as_ref();
                 Self::from_parts(algorithm, &secret, point.strip_prefix(&[UNCOMPRESSED]).unwrap_or(point))
             }
             KeyAlgorithm::Ed25519 => {
-                OsRng.try_fill_bytes(&mut secret).map_err(|_| DnssecError::Random)?;
-                let pair = Ed25519KeyPair::from_seed_unchecked(&secret).map_err(|_| DnssecError::Halves)?;
+                OsRng
+                    .try_fill_bytes(secret.as_mut_slice())
+                    .map_err(|_| DnssecError::Random)?;
+                let pair = Ed25519KeyPair::from_seed_unchecked(secret.as_slice()).map_err(|_| DnssecError::Halves)?;
                 Self::from_parts(algorithm, &secret, pair.public_key().as_ref())
             }
         }
@@ -79,7 +83,7 @@ impl PrivateKey {
         };
         Ok(Self {
             algorithm,
-            secret: *secret,
+            secret: Zeroizing::new(*secret),
             public: PublicKeyBuf::new(public.to_vec(), algorithm.into()),
             signing,
         })
@@ -109,6 +113,11 @@ impl PrivateKey {
     }
 }
 
+/// Returns bytes as a secret number, if there are as many as it has.
+pub(super) fn take_secret(bytes: &[u8]) -> Option<Zeroizing<[u8; PrivateKey::LENGTH]>> {
+    bytes.try_into().ok().map(Zeroizing::new)
+}
+
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey")
@@ -121,16 +130,16 @@ impl fmt::Debug for PrivateKey {
 const UNCOMPRESSED: u8 = 4;
 
 /// Reads the secret number in what `ring` makes: a `PrivateKeyInfo` (RFC 5208) around an `ECPrivateKey` (RFC 5915).
-fn p256_secret(reader: BERReader<'_, '_>) -> ASN1Result<Vec<u8>> {
+fn p256_secret(reader: BERReader<'_, '_>) -> ASN1Result<Zeroizing<Vec<u8>>> {
     let inner = reader.read_sequence(|fields| {
         fields.next().read_u8()?;
         fields.next().read_der()?;
-        fields.next().read_bytes()
+        fields.next().read_bytes().map(Zeroizing::new)
     })?;
     yasna::parse_der(&inner, |reader| {
         reader.read_sequence(|fields| {
             fields.next().read_u8()?;
-            let secret = fields.next().read_bytes()?;
+            let secret = Zeroizing::new(fields.next().read_bytes()?);
             while fields.read_optional(|field| Ok(field.read_der()?.len()))?.is_some() {}
             Ok(secret)
         })
@@ -140,6 +149,8 @@ fn p256_secret(reader: BERReader<'_, '_>) -> ASN1Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
 
     #[test]
     fn a_drawn_key_is_whole_and_says_nothing() {
@@ -152,6 +163,7 @@ mod tests {
             let mixed = PrivateKey::from_parts(algorithm, key.secret(), &other.public().clone().into_inner());
             assert!(matches!(mixed, Err(DnssecError::Halves)));
             assert!(!format!("{key:?}").contains("secret"));
+            is_wiped(&key.secret);
         }
     }
 

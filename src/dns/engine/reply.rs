@@ -105,6 +105,8 @@ pub enum ExtendedError {
     Lied,
     /// So many lookups go on that this one was not begun.
     Busy,
+    /// The name's value draws on the values of more names than are looked up for one question.
+    Sprawling,
     /// The isolation ID is too long.
     IdTooLong,
     /// The name is in no zone of ours.
@@ -132,6 +134,7 @@ impl ExtendedError {
             Self::Timeout => (22, "no server answered in time"),
             Self::Lied => (22, "servers gave answers that they can't prove"),
             Self::Busy => (0, "too many lookups at once; try again"),
+            Self::Sprawling => (24, "the name's value draws on too many other names"),
             Self::IdTooLong => (0, "the isolation ID is longer than 1024 bytes"),
             Self::NotOurs => (20, "not a zone of this server"),
         }

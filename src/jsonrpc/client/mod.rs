@@ -102,6 +102,12 @@ pub enum ClientError {
         /// Who.
         user: u32,
     },
+    /// No daemon runs on the data folder whose daemon is to be asked.
+    #[error("no daemon runs on {}", .folder.display())]
+    NoDaemon {
+        /// The data folder.
+        folder: PathBuf,
+    },
     /// No connection, or it broke.
     #[error("no connection to the server: {reason}")]
     Connection {
@@ -147,6 +153,14 @@ impl ClientError {
     /// Says whether the server states that the name has no value: never existed, expired, or is not final.
     pub fn is_absent_name(&self) -> bool {
         matches!(self, Self::Rpc(error) if error.code == code::NAME)
+    }
+
+    /// Says whether nobody is there to be called, so that no question has reached anybody.
+    pub fn is_nobody_there(&self) -> bool {
+        matches!(
+            self,
+            Self::NoDaemon { .. } | Self::Connection { .. } | Self::Cookie { .. }
+        )
     }
 }
 
@@ -333,7 +347,7 @@ impl Client {
             let failed = |_| ClientError::Connection {
                 reason: "the credentials do not fit into a header".to_owned(),
             };
-            let mut value = HeaderValue::try_from(credentials.to_header()).map_err(failed)?;
+            let mut value = HeaderValue::try_from(credentials.to_header().as_str()).map_err(failed)?;
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }

@@ -220,7 +220,8 @@ impl Search<'_> {
         let failure = match (reply.code, reply.note) {
             (ResponseCode::NoError, _) => return Ok(records_of(&reply.answers, &question.lower, kind)),
             (ResponseCode::NXDomain, _) => return Ok(NameRecords::Nothing(Failure::NotRegistered)),
-            (ResponseCode::YXDomain, _) | (_, Some(ExtendedError::Unreadable | ExtendedError::Lame)) => Failure::Broken,
+            (ResponseCode::YXDomain, _)
+            | (_, Some(ExtendedError::Unreadable | ExtendedError::Lame | ExtendedError::Sprawling)) => Failure::Broken,
             (_, Some(ExtendedError::Timeout)) => Failure::Timeout,
             _ => Failure::Unavailable,
         };

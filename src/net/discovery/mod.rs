@@ -42,8 +42,17 @@ const VOICE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Days of good service before lookups use a learned server.
 const PROBATION_DAYS: u32 = 7;
 
+/// Least time of the steady clock between two days of good service: the wall clock's jumps make no days.
+const SERVICE_DAY: Duration = Duration::from_secs(12 * 3600);
+
 /// A learned server that was not good for so many days is forgotten.
 const FORGOTTEN_AFTER_DAYS: u64 = 30;
+
+/// Time in which it can show itself good first, after a start, a sleep, or a jump of the wall clock.
+const FORGET_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// How much further than the steady clock the wall clock may go between two ticks, and not have jumped.
+const JUMP: Duration = Duration::from_secs(3600);
 
 /// When a server is asked first in a process, and how long after that again, in seconds.
 const FIRST_ASK: Range<u64> = 600..3 * 3600;
@@ -151,6 +160,8 @@ struct Candidate {
     failures: u32,
     admit_at: Option<Moment>,
     is_admitted: bool,
+    /// When a day of good service was counted last in this process.
+    counted_at: Option<Moment>,
 }
 
 /// The machine.
@@ -162,6 +173,9 @@ pub(crate) struct Discovery {
     /// By whom each was named, and when last.
     suggested: BTreeMap<ServerAddr, BTreeMap<usize, Moment>>,
     learned: Vec<Candidate>,
+    last_tick: Option<Now>,
+    /// None is forgotten before.
+    forget_from: Moment,
     rng: StdRng,
 }
 
@@ -176,6 +190,8 @@ impl Discovery {
             ask_at,
             suggested: BTreeMap::new(),
             learned: Vec::new(),
+            last_tick: None,
+            forget_from: now + FORGET_PAUSE,
             rng,
         };
         for learned in learned {
@@ -251,18 +267,29 @@ impl Discovery {
                 effects.push(DiscoveryEffect::Admit(it.learned.address.clone()));
             }
         }
+        effects.extend(self.forget_old(now));
+        effects
+    }
+
+    fn forget_old(&mut self, now: Now) -> Vec<DiscoveryEffect> {
+        let has_jumped = self.last_tick.is_some_and(|last| {
+            let passed = Duration::from_secs(now.wall.0.saturating_sub(last.wall.0));
+            passed > now.steady.since(last.steady) + JUMP
+        });
+        self.last_tick = Some(now);
+        if has_jumped {
+            self.forget_from = now.steady + FORGET_PAUSE;
+        }
+        if now.steady < self.forget_from {
+            return Vec::new();
+        }
         let is_old = |it: &&Candidate| {
             let last = it.learned.last_good.unwrap_or(it.learned.since);
             it.learned.by == LearnedBy::Corroborated && day(now).saturating_sub(last) > FORGOTTEN_AFTER_DAYS
         };
-        let old: Vec<ServerAddr> = self
-            .learned
-            .iter()
-            .filter(is_old)
-            .map(|it| it.learned.address.clone())
-            .collect();
-        effects.extend(old.iter().flat_map(|address| self.part(address)));
-        effects
+        let old = self.learned.iter().filter(is_old);
+        let old: Vec<ServerAddr> = old.map(|it| it.learned.address.clone()).collect();
+        old.iter().flat_map(|address| self.part(address)).collect()
     }
 
     fn on_told(&mut self, now: Now, server: ServerIndex, peers: &[Peer]) -> Vec<DiscoveryEffect> {
@@ -342,6 +369,7 @@ impl Discovery {
             failures: 0,
             admit_at: None,
             is_admitted,
+            counted_at: None,
         });
     }
 
@@ -364,9 +392,14 @@ impl Discovery {
     fn on_good(&mut self, now: Now, address: &ServerAddr) -> Vec<DiscoveryEffect> {
         let mut all = self.learned.iter_mut();
         let it = all.find(|it| it.learned.address == *address && it.learned.is_checked);
-        let Some(it) = it.filter(|it| it.learned.last_good.is_none_or(|last| last < day(now))) else {
+        // A day that lies ahead is one that the wall clock showed wrongly: it must not keep later ones from counting.
+        let is_new = |it: &&mut Candidate| {
+            it.learned.last_good != Some(day(now)) && it.counted_at.is_none_or(|at| now.steady.since(at) >= SERVICE_DAY)
+        };
+        let Some(it) = it.filter(is_new) else {
             return Vec::new();
         };
+        it.counted_at = Some(now.steady);
         it.learned.last_good = Some(day(now));
         it.learned.good_days = it.learned.good_days.saturating_add(1);
         if it.learned.is_proven() && !it.is_admitted && it.admit_at.is_none() {

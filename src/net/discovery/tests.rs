@@ -257,6 +257,54 @@ fn what_serves_nobody_for_a_month_is_forgotten_unless_the_user_wanted_it() {
     assert_eq!(machine.learned().count(), 1);
 }
 
+/// The wall clock so many days ahead of the steady one.
+fn ahead(days: u64, seconds: u64) -> Now {
+    let now = at(seconds);
+    Now {
+        wall: Timestamp(now.wall.0 + days * DAY),
+        ..now
+    }
+}
+
+#[test]
+fn jumps_of_the_wall_clock_are_no_days_of_service_and_take_none_away() {
+    let mut machine = discovery();
+    let x = address("x.example.net:50002");
+    machine.on_event(at(0), DiscoveryEvent::Accept(x.clone()));
+    machine.on_event(at(0), DiscoveryEvent::Checked(x.clone(), true));
+    for day in 0..30 {
+        machine.on_event(ahead(day, day), DiscoveryEvent::Good(x.clone()));
+    }
+    assert_eq!(machine.learned[0].learned.good_days, 1);
+    machine.on_event(ahead(9000, DAY), DiscoveryEvent::Good(x.clone()));
+    machine.on_event(at(2 * DAY), DiscoveryEvent::Good(x));
+    assert_eq!(
+        machine.learned[0].learned.good_days, 3,
+        "a day far ahead keeps none from counting"
+    );
+}
+
+#[test]
+fn nothing_is_forgotten_by_a_jump_of_the_wall_clock_or_after_a_long_sleep_before_it_could_serve() {
+    let mut machine = discovery();
+    for server in [A, B] {
+        tell(&mut machine, at(0), server, &["x.example.net"]);
+    }
+    let x = address("x.example.net:50002");
+    machine.on_event(at(0), DiscoveryEvent::Checked(x.clone(), true));
+    let is_parted = |effects: &[DiscoveryEffect]| effects.contains(&DiscoveryEffect::Part(x.clone()));
+    machine.on_event(at(5 * DAY), DiscoveryEvent::Tick);
+    for second in [5 * DAY + 1, 6 * DAY - 1] {
+        assert!(!is_parted(&machine.on_event(ahead(40, second), DiscoveryEvent::Tick)));
+    }
+    let written: Vec<Learned> = machine.learned().cloned().collect();
+    assert!(is_parted(&machine.on_event(ahead(40, 7 * DAY), DiscoveryEvent::Tick)));
+    let trusted = ["one.example:1"].map(address);
+    let mut later = Discovery::new(at(0).steady, &trusted, written, [7; 32]);
+    assert!(!is_parted(&later.on_event(ahead(90, 1), DiscoveryEvent::Tick)));
+    assert!(is_parted(&later.on_event(ahead(90, DAY), DiscoveryEvent::Tick)));
+}
+
 #[test]
 fn new_identity_forgets_what_was_suggested_and_forget_what_is_learned() {
     let mut machine = discovery();

@@ -1,7 +1,6 @@
 //! The identities that connections are bound to, from their first lookup until they are forgotten.
 
 use std::cmp::Reverse;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -31,19 +30,49 @@ pub(super) struct Identity {
     pub(super) connections: BTreeMap<u8, ConnId>,
     /// The server that each attempt had last, be its connection there still or not.
     pub(super) servers: BTreeMap<u8, ServerIndex>,
-    /// Servers that lied to it.
+    /// Servers that lied to it, or may have.
     pub(super) liars: BTreeSet<ServerIndex>,
     lookups: BTreeSet<LookupId>,
 }
 
+impl Identity {
+    fn expires_at(&self) -> Moment {
+        self.last_used + self.ttl
+    }
+}
+
+/// What one caller has.
+#[derive(Debug, Default)]
+struct Share {
+    /// How many live ones.
+    live: usize,
+    /// Those of them that no lookup uses, the least recently used one first.
+    idle: BTreeSet<(Moment, BlindedId)>,
+}
+
+impl Share {
+    /// How soon it gives one, where there is one to give: the larger it is, and the longer that one was not used.
+    fn gives(&self) -> Option<(usize, Reverse<Moment>)> {
+        let (oldest, _) = self.idle.first()?;
+        Some((self.live, Reverse(*oldest)))
+    }
+}
+
 /// All identities. One that is forgotten while lookups have it is nobody's any more, but stays for them.
+///
+/// There may be thousands, and each event of the pool asks whose time is over: so those that no lookup uses stand in order.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     all: BTreeMap<IdentityNumber, Identity>,
     live: BTreeMap<BlindedId, IdentityNumber>,
     lookups: BTreeMap<LookupId, IdentityNumber>,
-    /// How many live ones each caller has.
-    callers: BTreeMap<u64, usize>,
+    shares: BTreeMap<u64, Share>,
+    /// Callers by how many live ones they have.
+    sizes: BTreeSet<(usize, u64)>,
+    /// Callers by how soon they give one.
+    givers: BTreeSet<((usize, Reverse<Moment>), u64)>,
+    /// Live ones that no lookup uses, by the end of their time.
+    expiries: BTreeSet<(Moment, BlindedId)>,
     next: u64,
 }
 
@@ -89,9 +118,10 @@ impl Identities {
             self.next += 1;
             let number = IdentityNumber(self.next);
             self.live.insert(id, number);
-            *self.callers.entry(caller).or_default() += 1;
+            self.change_share(caller, |share| share.live += 1);
             number
         });
+        self.take_from_idle(number);
         self.lookups.insert(lookup, number);
         let identity = self.all.entry(number).or_insert_with(|| Identity {
             id,
@@ -116,14 +146,62 @@ impl Identities {
             identity.lookups.remove(&lookup);
             identity.last_used = now;
         }
+        self.put_to_idle(number);
         self.drop_if_gone(number);
     }
 
     pub(super) fn note_use(&mut self, now: Moment, id: &BlindedId) {
-        if let Some(number) = self.live.get(id)
-            && let Some(identity) = self.all.get_mut(number)
-        {
+        let Some(number) = self.live.get(id).copied() else {
+            return;
+        };
+        self.take_from_idle(number);
+        if let Some(identity) = self.all.get_mut(&number) {
             identity.last_used = now;
+        }
+        self.put_to_idle(number);
+    }
+
+    /// Changes what a caller has, and keeps the order of callers.
+    fn change_share(&mut self, caller: u64, change: impl FnOnce(&mut Share)) {
+        let share = self.shares.entry(caller).or_default();
+        self.sizes.remove(&(share.live, caller));
+        if let Some(gives) = share.gives() {
+            self.givers.remove(&(gives, caller));
+        }
+        change(share);
+        if share.live == 0 {
+            self.shares.remove(&caller);
+            return;
+        }
+        self.sizes.insert((share.live, caller));
+        if let Some(gives) = share.gives() {
+            self.givers.insert((gives, caller));
+        }
+    }
+
+    /// Puts a live one that no lookup uses in order.
+    fn put_to_idle(&mut self, number: IdentityNumber) {
+        let Some(identity) = self.all.get(&number).filter(|it| it.lookups.is_empty()) else {
+            return;
+        };
+        if self.live.get(&identity.id) != Some(&number) {
+            return;
+        }
+        let (caller, entry) = (identity.caller, (identity.last_used, identity.id));
+        self.expiries.insert((identity.expires_at(), identity.id));
+        self.change_share(caller, |share| {
+            share.idle.insert(entry);
+        });
+    }
+
+    /// Takes one out of the order, before it is used, changed or gone.
+    fn take_from_idle(&mut self, number: IdentityNumber) {
+        let Some(identity) = self.all.get(&number) else { return };
+        let (caller, entry) = (identity.caller, (identity.last_used, identity.id));
+        if self.expiries.remove(&(identity.expires_at(), identity.id)) {
+            self.change_share(caller, |share| {
+                share.idle.remove(&entry);
+            });
         }
     }
 
@@ -148,20 +226,16 @@ impl Identities {
         }
     }
 
-    /// Forgets an ID; says whether it was known.
-    pub(super) fn forget(&mut self, id: &BlindedId) -> bool {
-        let Some(number) = self.live.remove(id) else {
-            return false;
-        };
-        let caller = self.all.get(&number).map(|identity| identity.caller);
-        if let Some(Entry::Occupied(mut count)) = caller.map(|caller| self.callers.entry(caller)) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
+    /// Forgets an ID; returns whose it was, if it was known.
+    pub(super) fn forget(&mut self, id: &BlindedId) -> Option<IdentityNumber> {
+        let number = self.live.get(id).copied()?;
+        self.take_from_idle(number);
+        self.live.remove(id);
+        if let Some(caller) = self.all.get(&number).map(|identity| identity.caller) {
+            self.change_share(caller, |share| share.live = share.live.saturating_sub(1));
         }
         self.drop_if_gone(number);
-        true
+        Some(number)
     }
 
     fn drop_if_gone(&mut self, number: IdentityNumber) {
@@ -175,44 +249,37 @@ impl Identities {
         self.live.keys().copied().collect()
     }
 
-    fn idle(&self) -> impl Iterator<Item = &Identity> {
-        let live = self.live.values().filter_map(|number| self.all.get(number));
-        live.filter(|identity| identity.lookups.is_empty())
-    }
-
     /// Returns how many live ones a caller has.
     pub(super) fn len_of(&self, caller: u64) -> usize {
-        self.callers.get(&caller).copied().unwrap_or_default()
+        self.shares.get(&caller).map_or(0, |share| share.live)
     }
 
     /// Returns the callers that have more than so many live ones.
     pub(super) fn callers_above(&self, room: usize) -> Vec<u64> {
-        let above = self.callers.iter().filter(|(_, count)| **count > room);
-        above.map(|(caller, _)| *caller).collect()
+        let above = self.sizes.range((room.saturating_add(1), 0)..);
+        above.map(|(_, caller)| *caller).collect()
     }
 
     /// Returns the least recently used ID of the caller that has most, of those that no lookup uses.
     pub(super) fn of_the_largest_caller(&self) -> Option<BlindedId> {
-        let idle = self.idle();
-        let most = idle.max_by_key(|identity| (self.len_of(identity.caller), Reverse(identity.last_used)));
-        most.map(|identity| identity.id)
+        let (_, caller) = self.givers.last()?;
+        self.least_recently_used(*caller)
     }
 
     /// Returns the least recently used ID of a caller, of those that no lookup uses.
     pub(super) fn least_recently_used(&self, caller: u64) -> Option<BlindedId> {
-        let idle = self.idle().filter(|identity| identity.caller == caller);
-        idle.min_by_key(|identity| identity.last_used)
-            .map(|identity| identity.id)
+        let (_, id) = self.shares.get(&caller)?.idle.first()?;
+        Some(*id)
     }
 
     /// Returns the IDs whose time is over.
-    pub(super) fn expired(&self, now: Moment) -> Vec<BlindedId> {
-        let expired = self.idle().filter(|it| it.last_used + it.ttl <= now);
-        expired.map(|identity| identity.id).collect()
+    pub(super) fn expired(&self, now: Moment) -> BTreeSet<BlindedId> {
+        let expired = self.expiries.iter().take_while(|(at, _)| *at <= now);
+        expired.map(|(_, id)| *id).collect()
     }
 
     /// Returns the moment at which the next one expires.
     pub(super) fn next_expiry(&self) -> Option<Moment> {
-        self.idle().map(|identity| identity.last_used + identity.ttl).min()
+        self.expiries.first().map(|(at, _)| *at)
     }
 }

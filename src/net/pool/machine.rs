@@ -7,9 +7,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::clock::OpeningClock;
+use super::connections::{Connection, Connections, Fate, State};
 use super::identities::{Identities, Owner};
+use super::wants::{Want, Wants};
 use super::{
-    Clean, Dirty, LookupId, PoolCaller, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
+    Clean, LookupId, PoolCaller, PoolCounts, PoolEffect, PoolEvent, PoolSettings, Refusal, ServerIndex, Ticket,
 };
 use crate::backoff::{Backoff, shortened};
 use crate::isolation::{BlindedId, ConnId, IsolationKey};
@@ -35,54 +37,6 @@ const CAPACITY: usize = 16;
 /// How late a moment must be handed in for it to be the machine's sleep, or a stop of the program.
 const JUMP: Duration = Duration::from_secs(20);
 
-/// What chance has for a connection that is opened ahead, from a generator that nothing else draws from.
-#[derive(Debug)]
-struct Fate {
-    rng: StdRng,
-    ends_at: Moment,
-    ping_at: Moment,
-    /// Which front may have it.
-    part: u8,
-}
-
-impl Fate {
-    fn draw(mut rng: StdRng, now: Moment, settings: &PoolSettings) -> Self {
-        Self {
-            ends_at: now + random_pause(settings.clean_life, &mut rng),
-            ping_at: now + random_pause(settings.keep_alive_mean, &mut rng),
-            part: rng.random_range(0..settings.parts.max(1)),
-            rng,
-        }
-    }
-
-    /// Draws anew what was slept through: neither lives nor pings have a memory.
-    fn skip_to(&mut self, now: Moment, settings: &PoolSettings) {
-        if self.ends_at <= now {
-            self.ends_at = now + random_pause(settings.clean_life, &mut self.rng);
-        }
-        if self.ping_at <= now {
-            self.ping_at = now + random_pause(settings.keep_alive_mean, &mut self.rng);
-        }
-    }
-}
-
-#[derive(Debug)]
-enum State {
-    /// Being opened ahead, by the clock.
-    Opening(Fate),
-    /// Being opened for one attempt of one identity.
-    Own(Owner),
-    Clean(Clean, Fate),
-    /// Nobody's, for a wrong certificate, though it looks as if it were clean.
-    Barred(Fate),
-    Dirty {
-        dirty: Dirty,
-        /// How long it may be idle on the wire.
-        idle: Duration,
-        ends_at: Moment,
-    },
-}
-
 /// What a lookup asks for.
 #[derive(Clone, Copy)]
 struct Asked {
@@ -93,25 +47,6 @@ struct Asked {
     distinct_server: bool,
 }
 
-#[derive(Debug)]
-struct Connection {
-    server: ServerIndex,
-    state: State,
-}
-
-/// What the lookups of one owner wait for.
-#[derive(Debug)]
-struct Want {
-    tickets: BTreeMap<Ticket, Moment>,
-    /// Whether its server must be another one than those of the attempts before.
-    distinct_server: bool,
-    /// Servers that it was not opened to.
-    failed: BTreeSet<ServerIndex>,
-    failures: usize,
-    /// When the next connection is opened, if none is open by then.
-    next_try: Moment,
-}
-
 /// Opens connections ahead and gives each lookup the connection of its key.
 #[derive(Debug)]
 pub struct Pool {
@@ -119,9 +54,11 @@ pub struct Pool {
     /// Decides on what identities do.
     rng: StdRng,
     clock: OpeningClock,
-    connections: BTreeMap<ConnId, Connection>,
+    connections: Connections,
     identities: Identities,
-    wants: BTreeMap<Owner, Want>,
+    wants: Wants,
+    /// Connections of identities that are forgotten.
+    parting: usize,
     next_conn: u64,
     /// The moment that was asked for last.
     wake_at: Option<Moment>,
@@ -136,9 +73,10 @@ impl Pool {
             settings,
             clock: OpeningClock::new(&mut rng),
             rng,
-            connections: BTreeMap::new(),
+            connections: Connections::default(),
             identities: Identities::default(),
-            wants: BTreeMap::new(),
+            wants: Wants::default(),
+            parting: 0,
             next_conn: 0,
             wake_at: None,
         }
@@ -179,10 +117,11 @@ impl Pool {
                 };
                 self.on_acquire(now, reputation, asked, &mut effects);
             }
-            PoolEvent::Released(ticket) => self.on_released(ticket),
+            PoolEvent::Released(ticket) => self.wants.release(ticket),
             PoolEvent::Ended(lookup) => self.identities.end_lookup(now, lookup),
             PoolEvent::Requested(conn) => self.on_requested(now, conn),
             PoolEvent::Lied(conn) => self.on_lied(now, reputation, conn, &mut effects),
+            PoolEvent::Distrusted(conn) => self.on_distrusted(conn),
             PoolEvent::Forget(id) => self.forget(&id, &mut effects),
             PoolEvent::ForgetAll => {
                 for id in self.identities.ids() {
@@ -203,16 +142,18 @@ impl Pool {
     pub fn counts(&self) -> PoolCounts {
         let mut counts = PoolCounts {
             ids: self.identities.len(),
-            waiting: self.wants.values().map(|want| want.tickets.len()).sum(),
-            ..PoolCounts::default()
+            waiting: self.wants.waiting(),
+            opening: self.connections.own_len(),
+            clean: 0,
+            dirty: self.connections.bound_len().saturating_sub(self.parting),
+            parting: self.parting,
         };
-        for connection in self.connections.values() {
+        for (_, connection) in self.connections.ahead() {
             match &connection.state {
-                State::Opening(_) | State::Own(_) => counts.opening += 1,
+                State::Opening(_) => counts.opening += 1,
                 State::Clean(..) => counts.clean += 1,
                 State::Barred(_) => counts.parting += 1,
-                State::Dirty { dirty, .. } if self.identities.is_forgotten(dirty.owner.identity) => counts.parting += 1,
-                State::Dirty { .. } => counts.dirty += 1,
+                State::Own(_) | State::Dirty { .. } => {}
             }
         }
         counts
@@ -220,20 +161,17 @@ impl Pool {
 
     /// Returns the server of a connection.
     pub fn server_of(&self, conn: ConnId) -> Option<ServerIndex> {
-        self.connections.get(&conn).map(|connection| connection.server)
+        self.connections.get(conn).map(|connection| connection.server)
     }
 
     /// Begins anew what a machine that slept has missed, so that nothing of it comes at once.
     fn on_jump(&mut self, now: Moment) {
         self.clock.skip_to(now, &self.settings);
-        for connection in self.connections.values_mut() {
-            match &mut connection.state {
-                State::Opening(fate) | State::Clean(_, fate) | State::Barred(fate) => fate.skip_to(now, &self.settings),
-                State::Dirty { idle, ends_at, .. } if *ends_at <= now => {
-                    *ends_at = now + idle.mul_f64(self.rng.random());
-                }
-                State::Own(_) | State::Dirty { .. } => {}
-            }
+        let settings = &self.settings;
+        self.connections.for_each_fate(|_, fate, _| fate.skip_to(now, settings));
+        for conn in self.connections.bound_over(now) {
+            let share = self.rng.random();
+            self.connections.put_off(conn, |idle| now + idle.mul_f64(share));
         }
     }
 
@@ -246,7 +184,7 @@ impl Pool {
         is_trusted: bool,
         effects: &mut Vec<PoolEffect>,
     ) {
-        let Some(Connection { server, state }) = self.connections.remove(&conn) else {
+        let Some(Connection { server, state }) = self.take_out(conn) else {
             return;
         };
         let (state, owner) = match state {
@@ -254,11 +192,11 @@ impl Pool {
             State::Opening(fate) => (State::Barred(fate), None),
             State::Own(owner) => (self.bound(now, Clean(conn), owner), Some(owner)),
             other => {
-                self.connections.insert(conn, Connection { server, state: other });
+                self.put_in(conn, Connection { server, state: other });
                 return;
             }
         };
-        self.connections.insert(conn, Connection { server, state });
+        self.put_in(conn, Connection { server, state });
         let evidence = if is_trusted {
             Evidence::Opened
         } else {
@@ -292,18 +230,18 @@ impl Pool {
         server: ServerIndex,
         effects: &mut Vec<PoolEffect>,
     ) {
-        let distinct_server = self.wants.get(&owner).is_some_and(|want| want.distinct_server);
+        let distinct_server = self.wants.get(owner).is_some_and(|want| want.distinct_server);
         if self.avoided(reputation, owner, distinct_server).contains(&server) {
-            if let Some(want) = self.wants.get_mut(&owner) {
+            self.wants.change(owner, |want| {
                 want.failed.insert(server);
                 want.next_try = now;
-            }
+            });
             return;
         }
         if !self.identities.bind(owner, conn, server) {
             return;
         }
-        if let Some(want) = self.wants.remove(&owner) {
+        if let Some(want) = self.wants.remove(owner) {
             effects.extend(want.tickets.into_keys().map(|ticket| PoolEffect::Serve(ticket, conn)));
         }
     }
@@ -316,7 +254,7 @@ impl Pool {
         kind: FailureKind,
         effects: &mut Vec<PoolEffect>,
     ) {
-        let Some(Connection { server, state }) = self.connections.remove(&conn) else {
+        let Some(Connection { server, state }) = self.take_out(conn) else {
             return;
         };
         reputation.record(now, server, Evidence::Failed(kind), &mut self.rng);
@@ -329,18 +267,18 @@ impl Pool {
 
     /// Has those who wait for an own connection wait for one to another server.
     fn set_back(&mut self, now: Moment, owner: Owner, server: ServerIndex, effects: &mut Vec<PoolEffect>) {
-        let Some(want) = self.wants.get_mut(&owner) else {
-            return;
-        };
-        effects.extend(want.tickets.keys().map(|ticket| PoolEffect::Setback(*ticket)));
-        let doublings = u32::try_from(want.failures).unwrap_or(u32::MAX);
-        want.failures += 1;
-        want.failed.insert(server);
-        want.next_try = want.next_try.min(now + RETRY.random_pause(doublings, &mut self.rng));
+        let rng = &mut self.rng;
+        self.wants.change(owner, |want| {
+            effects.extend(want.tickets.keys().map(|ticket| PoolEffect::Setback(*ticket)));
+            let doublings = u32::try_from(want.failures).unwrap_or(u32::MAX);
+            want.failures += 1;
+            want.failed.insert(server);
+            want.next_try = want.next_try.min(now + RETRY.random_pause(doublings, rng));
+        });
     }
 
     fn on_closed(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId, kind: FailureKind) {
-        let Some(connection) = self.connections.remove(&conn) else {
+        let Some(connection) = self.take_out(conn) else {
             return;
         };
         // Servers end idle connections; only one that breaks the protocol is held against them.
@@ -351,7 +289,7 @@ impl Pool {
     }
 
     fn on_lied(&mut self, now: Moment, reputation: &mut ServerReputation, conn: ConnId, effects: &mut Vec<PoolEffect>) {
-        let Some(connection) = self.connections.get(&conn) else {
+        let Some(connection) = self.connections.get(conn) else {
             return;
         };
         let server = connection.server;
@@ -364,12 +302,40 @@ impl Pool {
         self.close(conn, effects);
     }
 
-    fn on_requested(&mut self, now: Moment, conn: ConnId) {
-        if let Some(connection) = self.connections.get_mut(&conn)
-            && let State::Dirty { idle, ends_at, .. } = &mut connection.state
+    /// Has the connection's identity ask others first. An attempt keeps its connection otherwise, so that all of them might be
+    /// with one server that is wrong about a name.
+    fn on_distrusted(&mut self, conn: ConnId) {
+        if let Some(Connection { server, state }) = self.connections.get(conn)
+            && let State::Dirty { dirty, .. } = state
         {
-            *ends_at = now + *idle;
+            let owner = dirty.owner;
+            if let Some(identity) = self.identities.get_mut(owner.identity) {
+                identity.liars.insert(*server);
+            }
+            self.identities.unbind(owner, conn);
         }
+    }
+
+    fn on_requested(&mut self, now: Moment, conn: ConnId) {
+        self.connections.put_off(conn, |idle| now + idle);
+    }
+
+    fn is_parting(&self, connection: &Connection) -> bool {
+        match &connection.state {
+            State::Dirty { dirty, .. } => self.identities.is_forgotten(dirty.owner.identity),
+            _ => false,
+        }
+    }
+
+    fn put_in(&mut self, conn: ConnId, connection: Connection) {
+        self.parting += usize::from(self.is_parting(&connection));
+        self.connections.insert(conn, connection);
+    }
+
+    fn take_out(&mut self, conn: ConnId) -> Option<Connection> {
+        let connection = self.connections.remove(conn)?;
+        self.parting = self.parting.saturating_sub(usize::from(self.is_parting(&connection)));
+        Some(connection)
     }
 
     fn unbind(&mut self, connection: &Connection) {
@@ -379,7 +345,7 @@ impl Pool {
     }
 
     fn close(&mut self, conn: ConnId, effects: &mut Vec<PoolEffect>) {
-        if let Some(connection) = self.connections.remove(&conn) {
+        if let Some(connection) = self.take_out(conn) {
             self.unbind(&connection);
             effects.push(PoolEffect::Close(conn));
         }
@@ -387,7 +353,7 @@ impl Pool {
 
     /// Tells those who wait for an owner's connection that there will be none.
     fn refuse(&mut self, owner: Owner, refusal: Refusal, effects: &mut Vec<PoolEffect>) {
-        if let Some(want) = self.wants.remove(&owner) {
+        if let Some(want) = self.wants.remove(owner) {
             let tickets = want.tickets.into_keys();
             effects.extend(tickets.map(|ticket| PoolEffect::Refuse(ticket, refusal)));
         }
@@ -415,9 +381,11 @@ impl Pool {
             return;
         }
         let deadline = now + self.settings.wait;
-        if let Some(want) = self.wants.get_mut(&owner) {
-            want.tickets.insert(ticket, deadline);
-            want.distinct_server |= distinct_server;
+        if self.wants.has(owner) {
+            self.wants.change(owner, |want| {
+                want.tickets.insert(ticket, deadline);
+                want.distinct_server |= distinct_server;
+            });
             return;
         }
         let opens_own = self.rng.random_range(0..100) < self.settings.own_percent;
@@ -463,7 +431,7 @@ impl Pool {
         reputation.with_siblings(&bound.collect())
     }
 
-    /// Returns the servers that lied to an owner's identity: they are its last resort.
+    /// Returns the servers that lied to an owner's identity, or may have: they are its last resort.
     fn liars(&self, owner: Owner) -> BTreeSet<ServerIndex> {
         let identity = self.identities.get(owner.identity);
         identity.map_or_else(BTreeSet::new, |identity| identity.liars.clone())
@@ -478,8 +446,7 @@ impl Pool {
         };
         let others = identity.servers.iter().filter(|(at, _)| **at != owner.attempt);
         let had = others.map(|(_, server)| server).chain(&identity.liars).copied();
-        let is_of_identity = |it: &&Connection| matches!(&it.state, State::Own(own) if own.identity == owner.identity);
-        let opening = self.connections.values().filter(is_of_identity).map(|it| it.server);
+        let opening = self.connections.servers_opening_for(owner.identity);
         reputation.with_siblings(&had.chain(opening).collect())
     }
 
@@ -497,7 +464,7 @@ impl Pool {
         let tried = self.tried(reputation, owner);
         let clean = self
             .connections
-            .iter()
+            .ahead()
             .filter(|(_, it)| matches!(&it.state, State::Clean(_, fate) if fate.part == part));
         let liars = self.liars(owner);
         let rank = |server: ServerIndex| {
@@ -505,7 +472,7 @@ impl Pool {
             (liars.contains(&server), is_doubted, tried.contains(&server))
         };
         let allowed: Vec<(ConnId, ServerIndex)> = clean
-            .map(|(conn, it)| (*conn, it.server))
+            .map(|(conn, it)| (conn, it.server))
             .filter(|(_, server)| !avoided.contains(server))
             .collect();
         let best = allowed.iter().map(|(_, server)| rank(*server)).min()?;
@@ -515,20 +482,13 @@ impl Pool {
             .copied()
             .collect();
         let (conn, server) = *candidates.get(self.rng.random_range(0..candidates.len().max(1)))?;
-        let connection = self.connections.remove(&conn)?;
+        let connection = self.take_out(conn)?;
         let state = match connection.state {
             State::Clean(clean, _) => self.bound(now, clean, owner),
             other => other,
         };
-        self.connections.insert(conn, Connection { server, state });
+        self.put_in(conn, Connection { server, state });
         self.identities.bind(owner, conn, server).then_some(conn)
-    }
-
-    fn on_released(&mut self, ticket: Ticket) {
-        for want in self.wants.values_mut() {
-            want.tickets.remove(&ticket);
-        }
-        self.wants.retain(|_, want| !want.tickets.is_empty());
     }
 
     /// Forgets a caller's least recently used IDs until it has no more than `room`. Those in use stay: their number is bounded
@@ -557,37 +517,32 @@ impl Pool {
     }
 
     fn forget(&mut self, id: &BlindedId, effects: &mut Vec<PoolEffect>) {
-        if self.identities.forget(id) {
+        if let Some(identity) = self.identities.forget(id) {
+            self.parting += self.connections.bound(identity);
             effects.push(PoolEffect::Forgotten(*id));
         }
     }
 
     /// Ends what is over: clean connections, dirty ones that were idle for long, IDs, the patience of lookups.
     fn age(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
-        let is_over = |it: &Connection| match &it.state {
-            State::Clean(_, Fate { ends_at, .. })
-            | State::Barred(Fate { ends_at, .. })
-            | State::Dirty { ends_at, .. } => *ends_at <= now,
-            State::Opening(_) | State::Own(_) => false,
-        };
-        let over = self.connections.iter().filter(|(_, it)| is_over(it));
-        for conn in over.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+        for conn in self.connections.over(now) {
             self.close(conn, effects);
         }
         for id in self.identities.expired(now) {
             self.forget(&id, effects);
         }
         let refusal = Refusal::TimedOut(self.settings.wait);
-        for want in self.wants.values_mut() {
-            want.tickets.retain(|ticket, deadline| {
-                let waits = *deadline > now;
-                if !waits {
-                    effects.push(PoolEffect::Refuse(*ticket, refusal));
-                }
-                waits
+        for owner in self.wants.due(now) {
+            self.wants.change(owner, |want| {
+                want.tickets.retain(|ticket, deadline| {
+                    let waits = *deadline > now;
+                    if !waits {
+                        effects.push(PoolEffect::Refuse(*ticket, refusal));
+                    }
+                    waits
+                });
             });
         }
-        self.wants.retain(|_, want| !want.tickets.is_empty());
     }
 
     /// Opens what the clock says.
@@ -595,8 +550,7 @@ impl Pool {
         while let Some(mut rng) = self.clock.tick(now, &self.settings) {
             let server = reputation.choose(now, &BTreeSet::new(), &mut rng);
             let fate = Fate::draw(rng, now, &self.settings);
-            let ahead = |it: &&Connection| matches!(it.state, State::Opening(_) | State::Clean(..) | State::Barred(_));
-            let has_room = self.connections.values().filter(ahead).count() < self.settings.most_clean;
+            let has_room = self.connections.ahead_len() < self.settings.most_clean;
             if let Some(server) = server.filter(|_| has_room) {
                 self.open(server, State::Opening(fate), false, effects);
             }
@@ -605,9 +559,11 @@ impl Pool {
 
     /// Opens a connection for each attempt that waits and whose moment has come.
     fn open_own(&mut self, now: Moment, reputation: &ServerReputation, effects: &mut Vec<PoolEffect>) {
-        let due = self.wants.iter().filter(|(_, want)| want.next_try <= now);
-        for owner in due.map(|(owner, _)| *owner).collect::<Vec<_>>() {
-            let under_way = self.openings_of(owner);
+        for owner in self.wants.due(now) {
+            if self.wants.get(owner).is_none_or(|want| want.next_try > now) {
+                continue;
+            }
+            let under_way = self.connections.openings_of(owner);
             if under_way >= MAX_OWN_OPENINGS {
                 self.try_again_at(owner, now + self.settings.wait);
                 continue;
@@ -626,20 +582,13 @@ impl Pool {
     }
 
     fn try_again_at(&mut self, owner: Owner, at: Moment) {
-        if let Some(want) = self.wants.get_mut(&owner) {
-            want.next_try = at;
-        }
-    }
-
-    fn openings_of(&self, owner: Owner) -> usize {
-        let is_its = |it: &&Connection| matches!(&it.state, State::Own(own) if *own == owner);
-        self.connections.values().filter(is_its).count()
+        self.wants.change(owner, |want| want.next_try = at);
     }
 
     /// Chooses the server of an own connection: one that its identity has not tried yet where there is one, else one that
     /// may do after all; `None` when each was tried often enough.
     fn server_for(&mut self, now: Moment, owner: Owner, reputation: &ServerReputation) -> Option<ServerIndex> {
-        let want = self.wants.get(&owner)?;
+        let want = self.wants.get(owner)?;
         let avoided = self.avoided(reputation, owner, want.distinct_server);
         if want.failures >= MOST_FAILURES {
             return None;
@@ -657,38 +606,26 @@ impl Pool {
     fn open(&mut self, server: ServerIndex, state: State, own: bool, effects: &mut Vec<PoolEffect>) {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        self.connections.insert(conn, Connection { server, state });
+        self.put_in(conn, Connection { server, state });
         effects.push(PoolEffect::Open { conn, server, own });
     }
 
     fn ping(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
-        for (conn, connection) in &mut self.connections {
-            let (fate, is_clean) = match &mut connection.state {
-                State::Clean(_, fate) | State::Barred(fate) => (fate, true),
-                State::Opening(fate) => (fate, false),
-                State::Own(_) | State::Dirty { .. } => continue,
-            };
+        let mean = self.settings.keep_alive_mean;
+        self.connections.for_each_fate(|conn, fate, is_open| {
             if fate.ping_at <= now {
-                fate.ping_at = now + random_pause(self.settings.keep_alive_mean, &mut fate.rng);
-                if is_clean {
-                    effects.push(PoolEffect::Ping(*conn));
+                fate.ping_at = now + random_pause(mean, &mut fate.rng);
+                if is_open {
+                    effects.push(PoolEffect::Ping(conn));
                 }
             }
-        }
+        });
     }
 
     fn wake(&mut self, now: Moment, effects: &mut Vec<PoolEffect>) {
-        let connections = self.connections.values().filter_map(|it| match &it.state {
-            State::Clean(_, fate) | State::Barred(fate) => Some(fate.ping_at.min(fate.ends_at)),
-            State::Dirty { ends_at, .. } => Some(*ends_at),
-            State::Opening(_) | State::Own(_) => None,
-        });
-        let wants = self.wants.values().flat_map(|want| {
-            let deadlines = want.tickets.values().copied();
-            deadlines.chain([want.next_try])
-        });
+        let connections = self.connections.next_moment().into_iter();
         let times = connections
-            .chain(wants)
+            .chain(self.wants.next_moment())
             .chain(self.identities.next_expiry())
             .chain(self.clock.wake_at());
         self.wake_at = times.min().map(|at| at.max(now + LEAST_PAUSE));

@@ -43,16 +43,19 @@
 //! | `Barred` | its random moment comes; its life ends | as `Clean` |
 //! | `Opening`, `Own` | [`PoolEvent::OpenFailed`] | none; whoever waited for it is told: [`PoolEffect::Setback`], [`PoolEffect::Refuse`] |
 //! | `Dirty` | [`PoolEvent::Acquire`] by its own identity and attempt | `Dirty`: [`PoolEffect::Serve`] |
+//! | `Dirty` | [`PoolEvent::Distrusted`] | `Dirty`, nobody's |
 //! | `Dirty` | [`PoolEvent::Forget`], or its identity is evicted or expires | `Dirty`, nobody's: [`PoolEffect::Forgotten`] |
 //! | `Dirty` | idle for its time | none: [`PoolEffect::Close`] |
 //! | `Clean`, `Dirty` | [`PoolEvent::Lied`] | none: [`PoolEffect::Close`] |
 //! | any | [`PoolEvent::Closed`] | none |
 
 mod clock;
+mod connections;
 mod identities;
 mod machine;
 #[cfg(test)]
 mod tests;
+mod wants;
 
 pub use machine::Pool;
 
@@ -137,6 +140,9 @@ pub enum PoolEvent {
     Requested(ConnId),
     /// The server of this connection lied in a lookup.
     Lied(ConnId),
+    /// The server of this connection showed a lookup what doesn't fit, though it may be honest. Its identity asks others first,
+    /// and uses the connection no more, which ends when it would have.
+    Distrusted(ConnId),
     /// An ID is in use though it needs no connection: it is not to be forgotten yet.
     Used(BlindedId),
     /// Everything of an ID is to be forgotten now. Nobody gets its connections any more, but they end when they would have:

@@ -24,6 +24,10 @@ const LOCKED: &str = "could not acquire lock";
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// sled's log, and the folder of what is too large for it.
+const LOG: &str = "db";
+const LARGE: &str = "blobs";
+
 /// sled's settings, and its snapshots: how their names begin, and how they end while they are written.
 const SETTINGS: &str = "conf";
 const SNAPSHOT: &str = "snap.";
@@ -37,6 +41,32 @@ fn remove(folder: &Path, is_meant: impl Fn(&str) -> bool) -> usize {
     let entries = entries.filter_map(Result::ok);
     let meant = entries.filter(|entry| entry.file_name().to_str().is_some_and(&is_meant));
     meant.filter(|entry| std::fs::remove_file(entry.path()).is_ok()).count()
+}
+
+/// Makes sure that sled finds files and folders where it has its own: it takes others for an error of the disk, or waits
+/// for ever for what a pipe brings.
+fn check_kinds(folder: &Path) -> Result<(), Trouble> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        // Links are followed, as sled does.
+        let Ok(metadata) = std::fs::metadata(entry.path()) else {
+            continue;
+        };
+        let is_odd = match name {
+            LARGE => !metadata.is_dir(),
+            LOG | SETTINGS => !metadata.is_file(),
+            name => name.starts_with(SNAPSHOT) && !metadata.is_file(),
+        };
+        if is_odd {
+            let wanted = if name == LARGE { "folder" } else { "file" };
+            return Err(Trouble::Damaged(format!("{name} is no {wanted}")));
+        }
+    }
+    Ok(())
 }
 
 /// Why sled did not do what it was asked for.
@@ -147,6 +177,7 @@ impl Database {
     }
 
     fn open_as_is(path: &Path) -> Result<Self, Trouble> {
+        check_kinds(path)?;
         // Every batch is flushed by hand, so that an error reaches whoever wrote it.
         let config = sled::Config::new()
             .path(path)

@@ -383,7 +383,11 @@ fn is_missing_or_empty(path: &Path) -> io::Result<bool> {
 /// that is wanted, in place of one that was kept before.
 fn replace(path: &Path, keep: bool) -> Result<Database, StoreError> {
     let aside: PathBuf = path.with_extension(if keep { "damaged" } else { "old" });
-    let moved = match std::fs::remove_dir_all(&aside) {
+    let removed = match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => std::fs::remove_file(&aside),
+        removed => removed,
+    };
+    let moved = match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => std::fs::rename(path, &aside),
     };

@@ -101,6 +101,8 @@ pub enum HostEffect {
     Start,
     /// End the process. Nothing more is to be told of it.
     Kill,
+    /// Tell the user that the plugin writes what makes no sense: once for each process.
+    Complain,
     /// Write a line to the plugin.
     Write(OutgoingQuery),
     /// Answer a query.
@@ -131,6 +133,8 @@ struct Noise {
     meaningless: u32,
     /// Lines that may still come for queries that were cancelled.
     owed: u32,
+    /// Whether the user was told of the first.
+    is_told: bool,
 }
 
 #[derive(Debug)]

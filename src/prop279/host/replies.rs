@@ -29,6 +29,9 @@ impl HostMachine {
         } else {
             noise.meaningless.saturating_add(1)
         };
+        if !made_sense && !std::mem::replace(&mut noise.is_told, true) {
+            effects.push(HostEffect::Complain);
+        }
         if noise.meaningless > MAX_MEANINGLESS {
             self.kill(now, effects);
         }

@@ -27,6 +27,8 @@ fn wake_of(effects: &[HostEffect]) -> Option<Moment> {
 struct Talk {
     host: HostMachine,
     now: Moment,
+    /// How often the user was told of lines without sense.
+    complaints: usize,
     /// When the latest event's effects ask to be woken up.
     wake: Option<Moment>,
 }
@@ -41,9 +43,13 @@ impl Talk {
     }
 
     fn on(&mut self, event: HostEvent) -> Vec<String> {
-        let show = |effect: &HostEffect| match effect {
+        let mut show = |effect: &HostEffect| match effect {
             HostEffect::Start => Some("start".to_owned()),
             HostEffect::Kill => Some("kill".to_owned()),
+            HostEffect::Complain => {
+                self.complaints += 1;
+                None
+            }
             HostEffect::Write(request) => Some(request.to_string()),
             HostEffect::Answer {
                 key,
@@ -57,7 +63,7 @@ impl Talk {
         };
         let effects = self.host.on_event(self.now, event);
         self.wake = wake_of(&effects);
-        effects.iter().filter_map(show).collect()
+        effects.iter().filter_map(&mut show).collect()
     }
 
     fn resolve(&mut self, key: u64, name: &str) -> Vec<String> {
@@ -365,6 +371,7 @@ impl Model {
         self.wake = wake_of(&effects);
         for effect in effects {
             match effect {
+                HostEffect::Complain => {}
                 HostEffect::WakeAt(at) => assert!(at > self.now, "it would wake for ever"),
                 HostEffect::Start => {
                     assert!(!self.runs);
@@ -464,4 +471,16 @@ proptest! {
         model.pass(model.now + START);
         prop_assert_eq!(model.wake, None);
     }
+}
+
+#[test]
+fn the_user_is_told_once_of_each_process_that_makes_no_sense() {
+    let mut talk = Talk::ready();
+    talk.says("RESOLVED 1 0 b.example");
+    assert_eq!(talk.complaints, 0);
+    for _ in 0..3 {
+        talk.says("hello");
+        talk.says("RESOLVED x");
+    }
+    assert_eq!(talk.complaints, 1);
 }

@@ -50,11 +50,14 @@ impl std::fmt::Debug for PluginHost {
 }
 
 impl PluginHost {
-    /// Makes one of a program with its arguments, and a folder in which it may keep its state. It must be made within a
+    /// Makes one for the names under a suffix, of a program with its arguments, and a folder in which it may keep its state. It must be made within a
     /// runtime.
-    pub fn new(argv: Vec<String>, state_dir: Option<PathBuf>) -> Self {
+    pub fn new(suffix: &str, argv: Vec<String>, state_dir: Option<PathBuf>) -> Self {
         let (commands, queue) = mpsc::unbounded_channel();
+        // Only a NUL can't be quoted, and no argument of a program holds one.
+        let command = shlex::try_join(argv.iter().map(String::as_str)).unwrap_or_default();
         let task = Task {
+            label: format!("the naming plugin for .{suffix} ({command})"),
             argv,
             state_dir,
             host: HostMachine::default(),
@@ -120,6 +123,8 @@ impl Drop for CancelOnDrop {
 
 /// The task that owns the plugin's process, and runs the [`HostMachine`].
 struct Task {
+    /// What it is called in warnings.
+    label: String,
     argv: Vec<String>,
     state_dir: Option<PathBuf>,
     host: HostMachine,
@@ -143,7 +148,7 @@ impl Task {
                 lines = child::next_lines(&mut self.child) => match lines {
                     Ok(lines) => self.on_lines(lines),
                     Err(error) => {
-                        tracing::warn!("a naming plugin has ended: {error}");
+                        tracing::warn!("{} has ended: {error}", self.label);
                         self.end_child();
                         self.on_event(HostEvent::Exited);
                     }
@@ -198,17 +203,20 @@ impl Task {
             HostEffect::Start => match Child::start(&self.argv, self.state_dir.as_deref()) {
                 Ok(child) => self.child = Some(child),
                 Err(error) => {
-                    tracing::warn!("a naming plugin cannot be started: {error}");
+                    tracing::warn!("{} cannot be started: {error}", self.label);
                     return Some(HostEvent::Exited);
                 }
             },
+            HostEffect::Complain => {
+                tracing::warn!("{} writes lines that make no sense; they are ignored", self.label);
+            }
             HostEffect::Kill => {
-                tracing::warn!("a naming plugin is ended: it did not get ready, or made no sense");
+                tracing::warn!("{} is ended: it did not get ready, or made no sense", self.label);
                 self.end_child();
             }
             HostEffect::Write(request) => {
                 if self.child.as_mut().is_some_and(|child| !child.write(&request)) {
-                    tracing::warn!("a naming plugin is ended: it does not read");
+                    tracing::warn!("{} is ended: it does not read", self.label);
                     self.end_child();
                     return Some(HostEvent::Exited);
                 }

@@ -31,7 +31,10 @@ fn shell(script: &str) -> Vec<String> {
 
 fn scripted() -> (PluginHost, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    (PluginHost::new(shell(SCRIPT), Some(folder.path().to_owned())), folder)
+    (
+        PluginHost::new("bit", shell(SCRIPT), Some(folder.path().to_owned())),
+        folder,
+    )
 }
 
 fn log(folder: &TempDir) -> String {
@@ -101,7 +104,7 @@ async fn a_plugin_that_cannot_be_started_fails() {
         shell("exit 1"),
         shell("echo 'INIT 1 1 \"no\"'; exec sleep 1000"),
     ] {
-        let host = PluginHost::new(argv, None);
+        let host = PluginHost::new("bit", argv, None);
         assert_eq!(host.resolve("a.bit", None).await, Err(Failure::Unavailable));
         host.close().await;
     }
@@ -109,16 +112,16 @@ async fn a_plugin_that_cannot_be_started_fails() {
 
 #[tokio::test]
 async fn a_plugin_that_floods_is_ended() {
-    let host = PluginHost::new(shell("echo INIT 1 0; exec yes"), None);
+    let host = PluginHost::new("bit", shell("echo INIT 1 0; exec yes"), None);
     assert_eq!(host.resolve("a.bit", None).await, Err(Failure::Unavailable));
     let endless = "echo INIT 1 0; exec tr '\\0' a < /dev/zero";
-    let host = PluginHost::new(shell(endless), None);
+    let host = PluginHost::new("bit", shell(endless), None);
     assert_eq!(host.resolve("a.bit", None).await, Err(Failure::Unavailable));
 }
 
 #[tokio::test]
 async fn a_plugin_that_neither_reads_nor_ends_blocks_nobody() {
-    let host = PluginHost::new(shell("echo INIT 1 0; exec sleep 1000"), None);
+    let host = PluginHost::new("bit", shell("echo INIT 1 0; exec sleep 1000"), None);
     let name = "a".repeat(Word::MAX_LEN);
     for _ in 0..200 {
         let asked = timeout(Duration::from_millis(1), host.resolve(&name, None)).await;

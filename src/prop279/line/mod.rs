@@ -54,7 +54,7 @@ pub enum ReplyStatus {
     Generic,
     /// 2: it is no name for this plugin.
     NotHandled,
-    /// 3: nobody has the name.
+    /// 3: nobody has the name, or it stands for nothing, which will be no other soon.
     NotRegistered,
     /// 4: it took too long.
     Timeout,
@@ -78,9 +78,10 @@ impl ReplyStatus {
     fn of(failure: Failure) -> u8 {
         match failure {
             Failure::NotHandled => 2,
-            Failure::NotRegistered | Failure::NoTarget => 3,
+            // Callers ask again for a minute after 1 and 4, so these are for what may pass alone.
+            Failure::NotRegistered | Failure::NoTarget | Failure::Invalid | Failure::Broken => 3,
             Failure::Timeout => 4,
-            Failure::Invalid | Failure::Broken | Failure::Unavailable => 1,
+            Failure::Unavailable => 1,
         }
     }
 }
@@ -174,7 +175,9 @@ fn failed(f: &mut fmt::Formatter<'_>, query: QueryId, failure: Failure, name: Op
         Failure::NoTarget => writeln!(f, "\"{name} has nothing to connect to\""),
         Failure::NotHandled => writeln!(f, "\"{name} is not a Namecoin domain\""),
         Failure::Timeout => writeln!(f, "\"Timeout\""),
-        Failure::Invalid | Failure::Broken | Failure::Unavailable => writeln!(f, "\"Server failure\""),
+        Failure::Invalid => writeln!(f, "\"{name} is no valid domain name\""),
+        Failure::Broken => writeln!(f, "\"{name} has a value that cannot be used\""),
+        Failure::Unavailable => writeln!(f, "\"Server failure\""),
     }
 }
 

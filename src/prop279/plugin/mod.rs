@@ -15,7 +15,8 @@
 //! | reading | the input ends | draining | |
 //! | draining | no query is open, or none any more | finished | [`Finish`](PluginEffect::Finish) |
 //!
-//! Whatever is not in the table changes nothing.
+//! Whatever is not in the table changes nothing. The first query without an isolation ID, and the first line that makes no
+//! sense, also have a [`Warn`](PluginEffect::Warn).
 //!
 //! Where Proposal 279 leaves it open: a cancellation of a query that has been answered, or never was asked, is answered
 //! like others, since the two lines may have crossed. A query whose number is taken by one for the same name and isolation
@@ -62,8 +63,22 @@ pub enum PluginEffect {
     },
     /// Give a lookup up. That it ends all the same does no harm.
     AbortLookup(LookupKey),
+    /// Tell the user something that is wrong with the caller: each thing once.
+    Warn(CallerFault),
     /// End: all queries are answered, and there will be no more.
     Finish,
+}
+
+/// What is wrong with a caller, though it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallerFault {
+    /// A query has no isolation ID.
+    #[error("the caller gives no isolation ID with its names: all of them are looked up as those of one user")]
+    NoId,
+    /// A line is none of the protocol's.
+    #[error("the caller writes lines that make no sense; they are ignored, or fail where they have a number")]
+    Malformed,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +109,8 @@ pub struct PluginMachine {
     lookups: BTreeMap<LookupKey, QueryId>,
     /// How many lookups were started.
     started: u64,
+    /// What the user was told of.
+    told: Vec<CallerFault>,
 }
 
 impl PluginMachine {
@@ -116,17 +133,32 @@ impl PluginMachine {
 
     fn on_line(&mut self, line: &PluginLine, effects: &mut Vec<PluginEffect>) {
         match PluginQuery::parse(line) {
-            PluginQuery::Ignored => {}
-            PluginQuery::Malformed(query) => effects.push(PluginEffect::Write(OutgoingReply::Failed {
-                query,
-                failure: Failure::Invalid,
-                name: None,
-            })),
+            PluginQuery::Ignored => self.warn(CallerFault::Malformed, effects),
+            PluginQuery::Malformed(query) => {
+                self.warn(CallerFault::Malformed, effects);
+                effects.push(PluginEffect::Write(OutgoingReply::Failed {
+                    query,
+                    failure: Failure::Invalid,
+                    name: None,
+                }));
+            }
             PluginQuery::Cancel(query) => {
                 effects.extend(self.remove(query).map(PluginEffect::AbortLookup));
                 effects.push(PluginEffect::Write(OutgoingReply::Canceled(query)));
             }
-            PluginQuery::Resolve { query, name, id } => self.on_resolve(query, name, id, effects),
+            PluginQuery::Resolve { query, name, id } => {
+                if id.is_none() {
+                    self.warn(CallerFault::NoId, effects);
+                }
+                self.on_resolve(query, name, id, effects);
+            }
+        }
+    }
+
+    fn warn(&mut self, fault: CallerFault, effects: &mut Vec<PluginEffect>) {
+        if !self.told.contains(&fault) {
+            self.told.push(fault);
+            effects.push(PluginEffect::Warn(fault));
         }
     }
 

@@ -17,22 +17,27 @@ fn host(name: &str) -> Target {
 
 /// A plugin whose effects are texts.
 #[derive(Default)]
-struct Talk(PluginMachine);
+struct Talk(PluginMachine, Vec<CallerFault>);
 
 impl Talk {
     fn on(&mut self, event: PluginEvent) -> Vec<String> {
+        let faults = &mut self.1;
         let show = |effect: &PluginEffect| match effect {
-            PluginEffect::Write(reply) => reply.to_string(),
+            PluginEffect::Warn(fault) => {
+                faults.push(*fault);
+                None
+            }
+            PluginEffect::Write(reply) => Some(reply.to_string()),
             PluginEffect::StartLookup { key, name, id } => {
                 let id = id
                     .as_ref()
                     .map_or("-".into(), |id| String::from_utf8_lossy(id.as_bytes()).into_owned());
-                format!("begin {} {} {id}", key.0, name.as_str())
+                Some(format!("begin {} {} {id}", key.0, name.as_str()))
             }
-            PluginEffect::AbortLookup(key) => format!("abort {}", key.0),
-            PluginEffect::Finish => "finish".to_owned(),
+            PluginEffect::AbortLookup(key) => Some(format!("abort {}", key.0)),
+            PluginEffect::Finish => Some("finish".to_owned()),
         };
-        self.0.on_event(event).iter().map(show).collect()
+        self.0.on_event(event).iter().filter_map(show).collect()
     }
 
     fn says(&mut self, text: &str) -> Vec<String> {
@@ -72,7 +77,7 @@ fn a_recorded_dialogue_is_repeated() {
         (
             "RESOLVE 6 under_score.bit",
             Err(Failure::Invalid),
-            "RESOLVED 6 1 \"Server failure\"\n",
+            "RESOLVED 6 3 \"under_score.bit is no valid domain name\"\n",
         ),
         (
             "RESOLVE 7 example.com",
@@ -208,6 +213,7 @@ impl Model {
         for effect in self.plugin.on_event(event) {
             assert!(!self.finished);
             match effect {
+                PluginEffect::Warn(_) => {}
                 PluginEffect::Write(reply) => replies.push(reply),
                 PluginEffect::StartLookup { key, .. } => self.begun.push(key),
                 PluginEffect::AbortLookup(key) => assert!(self.keys.remove(&key).is_some()),
@@ -273,4 +279,18 @@ proptest! {
         prop_assert!(model.finished && model.open.is_empty());
         prop_assert!(model.plugin.queries.is_empty() && model.plugin.lookups.is_empty());
     }
+}
+
+#[test]
+fn the_user_is_told_once_of_each_fault_of_the_caller() {
+    let mut talk = Talk::default();
+    talk.says("RESOLVE 1 a.bit i");
+    talk.says("CANCEL 1");
+    assert_eq!(talk.1, []);
+    for _ in 0..2 {
+        talk.says("RESOLVE 2 b.bit");
+        talk.says("HELLO");
+        talk.says("RESOLVE 3");
+    }
+    assert_eq!(talk.1, [CallerFault::NoId, CallerFault::Malformed]);
 }

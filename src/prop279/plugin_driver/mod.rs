@@ -144,6 +144,7 @@ impl State {
                         handle.abort();
                     }
                 }
+                PluginEffect::Warn(fault) => tracing::warn!("{fault}"),
                 PluginEffect::Finish => self.finished = true,
             }
         }

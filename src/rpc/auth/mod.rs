@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bitcoin::hashes::{Hash, sha256};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use crate::jsonrpc::Credentials;
 
@@ -38,7 +39,7 @@ impl Guard {
         let Some(encoded) = header.and_then(|header| header.strip_prefix(b"Basic ")) else {
             return Verdict::Missing;
         };
-        let Ok(line) = STANDARD.decode(encoded.trim_ascii()) else {
+        let Ok(line) = STANDARD.decode(encoded.trim_ascii()).map(Zeroizing::new) else {
             return Verdict::Wrong;
         };
         let digest = sha256::Hash::hash(&line);

@@ -150,6 +150,7 @@ impl Line {
 pub enum Stop {
     Terminate,
     Interrupt,
+    Quit,
     Call,
 }
 
@@ -319,6 +320,7 @@ impl Daemon {
         let name = match stop {
             Stop::Terminate => Some("-TERM"),
             Stop::Interrupt => Some("-INT"),
+            Stop::Quit => Some("-QUIT"),
             Stop::Call => None,
         };
         if let Some(name) = name {

@@ -74,7 +74,56 @@ fn a_file_in_the_way() {
     let program = Program::new();
     fs::create_dir_all(program.folder()).unwrap();
     fs::write(program.folder().join("headers"), "").unwrap();
-    End::of(&mut program.direct(), ["status"]).assert_failed(&["header store", "headers", "--datadir"]);
+    let end = End::of(&mut program.direct(), ["status"]);
+    end.assert_failed(&["header store", "headers", "move away", "--datadir"]);
+    assert!(!end.err.contains("make room"), "{end:?}");
+}
+
+/// Whatever stands inside of the store is the store's, so it is moved aside with it.
+#[test]
+fn something_else_where_the_store_has_its_files() {
+    let program = Program::new();
+    let stage = Stage::honest(world());
+    let tip_before = synced(&program, &stage);
+    let headers = program.folder().join("headers");
+    for name in ["db", "conf", "snap.0123456789abcdef", "blobs"] {
+        let odd = headers.join(name);
+        if name == "blobs" {
+            let _ = fs::remove_dir_all(&odd);
+            fs::write(&odd, "").unwrap();
+        } else {
+            let _ = fs::remove_file(&odd);
+            fs::create_dir_all(odd.join("inside")).unwrap();
+        }
+        let end = End::of(&mut program.direct(), ["sync", &stage.server('t')]);
+        end.assert_succeeded();
+        assert!(end.err.contains("moved aside"), "{name}: {end:?}");
+        assert_eq!(tip(&program), tip_before, "{name}");
+        assert!(program.folder().join("headers.damaged").join(name).exists(), "{name}");
+    }
+    // What was to be moved there finds a file in its place.
+    fs::remove_dir_all(program.folder().join("headers.damaged")).unwrap();
+    fs::write(program.folder().join("headers.damaged"), "").unwrap();
+    fs::remove_file(headers.join("db")).unwrap();
+    fs::create_dir(headers.join("db")).unwrap();
+    End::of(&mut program.direct(), ["sync", &stage.server('t')]).assert_succeeded();
+    assert_eq!(tip(&program), tip_before);
+}
+
+#[test]
+fn a_store_that_this_user_may_not_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = Program::new();
+    synced(&program, &Stage::honest(world()));
+    let db = program.folder().join("headers").join("db");
+    fs::set_permissions(&db, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::File::open(&db).is_ok() {
+        eprintln!("skipped: this user may read everything");
+        return;
+    }
+    let end = End::of(&mut program.direct(), ["status"]);
+    end.assert_failed(&["header store", "let this user read and write it", "--datadir"]);
+    assert!(!end.err.contains("make room"), "{end:?}");
 }
 
 #[cfg(target_os = "linux")]
@@ -295,8 +344,9 @@ fn a_daemon_where_nothing_can_be_written() {
     let _ = fs::remove_file(program.folder().join("rpc.sock"));
     tiny.remount("ro");
     let said = started(&program, &stage, &[]).map(|_| ()).unwrap_err();
+    assert!(said.contains("give --rpc-user and --rpc-password"), "{said}");
     assert!(
-        said.contains("make room, or give --rpc-user and --rpc-password"),
+        said.contains("Read-only file system") && !said.contains("make room"),
         "{said}"
     );
     let (running, address) = started(&program, &stage, &password).unwrap();

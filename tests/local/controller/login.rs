@@ -1,5 +1,7 @@
 //! How the controller gets in, and what it refuses.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 
 use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
@@ -40,9 +42,10 @@ async fn offer_cookie(port: &Port, path: &str) -> (Control, Vec<u8>) {
 async fn both_prove_that_they_know_the_cookie_and_neither_says_it() {
     let (backend, port) = (names().await, Port::open().await);
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("cookie \"1\"");
+    // A path is bytes, and Tor escapes those that are no ASCII.
+    let path = folder.path().join(OsStr::from_bytes(b"cookie \"1\" \xff\xc3"));
     std::fs::write(&path, COOKIE).unwrap();
-    let named = path.to_str().unwrap().replace('"', "\\\"");
+    let named = format!("{}/cookie \\\"1\\\" \\377\\303", folder.path().display());
     let controller = Controller::start(&backend, port.address(), &[]);
     let (mut control, ours) = offer_cookie(&port, &named).await;
     let theirs = [7; 32];

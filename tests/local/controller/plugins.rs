@@ -62,7 +62,33 @@ async fn a_plugin_that_makes_no_sense_closes_its_streams_and_harms_no_other() {
         let mut heard = [control.hear().await.unwrap(), control.hear().await.unwrap()];
         heard.sort();
         assert_eq!(heard, ["CLOSESTREAM 1 2", "REDIRECTSTREAM 2 192.0.2.1"], "{plugin}");
+        let log = controller.log();
+        assert!(log.contains("the naming plugin for .test ("), "{plugin}: {log}");
         controller.assert_small();
+        controller.stop().await;
+    }
+}
+
+/// TorNS's plugins fail over a third word.
+#[tokio::test]
+async fn a_plugin_that_takes_two_words_is_given_no_more() {
+    let (backend, port) = (names().await, Port::open().await);
+    let plugin = script(
+        "echo INIT 1 0; while read word query name more; do \
+         case \"$more\" in \"\") echo RESOLVED $query 0 192.0.2.9;; *) echo RESOLVED $query 3 no;; esac; done",
+    );
+    for (option, expected) in [
+        ("--plugin", "CLOSESTREAM 1 2"),
+        ("--plugin-without-id", "REDIRECTSTREAM 1 192.0.2.9"),
+    ] {
+        let controller = Controller::start(&backend, port.address(), &[option, &plugin]);
+        let mut control = port.accept_kindly(&[]).await;
+        control.wait(1, "a.test:80").await;
+        control.expect(expected).await;
+        let warns = controller
+            .log()
+            .contains("the plugin for .test is told no isolation IDs");
+        assert_eq!(warns, option == "--plugin-without-id", "{}", controller.log());
         controller.stop().await;
     }
 }

@@ -21,7 +21,7 @@ fn mode(path: &Path) -> u32 {
 async fn it_comes_up_answers_and_leaves_nothing_behind() {
     let (stage, shared) = honest(world(), 2).await;
     let program = Program::new();
-    for stop in [Stop::Terminate, Stop::Interrupt, Stop::Call] {
+    for stop in [Stop::Terminate, Stop::Interrupt, Stop::Quit, Stop::Call] {
         let daemon = Daemon::ready(&program, &stage, &[]).await;
         assert_eq!(mode(&daemon.folder.join(".cookie")), 0o600);
         assert_eq!(mode(&daemon.folder), 0o700);

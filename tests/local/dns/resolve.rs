@@ -9,6 +9,7 @@ use isonym_testkit::dns::server::{Dns, listens};
 use isonym_testkit::dns::wire::assert_lives;
 use isonym_testkit::harness::{Daemon, Stop, end_of, honest, until, way};
 use isonym_testkit::program::{End, Program};
+use isonym_testkit::running::{Running, eventually};
 
 const VALUE: &str = r#"{"ip":["192.0.2.1","broken"],"txt":"a b","import":"dd/marker-of-the-import","map":{"www":{"alias":"@"},"_tcp":{"map":{"_http":{"srv":[[1,2,80,"www.@"]]}}}}}"#;
 const IMPORTED: &str = r#"{"ip6":"2001:db8::1"}"#;
@@ -235,12 +236,23 @@ async fn by_itself_and_with_a_daemon() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_nobody_to_ask() {
+async fn a_server_that_has_nobody_to_ask_yet_says_so_and_serves() {
     let program = Program::new();
     let mut command = program.on_regtest();
     command.args(["dns", "--listen=127.0.0.1:0"]);
-    let end = end_of(command).await;
-    end.assert_failed(&["no daemon runs", "isonym daemon", "--dns-listen", "--rpc-url"]);
+    let mut server = Running::start(command, &program.home().join("log"));
+    let words = [
+        "no daemon runs",
+        "isonym daemon",
+        "--dns-listen",
+        "--rpc-url",
+        "listening on",
+    ];
+    eventually("it says what to do, and listens", async || {
+        words.iter().all(|word| server.log().contains(word))
+    })
+    .await;
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -190,3 +190,24 @@ async fn many_are_served_at_once() {
     assert_eq!(tor.asked().len(), 200);
     front.stop().await;
 }
+
+/// What a program does that is given the port as `http_proxy`, and a browser that opens it.
+#[tokio::test]
+async fn who_takes_it_for_another_proxy_is_told_what_to_do() {
+    let (backend, tor) = (names().await, Tor::start().await);
+    let front = Front::start(&backend, &tor, &[]).await;
+    for target in ["http://marker-of-the-onion.bit/", "/"] {
+        let mut stream = TcpStream::connect(front.address).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: marker-of-the-onion.bit\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut page = String::new();
+        soon(stream.read_to_string(&mut page)).await.unwrap();
+        let socks = format!("socks5h://{}", front.address);
+        for words in ["HTTP/1.1 405 ", "allow: CONNECT", "--socks5-hostname", &socks] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        assert!(!page.contains("marker"), "{page}");
+    }
+    assert_eq!(backend.count(), 0);
+    front.stop().await;
+}

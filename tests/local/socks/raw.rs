@@ -187,8 +187,10 @@ async fn what_cannot_be_begun_is_told() {
     let port = Backend::nowhere().await.to_string();
     let url = "--rpc-url=http://127.0.0.1:1";
     for (arguments, words) in [
-        (&["--listen", "127.0.0.1:0"][..], &["no daemon runs", "--rpc-url"][..]),
-        (&[url, "--listen", &taken], &["cannot listen", &taken, "--socks-listen"]),
+        (
+            &[url, "--listen", &taken][..],
+            &["cannot listen", &taken, "--socks-listen"][..],
+        ),
         (&[url, "--listen", &port, "--tor", &port], &[&port, "--socks-tor"]),
         (
             &[url, "--listen", "127.0.0.1:0", "--direct"],

@@ -3,11 +3,11 @@
 use std::process::Command;
 
 use isonym_testkit::running::end_of;
-use isonym_testkit::socks::front::{Front, names};
+use isonym_testkit::socks::front::{Front, ONION, names};
 use isonym_testkit::socks::tor::Tor;
 
 #[tokio::test]
-async fn names_with_an_address_are_connected_to_and_others_nowhere() {
+async fn names_lead_to_their_address_and_to_the_onion_service_that_is_insisted_on() {
     let (backend, tor) = (names().await, Tor::start().await);
     let front = Front::start(&backend, &tor, &[]).await;
     let fetch = |host: &str| {
@@ -18,15 +18,22 @@ async fn names_with_an_address_are_connected_to_and_others_nowhere() {
         command.args(["curl", "-q", "-sS", "-4", "-m", "150", &format!("http://{host}/")]);
         command
     };
-    let end = end_of(fetch("marker-of-the-address.bit")).await;
-    assert_eq!(end.status, Some(0), "{end:?}");
-    assert!(end.out.starts_with("page\n"), "{end:?}");
-    let asked = tor.one();
-    assert_eq!((&*asked.host, asked.port, asked.command), ("192.0.2.1", 80, 1));
-    let credentials = (asked.user.as_deref(), asked.password.as_deref());
-    assert_eq!(credentials, (Some(&b"marker-of-the-user"[..]), Some(&b"pw"[..])));
+    for (host, to) in [
+        ("marker-of-the-address.bit", "192.0.2.1"),
+        // It has an onion service too, which no address can say.
+        ("marker-of-the-onion.bit", "192.0.2.1"),
+        ("marker-of-the-onion.bit.onion", ONION),
+    ] {
+        let end = end_of(fetch(host)).await;
+        assert_eq!(end.status, Some(0), "{host}: {end:?}");
+        assert!(end.out.starts_with("page\n"), "{host}: {end:?}");
+        let asked = tor.one();
+        assert_eq!((&*asked.host, asked.port, asked.command), (to, 80, 1), "{host}");
+        let credentials = (asked.user.as_deref(), asked.password.as_deref());
+        assert_eq!(credentials, (Some(&b"marker-of-the-user"[..]), Some(&b"pw"[..])));
+    }
     for host in [
-        "marker-of-the-onion.bit",
+        "marker-of-the-address.bit.onion",
         "marker-of-the-nothing.bit",
         "marker-of-the-old.bit",
     ] {

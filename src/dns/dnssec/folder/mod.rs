@@ -58,7 +58,10 @@ pub fn write(folder: &Path, keys: &Keys, now: Timestamp) -> Result<Vec<PathBuf>,
     for key in keys.both() {
         let (stem, files) = (key_file::stem(key), key_file::encode(key, now));
         // The public part last: a key is there when that is.
-        for (ending, text, mode) in [("private", &files.private, 0o600), ("key", &files.public, 0o644)] {
+        for (ending, text, mode) in [
+            ("private", files.private.as_str(), 0o600),
+            ("key", &files.public, 0o644),
+        ] {
             let path = folder.join(format!("{stem}.{ending}"));
             if let Err(error) = write_new(&path, text, mode, &mut written) {
                 for path in &written {
@@ -125,7 +128,7 @@ fn read_key(folder: &Path, stem: &str, zone: &Name) -> Result<Key, DnssecError> 
     let [public, private] = ["key", "private"].map(|ending| folder.join(format!("{stem}.{ending}")));
     let files = KeyFiles {
         public: read_text(&public)?,
-        private: read_text(&private)?,
+        private: read_text(&private)?.into(),
     };
     let key = key_file::decode(&files).and_then(|key| {
         let (expected, got) = (Box::new(qualified(zone)), Box::new(key.zone().clone()));

@@ -20,8 +20,9 @@ use hickory_proto::dnssec::rdata::DNSKEY;
 use hickory_proto::rr::{DNSClass, Name};
 use hickory_proto::serialize::txt::trust_anchor::{Entry, Parser};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
-use super::{DnssecError, FieldFault, Key, KeyAlgorithm, PrivateKey};
+use super::{DnssecError, FieldFault, Key, KeyAlgorithm, PrivateKey, private_key};
 use crate::time::Timestamp;
 
 /// Longest key file that is read, in bytes. Those of the supported algorithms have some 350.
@@ -32,8 +33,8 @@ pub const MAX_LENGTH: usize = 8192;
 pub struct KeyFiles {
     /// The one whose name ends in `.key`.
     pub public: String,
-    /// The one whose name ends in `.private`, for its owner's eyes alone.
-    pub private: String,
+    /// The one whose name ends in `.private`, for its owner's eyes alone; wiped from memory in the end.
+    pub private: Zeroizing<String>,
 }
 
 /// Returns what a key's files are called, without their endings: zone, algorithm and key tag.
@@ -47,7 +48,7 @@ pub fn encode(key: &Key, now: Timestamp) -> KeyFiles {
     let algorithm = key.private().algorithm();
     let (zone, flags, time) = (key.zone().to_ascii(), key.dnskey().flags(), bind_time(now));
     let public = BASE64.encode(key.private().public().public_bytes());
-    let secret = BASE64.encode(key.private().secret());
+    let secret = Zeroizing::new(BASE64.encode(key.private().secret()));
     let (role, tag, number) = (key.role(), key.tag(), algorithm.number());
     let ttl = key.ttl().map_or(String::new(), |ttl| format!("{ttl} "));
     KeyFiles {
@@ -55,11 +56,12 @@ pub fn encode(key: &Key, now: Timestamp) -> KeyFiles {
             "; This is a {role}, keyid {tag}, for {zone}\n; Created: {time}\n; Publish: {time}\n; Activate: {time}\n\
              {zone} {ttl}IN DNSKEY {flags} 3 {number} {public}\n"
         ),
-        private: format!(
-            "Private-key-format: v1.3\nAlgorithm: {number} ({})\nPrivateKey: {secret}\nCreated: {time}\n\
+        private: Zeroizing::new(format!(
+            "Private-key-format: v1.3\nAlgorithm: {number} ({})\nPrivateKey: {}\nCreated: {time}\n\
              Publish: {time}\nActivate: {time}\n",
-            algorithm.name().to_ascii_uppercase()
-        ),
+            algorithm.name().to_ascii_uppercase(),
+            *secret
+        )),
     }
 }
 
@@ -99,7 +101,7 @@ fn decode_public(text: &str) -> Result<(Name, Option<u32>, DNSKEY), DnssecError>
     Ok((record.name().clone(), record.ttl(), record.data().clone()))
 }
 
-fn decode_private(text: &str, expected: Algorithm) -> Result<[u8; PrivateKey::LENGTH], DnssecError> {
+fn decode_private(text: &str, expected: Algorithm) -> Result<Zeroizing<[u8; PrivateKey::LENGTH]>, DnssecError> {
     check_length(text)?;
     let version = field(text, "Private-key-format")?;
     if !version.starts_with("v1.") {
@@ -117,6 +119,7 @@ fn decode_private(text: &str, expected: Algorithm) -> Result<[u8; PrivateKey::LE
     }
     let bytes = BASE64
         .decode(field(text, "PrivateKey")?)
+        .map(Zeroizing::new)
         .map_err(|_| malformed("PrivateKey"))?;
     // BIND before 9.18 leaves out the zero bytes that a scalar begins with; seeds have none to leave out.
     let padding = PrivateKey::LENGTH
@@ -125,8 +128,8 @@ fn decode_private(text: &str, expected: Algorithm) -> Result<[u8; PrivateKey::LE
     if bytes.is_empty() || (padding > 0 && expected == Algorithm::ED25519) {
         return Err(malformed("PrivateKey"));
     }
-    let padded = [vec![0; padding], bytes].concat();
-    padded.try_into().map_err(|_| malformed("PrivateKey"))
+    let padded = Zeroizing::new([vec![0; padding].as_slice(), bytes.as_slice()].concat());
+    private_key::take_secret(&padded).ok_or(malformed("PrivateKey"))
 }
 
 /// Returns the value of the one field of a name.

@@ -7,7 +7,9 @@ macro_rules! vector {
     ($stem:literal) => {
         KeyFiles {
             public: include_str!(concat!("../../../../tests/vectors/bind-keys/", $stem, ".key")).to_owned(),
-            private: include_str!(concat!("../../../../tests/vectors/bind-keys/", $stem, ".private")).to_owned(),
+            private: include_str!(concat!("../../../../tests/vectors/bind-keys/", $stem, ".private"))
+                .to_owned()
+                .into(),
         }
     };
 }
@@ -25,7 +27,7 @@ fn made_by_bind() -> [(&'static str, KeyFiles); 4] {
 fn refusal(public: &str, private: &str) -> String {
     let files = KeyFiles {
         public: public.to_owned(),
-        private: private.to_owned(),
+        private: private.to_owned().into(),
     };
     decode(&files).unwrap_err().to_string()
 }
@@ -79,7 +81,9 @@ fn scalars_without_their_leading_zeros_are_read() {
     let public = format!("bit. IN DNSKEY 257 3 13 {generator}");
     let key = decode(&KeyFiles {
         public: public.clone(),
-        private: "Private-key-format: v1.2\nAlgorithm: 13 (ECDSAP256SHA256)\nPrivateKey: AQ==\n".to_owned(),
+        private: "Private-key-format: v1.2\nAlgorithm: 13 (ECDSAP256SHA256)\nPrivateKey: AQ==\n"
+            .to_owned()
+            .into(),
     });
     assert_eq!(key.unwrap().private().secret(), &secret);
     let seed = "Private-key-format: v1.3\nAlgorithm: 15 (ED25519)\nPrivateKey: AQ==\n";
@@ -134,7 +138,7 @@ proptest! {
     fn nothing_makes_the_decoder_panic(public in "\\PC{0,80}", private in "\\PC{0,80}", cut in 0_usize..400) {
         let [(_, files), ..] = made_by_bind();
         let _ = decode(&KeyFiles { public: public.clone(), private: files.private.clone() });
-        let _ = decode(&KeyFiles { public: files.public.clone(), private });
+        let _ = decode(&KeyFiles { public: files.public.clone(), private: private.into() });
         let head = files.public.get(..cut).unwrap_or(&files.public);
         let _ = decode(&KeyFiles { public: format!("{head}{public}"), private: files.private });
     }

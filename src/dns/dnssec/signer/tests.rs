@@ -164,7 +164,7 @@ fn ed25519_signs_as_in_rfc_8080() {
     ] {
         let key = key_file::decode(&KeyFiles {
             public: format!("example.com. 3600 IN DNSKEY 257 3 15 {public}\n"),
-            private: format!("Private-key-format: v1.2\nAlgorithm: 15 (ED25519)\nPrivateKey: {private}\n"),
+            private: format!("Private-key-format: v1.2\nAlgorithm: 15 (ED25519)\nPrivateKey: {private}\n").into(),
         });
         let key = key.unwrap();
         assert_eq!(key.tag(), tag);
@@ -215,7 +215,7 @@ fn ds_records_are_those_of_dnssec_dsfromkey() {
         ),
     ] {
         let keys = [ksk, zsk].map(|stem| {
-            let (public, private) = (text(stem, "key"), text(stem, "private"));
+            let (public, private) = (text(stem, "key"), text(stem, "private").into());
             key_file::decode(&KeyFiles { public, private }).unwrap()
         });
         assert_eq!(keys[0].role(), Role::KeySigning);

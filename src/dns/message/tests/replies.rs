@@ -98,7 +98,8 @@ fn an_isolation_id_that_does_not_fit_is_not_given_back() {
 #[test]
 fn reasons_are_told_to_who_has_edns() {
     use ExtendedError::{
-        Busy, Expired, IdTooLong, Lied, NoBackend, NoProxy, NotFinal, NotOurs, NotSynchronised, Timeout, Unreadable,
+        Busy, Expired, IdTooLong, Lied, NoBackend, NoProxy, NotFinal, NotOurs, NotSynchronised, Sprawling, Timeout,
+        Unreadable,
     };
     let reply = Reply::noted(ResponseCode::ServFail, NotSynchronised);
     let (_, without) = written(&message("example.bit."), &reply, Transport::Udp);
@@ -116,6 +117,7 @@ fn reasons_are_told_to_who_has_edns() {
         (Timeout, 22),
         (Lied, 22),
         (Busy, 0),
+        (Sprawling, 24),
         (IdTooLong, 0),
         (NotOurs, 20),
     ] {

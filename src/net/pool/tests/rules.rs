@@ -397,6 +397,56 @@ fn a_lie_ends_its_own_connection_and_its_identity_goes_elsewhere() {
 }
 
 #[test]
+fn nothing_stays_of_what_is_over() {
+    let mut driver = Driver::new(3, none(), SEED);
+    // All that the machine holds is in its debug text.
+    let size = |driver: &Driver| format!("{:?}", driver.pool).len();
+    let before = size(&driver);
+    for number in 0..500 {
+        let conn = driver.serve(key(number, 0));
+        driver.serve(key(number, 1));
+        match number % 5 {
+            0 => driver.step(PoolEvent::Lied(conn)),
+            1 => driver.step(PoolEvent::Distrusted(conn)),
+            2 => driver.closed(conn, FailureKind::Unreachable),
+            3 => driver.step(PoolEvent::Forget(id(number))),
+            _ => {}
+        }
+        let ticket = driver.want(key(number, 2));
+        driver.release(ticket);
+    }
+    assert!(size(&driver) > 10 * before);
+    driver.run(2 * driver.settings.id_ttl + driver.settings.idle, |_| {
+        Some(FailureKind::Unreachable)
+    });
+    // Numbers have grown by some digits.
+    assert!(size(&driver) < before + 200, "{:?}", driver.pool);
+}
+
+#[test]
+fn who_shows_what_does_not_fit_is_asked_last_by_that_identity_and_its_connection_ends_in_its_time() {
+    let mut driver = warm(2, 20);
+    let conn = driver.serve(key(1, 0));
+    let server = driver.seen[&conn].server;
+    let before = driver.pool.counts();
+    driver.step(PoolEvent::Distrusted(conn));
+    assert!(driver.seen[&conn].is_open());
+    assert_eq!(driver.pool.counts(), before);
+    for attempt in 0..4 {
+        let conn = driver.serve(key(1, attempt));
+        assert_ne!(driver.seen[&conn].server, server);
+    }
+    assert_eq!(driver.doubted(server), None, "nobody else feels it");
+    driver.run_well(driver.settings.idle + Duration::from_secs(1));
+    assert!(driver.seen[&conn].over.is_some());
+    // It is the last resort.
+    let mut driver = Driver::new(1, none(), SEED);
+    let conn = driver.serve(key(1, 0));
+    driver.step(PoolEvent::Distrusted(conn));
+    assert_ne!(driver.serve(key(1, 0)), conn);
+}
+
+#[test]
 fn clean_connections_to_a_server_in_doubt_are_left_alone_where_there_are_others() {
     let mut driver = warm(2, 20);
     let servers = |driver: &Driver| -> Vec<ServerIndex> {

@@ -20,6 +20,7 @@ enum Step {
     Request(usize),
     Release(usize),
     Lie(usize),
+    Distrust(usize),
     Use(u32),
     Forget(u32),
     ForgetAll,
@@ -46,6 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..6_u32, 0..3_u8, any::<bool>()).prop_map(|(id, attempt, distinct_server)| Step::Want(id, attempt, distinct_server)),
         6 => any::<usize>().prop_map(Step::Release),
         1 => any::<usize>().prop_map(Step::Lie),
+        1 => any::<usize>().prop_map(Step::Distrust),
         1 => (0..6_u32).prop_map(Step::Use),
         1 => (0..6_u32).prop_map(Step::Forget),
         1 => Just(Step::ForgetAll),
@@ -116,6 +118,11 @@ fn carry_out(driver: &mut Driver, step: Step) {
         Step::Lie(at) => {
             if let Some(conn) = nth(&open(driver), at) {
                 driver.step(PoolEvent::Lied(conn));
+            }
+        }
+        Step::Distrust(at) => {
+            if let Some(conn) = nth(&open(driver), at) {
+                driver.step(PoolEvent::Distrusted(conn));
             }
         }
         Step::Use(number) => driver.step(PoolEvent::Used(id(number))),

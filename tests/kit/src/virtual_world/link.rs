@@ -23,6 +23,10 @@ const IDLE: Duration = Duration::from_secs(600);
 pub(super) struct Circuit {
     /// One way.
     delay: Duration,
+    /// Bytes a second each way, where that matters.
+    rate: Option<u32>,
+    /// Bytes each way after which it is dead.
+    budget: Option<usize>,
     rng: StdRng,
 }
 
@@ -33,8 +37,22 @@ impl Circuit {
         let normal: f64 = (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
         Self {
             delay: Duration::from_secs_f64(0.2 * (0.4 * normal).exp()),
+            rate: None,
+            budget: None,
             rng: StdRng::seed_from_u64(rng.random()),
         }
+    }
+
+    /// Has it carry no more than so many bytes a second.
+    pub(super) fn with_rate(self, rate: u32) -> Self {
+        let rate = Some(rate);
+        Self { rate, ..self }
+    }
+
+    /// Has it die after so many bytes.
+    pub(super) fn with_budget(self, budget: usize) -> Self {
+        let budget = Some(budget);
+        Self { budget, ..self }
     }
 
     /// Makes it slower by a factor.
@@ -53,8 +71,24 @@ impl Circuit {
     fn way(&mut self) -> Self {
         Self {
             delay: self.delay,
+            rate: self.rate,
+            budget: self.budget,
             rng: StdRng::seed_from_u64(self.rng.random()),
         }
+    }
+
+    /// How long so many bytes take to get through, one after the other.
+    fn transmission(&self, bytes: usize) -> Duration {
+        let rate = self.rate.map_or(f64::INFINITY, f64::from);
+        #[expect(clippy::cast_precision_loss, reason = "a piece is small")]
+        Duration::from_secs_f64(bytes as f64 / rate)
+    }
+
+    /// Takes so many bytes off what it may carry; says whether it is still alive.
+    fn spend(&mut self, bytes: usize) -> bool {
+        let Some(budget) = &mut self.budget else { return true };
+        *budget = budget.saturating_sub(bytes);
+        *budget > 0
     }
 
     fn passing(&mut self) -> Duration {
@@ -122,7 +156,10 @@ async fn carry_one_way(
                         ear.close(side);
                     }
                 }
-                last = last.max(Instant::now() + circuit.passing());
+                if !circuit.spend(piece.len()) {
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
+                last = last.max(Instant::now() + circuit.passing()) + circuit.transmission(piece.len());
                 under_way.push_back((last, piece));
             }
             () = sleep_until(next.unwrap_or(last)), if next.is_some() => {

@@ -101,8 +101,12 @@ fn words_of(line: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Returns the beginning of the first 32 bytes in hex that a line has.
+/// Returns the beginning of the first 32 bytes in hex that a line has, where it is no transaction that is asked for.
 fn name_of(line: &[u8]) -> Option<u64> {
+    let beginning = &line[..line.len().min(BEGINNING)];
+    if String::from_utf8_lossy(beginning).contains("\"blockchain.transaction.") {
+        return None;
+    }
     let mut words = line.split(|byte| !byte.is_ascii_hexdigit());
     let hash = words.find(|word| word.len() == 64)?;
     u64::from_str_radix(&String::from_utf8_lossy(&hash[..16]), 16).ok()

@@ -125,9 +125,16 @@ pub struct Lookup {
     cut_off: bool,
     /// A server gave what can't be proved.
     lied_to: bool,
-    finished: bool,
-    /// Whether our headers are up to date, so that answers can be judged.
-    ready: bool,
+    phase: Phase,
+}
+
+/// How far a lookup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Our headers are not up to date: nothing is judged.
+    BesideSync,
+    Judging,
+    Finished,
 }
 
 impl Lookup {
@@ -140,8 +147,7 @@ impl Lookup {
             tries: Vec::new(),
             cut_off: false,
             lied_to: false,
-            finished: false,
-            ready: true,
+            phase: Phase::Judging,
         }
     }
 
@@ -149,20 +155,23 @@ impl Lookup {
     /// outcome, before [`LookupEvent::HeadersReady`].
     #[must_use]
     pub fn beside_sync(self) -> Self {
-        Self { ready: false, ..self }
+        Self {
+            phase: Phase::BesideSync,
+            ..self
+        }
     }
 
     /// Advances by one event.
     pub fn on_event(&mut self, now: Moment, tree: &HeaderTree, event: LookupEvent) -> Vec<LookupEffect> {
         let mut effects = Vec::new();
-        if self.finished {
+        if self.phase == Phase::Finished {
             return effects;
         }
         self.cut_off |=
             matches!(&event, LookupEvent::Failed { failure, .. } if failure.scope() == FailureScope::Everything);
         match event {
             LookupEvent::Start if self.servers < self.quorum() => {
-                self.finished = true;
+                self.phase = Phase::Finished;
                 effects.push(LookupEffect::Finished(Err(LookupError::TooFewServers {
                     known: self.servers,
                     expected: self.quorum(),
@@ -201,8 +210,8 @@ impl Lookup {
                     entry.server = Some(server);
                 }
             }
-            LookupEvent::HeadersReady if !self.ready => {
-                self.ready = true;
+            LookupEvent::HeadersReady if self.phase == Phase::BesideSync => {
+                self.phase = Phase::Judging;
                 self.judge_unjudged(now, tree, &mut effects);
             }
             LookupEvent::Start
@@ -437,7 +446,7 @@ impl Lookup {
         evidence: Evidence,
         effects: &mut Vec<LookupEffect>,
     ) -> State {
-        if !self.ready {
+        if self.phase == Phase::BesideSync {
             return State::Unjudged { evidence };
         }
         let tip = tree.tip();
@@ -475,7 +484,7 @@ impl Lookup {
                     .iter()
                     .any(|link| proof::is_in_replaced_block(link, tree)) =>
             {
-                Self::abandon(attempt, ProofError::Replaced, effects)
+                Self::distrust(attempt, ProofError::Replaced, effects)
             }
             Err(error) => Self::refuse_proof(attempt, error, tree, effects),
         }
@@ -517,11 +526,11 @@ impl Lookup {
         if error.is_server_fault() && !replaced {
             return Self::refuse(attempt, LookupFault::Proof(error), effects);
         }
-        Self::abandon(attempt, error, effects)
+        Self::distrust(attempt, error, effects)
     }
 
-    fn abandon(attempt: Attempt, error: ProofError, effects: &mut Vec<LookupEffect>) -> State {
-        effects.push(LookupEffect::Abandon(attempt));
+    fn distrust(attempt: Attempt, error: ProofError, effects: &mut Vec<LookupEffect>) -> State {
+        effects.push(LookupEffect::Distrust(attempt));
         State::Failed(AttemptError::Unproved(error))
     }
 
@@ -540,7 +549,7 @@ impl Lookup {
             }
         }
         if let Some(result) = self.verdict(tree.tip().height, effects) {
-            self.finished = true;
+            self.phase = Phase::Finished;
             self.judge_doubtful(now, tree, effects);
             let open = (0..).zip(&self.tries).filter(|(_, entry)| entry.is_open());
             effects.extend(open.map(|(attempt, _)| LookupEffect::Abandon(attempt)));
@@ -650,7 +659,7 @@ impl Lookup {
         let enough = self.has_enough();
         // What came is judged by the headers of then; where nothing did, it is known now.
         let has_come = got > 0 || self.tries.iter().any(Try::waits_for_headers);
-        if !enough && !exhausted || !self.ready && has_come {
+        if !enough && !exhausted || self.phase == Phase::BesideSync && has_come {
             return None;
         }
         // What is proved to be newest wins; of two alike the first one.

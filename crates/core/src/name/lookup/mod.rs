@@ -22,7 +22,7 @@
 //! | `Asked`, `Fetching` | a proof above our tip, or that does not fit to our chain | `Ahead`, for [`LookupSettings::header_grace`] at most |
 //! | `Asked`, `Fetching`, `Ahead` | a proof that holds | `Answered` |
 //! | `Asked`, `Fetching`, `Ahead` | a proof that can't hold | `Failed`: [`LookupEffect::Report`] |
-//! | `Asked`, `Fetching`, `Ahead` | a proof that can't be judged by our headers, or is of a block that was replaced | `Failed`: [`LookupEffect::Abandon`] |
+//! | `Asked`, `Fetching`, `Ahead` | a proof that can't be judged by our headers, or is of a block that was replaced | `Failed`: [`LookupEffect::Distrust`] |
 //! | `Fetching` | other transactions than were asked for | `Failed`: [`LookupEffect::Report`] |
 //! | `Asked`, `Fetching` | a proof with an operation below the anchor whose header is still to come | `Below`, for [`LookupSettings::history_grace`] at most |
 //! | `Below` | headers came | judged anew |
@@ -152,6 +152,9 @@ pub enum LookupEffect {
     },
     /// The attempt is of no use any more: close its connection.
     Abandon(Attempt),
+    /// The attempt's server shows what doesn't fit, though it may be honest: no later question under this ID goes over the
+    /// attempt's connection, and others are asked before its server.
+    Distrust(Attempt),
     /// Hand in [`LookupEvent::Tick`] at this moment at the latest.
     WakeAt(Moment),
     /// The lookup is over.

@@ -156,13 +156,7 @@ pub(super) async fn suffer(world: Arc<SoakWorld>, keeper: Arc<DaemonKeeper>, wit
                 });
             }
             75..82 => {
-                let kills = rng.random_bool(0.3);
-                note(
-                    &world,
-                    "restarts of the node",
-                    if kills { "killed" } else { "in order" },
-                );
-                keeper.restart(&world, kills, minutes(0..20, &mut rng)).await;
+                restart(&world, &keeper, &mut rng).await;
             }
             82..86 => {
                 let time = minutes(30..600, &mut rng);
@@ -180,12 +174,23 @@ pub(super) async fn suffer(world: Arc<SoakWorld>, keeper: Arc<DaemonKeeper>, wit
             _ if with_floods => {
                 note(&world, "floods", "begins");
                 floods += 1;
-                users::flood(&world, 1_000_000 * floods).await;
+                users::flood(&world, 1_000_000 * floods, floods % 2 == 0).await;
                 world.tell("the flood is over");
             }
             _ => {}
         }
     }
+}
+
+/// The daemon ends, in order or not, and is started again; what was killed may find its store damaged.
+async fn restart(world: &Arc<SoakWorld>, keeper: &DaemonKeeper, rng: &mut StdRng) {
+    let kills = rng.random_bool(0.3);
+    note(world, "restarts of the node", if kills { "killed" } else { "in order" });
+    let damage = (kills && rng.random_bool(0.4)).then(|| world.rng());
+    if damage.is_some() {
+        note(world, "damaged stores", "a file is cut off");
+    }
+    keeper.restart(world, kills, minutes(0..20, rng), damage).await;
 }
 
 fn note(world: &SoakWorld, event: &'static str, what: &str) {

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use bitcoin::BlockHash;
 use isonym::chain::{Height, Network};
 use isonym::name::script::NameScript;
 use isonym::name::{NameId, Outcome};
+use isonym::node::Proved;
 use isonym_sim::wallet::Signer;
 use isonym_sim::{AddressKind, SimChain, Work, World};
 
@@ -13,9 +15,9 @@ use super::super::{CHAIN, NAMES, RENEWAL, name};
 /// Names from here on lapse and are registered anew.
 pub(super) const LAPSING: usize = NAMES - 4;
 
-/// How long, in seconds, a value may be served that the chain has no more: that is the time for which results are
-/// remembered, what servers lag, and for how long a clock may be wrong.
-const WINDOW: f64 = 3.0 * 3600.0;
+/// How long, in seconds, a value may be served that no chain has any more: results are remembered for ten minutes, a lookup
+/// takes some, and a server that nothing is amiss with some seconds to hear of a block.
+pub(super) const WINDOW: f64 = 1200.0;
 
 /// How long a name lapses and lives, in blocks.
 const SEASON: usize = 120;
@@ -27,19 +29,36 @@ pub(super) struct Newest {
     height: Height,
 }
 
-/// What the chain said from one moment to the next change.
+/// What a chain says.
 #[derive(Debug)]
 struct Page {
-    since: f64,
     tip: Height,
+    hash: BlockHash,
     names: Vec<Option<Newest>>,
 }
 
-/// The chain, and the pages of the last hours.
+impl Page {
+    fn of(chain: &SimChain) -> Self {
+        Self {
+            tip: chain.height(),
+            hash: chain.tip_hash(),
+            names: (0..NAMES).map(|number| newest(chain, number)).collect(),
+        }
+    }
+
+    fn bears_out(&self, number: usize, outcome: &Outcome) -> bool {
+        fits(outcome, self.names.get(number).and_then(Option::as_ref), self.tip)
+    }
+}
+
+/// The chain, and what it said of late.
 #[derive(Debug)]
 pub(super) struct Chronicle {
     world: World,
-    pages: VecDeque<Page>,
+    /// What the best chain said, each time from a moment on.
+    pages: VecDeque<(f64, Page)>,
+    /// What a server showed that was behind, each time until a moment.
+    left: VecDeque<(f64, Page)>,
     /// Makes every value another one.
     values: u64,
 }
@@ -88,6 +107,7 @@ impl Chronicle {
         let mut chronicle = Self {
             world: CHAIN.clone(),
             pages: VecDeque::new(),
+            left: VecDeque::new(),
             values: 0,
         };
         chronicle.turn(0.0);
@@ -103,22 +123,43 @@ impl Chronicle {
     }
 
     fn turn(&mut self, now: f64) {
-        let chain = self.world.chain();
-        let page = Page {
-            since: now,
-            tip: chain.height(),
-            names: (0..NAMES).map(|number| newest(chain, number)).collect(),
-        };
-        self.pages.push_back(page);
-        while self.pages.get(1).is_some_and(|next| next.since < now - WINDOW) {
+        self.pages.push_back((now, Page::of(self.world.chain())));
+        while self.pages.get(1).is_some_and(|(next, _)| *next < now - WINDOW) {
             self.pages.pop_front();
+        }
+        while self.left.front().is_some_and(|(until, _)| *until < now - WINDOW) {
+            self.left.pop_front();
         }
     }
 
-    /// Says whether an outcome was true at a moment of the last hours, by the best chain.
+    /// A server leaves a chain for another one: lookups of a moment ago may have seen it.
+    pub(super) fn leave(&mut self, chain: &SimChain, now: f64) {
+        let hash = chain.tip_hash();
+        if self.pages.iter().all(|(_, page)| page.hash != hash) {
+            self.left.push_back((now, Page::of(chain)));
+        }
+    }
+
+    /// Says whether an outcome was true a short time ago, by the best chain.
     pub(super) fn bears_out(&self, number: usize, outcome: &Outcome) -> bool {
-        let mut pages = self.pages.iter();
-        pages.any(|page| fits(outcome, page.names.get(number).and_then(Option::as_ref), page.tip))
+        self.pages.iter().any(|(_, page)| page.bears_out(number, outcome))
+    }
+
+    /// Says whether a server that is not behind any more had it so a short time ago.
+    pub(super) fn was_so_behind(&self, number: usize, outcome: &Outcome, now: f64) -> bool {
+        let left = self.left.iter().filter(|(until, _)| *until >= now - WINDOW);
+        left.map(|(_, page)| page).any(|page| page.bears_out(number, outcome))
+    }
+
+    /// Says whether what proves an outcome is part of the chain whose tip it was judged by, as far as that is known: it
+    /// is, where that tip lies on the best chain.
+    pub(super) fn stands_on_its_tip(&self, proved: &Proved) -> bool {
+        let chain = self.chain();
+        let hash_at = |height| chain.header(height).map(|header| header.hash());
+        let Some(status) = proved.outcome.proven() else {
+            return true;
+        };
+        hash_at(proved.tip.height) != Some(proved.tip.hash) || hash_at(status.name.height()) == proved.block
     }
 
     /// Says whether a chain has it so, which need not be the best one, at its tip or a little below.
@@ -137,7 +178,7 @@ impl Chronicle {
         let height = usize::try_from(self.world.chain().height()).unwrap();
         for number in (0..NAMES).filter(|number| (number + height).is_multiple_of(RENEWAL)) {
             self.values += 1;
-            let value = format!("value {}", self.values);
+            let value = format!(r#"{{"txt":"value {}"}}"#, self.values);
             let (name, kind) = (name(number), AddressKind::P2wpkh);
             let lapses = number >= LAPSING && (height / SEASON + number).is_multiple_of(2);
             if lapses {
@@ -166,5 +207,91 @@ impl Chronicle {
             self.grow_unseen((since + step).max(since + block));
         }
         self.turn(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isonym::name::proof::{self, ProofLimits};
+    use isonym::name::{Policy, policy};
+
+    use super::*;
+
+    /// What is proved of a name on a chain, as a node shows it whose tip is that of another one.
+    fn proved(chain: &SimChain, number: usize, judged: &SimChain) -> Proved {
+        let id = NameId::new(name(number).as_bytes()).unwrap();
+        let tree = |chain: &SimChain| chain.header_tree(Network::Regtest.params()).unwrap();
+        let tip = tree(judged).tip();
+        let tree = tree(chain);
+        let proven = proof::verify(&id, &chain.name_proof(&id), &tree, &ProofLimits::default()).unwrap();
+        let outcome = policy::judge(proven, tip.height, tree.params(), &Policy::default());
+        let height = outcome.proven().map(|status| status.name.height());
+        Proved {
+            outcome,
+            tip,
+            unproved: 0,
+            block: height.and_then(|height| tree.hash_at(height)),
+        }
+    }
+
+    /// A name that the next block updates.
+    fn due(chronicle: &Chronicle) -> usize {
+        let height = usize::try_from(chronicle.chain().height()).unwrap();
+        (0..LAPSING)
+            .find(|number| (number + height).is_multiple_of(RENEWAL))
+            .unwrap()
+    }
+
+    fn time_of_next(chronicle: &Chronicle) -> u64 {
+        chronicle.world().time().0 + 600
+    }
+
+    #[test]
+    fn a_value_is_true_until_a_while_after_it_is_replaced() {
+        let mut chronicle = Chronicle::new();
+        let number = due(&chronicle);
+        let before = proved(chronicle.chain(), number, chronicle.chain()).outcome;
+        assert!(chronicle.bears_out(number, &before));
+        assert!(!chronicle.bears_out(number, &Outcome::NeverExisted));
+        chronicle.grow(time_of_next(&chronicle), 600.0);
+        let after = proved(chronicle.chain(), number, chronicle.chain()).outcome;
+        assert_ne!(before, after);
+        for outcome in [&before, &after] {
+            assert!(chronicle.bears_out(number, outcome), "{outcome:?}");
+        }
+        chronicle.grow(time_of_next(&chronicle), 601.0 + WINDOW);
+        assert!(!chronicle.bears_out(number, &before), "it is stale");
+        assert!(chronicle.bears_out(number, &after));
+    }
+
+    #[test]
+    fn what_a_server_showed_that_was_behind_is_borne_out_for_a_while() {
+        let mut chronicle = Chronicle::new();
+        let (behind, number) = (chronicle.chain().clone(), due(&chronicle));
+        let before = proved(&behind, number, &behind).outcome;
+        for now in [600.0, 4000.0] {
+            chronicle.grow(time_of_next(&chronicle), now);
+        }
+        assert!(!chronicle.was_so_behind(number, &before, 4000.0));
+        chronicle.leave(&behind, 4000.0);
+        assert!(chronicle.was_so_behind(number, &before, 4000.0 + WINDOW));
+        assert!(!chronicle.was_so_behind(number, &before, 4001.0 + WINDOW));
+    }
+
+    #[test]
+    fn a_value_of_a_block_that_was_left_does_not_stand_on_the_new_tip() {
+        let mut chronicle = Chronicle::new();
+        let number = due(&chronicle);
+        chronicle.grow(time_of_next(&chronicle), 600.0);
+        let left = chronicle.chain().clone();
+        let honest = proved(&left, number, &left);
+        assert!(chronicle.stands_on_its_tip(&honest));
+        let time = time_of_next(&chronicle);
+        chronicle.reorganise(1, 7, time, 1200.0);
+        // Our node may not know of the other branch yet.
+        assert!(chronicle.stands_on_its_tip(&honest));
+        let new = chronicle.chain().clone();
+        assert!(chronicle.stands_on_its_tip(&proved(&new, number, &new)));
+        assert!(!chronicle.stands_on_its_tip(&proved(&left, number, &new)));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use isonym::isolation::IsolationId;
 use isonym::name::Outcome;
-use isonym::service::{Answer, Caller, NameResult};
+use isonym::service::{Answer, Caller, NameResult, Question};
 use isonym::time::random_pause;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -13,11 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::super::{NAMES, look_up, question};
+use super::fronts;
 use super::truth::LAPSING;
 use super::world::{RECOVERY, SoakWorld};
-
-/// Who waited so long for an answer, in seconds, while a server was good and nothing else was wrong, waited too long.
-pub const BOUND: f64 = 300.0;
 
 /// Pause before a question that failed is asked again.
 const AGAIN: Duration = Duration::from_secs(15);
@@ -30,6 +28,9 @@ const ABSENT: usize = 1000;
 
 /// Mean pause between two visits of one user.
 const BETWEEN_VISITS: Duration = Duration::from_secs(2400);
+
+/// Mean pause until a user looks once more at what was just looked up.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(150);
 
 /// Most visits of one user.
 const VISITS: u32 = 5;
@@ -62,41 +63,40 @@ fn judge(world: &SoakWorld, number: usize, result: &NameResult) -> bool {
         return false;
     };
     world.counts(|counts| *counts.outcomes.entry(word_for(&proved.outcome)).or_default() += 1);
-    let is_true = if number < ABSENT {
-        world.is_true(number, &proved.outcome, proved.tip.height)
-    } else {
-        proved.outcome == Outcome::NeverExisted
-    };
-    if !is_true {
-        world.fail(&format!(
-            "name {number}: {:?} at our height {} is not true",
-            proved.outcome, proved.tip.height
-        ));
+    if number < ABSENT {
+        world.judge(number, proved);
+    } else if proved.outcome != Outcome::NeverExisted {
+        world.fail(&format!("name {number} exists: {:?}", proved.outcome));
     }
     true
 }
 
 /// Asks until there is an answer.
 async fn ask(world: &SoakWorld, id: u32, number: usize) {
-    let begun = world.now();
+    let quorum = if id % 8 == 1 { 2 } else { 1 };
+    let waiting = world.begin_waiting(format!("user {id}, who asks {quorum} for name {number},"), quorum);
     world.counts(|counts| counts.questions += 1);
     loop {
         if let Some(daemon) = world.daemon() {
             world.begin_question(number, id);
-            let result = look_up(&daemon, Caller::Program, number, &format!("user {id}")).await;
+            let asked = Question {
+                quorum: Some(quorum),
+                ..question(number, &format!("user {id}"))
+            };
+            let front = daemon.names.for_caller(Caller::Program, daemon.names.limits());
+            let result = front.name_show(&asked).await;
             world.end_question(number, id);
-            let waited = (world.now() - begun.max(world.calm_since() + RECOVERY)).max(0.0);
             if judge(world, number, &result) {
-                world.counts(|counts| counts.longest_wait = counts.longest_wait.max(waited));
+                world.end_waiting(waiting);
+                if let (0, Ok(Answer::Proved(proved))) = (id % 4, &result) {
+                    fronts::compare(world, &daemon, id, number, &proved.outcome).await;
+                }
                 return;
             }
             if let Err(error) = &result {
                 let said: String = error.to_string().chars().take(SAID).collect();
                 world.counts(|counts| *counts.failures.entry(said).or_default() += 1);
-            }
-            if waited > BOUND {
-                world.fail(&format!("user {id} has no answer after {waited:.0} s, but {result:?}"));
-                return;
+                world.note_failure(waiting, format!("{error:?}"));
             }
         }
         sleep(AGAIN).await;
@@ -108,11 +108,18 @@ pub(super) async fn live(world: Arc<SoakWorld>, id: u32) {
     let mut rng = world.rng();
     for _ in 0..rng.random_range(1..=VISITS) {
         let mut asking = JoinSet::new();
+        let mut last = 0;
         for _ in 0..rng.random_range(1..=4) {
             let (world, number) = (Arc::clone(&world), draw_name(id, &mut rng));
+            last = number;
             asking.spawn(async move { ask(&world, id, number).await });
         }
         asking.join_all().await;
+        // What is remembered is judged by whatever blocks came meanwhile.
+        for _ in 0..rng.random_range(0..3) {
+            sleep(random_pause(BETWEEN_LOOKS, &mut rng)).await;
+            ask(&world, id, last).await;
+        }
         sleep(random_pause(BETWEEN_VISITS, &mut rng)).await;
     }
     if rng.random_bool(0.3)
@@ -124,18 +131,22 @@ pub(super) async fn live(world: Arc<SoakWorld>, id: u32) {
 }
 
 /// Thousands of IDs ask through one front, while another ID asks for what is remembered for it through another one.
-pub(super) async fn flood(world: &Arc<SoakWorld>, first_id: u32) {
+pub(super) async fn flood(world: &Arc<SoakWorld>, first_id: u32, is_unlimited: bool) {
     let Some(daemon) = world.daemon() else { return };
     let (number, id) = (0, first_id);
     ask(world, id, number).await;
     let mut flood = JoinSet::new();
-    let front = daemon.names.for_caller(Caller::Dns, daemon.names.limits());
+    let mut limits = daemon.names.limits();
+    if is_unlimited {
+        limits.lookups = FLOOD as usize;
+    }
+    let front = daemon.names.for_caller(Caller::Dns, limits);
     for other in 1..=FLOOD {
         let (world, front) = (Arc::clone(world), front.clone());
         flood.spawn(async move {
             let (id, number) = (first_id + other, ABSENT + (first_id + other) as usize);
             world.begin_question(number, id);
-            // Most are refused, which is as it should be.
+            // Where there is a limit most are refused, which is as it should be.
             let result = front.name_show(&question(number, &format!("user {id}"))).await;
             world.end_question(number, id);
             judge(&world, number, &result);
@@ -148,7 +159,7 @@ pub(super) async fn flood(world: &Arc<SoakWorld>, first_id: u32) {
         let result = look_up(&daemon, Caller::Program, number, &format!("user {id}")).await;
         let took = Duration::from_secs_f64(world.now() - begun);
         world.end_question(number, id);
-        if !judge(world, number, &result) && world.calm_since() + RECOVERY < begun {
+        if !judge(world, number, &result) && world.calm_since(1) + RECOVERY < begun {
             world.fail(&format!("what is remembered is not served in a flood: {result:?}"));
         }
         world.counts(|counts| {

@@ -1,6 +1,7 @@
 //! The servers of a soak, each with a view of the chain of its own, and the daemon's way to them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use isonym::chain::Height;
 use isonym::name::Outcome;
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
 use isonym::net::{DialError, Host, Proxy, ServerAddr};
-use isonym::node::VirtualTime;
+use isonym::node::{Proved, VirtualTime};
 use isonym::service::Daemon;
 use isonym_sim::{Desk, Fault, Ledger, Release, Server, SharedWorld};
 use rand::rngs::StdRng;
@@ -21,7 +22,9 @@ use tokio::time::{Instant, sleep};
 use super::super::link::{Circuit, Ear, carry};
 use super::super::record::{Recorder, Side, Truth};
 use super::super::{BEGINS, PIPE, name_in_messages};
-use super::truth::Chronicle;
+use super::openings::Openings;
+use super::patience::{BOUND, Patience};
+use super::truth::{Chronicle, WINDOW};
 use super::watch::Watch;
 
 /// How many servers there are, each of an operator of its own. All are honest but the last one, at times.
@@ -34,6 +37,12 @@ const TOLD: usize = 40;
 const FAILS: f64 = 0.05;
 const DIES: f64 = 0.1;
 const SLOW: f64 = 0.1;
+
+/// One of so many circuits carries only so many bytes a second, or dies after so many bytes.
+const NARROW: f64 = 0.15;
+const RATES: Range<u32> = 5_000..100_000;
+const WEARS: f64 = 0.05;
+const BUDGETS: Range<usize> = 20_000..400_000;
 
 /// How long a circuit that dies young lives, on average.
 const YOUTH: Duration = Duration::from_secs(120);
@@ -56,6 +65,8 @@ pub(super) struct State {
     good_since: f64,
     /// When it was last asked for a name.
     pub(super) last_use: f64,
+    /// Until when it said that there are no names.
+    denied_until: f64,
 }
 
 impl State {
@@ -99,6 +110,10 @@ pub struct Counts {
     pub connections: u64,
     pub requests: u64,
     pub known_requests: u64,
+    /// Answers by JSON-RPC and DNS that were held against another front's.
+    pub compared: u64,
+    /// First uses of connections that were opened ahead; how many were opened in the minutes before them, and after.
+    pub openings: (u64, u64, u64),
     /// The longest that anybody waited for an answer while a server was good, in seconds.
     pub longest_wait: f64,
     /// The most that there was of each.
@@ -119,6 +134,8 @@ struct Inner {
     servers: Vec<SoakServer>,
     open: BTreeMap<usize, Open>,
     watch: Watch,
+    openings: Openings,
+    patience: Patience,
     way_is_shut: bool,
     slowness: u32,
     /// Disturbances that last, and when the last one ended.
@@ -128,6 +145,35 @@ struct Inner {
     failure: Option<String>,
     counts: Counts,
     daemon: Option<(Daemon, Arc<VirtualTime>)>,
+}
+
+impl Inner {
+    fn calm_since(&self, servers: u8) -> f64 {
+        if self.disturbances > 0 {
+            return f64::INFINITY;
+        }
+        let mut good: Vec<f64> = self.servers.iter().map(|server| server.state.good_since()).collect();
+        good.sort_by(f64::total_cmp);
+        good[usize::from(servers.max(1)) - 1].max(self.calm_since)
+    }
+
+    /// Says whether an outcome was true of late; or whether a server has it so, which may be behind, so that it can't be
+    /// known better by one server's word.
+    fn is_true(&mut self, now: f64, number: usize, outcome: &Outcome, tip: Height) -> bool {
+        if self.chronicle.bears_out(number, outcome) {
+            return true;
+        }
+        let is_so = |server: &SoakServer| {
+            let denies = server.state.denied_until > now - WINDOW && *outcome == Outcome::NeverExisted;
+            denies
+                || server
+                    .view
+                    .read(|chain| Chronicle::is_so_on(chain, number, outcome, tip))
+        };
+        let is_behind = self.servers.iter().any(is_so) || self.chronicle.was_so_behind(number, outcome, now);
+        self.counts.behind += u64::from(is_behind);
+        is_behind
+    }
 }
 
 /// What all tasks of a soak share.
@@ -154,6 +200,7 @@ impl SoakWorld {
                 fault: None,
                 good_since: 0.0,
                 last_use: 0.0,
+                denied_until: f64::NEG_INFINITY,
             },
         };
         Arc::new(Self {
@@ -167,6 +214,8 @@ impl SoakWorld {
                 chronicle,
                 open: BTreeMap::new(),
                 watch: Watch::default(),
+                openings: Openings::default(),
+                patience: Patience::default(),
                 way_is_shut: false,
                 slowness: 1,
                 disturbances: 0,
@@ -265,16 +314,13 @@ impl SoakWorld {
             inner.disturbances -= 1;
         }
         inner.calm_since = now;
+        inner.openings.note_disturbance(now);
     }
 
-    /// Since when answers can be expected: nothing is wrong with the machine, and one server has been good all the time.
-    pub(super) fn calm_since(&self) -> f64 {
-        let inner = self.inner();
-        if inner.disturbances > 0 {
-            return f64::INFINITY;
-        }
-        let servers = inner.servers.iter().map(|server| server.state.good_since());
-        servers.fold(f64::INFINITY, f64::min).max(inner.calm_since)
+    /// Since when answers of so many servers can be expected: nothing is wrong with the machine, and as many have been good
+    /// all the time.
+    pub(super) fn calm_since(&self, servers: u8) -> f64 {
+        self.inner().calm_since(servers)
     }
 
     /// Finds a block, or has another branch take over.
@@ -306,20 +352,26 @@ impl SoakWorld {
 
     /// Has a server hear of all blocks, unless it is not to.
     pub(super) fn follow(&self, server: usize) {
-        let inner = self.inner();
-        let server = &inner.servers[server];
+        let now = self.now();
+        let mut inner = self.inner();
+        let Inner { servers, chronicle, .. } = &mut *inner;
+        let server = &servers[server];
         if server.state.follows {
-            let chain = inner.chronicle.chain();
-            server.view.change(|view| view.chain_mut().follow(chain));
+            server.view.read(|chain| chronicle.leave(chain, now));
+            server.view.change(|view| view.chain_mut().follow(chronicle.chain()));
         }
     }
 
     /// Has a server index its chain anew, up to so many tenths of it.
     pub(super) fn reindex(&self, server: usize, tenths: Height) {
-        let inner = self.inner();
-        let chain = inner.chronicle.chain();
+        let now = self.now();
+        let mut inner = self.inner();
+        let Inner { servers, chronicle, .. } = &mut *inner;
+        let view = &servers[server].view;
+        view.read(|chain| chronicle.leave(chain, now));
+        let chain = chronicle.chain();
         let part = chain.truncated(chain.height() / 10 * tenths);
-        inner.servers[server].view.change(|view| *view.chain_mut() = part);
+        view.change(|view| *view.chain_mut() = part);
     }
 
     /// Changes how a server is.
@@ -328,11 +380,18 @@ impl SoakWorld {
         let mut inner = self.inner();
         let state = &mut inner.servers[server].state;
         let was_good = state.is_good();
+        if state.fault == Some(Fault::DeniesNames) {
+            state.denied_until = now;
+        }
         change(state);
+        if state.fault == Some(Fault::DeniesNames) {
+            state.denied_until = f64::INFINITY;
+        }
         if !was_good {
             state.good_since = now;
         }
         let (is_up, fault) = (state.is_up, state.fault.clone());
+        inner.openings.note_disturbance(now);
         let cut: Vec<usize> = {
             let own = inner.open.iter().filter(|(_, open)| open.server == server);
             own.map(|(number, open)| {
@@ -363,6 +422,8 @@ impl SoakWorld {
 
     /// Ends all connections.
     pub(super) fn cut(&self) {
+        let now = self.now();
+        self.inner().openings.note_disturbance(now);
         let all: Vec<usize> = self.inner().open.keys().copied().collect();
         for connection in all {
             self.end(connection);
@@ -381,16 +442,36 @@ impl SoakWorld {
         let now = self.now();
         let mut inner = self.inner();
         let Inner {
-            open, watch, servers, ..
+            open,
+            watch,
+            openings,
+            servers,
+            ..
         } = &mut *inner;
         let Some(it) = open.get(&connection) else { return };
-        match watch.look_at(connection, &it.recorder, is_over) {
-            Ok(true) => servers[it.server].state.last_use = now,
-            Ok(false) => {}
+        let looked = watch.look_at(connection, &it.recorder);
+        match looked {
+            Ok(looked) => {
+                if looked.is_alive {
+                    openings.note_sign_of_life(connection);
+                }
+                if let Some(first) = looked.uses.first() {
+                    openings.note_use(connection, *first);
+                    servers[it.server].state.last_use = now;
+                }
+            }
             Err(what) => {
                 drop(inner);
                 self.fail(&what);
+                return;
             }
+        }
+        if watch.is_sync(connection) {
+            openings.leave_out(connection);
+        }
+        if is_over {
+            openings.close(connection);
+            watch.end_connection(connection);
         }
     }
 
@@ -403,6 +484,9 @@ impl SoakWorld {
         let now = self.now();
         let mut inner = self.inner();
         inner.watch.forget_before(now - 3600.0);
+        inner.openings.count_until(now);
+        let waits = inner.patience.check(now, |quorum| inner.calm_since(quorum) + RECOVERY);
+        let wrong = waits.and(inner.openings.check());
         let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         let (open, watched) = (inner.open.len(), inner.watch.connections());
         let pool = inner.daemon.as_ref().map(|(daemon, _)| daemon.node.standing().pool);
@@ -422,6 +506,11 @@ impl SoakWorld {
         let (requests, known) = (inner.watch.requests, inner.watch.known);
         inner.counts.requests = requests;
         inner.counts.known_requests = known;
+        inner.counts.openings = inner.openings.counted();
+        drop(inner);
+        if let Err(what) = wrong {
+            self.fail(&what);
+        }
     }
 
     /// Says for how long each server was good and calm and yet not asked for a name.
@@ -443,23 +532,42 @@ impl SoakWorld {
         self.inner().watch.end(name, id, now);
     }
 
-    /// Says whether an outcome was true of late; or whether a server has it so, which may be behind, so that it can't
-    /// be known better by one server's word.
-    pub(super) fn is_true(&self, number: usize, outcome: &Outcome, tip: Height) -> bool {
+    /// Begins to wait for an answer of so many servers.
+    pub(super) fn begin_waiting(&self, who: String, quorum: u8) -> u64 {
+        let now = self.now();
+        self.inner().patience.begin(who, quorum, now)
+    }
+
+    pub(super) fn note_failure(&self, waiting: u64, what: String) {
+        self.inner().patience.note_failure(waiting, what);
+    }
+
+    pub(super) fn end_waiting(&self, waiting: u64) {
+        let now = self.now();
         let mut inner = self.inner();
-        if inner.chronicle.bears_out(number, outcome) {
-            return true;
+        let calm: Vec<f64> = (0..=2).map(|quorum| inner.calm_since(quorum) + RECOVERY).collect();
+        let waited = inner.patience.end(waiting, now, |quorum| calm[usize::from(quorum)]);
+        inner.counts.longest_wait = inner.counts.longest_wait.max(waited);
+        drop(inner);
+        if waited > BOUND {
+            self.fail(&format!("an answer came only after {waited:.0} s"));
         }
-        let mut servers = inner.servers.iter();
-        let is_behind = servers.any(|server| {
-            let denies = server.state.fault == Some(Fault::DeniesNames) && *outcome == Outcome::NeverExisted;
-            denies
-                || server
-                    .view
-                    .read(|chain| Chronicle::is_so_on(chain, number, outcome, tip))
-        });
-        inner.counts.behind += u64::from(is_behind);
-        is_behind
+    }
+
+    /// Holds what a name is said to be against the truth.
+    pub(super) fn judge(&self, number: usize, proved: &Proved) {
+        let now = self.now();
+        let mut inner = self.inner();
+        let (outcome, tip) = (&proved.outcome, proved.tip.height);
+        let what = if !inner.is_true(now, number, outcome, tip) {
+            "is not true"
+        } else if !inner.chronicle.stands_on_its_tip(proved) {
+            "is proved by a block that our tip does not stand on"
+        } else {
+            return;
+        };
+        drop(inner);
+        self.fail(&format!("name {number}: {outcome:?} at our height {tip} {what}"));
     }
 
     fn connect(self: &Arc<Self>, server: usize, circuit: Circuit, life: Option<Duration>) -> DuplexStream {
@@ -499,6 +607,8 @@ impl SoakWorld {
             task: task.abort_handle(),
         };
         inner.open.insert(number, open);
+        let now = self.now();
+        inner.openings.open(number, now);
         client
     }
 }
@@ -525,7 +635,13 @@ impl StreamSource for SoakWay {
                 let mut inner = reached.inner();
                 let slow = if inner.rng.random_bool(SLOW) { 8 } else { 1 };
                 let factor = slow * inner.slowness;
-                let circuit = Circuit::draw(&mut inner.rng).slowed(factor);
+                let mut circuit = Circuit::draw(&mut inner.rng).slowed(factor);
+                if inner.rng.random_bool(NARROW) {
+                    circuit = circuit.with_rate(inner.rng.random_range(RATES));
+                }
+                if inner.rng.random_bool(WEARS) {
+                    circuit = circuit.with_budget(inner.rng.random_range(BUDGETS));
+                }
                 let fails = inner.rng.random_bool(FAILS);
                 let dies = inner.rng.random_bool(DIES);
                 let life = isonym::time::random_pause(YOUTH, &mut inner.rng);
