@@ -87,6 +87,7 @@ const EDGE: &[(&str, &str)] = &[
     ("cli/show.rs", "writes to the terminal"),
     ("cli/socks.rs", "listens, waits for signals, draws keys"),
     ("cli/tor.rs", "starts to forget, ends the process"),
+    ("cli/typed.rs", "reads standard input"),
     ("dns/dnssec/folder/mod.rs", "reads and writes key files"),
     (
         "dns/dnssec/private_key.rs",
