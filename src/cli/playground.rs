@@ -216,12 +216,7 @@ impl Playground {
         tell!("  export ISONYM_NETWORK=regtest");
         tell!("  export ISONYM_DATADIR={}", self.folder.path().display());
         tell!("  export ISONYM_PROXY=socks5://{}", self.network.proxy.addr);
-        tell!(
-            "  servers='{}'",
-            SimNetwork::servers()
-                .map(|server| format!("--server={server}"))
-                .join(" ")
-        );
+        tell!("  export ISONYM_SERVER={}", SimNetwork::servers().join(","));
         tell!("\nThen try what follows, in this order or another:\n");
         for (command, what) in [
             ("name_show d/alice", "a value, proved"),
@@ -230,11 +225,7 @@ impl Playground {
             ("resolve alice.bit --explain", "its DNS records"),
             ("status", "headers and servers"),
         ] {
-            tell!(
-                "  isonym {command} $servers{:pad$}# {what}",
-                "",
-                pad = 34_usize.saturating_sub(command.len())
-            );
+            tell!("  isonym {command:32}  # {what}");
         }
         tell!("\nEnd it with Ctrl-C.");
         let mut blocks = tokio::time::interval(BLOCK_EVERY);

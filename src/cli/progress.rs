@@ -113,11 +113,11 @@ impl Meter {
         Self { display, alone_since }
     }
 
-    /// To be told each second or so, also while nothing changes.
-    pub(crate) fn show(&mut self, progress: Progress) {
+    /// To be told each second or so, also while nothing changes; `trouble` is why it does not get on, if so.
+    pub(crate) fn show(&mut self, progress: Progress, trouble: Option<String>) {
         let now = Instant::now();
         self.alone_since = (progress.connections == 0).then(|| self.alone_since.unwrap_or(now));
-        let alone = self.alone_since.and_then(|since| unconnected(now - since));
+        let alone = trouble.or_else(|| self.alone_since.and_then(|since| unconnected(now - since)));
         match &mut self.display {
             // There is nothing to be fetched, as far as is known.
             Display::Bar(_) if progress.left == 0 && progress.done >= progress.total && alone.is_none() => {}

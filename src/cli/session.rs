@@ -187,7 +187,9 @@ async fn with_node<T>(
         let node = daemon.node.clone();
         let mut meter = Meter::new(quiet);
         let synced = async {
-            let synced = node.synced(|progress| meter.show(progress)).await;
+            let synced = node
+                .synced(|progress| meter.show(progress, node.standing().trouble))
+                .await;
             meter.finish();
             synced
         };

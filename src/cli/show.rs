@@ -136,7 +136,10 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             with_synced(*node, settings, quiet, async |daemon| {
                 // It is there for what it leaves on the disk: all that names may ever refer to.
                 let mut meter = Meter::new(quiet);
-                let completed = daemon.node.completed(|progress| meter.show(progress)).await;
+                let completed = daemon
+                    .node
+                    .completed(|progress| meter.show(progress, daemon.node.standing().trouble))
+                    .await;
                 meter.finish();
                 completed?;
                 daemon.node.written().await?;
@@ -170,7 +173,7 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
         let Some(sync) = status.sync else {
             bail!("the daemon does not say how far its sync is");
         };
-        meter.show(sync.progress());
+        meter.show(sync.progress(), status.trouble.clone());
         match sync.stage {
             SyncStage::Synced => {
                 meter.finish();
