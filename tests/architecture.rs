@@ -82,6 +82,7 @@ const EDGE: &[(&str, &str)] = &[
         "reads standard input and the environment, writes standard output, waits",
     ),
     ("cli/resolve.rs", "ends the process"),
+    ("cli/typed.rs", "reads standard input"),
     ("cli/servers.rs", "ends the process"),
     ("cli/session.rs", "waits for other commands"),
     ("cli/show.rs", "writes to the terminal"),
@@ -146,6 +147,7 @@ const EDGE: &[(&str, &str)] = &[
     ("socks/onward.rs", "connects to Tor, waits for it"),
     ("socks/relay.rs", "reads, writes and waits"),
     ("socks/server.rs", "listens for applications"),
+    ("tor/auth.rs", "makes a path of the bytes that Tor names"),
     ("tor/driver.rs", "connects to Tor, reads the cookie, starts lookups"),
 ];
 

@@ -514,8 +514,8 @@ options! {
 
     PLUGIN_WITHOUT_ID: Many<SuffixPlugin> = Opt::new(
         "plugin-without-id",
-        "SUFFIX=COMMAND",
-        "The same, for one that takes RESOLVE with two words alone",
+        "PLUGIN",
+        "The same (SUFFIX=COMMAND), for one that takes no isolation ID",
         |_| Vec::new(),
     )
     .more("As proposal 279 has it, and TorNS's plugins: without isolation IDs, it can link all that is asked.")

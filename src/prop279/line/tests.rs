@@ -12,8 +12,8 @@ const FAILURES: [(Failure, ReplyStatus); 7] = [
     (Failure::NotRegistered, ReplyStatus::NotRegistered),
     (Failure::NoTarget, ReplyStatus::NotRegistered),
     (Failure::NotHandled, ReplyStatus::NotHandled),
-    (Failure::Invalid, ReplyStatus::Generic),
-    (Failure::Broken, ReplyStatus::Generic),
+    (Failure::Invalid, ReplyStatus::NotRegistered),
+    (Failure::Broken, ReplyStatus::NotRegistered),
     (Failure::Timeout, ReplyStatus::Timeout),
     (Failure::Unavailable, ReplyStatus::Generic),
 ];
@@ -176,8 +176,14 @@ fn replies_are_written_as_ncprop279_does() {
             Failure::NotHandled,
             "RESOLVED 5 2 \"a.bit.onion is not a Namecoin domain\"\n",
         ),
-        (Failure::Invalid, "RESOLVED 5 1 \"Server failure\"\n"),
-        (Failure::Broken, "RESOLVED 5 1 \"Server failure\"\n"),
+        (
+            Failure::Invalid,
+            "RESOLVED 5 3 \"a.bit.onion is no valid domain name\"\n",
+        ),
+        (
+            Failure::Broken,
+            "RESOLVED 5 3 \"a.bit.onion has a value that cannot be used\"\n",
+        ),
         (Failure::Timeout, "RESOLVED 5 4 \"Timeout\"\n"),
         (Failure::Unavailable, "RESOLVED 5 1 \"Server failure\"\n"),
     ] {
@@ -210,7 +216,8 @@ fn nothing_that_is_asked_or_complained_of_ends_a_line() {
             query: QueryId(1),
             target: Target::Host(host.to_owned()),
         };
-        assert_eq!(reply.to_string(), "RESOLVED 1 1 \"Server failure\"\n", "{host:?}");
+        let unusable = "RESOLVED 1 3 \"The name has a value that cannot be used\"\n";
+        assert_eq!(reply.to_string(), unusable, "{host:?}");
     }
     let message = "a\nRESOLVED 1 0 evil\r\0\"\\é".to_owned();
     assert_eq!(

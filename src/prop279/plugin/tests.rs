@@ -136,14 +136,16 @@ fn a_number_that_is_taken_is_the_same_query_or_a_new_one() {
 fn what_makes_no_sense_is_answered_where_it_can_be() {
     let mut talk = Talk::default();
     for text in ["RESOLVE 7", "RESOLVE 7 a.bit\r", "RESOLVE 7 a\0b.bit"] {
-        assert_eq!(talk.says(text), ["RESOLVED 7 1 \"Server failure\"\n"], "{text:?}");
+        let invalid = "RESOLVED 7 3 \"The name is no valid domain name\"\n";
+        assert_eq!(talk.says(text), [invalid], "{text:?}");
     }
     for text in ["", "  ", "RESOLVE", "RESOLVE x a.bit", "FUTURE 1", "CANCEL x"] {
         assert!(talk.says(text).is_empty(), "{text:?}");
     }
     let long = format!("RESOLVE 8 {}", "a".repeat(MAX_LINE));
     let start = PluginLine::Overlong(long.into_bytes());
-    assert_eq!(talk.on(PluginEvent::Line(start)), ["RESOLVED 8 1 \"Server failure\"\n"]);
+    let invalid = "RESOLVED 8 3 \"The name is no valid domain name\"\n";
+    assert_eq!(talk.on(PluginEvent::Line(start)), [invalid]);
 }
 
 #[test]

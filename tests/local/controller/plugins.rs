@@ -69,7 +69,7 @@ async fn a_plugin_that_makes_no_sense_closes_its_streams_and_harms_no_other() {
     }
 }
 
-/// TorNS's plugins fail over a third word.
+/// Plugins of `TorNS` fail over a third word.
 #[tokio::test]
 async fn a_plugin_that_takes_two_words_is_given_no_more() {
     let (backend, port) = (names().await, Port::open().await);

@@ -128,13 +128,13 @@ mod tests {
 
     use super::*;
 
-    /// Openings once a minute and uses of them; with a chance of `refilled`, the opening of another one upon a use.
+    /// Openings once a minute and a third as many uses; with a chance of `refilled`, the opening of another one upon a use.
     fn run(refilled: f64) -> Result<(), String> {
         let (mut openings, mut rng, mut now, mut number) = (Openings::default(), StdRng::seed_from_u64(1), 0.0, 0);
         let mut clean: Vec<(usize, f64)> = Vec::new();
         for _ in 0..30_000 {
-            now += random_pause(Duration::from_secs(30), &mut rng).as_secs_f64();
-            let opens = rng.random_bool(0.5);
+            now += random_pause(Duration::from_secs(45), &mut rng).as_secs_f64();
+            let opens = rng.random_bool(0.75);
             if opens {
                 openings.open(number, now);
                 openings.note_sign_of_life(number);
