@@ -161,20 +161,19 @@ mod tests {
         watch.look_at(0, &recorder)
     }
 
-    fn used(uses: &[f64]) -> Result<Looked, String> {
-        let looked = Looked {
+    fn used(uses: &[f64]) -> Looked {
+        Looked {
             uses: uses.to_vec(),
             is_alive: false,
-        };
-        Ok(looked)
+        }
     }
 
     #[test]
     fn what_one_of_the_askers_wanted_may_be_on_one_connection() {
-        assert_eq!(look(&[lookup(0)]), used(&[120.0]));
-        assert_eq!(look(&[lookup(0), lookup(1), lookup(0)]), used(&[120.0; 3]));
+        assert_eq!(look(&[lookup(0)]), Ok(used(&[120.0])));
+        assert_eq!(look(&[lookup(0), lookup(1), lookup(0)]), Ok(used(&[120.0; 3])));
         let transaction = request("blockchain.transaction.get", 0x3333_3333_3333_3333);
-        assert_eq!(look(&[lookup(1), transaction]), used(&[120.0; 2]));
+        assert_eq!(look(&[lookup(1), transaction]), Ok(used(&[120.0; 2])));
     }
 
     #[test]
@@ -186,7 +185,7 @@ mod tests {
         let truth = Truth { owner: 0, dialed: 90.0 };
         recorder.open(truth, 0, 90.0);
         recorder.line(0, 101.0, Side::Client, lookup(0).as_bytes());
-        assert_eq!(watch.look_at(0, &recorder), used(&[101.0]));
+        assert_eq!(watch.look_at(0, &recorder), Ok(used(&[101.0])));
         recorder.line(0, 102.0, Side::Client, lookup(1).as_bytes());
         let found = watch.look_at(0, &recorder).unwrap_err();
         assert!(found.contains("none of its owners asked for"), "{found}");
