@@ -82,7 +82,6 @@ const EDGE: &[(&str, &str)] = &[
         "reads standard input and the environment, writes standard output, waits",
     ),
     ("cli/resolve.rs", "ends the process"),
-    ("cli/typed.rs", "reads standard input"),
     ("cli/servers.rs", "ends the process"),
     ("cli/session.rs", "waits for other commands"),
     ("cli/show.rs", "writes to the terminal"),
