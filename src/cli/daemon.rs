@@ -315,7 +315,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
             error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
             () = stop_at(signals, &handle, renew) => {}
-            never = tell_systemd(&handle) => match never {},
+            never = tell_standing(&handle) => match never {},
         }
         Ok(())
     });
@@ -367,7 +367,7 @@ async fn control_tor(
 }
 
 /// Has the service manager say how far header sync is, or why it does not get on, and the log that it reaches nobody.
-async fn tell_systemd(node: &Handle) -> Infallible {
+async fn tell_standing(node: &Handle) -> Infallible {
     let (mut told, mut logged) = (String::new(), None);
     loop {
         let status = node.status();
@@ -438,11 +438,9 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
 
 /// Says whether a call failed since no daemon is there, or none yet.
 fn is_absent(error: &anyhow::Error) -> bool {
-    use jsonrpc::ClientError::{Broken, Connection, Cookie};
-    matches!(
-        error.downcast_ref(),
-        Some(Connection { .. } | Broken { .. } | Cookie { .. })
-    )
+    let error = error.downcast_ref::<jsonrpc::ClientError>();
+    // One that is about to end, or has just begun, may hang up.
+    error.is_some_and(|error| error.is_nobody_there() || matches!(error, jsonrpc::ClientError::Broken { .. }))
 }
 
 /// Returns a client of the daemon of the data folder: by its socket, where this user may come in there, for at a port
