@@ -32,10 +32,12 @@ fn main() -> ExitCode {
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::DEBUG,
     };
-    // What the DNS library says of messages is for strangers to make it say, and quotes them.
+    // What the DNS library says of messages is for strangers to make it say, and quotes them. What the embedded Tor says
+    // beyond INFO is of single streams, so it tells when somebody looks something up.
     let filter = Targets::new()
         .with_default(level)
-        .with_targets(["hickory_proto", "hickory_net"].map(|target| (target, LevelFilter::ERROR)));
+        .with_targets(["hickory_proto", "hickory_net"].map(|target| (target, LevelFilter::ERROR)))
+        .with_targets(["arti_client", "tor_"].map(|target| (target, level.min(LevelFilter::INFO))));
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)

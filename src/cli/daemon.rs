@@ -36,7 +36,7 @@ use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::SocksServer;
 use super::tor::TorController;
-use super::typed;
+use super::{typed, way_out};
 use crate::config::Settings;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
@@ -245,7 +245,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         connections,
         ..server::Limits::default()
     };
-    let node = open(settings)?;
+    let node = open(settings).await?;
+    way_out::tell(settings, quiet);
     let network = settings.network;
     ensure!(
         !node.servers().is_empty(),
@@ -260,7 +261,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
     let dns = DnsServer::open(&settings.dns, connections, quiet).await?;
-    let socks = SocksServer::open(&settings.socks, connections, quiet).await?;
+    let socks = SocksServer::open(settings, connections, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
 use isonym::chain::sync::Progress;
+use isonym::net::TorStanding;
 
 use super::eprint_line;
 
@@ -113,11 +114,16 @@ impl Meter {
         Self { display, alone_since }
     }
 
-    /// To be told each second or so, also while nothing changes; `trouble` is why it does not get on, if so.
-    pub(crate) fn show(&mut self, progress: Progress, trouble: Option<String>) {
+    /// To be told each second or so, also while nothing changes; `trouble` is why it does not get on, if so, and `tor` how far
+    /// the embedded Tor is.
+    pub(crate) fn show(&mut self, progress: Progress, trouble: Option<String>, tor: Option<&TorStanding>) {
         let now = Instant::now();
-        self.alone_since = (progress.connections == 0).then(|| self.alone_since.unwrap_or(now));
-        let alone = trouble.or_else(|| self.alone_since.and_then(|since| unconnected(now - since)));
+        // Nothing can be connected before it is ready.
+        let begins = tor.filter(|tor| !tor.ready).map(|tor| format!("Tor is {tor}"));
+        let is_alone = progress.connections == 0 && begins.is_none();
+        self.alone_since = is_alone.then(|| self.alone_since.unwrap_or(now));
+        let unconnected = || self.alone_since.and_then(|since| unconnected(now - since));
+        let alone = trouble.or(begins).or_else(unconnected);
         match &mut self.display {
             // There is nothing to be fetched, as far as is known.
             Display::Bar(_) if progress.left == 0 && progress.done >= progress.total && alone.is_none() => {}

@@ -138,7 +138,10 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
                 let mut meter = Meter::new(quiet);
                 let completed = daemon
                     .node
-                    .completed(|progress| meter.show(progress, daemon.node.standing().trouble))
+                    .completed(|progress| {
+                        let standing = daemon.node.standing();
+                        meter.show(progress, standing.trouble, standing.proxy.tor_standing().as_ref());
+                    })
                     .await;
                 meter.finish();
                 completed?;
@@ -173,7 +176,7 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
         let Some(sync) = status.sync else {
             bail!("the daemon does not say how far its sync is");
         };
-        meter.show(sync.progress(), status.trouble.clone());
+        meter.show(sync.progress(), status.trouble.clone(), status.tor.as_ref());
         match sync.stage {
             SyncStage::Synced => {
                 meter.finish();
@@ -212,6 +215,9 @@ pub(super) fn describe(status: &Status, sync: &SyncStatus) -> String {
     if let Some(trouble) = &status.trouble {
         return format!("{trouble}; trying again");
     }
+    if let Some(tor) = status.tor.as_ref().filter(|tor| !tor.ready) {
+        return format!("the embedded Tor is {tor}");
+    }
     let alone = sync.seconds_unconnected.map(Duration::from_secs);
     match sync.stage {
         SyncStage::Running => alone.and_then(unconnected).unwrap_or_else(|| {
@@ -247,6 +253,7 @@ fn lines(status: &Status) -> Vec<String> {
     ];
     lines.extend(status.unwritten.iter().map(|reason| format!("warning  {reason}")));
     lines.extend(status.warning.iter().map(|warning| format!("warning  {warning}")));
+    lines.extend(status.tor.iter().map(|tor| format!("tor      {tor}")));
     if let Some(sync) = &status.sync {
         lines.push(format!("sync     {}", describe(status, sync)));
     }

@@ -1,7 +1,8 @@
 //! How connections are made and kept apart.
 //!
-//! [`address`], [`servers`], [`pins`], [`proxy`], [`certificate`] and [`dial_error`] are plain values; [`dialer`],
-//! [`tls`] and [`connection`] are the edge where sockets are, and [`accept`] where others' come in. `socks_login` is what both
+//! [`address`], [`servers`], [`pins`], [`proxy`], [`tor_standing`], [`certificate`] and [`dial_error`] are plain values;
+//! [`dialer`], [`tls`], [`connection`] and, in builds that have it, `embedded_tor` are the edge where sockets are, and
+//! [`accept`] where others' come in. `socks_login` is what both
 //! SOCKS clients of this crate need so that no stream goes out without its credentials.
 
 pub mod accept;
@@ -10,8 +11,9 @@ pub mod certificate;
 pub mod connection;
 pub mod dial_error;
 pub mod dialer;
-
 pub(crate) mod discovery;
+#[cfg(feature = "embedded-tor")]
+pub mod embedded_tor;
 mod operators;
 pub mod pins;
 pub mod pool;
@@ -19,12 +21,16 @@ pub mod proxy;
 pub mod servers;
 pub(crate) mod socks_login;
 pub mod tls;
+pub mod tor_standing;
 
 pub use address::{Host, ServerAddr, Transport};
 pub use connection::{Answers, Connection, ConnectionError, ConnectionLimits, Purpose};
 pub use dial_error::DialError;
 pub use dialer::Dialer;
+#[cfg(feature = "embedded-tor")]
+pub use embedded_tor::{EmbeddedTor, EmbeddedTorSettings};
 pub(crate) use operators::operators;
 pub use pins::{Fingerprint, Identity, Pin, Pins};
 pub use proxy::Proxy;
 pub use servers::{pins as shipped_pins, servers as shipped_servers};
+pub use tor_standing::TorStanding;

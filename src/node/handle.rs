@@ -52,6 +52,8 @@ pub struct Standing {
     /// Why header sync does not get on, if so: it can use none of the servers, or reaches none. None is left for good, but
     /// while this lasts no new block is heard of.
     pub trouble: Option<String>,
+    /// The way out.
+    pub proxy: Proxy,
 }
 
 impl Standing {
@@ -110,8 +112,20 @@ impl State {
         }
         let failed = |server: &&ServerResult| matches!(server.state, ServerStanding::Closed | ServerStanding::Faulty);
         let failed: Vec<ServerResult> = self.servers.iter().filter(failed).cloned().collect();
-        let why: Vec<String> = match (digest(&failed), self.node.dialer().proxy()) {
+        let dialer = self.node.dialer();
+        let proxy = dialer.proxy();
+        // How far it is, is told beside; that changes all the time, and is no trouble.
+        let begins = proxy.tor_standing().filter(|tor| !tor.ready);
+        if let Some(tor) = begins.filter(|_| failed.is_empty()) {
+            let reason = tor.blocked?;
+            return Some(format!("the embedded Tor does not get on: {reason}"));
+        }
+        let why: Vec<String> = match (digest(&failed), proxy) {
             (digest, Proxy::Direct) if digest.is_empty() => vec!["none answers yet".to_owned()],
+            #[cfg(feature = "embedded-tor")]
+            (digest, Proxy::Embedded(_)) if digest.is_empty() => {
+                vec!["the embedded Tor builds no circuit yet".to_owned()]
+            }
             (digest, proxy) if digest.is_empty() => vec![format!(
                 "the proxy at {proxy} builds no circuit yet; if it is Tor, its log says how far it is (Bootstrapped)"
             )],
@@ -276,7 +290,11 @@ impl Handle {
         let state = self.state();
         if !state.synchronized {
             let Progress { done, total, .. } = state.progress;
-            let trouble = state.trouble(self.0.clock.now().steady);
+            let tor = state.node.dialer().proxy().tor_standing();
+            let begins = tor.filter(|tor| !tor.ready);
+            let trouble = state
+                .trouble(self.0.clock.now().steady)
+                .or_else(|| begins.map(|tor| format!("the embedded Tor is {tor}")));
             return Err(NodeError::Syncing { done, total, trouble });
         }
         Ok(self.check_fresh(&state)?.hash)
@@ -334,6 +352,7 @@ impl Handle {
             uptime,
             not_fresh: state.node.not_fresh(),
             trouble: state.trouble(now),
+            proxy: state.node.dialer().proxy().clone(),
         }
     }
 
