@@ -26,18 +26,19 @@ fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    let level = match (cli.quiet, cli.verbose) {
-        (true, _) => LevelFilter::ERROR,
-        (false, 0) => LevelFilter::WARN,
-        (false, 1) => LevelFilter::INFO,
-        (false, _) => LevelFilter::DEBUG,
+    // The embedded Tor warns at length of each relay that it can't reach, and beyond INFO it tells of single streams, so
+    // when somebody looks something up.
+    let (level, of_tor) = match (cli.quiet, cli.verbose) {
+        (true, _) => (LevelFilter::ERROR, LevelFilter::ERROR),
+        (false, 0) => (LevelFilter::WARN, LevelFilter::ERROR),
+        (false, 1) => (LevelFilter::INFO, LevelFilter::WARN),
+        (false, _) => (LevelFilter::DEBUG, LevelFilter::INFO),
     };
-    // What the DNS library says of messages is for strangers to make it say, and quotes them. What the embedded Tor says
-    // beyond INFO is of single streams, so it tells when somebody looks something up.
+    // What the DNS library says of messages is for strangers to make it say, and quotes them.
     let filter = Targets::new()
         .with_default(level)
         .with_targets(["hickory_proto", "hickory_net"].map(|target| (target, LevelFilter::ERROR)))
-        .with_targets(["arti_client", "tor_"].map(|target| (target, level.min(LevelFilter::INFO))));
+        .with_targets(["arti_client", "tor_"].map(|target| (target, of_tor)));
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
