@@ -25,7 +25,7 @@ const PACKAGES: [(&str, Option<&str>); 3] = [
 const CRATES: [&str; 3] = ["crate", "isonym", "isonym_core"];
 
 /// The folders, lowest first; those of one row are at one height.
-const LINE: [&[&str]; 20] = [
+const LINE: [&[&str]; 21] = [
     &["time"],
     &["isolation", "backoff", "line"],
     &["reputation"],
@@ -33,6 +33,7 @@ const LINE: [&[&str]; 20] = [
     &["name"],
     &["electrum"],
     &["net"],
+    &["http"],
     &["sim", "node"],
     &["jsonrpc"],
     &["service"],
@@ -96,6 +97,7 @@ const EDGE: &[(&str, &str)] = &[
     ("dns/resolver.rs", "waits for lookups, draws identities"),
     ("dns/server.rs", "listens for queries"),
     ("dns/udp.rs", "reads and writes datagrams"),
+    ("http.rs", "listens for callers, waits"),
     ("jsonrpc/client/mod.rs", "calls other nodes"),
     ("jsonrpc/cookie.rs", "writes and reads the cookie file"),
     ("jsonrpc/listener.rs", "reads who listens"),
