@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) isolation_id: IsolationId,
     /// Where a daemon listens for JSON-RPC, and is called.
     pub(crate) rpc_listen: SocketAddr,
+    /// Where a daemon tells how it stands.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Who may read the daemon's cookie file.
     pub(crate) cookie_readers: CookieReaders,
     /// Who may call a daemon, instead of who can read its cookie file.
@@ -139,6 +141,7 @@ impl Settings {
             .and_then(|(user, password)| Credentials::new(&user.0, &password));
         Ok(Self {
             rpc_listen: options.get(&table::RPC_LISTEN)?,
+            metrics_listen: options.get(&table::METRICS_LISTEN)?,
             cookie_readers: options.get(&table::RPC_COOKIE_PERMS)?,
             daemon: daemon_settings(&options)?,
             backend: backend_settings(&options, rpc_credentials.as_ref())?,

@@ -26,12 +26,14 @@ use isonym::net::accept::OpenTo;
 use isonym::node::{Handle, SyncStage, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods};
+use isonym::service::tally::Tally;
 use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
 
 use super::args::RpcArgs;
 use super::dns::DnsServer;
 use super::eprint_line;
+use super::metrics::MetricsServer;
 use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::SocksServer;
@@ -261,6 +263,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     }
     let dns = DnsServer::open(&settings.dns, connections, quiet).await?;
     let socks = SocksServer::open(&settings.socks, connections, quiet).await?;
+    let metrics = MetricsServer::open(settings.metrics_listen, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;
@@ -303,6 +306,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         let Daemon { names, node: handle } = daemon;
         let resolver = NameResolver::new(&names, settings.name_patience);
         let (all, callers) = (names.clone(), epoch.clone());
+        let tally = names.tally();
         let renew = async || {
             if let Some(callers) = &callers {
                 callers.renew(rand::random());
@@ -313,6 +317,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             () = server::serve(doors, guard, limits, methods, handle.stopped()) => {}
             () = serve_dns(handle.clone(), names, dns) => {}
             () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
+            () = serve_metrics(handle.clone(), tally, metrics) => {}
             error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
             () = stop_at(signals, &handle, renew) => {}
             never = tell_standing(&handle) => match never {},
@@ -339,6 +344,14 @@ async fn serve_dns(handle: Handle, names: NameService, dns: Option<DnsServer>) {
 async fn serve_socks(handle: Handle, socks: Option<SocksServer>, resolver: NameResolver) {
     if let Some(socks) = socks {
         socks.serve(resolver, async move { handle.stopped().await }).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Tells how the daemon stands to whoever asks, if that is wanted; never returns, so that callers still get their answers.
+async fn serve_metrics(handle: Handle, tally: Arc<Tally>, metrics: Option<MetricsServer>) {
+    if let Some(metrics) = metrics {
+        metrics.serve(handle, tally).await;
     }
     std::future::pending::<()>().await;
 }

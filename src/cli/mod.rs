@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod metrics;
 mod pages;
 #[cfg(feature = "playground")]
 mod playground;

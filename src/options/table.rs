@@ -323,6 +323,16 @@ options! {
     .between(1, 100_000)
     .used_by(&[Daemon]);
 
+    METRICS_LISTEN: Optional<SocketAddr> = Opt::new(
+        "metrics-listen",
+        "ADDR:PORT",
+        "Where the daemon tells Prometheus how it stands",
+        |_| None,
+    )
+    .default_words("nowhere")
+    .more("There are /metrics, and /ready for health checks: 200 or 503. No password is asked for.")
+    .used_by(&[Daemon]);
+
     CACHE_POSITIVE: Required<Duration> = Opt::new(
         "cache-positive",
         "SECONDS",

@@ -66,7 +66,10 @@ async fn a_name_that_is_registered_after_it_was_asked_for() {
         world.register(LATE, VALUE, AddressKind::P2pkh).unwrap();
         world.mine(12);
     });
-    until("the name is found", async || (show().await == Ok(json!(VALUE))).then_some(())).await;
+    until("the name is found", async || {
+        (show().await == Ok(json!(VALUE))).then_some(())
+    })
+    .await;
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
 
