@@ -9,4 +9,5 @@ mod last_server;
 mod life;
 mod mutations;
 mod nowhere;
+mod servers;
 mod trouble;
