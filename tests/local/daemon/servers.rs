@@ -168,15 +168,29 @@ async fn a_damaged_row_of_their_file_is_left_out_alone_and_told_of_once() {
     let [first, second, third] = learned();
     let mut later = third;
     later["release"] = json!(2);
-    let damaged = text(&[first, json!({ "address": "s9.example" }), second, later]);
+    // One character of the checksum is another one.
+    let onion = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscrzd.onion:50001:t";
+    let mistyped = written(onion, "accepted", true, 9);
+    let damaged = text(&[first, json!({ "address": "s9.example" }), second, later, mistyped]);
     write(&program, &damaged);
     let daemon = Daemon::start_on(&program, &proxy(&stage), &[]).await;
     daemon.synced().await;
     let unread = program.folder().join("servers.unread");
     assert_eq!(fs::read_to_string(&unread).unwrap(), damaged);
-    for word in ["row 2", "row 4", "servers.unread", "isonym servers accept HOST:PORT"] {
+    for word in [
+        "row 2",
+        "row 4",
+        "row 5: invalid onion service",
+        "servers.unread",
+        "isonym servers accept HOST:PORT",
+    ] {
         assert_eq!(daemon.log().matches(word).count(), 1, "{word}: {}", daemon.log());
     }
+    let (code, message) = daemon.call("server_accept", json!([onion])).await.unwrap_err();
+    assert!(
+        code == -8 && message.contains("invalid onion service"),
+        "{code} {message}"
+    );
     daemon.stop(Stop::Terminate, &stage.ledger).await;
     fs::remove_file(&unread).unwrap();
     let end = run(&program, &["servers"]).await;
