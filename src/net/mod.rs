@@ -1,6 +1,6 @@
 //! How connections are made and kept apart.
 //!
-//! [`address`], [`servers`], [`pins`], [`proxy`], [`certificate`] and [`dial_error`] are plain values; [`dialer`],
+//! [`address`], [`onion`], [`servers`], [`pins`], [`proxy`], [`certificate`] and [`dial_error`] are plain values; [`dialer`],
 //! [`tls`] and [`connection`] are the edge where sockets are, and [`accept`] where others' come in. `socks_login` is what both
 //! SOCKS clients of this crate need so that no stream goes out without its credentials.
 
@@ -12,6 +12,7 @@ pub mod dial_error;
 pub mod dialer;
 
 pub(crate) mod discovery;
+pub mod onion;
 mod operators;
 pub mod pins;
 pub mod pool;

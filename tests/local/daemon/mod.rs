@@ -10,4 +10,5 @@ mod life;
 mod metrics;
 mod mutations;
 mod nowhere;
+mod servers;
 mod trouble;
