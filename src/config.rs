@@ -21,7 +21,7 @@ use isonym::net::{Proxy, ServerAddr};
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
 use isonym::tor;
-use isonym::tor::driver::ControlAddr;
+use isonym::tor::driver::{ControlAddr, ControllerSettings};
 use isonym::tor::suffixes::SuffixPlugin;
 
 use crate::options::{CommandName, Declared, Discover, Effective, OPTIONS, Origin, PartialConfig, load, table};
@@ -71,6 +71,16 @@ pub(crate) struct TorSettings {
     pub(crate) control: Option<ControlAddr>,
     pub(crate) login: tor::auth::ControlLogin,
     pub(crate) plugins: Vec<SuffixPlugin>,
+}
+
+impl TorSettings {
+    /// Returns where its control port is, and how to log in there; `None` where nothing is said.
+    pub(crate) fn controller(&self) -> Option<ControllerSettings> {
+        Some(ControllerSettings {
+            address: self.control.clone()?,
+            login: self.login.clone(),
+        })
+    }
 }
 
 /// A `name_show` over JSON-RPC.
@@ -290,6 +300,7 @@ fn tor_settings(options: &Effective) -> Result<TorSettings> {
         login: tor::auth::ControlLogin {
             cookie: options.get(&table::CONTROL_COOKIE)?,
             password: options.get(&table::CONTROL_PASSWORD)?.map(Into::into),
+            proves_only: false,
         },
         plugins,
     })

@@ -150,6 +150,7 @@ const EDGE: &[(&str, &str)] = &[
     ("socks/relay.rs", "reads, writes and waits"),
     ("socks/server.rs", "listens for applications"),
     ("tor/auth.rs", "makes a path of the bytes that Tor names"),
+    ("tor/bootstrap_driver.rs", "asks Tor how far it is, waits"),
     ("tor/driver.rs", "connects to Tor, reads the cookie, starts lookups"),
 ];
 

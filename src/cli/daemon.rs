@@ -23,12 +23,13 @@ use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::jsonrpc::{self, code};
 use isonym::naming::name_resolver::NameResolver;
 use isonym::net::accept::OpenTo;
-use isonym::node::{Handle, SyncStage, takes_nothing};
+use isonym::node::{Handle, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods};
 use isonym::service::tally::Tally;
 use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
+use isonym::tor::bootstrap_driver;
 
 use super::args::RpcArgs;
 use super::dns::DnsServer;
@@ -47,8 +48,9 @@ const COOKIE_FILE: &str = ".cookie";
 /// The file that says where the daemon of a data folder listens.
 const ADDRESS_FILE: &str = ".rpc-address";
 
-/// How often the service manager is told how far header sync is.
+/// How often the service manager is told how header sync stands, and how often while it is not up to date.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+const TELL_SOON: Duration = Duration::from_secs(2);
 
 /// How often a daemon is called that is waited for.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -265,6 +267,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let socks = SocksServer::open(&settings.socks, connections, quiet).await?;
     let metrics = MetricsServer::open(settings.metrics_listen, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
+    let control = settings.tor.controller();
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;
     let doors = Doors { tcp: listener, local };
@@ -321,6 +324,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
             () = stop_at(signals, &handle, renew) => {}
             never = tell_standing(&handle) => match never {},
+            never = handle.log_trouble() => match never {},
+            never = bootstrap_driver::watch(&handle, control) => match never {},
         }
         Ok(())
     });
@@ -379,9 +384,9 @@ async fn control_tor(
     std::future::pending().await
 }
 
-/// Has the service manager say how far header sync is, or why it does not get on, and the log that it reaches nobody.
+/// Has the service manager say how far header sync is, or why it does not get on.
 async fn tell_standing(node: &Handle) -> Infallible {
-    let (mut told, mut logged) = (String::new(), None);
+    let mut told = String::new();
     loop {
         let status = node.status();
         let text = status
@@ -389,20 +394,12 @@ async fn tell_standing(node: &Handle) -> Infallible {
             .as_ref()
             .map(|sync| describe(&status, sync))
             .unwrap_or_default();
-        // That no server is of use the node itself logs.
-        let is_running = status.sync.is_some_and(|sync| sync.stage == SyncStage::Running);
-        let trouble = status.trouble.filter(|_| is_running);
-        if let Some(trouble) = &trouble
-            && logged.as_ref() != Some(trouble)
-        {
-            tracing::warn!("{trouble}; trying again");
-        }
-        logged = trouble;
         if text != told {
             let _ = sd_notify::notify(&[NotifyState::Status(&text)]);
             told = text;
         }
-        sleep(TELL_EVERY).await;
+        let settled = status.synchronized && status.trouble.is_none();
+        sleep(if settled { TELL_EVERY } else { TELL_SOON }).await;
     }
 }
 

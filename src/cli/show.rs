@@ -183,6 +183,7 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
                 meter.finish();
                 return Err(NodeError::NoServer {
                     servers: status.servers,
+                    tor: status.tor,
                 }
                 .into());
             }

@@ -29,10 +29,7 @@ impl TorController {
     /// Makes a controller of the Tor that is named; `None` when none is.
     pub(super) fn open(settings: &TorSettings, quiet: bool) -> Option<Self> {
         Some(Self {
-            settings: ControllerSettings {
-                address: settings.control.clone()?,
-                login: settings.login.clone(),
-            },
+            settings: settings.controller()?,
             plugins: settings.plugins.clone(),
             quiet,
         })
