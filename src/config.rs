@@ -24,7 +24,9 @@ use isonym::tor;
 use isonym::tor::driver::{ControlAddr, ControllerSettings};
 use isonym::tor::suffixes::SuffixPlugin;
 
-use crate::options::{CommandName, Declared, Discover, Effective, OPTIONS, Origin, PartialConfig, load, table};
+use crate::options::{
+    CommandName, Declared, Discover, Effective, LogLevel, OPTIONS, Origin, PartialConfig, load, table,
+};
 
 /// Everything the program needs to know before it begins.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) network: Network,
     /// The network's own folder in the data folder.
     pub(crate) folder: PathBuf,
+    /// What is logged where the command line has no flag for it.
+    pub(crate) log_level: LogLevel,
     pub(crate) anchor: Anchor,
     pub(crate) servers: Vec<ServerAddr>,
     /// Whether other servers are learned of.
@@ -62,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) socks: SocksSettings,
     /// What the settings were made of.
     options: Effective,
+    /// What of it the command line said, which stays as it is.
+    command_line: PartialConfig,
 }
 
 /// How a Tor is taken care of.
@@ -120,10 +126,27 @@ impl Settings {
             tracing::warn!("{variable}");
         }
         let settings = Self::of(loaded.sound()?)?;
-        for (name, text, origin) in settings.explicit_options() {
-            tracing::debug!("{name} is {text:?}, by {origin}");
-        }
-        Ok(settings)
+        Ok(Self {
+            command_line: command_line.clone(),
+            ..settings
+        })
+    }
+
+    /// Joins the sources as they are by now: the file may say something else than when the program began.
+    pub(crate) fn reloaded(&self) -> Result<Self> {
+        Self::load(&self.command_line, self.options.command())
+    }
+
+    /// Returns the options that have other values in `newer`, each with where that stands.
+    pub(crate) fn changed(&self, newer: &Self) -> Vec<(&'static str, Origin)> {
+        let is_used = |option: &&&dyn Declared| option.spec().is_used_by(self.options.command());
+        let changed = OPTIONS.iter().filter(is_used).filter(|option| {
+            // What is no value, the command has no use for.
+            self.options.texts(**option).ok() != newer.options.texts(**option).ok()
+        });
+        changed
+            .map(|option| (option.spec().name, newer.options.origin(*option)))
+            .collect()
     }
 
     /// Gives the options their effects.
@@ -162,6 +185,7 @@ impl Settings {
             rpc_credentials,
             network,
             folder: datadir.join(network.as_str()),
+            log_level: options.get(&table::LOG_LEVEL)?,
             anchor,
             servers,
             discover,
@@ -172,6 +196,7 @@ impl Settings {
             max_age: options.get(&table::MAX_AGE)?,
             isolation_id: options.get(&table::ISOLATION_ID)?.unwrap_or_default(),
             options,
+            command_line: PartialConfig::default(),
         })
     }
 

@@ -19,7 +19,7 @@ use isonym::jsonrpc::{Client, ClientError, RpcError};
 use isonym::net::pool::PoolSettings;
 use isonym::net::{self, Proxy};
 use isonym::node::{Node, NodeConfig, NodeError};
-use isonym::rpc::{Call, Defaults, Encodings, Methods, Params};
+use isonym::rpc::{Call, Defaults, Encodings, Methods, Params, RunningSettings};
 use isonym::service::{Daemon, DaemonSettings, run_daemon};
 use isonym::tor::bootstrap_driver;
 
@@ -99,7 +99,7 @@ impl Session {
                         encodings,
                         ..Defaults::default()
                     };
-                    let methods = Methods::new(&daemon, defaults, effective(settings));
+                    let methods = Methods::new(&daemon, defaults, RunningSettings::new(effective(settings)));
                     let call = Call {
                         method: method.to_owned(),
                         params: Params::Positional(serde_json::from_value(params)?),

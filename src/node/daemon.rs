@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::connections::{Connections, Leases};
 use super::handle::{Handle, NodeSettings, reasons};
@@ -56,7 +56,7 @@ async fn keep_synced(handle: Handle) -> Infallible {
     let mut failures = 0;
     loop {
         let watcher = handle.clone();
-        HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
+        let sync = HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
             if status.stage == SyncStage::Synced {
                 failures = 0;
             }
@@ -67,11 +67,19 @@ async fn keep_synced(handle: Handle) -> Infallible {
             } else {
                 ControlFlow::Continue(())
             }
-        })
-        .await;
+        });
+        tokio::select! {
+            () = sync => {}
+            () = handle.sync_anew() => {
+                failures = 0;
+                continue;
+            }
+        }
         let pause = SYNC_PAUSES.pause(failures);
         failures += 1;
-        sleep(pause).await;
+        if timeout(pause, handle.sync_anew()).await.is_ok() {
+            failures = 0;
+        }
     }
 }
 
@@ -109,17 +117,18 @@ fn note(handle: &Handle, status: SyncUpdate) {
         tracing::info!(height = tip.height, hash = %tip.hash, "headers are up to date");
         state.synchronized = true;
     }
+    let in_use = state.node.in_use(&servers);
     // What was told while it ran is not noted yet.
-    let is_new = state.servers != servers || handle.sync_stage().0 == SyncStage::Running;
+    let is_new = state.servers != in_use || handle.sync_stage().0 == SyncStage::Running;
     if stage != SyncStage::Running && is_new {
         state.node.note_sync(&servers);
     }
     if stage == SyncStage::Exhausted {
-        state.no_server = Some(reasons(&servers));
-    } else if servers.iter().any(ServerResult::is_good) {
+        state.no_server = Some(reasons(&in_use));
+    } else if in_use.iter().any(ServerResult::is_good) {
         state.no_server = None;
     }
-    state.servers = servers;
+    state.servers = in_use;
     drop(state);
     handle.note_stage(stage, progress);
 }

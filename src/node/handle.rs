@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bitcoin::BlockHash;
 use bitcoin::pow::Work;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::clock::Clock;
@@ -180,6 +180,8 @@ pub(super) struct Shared {
     settings: NodeSettings,
     sync: watch::Sender<(SyncStage, Progress)>,
     stop: watch::Sender<bool>,
+    /// Told when header sync is to begin anew.
+    anew: Notify,
     forgotten: Box<dyn Fn(BlindedId) + Send + Sync>,
 }
 
@@ -237,6 +239,7 @@ impl Handle {
             settings: *settings,
             sync: watch::Sender::new((SyncStage::Running, NO_PROGRESS)),
             stop: watch::Sender::new(false),
+            anew: Notify::new(),
             forgotten: Box::new(forgotten),
         }))
     }
@@ -264,6 +267,16 @@ impl Handle {
     /// Returns where header sync stands.
     pub(super) fn sync_stage(&self) -> (SyncStage, Progress) {
         *self.0.sync.borrow()
+    }
+
+    /// Has header sync end its connections and begin anew, with what it has.
+    pub(super) fn begin_sync_anew(&self) {
+        self.0.anew.notify_one();
+    }
+
+    /// Waits until header sync is to begin anew.
+    pub(super) async fn sync_anew(&self) {
+        self.0.anew.notified().await;
     }
 
     /// Waits until the headers are up to date, and tells its progress meanwhile, each second at least.
@@ -470,6 +483,16 @@ impl Handle {
     pub async fn written(&self) -> Result<(), NodeError> {
         write_all(self).await;
         self.with(|node| node.unwritten().cloned()).map_or(Ok(()), Err)
+    }
+
+    /// Reads anew which certificates servers must show, as the user may have changed their file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::written`], where a certificate that was seen is not in the file yet, and as the file says.
+    pub async fn reload_known_servers(&self) -> Result<(), NodeError> {
+        self.written().await?;
+        self.with(Node::reload_known_servers)
     }
 
     /// Waits until somebody asks the node to stop.

@@ -91,8 +91,8 @@ pub struct Node {
     /// What is on the disk of the ways to the servers.
     ways: ServerWays,
     discovery: Option<Discovery>,
-    /// How many of the servers were not learned.
-    trusted: usize,
+    /// Those of the servers that were configured or shipped.
+    trusted: Vec<ServerIndex>,
     clock: Clock,
     connection_limits: net::ConnectionLimits,
     connections: u64,
@@ -160,21 +160,73 @@ impl Node {
             reputation,
             ways,
             discovery,
-            trusted: servers.len(),
+            trusted: (0..servers.len()).map(ServerIndex).collect(),
             servers,
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
             connections: 0,
             rng,
         };
-        let learned: Vec<Learned> = node.discovery.iter().flat_map(Discovery::learned).cloned().collect();
+        node.join_learned();
+        Ok((node, rebuilt))
+    }
+
+    /// Has the learned servers used that were checked before.
+    fn join_learned(&mut self) {
+        let learned: Vec<Learned> = self.discovery.iter().flat_map(Discovery::learned).cloned().collect();
         for learned in learned.iter().filter(|it| it.is_checked) {
-            node.join(&learned.address);
+            self.join(&learned.address);
             if learned.is_proven() {
-                node.admit(&learned.address);
+                self.admit(&learned.address);
             }
         }
-        Ok((node, rebuilt))
+    }
+
+    /// Has these servers trusted and no others, and others learned of from these or not, as if the node had been opened
+    /// with them. Says whether that is anything new.
+    pub(super) fn set_servers(&mut self, servers: &[ServerAddr], discover: bool) -> bool {
+        let before = self.trusted_servers();
+        let is_same = before.iter().all(|it| servers.contains(it)) && servers.iter().all(|it| before.contains(it));
+        if is_same && discover == self.discovery.is_some() {
+            return false;
+        }
+        let learned: Vec<Learned> = match &self.discovery {
+            Some(discovery) => discovery.learned().cloned().collect(),
+            None if discover => learned_servers::read(&self.folder),
+            None => Vec::new(),
+        };
+        let is_gone = |it: &ServerAddr| !before.contains(it) || !servers.contains(it);
+        for at in (0..self.servers.len()).map(ServerIndex) {
+            if self.servers.get(at.0).is_some_and(is_gone) {
+                self.reputation.part(at);
+            }
+        }
+        let mut new: Vec<ServerAddr> = servers.iter().filter(|it| !before.contains(it)).cloned().collect();
+        new.sort();
+        new.dedup();
+        new.shuffle(&mut self.rng);
+        for server in new {
+            // Whom nobody else has in common is an operator of his own, by a number that no other has.
+            let own = self.servers.len();
+            let index = self.add(&server, own);
+            self.reputation.admit(index);
+            self.trusted.push(index);
+        }
+        let reputation = self.reputation.header_sync();
+        self.trusted.retain(|at| !reputation.is_parted(*at));
+        let trusted = self.trusted_servers();
+        self.discovery = discover.then(|| {
+            let now = self.clock.now().steady;
+            Discovery::new(now, &trusted, learned, self.rng.random())
+        });
+        self.join_learned();
+        true
+    }
+
+    /// Reads anew which certificates servers must show, as their file says now.
+    pub(super) fn reload_known_servers(&mut self) -> Result<(), NodeError> {
+        self.known = KnownServers::read(&self.folder, self.tree.params().network)?;
+        Ok(())
     }
 
     /// Returns the servers, in the order in which they are tried.
@@ -210,7 +262,7 @@ impl Node {
 
     /// Remembers how a sync went: for `status` on disk, and as one piece of evidence for lookups.
     pub(super) fn note_sync(&mut self, servers: &[ServerResult]) {
-        let text = serde_json::to_string_pretty(servers).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&self.in_use(servers)).unwrap_or_default();
         self.write_file(SmallFile::LastSync, text);
         let (tip, now) = (self.tree.tip().height, self.clock.now().steady);
         for (index, result) in servers.iter().enumerate() {
@@ -227,6 +279,15 @@ impl Node {
                     .record(now, ServerIndex(index), Evidence::Unfit, &mut rand::rng());
             }
         }
+    }
+
+    /// Leaves out of what is told of each server those that nobody uses any more.
+    pub(super) fn in_use(&self, servers: &[ServerResult]) -> Vec<ServerResult> {
+        let known = self.reputation.header_sync();
+        let all = servers.iter().enumerate();
+        all.filter(|(at, _)| !known.is_parted(ServerIndex(*at)))
+            .map(|(_, it)| it.clone())
+            .collect()
     }
 
     /// Returns what is known of the servers.
@@ -343,10 +404,21 @@ impl Node {
         let Some(discovery) = &mut self.discovery else {
             return Vec::new();
         };
+        // It counts those that are trusted alone.
+        let event = match event {
+            DiscoveryEvent::Told(server, peers) => match self.trusted.iter().position(|at| *at == server) {
+                Some(at) => DiscoveryEvent::Told(ServerIndex(at), peers),
+                None => return Vec::new(),
+            },
+            event => event,
+        };
         let mut wishes = Vec::new();
         for effect in discovery.on_event(now, event) {
             match effect {
-                DiscoveryEffect::Ask(server) => wishes.push(Wish::Ask(server)),
+                DiscoveryEffect::Ask(server) => {
+                    let server = self.trusted.get(server.0).copied();
+                    wishes.extend(server.map(Wish::Ask));
+                }
                 DiscoveryEffect::Check(server) => wishes.push(Wish::Check(self.check(&server))),
                 DiscoveryEffect::Join(server) => self.join(&server),
                 DiscoveryEffect::Admit(server) => self.admit(&server),
@@ -378,9 +450,10 @@ impl Node {
         }
     }
 
-    /// Returns how many of the servers, from the first on, were configured or shipped.
-    pub(super) fn trusted(&self) -> usize {
-        self.trusted
+    /// Returns the servers that were configured or shipped.
+    pub(super) fn trusted_servers(&self) -> Vec<ServerAddr> {
+        let trusted = self.trusted.iter().filter_map(|at| self.servers.get(at.0));
+        trusted.cloned().collect()
     }
 
     pub(super) fn index_of(&self, server: &ServerAddr) -> Option<ServerIndex> {
@@ -391,6 +464,11 @@ impl Node {
 
     /// Has header sync use a server that was learned. What is of no operator that is known is of one with all strangers.
     fn join(&mut self, server: &ServerAddr) {
+        self.add(server, STRANGERS);
+    }
+
+    /// Adds a server behind the others. Where no other one is of its operator, this is his number.
+    fn add(&mut self, server: &ServerAddr, operator: usize) -> ServerIndex {
         let mut all = self.servers.clone();
         all.push(server.clone());
         let numbers = net::operators(&all);
@@ -399,12 +477,13 @@ impl Node {
             .iter()
             .zip(0..self.servers.len())
             .find(|(number, _)| Some(**number) == own);
-        let operator = same.and_then(|(_, at)| self.reputation.operator(ServerIndex(at)));
-        let index = self.reputation.add(operator.unwrap_or(STRANGERS));
+        let known = same.and_then(|(_, at)| self.reputation.operator(ServerIndex(at)));
+        let index = self.reputation.add(known.unwrap_or(operator));
         if let Some(way) = self.reputation.header_sync_mut().way_mut(index) {
             *way = self.ways.way(server);
         }
         self.servers.push(server.clone());
+        index
     }
 
     fn admit(&mut self, server: &ServerAddr) {

@@ -31,7 +31,7 @@ use super::declare::CommandName::{
     Tor,
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
-use super::item::{CallersApart, Discover, Mailbox, PoolPace, RpcUrl, Suffix, UserName, own_folder};
+use super::item::{CallersApart, Discover, LogLevel, Mailbox, PoolPace, RpcUrl, Suffix, UserName, own_folder};
 
 /// Commands that read settings: all but those that need none at all.
 const ALL: &[CommandName] = &CommandName::ALL;
@@ -114,6 +114,16 @@ options! {
     .default_words("isonym/isonym.toml in the user's folder for configuration")
     .more("`isonym config example` prints one that has every option.")
     .not_in_file()
+    .used_by(ALL)
+    .section(Section::Every);
+
+    LOG_LEVEL: Required<LogLevel> = Opt::new(
+        "log-level",
+        "LEVEL",
+        "What is logged: error, warn, info or debug",
+        |_| LogLevel::Warn,
+    )
+    .more("-q, -v and -vv say so as well, and win. No level has names, values or isolation IDs in it.")
     .used_by(ALL)
     .section(Section::Every);
 

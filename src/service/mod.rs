@@ -161,6 +161,8 @@ struct Shared {
     /// What isolation IDs are hashed with, so that memory holds none of them.
     key: [u8; 32],
     clock: Clock,
+    /// What IDs are hashed with before a server behind JSON-RPC is told them, since all identities were forgotten.
+    renewal: Mutex<Option<[u8; 32]>>,
     /// Whether each question without an ID is an identity of its own.
     isolate_anonymous: bool,
     fronts: Fronts,
@@ -241,6 +243,7 @@ impl NameService {
             cache,
             key: rand::random(),
             clock,
+            renewal: Mutex::new(None),
             isolate_anonymous,
             fronts,
             tally: Arc::default(),
@@ -308,11 +311,23 @@ impl NameService {
             id: given.unwrap_or(&IsolationId::default()).blinded(&self.shared.key),
             raw: match &self.shared.source {
                 Source::Local(_) => None,
-                Source::Remote(_) => given.cloned(),
+                Source::Remote(_) => given.map(|id| self.told(id)),
             },
             lifetime: Lifetime::Lasting,
             client: None,
         }
+    }
+
+    /// Returns what a server behind JSON-RPC is told in place of an ID: itself, until all identities are forgotten, then what
+    /// nobody there can connect with that.
+    fn told(&self, id: &IsolationId) -> IsolationId {
+        let renewal = *self.shared.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed = renewal.and_then(|key| {
+            let text = bitcoin::hex::DisplayHex::to_lower_hex_string(id.blinded(&key).as_bytes());
+            // It is far from being too long.
+            IsolationId::new(format!("renewed-{text}").as_bytes())
+        });
+        renewed.unwrap_or_else(|| id.clone())
     }
 
     /// Returns the identity of a request with this ID: where anonymous requests are kept apart, one without an ID has an
@@ -547,8 +562,12 @@ impl NameService {
         self.cache().forget(blinded);
         match (&self.shared.source, id) {
             (Source::Local(node), _) => node.forget(blinded),
-            (Source::Remote(remote), Some(id)) => remote.forget(id).await,
-            (Source::Remote(_), None) => {}
+            (Source::Remote(remote), Some(id)) => remote.forget(&self.told(id)).await,
+            (Source::Remote(remote), None) => {
+                *self.shared.renewal.lock().unwrap_or_else(PoisonError::into_inner) = Some(rand::random());
+                // Who gave no ID has no other one there.
+                remote.forget(&IsolationId::default()).await;
+            }
         }
     }
 
