@@ -34,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) network: Network,
     /// The network's own folder in the data folder.
     pub(crate) folder: PathBuf,
+    /// The configuration file, if there can be one.
+    pub(crate) file: Option<PathBuf>,
+    /// Whether a command that stays up keeps rights that it has no need of.
+    pub(crate) no_sandbox: bool,
     /// What is logged where the command line has no flag for it.
     pub(crate) log_level: LogLevel,
     pub(crate) anchor: Anchor,
@@ -185,6 +189,8 @@ impl Settings {
             rpc_credentials,
             network,
             folder: datadir.join(network.as_str()),
+            file: options.get(&table::CONFIG)?,
+            no_sandbox: options.get(&table::NO_SANDBOX)?,
             log_level: options.get(&table::LOG_LEVEL)?,
             anchor,
             servers,

@@ -84,6 +84,10 @@ const EDGE: &[(&str, &str)] = &[
         "reads standard input and the environment, writes standard output, waits",
     ),
     ("cli/resolve.rs", "ends the process"),
+    (
+        "cli/sandbox.rs",
+        "gives up what the process may do, for it and its threads",
+    ),
     ("cli/servers.rs", "ends the process"),
     ("cli/session.rs", "waits for other commands"),
     ("cli/show.rs", "writes to the terminal"),

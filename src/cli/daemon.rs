@@ -37,6 +37,7 @@ use super::dns::{self, DnsFront, DnsServer};
 use super::eprint_line;
 use super::metrics::MetricsServer;
 use super::reload::Running;
+use super::sandbox;
 use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::SocksServer;
@@ -253,6 +254,7 @@ pub(crate) fn keep_memory_private() {
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     advise_root(quiet);
     let files = raise_open_files();
+    let sandbox = sandbox::enter(settings, "daemon");
     let open_to = OpenTo {
         rpc: true,
         dns: !settings.dns.listen.is_empty(),
@@ -323,6 +325,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         let told = RunningSettings::new(effective(settings));
         let methods = Methods::new(&daemon, defaults, told.clone());
         let Daemon { names, node: handle } = daemon;
+        handle.note_sandbox(sandbox.to_string());
         let resolver = NameResolver::new(&names, settings.name_patience);
         let (all, callers) = (names.clone(), epoch.clone());
         let tally = names.tally();
@@ -431,7 +434,12 @@ async fn control_tor(
 /// Has the service manager say how far header sync is, or why it does not get on.
 async fn tell_standing(node: &Handle) -> Infallible {
     let mut told = String::new();
+    // Who wants signs of life has them from here: nothing of the daemon runs in another thread but what writes to the disk.
+    let watchdog = sd_notify::watchdog_enabled();
     loop {
+        if watchdog.is_some() {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
         let status = node.status();
         let text = status
             .sync
@@ -443,7 +451,8 @@ async fn tell_standing(node: &Handle) -> Infallible {
             told = text;
         }
         let settled = status.synchronized && status.trouble.is_none();
-        sleep(if settled { TELL_EVERY } else { TELL_SOON }).await;
+        let pause = if settled { TELL_EVERY } else { TELL_SOON };
+        sleep(watchdog.map_or(pause, |longest| pause.min(longest / 2))).await;
     }
 }
 

@@ -18,6 +18,7 @@ use isonym::service::{Backend, CacheSettings, Caller, NameService};
 use super::daemon::{CALL_TIMEOUT, Signals, advise_root, raise_open_files, running};
 use super::eprint_line;
 use super::reload::Running;
+use super::sandbox;
 use crate::config::{BackendSettings, DnsSettings, Settings};
 
 /// A DNS server that has its ports, but answers nothing yet.
@@ -137,6 +138,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         ..OpenTo::default()
     };
     let connections = open_to.connections_within(raise_open_files());
+    sandbox::enter(settings, "dns");
     let names = name_service(settings, Some("--dns-listen"))?;
     let Some(server) = DnsServer::open(&settings.dns, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);

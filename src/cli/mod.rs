@@ -16,6 +16,7 @@ mod progress;
 mod prop279;
 mod reload;
 mod resolve;
+mod sandbox;
 mod servers;
 mod session;
 mod show;

@@ -17,6 +17,7 @@ use super::daemon::{Signals, advise_root, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
 use super::reload::Running;
+use super::sandbox;
 use crate::config::{Settings, SocksSettings};
 
 /// A SOCKS front that has its ports, but serves nobody yet.
@@ -90,6 +91,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         ..OpenTo::default()
     };
     let connections = open_to.connections_within(raise_open_files());
+    sandbox::enter(settings, "socks");
     let names = name_service(settings, Some("--socks-listen"))?;
     let Some(server) = SocksServer::open(&settings.socks, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);

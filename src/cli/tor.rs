@@ -17,6 +17,7 @@ use super::daemon::{Signals, advise_root, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
 use super::reload::Running;
+use super::sandbox;
 use crate::config::{Settings, TorSettings};
 
 /// A controller that has not begun.
@@ -101,6 +102,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     advise_root(quiet);
     // Each lookup is a connection to the backend.
     raise_open_files();
+    sandbox::enter(settings, "tor");
     let Some(controller) = TorController::open(&settings.tor, quiet) else {
         return Ok(ExitCode::FAILURE);
     };

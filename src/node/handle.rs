@@ -1,7 +1,7 @@
 //! What the fronts may ask of a running node.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
@@ -182,6 +182,8 @@ pub(super) struct Shared {
     stop: watch::Sender<bool>,
     /// Told when header sync is to begin anew.
     anew: Notify,
+    /// What the process is confined to.
+    sandbox: OnceLock<String>,
     forgotten: Box<dyn Fn(BlindedId) + Send + Sync>,
 }
 
@@ -240,6 +242,7 @@ impl Handle {
             sync: watch::Sender::new((SyncStage::Running, NO_PROGRESS)),
             stop: watch::Sender::new(false),
             anew: Notify::new(),
+            sandbox: OnceLock::new(),
             forgotten: Box::new(forgotten),
         }))
     }
@@ -267,6 +270,16 @@ impl Handle {
     /// Returns where header sync stands.
     pub(super) fn sync_stage(&self) -> (SyncStage, Progress) {
         *self.0.sync.borrow()
+    }
+
+    /// Notes what this process is confined to, for `status`. The first word holds.
+    pub fn note_sandbox(&self, sandbox: String) {
+        let _ = self.0.sandbox.set(sandbox);
+    }
+
+    /// Returns what was noted of that.
+    pub(super) fn sandbox(&self) -> Option<String> {
+        self.0.sandbox.get().cloned()
     }
 
     /// Has header sync end its connections and begin anew, with what it has.

@@ -50,6 +50,9 @@ pub struct Status {
     /// Why what is learnt is kept in memory alone, where the disk does not take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritten: Option<String>,
+    /// What the process is confined to; of a daemon alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// How many servers were learned of, where that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryStatus>,
@@ -176,6 +179,7 @@ impl Node {
             unwritten: self
                 .unwritten()
                 .map(|error| format!("nothing is written to the disk: {error}")),
+            sandbox: None,
             discovery: self.discovery().map(|it| DiscoveryStatus {
                 learned: it.learned().count(),
                 suggested: it.suggested().count(),
@@ -243,6 +247,7 @@ impl Handle {
         let status = self.with(|node| node.status_with(Some(sync), standing.servers));
         Status {
             synchronized: standing.synchronized && standing.not_fresh.is_none(),
+            sandbox: self.sandbox(),
             trouble: standing.trouble,
             tor: standing.tor,
             ..status

@@ -31,14 +31,17 @@ const PAUSES: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_sec
 const SOCKET: &str = "/run/tor/control";
 
 /// Returns where a Tor may have its control port that nobody named.
-fn usual_places() -> Vec<ControllerSettings> {
+pub fn usual_places() -> [ControlAddr; 3] {
     let browser = SocketAddr::from(([127, 0, 0, 1], 9151));
-    let places = [
+    [
         ControlAddr::Unix(PathBuf::from(SOCKET)),
         ControlAddr::DEFAULT,
         ControlAddr::Tcp(browser),
-    ];
-    let settings = places.into_iter().map(|address| ControllerSettings {
+    ]
+}
+
+fn usual_controllers() -> Vec<ControllerSettings> {
+    let settings = usual_places().into_iter().map(|address| ControllerSettings {
         address,
         login: ControlLogin {
             proves_only: true,
@@ -63,7 +66,7 @@ pub async fn watch(node: &Handle, control: Option<ControllerSettings>) -> Infall
         Proxy::Socks5(proxies) if !proxies.is_empty() => proxies,
         _ => return std::future::pending().await,
     };
-    let mut places = control.map_or_else(usual_places, |named| vec![named]);
+    let mut places = control.map_or_else(usual_controllers, |named| vec![named]);
     places.retain(|place| is_local(&place.address));
     let mut source = None;
     let (mut failures, mut look_at) = (0, Instant::now());

@@ -10,5 +10,6 @@ mod life;
 mod metrics;
 mod mutations;
 mod nowhere;
+mod sandbox;
 mod servers;
 mod trouble;
