@@ -17,12 +17,14 @@ use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::learned_servers;
 use super::report::{ServerResult, ServerStanding};
+use super::server_operators;
 use super::server_ways::ServerWays;
 use super::store::{HeaderChange, HeaderStore, Rebuilt};
 use crate::chain::freshness::NotFresh;
 use crate::chain::{Anchor, HeaderTree, Height, Network, Params};
 use crate::isolation::ConnId;
 use crate::net::discovery::{Discovery, DiscoveryEffect, DiscoveryEvent, Learned};
+use crate::net::operators::{Kinship, KinshipEffect, KinshipEvent, Shown, operators, own_onions};
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
 use crate::reputation::{Evidence, STRANGERS, ServerIndex, ServerReputation, SyncReputation};
 use crate::time::Timestamp;
@@ -91,6 +93,8 @@ pub struct Node {
     /// What is on the disk of the ways to the servers.
     ways: ServerWays,
     discovery: Option<Discovery>,
+    /// What servers showed of who runs them.
+    kinship: Kinship,
     /// How many of the servers were not learned.
     trusted: usize,
     clock: Clock,
@@ -140,7 +144,7 @@ impl Node {
         let mut servers = config.servers;
         // No server is everybody's first.
         servers.shuffle(&mut rng);
-        let mut reputation = ServerReputation::of_operators(net::operators(&servers));
+        let mut reputation = ServerReputation::new(servers.len());
         let ways = ServerWays::read(&folder);
         for (at, server) in servers.iter().enumerate() {
             if let Some(way) = reputation.header_sync_mut().way_mut(ServerIndex(at)) {
@@ -151,6 +155,7 @@ impl Node {
             let now = surroundings.clock.now().steady;
             Discovery::new(now, &servers, learned_servers::read(&folder), rng.random())
         });
+        let kinship = Kinship::new(server_operators::read(&folder), rng.random());
         let mut node = Self {
             tree,
             disk,
@@ -160,6 +165,7 @@ impl Node {
             reputation,
             ways,
             discovery,
+            kinship,
             trusted: servers.len(),
             servers,
             clock: surroundings.clock,
@@ -167,6 +173,7 @@ impl Node {
             connections: 0,
             rng,
         };
+        node.regroup();
         let learned: Vec<Learned> = node.discovery.iter().flat_map(Discovery::learned).cloned().collect();
         for learned in learned.iter().filter(|it| it.is_checked) {
             node.join(&learned.address);
@@ -218,11 +225,14 @@ impl Node {
                 continue;
             }
             let lag = result.claimed_height.map(|claimed| tip.saturating_sub(claimed));
-            let is_fit = result.is_good() && lag.is_some_and(|lag| lag <= MAX_LAG);
+            let keeps_up = lag.is_some_and(|lag| lag <= MAX_LAG);
+            let is_fit = result.is_good() && keeps_up;
             if let Some(address) = self.servers.get(index).filter(|_| is_fit).cloned() {
                 self.discover(DiscoveryEvent::Good(address));
             }
-            if !is_fit {
+            // Connections end, as circuits do, also with a server that has all blocks.
+            let has_ended = result.state == ServerStanding::Closed && keeps_up;
+            if !is_fit && !has_ended {
                 self.reputation
                     .record(now, ServerIndex(index), Evidence::Unfit, &mut rand::rng());
             }
@@ -389,22 +399,60 @@ impl Node {
         all.rfind(|(_, it)| *it == server).map(|(at, _)| ServerIndex(at))
     }
 
-    /// Has header sync use a server that was learned. What is of no operator that is known is of one with all strangers.
+    /// Has header sync use a server that was learned.
     fn join(&mut self, server: &ServerAddr) {
-        let mut all = self.servers.clone();
-        all.push(server.clone());
-        let numbers = net::operators(&all);
-        let own = numbers.last().copied();
-        let same = numbers
-            .iter()
-            .zip(0..self.servers.len())
-            .find(|(number, _)| Some(**number) == own);
-        let operator = same.and_then(|(_, at)| self.reputation.operator(ServerIndex(at)));
-        let index = self.reputation.add(operator.unwrap_or(STRANGERS));
+        let index = self.reputation.add(STRANGERS);
         if let Some(way) = self.reputation.header_sync_mut().way_mut(index) {
             *way = self.ways.way(server);
         }
         self.servers.push(server.clone());
+        self.regroup();
+    }
+
+    /// Has all servers be counted by who runs them. What was learned and is of no operator that is known is of one with all
+    /// strangers.
+    fn regroup(&mut self) {
+        let shown = self.kinship.acting();
+        let mut operators = operators(&self.servers, shown);
+        let trusted = self.trusted;
+        // The number of a group is the place of its first server.
+        for number in operators.iter_mut().filter(|number| **number >= trusted) {
+            *number = STRANGERS;
+        }
+        let onions = own_onions(&self.servers, shown).into_iter();
+        let behind = onions.map(|(server, onion)| (ServerIndex(server), ServerIndex(onion)));
+        self.reputation.regroup(&operators, behind.collect());
+        if let Some(discovery) = &mut self.discovery {
+            discovery.regroup(&operators);
+        }
+    }
+
+    /// Returns what servers showed of who runs them.
+    pub(super) fn kinship(&self) -> &Kinship {
+        &self.kinship
+    }
+
+    /// Takes down what a server showed of who runs it.
+    pub(super) fn learn_operator(&mut self, server: ServerIndex, shown: Shown) {
+        if let Some(server) = self.servers.get(server.0).cloned() {
+            self.note_kinship(KinshipEvent::Shown(server, shown));
+        }
+    }
+
+    /// Has what servers showed count, where its moment has come.
+    pub(super) fn regroup_if_due(&mut self) {
+        self.note_kinship(KinshipEvent::Tick);
+    }
+
+    fn note_kinship(&mut self, event: KinshipEvent) {
+        match self.kinship.on_event(self.clock.now().steady, event) {
+            Some(KinshipEffect::Regroup) => self.regroup(),
+            Some(KinshipEffect::Write) => {
+                let text = server_operators::text(self.kinship.shown(), &self.servers);
+                self.write_file(SmallFile::ServerOperators, text);
+            }
+            None => {}
+        }
     }
 
     fn admit(&mut self, server: &ServerAddr) {
@@ -453,7 +501,7 @@ mod tests {
             network: Network::Regtest,
             folder: temp.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
-            servers: vec![server.clone(); 2],
+            servers: vec![server.clone(); 3],
             discover: false,
             proxy: Proxy::Direct,
             connection_limits: net::ConnectionLimits::default(),
@@ -466,18 +514,54 @@ mod tests {
         let pin = Pin::Certificate(Fingerprint([7; 32]));
         node.learn_pin(&server, pin);
         assert_eq!(node.pin(&server), Some(pin));
-        let results = [ServerStanding::Closed, ServerStanding::Good].map(|state| ServerResult {
+        let tip = Some(node.tree().tip().height);
+        let states = [
+            (ServerStanding::Closed, None),
+            (ServerStanding::Closed, tip),
+            (ServerStanding::Good, tip),
+        ];
+        let results = states.map(|(state, claimed_height)| ServerResult {
             address: server.to_string(),
             state,
             result: "ok".to_owned(),
-            claimed_height: Some(node.tree().tip().height),
+            claimed_height,
             headers: 0,
             way_out: None,
         });
         for _ in 0..3 {
             node.note_sync(&results);
         }
-        let doubted = [0, 1].map(|at| node.reputation().doubted(ServerIndex(at)).is_some());
-        assert_eq!(doubted, [true, false], "after three rounds that it was unfit in");
+        let doubted = [0, 1, 2].map(|at| node.reputation().doubted(ServerIndex(at)).is_some());
+        assert_eq!(
+            doubted,
+            [true, false, false],
+            "after three rounds in which it was not to be had"
+        );
+    }
+
+    #[test]
+    fn who_runs_the_servers_is_known_after_a_restart() {
+        let temp = tempfile::tempdir().unwrap();
+        let servers = ["a.one:1", "b.two:1", "c.three:1"].map(|server| server.parse::<ServerAddr>().unwrap());
+        let config = NodeConfig {
+            network: Network::Regtest,
+            folder: temp.path().to_owned(),
+            anchor: Anchor::shipped(Network::Regtest).unwrap(),
+            servers: servers.to_vec(),
+            discover: false,
+            proxy: Proxy::Direct,
+            connection_limits: net::ConnectionLimits::default(),
+        };
+        let (mut node, _) = Node::open(config.clone()).unwrap();
+        for (key, server) in [(1, &servers[0]), (2, &servers[1]), (1, &servers[2])] {
+            let index = node.index_of(server).unwrap();
+            node.learn_operator(index, Shown::new(Some(Fingerprint([key; 32])), &[]));
+        }
+        assert_eq!(node.reputation().operators(), 3, "not at once");
+        drop(node);
+        let (node, _) = Node::open(config).unwrap();
+        assert_eq!(node.reputation().operators(), 2);
+        let operator = |server| node.reputation().operator(node.index_of(server).unwrap());
+        assert_eq!(operator(&servers[0]), operator(&servers[2]));
     }
 }
