@@ -8,7 +8,6 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -26,16 +25,7 @@ fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    let level = match (cli.quiet, cli.verbose) {
-        (true, _) => LevelFilter::ERROR,
-        (false, 0) => LevelFilter::WARN,
-        (false, 1) => LevelFilter::INFO,
-        (false, _) => LevelFilter::DEBUG,
-    };
-    // What the DNS library says of messages is for strangers to make it say, and quotes them.
-    let filter = Targets::new()
-        .with_default(level)
-        .with_targets(["hickory_proto", "hickory_net"].map(|target| (target, LevelFilter::ERROR)));
+    let filter = cli::log_filter(&cli);
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -101,7 +101,7 @@ Examples:
   isonym daemon --rpc-user u --rpc-password p --pool none
   curl --user u:p --data '{\"method\":\"name_show\",\"params\":[\"d/example\"]}' http://127.0.0.1:8336/
 
-It ends on SIGTERM, SIGINT and the RPC method stop.")]
+It ends on SIGTERM, SIGINT and the RPC method stop. SIGHUP has the configuration file read anew, SIGUSR1 is a New Identity.")]
     Daemon,
     /// Call a running daemon, as namecoin-cli does
     ///

@@ -10,28 +10,33 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
+use isonym::dns::resolver::Resolver;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
 use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::jsonrpc::{self, code};
 use isonym::naming::name_resolver::NameResolver;
 use isonym::net::accept::OpenTo;
-use isonym::node::{Handle, SyncStage, takes_nothing};
+use isonym::node::{Handle, takes_nothing};
 use isonym::rpc::server::{self, Doors};
-use isonym::rpc::{Defaults, Encodings, Guard, Methods};
-use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
+use isonym::rpc::{Defaults, Encodings, Guard, Methods, RunningSettings};
+use isonym::service::tally::Tally;
+use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
+use isonym::tor::bootstrap_driver;
 
 use super::args::RpcArgs;
-use super::dns::DnsServer;
+use super::dns::{self, DnsFront, DnsServer};
 use super::eprint_line;
+use super::metrics::MetricsServer;
+use super::reload::Running;
 use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::SocksServer;
@@ -45,8 +50,9 @@ const COOKIE_FILE: &str = ".cookie";
 /// The file that says where the daemon of a data folder listens.
 const ADDRESS_FILE: &str = ".rpc-address";
 
-/// How often the service manager is told how far header sync is.
+/// How often the service manager is told how header sync stands, and how often while it is not up to date.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+const TELL_SOON: Duration = Duration::from_secs(2);
 
 /// How often a daemon is called that is waited for.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -178,22 +184,35 @@ impl Signals {
         })
     }
 
-    /// Waits for the signal to end. Until then each SIGUSR1 has `renew` forget who asked for what; a terminal that hangs
-    /// up, or who hopes for a reload, ends nothing.
-    pub(super) async fn until_end(mut self, renew: impl AsyncFn()) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.quit.recv() => return,
-                Some(()) = self.renew.recv() => {
-                    renew().await;
-                    tracing::info!("all callers are taken for new ones");
-                }
-                Some(()) = self.hang_up.recv() => {
-                    tracing::info!("SIGHUP: no setting is read anew; restart to change one");
-                }
+    /// Waits for the signal to end. Until then each SIGUSR1 has `renew` forget who asked for what, and each SIGHUP has
+    /// `reload` take settings and files anew; a terminal that hangs up so ends nothing.
+    pub(super) async fn until_end(self, renew: impl AsyncFn(), mut reload: impl AsyncFnMut()) {
+        let Self {
+            mut terminate,
+            mut interrupt,
+            mut quit,
+            renew: mut renewals,
+            mut hang_up,
+        } = self;
+        let renewing = async {
+            while renewals.recv().await.is_some() {
+                renew().await;
+                tracing::info!("all callers are taken for new ones");
             }
+            std::future::pending::<()>().await;
+        };
+        let reloading = async {
+            while hang_up.recv().await.is_some() {
+                reload().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = quit.recv() => {}
+            () = renewing => {}
+            () = reloading => {}
         }
     }
 }
@@ -261,7 +280,9 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     }
     let dns = DnsServer::open(&settings.dns, connections, quiet).await?;
     let socks = SocksServer::open(&settings.socks, connections, quiet).await?;
+    let metrics = MetricsServer::open(settings.metrics_listen, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
+    let control = settings.tor.controller();
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;
     let doors = Doors { tcp: listener, local };
@@ -299,23 +320,35 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         ..settings.daemon
     };
     let running = run_daemon(node, &daemon_settings, async |daemon| {
-        let methods = Methods::new(&daemon, defaults, effective(settings));
+        let told = RunningSettings::new(effective(settings));
+        let methods = Methods::new(&daemon, defaults, told.clone());
         let Daemon { names, node: handle } = daemon;
         let resolver = NameResolver::new(&names, settings.name_patience);
         let (all, callers) = (names.clone(), epoch.clone());
+        let tally = names.tally();
         let renew = async || {
             if let Some(callers) = &callers {
                 callers.renew(rand::random());
             }
             all.forget(None).await;
         };
+        let dns = dns.map(|dns| dns.before(&names));
+        let zones = dns.as_ref().map(DnsFront::resolver);
+        let mut running = Running::new(settings, &TAKEN_ANEW);
+        let reload = async || {
+            let apply = async |newer: &Settings| take_anew(newer, &handle, zones.as_deref(), &told).await;
+            running.reload(apply).await;
+        };
         tokio::select! {
             () = server::serve(doors, guard, limits, methods, handle.stopped()) => {}
-            () = serve_dns(handle.clone(), names, dns) => {}
+            () = serve_dns(handle.clone(), dns) => {}
             () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
+            () = serve_metrics(handle.clone(), tally, metrics) => {}
             error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
-            () = stop_at(signals, &handle, renew) => {}
+            () = stop_at(signals, &handle, renew, reload) => {}
             never = tell_standing(&handle) => match never {},
+            never = handle.log_trouble() => match never {},
+            never = bootstrap_driver::watch(&handle, control) => match never {},
         }
         Ok(())
     });
@@ -327,10 +360,31 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The options that a daemon takes anew at SIGHUP beside those that all commands do.
+const TAKEN_ANEW: [&str; 3] = ["server", "discover", "dnssec"];
+
+/// Has a running daemon take anew what it can of its settings, and of files that may have changed since.
+async fn take_anew(newer: &Settings, handle: &Handle, zones: Option<&Resolver>, told: &RunningSettings) -> Result<()> {
+    // Each part is taken on its own: what is wrong with one is no reason to leave out the others.
+    let servers = if newer.servers.is_empty() {
+        Err(anyhow!("no server is named by now, and those from before are used on"))
+    } else {
+        if handle.set_servers(&newer.servers, newer.discover) {
+            tracing::info!("SIGHUP: header sync begins anew, with the servers that are named by now");
+        }
+        let effective = effective(newer).into_iter();
+        told.update(effective.filter(|(name, _)| TAKEN_ANEW.contains(&name.as_str())));
+        Ok(())
+    };
+    let known = handle.reload_known_servers().await;
+    let keys = zones.map_or(Ok(()), |zones| dns::reload_keys(&newer.dns, zones));
+    servers.and(known.map_err(Into::into)).and(keys)
+}
+
 /// Serves DNS beside them, if that is wanted; never returns, so that callers still get their answers.
-async fn serve_dns(handle: Handle, names: NameService, dns: Option<DnsServer>) {
+async fn serve_dns(handle: Handle, dns: Option<DnsFront>) {
     if let Some(dns) = dns {
-        dns.serve(&names, async move { handle.stopped().await }).await;
+        dns.serve(async move { handle.stopped().await }).await;
     }
     std::future::pending::<()>().await;
 }
@@ -339,6 +393,14 @@ async fn serve_dns(handle: Handle, names: NameService, dns: Option<DnsServer>) {
 async fn serve_socks(handle: Handle, socks: Option<SocksServer>, resolver: NameResolver) {
     if let Some(socks) = socks {
         socks.serve(resolver, async move { handle.stopped().await }).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Tells how the daemon stands to whoever asks, if that is wanted; never returns, so that callers still get their answers.
+async fn serve_metrics(handle: Handle, tally: Arc<Tally>, metrics: Option<MetricsServer>) {
+    if let Some(metrics) = metrics {
+        metrics.serve(handle, tally).await;
     }
     std::future::pending::<()>().await;
 }
@@ -366,9 +428,9 @@ async fn control_tor(
     std::future::pending().await
 }
 
-/// Has the service manager say how far header sync is, or why it does not get on, and the log that it reaches nobody.
+/// Has the service manager say how far header sync is, or why it does not get on.
 async fn tell_standing(node: &Handle) -> Infallible {
-    let (mut told, mut logged) = (String::new(), None);
+    let mut told = String::new();
     loop {
         let status = node.status();
         let text = status
@@ -376,26 +438,18 @@ async fn tell_standing(node: &Handle) -> Infallible {
             .as_ref()
             .map(|sync| describe(&status, sync))
             .unwrap_or_default();
-        // That no server is of use the node itself logs.
-        let is_running = status.sync.is_some_and(|sync| sync.stage == SyncStage::Running);
-        let trouble = status.trouble.filter(|_| is_running);
-        if let Some(trouble) = &trouble
-            && logged.as_ref() != Some(trouble)
-        {
-            tracing::warn!("{trouble}; trying again");
-        }
-        logged = trouble;
         if text != told {
             let _ = sd_notify::notify(&[NotifyState::Status(&text)]);
             told = text;
         }
-        sleep(TELL_EVERY).await;
+        let settled = status.synchronized && status.trouble.is_none();
+        sleep(if settled { TELL_EVERY } else { TELL_SOON }).await;
     }
 }
 
 /// Asks the node to stop when a signal comes; never returns, so that callers still get their answers.
-async fn stop_at(signals: Signals, handle: &Handle, renew: impl AsyncFn()) {
-    signals.until_end(renew).await;
+async fn stop_at(signals: Signals, handle: &Handle, renew: impl AsyncFn(), reload: impl AsyncFnMut()) {
+    signals.until_end(renew, reload).await;
     handle.stop();
     std::future::pending::<()>().await;
 }

@@ -17,6 +17,7 @@ use isonym::service::{Backend, CacheSettings, Caller, NameService};
 
 use super::daemon::{CALL_TIMEOUT, Signals, advise_root, raise_open_files, running};
 use super::eprint_line;
+use super::reload::Running;
 use crate::config::{BackendSettings, DnsSettings, Settings};
 
 /// A DNS server that has its ports, but answers nothing yet.
@@ -32,14 +33,7 @@ impl DnsServer {
         if settings.listen.is_empty() {
             return Ok(None);
         }
-        let mut signers = Vec::new();
-        if let Some(keys) = &settings.keys {
-            for apex in settings.engine.zones.apexes() {
-                let keys = folder::read(keys, apex).context("--dnssec")?;
-                signers.push(Signer::new(keys));
-            }
-        }
-        let signers = Signers::new(signers);
+        let signers = read_keys(settings)?;
         let mut engine = settings.engine.clone();
         engine.dnskeys = signers.dnskeys();
         let mut sockets = Vec::new();
@@ -70,12 +64,62 @@ impl DnsServer {
         }))
     }
 
-    /// Answers until `stop` is ready.
-    pub(super) async fn serve(self, names: &NameService, stop: impl Future<Output = ()>) {
+    /// Makes it one that has its names looked up by `names`.
+    pub(super) fn before(self, names: &NameService) -> DnsFront {
         let names = names.for_caller(Caller::Dns, self.settings.limits.caller);
-        let resolver = Arc::new(Resolver::new(names, self.settings));
-        server::serve(self.sockets, resolver, self.limits, stop).await;
+        DnsFront {
+            sockets: self.sockets,
+            resolver: Arc::new(Resolver::new(names, self.settings)),
+            limits: self.limits,
+        }
     }
+}
+
+/// A DNS server that can answer.
+pub(super) struct DnsFront {
+    sockets: Vec<Socket>,
+    resolver: Arc<Resolver>,
+    limits: Limits,
+}
+
+impl DnsFront {
+    /// Returns what finds its answers.
+    pub(super) fn resolver(&self) -> Arc<Resolver> {
+        Arc::clone(&self.resolver)
+    }
+
+    /// Answers until `stop` is ready.
+    pub(super) async fn serve(self, stop: impl Future<Output = ()>) {
+        server::serve(self.sockets, self.resolver, self.limits, stop).await;
+    }
+}
+
+/// Reads the keys that zones are signed with, if any are.
+fn read_keys(settings: &DnsSettings) -> Result<Signers> {
+    let mut signers = Vec::new();
+    if let Some(keys) = &settings.keys {
+        for apex in settings.engine.zones.apexes() {
+            let keys = folder::read(keys, apex).context("--dnssec")?;
+            signers.push(Signer::new(keys));
+        }
+    }
+    Ok(Signers::new(signers))
+}
+
+/// Has zones signed with the keys that are there by now. Where one can't be read all are left as they are.
+pub(super) fn reload_keys(settings: &DnsSettings, resolver: &Resolver) -> Result<()> {
+    // Whose zones are others by now takes a restart.
+    let zones = resolver.engine().zones.clone();
+    let engine = isonym::dns::engine::Settings {
+        zones,
+        ..settings.engine.clone()
+    };
+    let settings = DnsSettings {
+        engine,
+        ..settings.clone()
+    };
+    resolver.set_signers(read_keys(&settings)?);
+    Ok(())
 }
 
 fn warn_of_others(address: SocketAddr) {
@@ -100,8 +144,15 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let signals = Signals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let end = signals.until_end(async || names.forget(None).await);
-    server.serve(&names, end).await;
+    let server = server.before(&names);
+    let resolver = server.resolver();
+    let mut running = Running::new(settings, &["dnssec"]);
+    let reload = async || {
+        let apply = async |newer: &Settings| reload_keys(&newer.dns, &resolver);
+        running.reload(apply).await;
+    };
+    let end = signals.until_end(async || names.forget(None).await, reload);
+    server.serve(end).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }

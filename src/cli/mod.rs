@@ -7,11 +7,14 @@ mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod log;
+mod metrics;
 mod pages;
 #[cfg(feature = "playground")]
 mod playground;
 mod progress;
 mod prop279;
+mod reload;
 mod resolve;
 mod servers;
 mod session;
@@ -28,6 +31,7 @@ pub(crate) use args::parse;
 #[cfg(test)]
 pub(crate) use args::parse_from;
 pub(crate) use daemon::keep_memory_private;
+pub(crate) use log::filter as log_filter;
 pub(crate) use show::run;
 
 /// Writes a line to standard error; where nobody reads it, it is lost, and that is no reason to panic.

@@ -15,6 +15,7 @@ use isonym::service::NameService;
 
 use super::daemon::{Signals, raise_open_files};
 use super::dns::name_service;
+use super::reload::Running;
 use crate::config::Settings;
 
 /// Answers queries on standard input until that ends, or a signal comes.
@@ -40,7 +41,9 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
         let resolver = resolver.clone();
         async move { resolver.resolve(&name, target_kind, id.as_ref()).await }
     };
-    let end = signals.until_end(async || names.forget(None).await);
+    let mut running = Running::new(settings, &[]);
+    let reload = async || running.reload(async |_| Ok(())).await;
+    let end = signals.until_end(async || names.forget(None).await, reload);
     match plugin_driver::run(stdin(), stdout(), resolve, end).await {
         // The caller has gone, and may do so at any time.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),

@@ -289,7 +289,7 @@ async fn resolve(names: &NameService, settings: &Settings, question: &Question, 
     let drafts: LookedUp = drafts.into_iter().collect();
     let reply = resolver
         .settle_with(drafts.clone(), &who, deadline, |known| {
-            match engine::answer(engine, question, known) {
+            match engine::answer(&engine, question, known) {
                 Step::Reply(reply) => Ok(*reply),
                 Step::Need(names) => Err(names),
             }

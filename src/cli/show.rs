@@ -19,7 +19,9 @@ use super::args::{Cli, Command, ConfigCommand, NameArgs};
 use super::playground;
 use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
-use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, servers, socks, tor, typed};
+use super::{
+    anchor, config, daemon, dns, dnssec, eprint_line, log, pages, prop279, resolve, servers, socks, tor, typed,
+};
 use crate::config::Settings;
 
 /// How often a daemon's progress is looked at.
@@ -53,6 +55,10 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     let settings = Settings::load(&cli.given, name)?;
+    log::set_level(settings.log_level);
+    for (name, text, origin) in settings.explicit_options() {
+        tracing::debug!("{name} is {text:?}, by {origin}");
+    }
     match &cli.command {
         Command::NameShow(args) => name_method(&settings, args, NameMethod::Show, quiet).await,
         Command::NameHistory(args) => name_method(&settings, args, NameMethod::History, quiet).await,
@@ -183,6 +189,7 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
                 meter.finish();
                 return Err(NodeError::NoServer {
                     servers: status.servers,
+                    tor: status.tor,
                 }
                 .into());
             }

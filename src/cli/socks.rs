@@ -16,6 +16,7 @@ use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
 use super::daemon::{Signals, advise_root, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
+use super::reload::Running;
 use crate::config::{Settings, SocksSettings};
 
 /// A SOCKS front that has its ports, but serves nobody yet.
@@ -98,7 +99,9 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = server.epoch();
-    let end = signals.until_end(async || resolver.forget(epoch.renew(rand::random())).await);
+    let mut running = Running::new(settings, &[]);
+    let reload = async || running.reload(async |_| Ok(())).await;
+    let end = signals.until_end(async || resolver.forget(epoch.renew(rand::random())).await, reload);
     server.serve(resolver.clone(), end).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)

@@ -16,6 +16,7 @@ use isonym::tor::suffixes::{SuffixPlugin, Suffixes};
 use super::daemon::{Signals, advise_root, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
+use super::reload::Running;
 use crate::config::{Settings, TorSettings};
 
 /// A controller that has not begun.
@@ -29,10 +30,7 @@ impl TorController {
     /// Makes a controller of the Tor that is named; `None` when none is.
     pub(super) fn open(settings: &TorSettings, quiet: bool) -> Option<Self> {
         Some(Self {
-            settings: ControllerSettings {
-                address: settings.control.clone()?,
-                login: settings.login.clone(),
-            },
+            settings: settings.controller()?,
             plugins: settings.plugins.clone(),
             quiet,
         })
@@ -111,7 +109,9 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let signals = Signals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let end = signals.until_end(async || names.forget(None).await);
+    let mut running = Running::new(settings, &[]);
+    let reload = async || running.reload(async |_| Ok(())).await;
+    let end = signals.until_end(async || names.forget(None).await, reload);
     controller.serve(resolver, Vec::new, end).await?;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)

@@ -26,6 +26,7 @@ mod server_operators;
 mod server_ways;
 mod status;
 mod store;
+mod trouble_log;
 
 pub use anchor_check::{Opinion, OpinionError};
 pub use clock::Clock;

@@ -95,8 +95,8 @@ pub struct Node {
     discovery: Option<Discovery>,
     /// What servers showed of who runs them.
     kinship: Kinship,
-    /// How many of the servers were not learned.
-    trusted: usize,
+    /// Those of the servers that were configured or shipped.
+    trusted: Vec<ServerIndex>,
     clock: Clock,
     connection_limits: net::ConnectionLimits,
     connections: u64,
@@ -166,7 +166,7 @@ impl Node {
             ways,
             discovery,
             kinship,
-            trusted: servers.len(),
+            trusted: (0..servers.len()).map(ServerIndex).collect(),
             servers,
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
@@ -174,14 +174,65 @@ impl Node {
             rng,
         };
         node.regroup();
-        let learned: Vec<Learned> = node.discovery.iter().flat_map(Discovery::learned).cloned().collect();
+        node.join_learned();
+        Ok((node, rebuilt))
+    }
+
+    /// Has the learned servers used that were checked before.
+    fn join_learned(&mut self) {
+        let learned: Vec<Learned> = self.discovery.iter().flat_map(Discovery::learned).cloned().collect();
         for learned in learned.iter().filter(|it| it.is_checked) {
-            node.join(&learned.address);
+            self.join(&learned.address);
             if learned.is_proven() {
-                node.admit(&learned.address);
+                self.admit(&learned.address);
             }
         }
-        Ok((node, rebuilt))
+    }
+
+    /// Has these servers trusted and no others, and others learned of from these or not, as if the node had been opened
+    /// with them. Says whether that is anything new.
+    pub(super) fn set_servers(&mut self, servers: &[ServerAddr], discover: bool) -> bool {
+        let before = self.trusted_servers();
+        let is_same = before.iter().all(|it| servers.contains(it)) && servers.iter().all(|it| before.contains(it));
+        if is_same && discover == self.discovery.is_some() {
+            return false;
+        }
+        let learned: Vec<Learned> = match &self.discovery {
+            Some(discovery) => discovery.learned().cloned().collect(),
+            None if discover => learned_servers::read(&self.folder),
+            None => Vec::new(),
+        };
+        let is_gone = |it: &ServerAddr| !before.contains(it) || !servers.contains(it);
+        for at in (0..self.servers.len()).map(ServerIndex) {
+            if self.servers.get(at.0).is_some_and(is_gone) {
+                self.reputation.part(at);
+            }
+        }
+        let mut new: Vec<ServerAddr> = servers.iter().filter(|it| !before.contains(it)).cloned().collect();
+        new.sort();
+        new.dedup();
+        new.shuffle(&mut self.rng);
+        for server in new {
+            let index = self.add(&server);
+            self.reputation.admit(index);
+            self.trusted.push(index);
+        }
+        let reputation = self.reputation.header_sync();
+        self.trusted.retain(|at| !reputation.is_parted(*at));
+        let trusted = self.trusted_servers();
+        self.discovery = discover.then(|| {
+            let now = self.clock.now().steady;
+            Discovery::new(now, &trusted, learned, self.rng.random())
+        });
+        self.regroup();
+        self.join_learned();
+        true
+    }
+
+    /// Reads anew which certificates servers must show, as their file says now.
+    pub(super) fn reload_known_servers(&mut self) -> Result<(), NodeError> {
+        self.known = KnownServers::read(&self.folder, self.tree.params().network)?;
+        Ok(())
     }
 
     /// Returns the servers, in the order in which they are tried.
@@ -217,7 +268,7 @@ impl Node {
 
     /// Remembers how a sync went: for `status` on disk, and as one piece of evidence for lookups.
     pub(super) fn note_sync(&mut self, servers: &[ServerResult]) {
-        let text = serde_json::to_string_pretty(servers).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&self.in_use(servers)).unwrap_or_default();
         self.write_file(SmallFile::LastSync, text);
         let (tip, now) = (self.tree.tip().height, self.clock.now().steady);
         for (index, result) in servers.iter().enumerate() {
@@ -237,6 +288,15 @@ impl Node {
                     .record(now, ServerIndex(index), Evidence::Unfit, &mut rand::rng());
             }
         }
+    }
+
+    /// Leaves out of what is told of each server those that nobody uses any more.
+    pub(super) fn in_use(&self, servers: &[ServerResult]) -> Vec<ServerResult> {
+        let known = self.reputation.header_sync();
+        let all = servers.iter().enumerate();
+        all.filter(|(at, _)| !known.is_parted(ServerIndex(*at)))
+            .map(|(_, it)| it.clone())
+            .collect()
     }
 
     /// Returns what is known of the servers.
@@ -353,10 +413,21 @@ impl Node {
         let Some(discovery) = &mut self.discovery else {
             return Vec::new();
         };
+        // It counts those that are trusted alone.
+        let event = match event {
+            DiscoveryEvent::Told(server, peers) => match self.trusted.iter().position(|at| *at == server) {
+                Some(at) => DiscoveryEvent::Told(ServerIndex(at), peers),
+                None => return Vec::new(),
+            },
+            event => event,
+        };
         let mut wishes = Vec::new();
         for effect in discovery.on_event(now, event) {
             match effect {
-                DiscoveryEffect::Ask(server) => wishes.push(Wish::Ask(server)),
+                DiscoveryEffect::Ask(server) => {
+                    let server = self.trusted.get(server.0).copied();
+                    wishes.extend(server.map(Wish::Ask));
+                }
                 DiscoveryEffect::Check(server) => wishes.push(Wish::Check(self.check(&server))),
                 DiscoveryEffect::Join(server) => self.join(&server),
                 DiscoveryEffect::Admit(server) => self.admit(&server),
@@ -388,9 +459,10 @@ impl Node {
         }
     }
 
-    /// Returns how many of the servers, from the first on, were configured or shipped.
-    pub(super) fn trusted(&self) -> usize {
-        self.trusted
+    /// Returns the servers that were configured or shipped.
+    pub(super) fn trusted_servers(&self) -> Vec<ServerAddr> {
+        let trusted = self.trusted.iter().filter_map(|at| self.servers.get(at.0));
+        trusted.cloned().collect()
     }
 
     pub(super) fn index_of(&self, server: &ServerAddr) -> Option<ServerIndex> {
@@ -401,29 +473,44 @@ impl Node {
 
     /// Has header sync use a server that was learned.
     fn join(&mut self, server: &ServerAddr) {
+        self.add(server);
+        self.regroup();
+    }
+
+    /// Adds a server behind the others. Who runs it is for [`Self::regroup`] to say.
+    fn add(&mut self, server: &ServerAddr) -> ServerIndex {
         let index = self.reputation.add(STRANGERS);
         if let Some(way) = self.reputation.header_sync_mut().way_mut(index) {
             *way = self.ways.way(server);
         }
         self.servers.push(server.clone());
-        self.regroup();
+        index
     }
 
     /// Has all servers be counted by who runs them. What was learned and is of no operator that is known is of one with all
     /// strangers.
     fn regroup(&mut self) {
         let shown = self.kinship.acting();
-        let mut operators = operators(&self.servers, shown);
-        let trusted = self.trusted;
-        // The number of a group is the place of its first server.
-        for number in operators.iter_mut().filter(|number| **number >= trusted) {
-            *number = STRANGERS;
-        }
+        let numbers = operators(&self.servers, shown);
+        let trusted: Vec<usize> = self
+            .trusted
+            .iter()
+            .filter_map(|at| numbers.get(at.0).copied())
+            .collect();
+        let is_known = |number: &usize| trusted.contains(number);
+        let counted = numbers
+            .iter()
+            .map(|number| if is_known(number) { *number } else { STRANGERS });
+        let counted: Vec<usize> = counted.collect();
         let onions = own_onions(&self.servers, shown).into_iter();
         let behind = onions.map(|(server, onion)| (ServerIndex(server), ServerIndex(onion)));
-        self.reputation.regroup(&operators, behind.collect());
+        self.reputation.regroup(&counted, behind.collect());
         if let Some(discovery) = &mut self.discovery {
-            discovery.regroup(&operators);
+            // It counts those that are trusted alone.
+            let firsts = trusted
+                .iter()
+                .map(|number| trusted.iter().position(|it| it == number).unwrap_or_default());
+            discovery.regroup(&firsts.collect::<Vec<_>>());
         }
     }
 
@@ -448,7 +535,10 @@ impl Node {
         match self.kinship.on_event(self.clock.now().steady, event) {
             Some(KinshipEffect::Regroup) => self.regroup(),
             Some(KinshipEffect::Write) => {
-                let text = server_operators::text(self.kinship.shown(), &self.servers);
+                let known = self.reputation.header_sync();
+                let used = self.servers.iter().zip((0..).map(ServerIndex));
+                let used = used.filter(|(_, at)| !known.is_parted(*at)).map(|(server, _)| server);
+                let text = server_operators::text(self.kinship.shown(), used);
                 self.write_file(SmallFile::ServerOperators, text);
             }
             None => {}

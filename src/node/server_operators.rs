@@ -36,8 +36,8 @@ pub(super) fn read(folder: &Folder) -> AllShown {
 }
 
 /// Returns the file's text: of these servers, and no others.
-pub(super) fn text(shown: &AllShown, servers: &[ServerAddr]) -> String {
-    let known = servers.iter().filter_map(|server| Some((server, shown.get(server)?)));
+pub(super) fn text<'a>(shown: &AllShown, servers: impl Iterator<Item = &'a ServerAddr>) -> String {
+    let known = servers.filter_map(|server| Some((server, shown.get(server)?)));
     let written = known.map(|(server, shown)| {
         let written = Written {
             key: shown.key.map(|key| key.to_string()),
@@ -68,9 +68,7 @@ mod tests {
             (gone, Shown::default()),
         ]
         .into();
-        folder
-            .replace(FILE, &text(&shown, &[one.clone(), other.clone()]))
-            .unwrap();
+        folder.replace(FILE, &text(&shown, [&one, &other].into_iter())).unwrap();
         let read_back = read(&folder);
         assert_eq!(read_back.len(), 2);
         assert_eq!(read_back[&one], shown[&one]);

@@ -8,6 +8,7 @@ use super::{Handle, Node};
 use crate::chain::sync::Progress;
 use crate::chain::tree::UnverifiedChain;
 use crate::chain::{Anchor, Height};
+use crate::net::TorStanding;
 
 /// How deep a block is that is made an anchor where nothing else is said: no reorganisation will reach it.
 pub const EXPORT_DEPTH: Height = 4032;
@@ -34,6 +35,9 @@ pub struct Status {
     /// Why header sync does not get on, if so: it can use none of the servers, or reaches none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What is known of the Tor that is the proxy, while no connection comes through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tor: Option<TorStanding>,
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
     pub headers_unproved: usize,
     /// Up to which height headers are there that are not proved yet at all.
@@ -164,6 +168,7 @@ impl Node {
             warning: self.not_fresh().map(|reason| reason.to_string()),
             synchronized: false,
             trouble: None,
+            tor: None,
             headers_unproved: tree.unproved(),
             skeleton_height: tree.skeleton().map(UnverifiedChain::top_height),
             chainwork: format!("{:064x}", tip.chainwork),
@@ -239,6 +244,7 @@ impl Handle {
         Status {
             synchronized: standing.synchronized && standing.not_fresh.is_none(),
             trouble: standing.trouble,
+            tor: standing.tor,
             ..status
         }
     }

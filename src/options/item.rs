@@ -223,6 +223,7 @@ choices!(
     Encoding,
     Verification,
     Discover,
+    LogLevel,
     Dialect,
     CookieReaders,
     Anonymous,
@@ -257,6 +258,26 @@ pub(crate) enum Discover {
 impl Choice for Discover {
     fn words() -> Vec<(&'static str, Self)> {
         vec![("on", Self::On), ("off", Self::Off)]
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl Choice for LogLevel {
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![
+            ("warn", Self::Warn),
+            ("error", Self::Error),
+            ("info", Self::Info),
+            ("debug", Self::Debug),
+        ]
     }
 }
 

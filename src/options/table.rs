@@ -31,7 +31,7 @@ use super::declare::CommandName::{
     Tor,
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
-use super::item::{CallersApart, Discover, Mailbox, PoolPace, RpcUrl, Suffix, UserName, own_folder};
+use super::item::{CallersApart, Discover, LogLevel, Mailbox, PoolPace, RpcUrl, Suffix, UserName, own_folder};
 
 /// Commands that read settings: all but those that need none at all.
 const ALL: &[CommandName] = &CommandName::ALL;
@@ -114,6 +114,16 @@ options! {
     .default_words("isonym/isonym.toml in the user's folder for configuration")
     .more("`isonym config example` prints one that has every option.")
     .not_in_file()
+    .used_by(ALL)
+    .section(Section::Every);
+
+    LOG_LEVEL: Required<LogLevel> = Opt::new(
+        "log-level",
+        "LEVEL",
+        "What is logged: error, warn, info or debug",
+        |_| LogLevel::Warn,
+    )
+    .more("-q, -v and -vv say so as well, and win. No level has names, values or isolation IDs in it.")
     .used_by(ALL)
     .section(Section::Every);
 
@@ -321,6 +331,16 @@ options! {
     })
     .more("Their connections and results, that is.")
     .between(1, 100_000)
+    .used_by(&[Daemon]);
+
+    METRICS_LISTEN: Optional<SocketAddr> = Opt::new(
+        "metrics-listen",
+        "ADDR:PORT",
+        "Where the daemon tells Prometheus how it stands",
+        |_| None,
+    )
+    .default_words("nowhere")
+    .more("There are /metrics, and /ready for health checks: 200 or 503. No password is asked for.")
     .used_by(&[Daemon]);
 
     CACHE_POSITIVE: Required<Duration> = Opt::new(

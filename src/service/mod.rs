@@ -21,6 +21,7 @@ mod remote;
 mod result_cache;
 #[cfg(test)]
 mod slow_disk_tests;
+pub mod tally;
 
 use std::any::Any;
 use std::fmt;
@@ -33,6 +34,7 @@ use self::places::{Place, Places};
 pub use self::remote::Backend;
 use self::remote::Remote;
 pub use self::result_cache::{Begun, CacheSettings, CacheTime, Caller, Derived, Holder, Pending, ResultCache};
+use self::tally::{Came, Tally};
 use crate::chain::Tip;
 use crate::isolation::{BlindedId, IsolationId};
 use crate::name::NameId;
@@ -159,9 +161,12 @@ struct Shared {
     /// What isolation IDs are hashed with, so that memory holds none of them.
     key: [u8; 32],
     clock: Clock,
+    /// What IDs are hashed with before a server behind JSON-RPC is told them, since all identities were forgotten.
+    renewal: Mutex<Option<[u8; 32]>>,
     /// Whether each question without an ID is an identity of its own.
     isolate_anonymous: bool,
     fronts: Fronts,
+    tally: Arc<Tally>,
 }
 
 /// A front's way to names; clones lead to the same one.
@@ -238,8 +243,10 @@ impl NameService {
             cache,
             key: rand::random(),
             clock,
+            renewal: Mutex::new(None),
             isolate_anonymous,
             fronts,
+            tally: Arc::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -258,6 +265,11 @@ impl NameService {
             limits,
             places: Places::new(limits.lookups, limits.lookups_of_client),
         }
+    }
+
+    /// Returns what all fronts count in.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.shared.tally)
     }
 
     /// Returns how many results are remembered over all fronts, and the bytes that they take.
@@ -299,11 +311,23 @@ impl NameService {
             id: given.unwrap_or(&IsolationId::default()).blinded(&self.shared.key),
             raw: match &self.shared.source {
                 Source::Local(_) => None,
-                Source::Remote(_) => given.cloned(),
+                Source::Remote(_) => given.map(|id| self.told(id)),
             },
             lifetime: Lifetime::Lasting,
             client: None,
         }
+    }
+
+    /// Returns what a server behind JSON-RPC is told in place of an ID: itself, until all identities are forgotten, then what
+    /// nobody there can connect with that.
+    fn told(&self, id: &IsolationId) -> IsolationId {
+        let renewal = *self.shared.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed = renewal.and_then(|key| {
+            let text = bitcoin::hex::DisplayHex::to_lower_hex_string(id.blinded(&key).as_bytes());
+            // It is far from being too long.
+            IsolationId::new(format!("renewed-{text}").as_bytes())
+        });
+        renewed.unwrap_or_else(|| id.clone())
     }
 
     /// Returns the identity of a request with this ID: where anonymous requests are kept apart, one without an ID has an
@@ -459,6 +483,7 @@ impl NameService {
         // In a task of its own: who asked first may leave while others wait for the same.
         tokio::spawn(async move {
             let fetched = service.fetch(&who, &request).await;
+            service.shared.tally.lookup(Came::of(&fetched));
             let holder = (who.lifetime == Lifetime::Lasting).then_some(Holder {
                 front: service.caller,
                 client: who.client,
@@ -537,8 +562,12 @@ impl NameService {
         self.cache().forget(blinded);
         match (&self.shared.source, id) {
             (Source::Local(node), _) => node.forget(blinded),
-            (Source::Remote(remote), Some(id)) => remote.forget(id).await,
-            (Source::Remote(_), None) => {}
+            (Source::Remote(remote), Some(id)) => remote.forget(&self.told(id)).await,
+            (Source::Remote(remote), None) => {
+                *self.shared.renewal.lock().unwrap_or_else(PoisonError::into_inner) = Some(rand::random());
+                // Who gave no ID has no other one there.
+                remote.forget(&IsolationId::default()).await;
+            }
         }
     }
 

@@ -26,6 +26,7 @@ mod pool;
 mod prop279;
 mod proxy;
 mod rpc_wire;
+mod signals;
 mod socks;
 mod tls;
 mod unlinkable;

@@ -7,6 +7,7 @@ mod hostile;
 mod isolation;
 mod last_server;
 mod life;
+mod metrics;
 mod mutations;
 mod nowhere;
 mod servers;

@@ -211,6 +211,11 @@ impl SyncReputation {
         record.is_parted || now < record.banned_until
     }
 
+    /// Says whether nobody uses a server any more.
+    pub fn is_parted(&self, server: ServerIndex) -> bool {
+        self.get(server).is_parted
+    }
+
     /// Returns how often a server was dialed since it was last of use.
     pub fn dials(&self, server: ServerIndex) -> u32 {
         self.get(server).dials
