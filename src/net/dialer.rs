@@ -20,7 +20,7 @@ use tokio_socks::tcp::Socks5Stream;
 
 use super::address::{Host, ServerAddr, Transport};
 use super::dial_error::{DialError, SocksRefusal, Stage};
-use super::pins::{Identity, Pin};
+use super::pins::{Fingerprint, Identity, Pin};
 use super::proxy::Proxy;
 use super::socks_login::{LoginGuard, LoginSkipped};
 use super::tls::{Tls, TlsError};
@@ -37,6 +37,8 @@ pub struct Dialed {
     /// What proves the server's identity, or what speaks against it: then the stream may be greeted over, as any other,
     /// and must not be used.
     pub identity: Result<Identity, TlsError>,
+    /// The SHA-256 of the server's public key, where there is TLS.
+    pub key: Option<Fingerprint>,
 }
 
 /// A stream that is being opened by a [`StreamSource`].
@@ -139,13 +141,15 @@ impl Dialer {
                 } else {
                     Identity::Unproved
                 }),
+                key: None,
             }),
             Transport::Tls => {
                 *stage = Stage::Tls;
-                let (stream, identity) = self.tls.connect(stream, &server.host, pin).await?;
+                let handshaken = self.tls.connect(stream, &server.host, pin).await?;
                 Ok(Dialed {
-                    stream: Box::new(stream),
-                    identity,
+                    stream: Box::new(handshaken.stream),
+                    identity: handshaken.identity,
+                    key: handshaken.key,
                 })
             }
         }

@@ -13,7 +13,7 @@ pub mod dialer;
 
 pub(crate) mod discovery;
 pub mod onion;
-mod operators;
+pub(crate) mod operators;
 pub mod pins;
 pub mod pool;
 pub mod proxy;
@@ -26,7 +26,6 @@ pub use address::{Host, ServerAddr, Transport};
 pub use connection::{Answers, Connection, ConnectionError, ConnectionLimits, Purpose};
 pub use dial_error::DialError;
 pub use dialer::Dialer;
-pub(crate) use operators::operators;
 pub use pins::{Fingerprint, Identity, Pin, Pins};
 pub use proxy::Proxy;
 pub use servers::{pins as shipped_pins, servers as shipped_servers};

@@ -15,6 +15,7 @@ use crate::chain::{Height, Network, PureHeader};
 use crate::electrum::exchange::ServerErrorKind;
 use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, Peer, ReplyError, VersionRange};
 use crate::isolation::ConnId;
+use crate::net::operators::Shown;
 use crate::net::{
     Connection, ConnectionError, ConnectionLimits, DialError, Dialer, Identity, Pin, Proxy, Purpose, ServerAddr,
 };
@@ -39,6 +40,8 @@ pub(super) enum LinkEvent {
     Pin(ServerIndex, Pin),
     /// The server runs this software, by its own account.
     Software(ServerIndex, String),
+    /// What the server showed of who runs it.
+    Shown(ServerIndex, Shown),
     /// What other servers it knows.
     Peers(ServerIndex, Vec<Peer>),
     /// How the check of a learned server ended.
@@ -187,6 +190,9 @@ async fn run(
     };
     if let Some(version) = connection.version() {
         events.send(LinkEvent::Software(server, version.software)).await.ok()?;
+    }
+    if let Some(shown) = connection.shown() {
+        events.send(LinkEvent::Shown(server, shown)).await.ok()?;
     }
     let connected = HeaderSyncEvent::Connected { server, conn, tip };
     events.send(LinkEvent::Sync(connected)).await.ok()?;

@@ -22,6 +22,7 @@ mod lookups;
 mod report;
 mod run;
 mod server_list;
+mod server_operators;
 mod server_ways;
 mod status;
 mod store;

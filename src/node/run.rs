@@ -17,12 +17,14 @@ use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::learned_servers;
 use super::report::{ServerResult, ServerStanding};
+use super::server_operators;
 use super::server_ways::ServerWays;
 use super::store::{HeaderChange, HeaderStore, Rebuilt};
 use crate::chain::freshness::NotFresh;
 use crate::chain::{Anchor, HeaderTree, Height, Network, Params};
 use crate::isolation::ConnId;
 use crate::net::discovery::{Discovery, DiscoveryEffect, DiscoveryEvent, Learned};
+use crate::net::operators::{Kinship, KinshipEffect, KinshipEvent, Shown, operators, own_onions};
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
 use crate::reputation::{Evidence, STRANGERS, ServerIndex, ServerReputation, SyncReputation};
 use crate::time::Timestamp;
@@ -91,6 +93,8 @@ pub struct Node {
     /// What is on the disk of the ways to the servers.
     ways: ServerWays,
     discovery: Option<Discovery>,
+    /// What servers showed of who runs them.
+    kinship: Kinship,
     /// Those of the servers that were configured or shipped.
     trusted: Vec<ServerIndex>,
     clock: Clock,
@@ -140,7 +144,7 @@ impl Node {
         let mut servers = config.servers;
         // No server is everybody's first.
         servers.shuffle(&mut rng);
-        let mut reputation = ServerReputation::of_operators(net::operators(&servers));
+        let mut reputation = ServerReputation::new(servers.len());
         let ways = ServerWays::read(&folder);
         for (at, server) in servers.iter().enumerate() {
             if let Some(way) = reputation.header_sync_mut().way_mut(ServerIndex(at)) {
@@ -151,6 +155,7 @@ impl Node {
             let now = surroundings.clock.now().steady;
             Discovery::new(now, &servers, learned_servers::read(&folder), rng.random())
         });
+        let kinship = Kinship::new(server_operators::read(&folder), rng.random());
         let mut node = Self {
             tree,
             disk,
@@ -160,6 +165,7 @@ impl Node {
             reputation,
             ways,
             discovery,
+            kinship,
             trusted: (0..servers.len()).map(ServerIndex).collect(),
             servers,
             clock: surroundings.clock,
@@ -167,6 +173,7 @@ impl Node {
             connections: 0,
             rng,
         };
+        node.regroup();
         node.join_learned();
         Ok((node, rebuilt))
     }
@@ -206,9 +213,7 @@ impl Node {
         new.dedup();
         new.shuffle(&mut self.rng);
         for server in new {
-            // Whom nobody else has in common is an operator of his own, by a number that no other has.
-            let own = self.servers.len();
-            let index = self.add(&server, own);
+            let index = self.add(&server);
             self.reputation.admit(index);
             self.trusted.push(index);
         }
@@ -219,6 +224,7 @@ impl Node {
             let now = self.clock.now().steady;
             Discovery::new(now, &trusted, learned, self.rng.random())
         });
+        self.regroup();
         self.join_learned();
         true
     }
@@ -270,11 +276,14 @@ impl Node {
                 continue;
             }
             let lag = result.claimed_height.map(|claimed| tip.saturating_sub(claimed));
-            let is_fit = result.is_good() && lag.is_some_and(|lag| lag <= MAX_LAG);
+            let keeps_up = lag.is_some_and(|lag| lag <= MAX_LAG);
+            let is_fit = result.is_good() && keeps_up;
             if let Some(address) = self.servers.get(index).filter(|_| is_fit).cloned() {
                 self.discover(DiscoveryEvent::Good(address));
             }
-            if !is_fit {
+            // Connections end, as circuits do, also with a server that has all blocks.
+            let has_ended = result.state == ServerStanding::Closed && keeps_up;
+            if !is_fit && !has_ended {
                 self.reputation
                     .record(now, ServerIndex(index), Evidence::Unfit, &mut rand::rng());
             }
@@ -462,28 +471,78 @@ impl Node {
         all.rfind(|(_, it)| *it == server).map(|(at, _)| ServerIndex(at))
     }
 
-    /// Has header sync use a server that was learned. What is of no operator that is known is of one with all strangers.
+    /// Has header sync use a server that was learned.
     fn join(&mut self, server: &ServerAddr) {
-        self.add(server, STRANGERS);
+        self.add(server);
+        self.regroup();
     }
 
-    /// Adds a server behind the others. Where no other one is of its operator, this is his number.
-    fn add(&mut self, server: &ServerAddr, operator: usize) -> ServerIndex {
-        let mut all = self.servers.clone();
-        all.push(server.clone());
-        let numbers = net::operators(&all);
-        let own = numbers.last().copied();
-        let same = numbers
-            .iter()
-            .zip(0..self.servers.len())
-            .find(|(number, _)| Some(**number) == own);
-        let known = same.and_then(|(_, at)| self.reputation.operator(ServerIndex(at)));
-        let index = self.reputation.add(known.unwrap_or(operator));
+    /// Adds a server behind the others. Who runs it is for [`Self::regroup`] to say.
+    fn add(&mut self, server: &ServerAddr) -> ServerIndex {
+        let index = self.reputation.add(STRANGERS);
         if let Some(way) = self.reputation.header_sync_mut().way_mut(index) {
             *way = self.ways.way(server);
         }
         self.servers.push(server.clone());
         index
+    }
+
+    /// Has all servers be counted by who runs them. What was learned and is of no operator that is known is of one with all
+    /// strangers.
+    fn regroup(&mut self) {
+        let shown = self.kinship.acting();
+        let numbers = operators(&self.servers, shown);
+        let trusted: Vec<usize> = self
+            .trusted
+            .iter()
+            .filter_map(|at| numbers.get(at.0).copied())
+            .collect();
+        let is_known = |number: &usize| trusted.contains(number);
+        let counted = numbers
+            .iter()
+            .map(|number| if is_known(number) { *number } else { STRANGERS });
+        let counted: Vec<usize> = counted.collect();
+        let onions = own_onions(&self.servers, shown).into_iter();
+        let behind = onions.map(|(server, onion)| (ServerIndex(server), ServerIndex(onion)));
+        self.reputation.regroup(&counted, behind.collect());
+        if let Some(discovery) = &mut self.discovery {
+            // It counts those that are trusted alone.
+            let firsts = trusted
+                .iter()
+                .map(|number| trusted.iter().position(|it| it == number).unwrap_or_default());
+            discovery.regroup(&firsts.collect::<Vec<_>>());
+        }
+    }
+
+    /// Returns what servers showed of who runs them.
+    pub(super) fn kinship(&self) -> &Kinship {
+        &self.kinship
+    }
+
+    /// Takes down what a server showed of who runs it.
+    pub(super) fn learn_operator(&mut self, server: ServerIndex, shown: Shown) {
+        if let Some(server) = self.servers.get(server.0).cloned() {
+            self.note_kinship(KinshipEvent::Shown(server, shown));
+        }
+    }
+
+    /// Has what servers showed count, where its moment has come.
+    pub(super) fn regroup_if_due(&mut self) {
+        self.note_kinship(KinshipEvent::Tick);
+    }
+
+    fn note_kinship(&mut self, event: KinshipEvent) {
+        match self.kinship.on_event(self.clock.now().steady, event) {
+            Some(KinshipEffect::Regroup) => self.regroup(),
+            Some(KinshipEffect::Write) => {
+                let known = self.reputation.header_sync();
+                let used = self.servers.iter().zip((0..).map(ServerIndex));
+                let used = used.filter(|(_, at)| !known.is_parted(*at)).map(|(server, _)| server);
+                let text = server_operators::text(self.kinship.shown(), used);
+                self.write_file(SmallFile::ServerOperators, text);
+            }
+            None => {}
+        }
     }
 
     fn admit(&mut self, server: &ServerAddr) {
@@ -532,7 +591,7 @@ mod tests {
             network: Network::Regtest,
             folder: temp.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
-            servers: vec![server.clone(); 2],
+            servers: vec![server.clone(); 3],
             discover: false,
             proxy: Proxy::Direct,
             connection_limits: net::ConnectionLimits::default(),
@@ -545,18 +604,54 @@ mod tests {
         let pin = Pin::Certificate(Fingerprint([7; 32]));
         node.learn_pin(&server, pin);
         assert_eq!(node.pin(&server), Some(pin));
-        let results = [ServerStanding::Closed, ServerStanding::Good].map(|state| ServerResult {
+        let tip = Some(node.tree().tip().height);
+        let states = [
+            (ServerStanding::Closed, None),
+            (ServerStanding::Closed, tip),
+            (ServerStanding::Good, tip),
+        ];
+        let results = states.map(|(state, claimed_height)| ServerResult {
             address: server.to_string(),
             state,
             result: "ok".to_owned(),
-            claimed_height: Some(node.tree().tip().height),
+            claimed_height,
             headers: 0,
             way_out: None,
         });
         for _ in 0..3 {
             node.note_sync(&results);
         }
-        let doubted = [0, 1].map(|at| node.reputation().doubted(ServerIndex(at)).is_some());
-        assert_eq!(doubted, [true, false], "after three rounds that it was unfit in");
+        let doubted = [0, 1, 2].map(|at| node.reputation().doubted(ServerIndex(at)).is_some());
+        assert_eq!(
+            doubted,
+            [true, false, false],
+            "after three rounds in which it was not to be had"
+        );
+    }
+
+    #[test]
+    fn who_runs_the_servers_is_known_after_a_restart() {
+        let temp = tempfile::tempdir().unwrap();
+        let servers = ["a.one:1", "b.two:1", "c.three:1"].map(|server| server.parse::<ServerAddr>().unwrap());
+        let config = NodeConfig {
+            network: Network::Regtest,
+            folder: temp.path().to_owned(),
+            anchor: Anchor::shipped(Network::Regtest).unwrap(),
+            servers: servers.to_vec(),
+            discover: false,
+            proxy: Proxy::Direct,
+            connection_limits: net::ConnectionLimits::default(),
+        };
+        let (mut node, _) = Node::open(config.clone()).unwrap();
+        for (key, server) in [(1, &servers[0]), (2, &servers[1]), (1, &servers[2])] {
+            let index = node.index_of(server).unwrap();
+            node.learn_operator(index, Shown::new(Some(Fingerprint([key; 32])), &[]));
+        }
+        assert_eq!(node.reputation().operators(), 3, "not at once");
+        drop(node);
+        let (node, _) = Node::open(config).unwrap();
+        assert_eq!(node.reputation().operators(), 2);
+        let operator = |server| node.reputation().operator(node.index_of(server).unwrap());
+        assert_eq!(operator(&servers[0]), operator(&servers[2]));
     }
 }

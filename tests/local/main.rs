@@ -21,6 +21,7 @@ mod faults;
 mod headers;
 mod isolation;
 mod name_proofs;
+mod operators;
 mod pool;
 mod prop279;
 mod proxy;

@@ -21,7 +21,6 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::address::{Host, ServerAddr, Transport};
-use super::operators::operators;
 use crate::backoff::Backoff;
 use crate::electrum::Peer;
 use crate::reputation::ServerIndex;
@@ -180,13 +179,14 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    /// Makes the machine for the servers that are trusted, with what was learned before.
+    /// Makes the machine for the servers that are trusted, each of an operator of its own unless [`Self::regroup`] says
+    /// otherwise, with what was learned before.
     pub(crate) fn new(now: Moment, trusted: &[ServerAddr], learned: Vec<Learned>, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let ask_at = trusted.iter().map(|_| now + seconds(FIRST_ASK, &mut rng)).collect();
         let mut machine = Self {
             trusted: trusted.to_vec(),
-            operators: operators(trusted),
+            operators: (0..trusted.len()).collect(),
             ask_at,
             suggested: BTreeMap::new(),
             learned: Vec::new(),
@@ -198,6 +198,23 @@ impl Discovery {
             machine.add(now, learned);
         }
         machine
+    }
+
+    /// Has the trusted servers be run by these from now on, each told by the place of his first one. What two said who are
+    /// one now was said by one.
+    pub(crate) fn regroup(&mut self, operators: &[usize]) {
+        for (known, new) in self.operators.iter_mut().zip(operators) {
+            *known = *new;
+        }
+        for voices in self.suggested.values_mut() {
+            let mut heard = BTreeMap::new();
+            for (operator, at) in std::mem::take(voices) {
+                let operator = operators.get(operator).copied().unwrap_or(operator);
+                let last = heard.entry(operator).or_insert(at);
+                *last = at.max(*last);
+            }
+            *voices = heard;
+        }
     }
 
     /// Returns what is learned.
