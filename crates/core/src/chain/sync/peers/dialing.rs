@@ -102,10 +102,10 @@ impl PeerTable {
         let most = self.limits.connections;
         let pause = if is_synced { COMPARE_PAUSE } else { Duration::ZERO };
         let needs = |connections: usize| !is_synced && work >= connections.saturating_mul(2);
-        let worn = self.worn_connections(now);
+        let ending = self.worn_connections(now);
         let mut open = self.open_connections(now);
         for server in self.indices() {
-            let lasting = open.saturating_sub(worn);
+            let lasting = open.saturating_sub(ending);
             if open >= most && (lasting >= most || !needs(lasting + 1)) {
                 break;
             }
@@ -118,12 +118,12 @@ impl PeerTable {
                 open += 1;
             }
         }
-        open = self.open_connections(now).saturating_sub(worn);
+        open = self.open_connections(now).saturating_sub(ending);
         while open < most && needs(open + 1) {
             let next = if self.has_more_servers(reputation, now) {
                 // Servers that are reached later can't take a worn one's place now.
                 let first = self.first_dialed(reputation, now);
-                let is_replaced = self.dials_under_way(now) >= worn;
+                let is_replaced = self.dials_under_way(now) >= ending;
                 first.or_else(|| {
                     if is_replaced {
                         None
