@@ -138,7 +138,10 @@ impl LightClientBuilder {
             proxy: self.proxy,
             connection_limits: ConnectionLimits::default(),
         };
-        let mut settings = DaemonSettings::default();
+        let mut settings = DaemonSettings {
+            asks_beside_sync: true,
+            ..DaemonSettings::default()
+        };
         settings.lookup.quorum = self.quorum;
         settings.pool = PoolSettings::with_pace(self.openings_ahead);
         let (node, rebuilt) = Node::open(config)?;
@@ -214,7 +217,7 @@ impl LightClient {
         }
     }
 
-    /// Waits until the headers are up to date, which lookups need; tells its progress meanwhile.
+    /// Waits until the headers are up to date, and tells its progress meanwhile. Lookups wait for that by themselves.
     ///
     /// # Errors
     ///
@@ -227,6 +230,9 @@ impl LightClient {
     /// Looks a name (`d/example`) up and proves what it finds. Lookups with equal isolation IDs may be linked with each
     /// other by whoever watches; all others run over connections, circuits and memories of their own. A name that is too
     /// long was never registered.
+    ///
+    /// A lookup that comes before the headers are up to date asks at once, and is judged when they are: a first one takes as
+    /// long as they do.
     ///
     /// # Errors
     ///

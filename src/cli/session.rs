@@ -15,7 +15,7 @@ use serde_json::{Value, value::RawValue};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use isonym::jsonrpc::{Client, ClientError, RpcError};
+use isonym::jsonrpc::{Client, ClientError, RpcError, code};
 use isonym::net::pool::PoolSettings;
 use isonym::net::{self, Proxy};
 use isonym::node::{Node, NodeConfig, NodeError};
@@ -26,7 +26,7 @@ use isonym::tor::bootstrap_driver;
 use super::daemon::{announced, running};
 use super::eprint_line;
 use super::progress::Meter;
-use super::show::await_synced;
+use super::show::follow;
 use crate::config::Settings;
 
 /// How long a command waits for another one that works in the same data folder: a first sync may take minutes.
@@ -79,10 +79,12 @@ impl Session {
         params: Value,
     ) -> Result<Result<Value, RpcError>> {
         match self {
-            Self::Daemon(client) => {
-                await_synced(&client, quiet).await?;
-                ask(&client, method, &params).await
-            }
+            Self::Daemon(client) => loop {
+                match ask(&client, method, &params).await? {
+                    Err(error) if error.code == code::WARMUP => drop(follow(&client, quiet).await?),
+                    result => return Ok(result),
+                }
+            },
             Self::Own(node) => {
                 // What is asked for a name depends on no headers, so that it need not wait for them.
                 let when = if method == "name_show" {
@@ -156,6 +158,16 @@ pub(super) async fn with_synced<T>(
     work: impl AsyncFnOnce(Daemon) -> Result<T>,
 ) -> Result<T> {
     with_node(node, settings, quiet, When::Synced, work).await
+}
+
+/// The same for work that begins at once, and that waits for the headers by itself where it needs them.
+pub(super) async fn with_beside<T>(
+    node: Node,
+    settings: &Settings,
+    quiet: bool,
+    work: impl AsyncFnOnce(Daemon) -> Result<T>,
+) -> Result<T> {
+    with_node(node, settings, quiet, When::Beside, work).await
 }
 
 /// When a command's work begins.

@@ -162,17 +162,8 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until a daemon can look names up, where it is still on its way to that, and shows how far it is.
-pub(super) async fn await_synced(client: &Client, quiet: bool) -> Result<()> {
-    let status: Status = ask(client, "status", &json!([])).await??;
-    if !status.synchronized && status.warning.is_none() {
-        follow(client, quiet).await?;
-    }
-    Ok(())
-}
-
 /// Shows how far a daemon's sync is, until it is over.
-async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
+pub(super) async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
     let mut meter = Meter::new(quiet);
     loop {
         let status: Status = ask(client, "status", &json!([])).await??;

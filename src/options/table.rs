@@ -198,6 +198,7 @@ options! {
         "Connections that header sync may have at once",
         |_| DaemonSettings::default().sync.connections,
     )
+    .more("One that soon will have cost its server enough has its successor opened beside it.")
     .between(1, 16)
     .used_by(SYNC)
     .section(Section::Every);

@@ -40,7 +40,7 @@ use crate::isolation::{BlindedId, IsolationId};
 use crate::name::NameId;
 use crate::name::proof::ProvenEntry;
 use crate::net::pool::PoolCaller;
-use crate::node::{Clock, Handle, NameRequest};
+use crate::node::{Clock, Handle, NameRequest, NodeError};
 use crate::time::Moment;
 
 /// A question for a name.
@@ -361,13 +361,14 @@ impl NameService {
     ///
     /// # Errors
     ///
-    /// [`NodeError::Syncing`](crate::node::NodeError::Syncing) or
-    /// [`NodeError::NotSynchronized`](crate::node::NodeError::NotSynchronized) while headers are not up to date,
+    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date,
     /// [`ServiceError::Busy`] when it is one lookup too many, else why it comes to no outcome.
     pub async fn name_show(&self, question: &Question) -> NameResult {
         let tip = match &self.shared.source {
-            Source::Local(node) if node.settings().asks_beside_sync => Some(node.tip_hash()),
-            Source::Local(node) => Some(node.check_ready()?),
+            Source::Local(node) => Some(match node.check_ready() {
+                Err(NodeError::Syncing { .. }) if node.settings().asks_beside_sync => node.tip_hash(),
+                ready => ready?,
+            }),
             Source::Remote(_) => None,
         };
         let who = self.requester(question.isolation_id.as_ref());
