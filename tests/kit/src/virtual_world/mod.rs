@@ -36,7 +36,7 @@ use isonym::isolation::IsolationId;
 use isonym::name::{NameId, Outcome};
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
 use isonym::net::{self, DialError, Dialer, Host, Proxy, ServerAddr};
-use isonym::node::{Clock, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
+use isonym::node::{Clock, DiskGate, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
 use isonym::service::{Answer, Caller, Daemon, DaemonSettings, NameResult, Question};
 use isonym::time::{Timestamp, random_pause};
 use isonym_sim::wallet::Signer;
@@ -265,6 +265,7 @@ impl VirtualWorld {
             params: Network::Regtest.params(),
             clock: Clock::start_virtual(Arc::clone(&time)),
             seed: self.rng().random(),
+            disk: DiskGate::default(),
         };
         let (node, _) = Node::open_in(config, surroundings).unwrap();
         let (daemon, running) = run_in_task(node, *settings).await;

@@ -140,6 +140,13 @@ impl Chronicle {
         }
     }
 
+    /// Returns names whose newest operation is in one of the last blocks.
+    pub(super) fn changed_of_late(&self, blocks: Height) -> Vec<usize> {
+        let chain = self.chain();
+        let is_late = |number: &usize| newest(chain, *number).is_some_and(|it| it.height + blocks > chain.height());
+        (0..NAMES).filter(is_late).collect()
+    }
+
     /// Says whether an outcome was true a short time ago, by the best chain.
     pub(super) fn bears_out(&self, number: usize, outcome: &Outcome) -> bool {
         self.pages.iter().any(|(_, page)| page.bears_out(number, outcome))
