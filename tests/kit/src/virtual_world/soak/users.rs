@@ -92,6 +92,7 @@ async fn ask(world: &SoakWorld, id: u32, number: usize) {
             let result = front.name_show(&asked).await;
             world.end_question(number, id);
             if let Ok(Answer::Proved(proved)) = &result
+                && proved.outcome.proven().is_some()
                 && daemon.node.tip_hash() == before
                 && proved.tip.hash != before
             {

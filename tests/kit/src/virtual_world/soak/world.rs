@@ -629,7 +629,7 @@ impl SoakWorld {
         let (outcome, tip) = (&proved.outcome, proved.tip.height);
         let what = if !inner.is_true(now, number, quorum, outcome, tip) {
             "is not true"
-        } else if !inner.chronicle.stands_on_its_tip(proved) {
+        } else if !inner.chronicle.stands_on_its_tip(number, proved) {
             "is proved by a block that our tip does not stand on"
         } else {
             return;
