@@ -47,5 +47,5 @@ pub use run::{Node, NodeConfig};
 pub use server_list::{ListedServer, ServerClass, ServerListError, ServerUse};
 pub use status::{AnchorExportError, AnchorStatus, DiscoveryStatus, EXPORT_DEPTH, Status, SyncStatus};
 pub use store::{
-    BatchEnd, HeaderBatch, HeaderChange, HeaderStore, Rebuilt, StoreError, UnwrittenHeaders, panic_is_guarded,
+    BatchEnd, DiskGate, HeaderBatch, HeaderChange, HeaderStore, Rebuilt, StoreError, UnwrittenHeaders, panic_is_guarded,
 };

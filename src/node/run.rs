@@ -19,7 +19,7 @@ use super::learned_servers;
 use super::report::{ServerResult, ServerStanding};
 use super::server_operators;
 use super::server_ways::ServerWays;
-use super::store::{HeaderChange, HeaderStore, Rebuilt};
+use super::store::{DiskGate, HeaderChange, HeaderStore, Rebuilt};
 use crate::chain::freshness::NotFresh;
 use crate::chain::{Anchor, HeaderTree, Height, Network, Params};
 use crate::isolation::ConnId;
@@ -69,6 +69,8 @@ pub struct Surroundings {
     pub clock: Clock,
     /// What all of its random choices follow from, but for the secrets that no one is to guess.
     pub seed: [u8; 32],
+    /// What is asked before headers are brought to its disk.
+    pub disk: DiskGate,
 }
 
 /// What discovery wants done over connections.
@@ -120,6 +122,7 @@ impl Node {
             params: config.network.params(),
             clock: Clock::start(),
             seed: rand::random(),
+            disk: DiskGate::default(),
         };
         Self::open_in(config, surroundings)
     }
@@ -136,7 +139,8 @@ impl Node {
         let known = KnownServers::read(&folder, config.network)?;
         let mut tree = HeaderTree::new(surroundings.params, config.anchor);
         let path = folder.file(STORE);
-        let opened = HeaderStore::open(&path, &mut tree).and_then(|(store, unwritten, rebuilt)| {
+        let opened = HeaderStore::open(&path, &mut tree).and_then(|(mut store, unwritten, rebuilt)| {
+            store.set_gate(surroundings.disk);
             let disk = Disk::open(store, unwritten, Arc::clone(&folder))?;
             Ok((disk, rebuilt))
         });
@@ -559,13 +563,13 @@ impl Node {
 
 #[cfg(test)]
 impl Node {
-    /// Has the thread that writes call this before each flush of a header store that nothing was written to yet.
-    pub(crate) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
+    /// Has the thread that writes ask this before each flush of a header store that nothing was written to yet.
+    pub(crate) fn set_disk(&mut self, gate: DiskGate) {
         let mut tree = HeaderTree::new(self.tree.params(), *self.tree.anchor());
         let path = self.folder.file(STORE);
         self.disk.end();
         let (mut store, unwritten, _) = HeaderStore::open(&path, &mut tree).unwrap();
-        store.before_flush(call);
+        store.set_gate(gate);
         self.disk = Disk::open(store, unwritten, Arc::clone(&self.folder)).unwrap();
     }
 }

@@ -37,7 +37,7 @@ use isonym::name::{NameId, Outcome};
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
 use isonym::net::onion::OnionName;
 use isonym::net::{self, DialError, Dialer, Host, Proxy, ServerAddr};
-use isonym::node::{Clock, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
+use isonym::node::{Clock, DiskGate, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
 use isonym::service::{Answer, Caller, Daemon, DaemonSettings, NameResult, Question};
 use isonym::time::{Timestamp, random_pause};
 use isonym_sim::wallet::Signer;
@@ -289,6 +289,7 @@ impl VirtualWorld {
             params: Network::Regtest.params(),
             clock: Clock::start_virtual(Arc::clone(&time)),
             seed: self.rng().random(),
+            disk: DiskGate::default(),
         };
         let (node, _) = Node::open_in(config, surroundings).unwrap();
         let (daemon, running) = run_in_task(node, *settings).await;
