@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -25,7 +26,7 @@ use isonym::tor::driver::{ControlAddr, ControllerSettings};
 use isonym::tor::suffixes::SuffixPlugin;
 
 use crate::options::{
-    CommandName, Declared, Discover, Effective, LogLevel, OPTIONS, Origin, PartialConfig, load, table,
+    CommandName, Declared, Discover, Effective, LogLevel, OPTIONS, Origin, PartialConfig, ProxyChoice, load, table,
 };
 
 /// Everything the program needs to know before it begins.
@@ -44,7 +45,11 @@ pub(crate) struct Settings {
     pub(crate) servers: Vec<ServerAddr>,
     /// Whether other servers are learned of.
     pub(crate) discover: bool,
-    pub(crate) proxy: Proxy,
+    pub(crate) proxy: ProxyChoice,
+    /// What that has come to, once that was decided.
+    pub(crate) way_out: Arc<OnceLock<Proxy>>,
+    /// Settings of the embedded Tor.
+    pub(crate) tor_config: Option<PathBuf>,
     pub(crate) name_encoding: Encoding,
     pub(crate) value_encoding: Encoding,
     pub(crate) quorum: u8,
@@ -117,8 +122,8 @@ pub(crate) struct DnsSettings {
 #[derive(Clone, Debug)]
 pub(crate) struct SocksSettings {
     pub(crate) listen: Vec<SocketAddr>,
-    /// Tor's SOCKS port, by its addresses in the order in which they are tried; none where the user wants no proxy.
-    pub(crate) tor: Vec<SocketAddr>,
+    /// Tor's SOCKS port, where it is another than the proxy.
+    pub(crate) tor: Option<SocketAddr>,
     pub(crate) isolate: IsolationFlags,
 }
 
@@ -167,7 +172,7 @@ impl Settings {
         let is_on = options.get(&table::DISCOVER)? == Discover::On;
         let discover = is_on && options.origin(&table::SERVER) == Origin::Default;
         let proxy = if options.get(&table::DIRECT)? {
-            Proxy::Direct
+            ProxyChoice::Named(Proxy::Direct)
         } else {
             options.get(&table::PROXY)?
         };
@@ -185,7 +190,7 @@ impl Settings {
             dns: dns_settings(&options)?,
             name_patience: options.get(&table::NAME_PATIENCE)?,
             tor: tor_settings(&options)?,
-            socks: socks_settings(&options, &proxy)?,
+            socks: socks_settings(&options)?,
             rpc_credentials,
             network,
             folder: datadir.join(network.as_str()),
@@ -196,6 +201,8 @@ impl Settings {
             servers,
             discover,
             proxy,
+            way_out: Arc::default(),
+            tor_config: options.get(&table::TOR_CONFIG)?,
             name_encoding: options.get(&table::NAME_ENCODING)?,
             value_encoding: options.get(&table::VALUE_ENCODING)?,
             quorum: options.get(&table::QUORUM)?,
@@ -270,16 +277,11 @@ fn backend_settings(options: &Effective, credentials: Option<&Credentials>) -> R
     }))
 }
 
-fn socks_settings(options: &Effective, proxy: &Proxy) -> Result<SocksSettings> {
+fn socks_settings(options: &Effective) -> Result<SocksSettings> {
     let apart = options.get(&table::SOCKS_ISOLATE)?;
-    let tor = match (options.get(&table::SOCKS_TOR)?, proxy) {
-        (Some(tor), _) => vec![tor],
-        (None, Proxy::Socks5(candidates)) => candidates.clone(),
-        (None, Proxy::Direct) => Vec::new(),
-    };
     Ok(SocksSettings {
         listen: options.get(&table::SOCKS_LISTEN)?,
-        tor,
+        tor: options.get(&table::SOCKS_TOR)?,
         isolate: IsolationFlags(apart.into_iter().filter_map(|word| word.0).collect()),
     })
 }

@@ -3,6 +3,8 @@
 //! [`LightClient`] is all that most programs need: it keeps Namecoin's headers, looks names up over Tor and proves what it
 //! finds, each lookup under an isolation ID. `examples/lookup.rs` and `examples/isolation.rs` use it.
 //!
+//! With the feature `embedded-tor` there is a Tor within the library: `EmbeddedTor`, for `Proxy::Embedded`.
+//!
 //! The other modules are what the program `isonym` is made of. They are there for its tests and hidden from these pages;
 //! they may change with every version. Without the default features the library has no command line (`cli`) and no
 //! simulated network (`playground`).
@@ -74,6 +76,8 @@ pub use isolation::IsolationId;
 pub use light_client::{LightClient, LightClientBuilder, LightClientError};
 pub use name::{NameId, NameValue, Outcome};
 pub use net::Proxy;
+#[cfg(feature = "embedded-tor")]
+pub use net::embedded_tor::{EmbeddedTor, EmbeddedTorError, EmbeddedTorSettings};
 pub use node::NodeError;
 pub use service::ServiceError;
 pub use time::Timestamp;

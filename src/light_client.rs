@@ -67,7 +67,8 @@ impl LightClientBuilder {
         }
     }
 
-    /// Goes out by this proxy, which should be Tor, in place of a Tor on 127.0.0.1, port 9050 or 9150.
+    /// Goes out by this proxy, which should be Tor or the Tor within the library, in place of a Tor on 127.0.0.1, port 9050 or
+    /// 9150.
     #[must_use]
     pub fn proxy(self, proxy: Proxy) -> Self {
         Self { proxy, ..self }

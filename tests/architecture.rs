@@ -113,6 +113,8 @@ const EDGE: &[(&str, &str)] = &[
     ("net/connection/mod.rs", "starts a task for each connection"),
     ("net/connection/task.rs", "reads, writes and waits"),
     ("net/dialer.rs", "opens connections, draws SOCKS credentials"),
+    ("net/embedded_tor/config.rs", "reads a file"),
+    ("net/embedded_tor/mod.rs", "runs a Tor in a thread of its own"),
     ("net/tls.rs", "wraps connections"),
     ("node/anchor_check.rs", "asks servers"),
     ("node/candidate.rs", "asks a server in a task of its own"),
@@ -149,6 +151,7 @@ const EDGE: &[(&str, &str)] = &[
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
     ("sim/relay.rs", "reads, writes and waits"),
+    ("socks/embedded.rs", "waits for the embedded Tor"),
     ("socks/http.rs", "listens to clients that speak HTTP"),
     ("socks/onward.rs", "connects to Tor, waits for it"),
     ("socks/relay.rs", "reads, writes and waits"),
@@ -159,10 +162,12 @@ const EDGE: &[(&str, &str)] = &[
 ];
 
 /// Paths that only edge files may name, by their beginning.
-const WORLD: [&str; 20] = [
+const WORLD: [&str; 22] = [
+    "arti_client::TorClient",
     "tokio",
     "tokio_rustls",
     "tokio_socks",
+    "tor_rtcompat",
     "hyper",
     "hyper_util",
     "rustls",

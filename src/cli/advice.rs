@@ -4,6 +4,8 @@
 use std::io;
 
 use isonym::net::DialError;
+#[cfg(feature = "embedded-tor")]
+use isonym::net::embedded_tor::EmbeddedTorError;
 use isonym::node::{NodeError, StoreError};
 use isonym::tor::auth::AuthError;
 use isonym::tor::driver::SessionError;
@@ -64,11 +66,21 @@ fn of_disk(error: &io::Error) -> &'static str {
     }
 }
 
+/// What to do where nothing listens at the proxy.
+const NO_PROXY: &str = if cfg!(feature = "embedded-tor") {
+    "start Tor, or use the embedded one with --proxy embedded, or name another proxy with --proxy socks5://HOST:PORT, or \
+     use --direct to go without one and be linkable"
+} else {
+    "start Tor, or name another proxy with --proxy socks5://HOST:PORT, or use --direct to go without one and be linkable"
+};
+
 fn of_dial(error: &DialError) -> Option<&'static str> {
     match error {
-        DialError::ProxyUnreachable { .. } => Some(
-            "start Tor, or name another proxy with --proxy socks5://HOST:PORT, or use --direct to go without one and be \
-             linkable",
+        DialError::ProxyUnreachable { .. } => Some(NO_PROXY),
+        #[cfg(feature = "embedded-tor")]
+        DialError::Tor(EmbeddedTorError::NotReady(_)) => Some(
+            "see to it that this machine reaches the internet and its clock is right; where Tor is blocked, run one with \
+             bridges and name it with --proxy socks5://HOST:PORT",
         ),
         DialError::ProxyNotTor { .. } => {
             Some("start Tor, or name that proxy with --proxy socks5://HOST:PORT if it is to be used")

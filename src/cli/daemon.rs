@@ -42,7 +42,7 @@ use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::SocksServer;
 use super::tor::TorController;
-use super::typed;
+use super::{typed, way_out};
 use crate::config::Settings;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
@@ -254,7 +254,7 @@ pub(crate) fn keep_memory_private() {
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     advise_root(quiet);
     let files = raise_open_files();
-    let sandbox = sandbox::enter(settings, "daemon");
+    let sandbox = sandbox::enter(settings, Some(&way_out::way_out(settings).await?), "daemon");
     let open_to = OpenTo {
         rpc: true,
         dns: !settings.dns.listen.is_empty(),
@@ -266,7 +266,8 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         connections,
         ..server::Limits::default()
     };
-    let node = open(settings)?;
+    let node = open(settings).await?;
+    way_out::tell(settings, quiet);
     let network = settings.network;
     ensure!(
         !node.servers().is_empty(),
@@ -281,7 +282,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
     let dns = DnsServer::open(&settings.dns, connections, quiet).await?;
-    let socks = SocksServer::open(&settings.socks, connections, quiet).await?;
+    let socks = SocksServer::open(settings, connections, quiet).await?;
     let metrics = MetricsServer::open(settings.metrics_listen, quiet).await?;
     let controller = TorController::open(&settings.tor, quiet);
     let control = settings.tor.controller();

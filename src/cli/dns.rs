@@ -138,7 +138,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         ..OpenTo::default()
     };
     let connections = open_to.connections_within(raise_open_files());
-    sandbox::enter(settings, "dns");
+    sandbox::enter(settings, None, "dns");
     let names = name_service(settings, Some("--dns-listen"))?;
     let Some(server) = DnsServer::open(&settings.dns, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);

@@ -50,9 +50,11 @@ pub(super) fn set_level(level: LogLevel) {
     }
 }
 
-/// What the DNS library says of messages is for strangers to make it say, and quotes them.
+/// What the DNS library says of messages is for strangers to make it say, and quotes them. What the embedded Tor says beyond
+/// INFO is of single streams, so it tells when somebody looks something up.
 fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level)
         .with_targets(["hickory_proto", "hickory_net"].map(|target| (target, LevelFilter::ERROR)))
+        .with_targets(["arti_client", "tor_"].map(|target| (target, level.min(LevelFilter::INFO))))
 }

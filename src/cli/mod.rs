@@ -23,6 +23,7 @@ mod show;
 mod socks;
 mod tor;
 mod typed;
+mod way_out;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -160,7 +160,8 @@ impl Meter {
         }
     }
 
-    /// To be told each second or so, also while nothing changes; `trouble` is why it does not get on, if so.
+    /// To be told each second or so, also while nothing changes; `trouble` is why it does not get on, or a Tor that is on its
+    /// way, if so.
     pub(crate) fn show(&mut self, progress: Progress, trouble: Option<String>) {
         let now = Instant::now();
         self.alone_since = (progress.connections == 0).then(|| self.alone_since.unwrap_or(now));

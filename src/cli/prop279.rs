@@ -23,7 +23,7 @@ use crate::config::Settings;
 pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
     raise_open_files();
-    sandbox::enter(settings, "prop279");
+    sandbox::enter(settings, None, "prop279");
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (environment, names) = match prepare(settings) {
         Ok(ready) => ready,

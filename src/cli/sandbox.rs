@@ -72,7 +72,8 @@ impl fmt::Display for Confined {
 }
 
 /// Gives up what a command that stays up has no need of, before it hears from anybody and before it has a second thread.
-pub(super) fn enter(settings: &Settings, command: &str) -> Confined {
+/// `way_out` is how it reaches others than this machine, if it does.
+pub(super) fn enter(settings: &Settings, way_out: Option<&Proxy>, command: &str) -> Confined {
     let confined = if settings.no_sandbox {
         Confined::Unwanted
     } else if settings.tor.plugins.is_empty() {
@@ -80,7 +81,7 @@ pub(super) fn enter(settings: &Settings, command: &str) -> Confined {
         if settings.backend.is_none() {
             let _ = create_private(&settings.folder);
         }
-        confine(&Needs::of(settings))
+        confine(&Needs::of(settings, way_out))
     } else {
         Confined::Plugins
     };
@@ -90,7 +91,7 @@ pub(super) fn enter(settings: &Settings, command: &str) -> Confined {
 
 impl Needs {
     /// Returns what a command needs with these settings.
-    fn of(settings: &Settings) -> Self {
+    fn of(settings: &Settings, way_out: Option<&Proxy>) -> Self {
         let mut read: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
         // What is replaced is another file, or another folder: where it lies counts.
         let folder = |path: &Path| {
@@ -118,15 +119,18 @@ impl Needs {
         Self {
             read: (!is_told_later).then_some(read),
             write: settings.folder.clone(),
-            connect: connect(settings),
+            connect: connect(settings, way_out),
         }
     }
 }
 
 /// Returns the ports that may be connected to.
-fn connect(settings: &Settings) -> Option<BTreeSet<u16>> {
-    let Proxy::Socks5(proxies) = &settings.proxy else {
-        return None;
+fn connect(settings: &Settings, way_out: Option<&Proxy>) -> Option<BTreeSet<u16>> {
+    let proxies = match way_out {
+        None => &[][..],
+        Some(Proxy::Socks5(proxies)) => proxies,
+        // Relays and servers are anywhere.
+        Some(_) => return None,
     };
     let mut ports: BTreeSet<u16> = proxies.iter().chain(&settings.socks.tor).map(|it| it.port()).collect();
     // Those where a Tor is looked for that says how far it is.

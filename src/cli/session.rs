@@ -27,7 +27,9 @@ use super::daemon::{announced, running};
 use super::eprint_line;
 use super::progress::Meter;
 use super::show::follow;
+use super::way_out::{self, way_out};
 use crate::config::Settings;
+use crate::options::ProxyChoice;
 
 /// How long a command waits for another one that works in the same data folder: a first sync may take minutes.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -49,7 +51,7 @@ impl Session {
         let end = Instant::now() + PATIENCE;
         let mut was_told = false;
         loop {
-            let held = match open(settings) {
+            let held = match open(settings).await {
                 Ok(node) => return Ok(Self::Own(Box::new(node))),
                 Err(error) if matches!(error.downcast_ref(), Some(NodeError::FolderInUse { .. })) => error,
                 Err(error) => return Err(error),
@@ -133,14 +135,14 @@ pub(super) async fn ask<T: DeserializeOwned>(
 }
 
 /// Opens the node; says so when headers on disk could not be trusted.
-pub(super) fn open(settings: &Settings) -> Result<Node> {
+pub(super) async fn open(settings: &Settings) -> Result<Node> {
     let config = NodeConfig {
         network: settings.network,
         folder: settings.folder.clone(),
         anchor: settings.anchor,
         servers: settings.servers.clone(),
         discover: settings.discover,
-        proxy: settings.proxy.clone(),
+        proxy: way_out(settings).await?,
         connection_limits: net::ConnectionLimits::default(),
     };
     let (node, rebuilt) = Node::open(config)?;
@@ -191,6 +193,7 @@ async fn with_node<T>(
         "no server is known for {}; name one with --server HOST:PORT",
         settings.network
     );
+    way_out::tell(settings, quiet);
     let mut one_shot: DaemonSettings = settings.daemon;
     // Nobody else will ask.
     one_shot.pool = PoolSettings::with_pace(0);
@@ -202,7 +205,10 @@ async fn with_node<T>(
         let mut meter = Meter::new(quiet);
         let synced = async {
             let synced = node
-                .synced(|progress| meter.show(progress, node.standing().trouble))
+                .synced(|progress| {
+                    let standing = node.standing();
+                    meter.show(progress, standing.waits_for());
+                })
                 .await;
             meter.finish();
             synced
@@ -212,7 +218,12 @@ async fn with_node<T>(
                 synced.await?;
                 return Ok::<_, NodeError>(work(daemon).await);
             }
-            let mut working = pin!(work(daemon));
+            let mut working = pin!(async {
+                // The time that a lookup has is for servers. Who can't be reached is told by header sync.
+                #[cfg(feature = "embedded-tor")]
+                let _ = node.proxy().ready().await;
+                work(daemon).await
+            });
             tokio::select! {
                 // Why there are no headers is told as if the work had waited for them.
                 biased;
@@ -280,7 +291,10 @@ fn of_node(settings: &Settings) -> [(String, String); 5] {
         ("anchor", format!("{}:{}", anchor.height, anchor.hash)),
         ("server", servers.join(",")),
         ("proxy", settings.proxy.to_string()),
-        ("direct", (settings.proxy == Proxy::Direct).to_string()),
+        (
+            "direct",
+            (settings.proxy == ProxyChoice::Named(Proxy::Direct)).to_string(),
+        ),
     ]
     .map(|(name, text)| (name.to_owned(), text))
 }

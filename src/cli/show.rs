@@ -144,7 +144,10 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
                 let mut meter = Meter::new(quiet);
                 let completed = daemon
                     .node
-                    .completed(|progress| meter.show(progress, daemon.node.standing().trouble))
+                    .completed(|progress| {
+                        let standing = daemon.node.standing();
+                        meter.show(progress, standing.waits_for());
+                    })
                     .await;
                 meter.finish();
                 completed?;
@@ -170,7 +173,7 @@ pub(super) async fn follow(client: &Client, quiet: bool) -> Result<(Height, Stri
         let Some(sync) = status.sync else {
             bail!("the daemon does not say how far its sync is");
         };
-        meter.show(sync.progress(), status.trouble.clone());
+        meter.show(sync.progress(), status.waits_for());
         match sync.stage {
             SyncStage::Synced => {
                 meter.finish();
@@ -210,6 +213,9 @@ pub(super) fn describe(status: &Status, sync: &SyncStatus) -> String {
     if let Some(trouble) = &status.trouble {
         return format!("{trouble}; trying again");
     }
+    if let Some(waits_for) = status.waits_for() {
+        return waits_for;
+    }
     let alone = sync.seconds_unconnected.map(Duration::from_secs);
     match sync.stage {
         SyncStage::Running => alone.and_then(unconnected).unwrap_or_else(|| {
@@ -246,6 +252,7 @@ fn lines(status: &Status) -> Vec<String> {
     lines.extend(status.sandbox.iter().map(|sandbox| format!("sandbox  {sandbox}")));
     lines.extend(status.unwritten.iter().map(|reason| format!("warning  {reason}")));
     lines.extend(status.warning.iter().map(|warning| format!("warning  {warning}")));
+    lines.extend(status.tor.iter().map(|tor| format!("tor      {tor}")));
     if let Some(sync) = &status.sync {
         lines.push(format!("sync     {}", describe(status, sync)));
     }

@@ -4,21 +4,23 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 
 use isonym::naming::name_resolver::NameResolver;
+use isonym::net::Proxy;
 use isonym::net::accept::OpenTo;
 use isonym::socks::identity::IdentityEpoch;
-use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
+use isonym::socks::server::{self, SocksLimits, SocksServerSettings, SocksTor};
 
 use super::daemon::{Signals, advise_root, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
 use super::reload::Running;
 use super::sandbox;
-use crate::config::{Settings, SocksSettings};
+use super::way_out::{self, way_out};
+use crate::config::Settings;
 
 /// A SOCKS front that has its ports, but serves nobody yet.
 pub(super) struct SocksServer {
@@ -28,14 +30,12 @@ pub(super) struct SocksServer {
 
 impl SocksServer {
     /// Opens the ports, for so many connections at a time; `None` when there is nowhere to listen.
-    pub(super) async fn open(settings: &SocksSettings, connections: usize, quiet: bool) -> Result<Option<Self>> {
-        if settings.listen.is_empty() {
+    pub(super) async fn open(settings: &Settings, connections: usize, quiet: bool) -> Result<Option<Self>> {
+        if settings.socks.listen.is_empty() {
             return Ok(None);
         }
-        ensure!(
-            !settings.tor.is_empty(),
-            "applications are connected through Tor, and --direct names none: say where it is with --socks-tor ADDR:PORT"
-        );
+        let tor = tor(settings).await?;
+        let settings = &settings.socks;
         let mut listeners = Vec::new();
         for listen in &settings.listen {
             let listener = TcpListener::bind(listen).await.with_context(|| {
@@ -43,7 +43,7 @@ impl SocksServer {
             })?;
             let address = listener.local_addr()?;
             ensure!(
-                !settings.tor.contains(&address),
+                !matches!(&tor, SocksTor::Port(ports) if ports.contains(&address)),
                 "--socks-listen {address} is where Tor is looked for: choose another port, or say where Tor is with --socks-tor ADDR:PORT"
             );
             warn_of_others(address);
@@ -55,7 +55,7 @@ impl SocksServer {
         Ok(Some(Self {
             listeners,
             settings: SocksServerSettings {
-                tor: settings.tor.clone(),
+                tor,
                 flags: settings.isolate.clone(),
                 epoch: Arc::new(IdentityEpoch::new(rand::random())),
                 limits: SocksLimits {
@@ -77,6 +77,25 @@ impl SocksServer {
     }
 }
 
+/// Returns the Tor that carries applications' streams.
+async fn tor(settings: &Settings) -> Result<SocksTor> {
+    if let Some(port) = settings.socks.tor {
+        return Ok(SocksTor::Port(vec![port]));
+    }
+    match way_out(settings).await? {
+        Proxy::Socks5(candidates) => Ok(SocksTor::Port(candidates)),
+        #[cfg(feature = "embedded-tor")]
+        Proxy::Embedded(tor) => {
+            // Who asks first need not wait for it.
+            tor.start();
+            Ok(SocksTor::Embedded(tor))
+        }
+        Proxy::Direct => bail!(
+            "applications are connected through Tor, and --direct names none: say where it is with --socks-tor ADDR:PORT"
+        ),
+    }
+}
+
 fn warn_of_others(address: SocketAddr) {
     if !address.ip().is_loopback() {
         tracing::warn!("SOCKS listens on {address}, beyond this machine: whoever reaches it can use Tor through it");
@@ -91,11 +110,17 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         ..OpenTo::default()
     };
     let connections = open_to.connections_within(raise_open_files());
-    sandbox::enter(settings, "socks");
+    // Where Tor is named, no server is reached otherwise.
+    let way_out = match settings.socks.tor {
+        Some(_) => None,
+        None => Some(way_out(settings).await?),
+    };
+    sandbox::enter(settings, way_out.as_ref(), "socks");
     let names = name_service(settings, Some("--socks-listen"))?;
-    let Some(server) = SocksServer::open(&settings.socks, connections, quiet).await? else {
+    let Some(server) = SocksServer::open(settings, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
+    way_out::tell(settings, quiet);
     let signals = Signals::catch().context("cannot wait for signals")?;
     let resolver = NameResolver::new(&names, settings.name_patience);
     // Nobody but systemd hears this, and without it nobody.

@@ -102,7 +102,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     advise_root(quiet);
     // Each lookup is a connection to the backend.
     raise_open_files();
-    sandbox::enter(settings, "tor");
+    sandbox::enter(settings, None, "tor");
     let Some(controller) = TorController::open(&settings.tor, quiet) else {
         return Ok(ExitCode::FAILURE);
     };

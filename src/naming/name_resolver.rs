@@ -105,6 +105,11 @@ impl NameResolver {
         }
     }
 
+    /// Counts how often all identities were forgotten in this process.
+    pub fn renewals(&self) -> u64 {
+        self.names.renewals()
+    }
+
     /// Forgets isolation IDs, here and where their lookups went.
     pub async fn forget(&self, ids: Vec<IsolationId>) {
         for id in ids {

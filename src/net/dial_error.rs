@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+#[cfg(feature = "embedded-tor")]
+use super::embedded_tor::EmbeddedTorError;
 use super::proxy::Proxy;
 use super::tls::TlsError;
 
@@ -61,6 +63,10 @@ pub enum DialError {
     /// Onion services are behind Tor only.
     #[error("an onion service can't be reached without a proxy")]
     OnionNeedsProxy,
+    /// The Tor within the program has no stream for us.
+    #[cfg(feature = "embedded-tor")]
+    #[error(transparent)]
+    Tor(#[from] EmbeddedTorError),
     /// TLS failed.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -72,6 +78,10 @@ pub enum DialError {
 impl DialError {
     /// Says whether the way out is at fault, so that no server can be reached at all.
     pub const fn is_proxys(&self) -> bool {
+        #[cfg(feature = "embedded-tor")]
+        if let Self::Tor(error) = self {
+            return error.is_its_own();
+        }
         matches!(
             self,
             Self::ProxyUnreachable { .. }
@@ -95,6 +105,8 @@ impl DialError {
             | Self::ProxyNotSocks
             | Self::OnionNeedsProxy
             | Self::NoEntropy => true,
+            #[cfg(feature = "embedded-tor")]
+            Self::Tor(error) => error.is_permanent(),
             Self::Tls(error) => error.is_permanent(),
             Self::NoSocket(_)
             | Self::ProxyFailed(_)

@@ -1,5 +1,5 @@
-//! Opens streams to servers: through a SOCKS5 proxy with credentials that no other stream has, or directly
-//! where that was asked for.
+//! Opens streams to servers: through a SOCKS5 proxy with credentials that no other stream has, through the Tor within the
+//! program in a group of its own, or directly where that was asked for.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -20,6 +20,8 @@ use tokio_socks::tcp::Socks5Stream;
 
 use super::address::{Host, ServerAddr, Transport};
 use super::dial_error::{DialError, SocksRefusal, Stage};
+#[cfg(feature = "embedded-tor")]
+use super::embedded_tor::StreamGroup;
 use super::pins::{Fingerprint, Identity, Pin};
 use super::proxy::Proxy;
 use super::socks_login::{LoginGuard, LoginSkipped};
@@ -101,12 +103,15 @@ impl Dialer {
         &self.proxy
     }
 
-    /// Opens a stream to a server that must show `pin`, within `limit`.
+    /// Opens a stream to a server that must show `pin`, within `limit`. A Tor within the program that has just begun is
+    /// waited for before.
     ///
     /// # Errors
     ///
     /// See [`DialError`]. There is no second way: what fails through the proxy is not tried without.
     pub async fn dial(&self, server: &ServerAddr, pin: Option<Pin>, limit: Duration) -> Result<Dialed, DialError> {
+        #[cfg(feature = "embedded-tor")]
+        self.proxy.ready().await?;
         let mut stage = Stage::Connect;
         timeout(limit, self.open(server, pin, &mut stage))
             .await
@@ -121,6 +126,11 @@ impl Dialer {
         let tcp = match &self.proxy {
             Proxy::Direct => connect_directly(server).await?,
             Proxy::Socks5(candidates) => self.connect_through(candidates, server).await?,
+            #[cfg(feature = "embedded-tor")]
+            Proxy::Embedded(tor) => {
+                let stream = tor.connect(&server.host, server.port, StreamGroup::Alone).await?;
+                return self.secure(stream, server, pin, stage).await;
+            }
         };
         self.secure(tcp, server, pin, stage).await
     }
@@ -213,6 +223,18 @@ impl Dialer {
         }
         Err(failure)
     }
+}
+
+/// Finds a Tor: the first of these places where one answers. What else listens there is told nothing.
+pub async fn find_tor(candidates: &[SocketAddr]) -> Option<SocketAddr> {
+    for candidate in candidates {
+        if let Ok(stream) = TcpStream::connect(candidate).await
+            && is_tor(stream).await
+        {
+            return Some(*candidate);
+        }
+    }
+    None
 }
 
 /// Says whether a Tor is at the other end: it knows a command that is no other proxy's, by which it finds the address of a

@@ -1,8 +1,14 @@
-//! The way out: a SOCKS5 proxy, which should be Tor, or none.
+//! The way out: a SOCKS5 proxy, which should be Tor, a Tor within the program, or none.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+
+#[cfg(feature = "embedded-tor")]
+use super::dial_error::DialError;
+#[cfg(feature = "embedded-tor")]
+use super::embedded_tor::EmbeddedTor;
+use super::tor_standing::TorStanding;
 
 /// Where Tor listens: the system service first, then the one of Tor Browser.
 pub const TOR: [SocketAddr; 2] = [
@@ -15,6 +21,9 @@ pub const TOR: [SocketAddr; 2] = [
 pub enum Proxy {
     /// Through the first SOCKS5 proxy of these that can be connected to. Never past them.
     Socks5(Vec<SocketAddr>),
+    /// Through the Tor within the program.
+    #[cfg(feature = "embedded-tor")]
+    Embedded(EmbeddedTor),
     /// Without a proxy: every server learns our address, and all lookups can be linked. Only when asked for.
     Direct,
 }
@@ -23,6 +32,28 @@ impl Proxy {
     /// Returns the default: Tor on this machine.
     pub fn tor() -> Self {
         Self::Socks5(TOR.to_vec())
+    }
+
+    /// Waits until streams can go out, where that takes its time at the beginning: until the Tor within the program is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError::Tor`] when it never will be, or is not after three minutes.
+    #[cfg(feature = "embedded-tor")]
+    pub async fn ready(&self) -> Result<(), DialError> {
+        match self {
+            Self::Embedded(tor) => Ok(tor.ready().await?),
+            Self::Socks5(_) | Self::Direct => Ok(()),
+        }
+    }
+
+    /// Returns how far the Tor within the program is, where that is the way out.
+    pub fn tor_standing(&self) -> Option<TorStanding> {
+        match self {
+            #[cfg(feature = "embedded-tor")]
+            Self::Embedded(tor) => Some(tor.standing().into()),
+            Self::Socks5(_) | Self::Direct => None,
+        }
     }
 }
 
@@ -36,6 +67,8 @@ impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Direct => f.write_str("direct"),
+            #[cfg(feature = "embedded-tor")]
+            Self::Embedded(_) => f.write_str("embedded"),
             Self::Socks5(candidates) => {
                 for (at, candidate) in candidates.iter().enumerate() {
                     let comma = if at == 0 { "" } else { ", " };

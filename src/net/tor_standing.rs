@@ -1,10 +1,10 @@
-//! What is known of the Tor that is the proxy, while no connection comes through it.
+//! What is known of the Tor that is the way out, while no connection comes through it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How far the Tor is that is the proxy.
+/// How far the Tor is that is the way out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 #[non_exhaustive]

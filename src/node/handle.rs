@@ -55,9 +55,16 @@ pub struct Standing {
     /// Why header sync does not get on, if so: it can use none of the servers, or reaches none. None is left for good, but
     /// while this lasts no new block is heard of.
     pub trouble: Option<String>,
+    /// The way out.
+    pub proxy: Proxy,
 }
 
 impl Standing {
+    /// Returns what header sync waits for, for people: why it does not get on, or a Tor that is on its way.
+    pub fn waits_for(&self) -> Option<String> {
+        waits_for(self.trouble.as_ref(), self.tor.as_ref())
+    }
+
     /// Returns what its owner should know, for people.
     pub fn warnings(&self) -> Vec<String> {
         let useless = self.trouble.clone().into_iter();
@@ -66,6 +73,12 @@ impl Standing {
         let unwritten = unwritten.map(|error| format!("nothing is written to the disk: {error}"));
         useless.chain(stale).chain(unwritten).collect()
     }
+}
+
+/// Joins both, for people: the trouble, or else a Tor that is on its way.
+pub(super) fn waits_for(trouble: Option<&String>, tor: Option<&TorStanding>) -> Option<String> {
+    let on_its_way = tor.filter(|tor| tor.explains_all()).map(ToString::to_string);
+    trouble.cloned().or(on_its_way)
 }
 
 /// How a node goes about it.
@@ -131,11 +144,18 @@ impl fmt::Display for SyncTrouble {
 }
 
 impl State {
+    /// Returns what is known of the Tor that is the way out: by its own word where it is within this process.
+    fn tor_standing(&self) -> Option<TorStanding> {
+        let own = self.node.dialer().proxy().tor_standing();
+        own.filter(|_| self.alone_since.is_some()).or_else(|| self.tor.clone())
+    }
+
     /// Says why header sync does not get on, where it does not.
     pub(super) fn trouble(&self, now: Moment) -> Option<SyncTrouble> {
-        let tor = self.tor.as_ref().filter(|tor| tor.explains_all());
+        let known = self.tor_standing();
+        let tor = known.as_ref().filter(|tor| tor.explains_all());
         if let Some(why) = &self.no_server {
-            let beside = self.tor.as_ref().filter(|tor| tor.adds_to_others());
+            let beside = known.as_ref().filter(|tor| tor.adds_to_others());
             let why = match (tor, beside) {
                 (Some(tor), _) => tor.to_string(),
                 (None, Some(tor)) => format!("{why}; {tor}"),
@@ -145,15 +165,17 @@ impl State {
         }
         // Later it may rest.
         let alone_since = self.alone_since.filter(|_| !self.synchronized)?;
-        if let Some(tor) = tor {
+        let is_long = now.since(alone_since) >= LONG_ALONE;
+        // That of this process takes its time at each start, which is no trouble.
+        if let Some(tor) = tor.filter(|_| is_long || self.tor.is_some()) {
             return Some(SyncTrouble::NoConnection(tor.to_string()));
         }
-        if now.since(alone_since) < LONG_ALONE {
+        if !is_long {
             return None;
         }
         let failed = |server: &&ServerResult| matches!(server.state, ServerStanding::Closed | ServerStanding::Faulty);
         let failed: Vec<ServerResult> = self.servers.iter().filter(failed).cloned().collect();
-        let why = match (&self.tor, self.node.dialer().proxy()) {
+        let why = match (&known, self.node.dialer().proxy()) {
             _ if !failed.is_empty() => reasons(&failed),
             (Some(tor), _) => tor.to_string(),
             (None, Proxy::Direct) => "none answers yet".to_owned(),
@@ -357,7 +379,9 @@ impl Handle {
         let state = self.state();
         if !state.synchronized {
             let Progress { done, total, .. } = state.progress;
+            let tor = state.tor_standing().filter(TorStanding::explains_all);
             let trouble = state.trouble(self.0.clock.now().steady).map(|it| it.to_string());
+            let trouble = trouble.or_else(|| tor.map(|tor| tor.to_string()));
             return Err(NodeError::Syncing { done, total, trouble });
         }
         Ok(self.check_fresh(&state)?.hash)
@@ -442,7 +466,8 @@ impl Handle {
             unwritten: state.node.unwritten().cloned(),
             uptime,
             not_fresh: state.node.not_fresh(),
-            tor: state.tor.clone(),
+            tor: state.tor_standing(),
+            proxy: state.node.dialer().proxy().clone(),
             trouble: state.trouble(now).map(|it| it.to_string()),
         }
     }

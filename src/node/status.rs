@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::handle::waits_for;
 use super::header_sync::SyncStage;
 use super::report::ServerResult;
 use super::{Handle, Node};
@@ -35,7 +36,7 @@ pub struct Status {
     /// Why header sync does not get on, if so: it can use none of the servers, or reaches none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// What is known of the Tor that is the proxy, while no connection comes through it.
+    /// What is known of the Tor that is the way out, while no connection comes through it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tor: Option<TorStanding>,
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
@@ -86,6 +87,13 @@ pub struct SyncStatus {
     /// For how many seconds it has had no connection at all, where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_unconnected: Option<u64>,
+}
+
+impl Status {
+    /// Returns what header sync waits for, for people: why it does not get on, or a Tor that is on its way.
+    pub fn waits_for(&self) -> Option<String> {
+        waits_for(self.trouble.as_ref(), self.tor.as_ref())
+    }
 }
 
 impl SyncStatus {

@@ -1,6 +1,7 @@
 //! The types that options have: how each is read, written, bounded and shown as an example.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -39,6 +40,10 @@ pub(crate) enum Shape {
 
 /// Least and most that an option allows: of a number its value, of a text its length in bytes.
 pub(crate) type Bounds = (u64, u64);
+
+/// Why there is no embedded Tor, where there is none.
+pub(crate) const NO_EMBEDDED_TOR: &str = "this isonym was built without a Tor of its own: take one of a package, or build it \
+     with `--features embedded-tor`; with a Tor beside it give socks5://HOST:PORT";
 
 /// A type that one value of an option can have.
 pub(crate) trait Item: Clone + 'static {
@@ -474,9 +479,74 @@ impl Item for ServerAddr {
     }
 }
 
-impl Item for Proxy {
+/// What a user says of the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyChoice {
+    /// A Tor of this machine, where one answers, else the embedded one.
+    #[cfg(feature = "embedded-tor")]
+    Auto,
+    /// The embedded Tor.
+    #[cfg(feature = "embedded-tor")]
+    Embedded,
+    /// This one.
+    Named(Proxy),
+}
+
+impl ProxyChoice {
+    /// How it is written, for people.
+    pub(super) const FORM: &str = if cfg!(feature = "embedded-tor") {
+        "auto|embedded|socks5://HOST:PORT"
+    } else {
+        "socks5://HOST:PORT"
+    };
+
+    /// The default, for people.
+    pub(super) const DEFAULT: &str = if cfg!(feature = "embedded-tor") {
+        "auto"
+    } else {
+        "socks5://127.0.0.1:9050, then 9150"
+    };
+
+    /// The words that stand for a Tor of the program's own.
+    const WORDS: [&str; 2] = ["auto", "embedded"];
+}
+
+#[cfg(feature = "embedded-tor")]
+impl Default for ProxyChoice {
+    fn default() -> Self {
+        Self::Auto
+    }
+}
+
+#[cfg(not(feature = "embedded-tor"))]
+impl Default for ProxyChoice {
+    fn default() -> Self {
+        Self::Named(Proxy::tor())
+    }
+}
+
+impl fmt::Display for ProxyChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            #[cfg(feature = "embedded-tor")]
+            Self::Auto => f.write_str("auto"),
+            #[cfg(feature = "embedded-tor")]
+            Self::Embedded => f.write_str("embedded"),
+            Self::Named(proxy) => proxy.fmt(f),
+        }
+    }
+}
+
+impl Item for ProxyChoice {
     fn parse(text: &str, _: Bounds) -> Result<Self, Problem> {
-        parse_by_type(text)
+        match text {
+            #[cfg(feature = "embedded-tor")]
+            "auto" => Ok(Self::Auto),
+            #[cfg(feature = "embedded-tor")]
+            "embedded" => Ok(Self::Embedded),
+            word if Self::WORDS.contains(&word) => Err(Problem::Refused(NO_EMBEDDED_TOR.to_owned())),
+            _ => parse_by_type(text).map(Self::Named),
+        }
     }
 
     fn text(&self) -> String {
@@ -484,7 +554,7 @@ impl Item for Proxy {
     }
 
     fn allowed(_: Bounds) -> String {
-        "socks5://HOST:PORT".to_owned()
+        Self::FORM.replace('|', ", ")
     }
 
     fn samples(_: Bounds) -> Vec<String> {

@@ -19,7 +19,7 @@ use isonym::jsonrpc::cookie::CookieReaders;
 use isonym::name::Encoding;
 use isonym::name::lookup::{LookupSettings, MAX_QUORUM};
 use isonym::naming;
-use isonym::net::{Proxy, ServerAddr, pool, servers};
+use isonym::net::{ServerAddr, pool, servers};
 use isonym::rpc;
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
@@ -31,7 +31,9 @@ use super::declare::CommandName::{
     Tor,
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
-use super::item::{CallersApart, Discover, LogLevel, Mailbox, PoolPace, RpcUrl, Suffix, UserName, own_folder};
+use super::item::{
+    CallersApart, Discover, LogLevel, Mailbox, PoolPace, ProxyChoice, RpcUrl, Suffix, UserName, own_folder,
+};
 
 /// Commands that read settings: all but those that need none at all.
 const ALL: &[CommandName] = &CommandName::ALL;
@@ -162,15 +164,25 @@ options! {
     .used_by(NODE)
     .section(Section::Every);
 
-    PROXY: Required<Proxy> = Opt::new(
+    PROXY: Required<ProxyChoice> = Opt::new(
         "proxy",
-        "socks5://HOST:PORT",
+        ProxyChoice::FORM,
         "SOCKS5 proxy, which should be Tor",
-        |_| Proxy::tor(),
+        |_| ProxyChoice::default(),
     )
-    .default_words("socks5://127.0.0.1:9050, then 9150")
+    .default_words(ProxyChoice::DEFAULT)
+    .more(
+        "Where isonym was built with a Tor of its own: embedded is that one; auto is a Tor at 127.0.0.1, port 9050 or \
+         9150, if one answers there at the start, else the embedded one.",
+    )
     .used_by(PROXIED)
     .section(Section::Every);
+
+    TOR_CONFIG: Optional<PathBuf> = Opt::new("tor-config", "FILE", "Settings of the embedded Tor, in TOML", |_| None)
+        .default_words("none")
+        .more("They are Arti's own, such as bridges and rules for paths; where it keeps its files is decided here.")
+        .used_by(PROXIED)
+        .section(Section::Every);
 
     DIRECT: Required<bool> = Opt::new(
         "direct",

@@ -4,11 +4,12 @@
 //! is zero or empty; its peers are the Electrum servers that header sync talks to. Connections of lookups are counted, but
 //! not told one by one: they are identities.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
 use super::reply::{CallResult, result as write};
+use crate::net::Proxy;
 use crate::node::{ServerStanding, Standing};
 
 /// The networks that Core knows.
@@ -29,16 +30,18 @@ pub(super) fn version() -> u64 {
         * 100
 }
 
-/// Answers `getnetworkinfo`; `proxy` is the setting of that name.
-pub(super) fn info(standing: &Standing, proxy: Option<&str>) -> CallResult {
+/// Answers `getnetworkinfo`.
+pub(super) fn info(standing: &Standing) -> CallResult {
     let connections = connections(standing);
-    // Of several it is the first that answers; which one that is shows in the log.
-    let first = proxy.and_then(|proxy| proxy.split(", ").next());
-    let proxy = first.and_then(|proxy| proxy.strip_prefix("socks5://")?.parse::<SocketAddr>().ok());
+    let proxy = match &standing.proxy {
+        // Of several it is the first that answers; which one that is shows in the log.
+        Proxy::Socks5(candidates) => candidates.first(),
+        _ => None,
+    };
     let network = |name: &str| {
         let is_reachable = match name {
             "ipv4" | "ipv6" => true,
-            "onion" => proxy.is_some(),
+            "onion" => standing.proxy != Proxy::Direct,
             _ => false,
         };
         let proxy = proxy.filter(|_| is_reachable);

@@ -555,6 +555,11 @@ impl NameService {
         (self.tip(), self.cache().forgotten())
     }
 
+    /// Counts how often all identities were forgotten.
+    pub fn renewals(&self) -> u64 {
+        self.cache().renewals()
+    }
+
     /// Forgets an isolation ID at once: what is remembered for it, its connections, and the ID itself at a server behind
     /// JSON-RPC. No later question has to do with earlier ones of the same ID. `None` forgets all identities of this
     /// process; the empty ID is the default identity.

@@ -19,6 +19,7 @@ use super::reply::{RequestError, http};
 use super::request::{IsolationHeaders, ProxyRequest};
 use super::server::{Front, RequestOutcome};
 use crate::net::accept::Place;
+use crate::net::dialer::Duplex;
 
 /// Most bytes that are buffered of a request, hence of its headers.
 const MAX_HEADERS: usize = 16 << 10;
@@ -43,7 +44,7 @@ fn explanation(here: SocketAddr) -> String {
 }
 
 /// A connection to the other side, until the application's is ready to be joined with it.
-type Opened = Arc<Mutex<Option<(OnUpgrade, RelaySide<TcpStream>)>>>;
+type Opened = Arc<Mutex<Option<(OnUpgrade, RelaySide<Box<dyn Duplex>>)>>>;
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(front: &Front, stream: TcpStream, caller: SocksCaller, place: &mut Place) {
@@ -106,7 +107,8 @@ async fn respond(
             let sent = reply.rest;
             (reply.code, Some(RelaySide { stream, sent }))
         }
-        Ok(RequestOutcome::Resolved(_)) => (RequestError::General.code(), None),
+        // Of HTTP there is nothing but connections.
+        Ok(_) => (RequestError::General.code(), None),
         Err(error) => (error.code(), None),
     };
     let (status, text) = http(code);

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::handshake::{ClientHandshake, HandshakeEffect, HandshakeEvent, HandshakeMachine, ProxyReply};
 use super::reply::RequestError;
+use crate::net::dialer::Duplex;
 
 /// How long Tor may take to be connected to.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -43,7 +44,7 @@ impl TorProxy {
         &self,
         handshake: ClientHandshake,
         caller: IpAddr,
-    ) -> Result<(ProxyReply, TcpStream), RequestError> {
+    ) -> Result<(ProxyReply, Box<dyn Duplex>), RequestError> {
         let mut stream = match self.connect(caller).await {
             Ok(stream) => stream,
             Err(error) => {
@@ -52,7 +53,7 @@ impl TorProxy {
             }
         };
         match timeout(REPLY, run_handshake(&mut stream, handshake)).await {
-            Ok(Ok(reply)) => Ok((reply, stream)),
+            Ok(Ok(reply)) => Ok((reply, Box::new(stream))),
             Ok(Err(HandshakeError::Failed(error))) => Err(error),
             Ok(Err(HandshakeError::Disconnected)) => Err(RequestError::General),
             Err(_) => Err(RequestError::Timeout),

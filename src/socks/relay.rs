@@ -42,6 +42,8 @@ where
 
 async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, first: Vec<u8>) -> io::Result<()> {
     to.write_all(&first).await?;
+    // What carries on from here knows nothing of it, and a stream through the embedded Tor holds it back until then.
+    to.flush().await?;
     drop(first);
     io::copy(&mut from, &mut to).await?;
     to.shutdown().await

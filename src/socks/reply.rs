@@ -15,9 +15,15 @@ pub enum RequestError {
     /// Something failed here, or Tor can't be reached.
     #[error("the request could not be carried out")]
     General,
+    /// Tor does not go there, or no exit does.
+    #[error("Tor or all its exits forbid it")]
+    Forbidden,
     /// The name stands for nothing that can be connected to.
     #[error("the name cannot be resolved")]
     HostUnreachable,
+    /// Nothing listens there.
+    #[error("the connection was refused")]
+    Refused,
     /// The name was not looked up in time, or Tor did not reply in time.
     #[error("there was no answer in time")]
     Timeout,
@@ -34,7 +40,9 @@ impl RequestError {
     pub fn code(self) -> u8 {
         match self {
             Self::General => 1,
+            Self::Forbidden => 2,
             Self::HostUnreachable => 4,
+            Self::Refused => 5,
             Self::Timeout => 6,
             Self::CommandUnsupported => 7,
             Self::AddressKindUnsupported => 8,
@@ -93,6 +101,18 @@ pub fn resolved(protocol: ProxyProtocol, address: IpAddr) -> Vec<u8> {
             bytes
         }
     }
+}
+
+/// Returns the reply to a SOCKS5 client that asked for the host of an address; there is none that the others could read.
+pub fn resolved_host(protocol: ProxyProtocol, host: &str) -> Vec<u8> {
+    let length = u8::try_from(host.len());
+    let (ProxyProtocol::Socks5, Ok(length)) = (protocol, length) else {
+        return refused(protocol, RequestError::HostUnreachable);
+    };
+    let mut bytes = vec![5, SUCCEEDED, 0, 3, length];
+    bytes.extend(host.as_bytes());
+    bytes.extend([0, 0]);
+    bytes
 }
 
 /// Returns the status and text that an HTTP client is given for a code of SOCKS5, close to those of Tor's
@@ -173,5 +193,8 @@ mod tests {
         );
         assert_eq!(resolved(ProxyProtocol::Socks4, v4), [0, 0x5a, 0, 0, 192, 0, 2, 1]);
         assert_eq!(resolved(ProxyProtocol::Socks4, v6)[1], 0x5b);
+        assert_eq!(resolved_host(ProxyProtocol::Socks5, "a.b"), b"\x05\0\0\x03\x03a.b\0\0");
+        assert_eq!(resolved_host(ProxyProtocol::Socks4, "a.b")[1], 0x5b);
+        assert_eq!(resolved_host(ProxyProtocol::Socks5, &"a".repeat(256))[1], 4);
     }
 }

@@ -9,16 +9,23 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+#[cfg(feature = "embedded-tor")]
+use super::embedded;
 use super::handshake::{AcceptedRequest, ClientHandshake, ErrorReply, ProxyReply, ServerHandshake};
 use super::http;
 use super::identity::{IdentityEpoch, IsolationFlags, SocksCaller};
 use super::onward::{HandshakeError, TorProxy, run_handshake};
 use super::relay::{RelaySide, gone, relay};
+#[cfg(feature = "embedded-tor")]
+use super::reply::resolved_host;
 use super::reply::{RequestError, extended, refused, resolved};
 use super::request::{ProxyCommand, ProxyHost, ProxyRequest};
 use crate::naming::name_resolver::NameResolver;
 use crate::naming::target::{Target, TargetKind};
 use crate::net::accept::{MOST_CONNECTIONS, Place, Room};
+use crate::net::dialer::Duplex;
+#[cfg(feature = "embedded-tor")]
+use crate::net::embedded_tor::{EmbeddedTor, GroupKey, StreamGroup};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +49,24 @@ impl Default for SocksLimits {
 /// What the server runs with.
 #[derive(Clone, Debug)]
 pub struct SocksServerSettings {
-    /// Where Tor's SOCKS port is, in the order in which to try.
-    pub tor: Vec<SocketAddr>,
+    /// The Tor that carries streams.
+    pub tor: SocksTor,
     /// What tells callers apart.
     pub flags: IsolationFlags,
     /// What gives them their IDs; whoever shares it can renew these.
     pub epoch: Arc<IdentityEpoch>,
     /// Bounds and waits.
     pub limits: SocksLimits,
+}
+
+/// The Tor that carries applications' streams.
+#[derive(Clone, Debug)]
+pub enum SocksTor {
+    /// One that is asked at its SOCKS port, which has these addresses; they are tried in this order.
+    Port(Vec<SocketAddr>),
+    /// The embedded one.
+    #[cfg(feature = "embedded-tor")]
+    Embedded(EmbeddedTor),
 }
 
 /// Serves applications until `stop` is ready; their connections end with it.
@@ -61,7 +78,11 @@ pub async fn serve(
 ) {
     let front = Front {
         name_resolver,
-        tor: Arc::new(TorProxy::new(settings.tor)),
+        tor: match settings.tor {
+            SocksTor::Port(addresses) => Onward::Port(Arc::new(TorProxy::new(addresses))),
+            #[cfg(feature = "embedded-tor")]
+            SocksTor::Embedded(tor) => Onward::Embedded(tor),
+        },
         flags: Arc::new(settings.flags),
         epoch: settings.epoch,
         limits: settings.limits,
@@ -75,11 +96,19 @@ pub async fn serve(
     stop.await;
 }
 
+/// Who carries out what is no matter of names.
+#[derive(Clone)]
+enum Onward {
+    Port(Arc<TorProxy>),
+    #[cfg(feature = "embedded-tor")]
+    Embedded(EmbeddedTor),
+}
+
 /// What all connections share.
 #[derive(Clone)]
 pub(super) struct Front {
     name_resolver: NameResolver,
-    tor: Arc<TorProxy>,
+    tor: Onward,
     flags: Arc<IsolationFlags>,
     epoch: Arc<IdentityEpoch>,
     limits: SocksLimits,
@@ -90,8 +119,11 @@ pub(super) struct Front {
 pub(super) enum RequestOutcome {
     /// The address of a name of ours, which was all that was asked for.
     Resolved(IpAddr),
+    /// The host of an address, which was all that was asked for.
+    #[cfg(feature = "embedded-tor")]
+    Host(String),
     /// Tor's reply, and the stream that goes on behind it.
-    Replied(ProxyReply, TcpStream),
+    Replied(ProxyReply, Box<dyn Duplex>),
 }
 
 impl Front {
@@ -156,6 +188,10 @@ impl Front {
             Ok(RequestOutcome::Resolved(address)) => {
                 return close_with(stream, &resolved(request.protocol, address)).await;
             }
+            #[cfg(feature = "embedded-tor")]
+            Ok(RequestOutcome::Host(host)) => {
+                return close_with(stream, &resolved_host(request.protocol, &host)).await;
+            }
             Err(error) => return close_with(stream, &refused(request.protocol, error)).await,
         };
         if request.command != ProxyCommand::Connect || !reply.is_success() {
@@ -182,11 +218,20 @@ impl Front {
             Some(target) => ProxyHost::from(target),
             None => request.host.clone(),
         };
+        let tor = match &self.tor {
+            Onward::Port(tor) => tor,
+            #[cfg(feature = "embedded-tor")]
+            Onward::Embedded(tor) => {
+                let renewals = self.name_resolver.renewals();
+                let key = self.epoch.circuit_key(&self.flags, caller, request, renewals);
+                return embedded::ask(tor, request, &host, StreamGroup::Of(GroupKey(key))).await;
+            }
+        };
         let credentials = self.epoch.credentials(caller, request);
         let onward = request
             .onward(&host, credentials.as_ref())
             .ok_or(RequestError::General)?;
-        let (reply, stream) = self.tor.ask(ClientHandshake::new(onward), caller.address).await?;
+        let (reply, stream) = tor.ask(ClientHandshake::new(onward), caller.address).await?;
         if let Some(meaning) = extended(reply.code) {
             // Which service it was is for nobody who reads the log.
             tracing::info!("Tor replied {:02X}: {meaning}", reply.code);

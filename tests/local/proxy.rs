@@ -8,7 +8,9 @@ use fast_socks5::ReplyError;
 use fast_socks5::server::Socks5ServerProtocol;
 use fast_socks5::util::target_addr::TargetAddr;
 use isonym::net::dial_error::{SocksRefusal, Stage};
+use isonym::net::dialer::find_tor;
 use isonym::net::{DialError, Dialer, Identity, Proxy, ServerAddr};
+use isonym_testkit::loopback::own_address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -218,6 +220,16 @@ async fn the_second_place_for_a_tor_is_looked_at_each_time() {
     }
     let (error, proxy) = (place.dial().await, place.proxy);
     assert_eq!(error, DialError::ProxyNotTor { proxy });
+}
+
+#[tokio::test]
+async fn a_tor_is_found_where_one_answers_and_nowhere_else() {
+    // One that is no Tor, one that is.
+    let (other, tor) = (SecondPlace::with(&[&[]]).await, SecondPlace::with(&[RESOLVED]).await);
+    let empty = SocketAddr::from((own_address(), 9050));
+    assert_eq!(find_tor(&[empty, other.proxy, tor.proxy]).await, Some(tor.proxy));
+    let other = SecondPlace::with(&[&[]]).await;
+    assert_eq!(find_tor(&[empty, other.proxy]).await, None);
 }
 
 #[tokio::test]

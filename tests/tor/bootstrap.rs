@@ -5,11 +5,10 @@ use std::os::unix::net::UnixDatagram;
 use isonym_sim::{Host, Ledger};
 use isonym_testkit::program::{End, Program};
 use isonym_testkit::running::{Running, end_of, eventually, until};
+use isonym_testkit::tor_network::client::Tor;
+use isonym_testkit::tor_network::names::{name, value, world};
+use isonym_testkit::tor_network::network::{beside_others, network};
 use serde_json::{Value, json};
-
-use crate::client::Tor;
-use crate::network::{beside_others, network};
-use crate::{name, value, world};
 
 const SERVER: &str = "--server=192.0.2.1:50001:t";
 

@@ -9,82 +9,23 @@
     reason = "a test may panic and read the clock, and is a crate of its own"
 )]
 
-mod authority;
 mod bootstrap;
-mod client;
-mod control;
-mod daemon;
-mod name_server;
 mod naming;
-mod network;
-mod process;
-mod raw;
-mod record;
-mod site;
-mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isonym::name::NameId;
-use isonym::time::Timestamp;
-use isonym_sim::ledger::Connection;
-use isonym_sim::{AddressKind, Host, Ledger, SharedWorld, World};
-
-use daemon::Daemon;
+use isonym_sim::{Host, Ledger};
 use isonym_testkit::program::{End, Program};
 use isonym_testkit::running::eventually;
+use isonym_testkit::tor_network::names::{NAMES, asked, name, syncs, value, world};
+use isonym_testkit::tor_network::{client, daemon, name_server, network, raw, record, site, users};
+
+use daemon::Daemon;
 use network::{beside_others, network};
 use record::{Record, Stream};
 
 /// Isolation IDs that look names up.
 const IDS: usize = 50;
-
-/// Names that each looks up.
-const NAMES: usize = 3;
-
-fn name(id: usize, number: usize) -> String {
-    format!("d/of-{id}-{number}")
-}
-
-fn value(id: usize, number: usize) -> String {
-    format!("value {number} of {id}")
-}
-
-/// A world in which each of so many IDs has names of its own.
-fn world(ids: usize) -> SharedWorld {
-    let names: Vec<_> = (0..ids)
-        .flat_map(|id| (0..NAMES).map(move |number| (name(id, number), value(id, number), AddressKind::P2pkh)))
-        .collect();
-    let mut world = World::new(3, Timestamp(1_700_000_000));
-    world.register_all(&names).unwrap();
-    world.mine(14);
-    SharedWorld::new(world)
-}
-
-/// Returns the names that were asked for over a connection.
-fn asked(connection: &Connection, ids: usize) -> BTreeSet<(usize, usize)> {
-    let all = (0..ids).flat_map(|id| (0..NAMES).map(move |number| (id, number)));
-    let scripthash = |id, number| {
-        NameId::new(name(id, number).as_bytes())
-            .unwrap()
-            .scripthash()
-            .to_string()
-    };
-    let asked = all.filter(|(id, number)| {
-        let scripthash = scripthash(*id, *number);
-        connection
-            .requests
-            .iter()
-            .any(|request| request.line.contains(&scripthash))
-    });
-    asked.collect()
-}
-
-/// Says whether a connection belongs to header sync: only there tips are subscribed to.
-fn syncs(connection: &Connection) -> bool {
-    let mut methods = connection.requests.iter().flat_map(|request| &request.methods);
-    methods.any(|method| method == "blockchain.headers.subscribe")
-}
 
 /// Returns the streams that had reached their target and have ended.
 fn closed(record: &Record) -> Vec<Stream> {

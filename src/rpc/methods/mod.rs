@@ -90,8 +90,8 @@ const METHODS: [Method; 28] = [
     report("getinfo", help::GETINFO, |methods, standing| {
         info(&methods.node, standing)
     }),
-    report("getnetworkinfo", help::GETNETWORKINFO, |methods, standing| {
-        network::info(standing, methods.settings.all().get("proxy").map(String::as_str))
+    report("getnetworkinfo", help::GETNETWORKINFO, |_, standing| {
+        network::info(standing)
     }),
     report("getpeerinfo", help::GETPEERINFO, |_, standing| network::peers(standing)),
     at_once("help", help::HELP, |_, params| help_call(params)),

@@ -270,6 +270,7 @@ pub struct ResultCache {
     shares: Shares,
     begun: u64,
     forgotten: u64,
+    renewals: u64,
 }
 
 impl ResultCache {
@@ -281,6 +282,7 @@ impl ResultCache {
             shares: Shares::default(),
             begun: 0,
             forgotten: 0,
+            renewals: 0,
         }
     }
 
@@ -292,6 +294,11 @@ impl ResultCache {
     /// Counts how often something was forgotten: whoever holds what was made of results compares it.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
+    }
+
+    /// Counts how often all identities were forgotten.
+    pub fn renewals(&self) -> u64 {
+        self.renewals
     }
 
     /// Returns what is known, with the moment at which it ends.
@@ -477,6 +484,7 @@ impl ResultCache {
     pub fn forget(&mut self, id: Option<BlindedId>) {
         self.forgotten += 1;
         let Some(id) = id else {
+            self.renewals += 1;
             self.identities.clear();
             self.shares = Shares::default();
             return;

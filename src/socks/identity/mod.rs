@@ -116,20 +116,24 @@ impl IdentityEpoch {
     /// who asks. `None` if there can be none.
     pub fn id(&self, flags: &IsolationFlags, caller: &SocksCaller, request: &ProxyRequest) -> Option<IsolationId> {
         let mut state = self.state();
-        let mut hash = Fields::new(&state.key, b"id");
-        hash.add(caller.listener.to_string().as_bytes());
-        for by in &flags.0 {
-            hash.add(&[*by as u8]);
-            match by {
-                IsolateBy::Auth => hash.add_credentials(request.credentials.as_ref()),
-                IsolateBy::Address => hash.add(caller.address.to_canonical().to_string().as_bytes()),
-                IsolateBy::Port => hash.add(&caller.connection.to_be_bytes()),
-                IsolateBy::Destination => hash.add(folded(&request.host.to_string()).as_bytes()),
-            }
-        }
+        let hash = Fields::of_caller(&state.key, b"id", flags, caller, request);
         let id = IsolationId::new(format!("{PREFIX}{}", hash.hex()).as_bytes())?;
         state.recent.put(id.clone(), ());
         Some(id)
+    }
+
+    /// Returns what the embedded Tor keeps streams apart by: equal for those that have one ID, and not to be had from that;
+    /// another one whenever all identities were forgotten, of which `renewals` is the number.
+    pub fn circuit_key(
+        &self,
+        flags: &IsolationFlags,
+        caller: &SocksCaller,
+        request: &ProxyRequest,
+        renewals: u64,
+    ) -> [u8; 32] {
+        let mut hash = Fields::of_caller(&self.state().key, b"circuit", flags, caller, request);
+        hash.add(&renewals.to_be_bytes());
+        hash.bytes()
     }
 
     /// Returns the credentials to ask Tor with for a caller.
@@ -182,6 +186,28 @@ impl Fields {
         fields
     }
 
+    /// Begins with all that tells a caller from others.
+    fn of_caller(
+        key: &[u8; 32],
+        purpose: &[u8],
+        flags: &IsolationFlags,
+        caller: &SocksCaller,
+        request: &ProxyRequest,
+    ) -> Self {
+        let mut hash = Self::new(key, purpose);
+        hash.add(caller.listener.to_string().as_bytes());
+        for by in &flags.0 {
+            hash.add(&[*by as u8]);
+            match by {
+                IsolateBy::Auth => hash.add_credentials(request.credentials.as_ref()),
+                IsolateBy::Address => hash.add(caller.address.to_canonical().to_string().as_bytes()),
+                IsolateBy::Port => hash.add(&caller.connection.to_be_bytes()),
+                IsolateBy::Destination => hash.add(folded(&request.host.to_string()).as_bytes()),
+            }
+        }
+        hash
+    }
+
     fn add(&mut self, field: &[u8]) {
         let length = u64::try_from(field.len()).unwrap_or(u64::MAX);
         self.0.input(&length.to_be_bytes());
@@ -192,6 +218,10 @@ impl Fields {
     fn add_credentials(&mut self, credentials: Option<&ProxyCredentials>) {
         self.add(credentials.map_or(&[], |said| &said.user));
         self.add(credentials.map_or(&[], |said| &said.password));
+    }
+
+    fn bytes(self) -> [u8; 32] {
+        Hmac::<sha256::Hash>::from_engine(self.0).to_byte_array()
     }
 
     fn hex(self) -> String {

@@ -224,3 +224,20 @@ proptest! {
         prop_assert_eq!(id(one) == id(other), one == other);
     }
 }
+
+#[test]
+fn circuits_are_kept_apart_as_ids_are_and_renewed_with_them() {
+    let epoch = IdentityEpoch::new([1; 32]);
+    let flags = IsolationFlags::default();
+    let (alice, bob) = (Some((&b"alice"[..], &b"one"[..])), Some((&b"bob"[..], &b"one"[..])));
+    let key = |credentials, renewals| {
+        let request = request(ProxyProtocol::Socks5, credentials);
+        epoch.circuit_key(&flags, &caller("127.0.0.1", 1), &request, renewals)
+    };
+    let before = key(alice, 0);
+    assert_eq!(key(alice, 0), before);
+    assert_ne!(key(bob, 0), before);
+    assert_ne!(key(alice, 1), before, "all identities were forgotten");
+    assert_eq!(epoch.renew([2; 32]), [], "nothing is remembered of streams");
+    assert_ne!(key(alice, 0), before);
+}

@@ -25,4 +25,5 @@ pub mod running;
 pub mod running_daemon;
 pub mod socks;
 pub mod stage;
+pub mod tor_network;
 pub mod virtual_world;

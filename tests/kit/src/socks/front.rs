@@ -8,7 +8,7 @@ use isonym::jsonrpc::client::{Client, ClientSettings, Dialect, Login};
 use isonym::naming::name_resolver::NameResolver;
 use isonym::service::{CacheSettings, NameService};
 use isonym::socks::identity::{IdentityEpoch, IsolationFlags};
-use isonym::socks::server::{self, SocksLimits, SocksServerSettings};
+use isonym::socks::server::{self, SocksLimits, SocksServerSettings, SocksTor};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -136,7 +136,7 @@ pub fn served_on(
     let names = NameService::remote(client.unwrap(), CacheSettings::default(), 1);
     let resolver = NameResolver::new(&names, patience);
     let settings = SocksServerSettings {
-        tor: vec![tor.address],
+        tor: SocksTor::Port(vec![tor.address]),
         flags: IsolationFlags::default(),
         epoch: Arc::new(IdentityEpoch::new([7; 32])),
         limits,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use isonym::jsonrpc::client::{Client, ClientError, ClientSettings, Dialect, Login};
 use serde_json::{Value, json};
 
-use crate::client::Tor;
-use isonym_testkit::program::Program;
-use isonym_testkit::running::{Running, eventually};
+use super::client::Tor;
+use crate::program::Program;
+use crate::running::{Running, eventually};
 
 /// What a call may take at most, whether it succeeds or not.
 const CALL: Duration = Duration::from_secs(30);
@@ -24,9 +24,16 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a daemon behind a Tor and waits until its headers are up to date.
     pub async fn start(tor: &Tor, servers: &[String], arguments: &[&str]) -> Self {
+        let proxy = tor.proxy();
+        Self::start_by(&[&proxy], servers, arguments).await
+    }
+
+    /// Starts a daemon that goes out as these arguments say, and waits until its headers are up to date.
+    pub async fn start_by(way_out: &[&str], servers: &[String], arguments: &[&str]) -> Self {
         let program = Program::new();
         let mut all: Vec<_> = servers.iter().map(|server| format!("--server={server}:t")).collect();
-        all.extend(["-v", &tor.proxy(), "daemon", "--rpc-listen=127.0.0.1:0"].map(str::to_owned));
+        all.extend(way_out.iter().map(|argument| (*argument).to_owned()));
+        all.extend(["-v", "daemon", "--rpc-listen=127.0.0.1:0"].map(str::to_owned));
         // With more of them header sync closes those that it needs no more, which are no lookups'.
         all.push("--sync-connections=1".to_owned());
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use isonym_testkit::program::End;
-use isonym_testkit::running::end_of;
+use crate::program::End;
+use crate::running::end_of;
 
 /// Chromium without a window.
 const CHROMIUM: &str = "chromium-headless-shell";

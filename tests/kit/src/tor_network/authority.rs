@@ -4,12 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::process::{Process, common, free_port, make_folder, run};
+use super::circuits::circuits_of_streams_to;
+use super::control::Control;
+use super::process::{Process, common, free_port, make_folder, run};
 
 pub const AUTHORITIES: usize = 4;
 
 /// Seconds between two consensuses: one is enough for all tests.
 pub const VOTING_INTERVAL: u64 = 1800;
+
+/// Minutes for which the descriptors of onion services are at the same relays: what Tor takes in a network for tests,
+/// where Arti goes by the consensus.
+const ONION_PERIOD: u64 = 24 * VOTING_INTERVAL / 60;
 
 /// Seconds for the votes and for the signatures; Tor takes no fewer than two.
 pub const VOTE_DELAY: u64 = 2;
@@ -100,6 +106,31 @@ impl Member {
         ))
     }
 
+    /// Returns what Arti has to know of it, as entries of two lists: how it signs, and how it is reached. `line` is that by
+    /// which others know it.
+    pub fn for_arti(&self, line: &str) -> Result<(String, String), String> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let v3ident = words.iter().find_map(|word| word.strip_prefix("v3ident="));
+        // Behind its address.
+        let rsa = words.iter().skip_while(|word| !word.starts_with("127.0.0.1:")).skip(1);
+        let rsa: String = rsa.copied().collect();
+        let ed = fs::read_to_string(self.folder.join("fingerprint-ed25519")).map_err(|error| error.to_string())?;
+        let (Some(v3ident), Some(ed)) = (v3ident, ed.split_whitespace().last()) else {
+            return Err(format!("no identities of {}", self.name));
+        };
+        let reached = format!(
+            "{{ rsa_identity = \"{rsa}\", ed_identity = \"{ed}\", orports = [\"127.0.0.1:{}\"] }}",
+            self.or
+        );
+        Ok((format!("\"{v3ident}\""), reached))
+    }
+
+    /// Returns which circuits streams to a port of this machine are on, as it sees them.
+    pub fn circuits_of_streams_to(&self, port: u16) -> Vec<String> {
+        let mut control = Control::open(self.control, &self.folder.join("control_auth_cookie")).unwrap();
+        circuits_of_streams_to(&mut control, &self.folder, port)
+    }
+
     /// Starts it; it asks a name server on this port.
     pub fn start(&self, authorities: &[String], offset: u64, names: u16) -> Result<Process, String> {
         let resolvers = self.folder.join("resolv.conf");
@@ -148,7 +179,8 @@ TestingV3AuthInitialVotingInterval {VOTING_INTERVAL} seconds
 TestingV3AuthInitialVoteDelay {VOTE_DELAY} seconds
 TestingV3AuthInitialDistDelay {VOTE_DELAY} seconds
 TestingV3AuthVotingStartOffset {offset}
-V3AuthNIntervalsValid 12",
+V3AuthNIntervalsValid 12
+ConsensusParams hsdir_interval={ONION_PERIOD}",
             resolvers = resolvers.display(),
         ));
         torrc

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::authority::{AUTHORITIES, Member, VOTE_DELAY, VOTING_INTERVAL, make_keys};
-use crate::client::Tor;
-use crate::control::Control;
-use crate::name_server::NameServer;
-use crate::process::{Process, complaints, run};
+use super::authority::{AUTHORITIES, Member, VOTE_DELAY, VOTING_INTERVAL, make_keys};
+use super::client::Tor;
+use super::control::Control;
+use super::name_server::NameServer;
+use super::process::{Process, complaints, run};
 
 /// Seconds that the authorities get to start before they vote, for one try after the other.
 const LEADS: [u64; 3] = [2, 5, 10];
@@ -44,6 +44,7 @@ pub async fn alone() -> RwLockWriteGuard<'static, ()> {
 pub struct Network {
     root: PathBuf,
     authorities: Vec<String>,
+    members: Vec<Member>,
     /// What exits ask for names.
     names: NameServer,
     /// Where onion services stand. Not a relay: it could not use itself, and three are too few.
@@ -95,6 +96,7 @@ impl Network {
         Ok(Self {
             root,
             authorities,
+            members,
             names,
             onion,
             _relays: relays,
@@ -109,6 +111,41 @@ impl Network {
     /// Starts a client whose streams wait for a controller, if that is said.
     pub fn naming_client(&self, name: &str, unattached: bool) -> Tor {
         Tor::naming(&self.root, name, &self.authorities, unattached).unwrap()
+    }
+
+    /// Returns the settings by which an Arti finds this network, in TOML.
+    pub fn for_arti(&self) -> String {
+        let members = self.members.iter().zip(&self.authorities);
+        let known: Vec<(String, String)> = members.map(|(member, line)| member.for_arti(line).unwrap()).collect();
+        let (identities, caches): (Vec<_>, Vec<_>) = known.into_iter().unzip();
+        format!(
+            "[tor_network]
+fallback_caches = [{}]
+[tor_network.authorities]
+v3idents = [{}]
+uploads = []
+downloads = []
+votes = []
+[address_filter]
+allow_local_addrs = true
+allow_resolving_local_addrs = true
+# All relays are on one machine.
+[path_rules]
+ipv4_subnet_family_prefix = 33
+ipv6_subnet_family_prefix = 129
+",
+            caches.join(", "),
+            identities.join(", ")
+        )
+    }
+
+    /// Returns which circuits streams to a port of this machine are on, as exits and the Tor of the onion services see them;
+    /// each stream has one entry.
+    pub fn circuits_of_streams_to(&self, port: u16) -> Vec<String> {
+        let relays = self.members.iter();
+        let mut circuits: Vec<_> = relays.flat_map(|relay| relay.circuits_of_streams_to(port)).collect();
+        circuits.extend(self.onion.lock().unwrap().circuits_of_streams_to(port));
+        circuits
     }
 
     /// Returns all names that exits were asked for so far.

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::control::Control;
-use crate::process::{Process, common, complaints, free_port, run};
-use crate::record::Record;
+use super::circuits::circuits_of_streams_to;
+use super::control::Control;
+use super::process::{Process, common, complaints, free_port, run};
+use super::record::Record;
 
 /// How long one Tor may take to be ready.
 const READY: Duration = Duration::from_secs(60);
@@ -172,6 +173,11 @@ impl Tor {
 
     pub fn control(&self) -> Result<Control, String> {
         Control::open(self.ports.control, &self.cookie())
+    }
+
+    /// Returns which circuits streams to a port of this machine are on, where it has onion services.
+    pub fn circuits_of_streams_to(&self, port: u16) -> Vec<String> {
+        circuits_of_streams_to(&mut self.control().unwrap(), &self.folder, port)
     }
 
     /// Takes down what becomes of streams from now on.

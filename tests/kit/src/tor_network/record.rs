@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::control::Control;
+use super::control::Control;
 
 /// What became of one stream of a user.
 #[derive(Clone, Debug, Default)]
@@ -180,20 +180,25 @@ fn unquote(text: &str) -> (String, &str) {
     (String::from_utf8_lossy(&value).into_owned(), &text[at + 1..])
 }
 
-#[test]
-fn stream_lines_are_taken_apart() {
-    let line = r#"650 STREAM 55 NEW 0 [::1]:42581 PURPOSE=USER SOCKS_USERNAME="a \"b\\c\n\001\303\251 X=Y" SOCKS_PASSWORD="" NYM_EPOCH=0"#;
-    let (words, fields) = parse(line);
-    assert_eq!(words, ["650", "STREAM", "55", "NEW", "0", "[::1]:42581"]);
-    let expected = [
-        ("NYM_EPOCH", "0"),
-        ("PURPOSE", "USER"),
-        ("SOCKS_PASSWORD", ""),
-        ("SOCKS_USERNAME", "a \"b\\c\n\u{1}é X=Y"),
-    ];
-    let fields: Vec<_> = fields
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_str()))
-        .collect();
-    assert_eq!(fields, expected);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_lines_are_taken_apart() {
+        let line = r#"650 STREAM 55 NEW 0 [::1]:42581 PURPOSE=USER SOCKS_USERNAME="a \"b\\c\n\001\303\251 X=Y" SOCKS_PASSWORD="" NYM_EPOCH=0"#;
+        let (words, fields) = parse(line);
+        assert_eq!(words, ["650", "STREAM", "55", "NEW", "0", "[::1]:42581"]);
+        let expected = [
+            ("NYM_EPOCH", "0"),
+            ("PURPOSE", "USER"),
+            ("SOCKS_PASSWORD", ""),
+            ("SOCKS_USERNAME", "a \"b\\c\n\u{1}é X=Y"),
+        ];
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(fields, expected);
+    }
 }
