@@ -44,6 +44,7 @@ use super::socks::SocksServer;
 use super::tor::TorController;
 use super::{typed, way_out};
 use crate::config::Settings;
+use crate::options::CommandName;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
 const COOKIE_FILE: &str = ".cookie";
@@ -254,7 +255,7 @@ pub(crate) fn keep_memory_private() {
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     advise_root(quiet);
     let files = raise_open_files();
-    let sandbox = sandbox::enter(settings, Some(&way_out::way_out(settings).await?), "daemon");
+    let sandbox = sandbox::enter(settings, Some(&way_out::way_out(settings).await?), CommandName::Daemon);
     let open_to = OpenTo {
         rpc: true,
         dns: !settings.dns.listen.is_empty(),

@@ -20,6 +20,7 @@ use super::eprint_line;
 use super::reload::Running;
 use super::sandbox;
 use crate::config::{BackendSettings, DnsSettings, Settings};
+use crate::options::CommandName;
 
 /// A DNS server that has its ports, but answers nothing yet.
 pub(super) struct DnsServer {
@@ -138,7 +139,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         ..OpenTo::default()
     };
     let connections = open_to.connections_within(raise_open_files());
-    sandbox::enter(settings, None, "dns");
+    sandbox::enter(settings, None, CommandName::Dns);
     let names = name_service(settings, Some("--dns-listen"))?;
     let Some(server) = DnsServer::open(&settings.dns, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);

@@ -15,8 +15,8 @@ use isonym::node::create_private;
 use isonym::tor::bootstrap_driver;
 use isonym::tor::driver::ControlAddr;
 
-use super::daemon::announced;
 use crate::config::{BackendSettings, Settings};
+use crate::options::CommandName;
 
 /// What every program of a Linux system may have to read once it runs: how names of this machine are found, who listens
 /// where, the clock's zone.
@@ -32,6 +32,9 @@ const SYSTEM: [&str; 9] = [
     "/sys/fs/cgroup",
     "/usr",
 ];
+
+/// Where a store is copied to that stands on a disk which takes nothing.
+const MEMORY: &str = "/dev/shm";
 
 /// What a command still needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +76,7 @@ impl fmt::Display for Confined {
 
 /// Gives up what a command that stays up has no need of, before it hears from anybody and before it has a second thread.
 /// `way_out` is how it reaches others than this machine, if it does.
-pub(super) fn enter(settings: &Settings, way_out: Option<&Proxy>, command: &str) -> Confined {
+pub(super) fn enter(settings: &Settings, way_out: Option<&Proxy>, command: CommandName) -> Confined {
     let confined = if settings.no_sandbox {
         Confined::Unwanted
     } else if settings.tor.plugins.is_empty() {
@@ -81,17 +84,17 @@ pub(super) fn enter(settings: &Settings, way_out: Option<&Proxy>, command: &str)
         if settings.backend.is_none() {
             let _ = create_private(&settings.folder);
         }
-        confine(&Needs::of(settings, way_out))
+        confine(&Needs::of(settings, way_out, command != CommandName::Daemon))
     } else {
         Confined::Plugins
     };
-    tracing::info!("{command}: the sandbox is {confined}");
+    tracing::info!("the sandbox is {confined}");
     confined
 }
 
 impl Needs {
-    /// Returns what a command needs with these settings.
-    fn of(settings: &Settings, way_out: Option<&Proxy>) -> Self {
+    /// Returns what a command needs with these settings; `asks` where it asks a daemon, or another server, for names.
+    fn of(settings: &Settings, way_out: Option<&Proxy>, asks: bool) -> Self {
         let mut read: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
         // What is replaced is another file, or another folder: where it lies counts.
         let folder = |path: &Path| {
@@ -119,18 +122,24 @@ impl Needs {
         Self {
             read: (!is_told_later).then_some(read),
             write: settings.folder.clone(),
-            connect: connect(settings, way_out),
+            connect: connect(settings, way_out, asks),
         }
     }
 }
 
 /// Returns the ports that may be connected to.
-fn connect(settings: &Settings, way_out: Option<&Proxy>) -> Option<BTreeSet<u16>> {
+fn connect(settings: &Settings, way_out: Option<&Proxy>, asks: bool) -> Option<BTreeSet<u16>> {
     let proxies = match way_out {
         None => &[][..],
         Some(Proxy::Socks5(proxies)) => proxies,
         // Relays and servers are anywhere.
         Some(_) => return None,
+    };
+    let backend = match (&settings.backend, asks) {
+        (Some(backend), _) => Some(port_of(&backend.url)?),
+        // A daemon that comes up later says where it listens then.
+        (None, true) => return None,
+        (None, false) => None,
     };
     let mut ports: BTreeSet<u16> = proxies.iter().chain(&settings.socks.tor).map(|it| it.port()).collect();
     // Those where a Tor is looked for that says how far it is.
@@ -142,12 +151,7 @@ fn connect(settings: &Settings, way_out: Option<&Proxy>) -> Option<BTreeSet<u16>
         ControlAddr::Tcp(address) => Some(address.port()),
         ControlAddr::Unix(_) => None,
     }));
-    match &settings.backend {
-        Some(backend) => ports.insert(port_of(&backend.url)?),
-        None => ports.insert(settings.rpc_listen.port()),
-    };
-    // One that is another user's says in the data folder where it listens.
-    ports.extend(announced(settings).map(|address| address.port()));
+    ports.extend(backend);
     Some(ports)
 }
 
@@ -174,7 +178,8 @@ fn confine(needs: &Needs) -> Confined {
         // What may be executed is nothing in any case.
         let reads = AccessFs::from_read(KNOWN) & !AccessFs::Execute;
         let all = AccessFs::from_all(KNOWN);
-        rules = rules.handle_access(if needs.read.is_some() { all } else { all & !reads })?;
+        let confined = if needs.read.is_some() { all } else { all & !reads };
+        rules = rules.handle_access(confined)?;
         if needs.connect.is_some() {
             rules = rules.handle_access(AccessNet::ConnectTcp)?;
         }
@@ -183,12 +188,10 @@ fn confine(needs: &Needs) -> Confined {
         if let Some(read) = &needs.read {
             rules = rules.add_rules(path_beneath_rules(read, reads))?;
         }
-        // Output that is thrown away.
-        rules = rules.add_rules(path_beneath_rules(
-            ["/dev/null"],
-            AccessFs::WriteFile | AccessFs::ReadFile,
-        ))?;
-        rules = rules.add_rules(path_beneath_rules([&needs.write], all & !AccessFs::Execute))?;
+        let writes = (all & !AccessFs::Execute) & confined;
+        let null = (AccessFs::WriteFile | AccessFs::ReadFile) & confined;
+        rules = rules.add_rules(path_beneath_rules(["/dev/null"], null))?;
+        rules = rules.add_rules(path_beneath_rules([needs.write.as_path(), Path::new(MEMORY)], writes))?;
         for port in needs.connect.iter().flatten() {
             rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
         }

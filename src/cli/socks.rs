@@ -21,6 +21,7 @@ use super::reload::Running;
 use super::sandbox;
 use super::way_out::{self, way_out};
 use crate::config::Settings;
+use crate::options::CommandName;
 
 /// A SOCKS front that has its ports, but serves nobody yet.
 pub(super) struct SocksServer {
@@ -115,7 +116,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         Some(_) => None,
         None => Some(way_out(settings).await?),
     };
-    sandbox::enter(settings, way_out.as_ref(), "socks");
+    sandbox::enter(settings, way_out.as_ref(), CommandName::Socks);
     let names = name_service(settings, Some("--socks-listen"))?;
     let Some(server) = SocksServer::open(settings, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);

@@ -19,6 +19,7 @@ use super::eprint_line;
 use super::reload::Running;
 use super::sandbox;
 use crate::config::{Settings, TorSettings};
+use crate::options::CommandName;
 
 /// A controller that has not begun.
 pub(super) struct TorController {
@@ -102,7 +103,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     advise_root(quiet);
     // Each lookup is a connection to the backend.
     raise_open_files();
-    sandbox::enter(settings, None, "tor");
+    sandbox::enter(settings, None, CommandName::Tor);
     let Some(controller) = TorController::open(&settings.tor, quiet) else {
         return Ok(ExitCode::FAILURE);
     };
