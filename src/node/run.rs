@@ -96,7 +96,7 @@ pub struct Node {
     ways: ServerWays,
     discovery: Option<Discovery>,
     /// What servers showed of who runs them.
-    kinship: Kinship,
+    kinship: Box<Kinship>,
     /// Those of the servers that were configured or shipped.
     trusted: Vec<ServerIndex>,
     clock: Clock,
@@ -169,7 +169,7 @@ impl Node {
             reputation,
             ways,
             discovery,
-            kinship,
+            kinship: Box::new(kinship),
             trusted: (0..servers.len()).map(ServerIndex).collect(),
             servers,
             clock: surroundings.clock,

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -27,6 +27,9 @@ use crate::backoff::Backoff;
 use crate::isolation::IsolationId;
 use crate::naming::target::{Failure, Target};
 use crate::time::Moment;
+
+/// Whether it was said that the Tor in use may join streams.
+static TOLD_OF_LEAKS: Once = Once::new();
 
 /// How long Tor may take to accept a connection, to reply while we log in, and to read what we write.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -457,6 +460,10 @@ impl ControlConnection {
         };
         let reply = self.command(&command).await?;
         if reply.is_ok() {
+            if let Some(leaky) = auth::leaky(&offers) {
+                // One is enough, however often it is connected to, and by whom.
+                TOLD_OF_LEAKS.call_once(|| tracing::warn!("{leaky}"));
+            }
             Ok(())
         } else {
             Err(SessionError::LoginRefused {

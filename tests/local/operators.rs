@@ -10,11 +10,11 @@ use tokio::time::sleep;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Which servers answer each of so many lookups, each under an ID of its own.
-async fn asked(world: &VirtualWorld, daemon: &VirtualDaemon, lookups: usize, word: &str) -> Vec<BTreeSet<usize>> {
+async fn looked_up(world: &VirtualWorld, daemon: &VirtualDaemon, lookups: usize, label: &str) -> Vec<BTreeSet<usize>> {
     let mut all = Vec::new();
     for user in 0..lookups {
         let before = world.now();
-        assert!(is_found(&daemon.look_up(user % 32, &format!("{word} {user}")).await));
+        assert!(is_found(&daemon.look_up(user % 32, &format!("{label} {user}")).await));
         sleep(Duration::from_secs(20)).await;
         let servers = world.look(|record| {
             let used = record.seen.iter().filter(|seen| {
@@ -44,13 +44,13 @@ fn servers_that_name_each_other_make_no_quorum_and_their_onion_is_preferred() {
         let daemon = world.start_daemon_with(settings, &servers).await;
         daemon.synced().await;
         let one_operator = BTreeSet::from([0, 1]);
-        let first = asked(&world, &daemon, 40, "first").await;
+        let first = looked_up(&world, &daemon, 40, "first").await;
         assert!(first.contains(&one_operator), "nothing counts at once: {first:?}");
         sleep(HOUR * 72).await;
         let mut later = Vec::new();
         // At several times: now and then a server is in doubt, for a while, and the onion too.
         for time in 0..6 {
-            later.extend(asked(&world, &daemon, 20, &format!("{time} later")).await);
+            later.extend(looked_up(&world, &daemon, 20, &format!("{time} later")).await);
             sleep(HOUR * 6).await;
         }
         assert!(!later.contains(&one_operator), "{later:?}");

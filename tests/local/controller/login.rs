@@ -68,7 +68,41 @@ async fn both_prove_that_they_know_the_cookie_and_neither_says_it() {
     control.expect(&format!("AUTHENTICATE {proof}")).await;
     control.say("250 OK").await;
     control.expect("SETEVENTS STREAM SIGNAL CONF_CHANGED").await;
+    assert_eq!(
+        controller.log().matches("TROVE-2026-053").count(),
+        1,
+        "{}",
+        controller.log()
+    );
     controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_tor_that_may_join_streams_is_told_of_once() {
+    for (version, times) in [("0.4.9.12", 1), ("0.4.9.13", 0)] {
+        let (backend, port) = (names().await, Port::open().await);
+        let controller = Controller::start(&backend, port.address(), &[]);
+        for _ in 0..2 {
+            let mut control = port.accept().await;
+            control.expect("PROTOCOLINFO 1").await;
+            control
+                .say(&format!(
+                    "250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250-VERSION Tor=\"{version}\"\r\n250 OK"
+                ))
+                .await;
+            control.expect("AUTHENTICATE").await;
+            control.say("250 OK").await;
+            control.hear().await.unwrap();
+        }
+        let log = controller.log();
+        assert_eq!(log.matches("TROVE-2026-053").count(), times, "{log}");
+        assert_eq!(
+            log.contains(&format!("Tor {version} may put streams")),
+            times > 0,
+            "{log}"
+        );
+        controller.stop().await;
+    }
 }
 
 /// Another user of the machine could listen on Tor's port while Tor is down.
