@@ -314,6 +314,9 @@ mod tests {
         let block = replaced.outcome.proven().map(|status| status.name.height());
         let block = block.and_then(|height| new.header(height)).map(|header| header.hash());
         let unnoticed = Proved { block, ..replaced };
-        assert!(!chronicle.stands_on_its_tip(number, &unnoticed), "whatever its block is said to be");
+        assert!(
+            !chronicle.stands_on_its_tip(number, &unnoticed),
+            "whatever its block is said to be"
+        );
     }
 }
