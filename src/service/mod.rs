@@ -41,7 +41,7 @@ use crate::name::NameId;
 use crate::name::proof::ProvenEntry;
 use crate::net::pool::PoolCaller;
 use crate::node::{Clock, Handle, NameRequest, NodeError};
-use crate::time::Moment;
+use crate::time::{AgingTime, Moment};
 
 /// A question for a name.
 #[derive(Clone, Debug)]
@@ -163,6 +163,8 @@ struct Shared {
     clock: Clock,
     /// What IDs are hashed with before a server behind JSON-RPC is told them, since all identities were forgotten.
     renewal: Mutex<Option<[u8; 32]>>,
+    /// By which results age.
+    aging: Mutex<AgingTime>,
     /// Whether each question without an ID is an identity of its own.
     isolate_anonymous: bool,
     fronts: Fronts,
@@ -244,6 +246,7 @@ impl NameService {
             key: rand::random(),
             clock,
             renewal: Mutex::new(None),
+            aging: Mutex::default(),
             isolate_anonymous,
             fronts,
             tally: Arc::default(),
@@ -298,10 +301,13 @@ impl NameService {
 
     /// Returns the time, with the newest block beside it.
     fn time(&self, tip: Option<bitcoin::BlockHash>) -> CacheTime {
-        CacheTime {
-            now: self.shared.clock.now().steady,
-            tip,
-        }
+        CacheTime { now: self.now(), tip }
+    }
+
+    /// Returns the moment by which results age: what was true before the machine slept need not be when it wakes.
+    fn now(&self) -> Moment {
+        let mut aging = self.shared.aging.lock().unwrap_or_else(PoisonError::into_inner);
+        aging.moment(self.shared.clock.now())
     }
 
     /// Returns who has this isolation ID; `None`, and the empty ID, are the default identity.
@@ -489,7 +495,7 @@ impl NameService {
                 front: service.caller,
                 client: who.client,
             });
-            let now = service.shared.clock.now().steady;
+            let now = service.now();
             let share = rand::random_range(0.5..1.0);
             service
                 .cache()

@@ -13,7 +13,7 @@ use isonym::net::dialer::{Duplex, Opening, StreamSource};
 use isonym::net::{DialError, Host, Proxy, ServerAddr};
 use isonym::node::{ListedServer, Proved, ServerClass, ServerUse, VirtualTime};
 use isonym::service::Daemon;
-use isonym_sim::{Desk, Fault, Ledger, Release, Server, SharedWorld};
+use isonym_sim::{Desk, Fault, Ledger, Release, Server, SharedWorld, SimChain};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -95,6 +95,16 @@ struct SoakServer {
     release: Release,
     view: SharedWorld,
     state: State,
+}
+
+impl SoakServer {
+    /// Reads what it shows, which may be its chain without the last blocks.
+    fn show<T>(&self, read: impl FnOnce(&SimChain) -> T) -> T {
+        self.view.read(|chain| match self.state.fault {
+            Some(Fault::Stale { behind }) => read(&chain.truncated(chain.height().saturating_sub(behind))),
+            _ => read(chain),
+        })
+    }
 }
 
 /// A connection that is open.
@@ -182,10 +192,7 @@ impl Inner {
         }
         let is_so = |server: &SoakServer| {
             let denies = server.state.denied_until > now - WINDOW && *outcome == Outcome::NeverExisted;
-            denies
-                || server
-                    .view
-                    .read(|chain| Chronicle::is_so_on(chain, number, outcome, tip))
+            denies || server.show(|chain| Chronicle::is_so_on(chain, number, outcome, tip))
         };
         let are_alone = quorum == 1 && self.calm_since(2) + RECOVERY > now - WINDOW;
         let is_behind = self.servers.iter().take(SERVERS).any(is_so)
@@ -388,7 +395,7 @@ impl SoakWorld {
         let Inner { servers, chronicle, .. } = &mut *inner;
         let server = &servers[server];
         if server.state.follows {
-            server.view.read(|chain| chronicle.leave(chain, now));
+            server.show(|chain| chronicle.leave(chain, now));
             server.view.change(|view| view.chain_mut().follow(chronicle.chain()));
         }
     }
@@ -409,6 +416,8 @@ impl SoakWorld {
     pub(super) fn change(&self, server: usize, change: impl FnOnce(&mut State)) {
         let now = self.now();
         let mut inner = self.inner();
+        let Inner { servers, chronicle, .. } = &mut *inner;
+        servers[server].show(|chain| chronicle.leave(chain, now));
         let state = &mut inner.servers[server].state;
         let was_good = state.is_good();
         if state.fault == Some(Fault::DeniesNames) {
