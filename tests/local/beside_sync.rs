@@ -148,3 +148,28 @@ async fn resolve_asks_once_for_what_it_asked_beside_sync() {
     let end = isonym_testkit::harness::end_of(command).await;
     assert_eq!((stage.asked(0, NAME), stage.met_by_lookups(0)), (1, 1), "{end:?}");
 }
+
+#[tokio::test]
+async fn header_sync_asks_for_what_every_server_has_along_with_its_greeting() {
+    let world = world();
+    let height = world.chain().height() - SETTLED;
+    let anchor = Anchor {
+        height,
+        hash: world.chain().header(height).unwrap().hash(),
+        chainwork: None,
+    };
+    // The greeting is answered by nobody.
+    let stage = Stage::open(world, Release::V1_17, &[Some(Fault::Silent)]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let node = stage.node_from(folder.path(), anchor);
+    let _node = OneShot::start(node, one_shot::settings(lookup_settings(3, 1))).await;
+    let asked = until("the request", async || {
+        let asked = stage.ledger.requests_of("blockchain.block.headers");
+        (!asked.is_empty()).then_some(asked)
+    })
+    .await;
+    assert!(asked[0].1.line.contains(&format!(",{height}]")), "{asked:?}");
+    let connections = stage.ledger.connections();
+    let methods: Vec<&String> = connections[0].requests.iter().flat_map(|it| &it.methods).collect();
+    assert_eq!(methods[0], "server.version", "{methods:?}");
+}
