@@ -14,11 +14,12 @@ use super::http;
 use super::identity::{IdentityEpoch, IsolationFlags, SocksCaller};
 use super::onward::{HandshakeError, TorProxy, run_handshake};
 use super::relay::{RelaySide, gone, relay};
-use super::reply::{RequestError, extended, refused, resolved};
+use super::reply::{RequestError, refused, resolved};
 use super::request::{ProxyCommand, ProxyHost, ProxyRequest};
 use crate::naming::name_resolver::NameResolver;
 use crate::naming::target::{Target, TargetKind};
 use crate::net::accept::{MOST_CONNECTIONS, Place, Room};
+use crate::net::dial_error::OnionRefusal;
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +188,7 @@ impl Front {
             .onward(&host, credentials.as_ref())
             .ok_or(RequestError::General)?;
         let (reply, stream) = self.tor.ask(ClientHandshake::new(onward), caller.address).await?;
-        if let Some(meaning) = extended(reply.code) {
+        if let Some(meaning) = OnionRefusal::of_code(reply.code) {
             // Which service it was is for nobody who reads the log.
             tracing::info!("Tor replied {:02X}: {meaning}", reply.code);
         }
