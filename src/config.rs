@@ -21,7 +21,7 @@ use isonym::net::{Proxy, ServerAddr};
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
 use isonym::tor;
-use isonym::tor::driver::ControlAddr;
+use isonym::tor::driver::ControlPlace;
 use isonym::tor::suffixes::SuffixPlugin;
 
 use crate::options::{
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) network: Network,
     /// The network's own folder in the data folder.
     pub(crate) folder: PathBuf,
+    /// Whom to become once the ports are open.
+    pub(crate) user: Option<String>,
     /// What is logged where the command line has no flag for it.
     pub(crate) log_level: LogLevel,
     pub(crate) anchor: Anchor,
@@ -48,8 +50,8 @@ pub(crate) struct Settings {
     pub(crate) max_age: Option<Duration>,
     /// Who asks, where a command looks names up for its user.
     pub(crate) isolation_id: IsolationId,
-    /// Where a daemon listens for JSON-RPC, and is called.
-    pub(crate) rpc_listen: SocketAddr,
+    /// Where a daemon listens for JSON-RPC, and is called, beside the data folder's socket.
+    pub(crate) rpc_listen: Option<SocketAddr>,
     /// Who may read the daemon's cookie file.
     pub(crate) cookie_readers: CookieReaders,
     /// Who may call a daemon, instead of who can read its cookie file.
@@ -72,7 +74,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct TorSettings {
     /// Where it is, if that is said.
-    pub(crate) control: Option<ControlAddr>,
+    pub(crate) control: Option<ControlPlace>,
     pub(crate) login: tor::auth::ControlLogin,
     pub(crate) plugins: Vec<SuffixPlugin>,
 }
@@ -161,7 +163,7 @@ impl Settings {
             .zip(password)
             .and_then(|(user, password)| Credentials::new(&user.0, &password));
         Ok(Self {
-            rpc_listen: options.get(&table::RPC_LISTEN)?,
+            rpc_listen: options.get(&table::RPC_LISTEN)?.0,
             cookie_readers: options.get(&table::RPC_COOKIE_PERMS)?,
             daemon: daemon_settings(&options)?,
             backend: backend_settings(&options, rpc_credentials.as_ref())?,
@@ -172,6 +174,7 @@ impl Settings {
             rpc_credentials,
             network,
             folder: datadir.join(network.as_str()),
+            user: options.get(&table::USER)?.map(|user| user.0),
             log_level: options.get(&table::LOG_LEVEL)?,
             anchor,
             servers,
@@ -308,7 +311,10 @@ fn tor_settings(options: &Effective) -> Result<TorSettings> {
         ..plugin
     }));
     Ok(TorSettings {
-        control: options.get(&table::TOR_CONTROL)?,
+        control: match options.get(&table::TOR_CONTROL_FILE)? {
+            Some(file) => Some(ControlPlace::File(file)),
+            None => options.get(&table::TOR_CONTROL)?.map(ControlPlace::At),
+        },
         login: tor::auth::ControlLogin {
             cookie: options.get(&table::CONTROL_COOKIE)?,
             password: options.get(&table::CONTROL_PASSWORD)?.map(Into::into),

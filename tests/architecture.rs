@@ -71,6 +71,7 @@ const EDGE: &[(&str, &str)] = &[
     ),
     ("cli/dns.rs", "listens, waits for signals"),
     ("cli/dnssec.rs", "ends the process"),
+    ("cli/handed.rs", "takes sockets of the service manager"),
     ("cli/pages.rs", "writes manual pages"),
     (
         "cli/playground.rs",
@@ -88,6 +89,7 @@ const EDGE: &[(&str, &str)] = &[
     ("cli/socks.rs", "listens, waits for signals, draws keys"),
     ("cli/tor.rs", "starts to forget, ends the process"),
     ("cli/typed.rs", "reads standard input"),
+    ("cli/user.rs", "becomes another user"),
     ("dns/dnssec/folder/mod.rs", "reads and writes key files"),
     (
         "dns/dnssec/private_key.rs",
@@ -151,7 +153,7 @@ const EDGE: &[(&str, &str)] = &[
 ];
 
 /// Paths that only edge files may name, by their beginning.
-const WORLD: [&str; 20] = [
+const WORLD: [&str; 22] = [
     "tokio",
     "tokio_rustls",
     "tokio_socks",
@@ -159,6 +161,8 @@ const WORLD: [&str; 20] = [
     "hyper_util",
     "rustls",
     "fast_socks5",
+    "listenfd",
+    "nix",
     "rlimit",
     "rustix",
     "sled",

@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod handed;
 mod log;
 mod pages;
 #[cfg(feature = "playground")]
@@ -21,6 +22,7 @@ mod show;
 mod socks;
 mod tor;
 mod typed;
+mod user;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
@@ -30,7 +30,7 @@ use super::methods::Methods;
 use super::reply::{BatchReply, CallResult, Reply};
 use super::request::{Body, Call, MAX_BODY, Member, Request as RpcRequest};
 use crate::jsonrpc::local::LocalListener;
-use crate::net::accept::{MOST_CONNECTIONS, Place, Room};
+use crate::net::accept::{Door, MOST_CONNECTIONS, Place, Room};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Callee for Methods {
 #[derive(Debug)]
 pub struct Doors {
     /// Those who know a password.
-    pub tcp: TcpListener,
+    pub tcp: Option<TcpListener>,
     /// This user and root, by the word of the system. They have as many connections of their own, so that others at the
     /// port don't keep them out.
     pub local: Option<LocalListener>,
@@ -89,7 +89,10 @@ pub struct Doors {
 
 impl From<TcpListener> for Doors {
     fn from(tcp: TcpListener) -> Self {
-        Self { tcp, local: None }
+        Self {
+            tcp: Some(tcp),
+            local: None,
+        }
     }
 }
 
@@ -117,13 +120,13 @@ pub async fn serve(
         tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
-            Some((stream, _, place)) = room.accept(&doors.tcp) => {
+            Some((stream, place)) = accept(doors.tcp.as_ref(), &room) => {
                 let Ok(local) = stream.local_addr() else { continue };
                 // Replies are written whole: waiting for more to send only delays them.
                 let _ = stream.set_nodelay(true);
                 connections.spawn(connection(stream, Some(local.ip()), place, Arc::clone(&gate), stopped.clone()));
             }
-            Some((stream, place)) = accept_local(&doors, &local_room) => {
+            Some((stream, place)) = accept(doors.local.as_ref(), &local_room) => {
                 connections.spawn(connection(stream, None, place, Arc::clone(&gate), stopped.clone()));
             }
         }
@@ -135,9 +138,9 @@ pub async fn serve(
     let _ = timeout(limits.stop_grace, ended).await;
 }
 
-/// Accepts the next connection of this user's; never, where there is no socket for it.
-async fn accept_local(doors: &Doors, room: &Arc<Room>) -> Option<(UnixStream, Place)> {
-    match &doors.local {
+/// Accepts the next connection; never, where there is no such door.
+async fn accept<D: Door>(door: Option<&D>, room: &Arc<Room>) -> Option<(D::Stream, Place)> {
+    match door {
         Some(listener) => room.accept(listener).await.map(|(stream, _, place)| (stream, place)),
         None => std::future::pending().await,
     }
