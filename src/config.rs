@@ -21,7 +21,7 @@ use isonym::net::{Proxy, ServerAddr};
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
 use isonym::tor;
-use isonym::tor::driver::ControlPlace;
+use isonym::tor::driver::{ControlPlace, ControllerSettings};
 use isonym::tor::suffixes::SuffixPlugin;
 
 use crate::options::{
@@ -36,6 +36,10 @@ pub(crate) struct Settings {
     pub(crate) folder: PathBuf,
     /// Whom to become once the ports are open.
     pub(crate) user: Option<String>,
+    /// The configuration file, if there can be one.
+    pub(crate) file: Option<PathBuf>,
+    /// Whether a command that stays up keeps rights that it has no need of.
+    pub(crate) no_sandbox: bool,
     /// What is logged where the command line has no flag for it.
     pub(crate) log_level: LogLevel,
     pub(crate) anchor: Anchor,
@@ -52,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) isolation_id: IsolationId,
     /// Where a daemon listens for JSON-RPC, and is called, beside the data folder's socket.
     pub(crate) rpc_listen: Option<SocketAddr>,
+    /// Where a daemon tells how it stands.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Who may read the daemon's cookie file.
     pub(crate) cookie_readers: CookieReaders,
     /// Who may call a daemon, instead of who can read its cookie file.
@@ -77,6 +83,16 @@ pub(crate) struct TorSettings {
     pub(crate) control: Option<ControlPlace>,
     pub(crate) login: tor::auth::ControlLogin,
     pub(crate) plugins: Vec<SuffixPlugin>,
+}
+
+impl TorSettings {
+    /// Returns where its control port is, and how to log in there; `None` where nothing is said.
+    pub(crate) fn controller(&self) -> Option<ControllerSettings> {
+        Some(ControllerSettings {
+            address: self.control.clone()?,
+            login: self.login.clone(),
+        })
+    }
 }
 
 /// A `name_show` over JSON-RPC.
@@ -164,6 +180,7 @@ impl Settings {
             .and_then(|(user, password)| Credentials::new(&user.0, &password));
         Ok(Self {
             rpc_listen: options.get(&table::RPC_LISTEN)?.0,
+            metrics_listen: options.get(&table::METRICS_LISTEN)?,
             cookie_readers: options.get(&table::RPC_COOKIE_PERMS)?,
             daemon: daemon_settings(&options)?,
             backend: backend_settings(&options, rpc_credentials.as_ref())?,
@@ -175,6 +192,8 @@ impl Settings {
             network,
             folder: datadir.join(network.as_str()),
             user: options.get(&table::USER)?.map(|user| user.0),
+            file: options.get(&table::CONFIG)?,
+            no_sandbox: options.get(&table::NO_SANDBOX)?,
             log_level: options.get(&table::LOG_LEVEL)?,
             anchor,
             servers,
@@ -318,6 +337,7 @@ fn tor_settings(options: &Effective) -> Result<TorSettings> {
         login: tor::auth::ControlLogin {
             cookie: options.get(&table::CONTROL_COOKIE)?,
             password: options.get(&table::CONTROL_PASSWORD)?.map(Into::into),
+            proves_only: false,
         },
         plugins,
     })

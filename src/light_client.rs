@@ -151,7 +151,10 @@ impl LightClientBuilder {
                 let node = daemon.node.clone();
                 // Whoever started it is gone when nobody takes this: then it ends at once.
                 if started.send(daemon).is_ok() {
-                    node.stopped().await;
+                    tokio::select! {
+                        () = node.stopped() => {}
+                        never = node.log_trouble() => match never {},
+                    }
                 }
                 Ok(())
             });

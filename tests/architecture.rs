@@ -25,7 +25,7 @@ const PACKAGES: [(&str, Option<&str>); 3] = [
 const CRATES: [&str; 3] = ["crate", "isonym", "isonym_core"];
 
 /// The folders, lowest first; those of one row are at one height.
-const LINE: [&[&str]; 20] = [
+const LINE: [&[&str]; 21] = [
     &["time"],
     &["isolation", "backoff", "line"],
     &["reputation"],
@@ -33,6 +33,7 @@ const LINE: [&[&str]; 20] = [
     &["name"],
     &["electrum"],
     &["net"],
+    &["http"],
     &["sim", "node"],
     &["jsonrpc"],
     &["service"],
@@ -72,6 +73,7 @@ const EDGE: &[(&str, &str)] = &[
     ("cli/dns.rs", "listens, waits for signals"),
     ("cli/dnssec.rs", "ends the process"),
     ("cli/handed.rs", "takes sockets of the service manager"),
+    ("cli/metrics.rs", "listens, draws roundings, waits"),
     ("cli/pages.rs", "writes manual pages"),
     (
         "cli/playground.rs",
@@ -83,6 +85,10 @@ const EDGE: &[(&str, &str)] = &[
         "reads standard input and the environment, writes standard output, waits",
     ),
     ("cli/resolve.rs", "ends the process"),
+    (
+        "cli/sandbox.rs",
+        "gives up what the process may do, for it and its threads",
+    ),
     ("cli/servers.rs", "ends the process"),
     ("cli/session.rs", "waits for other commands"),
     ("cli/show.rs", "writes to the terminal"),
@@ -98,6 +104,7 @@ const EDGE: &[(&str, &str)] = &[
     ("dns/resolver.rs", "waits for lookups, draws identities"),
     ("dns/server.rs", "listens for queries"),
     ("dns/udp.rs", "reads and writes datagrams"),
+    ("http.rs", "listens for callers, waits"),
     ("jsonrpc/client/mod.rs", "calls other nodes"),
     ("jsonrpc/cookie.rs", "writes and reads the cookie file"),
     ("jsonrpc/listener.rs", "reads who listens"),
@@ -149,6 +156,7 @@ const EDGE: &[(&str, &str)] = &[
     ("socks/relay.rs", "reads, writes and waits"),
     ("socks/server.rs", "listens for applications"),
     ("tor/auth.rs", "makes a path of the bytes that Tor names"),
+    ("tor/bootstrap_driver.rs", "asks Tor how far it is, waits"),
     ("tor/driver.rs", "connects to Tor, reads the cookie, starts lookups"),
 ];
 

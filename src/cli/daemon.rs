@@ -24,17 +24,21 @@ use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::jsonrpc::{self, code};
 use isonym::naming::name_resolver::NameResolver;
 use isonym::net::accept::OpenTo;
-use isonym::node::{Handle, NodeError, SyncStage, takes_nothing};
+use isonym::node::{Handle, NodeError, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods, RunningSettings};
+use isonym::service::tally::Tally;
 use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
+use isonym::tor::bootstrap_driver;
 
 use super::args::RpcArgs;
 use super::dns::{self, DnsFront, DnsServer};
 use super::eprint_line;
 use super::handed::Handed;
+use super::metrics::MetricsServer;
 use super::reload::Running;
+use super::sandbox;
 use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
 use super::socks::{self, SocksServer};
@@ -48,8 +52,9 @@ const COOKIE_FILE: &str = ".cookie";
 /// The file that says where the daemon of a data folder listens.
 const ADDRESS_FILE: &str = ".rpc-address";
 
-/// How often the service manager is told how far header sync is.
+/// How often the service manager is told how header sync stands, and how often while it is not up to date.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+const TELL_SOON: Duration = Duration::from_secs(2);
 
 /// How often a daemon is called that is waited for.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -275,7 +280,9 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     };
     let dns = dns::open(handed.dns, &settings.dns.listen).await?;
     let socks = socks::open(handed.socks, &settings.socks.listen).await?;
+    let metrics = MetricsServer::open(settings.metrics_listen).await?;
     user::settle(settings.user.as_deref(), quiet)?;
+    let sandbox = sandbox::enter(settings, "daemon");
     // Files are made and read by whoever it is from here on.
     let node = match (open(settings), &settings.user) {
         (Err(error), Some(user)) if is_of_folder(&error) => {
@@ -298,7 +305,9 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     }
     let dns = DnsServer::new(dns, &settings.dns, connections, quiet)?;
     let socks = SocksServer::new(socks, &settings.socks, connections, quiet)?;
+    let metrics = MetricsServer::announce(metrics, quiet)?;
     let controller = TorController::open(&settings.tor, quiet);
+    let control = settings.tor.controller();
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;
     let doors = Doors { tcp: listener, local };
@@ -342,8 +351,10 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         let told = RunningSettings::new(effective(settings));
         let methods = Methods::new(&daemon, defaults, told.clone());
         let Daemon { names, node: handle } = daemon;
+        handle.note_sandbox(sandbox.to_string());
         let resolver = NameResolver::new(&names, settings.name_patience);
         let (all, callers) = (names.clone(), epoch.clone());
+        let tally = names.tally();
         let renew = async || {
             if let Some(callers) = &callers {
                 callers.renew(rand::random());
@@ -370,8 +381,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         };
         tokio::select! {
             ended = fronts => end = ended,
+            () = serve_metrics(handle.clone(), tally, metrics) => {}
             () = stop_at(signals, &handle, renew, reload) => {}
             never = tell_standing(&handle) => match never {},
+            never = handle.log_trouble() => match never {},
+            never = bootstrap_driver::watch(&handle, control) => match never {},
         }
         Ok(())
     });
@@ -437,6 +451,14 @@ async fn serve_socks(handle: &Handle, socks: Option<SocksServer>, resolver: Name
     }
 }
 
+/// Tells how the daemon stands to whoever asks, if that is wanted; never returns, so that callers still get their answers.
+async fn serve_metrics(handle: Handle, tally: Arc<Tally>, metrics: Option<MetricsServer>) {
+    if let Some(metrics) = metrics {
+        metrics.serve(handle, tally).await;
+    }
+    std::future::pending::<()>().await;
+}
+
 /// Takes care of a Tor beside them, if that is wanted; fails with what the user has to mend. A new identity is one for
 /// applications that come by SOCKS as well.
 async fn control_tor(
@@ -457,30 +479,28 @@ async fn control_tor(
     controller.serve(resolver, renew, handle.stopped()).await
 }
 
-/// Has the service manager say how far header sync is, or why it does not get on, and the log that it reaches nobody.
+/// Has the service manager say how far header sync is, or why it does not get on.
 async fn tell_standing(node: &Handle) -> Infallible {
-    let (mut told, mut logged) = (String::new(), None);
+    let mut told = String::new();
+    // Who wants signs of life has them from here: nothing of the daemon runs in another thread but what writes to the disk.
+    let watchdog = sd_notify::watchdog_enabled();
     loop {
+        if watchdog.is_some() {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
         let status = node.status();
         let text = status
             .sync
             .as_ref()
             .map(|sync| describe(&status, sync))
             .unwrap_or_default();
-        // That no server is of use the node itself logs.
-        let is_running = status.sync.is_some_and(|sync| sync.stage == SyncStage::Running);
-        let trouble = status.trouble.filter(|_| is_running);
-        if let Some(trouble) = &trouble
-            && logged.as_ref() != Some(trouble)
-        {
-            tracing::warn!("{trouble}; trying again");
-        }
-        logged = trouble;
         if text != told {
             let _ = sd_notify::notify(&[NotifyState::Status(&text)]);
             told = text;
         }
-        sleep(TELL_EVERY).await;
+        let settled = status.synchronized && status.trouble.is_none();
+        let pause = if settled { TELL_EVERY } else { TELL_SOON };
+        sleep(watchdog.map_or(pause, |longest| pause.min(longest / 2))).await;
     }
 }
 

@@ -19,7 +19,7 @@ use super::daemon::{CALL_TIMEOUT, Signals, raise_open_files, running};
 use super::eprint_line;
 use super::handed::{Front, Handed};
 use super::reload::Running;
-use super::user;
+use super::{sandbox, user};
 use crate::config::{BackendSettings, DnsSettings, Settings};
 
 /// A DNS server that has its ports, but answers nothing yet.
@@ -157,6 +157,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let connections = open_to.connections_within(raise_open_files());
     let sockets = open(handed.dns, &settings.dns.listen).await?;
     user::settle(settings.user.as_deref(), quiet)?;
+    sandbox::enter(settings, "dns");
     let names = name_service(settings, Some("--dns-listen"))?;
     let Some(server) = DnsServer::new(sockets, &settings.dns, connections, quiet)? else {
         return Ok(ExitCode::FAILURE);

@@ -9,6 +9,7 @@ mod dns;
 mod dnssec;
 mod handed;
 mod log;
+mod metrics;
 mod pages;
 #[cfg(feature = "playground")]
 mod playground;
@@ -16,6 +17,7 @@ mod progress;
 mod prop279;
 mod reload;
 mod resolve;
+mod sandbox;
 mod servers;
 mod session;
 mod show;

@@ -16,12 +16,14 @@ use isonym::service::NameService;
 use super::daemon::{Signals, raise_open_files};
 use super::dns::name_service;
 use super::reload::Running;
+use super::sandbox;
 use crate::config::Settings;
 
 /// Answers queries on standard input until that ends, or a signal comes.
 pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
     raise_open_files();
+    sandbox::enter(settings, "prop279");
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (environment, names) = match prepare(settings) {
         Ok(ready) => ready,

@@ -21,6 +21,7 @@ use isonym::net::{self, Proxy};
 use isonym::node::{Node, NodeConfig, NodeError};
 use isonym::rpc::{Call, Defaults, Encodings, Methods, Params, RunningSettings};
 use isonym::service::{Daemon, DaemonSettings, run_daemon};
+use isonym::tor::bootstrap_driver;
 
 use super::daemon::{announced, running};
 use super::eprint_line;
@@ -183,6 +184,7 @@ async fn with_node<T>(
     one_shot.pool = PoolSettings::with_pace(0);
     one_shot.asks_beside_sync = when == When::Beside;
     let mut worked = None;
+    let control = settings.tor.controller();
     let running = run_daemon(node, &one_shot, async |daemon| {
         let node = daemon.node.clone();
         let mut meter = Meter::new(quiet);
@@ -193,20 +195,25 @@ async fn with_node<T>(
             meter.finish();
             synced
         };
-        if when == When::Synced {
-            synced.await?;
-            worked = Some(work(daemon).await);
-            return Ok(());
-        }
-        let mut working = pin!(work(daemon));
-        tokio::select! {
-            // Why there are no headers is told as if the work had waited for them.
-            biased;
-            synced = synced => {
-                synced?;
-                worked = Some(working.await);
+        let working = async {
+            if when == When::Synced {
+                synced.await?;
+                return Ok::<_, NodeError>(work(daemon).await);
             }
-            early = &mut working => worked = Some(early),
+            let mut working = pin!(work(daemon));
+            tokio::select! {
+                // Why there are no headers is told as if the work had waited for them.
+                biased;
+                synced = synced => {
+                    synced?;
+                    Ok(working.await)
+                }
+                early = &mut working => Ok(early),
+            }
+        };
+        tokio::select! {
+            worked_out = working => worked = Some(worked_out?),
+            never = bootstrap_driver::watch(&node, control) => match never {},
         }
         Ok(())
     });

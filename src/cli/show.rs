@@ -189,6 +189,7 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
                 meter.finish();
                 return Err(NodeError::NoServer {
                     servers: status.servers,
+                    tor: status.tor,
                 }
                 .into());
             }
@@ -251,6 +252,7 @@ fn lines(status: &Status) -> Vec<String> {
         format!("tip      {} {}", status.height, status.tip_hash),
         format!("age      {age}"),
     ];
+    lines.extend(status.sandbox.iter().map(|sandbox| format!("sandbox  {sandbox}")));
     lines.extend(status.unwritten.iter().map(|reason| format!("warning  {reason}")));
     lines.extend(status.warning.iter().map(|warning| format!("warning  {warning}")));
     if let Some(sync) = &status.sync {

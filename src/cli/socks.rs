@@ -18,7 +18,7 @@ use super::dns::name_service;
 use super::eprint_line;
 use super::handed::{Front, Handed};
 use super::reload::Running;
-use super::user;
+use super::{sandbox, user};
 use crate::config::{Settings, SocksSettings};
 
 /// A SOCKS front that has its ports, but serves nobody yet.
@@ -111,6 +111,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let connections = open_to.connections_within(raise_open_files());
     let listeners = open(handed.socks, &settings.socks.listen).await?;
     user::settle(settings.user.as_deref(), quiet)?;
+    sandbox::enter(settings, "socks");
     let names = name_service(settings, Some("--socks-listen"))?;
     let Some(server) = SocksServer::new(listeners, &settings.socks, connections, quiet)? else {
         return Ok(ExitCode::FAILURE);

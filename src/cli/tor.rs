@@ -17,7 +17,7 @@ use super::daemon::{Signals, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
 use super::reload::Running;
-use super::user;
+use super::{sandbox, user};
 use crate::config::{Settings, TorSettings};
 
 /// A controller that has not begun.
@@ -31,10 +31,7 @@ impl TorController {
     /// Makes a controller of the Tor that is named; `None` when none is.
     pub(super) fn open(settings: &TorSettings, quiet: bool) -> Option<Self> {
         Some(Self {
-            settings: ControllerSettings {
-                address: settings.control.clone()?,
-                login: settings.login.clone(),
-            },
+            settings: settings.controller()?,
             plugins: settings.plugins.clone(),
             quiet,
         })
@@ -105,6 +102,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     user::settle(settings.user.as_deref(), quiet)?;
     // Each lookup is a connection to the backend.
     raise_open_files();
+    sandbox::enter(settings, "tor");
     let Some(controller) = TorController::open(&settings.tor, quiet) else {
         return Ok(ExitCode::FAILURE);
     };

@@ -17,6 +17,7 @@ use super::sign::{Signers, sign};
 use crate::isolation::IsolationId;
 use crate::name::NameId;
 use crate::node::Clock;
+use crate::service::tally::Tally;
 use crate::service::{CallerLimits, Identity, NameService};
 
 /// How questions without an isolation ID are told apart.
@@ -102,6 +103,11 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
+    /// Returns what responses are counted in.
+    pub(super) fn tally(&self) -> Arc<Tally> {
+        self.names.tally()
+    }
+
     /// Makes a resolver that has its names looked up by `names`.
     pub fn new(names: NameService, settings: Settings) -> Self {
         let served = Served {

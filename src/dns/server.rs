@@ -24,6 +24,7 @@ use super::resolver::Resolver;
 use super::udp::{Buffers, Route, UdpPort};
 use crate::net::accept::{Place, Room};
 use crate::service::places::Places;
+use crate::service::tally::Tally;
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +135,7 @@ impl Socket {
 /// Serves queries until `stop` is ready.
 pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits, stop: impl Future<Output = ()>) {
     let front = Front {
+        tally: resolver.tally(),
         resolver,
         limits,
         waiting: Places::new(limits.waiting, limits.waiting.div_ceil(PARTS)),
@@ -156,6 +158,7 @@ pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits
 /// What all sockets share.
 #[derive(Clone)]
 struct Front {
+    tally: Arc<Tally>,
     resolver: Arc<Resolver>,
     limits: Limits,
     /// Places for queries over UDP that wait.
@@ -200,7 +203,10 @@ impl Front {
         if peer.port() == 0 {
             return;
         }
-        let send = |bytes: &[u8]| port.send(bytes, route);
+        let send = |bytes: &[u8]| {
+            self.tally.dns_response(bytes);
+            port.send(bytes, route);
+        };
         if let Some(reply) = self.resolver.repeated(bytes, peer) {
             return send(&reply);
         }
@@ -222,7 +228,9 @@ impl Front {
         waiting.spawn(async move {
             let reply = front.resolver.answer(&query, &identity).await;
             drop(place);
-            port.send(&front.written(&query, &reply, Transport::Udp), route);
+            let reply = front.written(&query, &reply, Transport::Udp);
+            front.tally.dns_response(&reply);
+            port.send(&reply, route);
         });
     }
 
@@ -285,7 +293,9 @@ impl Front {
     }
 
     fn segment(&self, bytes: &[u8], peer: SocketAddr, replies: &mut BufDnsStreamHandle, waiting: &mut JoinSet<()>) {
+        let tally = Arc::clone(&self.tally);
         let send = move |replies: &mut BufDnsStreamHandle, bytes: Vec<u8>| {
+            tally.dns_response(&bytes);
             // Who asks for more than he reads loses replies.
             let _ = replies.send(SerialMessage::new(bytes, peer));
         };

@@ -181,6 +181,19 @@ impl Dialer {
         Ok(TcpStream::connect(proxy).await)
     }
 
+    /// Says whether a Tor answers where streams go out, by a question that it answers without asking anybody.
+    pub async fn is_behind_tor(&self) -> bool {
+        let Proxy::Socks5(candidates) = &self.proxy else {
+            return false;
+        };
+        for candidate in candidates {
+            if let Ok(Ok(stream)) = timeout(TOR_PATIENCE, TcpStream::connect(candidate)).await {
+                return is_tor(stream).await;
+            }
+        }
+        false
+    }
+
     async fn reach_proxy(&self, candidates: &[SocketAddr]) -> Result<TcpStream, DialError> {
         let mut failure = DialError::ProxyUnreachable {
             proxy: self.proxy.clone(),

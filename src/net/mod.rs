@@ -1,8 +1,8 @@
 //! How connections are made and kept apart.
 //!
-//! [`address`], [`servers`], [`pins`], [`proxy`], [`certificate`] and [`dial_error`] are plain values; [`dialer`],
-//! [`tls`] and [`connection`] are the edge where sockets are, and [`accept`] where others' come in. `socks_login` is what both
-//! SOCKS clients of this crate need so that no stream goes out without its credentials.
+//! [`address`], [`onion`], [`servers`], [`pins`], [`proxy`], [`certificate`], [`dial_error`] and [`tor_standing`] are plain values;
+//! [`dialer`], [`tls`] and [`connection`] are the edge where sockets are, and [`accept`] where others' come in. `socks_login` is
+//! what both SOCKS clients of this crate need so that no stream goes out without its credentials.
 
 pub mod accept;
 pub mod address;
@@ -12,6 +12,7 @@ pub mod dial_error;
 pub mod dialer;
 
 pub(crate) mod discovery;
+pub mod onion;
 mod operators;
 pub mod pins;
 pub mod pool;
@@ -19,6 +20,7 @@ pub mod proxy;
 pub mod servers;
 pub(crate) mod socks_login;
 pub mod tls;
+pub mod tor_standing;
 
 pub use address::{Host, ServerAddr, Transport};
 pub use connection::{Answers, Connection, ConnectionError, ConnectionLimits, Purpose};
@@ -28,3 +30,4 @@ pub(crate) use operators::operators;
 pub use pins::{Fingerprint, Identity, Pin, Pins};
 pub use proxy::Proxy;
 pub use servers::{pins as shipped_pins, servers as shipped_servers};
+pub use tor_standing::TorStanding;

@@ -1,6 +1,7 @@
 //! What the fronts may ask of a running node.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
@@ -20,7 +21,7 @@ use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
 use crate::net::discovery::DiscoveryEvent;
 use crate::net::pool::{self, PoolCounts};
-use crate::net::{Pin, Proxy, ServerAddr};
+use crate::net::{Pin, Proxy, ServerAddr, TorStanding};
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
@@ -49,6 +50,8 @@ pub struct Standing {
     pub uptime: Duration,
     /// Why the headers are not taken for the newest ones, if so.
     pub not_fresh: Option<NotFresh>,
+    /// What is known of the Tor that is the proxy, while no connection comes through it.
+    pub tor: Option<TorStanding>,
     /// Why header sync does not get on, if so: it can use none of the servers, or reaches none. None is left for good, but
     /// while this lasts no new block is heard of.
     pub trouble: Option<String>,
@@ -89,6 +92,8 @@ pub(super) struct State {
     pub(super) servers: Vec<ServerResult>,
     /// Why none of them was of use when all had been tried, until one is.
     pub(super) no_server: Option<String>,
+    /// What is known of the Tor that is the proxy, while no connection comes through it.
+    pub(super) tor: Option<TorStanding>,
     pub(super) counts: PoolCounts,
     /// What callers are told of them, and since when.
     told: PoolCounts,
@@ -96,29 +101,75 @@ pub(super) struct State {
 }
 
 /// Who has had no connection for so long is not just about to get one.
-const LONG_ALONE: Duration = Duration::from_secs(10);
+const LONG_ALONE: Duration = Duration::from_secs(5);
+
+/// Why header sync does not get on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SyncTrouble {
+    /// Each server was tried, and none was of use.
+    NoServer(String),
+    /// There is no connection to any.
+    NoConnection(String),
+}
+
+impl SyncTrouble {
+    /// Returns the reason, which may be the same for either.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::NoServer(reason) | Self::NoConnection(reason) => reason,
+        }
+    }
+}
+
+impl fmt::Display for SyncTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoServer(reason) => write!(f, "no server gives headers: {reason}"),
+            Self::NoConnection(reason) => write!(f, "no connection to a server: {reason}"),
+        }
+    }
+}
 
 impl State {
     /// Says why header sync does not get on, where it does not.
-    fn trouble(&self, now: Moment) -> Option<String> {
-        if self.no_server.is_some() {
-            return self.no_server.clone();
+    pub(super) fn trouble(&self, now: Moment) -> Option<SyncTrouble> {
+        let tor = self.tor.as_ref().filter(|tor| tor.explains_all());
+        if let Some(why) = &self.no_server {
+            let beside = self.tor.as_ref().filter(|tor| tor.adds_to_others());
+            let why = match (tor, beside) {
+                (Some(tor), _) => tor.to_string(),
+                (None, Some(tor)) => format!("{why}; {tor}"),
+                (None, None) => why.clone(),
+            };
+            return Some(SyncTrouble::NoServer(why));
         }
         // Later it may rest.
-        if self.synchronized || now.since(self.alone_since?) < LONG_ALONE {
+        let alone_since = self.alone_since.filter(|_| !self.synchronized)?;
+        if let Some(tor) = tor {
+            return Some(SyncTrouble::NoConnection(tor.to_string()));
+        }
+        if now.since(alone_since) < LONG_ALONE {
             return None;
         }
         let failed = |server: &&ServerResult| matches!(server.state, ServerStanding::Closed | ServerStanding::Faulty);
         let failed: Vec<ServerResult> = self.servers.iter().filter(failed).cloned().collect();
-        let why: Vec<String> = match (digest(&failed), self.node.dialer().proxy()) {
-            (digest, Proxy::Direct) if digest.is_empty() => vec!["none answers yet".to_owned()],
-            (digest, proxy) if digest.is_empty() => vec![format!(
+        let why = match (&self.tor, self.node.dialer().proxy()) {
+            _ if !failed.is_empty() => reasons(&failed),
+            (Some(tor), _) => tor.to_string(),
+            (None, Proxy::Direct) => "none answers yet".to_owned(),
+            (None, proxy) => format!(
                 "the proxy at {proxy} builds no circuit yet; if it is Tor, its log says how far it is (Bootstrapped)"
-            )],
-            (digest, _) => digest.iter().map(|(who, result)| format!("{who}: {result}")).collect(),
+            ),
         };
-        Some(format!("no connection to a server: {}", why.join("; ")))
+        Some(SyncTrouble::NoConnection(why))
     }
+}
+
+/// Says how it went with each of these servers.
+pub(super) fn reasons(servers: &[ServerResult]) -> String {
+    let digest = digest(servers);
+    let reasons: Vec<String> = digest.iter().map(|(who, result)| format!("{who}: {result}")).collect();
+    reasons.join("; ")
 }
 
 pub(super) struct Shared {
@@ -131,6 +182,8 @@ pub(super) struct Shared {
     stop: watch::Sender<bool>,
     /// Told when header sync is to begin anew.
     anew: Notify,
+    /// What the process is confined to.
+    sandbox: OnceLock<String>,
     forgotten: Box<dyn Fn(BlindedId) + Send + Sync>,
 }
 
@@ -138,8 +191,8 @@ pub(super) struct Shared {
 #[derive(Clone)]
 pub struct Handle(pub(super) Arc<Shared>);
 
-impl std::fmt::Debug for Handle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Handle(..)")
     }
 }
@@ -174,6 +227,7 @@ impl Handle {
             alone_since: Some(Moment::default()),
             servers: Vec::new(),
             no_server: None,
+            tor: None,
             counts: PoolCounts::default(),
             told: PoolCounts::default(),
             told_at: Moment::default(),
@@ -188,6 +242,7 @@ impl Handle {
             sync: watch::Sender::new((SyncStage::Running, NO_PROGRESS)),
             stop: watch::Sender::new(false),
             anew: Notify::new(),
+            sandbox: OnceLock::new(),
             forgotten: Box::new(forgotten),
         }))
     }
@@ -215,6 +270,16 @@ impl Handle {
     /// Returns where header sync stands.
     pub(super) fn sync_stage(&self) -> (SyncStage, Progress) {
         *self.0.sync.borrow()
+    }
+
+    /// Notes what this process is confined to, for `status`. The first word holds.
+    pub fn note_sandbox(&self, sandbox: String) {
+        let _ = self.0.sandbox.set(sandbox);
+    }
+
+    /// Returns what was noted of that.
+    pub(super) fn sandbox(&self) -> Option<String> {
+        self.0.sandbox.get().cloned()
     }
 
     /// Has header sync end its connections and begin anew, with what it has.
@@ -266,8 +331,11 @@ impl Handle {
                 return Ok(());
             }
             if stage == SyncStage::Exhausted {
-                let servers = self.state().servers.clone();
-                return Err(NodeError::NoServer { servers });
+                let shared = self.state();
+                return Err(NodeError::NoServer {
+                    servers: shared.servers.clone(),
+                    tor: shared.tor.clone(),
+                });
             }
             if let Ok(Err(_)) = timeout(TELL_EVERY, sync.changed()).await {
                 return Err(NodeError::Stopped);
@@ -289,7 +357,7 @@ impl Handle {
         let state = self.state();
         if !state.synchronized {
             let Progress { done, total, .. } = state.progress;
-            let trouble = state.trouble(self.0.clock.now().steady);
+            let trouble = state.trouble(self.0.clock.now().steady).map(|it| it.to_string());
             return Err(NodeError::Syncing { done, total, trouble });
         }
         Ok(self.check_fresh(&state)?.hash)
@@ -321,6 +389,34 @@ impl Handle {
         self.state().alone_since.map(|since| now.since(since))
     }
 
+    /// Returns for how long header sync has had no connection, where it needs one.
+    pub fn without_way_for(&self) -> Option<Duration> {
+        let now = self.0.clock.now().steady;
+        let state = self.state();
+        let alone_since = state
+            .alone_since
+            .filter(|_| !state.synchronized || state.no_server.is_some());
+        alone_since.map(|since| now.since(since))
+    }
+
+    /// Returns how servers are reached.
+    pub fn proxy(&self) -> Proxy {
+        self.state().node.dialer().proxy().clone()
+    }
+
+    /// Says whether a Tor answers where streams to servers go out.
+    pub async fn is_behind_tor(&self) -> bool {
+        let dialer = self.state().node.dialer();
+        dialer.is_behind_tor().await
+    }
+
+    /// Takes down what is known of the Tor that is the proxy, until a connection comes through it.
+    pub fn note_tor(&self, standing: Option<TorStanding>) {
+        let mut state = self.state();
+        // What was asked may be out of date once it is answered.
+        state.tor = standing.filter(|_| state.alone_since.is_some());
+    }
+
     /// Says that an identity is in use though it needs no connection.
     pub fn note_use(&self, id: BlindedId) {
         self.0.leases.note_use(id);
@@ -346,7 +442,8 @@ impl Handle {
             unwritten: state.node.unwritten().cloned(),
             uptime,
             not_fresh: state.node.not_fresh(),
-            trouble: state.trouble(now),
+            tor: state.tor.clone(),
+            trouble: state.trouble(now).map(|it| it.to_string()),
         }
     }
 

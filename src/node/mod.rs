@@ -25,6 +25,7 @@ mod server_list;
 mod server_ways;
 mod status;
 mod store;
+mod trouble_log;
 
 pub use anchor_check::{Opinion, OpinionError};
 pub use clock::Clock;
@@ -33,7 +34,7 @@ pub use clock::VirtualTime;
 pub use connections::NoLease;
 pub use daemon::run;
 pub use error::{HistoryFailure, NodeError};
-pub use folder::takes_nothing;
+pub use folder::{create_private, takes_nothing};
 pub use handle::{Handle, NodeSettings, Standing};
 pub use header_sync::SyncStage;
 pub use lookup_link::LookupLinkError;

@@ -8,6 +8,7 @@ use super::{Handle, Node};
 use crate::chain::sync::Progress;
 use crate::chain::tree::UnverifiedChain;
 use crate::chain::{Anchor, Height};
+use crate::net::TorStanding;
 
 /// How deep a block is that is made an anchor where nothing else is said: no reorganisation will reach it.
 pub const EXPORT_DEPTH: Height = 4032;
@@ -34,6 +35,9 @@ pub struct Status {
     /// Why header sync does not get on, if so: it can use none of the servers, or reaches none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What is known of the Tor that is the proxy, while no connection comes through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tor: Option<TorStanding>,
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
     pub headers_unproved: usize,
     /// Up to which height headers are there that are not proved yet at all.
@@ -46,6 +50,9 @@ pub struct Status {
     /// Why what is learnt is kept in memory alone, where the disk does not take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritten: Option<String>,
+    /// What the process is confined to; of a daemon alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// How many servers were learned of, where that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryStatus>,
@@ -164,6 +171,7 @@ impl Node {
             warning: self.not_fresh().map(|reason| reason.to_string()),
             synchronized: false,
             trouble: None,
+            tor: None,
             headers_unproved: tree.unproved(),
             skeleton_height: tree.skeleton().map(UnverifiedChain::top_height),
             chainwork: format!("{:064x}", tip.chainwork),
@@ -171,6 +179,7 @@ impl Node {
             unwritten: self
                 .unwritten()
                 .map(|error| format!("nothing is written to the disk: {error}")),
+            sandbox: None,
             discovery: self.discovery().map(|it| DiscoveryStatus {
                 learned: it.learned().count(),
                 suggested: it.suggested().count(),
@@ -238,7 +247,9 @@ impl Handle {
         let status = self.with(|node| node.status_with(Some(sync), standing.servers));
         Status {
             synchronized: standing.synchronized && standing.not_fresh.is_none(),
+            sandbox: self.sandbox(),
             trouble: standing.trouble,
+            tor: standing.tor,
             ..status
         }
     }

@@ -74,6 +74,9 @@ const LOGIN: &[CommandName] = &[
 /// Commands that look names up for streams.
 const STREAMS: &[CommandName] = &[Daemon, Tor, Prop279, Socks];
 
+/// Commands that stay up, and hear from others what to do.
+const SERVERS: &[CommandName] = &[Daemon, Dns, Tor, Prop279, Socks];
+
 /// Commands that connect through the proxy: those with a node, and the SOCKS front, which looks for Tor there.
 const PROXIED: &[CommandName] = &[
     NameShow,
@@ -351,6 +354,28 @@ options! {
     .more("Their connections and results, that is.")
     .between(1, 100_000)
     .used_by(&[Daemon]);
+
+    METRICS_LISTEN: Optional<SocketAddr> = Opt::new(
+        "metrics-listen",
+        "ADDR:PORT",
+        "Where the daemon tells Prometheus how it stands",
+        |_| None,
+    )
+    .default_words("nowhere")
+    .more("There are /metrics, and /ready for health checks: 200 or 503. No password is asked for.")
+    .used_by(&[Daemon]);
+
+    NO_SANDBOX: Required<bool> = Opt::new(
+        "no-sandbox",
+        "BOOL",
+        "Keep the right to read all files and to connect anywhere",
+        |_| false,
+    )
+    .more(
+        "Else it gives up, before it hears from anybody, all files but its own, and all ports but those of proxy, Tor and server, \
+         as far as the kernel has Landlock; with plugins it does not.",
+    )
+    .used_by(SERVERS);
 
     CACHE_POSITIVE: Required<Duration> = Opt::new(
         "cache-positive",

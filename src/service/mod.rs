@@ -21,6 +21,7 @@ mod remote;
 mod result_cache;
 #[cfg(test)]
 mod slow_disk_tests;
+pub mod tally;
 
 use std::any::Any;
 use std::fmt;
@@ -33,6 +34,7 @@ use self::places::{Place, Places};
 pub use self::remote::Backend;
 use self::remote::Remote;
 pub use self::result_cache::{Begun, CacheSettings, CacheTime, Caller, Derived, Holder, Pending, ResultCache};
+use self::tally::{Came, Tally};
 use crate::chain::Tip;
 use crate::isolation::{BlindedId, IsolationId};
 use crate::name::NameId;
@@ -164,6 +166,7 @@ struct Shared {
     /// Whether each question without an ID is an identity of its own.
     isolate_anonymous: bool,
     fronts: Fronts,
+    tally: Arc<Tally>,
 }
 
 /// A front's way to names; clones lead to the same one.
@@ -243,6 +246,7 @@ impl NameService {
             renewal: Mutex::new(None),
             isolate_anonymous,
             fronts,
+            tally: Arc::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -261,6 +265,11 @@ impl NameService {
             limits,
             places: Places::new(limits.lookups, limits.lookups_of_client),
         }
+    }
+
+    /// Returns what all fronts count in.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.shared.tally)
     }
 
     /// Returns how many results are remembered over all fronts, and the bytes that they take.
@@ -474,6 +483,7 @@ impl NameService {
         // In a task of its own: who asked first may leave while others wait for the same.
         tokio::spawn(async move {
             let fetched = service.fetch(&who, &request).await;
+            service.shared.tally.lookup(Came::of(&fetched));
             let holder = (who.lifetime == Lifetime::Lasting).then_some(Holder {
                 front: service.caller,
                 client: who.client,

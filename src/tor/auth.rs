@@ -26,6 +26,9 @@ pub struct ControlLogin {
     pub cookie: Option<PathBuf>,
     /// The password.
     pub password: Option<Zeroizing<String>>,
+    /// Whether nothing is sent but the proof that the cookie is known, to who proves that as well: so who merely listens
+    /// where a Tor might learns nothing.
+    pub proves_only: bool,
 }
 
 impl fmt::Debug for ControlLogin {
@@ -100,7 +103,7 @@ pub fn choose_method(reply: &ControlMessage, login: &ControlLogin) -> Result<Log
         (Some(_), _) if login.cookie.is_none() && has("HASHEDPASSWORD") => Ok(LoginMethod::Password),
         (_, _) if has("NULL") => Ok(LoginMethod::Nothing),
         (_, Some(cookie)) if has("SAFECOOKIE") => Ok(LoginMethod::SafeCookie(cookie)),
-        (_, Some(cookie)) if has("COOKIE") => Ok(LoginMethod::Cookie(cookie)),
+        (_, Some(cookie)) if has("COOKIE") && !login.proves_only => Ok(LoginMethod::Cookie(cookie)),
         _ if has("HASHEDPASSWORD") => Err(AuthError::PasswordWanted),
         _ => Err(AuthError::NoMethod),
     }
@@ -227,6 +230,10 @@ mod tests {
             password: Some("p".to_owned().into()),
             ..ControlLogin::default()
         };
+        let proof = ControlLogin {
+            proves_only: true,
+            ..ControlLogin::default()
+        };
         let file = ControlLogin {
             cookie: Some("/mine".into()),
             ..password.clone()
@@ -247,6 +254,8 @@ mod tests {
                 &nothing,
                 Ok(LoginMethod::SafeCookie(OsStr::from_bytes(b"/a\xff\xc3").into())),
             ),
+            (tor, &proof, Ok(LoginMethod::SafeCookie("/a \"b\"".into()))),
+            ("METHODS=COOKIE COOKIEFILE=\"/a\"", &proof, Err(AuthError::NoMethod)),
             ("METHODS=HASHEDPASSWORD", &nothing, Err(AuthError::PasswordWanted)),
             ("METHODS=SAFECOOKIE", &nothing, Err(AuthError::NoMethod)),
             ("METHODS=NULL", &password, Ok(LoginMethod::Nothing)),

@@ -105,7 +105,7 @@ pub enum ControlPlace {
 
 impl ControlPlace {
     /// Finds out where it is by now.
-    fn find(&self) -> Result<ControlAddr, SessionError> {
+    pub(super) fn find(&self) -> Result<ControlAddr, SessionError> {
         match self {
             Self::At(address) => Ok(address.clone()),
             Self::File(path) => {
@@ -482,13 +482,13 @@ impl ControllerTask {
 }
 
 /// A connection to a control port.
-struct ControlConnection {
+pub(super) struct ControlConnection {
     stream: Box<dyn ControlStream>,
     decoder: ControlDecoder,
 }
 
 impl ControlConnection {
-    async fn open(address: &ControlAddr) -> Result<Self, SessionError> {
+    pub(super) async fn open(address: &ControlAddr) -> Result<Self, SessionError> {
         let connecting = async {
             Ok::<Box<dyn ControlStream>, io::Error>(match address {
                 ControlAddr::Tcp(address) => {
@@ -527,7 +527,7 @@ impl ControlConnection {
     }
 
     /// Gives a command and returns its reply. No events were asked for yet.
-    async fn command(&mut self, command: &str) -> Result<ControlMessage, SessionError> {
+    pub(super) async fn command(&mut self, command: &str) -> Result<ControlMessage, SessionError> {
         self.write(format!("{command}\r\n").as_bytes()).await?;
         let reply = async {
             let mut bytes = [0; 4096];
@@ -545,7 +545,7 @@ impl ControlConnection {
         timeout(PATIENCE, reply).await.unwrap_or_else(silent)
     }
 
-    async fn log_in(&mut self, login: &ControlLogin) -> Result<(), SessionError> {
+    pub(super) async fn log_in(&mut self, login: &ControlLogin) -> Result<(), SessionError> {
         let offers = self.command("PROTOCOLINFO 1").await?;
         auth::check_version(&offers)?;
         let command = match auth::choose_method(&offers, login)? {

@@ -321,3 +321,26 @@ async fn after_a_new_identity_a_backend_hears_of_new_ids() {
     );
     dns.running.stop().await;
 }
+
+/// Source: systemd, `sd_watchdog_enabled(3)`.
+#[tokio::test]
+async fn a_service_manager_that_wants_signs_of_life_has_them() {
+    let program = Program::new();
+    let nowhere = Backend::nowhere().await;
+    let (proxy, server) = (format!("--proxy=socks5://{nowhere}"), "--server=a.example:50001:t");
+    let path = program.home().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut command = of(&program, &[&*proxy, server, "daemon", "--rpc-listen=127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1000000");
+    let mut running = Running::start(command, &program.home().join("log"));
+    for _ in 0..3 {
+        until("a sign of life", async || {
+            let mut notice = [0; 4096];
+            let length = socket.recv(&mut notice).ok()?;
+            notice[..length].starts_with(b"WATCHDOG=1").then_some(())
+        })
+        .await;
+    }
+    running.stop().await;
+}

@@ -248,7 +248,10 @@ async fn an_onion_needs_no_authority_and_hears_no_name() {
     let shown = Shown::self_signed("other.example");
     let acceptor = TlsAcceptor::from(shown.config(&TLS13));
     let (near, far) = tokio::io::duplex(1 << 16);
-    let host: Host = format!("{}.onion", "a".repeat(56)).parse().unwrap();
+    let host: Host = isonym::net::onion::OnionName::of_key(&[7; 32])
+        .as_str()
+        .parse()
+        .unwrap();
     let tls = Tls::with_public_authorities().unwrap();
     let other = Some(Shown::self_signed("x").pin());
     let (client, server) = tokio::join!(tls.connect(near, &host, other), acceptor.accept(far));

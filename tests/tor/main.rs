@@ -10,6 +10,7 @@
 )]
 
 mod authority;
+mod bootstrap;
 mod client;
 mod control;
 mod daemon;

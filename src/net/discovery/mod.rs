@@ -448,24 +448,12 @@ pub(crate) fn address_of(peer: &Peer) -> Option<ServerAddr> {
 
 fn is_public(host: &Host) -> bool {
     match host {
-        Host::Name(name) => {
-            let Some((rest, last)) = name.rsplit_once('.') else {
-                return false;
-            };
-            if last == "onion" {
-                let service = rest.rsplit('.').next().unwrap_or(rest);
-                return is_v3_onion(service);
-            }
-            !PRIVATE_LABELS.contains(&last)
-        }
+        Host::Name(name) => name
+            .rsplit_once('.')
+            .is_some_and(|(_, last)| !PRIVATE_LABELS.contains(&last)),
         Host::Ip(IpAddr::V4(ip)) => is_public_v4(*ip),
         Host::Ip(IpAddr::V6(ip)) => is_public_v6(*ip),
     }
-}
-
-/// Says whether it has the shape of a version 3 onion service's name, whose last character follows from the version.
-fn is_v3_onion(label: &str) -> bool {
-    label.len() == 56 && label.ends_with('d') && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
 }
 
 fn is_public_v4(ip: Ipv4Addr) -> bool {

@@ -4,7 +4,7 @@ use super::*;
 use crate::time::Timestamp;
 
 const DAY: u64 = 24 * 3600;
-const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwd.onion";
+const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
 
 fn at(seconds: u64) -> Now {
     Now {
@@ -179,6 +179,8 @@ fn only_public_hosts_by_tls_and_onion_services_are_taken() {
         "a.lan",
         "short.onion",
         "expyuzz4wqqyqhjn.onion",
+        "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscrye.onion",
+        "qg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion",
         "a..b.org",
         "-a.org",
         "a.org:50002",

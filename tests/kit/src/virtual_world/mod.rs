@@ -35,6 +35,7 @@ use isonym::chain::{Anchor, Network};
 use isonym::isolation::IsolationId;
 use isonym::name::{NameId, Outcome};
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
+use isonym::net::onion::OnionName;
 use isonym::net::{self, DialError, Dialer, Host, Proxy, ServerAddr};
 use isonym::node::{Clock, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
 use isonym::service::{Answer, Caller, Daemon, DaemonSettings, NameResult, Question};
@@ -87,8 +88,10 @@ pub static CHAIN: LazyLock<World> = LazyLock::new(|| {
 
 /// The onion service of a server, which may be one that daemons are not given: one of 26.
 pub fn onion(number: usize) -> String {
-    let letter = char::from(b'a' + u8::try_from(number % 26).unwrap());
-    format!("{letter}{}d.onion", "q".repeat(54))
+    let mut key = [0; 32];
+    // Five bits are a letter, the first one.
+    key[0] = u8::try_from(number % 26).unwrap() << 3;
+    OnionName::of_key(&key).to_string()
 }
 
 fn name(number: usize) -> String {
