@@ -22,7 +22,7 @@ use isonym::net::{Proxy, ServerAddr};
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
 use isonym::tor;
-use isonym::tor::driver::{ControlAddr, ControllerSettings};
+use isonym::tor::driver::{ControlPlace, ControllerSettings};
 use isonym::tor::suffixes::SuffixPlugin;
 
 use crate::options::{
@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) network: Network,
     /// The network's own folder in the data folder.
     pub(crate) folder: PathBuf,
+    /// Whom to become once the ports are open.
+    pub(crate) user: Option<String>,
     /// The configuration file, if there can be one.
     pub(crate) file: Option<PathBuf>,
     /// Whether a command that stays up keeps rights that it has no need of.
@@ -57,8 +59,8 @@ pub(crate) struct Settings {
     pub(crate) max_age: Option<Duration>,
     /// Who asks, where a command looks names up for its user.
     pub(crate) isolation_id: IsolationId,
-    /// Where a daemon listens for JSON-RPC, and is called.
-    pub(crate) rpc_listen: SocketAddr,
+    /// Where a daemon listens for JSON-RPC, and is called, beside the data folder's socket.
+    pub(crate) rpc_listen: Option<SocketAddr>,
     /// Where a daemon tells how it stands.
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Who may read the daemon's cookie file.
@@ -83,7 +85,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct TorSettings {
     /// Where it is, if that is said.
-    pub(crate) control: Option<ControlAddr>,
+    pub(crate) control: Option<ControlPlace>,
     pub(crate) login: tor::auth::ControlLogin,
     pub(crate) plugins: Vec<SuffixPlugin>,
 }
@@ -182,7 +184,7 @@ impl Settings {
             .zip(password)
             .and_then(|(user, password)| Credentials::new(&user.0, &password));
         Ok(Self {
-            rpc_listen: options.get(&table::RPC_LISTEN)?,
+            rpc_listen: options.get(&table::RPC_LISTEN)?.0,
             metrics_listen: options.get(&table::METRICS_LISTEN)?,
             cookie_readers: options.get(&table::RPC_COOKIE_PERMS)?,
             daemon: daemon_settings(&options)?,
@@ -194,6 +196,7 @@ impl Settings {
             rpc_credentials,
             network,
             folder: datadir.join(network.as_str()),
+            user: options.get(&table::USER)?.map(|user| user.0),
             file: options.get(&table::CONFIG)?,
             no_sandbox: options.get(&table::NO_SANDBOX)?,
             log_level: options.get(&table::LOG_LEVEL)?,
@@ -329,7 +332,10 @@ fn tor_settings(options: &Effective) -> Result<TorSettings> {
         ..plugin
     }));
     Ok(TorSettings {
-        control: options.get(&table::TOR_CONTROL)?,
+        control: match options.get(&table::TOR_CONTROL_FILE)? {
+            Some(file) => Some(ControlPlace::File(file)),
+            None => options.get(&table::TOR_CONTROL)?.map(ControlPlace::At),
+        },
         login: tor::auth::ControlLogin {
             cookie: options.get(&table::CONTROL_COOKIE)?,
             password: options.get(&table::CONTROL_PASSWORD)?.map(Into::into),

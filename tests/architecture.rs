@@ -72,6 +72,7 @@ const EDGE: &[(&str, &str)] = &[
     ),
     ("cli/dns.rs", "listens, waits for signals"),
     ("cli/dnssec.rs", "ends the process"),
+    ("cli/handed.rs", "takes sockets of the service manager"),
     ("cli/metrics.rs", "listens, draws roundings, waits"),
     ("cli/pages.rs", "writes manual pages"),
     (
@@ -94,6 +95,7 @@ const EDGE: &[(&str, &str)] = &[
     ("cli/socks.rs", "listens, waits for signals, draws keys"),
     ("cli/tor.rs", "starts to forget, ends the process"),
     ("cli/typed.rs", "reads standard input"),
+    ("cli/user.rs", "becomes another user"),
     ("dns/dnssec/folder/mod.rs", "reads and writes key files"),
     (
         "dns/dnssec/private_key.rs",
@@ -162,7 +164,7 @@ const EDGE: &[(&str, &str)] = &[
 ];
 
 /// Paths that only edge files may name, by their beginning.
-const WORLD: [&str; 22] = [
+const WORLD: [&str; 24] = [
     "arti_client::TorClient",
     "tokio",
     "tokio_rustls",
@@ -172,6 +174,8 @@ const WORLD: [&str; 22] = [
     "hyper_util",
     "rustls",
     "fast_socks5",
+    "listenfd",
+    "nix",
     "rlimit",
     "rustix",
     "sled",

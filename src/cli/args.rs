@@ -138,6 +138,7 @@ Examples:
   isonym tor                                   Tor at 127.0.0.1:9051, values from the daemon of the data folder
   isonym tor --control /run/tor/control --control-cookie /run/tor/control.authcookie
   isonym tor --control 127.0.0.1:9151 --control-password PASSWORD
+  isonym tor --control-file FILE               Where Tor says by ControlPortWriteToFile where its port is
   isonym tor --plugin 'i2p=/usr/bin/i2p-names --strict'
   curl --socks5-hostname me:x@127.0.0.1:9050 http://example.bit/
 

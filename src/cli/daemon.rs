@@ -24,7 +24,7 @@ use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::jsonrpc::{self, code};
 use isonym::naming::name_resolver::NameResolver;
 use isonym::net::accept::OpenTo;
-use isonym::node::{Handle, takes_nothing};
+use isonym::node::{Handle, NodeError, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods, RunningSettings};
 use isonym::service::tally::Tally;
@@ -35,14 +35,15 @@ use isonym::tor::bootstrap_driver;
 use super::args::RpcArgs;
 use super::dns::{self, DnsFront, DnsServer};
 use super::eprint_line;
+use super::handed::Handed;
 use super::metrics::MetricsServer;
 use super::reload::Running;
 use super::sandbox;
 use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
-use super::socks::SocksServer;
+use super::socks::{self, SocksServer};
 use super::tor::TorController;
-use super::{typed, way_out};
+use super::{typed, user, way_out};
 use crate::config::Settings;
 use crate::options::CommandName;
 
@@ -73,7 +74,7 @@ struct RuntimeFiles {
 impl RuntimeFiles {
     /// Makes them, with the listener at the data folder's socket. On a disk that takes nothing the daemon goes on with
     /// what there is, as long as anybody can call.
-    async fn create(settings: &Settings, address: SocketAddr) -> Result<(Self, Option<LocalListener>)> {
+    async fn create(settings: &Settings, address: Option<SocketAddr>) -> Result<(Self, Option<LocalListener>)> {
         let mut files = Self::default();
         match files.fill(settings, address).await {
             Ok(listener) => Ok((files, listener)),
@@ -85,8 +86,17 @@ impl RuntimeFiles {
         }
     }
 
-    async fn fill(&mut self, settings: &Settings, address: SocketAddr) -> Result<Option<LocalListener>> {
+    async fn fill(&mut self, settings: &Settings, address: Option<SocketAddr>) -> Result<Option<LocalListener>> {
         let bound = LocalListener::bind(&settings.folder.join(local::FILE_NAME)).await;
+        let Some(address) = address else {
+            let listener = bound.context("nobody could call the daemon, which has no port (--rpc-listen none)")?;
+            self.socket = Some(listener.socket().to_owned());
+            // One that was killed may have left them, and they lead nowhere.
+            for file in [COOKIE_FILE, ADDRESS_FILE] {
+                let _ = fs::remove_file(settings.folder.join(file));
+            }
+            return Ok(Some(listener));
+        };
         let listener = bound
             .inspect_err(|error| {
                 tracing::warn!("commands have to call at the port, by the cookie or a password: {error}");
@@ -232,16 +242,6 @@ pub(super) fn raise_open_files() -> u64 {
     })
 }
 
-/// Says once, to root, that no rights of root are needed.
-pub(super) fn advise_root(quiet: bool) {
-    if !quiet && rustix::process::geteuid().is_root() {
-        eprint_line(format_args!(
-            "running as root, which nothing here needs: run it as a user of its own, who may open ports below 1024 by the \
-             capability CAP_NET_BIND_SERVICE"
-        ));
-    }
-}
-
 /// Has the system write no dump of this process, and let no other process of the user's look into it: there are names
 /// and isolation IDs in it.
 pub(crate) fn keep_memory_private() {
@@ -253,13 +253,12 @@ pub(crate) fn keep_memory_private() {
 
 /// Runs the daemon until a signal or the method `stop` ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    advise_root(quiet);
+    let handed = Handed::take(None)?;
     let files = raise_open_files();
-    let sandbox = sandbox::enter(settings, Some(&way_out::way_out(settings).await?), CommandName::Daemon);
     let open_to = OpenTo {
         rpc: true,
-        dns: !settings.dns.listen.is_empty(),
-        socks: !settings.socks.listen.is_empty(),
+        dns: !(settings.dns.listen.is_empty() && handed.dns.is_empty()),
+        socks: !(settings.socks.listen.is_empty() && handed.socks.is_empty()),
     };
     let connections = open_to.connections_within(files);
     tracing::debug!("room for {connections} callers at a time at each door");
@@ -267,24 +266,49 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         connections,
         ..server::Limits::default()
     };
-    let node = open(settings).await?;
+    let listener = match handed.rpc {
+        Some(listener) => Some(listener),
+        None => match listen(settings.rpc_listen).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                // That another one has the folder as well says more of who has the port. What is made there is not root's.
+                if settings.user.is_none() {
+                    open(settings).await?;
+                }
+                return Err(error);
+            }
+        },
+    };
+    let dns = dns::open(handed.dns, &settings.dns.listen).await?;
+    let socks = socks::open(handed.socks, &settings.socks.listen).await?;
+    let metrics = MetricsServer::open(settings.metrics_listen).await?;
+    user::settle(settings.user.as_deref(), quiet)?;
+    let way_out = way_out::way_out(settings).await?;
+    let sandbox = sandbox::enter(settings, Some(&way_out), CommandName::Daemon);
+    // Files are made and read by whoever it is from here on.
+    let node = match (open(settings).await, &settings.user) {
+        (Err(error), Some(user)) if is_of_folder(&error) => {
+            // Each network has a folder of its own in it.
+            let folder = settings.folder.parent().unwrap_or(&settings.folder).display();
+            return Err(error.context(format!(
+                "{user} cannot work in the data folder, which has to be that user's (chown -R {user} {folder})"
+            )));
+        }
+        (opened, _) => opened?,
+    };
     way_out::tell(settings, quiet);
     let network = settings.network;
     ensure!(
         !node.servers().is_empty(),
         "no server is known for {network}; name one with --server HOST:PORT"
     );
-    let listen = settings.rpc_listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen}; another program may use the port: choose one with --rpc-listen ADDR:PORT")
-    })?;
-    let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
-    let dns = DnsServer::open(&settings.dns, connections, quiet).await?;
-    let socks = SocksServer::open(settings, connections, quiet).await?;
-    let metrics = MetricsServer::open(settings.metrics_listen, quiet).await?;
+    let dns = DnsServer::new(dns, &settings.dns, connections, quiet)?;
+    let socks = SocksServer::new(socks, settings, connections, quiet).await?;
+    let metrics = MetricsServer::announce(metrics, quiet)?;
     let controller = TorController::open(&settings.tor, quiet);
     let control = settings.tor.controller();
     let signals = Signals::catch().context("cannot wait for signals")?;
@@ -303,8 +327,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         encodings,
         ..Defaults::default()
     };
-    if !quiet {
-        eprint_line(format_args!("listening on http://{address}/"));
+    match (address, &runtime_files.socket) {
+        _ if quiet => {}
+        (Some(address), _) => eprint_line(format_args!("listening on http://{address}/")),
+        (None, Some(socket)) => eprint_line(format_args!("listening at {}, and at no port", socket.display())),
+        (None, None) => {}
     }
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -344,12 +371,20 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             let apply = async |newer: &Settings| take_anew(newer, &handle, zones.as_deref(), &told).await;
             running.reload(apply).await;
         };
+        // Each ends when the node is stopped, and has then said what it had to.
+        let fronts = async {
+            let rpc = server::serve(doors, guard, limits, methods, handle.stopped());
+            let dns = serve_dns(&handle, dns);
+            let socks = serve_socks(&handle, socks, resolver.clone());
+            let controller = control_tor(&handle, controller, epoch, resolver.clone());
+            let (rpc, dns, socks) = (async { Ok(rpc.await) }, async { Ok(dns.await) }, async {
+                Ok(socks.await)
+            });
+            tokio::try_join!(rpc, dns, socks, controller).map(|_| ())
+        };
         tokio::select! {
-            () = server::serve(doors, guard, limits, methods, handle.stopped()) => {}
-            () = serve_dns(handle.clone(), dns) => {}
-            () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
+            ended = fronts => end = ended,
             () = serve_metrics(handle.clone(), tally, metrics) => {}
-            error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
             () = stop_at(signals, &handle, renew, reload) => {}
             never = tell_standing(&handle) => match never {},
             never = handle.log_trouble() => match never {},
@@ -386,20 +421,37 @@ async fn take_anew(newer: &Settings, handle: &Handle, zones: Option<&Resolver>, 
     servers.and(known.map_err(Into::into)).and(keys)
 }
 
-/// Serves DNS beside them, if that is wanted; never returns, so that callers still get their answers.
-async fn serve_dns(handle: Handle, dns: Option<DnsFront>) {
-    if let Some(dns) = dns {
-        dns.serve(async move { handle.stopped().await }).await;
-    }
-    std::future::pending::<()>().await;
+/// Opens the port for JSON-RPC, if there is to be one.
+async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; another program may use the port: choose one with --rpc-listen ADDR:PORT")
+    })?;
+    Ok(Some(listener))
 }
 
-/// Serves applications beside them, if that is wanted; never returns, so that callers still get their answers.
-async fn serve_socks(handle: Handle, socks: Option<SocksServer>, resolver: NameResolver) {
-    if let Some(socks) = socks {
-        socks.serve(resolver, async move { handle.stopped().await }).await;
+/// Says whether the data folder can't be used since it is somebody else's, or so it may be.
+fn is_of_folder(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(NodeError::Folder { .. } | NodeError::FolderOfOther { .. } | NodeError::Store { .. })
+    )
+}
+
+/// Serves DNS beside them, if that is wanted.
+async fn serve_dns(handle: &Handle, dns: Option<DnsFront>) {
+    if let Some(dns) = dns {
+        dns.serve(handle.stopped()).await;
     }
-    std::future::pending::<()>().await;
+}
+
+/// Serves applications beside them, if that is wanted.
+async fn serve_socks(handle: &Handle, socks: Option<SocksServer>, resolver: NameResolver) {
+    if let Some(socks) = socks {
+        socks.serve(resolver, handle.stopped()).await;
+    }
 }
 
 /// Tells how the daemon stands to whoever asks, if that is wanted; never returns, so that callers still get their answers.
@@ -410,27 +462,24 @@ async fn serve_metrics(handle: Handle, tally: Arc<Tally>, metrics: Option<Metric
     std::future::pending::<()>().await;
 }
 
-/// Takes care of a Tor beside them, if that is wanted; returns only with what the user has to mend. A new identity is one
-/// for applications that come by SOCKS as well.
+/// Takes care of a Tor beside them, if that is wanted; fails with what the user has to mend. A new identity is one for
+/// applications that come by SOCKS as well.
 async fn control_tor(
-    handle: Handle,
+    handle: &Handle,
     controller: Option<TorController>,
     epoch: Option<Arc<IdentityEpoch>>,
     resolver: NameResolver,
-) -> anyhow::Error {
-    if let Some(controller) = controller {
-        let renew = || {
-            epoch
-                .as_ref()
-                .map(|epoch| epoch.renew(rand::random()))
-                .unwrap_or_default()
-        };
-        let serving = controller.serve(resolver, renew, async move { handle.stopped().await });
-        if let Err(error) = serving.await {
-            return error;
-        }
-    }
-    std::future::pending().await
+) -> Result<()> {
+    let Some(controller) = controller else {
+        return Ok(());
+    };
+    let renew = || {
+        epoch
+            .as_ref()
+            .map(|epoch| epoch.renew(rand::random()))
+            .unwrap_or_default()
+    };
+    controller.serve(resolver, renew, handle.stopped()).await
 }
 
 /// Has the service manager say how far header sync is, or why it does not get on.
@@ -475,10 +524,18 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
         .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
         .collect();
     // What the file says is where a daemon would listen; one that runs may have been told otherwise.
-    let is_said = settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file());
+    let is_said =
+        settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file()) && settings.rpc_listen.is_some();
     let reach = || -> Result<Client> {
         let running = if is_said { None } else { running(settings)? };
-        running.map_or_else(|| client(settings, callable(settings.rpc_listen)), Ok)
+        match (running, settings.rpc_listen) {
+            (Some(running), _) => Ok(running),
+            (None, Some(address)) => client(settings, callable(address)),
+            (None, None) => Err(jsonrpc::ClientError::NoDaemon {
+                folder: settings.folder.clone(),
+            }
+            .into()),
+        }
     };
     let params = Value::Array(params);
     let end = args

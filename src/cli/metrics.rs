@@ -48,11 +48,17 @@ pub(super) struct MetricsServer(TcpListener);
 
 impl MetricsServer {
     /// Opens the port; `None` when there is nowhere to listen.
-    pub(super) async fn open(listen: Option<SocketAddr>, quiet: bool) -> Result<Option<Self>> {
+    pub(super) async fn open(listen: Option<SocketAddr>) -> Result<Option<Self>> {
         let Some(listen) = listen else { return Ok(None) };
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("cannot listen on {listen}: another program may use the port; choose one with --metrics-listen ADDR:PORT")
         })?;
+        Ok(Some(Self(listener)))
+    }
+
+    /// Says where it listens.
+    pub(super) fn announce(server: Option<Self>, quiet: bool) -> Result<Option<Self>> {
+        let Some(Self(listener)) = &server else { return Ok(None) };
         let address = listener.local_addr()?;
         if !address.ip().is_loopback() {
             tracing::warn!("metrics are told on {address}, beyond this machine, to whoever asks");
@@ -62,7 +68,7 @@ impl MetricsServer {
                 "listening on {address} for Prometheus (/metrics) and health checks (/ready)"
             ));
         }
-        Ok(Some(Self(listener)))
+        Ok(server)
     }
 
     /// Serves whoever asks; never returns.

@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod handed;
 mod log;
 mod metrics;
 mod pages;
@@ -23,6 +24,7 @@ mod show;
 mod socks;
 mod tor;
 mod typed;
+mod user;
 mod way_out;
 
 use std::fmt;

@@ -13,7 +13,7 @@ use isonym::jsonrpc::client::Login;
 use isonym::net::Proxy;
 use isonym::node::create_private;
 use isonym::tor::bootstrap_driver;
-use isonym::tor::driver::ControlAddr;
+use isonym::tor::driver::{ControlAddr, ControlPlace};
 
 use crate::config::{BackendSettings, Settings};
 use crate::options::CommandName;
@@ -112,7 +112,7 @@ impl Needs {
             read.extend(folder(path));
         }
         read.extend(settings.tor.login.cookie.as_deref().and_then(folder));
-        if let Some(ControlAddr::Unix(path)) = &settings.tor.control {
+        if let Some(ControlPlace::At(ControlAddr::Unix(path)) | ControlPlace::File(path)) = &settings.tor.control {
             read.extend(folder(path));
         }
         // A Tor says by itself where its cookie is.
@@ -144,7 +144,9 @@ fn connect(settings: &Settings, way_out: Option<&Proxy>, asks: bool) -> Option<B
     let mut ports: BTreeSet<u16> = proxies.iter().chain(&settings.socks.tor).map(|it| it.port()).collect();
     // Those where a Tor is looked for that says how far it is.
     let controls = match &settings.tor.control {
-        Some(control) => vec![control.clone()],
+        Some(ControlPlace::At(control)) => vec![control.clone()],
+        // Tor says so later, and another one each time that it starts.
+        Some(ControlPlace::File(_)) => return None,
         None => bootstrap_driver::usual_places().into(),
     };
     ports.extend(controls.iter().filter_map(|control| match control {

@@ -13,11 +13,11 @@ use isonym::tor::auth::AuthError;
 use isonym::tor::driver::{self, ControllerSettings, SessionError, StatusUpdate};
 use isonym::tor::suffixes::{SuffixPlugin, Suffixes};
 
-use super::daemon::{Signals, advise_root, raise_open_files};
+use super::daemon::{Signals, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
 use super::reload::Running;
-use super::sandbox;
+use super::{sandbox, user};
 use crate::config::{Settings, TorSettings};
 use crate::options::CommandName;
 
@@ -100,7 +100,7 @@ fn explained(error: &SessionError) -> String {
 
 /// Runs the controller by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    advise_root(quiet);
+    user::settle(settings.user.as_deref(), quiet)?;
     // Each lookup is a connection to the backend.
     raise_open_files();
     sandbox::enter(settings, None, CommandName::Tor);

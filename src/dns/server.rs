@@ -14,7 +14,7 @@ use hickory_net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_net::tcp::TcpStream as DnsStream;
 use hickory_net::{BufDnsStreamHandle, DnsStreamHandle as _};
 use hickory_proto::op::{ResponseCode, SerialMessage};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
@@ -63,8 +63,8 @@ const PARTS: usize = 4;
 /// Where to listen for queries.
 #[derive(Debug)]
 pub struct Socket {
-    udp: UdpPort,
-    tcp: TcpListener,
+    udp: Option<UdpPort>,
+    tcp: Option<TcpListener>,
 }
 
 impl Socket {
@@ -82,9 +82,40 @@ impl Socket {
             tries -= 1;
             match TcpListener::bind(udp.address()?).await {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
-                tcp => return Ok(Self { udp, tcp: tcp? }),
+                tcp => {
+                    return Ok(Self {
+                        udp: Some(udp),
+                        tcp: Some(tcp?),
+                    });
+                }
             }
         }
+    }
+
+    /// Takes a UDP port that is open already.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    pub fn of_udp(socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            udp: Some(UdpPort::of(UdpSocket::from_std(socket)?)?),
+            tcp: None,
+        })
+    }
+
+    /// Takes a TCP port that is open already.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    pub fn of_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            udp: None,
+            tcp: Some(TcpListener::from_std(listener)?),
+        })
     }
 
     /// Returns where it listens.
@@ -93,7 +124,11 @@ impl Socket {
     ///
     /// As the system says.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.udp.address()
+        match (&self.udp, &self.tcp) {
+            (Some(udp), _) => udp.address(),
+            (None, Some(tcp)) => tcp.local_addr(),
+            (None, None) => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
     }
 }
 
@@ -109,8 +144,12 @@ pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits
     };
     let mut listening = JoinSet::new();
     for Socket { udp, tcp } in sockets {
-        listening.spawn(front.clone().datagrams(Arc::new(udp)));
-        listening.spawn(front.clone().connections(tcp));
+        if let Some(udp) = udp {
+            listening.spawn(front.clone().datagrams(Arc::new(udp)));
+        }
+        if let Some(tcp) = tcp {
+            listening.spawn(front.clone().connections(tcp));
+        }
     }
     // What they started ends with them: dropping a set ends its tasks.
     stop.await;

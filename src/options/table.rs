@@ -32,7 +32,8 @@ use super::declare::CommandName::{
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
 use super::item::{
-    CallersApart, Discover, LogLevel, Mailbox, PoolPace, ProxyChoice, RpcUrl, Suffix, UserName, own_folder,
+    CallersApart, Discover, LocalUser, LogLevel, Mailbox, PoolPace, ProxyChoice, RpcPort, RpcUrl, Suffix, UserName,
+    own_folder,
 };
 
 /// Commands that read settings: all but those that need none at all.
@@ -259,17 +260,34 @@ options! {
     .between(0, 365 * 24 * 60 * 60)
     .used_by(&[NameShow]);
 
-    RPC_LISTEN: Required<SocketAddr> = Opt::new(
+    RPC_LISTEN: Required<RpcPort> = Opt::new(
         "rpc-listen",
         "ADDR:PORT",
-        "Where the daemon listens for JSON-RPC",
-        |basis| SocketAddr::from((Ipv4Addr::LOCALHOST, rpc::default_port(basis.network))),
+        "Where the daemon listens for JSON-RPC, or none",
+        |basis| {
+            let port = rpc::default_port(basis.network);
+            RpcPort(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+        },
     )
     .default_words("127.0.0.1 at Namecoin Core's port")
     .more(
-        "`isonym rpc` calls the daemon of the data folder by its socket, or wherever that listens, unless this is given.",
+        "With none it can be called by the socket in the data folder alone, by its own user and root. `isonym rpc` calls the \
+         daemon by that socket, or wherever that listens, unless this is given.",
     )
     .used_by(&[Daemon, Rpc]);
+
+    USER: Optional<LocalUser> = Opt::new(
+        "user",
+        "NAME",
+        "Become this user once the ports are open",
+        |_| None,
+    )
+    .default_words("whoever starts it")
+    .more(
+        "For whoever starts it as root. It is that user for good, with that user's groups and without capabilities; the data \
+         folder, keys and cookies must be for that user to use.",
+    )
+    .used_by(&[Daemon, Dns, Tor, Socks]);
 
     RPC_COOKIE_PERMS: Required<CookieReaders> = Opt::new(
         "rpc-cookie-perms",
@@ -532,6 +550,17 @@ options! {
     .aliases(&[(Tor, "control")])
     .section(Section::Tor);
 
+    TOR_CONTROL_FILE: Optional<PathBuf> = Opt::new(
+        "tor-control-file",
+        "FILE",
+        "The file in which Tor says where its control port is",
+        |_| None,
+    )
+    .more("As it writes it by `ControlPortWriteToFile`. It is waited for.")
+    .used_by(&[Daemon, Tor])
+    .aliases(&[(Tor, "control-file")])
+    .section(Section::Tor);
+
     CONTROL_COOKIE: Optional<PathBuf> =
         Opt::new("control-cookie", "FILE", "The control port's cookie file", |_| None)
             .default_words("the one that Tor names")
@@ -624,6 +653,7 @@ pub(crate) enum Relation {
 
 pub(crate) static RELATIONS: &[Relation] = &[
     Relation::Exclusive(&[&DIRECT], &[&PROXY]),
+    Relation::Exclusive(&[&TOR_CONTROL], &[&TOR_CONTROL_FILE]),
     Relation::Together(&RPC_USER, &RPC_PASSWORD),
     Relation::Exclusive(&[&RPC_COOKIE], &[&RPC_USER, &RPC_PASSWORD]),
     Relation::Needs(&RPC_COOKIE, &RPC_URL),

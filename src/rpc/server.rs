@@ -22,9 +22,9 @@ use super::auth::{Guard, Verdict};
 use super::methods::Methods;
 use super::reply::{BatchReply, CallResult, Reply};
 use super::request::{Body, Call, MAX_BODY, Member, Request as RpcRequest};
-use crate::http::{self, Manners, Site};
+use crate::http::{self, CallerStream, Manners, Site};
 use crate::jsonrpc::local::LocalListener;
-use crate::net::accept::MOST_CONNECTIONS;
+use crate::net::accept::{Door, MOST_CONNECTIONS};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Callee for Methods {
 #[derive(Debug)]
 pub struct Doors {
     /// Those who know a password.
-    pub tcp: TcpListener,
+    pub tcp: Option<TcpListener>,
     /// This user and root, by the word of the system. They have as many connections of their own, so that others at the
     /// port don't keep them out.
     pub local: Option<LocalListener>,
@@ -83,7 +83,10 @@ pub struct Doors {
 
 impl From<TcpListener> for Doors {
     fn from(tcp: TcpListener) -> Self {
-        Self { tcp, local: None }
+        Self {
+            tcp: Some(tcp),
+            local: None,
+        }
     }
 }
 
@@ -108,12 +111,8 @@ pub async fn serve(
         write_timeout: limits.write_timeout,
     };
     let Doors { tcp, local } = doors.into();
-    let by_port = http::serve(tcp, manners, Arc::clone(&gate), stopped.clone());
-    let by_socket = async {
-        if let Some(local) = local {
-            http::serve(local, manners, gate, stopped).await;
-        }
-    };
+    let by_port = serve_at(tcp, manners, Arc::clone(&gate), stopped.clone());
+    let by_socket = serve_at(local, manners, gate, stopped);
     let mut serving = pin!(async { tokio::join!(by_port, by_socket) });
     tokio::select! {
         _ = &mut serving => {}
@@ -122,6 +121,17 @@ pub async fn serve(
             // Whoever takes longer is cut off.
             let _ = timeout(limits.stop_grace, serving).await;
         }
+    }
+}
+
+/// Serves those who come in by a door, where there is one.
+async fn serve_at<D>(door: Option<D>, manners: Manners, site: Arc<impl Site>, stopped: watch::Receiver<bool>)
+where
+    D: Door,
+    D::Stream: CallerStream,
+{
+    if let Some(door) = door {
+        http::serve(door, manners, site, stopped).await;
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::auth::ControlLogin;
 use super::bootstrap::{self, HOW_FAR, IS_DISABLED};
-use super::driver::{ControlAddr, ControlConnection, ControllerSettings, SessionError};
+use super::driver::{ControlAddr, ControlConnection, ControlPlace, ControllerSettings, SessionError};
 use crate::backoff::Backoff;
 use crate::net::Proxy;
 use crate::net::tor_standing::TorStanding;
@@ -42,7 +42,7 @@ pub fn usual_places() -> [ControlAddr; 3] {
 
 fn usual_controllers() -> Vec<ControllerSettings> {
     let settings = usual_places().into_iter().map(|address| ControllerSettings {
-        address,
+        address: ControlPlace::At(address),
         login: ControlLogin {
             proves_only: true,
             ..ControlLogin::default()
@@ -66,8 +66,7 @@ pub async fn watch(node: &Handle, control: Option<ControllerSettings>) -> Infall
         Proxy::Socks5(proxies) if !proxies.is_empty() => proxies,
         _ => return std::future::pending().await,
     };
-    let mut places = control.map_or_else(usual_controllers, |named| vec![named]);
-    places.retain(|place| is_local(&place.address));
+    let places = control.map_or_else(usual_controllers, |named| vec![named]);
     let mut source = None;
     let (mut failures, mut look_at) = (0, Instant::now());
     loop {
@@ -113,20 +112,18 @@ struct Source {
 }
 
 async fn open(place: &ControllerSettings) -> Option<Source> {
+    let address = place.address.find().ok().filter(is_local)?;
     let opening = async {
-        let mut connection = ControlConnection::open(&place.address).await?;
+        let mut connection = ControlConnection::open(&address).await?;
         connection.log_in(&place.login).await?;
         Ok::<_, SessionError>(connection)
     };
     let opened = timeout(PATIENCE, opening).await.ok()?;
     let opened = opened.inspect_err(|error| {
-        tracing::debug!(
-            "a control port at {} does not tell how far Tor is: {error}",
-            place.address
-        );
+        tracing::debug!("a control port at {address} does not tell how far Tor is: {error}");
     });
     Some(Source {
-        address: place.address.clone(),
+        address: address.clone(),
         connection: opened.ok()?,
     })
 }

@@ -30,4 +30,5 @@ mod signals;
 mod socks;
 mod tls;
 mod unlinkable;
+mod users;
 mod virtual_time;

@@ -221,7 +221,16 @@ impl Search<'_> {
             (ResponseCode::NoError, _) => return Ok(records_of(&reply.answers, &question.lower, kind)),
             (ResponseCode::NXDomain, _) => return Ok(NameRecords::Nothing(Failure::NotRegistered)),
             (ResponseCode::YXDomain, _)
-            | (_, Some(ExtendedError::Unreadable | ExtendedError::Lame | ExtendedError::Sprawling)) => Failure::Broken,
+            | (
+                _,
+                Some(
+                    ExtendedError::Unreadable
+                    | ExtendedError::Lame
+                    | ExtendedError::Sprawling
+                    // It will say the same again.
+                    | ExtendedError::BackendNonsense,
+                ),
+            ) => Failure::Broken,
             (_, Some(ExtendedError::Timeout)) => Failure::Timeout,
             _ => Failure::Unavailable,
         };
