@@ -57,8 +57,20 @@ case "${1:-}" in
     bench) shift; cargo bench "$@" ;;
     soak) # DAYS [SEED]: a whole daemon in virtual time; with the checks of a debug build, and the speed of an optimised one
         shift; CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --bench soak -- "$@" ;;
+    deny) # licences, sources, bans and advisories of all dependencies; needs cargo-deny and, for advisories, a network
+        cargo deny --locked check ;;
+    deb) # target/debian/isonym_VERSION_ARCH.deb; needs cargo-deb
+        cargo build --release --locked
+        rm -rf target/packaging && mkdir -p target/packaging/man
+        made=target/packaging; program=target/release/isonym
+        "$program" man "$made/man" && gzip -9 -n "$made"/man/*
+        "$program" config example >"$made/isonym.toml"
+        "$program" completions bash >"$made/isonym.bash"
+        "$program" completions fish >"$made/isonym.fish"
+        "$program" completions zsh >"$made/_isonym"
+        cargo deb --no-build ;;
     embedded) embedded ;; # lints and tests of the program with a Tor of its own
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items ;;
     ci) "$0" check && "$0" doc && "$0" test && "$0" embedded ;;
-    *) echo "usage: ./do check | test [unit] [ARGS] | embedded | fuzz [TARGET [SECONDS]] | bench [ARGS] | soak DAYS [SEED] | doc | ci" >&2; exit 64 ;;
+    *) echo "usage: ./do check | test [unit] [ARGS] | embedded | fuzz [TARGET [SECONDS]] | bench [ARGS] | soak DAYS [SEED] | deb | deny | doc | ci" >&2; exit 64 ;;
 esac

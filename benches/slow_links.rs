@@ -27,7 +27,7 @@ use isonym::name::NameId;
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
 use isonym::net::pool::PoolSettings;
 use isonym::net::{self, Dialer, Proxy, ServerAddr};
-use isonym::node::{Clock, Node, NodeConfig, Surroundings, VirtualTime};
+use isonym::node::{Clock, DiskGate, Node, NodeConfig, Surroundings, VirtualTime};
 use isonym::service::{Caller, Daemon, DaemonSettings, Question, run_daemon};
 use isonym::time::Timestamp;
 use isonym_sim::cost::Limits;
@@ -208,6 +208,7 @@ async fn run(arguments: &Arguments, world: SharedWorld, case: Case<'_>) -> Outco
         dialer: Dialer::without_sockets(Arc::clone(&way) as Arc<dyn StreamSource>).unwrap(),
         clock: Clock::start_virtual(VirtualTime::starting_at(Timestamp(TIP_TIME))),
         seed: [7; 32],
+        disk: DiskGate::default(),
         params: case.params,
     };
     let (node, _) = Node::open_in(config, surroundings).unwrap();

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use isonym::node::panic_is_guarded;
 use isonym_testkit::virtual_world::soak::{SoakSettings, soak};
 
 #[derive(Clone, Debug, Parser)]
@@ -40,6 +41,13 @@ fn main() -> ExitCode {
         tells_all: arguments.events,
     };
     println!("{settings:?}");
+    // On files that are damaged on purpose sled panics, which the store deals with.
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !panic_is_guarded() {
+            told(info);
+        }
+    }));
     let begun = Instant::now();
     let result = soak(&settings);
     println!("{} s", begun.elapsed().as_secs());

@@ -22,11 +22,11 @@ use isonym::net::{Proxy, ServerAddr};
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
 use isonym::tor;
-use isonym::tor::driver::ControlAddr;
+use isonym::tor::driver::{ControlPlace, ControllerSettings};
 use isonym::tor::suffixes::SuffixPlugin;
 
 use crate::options::{
-    CommandName, Declared, Discover, Effective, OPTIONS, Origin, PartialConfig, ProxyChoice, load, table,
+    CommandName, Declared, Discover, Effective, LogLevel, OPTIONS, Origin, PartialConfig, ProxyChoice, load, table,
 };
 
 /// Everything the program needs to know before it begins.
@@ -35,6 +35,14 @@ pub(crate) struct Settings {
     pub(crate) network: Network,
     /// The network's own folder in the data folder.
     pub(crate) folder: PathBuf,
+    /// Whom to become once the ports are open.
+    pub(crate) user: Option<String>,
+    /// The configuration file, if there can be one.
+    pub(crate) file: Option<PathBuf>,
+    /// Whether a command that stays up keeps rights that it has no need of.
+    pub(crate) no_sandbox: bool,
+    /// What is logged where the command line has no flag for it.
+    pub(crate) log_level: LogLevel,
     pub(crate) anchor: Anchor,
     pub(crate) servers: Vec<ServerAddr>,
     /// Whether other servers are learned of.
@@ -51,8 +59,10 @@ pub(crate) struct Settings {
     pub(crate) max_age: Option<Duration>,
     /// Who asks, where a command looks names up for its user.
     pub(crate) isolation_id: IsolationId,
-    /// Where a daemon listens for JSON-RPC, and is called.
-    pub(crate) rpc_listen: SocketAddr,
+    /// Where a daemon listens for JSON-RPC, and is called, beside the data folder's socket.
+    pub(crate) rpc_listen: Option<SocketAddr>,
+    /// Where a daemon tells how it stands.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Who may read the daemon's cookie file.
     pub(crate) cookie_readers: CookieReaders,
     /// Who may call a daemon, instead of who can read its cookie file.
@@ -67,15 +77,27 @@ pub(crate) struct Settings {
     pub(crate) socks: SocksSettings,
     /// What the settings were made of.
     options: Effective,
+    /// What of it the command line said, which stays as it is.
+    command_line: PartialConfig,
 }
 
 /// How a Tor is taken care of.
 #[derive(Clone, Debug)]
 pub(crate) struct TorSettings {
     /// Where it is, if that is said.
-    pub(crate) control: Option<ControlAddr>,
+    pub(crate) control: Option<ControlPlace>,
     pub(crate) login: tor::auth::ControlLogin,
     pub(crate) plugins: Vec<SuffixPlugin>,
+}
+
+impl TorSettings {
+    /// Returns where its control port is, and how to log in there; `None` where nothing is said.
+    pub(crate) fn controller(&self) -> Option<ControllerSettings> {
+        Some(ControllerSettings {
+            address: self.control.clone()?,
+            login: self.login.clone(),
+        })
+    }
 }
 
 /// A `name_show` over JSON-RPC.
@@ -115,10 +137,27 @@ impl Settings {
             tracing::warn!("{variable}");
         }
         let settings = Self::of(loaded.sound()?)?;
-        for (name, text, origin) in settings.explicit_options() {
-            tracing::debug!("{name} is {text:?}, by {origin}");
-        }
-        Ok(settings)
+        Ok(Self {
+            command_line: command_line.clone(),
+            ..settings
+        })
+    }
+
+    /// Joins the sources as they are by now: the file may say something else than when the program began.
+    pub(crate) fn reloaded(&self) -> Result<Self> {
+        Self::load(&self.command_line, self.options.command())
+    }
+
+    /// Returns the options that have other values in `newer`, each with where that stands.
+    pub(crate) fn changed(&self, newer: &Self) -> Vec<(&'static str, Origin)> {
+        let is_used = |option: &&&dyn Declared| option.spec().is_used_by(self.options.command());
+        let changed = OPTIONS.iter().filter(is_used).filter(|option| {
+            // What is no value, the command has no use for.
+            self.options.texts(**option).ok() != newer.options.texts(**option).ok()
+        });
+        changed
+            .map(|option| (option.spec().name, newer.options.origin(*option)))
+            .collect()
     }
 
     /// Gives the options their effects.
@@ -145,7 +184,8 @@ impl Settings {
             .zip(password)
             .and_then(|(user, password)| Credentials::new(&user.0, &password));
         Ok(Self {
-            rpc_listen: options.get(&table::RPC_LISTEN)?,
+            rpc_listen: options.get(&table::RPC_LISTEN)?.0,
+            metrics_listen: options.get(&table::METRICS_LISTEN)?,
             cookie_readers: options.get(&table::RPC_COOKIE_PERMS)?,
             daemon: daemon_settings(&options)?,
             backend: backend_settings(&options, rpc_credentials.as_ref())?,
@@ -156,6 +196,10 @@ impl Settings {
             rpc_credentials,
             network,
             folder: datadir.join(network.as_str()),
+            user: options.get(&table::USER)?.map(|user| user.0),
+            file: options.get(&table::CONFIG)?,
+            no_sandbox: options.get(&table::NO_SANDBOX)?,
+            log_level: options.get(&table::LOG_LEVEL)?,
             anchor,
             servers,
             discover,
@@ -168,6 +212,7 @@ impl Settings {
             max_age: options.get(&table::MAX_AGE)?,
             isolation_id: options.get(&table::ISOLATION_ID)?.unwrap_or_default(),
             options,
+            command_line: PartialConfig::default(),
         })
     }
 
@@ -287,10 +332,14 @@ fn tor_settings(options: &Effective) -> Result<TorSettings> {
         ..plugin
     }));
     Ok(TorSettings {
-        control: options.get(&table::TOR_CONTROL)?,
+        control: match options.get(&table::TOR_CONTROL_FILE)? {
+            Some(file) => Some(ControlPlace::File(file)),
+            None => options.get(&table::TOR_CONTROL)?.map(ControlPlace::At),
+        },
         login: tor::auth::ControlLogin {
             cookie: options.get(&table::CONTROL_COOKIE)?,
             password: options.get(&table::CONTROL_PASSWORD)?.map(Into::into),
+            proves_only: false,
         },
         plugins,
     })

@@ -23,6 +23,7 @@
 //! service               the one path of every question: what is remembered, and who is asked
 //! jsonrpc               what both ends of JSON-RPC share, and the end that calls
 //! node                  the owner of state; clock, entropy and files enter here
+//! http                  what our servers of HTTP share
 //! net                   how connections are made and kept apart
 //! electrum              how questions and proofs look on the wire
 //! name                  what an answer must prove
@@ -45,6 +46,8 @@ mod light_client;
 
 #[doc(hidden)]
 pub mod dns;
+#[doc(hidden)]
+pub mod http;
 #[doc(hidden)]
 pub mod jsonrpc;
 #[doc(hidden)]

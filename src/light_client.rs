@@ -139,7 +139,10 @@ impl LightClientBuilder {
             proxy: self.proxy,
             connection_limits: ConnectionLimits::default(),
         };
-        let mut settings = DaemonSettings::default();
+        let mut settings = DaemonSettings {
+            asks_beside_sync: true,
+            ..DaemonSettings::default()
+        };
         settings.lookup.quorum = self.quorum;
         settings.pool = PoolSettings::with_pace(self.openings_ahead);
         let (node, rebuilt) = Node::open(config)?;
@@ -152,7 +155,10 @@ impl LightClientBuilder {
                 let node = daemon.node.clone();
                 // Whoever started it is gone when nobody takes this: then it ends at once.
                 if started.send(daemon).is_ok() {
-                    node.stopped().await;
+                    tokio::select! {
+                        () = node.stopped() => {}
+                        never = node.log_trouble() => match never {},
+                    }
                 }
                 Ok(())
             });
@@ -212,7 +218,7 @@ impl LightClient {
         }
     }
 
-    /// Waits until the headers are up to date, which lookups need; tells its progress meanwhile.
+    /// Waits until the headers are up to date, and tells its progress meanwhile. Lookups wait for that by themselves.
     ///
     /// # Errors
     ///
@@ -225,6 +231,9 @@ impl LightClient {
     /// Looks a name (`d/example`) up and proves what it finds. Lookups with equal isolation IDs may be linked with each
     /// other by whoever watches; all others run over connections, circuits and memories of their own. A name that is too
     /// long was never registered.
+    ///
+    /// A lookup that comes before the headers are up to date asks at once, and is judged when they are: a first one takes as
+    /// long as they do.
     ///
     /// # Errors
     ///

@@ -8,7 +8,6 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -26,19 +25,7 @@ fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    // The embedded Tor warns at length of each relay that it can't reach, and beyond INFO it tells of single streams, so
-    // when somebody looks something up.
-    let (level, of_tor) = match (cli.quiet, cli.verbose) {
-        (true, _) => (LevelFilter::ERROR, LevelFilter::ERROR),
-        (false, 0) => (LevelFilter::WARN, LevelFilter::ERROR),
-        (false, 1) => (LevelFilter::INFO, LevelFilter::WARN),
-        (false, _) => (LevelFilter::DEBUG, LevelFilter::INFO),
-    };
-    // What the DNS library says of messages is for strangers to make it say, and quotes them.
-    let filter = Targets::new()
-        .with_default(level)
-        .with_targets(["hickory_proto", "hickory_net"].map(|target| (target, LevelFilter::ERROR)))
-        .with_targets(["arti_client", "tor_"].map(|target| (target, of_tor)));
+    let filter = cli::log_filter(&cli);
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -25,7 +25,7 @@ const PACKAGES: [(&str, Option<&str>); 3] = [
 const CRATES: [&str; 3] = ["crate", "isonym", "isonym_core"];
 
 /// The folders, lowest first; those of one row are at one height.
-const LINE: [&[&str]; 20] = [
+const LINE: [&[&str]; 21] = [
     &["time"],
     &["isolation", "backoff", "line"],
     &["reputation"],
@@ -33,6 +33,7 @@ const LINE: [&[&str]; 20] = [
     &["name"],
     &["electrum"],
     &["net"],
+    &["http"],
     &["sim", "node"],
     &["jsonrpc"],
     &["service"],
@@ -71,6 +72,8 @@ const EDGE: &[(&str, &str)] = &[
     ),
     ("cli/dns.rs", "listens, waits for signals"),
     ("cli/dnssec.rs", "ends the process"),
+    ("cli/handed.rs", "takes sockets of the service manager"),
+    ("cli/metrics.rs", "listens, draws roundings, waits"),
     ("cli/pages.rs", "writes manual pages"),
     (
         "cli/playground.rs",
@@ -82,12 +85,17 @@ const EDGE: &[(&str, &str)] = &[
         "reads standard input and the environment, writes standard output, waits",
     ),
     ("cli/resolve.rs", "ends the process"),
+    (
+        "cli/sandbox.rs",
+        "gives up what the process may do, for it and its threads",
+    ),
     ("cli/servers.rs", "ends the process"),
     ("cli/session.rs", "waits for other commands"),
     ("cli/show.rs", "writes to the terminal"),
     ("cli/socks.rs", "listens, waits for signals, draws keys"),
     ("cli/tor.rs", "starts to forget, ends the process"),
     ("cli/typed.rs", "reads standard input"),
+    ("cli/user.rs", "becomes another user"),
     ("dns/dnssec/folder/mod.rs", "reads and writes key files"),
     (
         "dns/dnssec/private_key.rs",
@@ -96,6 +104,7 @@ const EDGE: &[(&str, &str)] = &[
     ("dns/resolver.rs", "waits for lookups, draws identities"),
     ("dns/server.rs", "listens for queries"),
     ("dns/udp.rs", "reads and writes datagrams"),
+    ("http.rs", "listens for callers, waits"),
     ("jsonrpc/client/mod.rs", "calls other nodes"),
     ("jsonrpc/cookie.rs", "writes and reads the cookie file"),
     ("jsonrpc/listener.rs", "reads who listens"),
@@ -150,11 +159,12 @@ const EDGE: &[(&str, &str)] = &[
     ("socks/relay.rs", "reads, writes and waits"),
     ("socks/server.rs", "listens for applications"),
     ("tor/auth.rs", "makes a path of the bytes that Tor names"),
+    ("tor/bootstrap_driver.rs", "asks Tor how far it is, waits"),
     ("tor/driver.rs", "connects to Tor, reads the cookie, starts lookups"),
 ];
 
 /// Paths that only edge files may name, by their beginning.
-const WORLD: [&str; 22] = [
+const WORLD: [&str; 24] = [
     "arti_client::TorClient",
     "tokio",
     "tokio_rustls",
@@ -164,6 +174,8 @@ const WORLD: [&str; 22] = [
     "hyper_util",
     "rustls",
     "fast_socks5",
+    "listenfd",
+    "nix",
     "rlimit",
     "rustix",
     "sled",

@@ -27,6 +27,8 @@ struct Model {
     open: BTreeMap<ConnId, Option<Owner>>,
     /// Those that no lookup may have.
     barred: BTreeSet<ConnId>,
+    /// Those whose identity asks others first.
+    distrusted: BTreeSet<ConnId>,
     /// Whose they are: the key, and how often its ID had been forgotten when the lookup began.
     waiting: BTreeMap<Ticket, (Moment, Owner)>,
     served: BTreeSet<Ticket>,
@@ -43,6 +45,7 @@ impl Model {
             opening: Vec::new(),
             open: BTreeMap::new(),
             barred: BTreeSet::new(),
+            distrusted: BTreeSet::new(),
             generations: BTreeMap::new(),
             waiting: BTreeMap::new(),
             served: BTreeSet::new(),
@@ -58,7 +61,7 @@ impl Model {
                 PoolEffect::Ping(conn) => assert_eq!(self.open[&conn], None),
                 PoolEffect::Close(conn) => assert!(self.open.remove(&conn).is_some()),
                 PoolEffect::Serve(ticket, conn) => {
-                    assert!(!self.barred.contains(&conn));
+                    assert!(!self.barred.contains(&conn) && !self.distrusted.contains(&conn));
                     let (since, owner) = self.waiting.remove(&ticket).expect("it waits");
                     assert!(self.now.since(since) <= settings.wait);
                     let bound = self.open.get_mut(&conn).expect("it is open").get_or_insert(owner);
@@ -96,7 +99,7 @@ impl Model {
         let kind = [FailureKind::Unreachable, FailureKind::NoWayOut, FailureKind::Useless][at % 3];
         let id = IsolationId::new(&[how % 8]).expect("short").blinded(&[0; 32]);
         let open = |model: &Self| model.open.keys().nth(at % model.open.len().max(1)).copied();
-        let event = match what % 13 {
+        let event = match what % 14 {
             0 => return self.pass(pool, settings, Duration::from_millis(u64::from(how) * 20)),
             1 => return self.pass(pool, settings, Duration::from_secs(u64::from(how) * 4)),
             2 | 3 if !self.opening.is_empty() => {
@@ -151,6 +154,16 @@ impl Model {
                 None => PoolEvent::ForgetAll,
             },
             10 => PoolEvent::Forget(id),
+            13 => match open(self) {
+                Some(conn) => {
+                    // One that nobody has yet can still be somebody's.
+                    if self.open[&conn].is_some() {
+                        self.distrusted.insert(conn);
+                    }
+                    PoolEvent::Distrusted(conn)
+                }
+                None => PoolEvent::ForgetAll,
+            },
             _ => PoolEvent::Used(id),
         };
         self.step(pool, settings, event);

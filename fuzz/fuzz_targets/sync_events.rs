@@ -93,6 +93,8 @@ impl Bytes<'_> {
 #[derive(Default)]
 struct Seen {
     conns: Vec<(ConnId, usize)>,
+    /// Those that are open and have not answered the greeting.
+    greeting: Vec<(ConnId, usize)>,
     requests: Vec<(ConnId, RequestId, HeaderRequest)>,
     dials: Vec<usize>,
 }
@@ -170,17 +172,24 @@ fn event(bytes: &mut Bytes<'_>, seen: &mut Seen) -> Option<HeaderSyncEvent> {
     let error = |kind| LinkError::new(kind, "");
     Some(match kind {
         0..3 => {
-            let server = if seen.dials.is_empty() {
-                pick % (SERVERS + 1)
+            let greeted = if kind > 0 { seen.greeting.pop() } else { None };
+            let (conn, server) = greeted.unwrap_or_else(|| {
+                let server = if seen.dials.is_empty() {
+                    pick % (SERVERS + 1)
+                } else {
+                    seen.dials.remove(0)
+                };
+                let conn = ConnId(1 + seen.conns.len() as u64);
+                seen.conns.push((conn, server));
+                (conn, server)
+            });
+            let server = ServerIndex(server);
+            if kind == 0 {
+                seen.greeting.push((conn, server.0));
+                HeaderSyncEvent::Opened { server, conn }
             } else {
-                seen.dials.remove(0)
-            };
-            let conn = ConnId(1 + seen.conns.len() as u64);
-            seen.conns.push((conn, server));
-            HeaderSyncEvent::Connected {
-                server: ServerIndex(server),
-                conn,
-                tip: tip(bytes)?,
+                let tip = tip(bytes)?;
+                HeaderSyncEvent::Connected { server, conn, tip }
             }
         }
         3 => {

@@ -138,6 +138,7 @@ mod tests {
         assert!(bare.contains("--proxy") && bare.contains("--direct"), "{bare}");
         let error = NodeError::NoServer {
             servers: vec![through_nothing()],
+            tor: None,
         };
         let wrapped = Err::<(), _>(error).context("cannot sync").unwrap_err();
         assert_eq!(advice(&wrapped), Some(bare));
@@ -145,7 +146,10 @@ mod tests {
 
     #[test]
     fn nothing_is_said_where_there_is_nothing_to_say() {
-        let error = NodeError::NoServer { servers: Vec::new() };
+        let error = NodeError::NoServer {
+            servers: Vec::new(),
+            tor: None,
+        };
         assert_eq!(advice(&error.into()), None);
         assert_eq!(advice(&anyhow::anyhow!("--proxy")), None);
         assert_eq!(advice(&DialError::ClosedPort.into()), None);

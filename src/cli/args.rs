@@ -101,7 +101,7 @@ Examples:
   isonym daemon --rpc-user u --rpc-password p --pool none
   curl --user u:p --data '{\"method\":\"name_show\",\"params\":[\"d/example\"]}' http://127.0.0.1:8336/
 
-It ends on SIGTERM, SIGINT and the RPC method stop.")]
+It ends on SIGTERM, SIGINT and the RPC method stop. SIGHUP has the configuration file read anew, SIGUSR1 is a New Identity.")]
     Daemon,
     /// Call a running daemon, as namecoin-cli does
     ///
@@ -138,6 +138,7 @@ Examples:
   isonym tor                                   Tor at 127.0.0.1:9051, values from the daemon of the data folder
   isonym tor --control /run/tor/control --control-cookie /run/tor/control.authcookie
   isonym tor --control 127.0.0.1:9151 --control-password PASSWORD
+  isonym tor --control-file FILE               Where Tor says by ControlPortWriteToFile where its port is
   isonym tor --plugin 'i2p=/usr/bin/i2p-names --strict'
   curl --socks5-hostname me:x@127.0.0.1:9050 http://example.bit/
 

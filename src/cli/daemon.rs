@@ -10,34 +10,42 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
+use isonym::dns::resolver::Resolver;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
 use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::jsonrpc::{self, code};
 use isonym::naming::name_resolver::NameResolver;
 use isonym::net::accept::OpenTo;
-use isonym::node::{Handle, SyncStage, takes_nothing};
+use isonym::node::{Handle, NodeError, takes_nothing};
 use isonym::rpc::server::{self, Doors};
-use isonym::rpc::{Defaults, Encodings, Guard, Methods};
-use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
+use isonym::rpc::{Defaults, Encodings, Guard, Methods, RunningSettings};
+use isonym::service::tally::Tally;
+use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
+use isonym::tor::bootstrap_driver;
 
 use super::args::RpcArgs;
-use super::dns::DnsServer;
+use super::dns::{self, DnsFront, DnsServer};
 use super::eprint_line;
+use super::handed::Handed;
+use super::metrics::MetricsServer;
+use super::reload::Running;
+use super::sandbox;
 use super::session::{ask, effective, open};
 use super::show::{describe, print_result};
-use super::socks::SocksServer;
+use super::socks::{self, SocksServer};
 use super::tor::TorController;
-use super::{typed, way_out};
+use super::{typed, user, way_out};
 use crate::config::Settings;
+use crate::options::CommandName;
 
 /// The cookie's file in the data folder, as Namecoin Core calls it.
 const COOKIE_FILE: &str = ".cookie";
@@ -45,8 +53,9 @@ const COOKIE_FILE: &str = ".cookie";
 /// The file that says where the daemon of a data folder listens.
 const ADDRESS_FILE: &str = ".rpc-address";
 
-/// How often the service manager is told how far header sync is.
+/// How often the service manager is told how header sync stands, and how often while it is not up to date.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+const TELL_SOON: Duration = Duration::from_secs(2);
 
 /// How often a daemon is called that is waited for.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -65,7 +74,7 @@ struct RuntimeFiles {
 impl RuntimeFiles {
     /// Makes them, with the listener at the data folder's socket. On a disk that takes nothing the daemon goes on with
     /// what there is, as long as anybody can call.
-    async fn create(settings: &Settings, address: SocketAddr) -> Result<(Self, Option<LocalListener>)> {
+    async fn create(settings: &Settings, address: Option<SocketAddr>) -> Result<(Self, Option<LocalListener>)> {
         let mut files = Self::default();
         match files.fill(settings, address).await {
             Ok(listener) => Ok((files, listener)),
@@ -77,8 +86,17 @@ impl RuntimeFiles {
         }
     }
 
-    async fn fill(&mut self, settings: &Settings, address: SocketAddr) -> Result<Option<LocalListener>> {
+    async fn fill(&mut self, settings: &Settings, address: Option<SocketAddr>) -> Result<Option<LocalListener>> {
         let bound = LocalListener::bind(&settings.folder.join(local::FILE_NAME)).await;
+        let Some(address) = address else {
+            let listener = bound.context("nobody could call the daemon, which has no port (--rpc-listen none)")?;
+            self.socket = Some(listener.socket().to_owned());
+            // One that was killed may have left them, and they lead nowhere.
+            for file in [COOKIE_FILE, ADDRESS_FILE] {
+                let _ = fs::remove_file(settings.folder.join(file));
+            }
+            return Ok(Some(listener));
+        };
         let listener = bound
             .inspect_err(|error| {
                 tracing::warn!("commands have to call at the port, by the cookie or a password: {error}");
@@ -178,22 +196,35 @@ impl Signals {
         })
     }
 
-    /// Waits for the signal to end. Until then each SIGUSR1 has `renew` forget who asked for what; a terminal that hangs
-    /// up, or who hopes for a reload, ends nothing.
-    pub(super) async fn until_end(mut self, renew: impl AsyncFn()) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.quit.recv() => return,
-                Some(()) = self.renew.recv() => {
-                    renew().await;
-                    tracing::info!("all callers are taken for new ones");
-                }
-                Some(()) = self.hang_up.recv() => {
-                    tracing::info!("SIGHUP: no setting is read anew; restart to change one");
-                }
+    /// Waits for the signal to end. Until then each SIGUSR1 has `renew` forget who asked for what, and each SIGHUP has
+    /// `reload` take settings and files anew; a terminal that hangs up so ends nothing.
+    pub(super) async fn until_end(self, renew: impl AsyncFn(), mut reload: impl AsyncFnMut()) {
+        let Self {
+            mut terminate,
+            mut interrupt,
+            mut quit,
+            renew: mut renewals,
+            mut hang_up,
+        } = self;
+        let renewing = async {
+            while renewals.recv().await.is_some() {
+                renew().await;
+                tracing::info!("all callers are taken for new ones");
             }
+            std::future::pending::<()>().await;
+        };
+        let reloading = async {
+            while hang_up.recv().await.is_some() {
+                reload().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = quit.recv() => {}
+            () = renewing => {}
+            () = reloading => {}
         }
     }
 }
@@ -211,16 +242,6 @@ pub(super) fn raise_open_files() -> u64 {
     })
 }
 
-/// Says once, to root, that no rights of root are needed.
-pub(super) fn advise_root(quiet: bool) {
-    if !quiet && rustix::process::geteuid().is_root() {
-        eprint_line(format_args!(
-            "running as root, which nothing here needs: run it as a user of its own, who may open ports below 1024 by the \
-             capability CAP_NET_BIND_SERVICE"
-        ));
-    }
-}
-
 /// Has the system write no dump of this process, and let no other process of the user's look into it: there are names
 /// and isolation IDs in it.
 pub(crate) fn keep_memory_private() {
@@ -232,12 +253,12 @@ pub(crate) fn keep_memory_private() {
 
 /// Runs the daemon until a signal or the method `stop` ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    advise_root(quiet);
+    let handed = Handed::take(None)?;
     let files = raise_open_files();
     let open_to = OpenTo {
         rpc: true,
-        dns: !settings.dns.listen.is_empty(),
-        socks: !settings.socks.listen.is_empty(),
+        dns: !(settings.dns.listen.is_empty() && handed.dns.is_empty()),
+        socks: !(settings.socks.listen.is_empty() && handed.socks.is_empty()),
     };
     let connections = open_to.connections_within(files);
     tracing::debug!("room for {connections} callers at a time at each door");
@@ -245,24 +266,51 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         connections,
         ..server::Limits::default()
     };
-    let node = open(settings).await?;
+    let listener = match handed.rpc {
+        Some(listener) => Some(listener),
+        None => match listen(settings.rpc_listen).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                // That another one has the folder as well says more of who has the port. What is made there is not root's.
+                if settings.user.is_none() {
+                    open(settings).await?;
+                }
+                return Err(error);
+            }
+        },
+    };
+    let dns = dns::open(handed.dns, &settings.dns.listen).await?;
+    let socks = socks::open(handed.socks, &settings.socks.listen).await?;
+    let metrics = MetricsServer::open(settings.metrics_listen).await?;
+    user::settle(settings.user.as_deref(), quiet)?;
+    let way_out = way_out::way_out(settings).await?;
+    let sandbox = sandbox::enter(settings, Some(&way_out), CommandName::Daemon);
+    // Files are made and read by whoever it is from here on.
+    let node = match (open(settings).await, &settings.user) {
+        (Err(error), Some(user)) if is_of_folder(&error) => {
+            // Each network has a folder of its own in it.
+            let folder = settings.folder.parent().unwrap_or(&settings.folder).display();
+            return Err(error.context(format!(
+                "{user} cannot work in the data folder, which has to be that user's (chown -R {user} {folder})"
+            )));
+        }
+        (opened, _) => opened?,
+    };
     way_out::tell(settings, quiet);
     let network = settings.network;
     ensure!(
         !node.servers().is_empty(),
         "no server is known for {network}; name one with --server HOST:PORT"
     );
-    let listen = settings.rpc_listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen}; another program may use the port: choose one with --rpc-listen ADDR:PORT")
-    })?;
-    let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
-    let dns = DnsServer::open(&settings.dns, connections, quiet).await?;
-    let socks = SocksServer::open(settings, connections, quiet).await?;
+    let dns = DnsServer::new(dns, &settings.dns, connections, quiet)?;
+    let socks = SocksServer::new(socks, settings, connections, quiet).await?;
+    let metrics = MetricsServer::announce(metrics, quiet)?;
     let controller = TorController::open(&settings.tor, quiet);
+    let control = settings.tor.controller();
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;
     let doors = Doors { tcp: listener, local };
@@ -279,8 +327,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         encodings,
         ..Defaults::default()
     };
-    if !quiet {
-        eprint_line(format_args!("listening on http://{address}/"));
+    match (address, &runtime_files.socket) {
+        _ if quiet => {}
+        (Some(address), _) => eprint_line(format_args!("listening on http://{address}/")),
+        (None, Some(socket)) => eprint_line(format_args!("listening at {}, and at no port", socket.display())),
+        (None, None) => {}
     }
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -300,23 +351,44 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         ..settings.daemon
     };
     let running = run_daemon(node, &daemon_settings, async |daemon| {
-        let methods = Methods::new(&daemon, defaults, effective(settings));
+        let told = RunningSettings::new(effective(settings));
+        let methods = Methods::new(&daemon, defaults, told.clone());
         let Daemon { names, node: handle } = daemon;
+        handle.note_sandbox(sandbox.to_string());
         let resolver = NameResolver::new(&names, settings.name_patience);
         let (all, callers) = (names.clone(), epoch.clone());
+        let tally = names.tally();
         let renew = async || {
             if let Some(callers) = &callers {
                 callers.renew(rand::random());
             }
             all.forget(None).await;
         };
+        let dns = dns.map(|dns| dns.before(&names));
+        let zones = dns.as_ref().map(DnsFront::resolver);
+        let mut running = Running::new(settings, &TAKEN_ANEW);
+        let reload = async || {
+            let apply = async |newer: &Settings| take_anew(newer, &handle, zones.as_deref(), &told).await;
+            running.reload(apply).await;
+        };
+        // Each ends when the node is stopped, and has then said what it had to.
+        let fronts = async {
+            let rpc = server::serve(doors, guard, limits, methods, handle.stopped());
+            let dns = serve_dns(&handle, dns);
+            let socks = serve_socks(&handle, socks, resolver.clone());
+            let controller = control_tor(&handle, controller, epoch, resolver.clone());
+            let (rpc, dns, socks) = (async { Ok(rpc.await) }, async { Ok(dns.await) }, async {
+                Ok(socks.await)
+            });
+            tokio::try_join!(rpc, dns, socks, controller).map(|_| ())
+        };
         tokio::select! {
-            () = server::serve(doors, guard, limits, methods, handle.stopped()) => {}
-            () = serve_dns(handle.clone(), names, dns) => {}
-            () = serve_socks(handle.clone(), socks, resolver.clone()) => {}
-            error = control_tor(handle.clone(), controller, epoch, resolver) => end = Err(error),
-            () = stop_at(signals, &handle, renew) => {}
+            ended = fronts => end = ended,
+            () = serve_metrics(handle.clone(), tally, metrics) => {}
+            () = stop_at(signals, &handle, renew, reload) => {}
             never = tell_standing(&handle) => match never {},
+            never = handle.log_trouble() => match never {},
+            never = bootstrap_driver::watch(&handle, control) => match never {},
         }
         Ok(())
     });
@@ -328,75 +400,116 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves DNS beside them, if that is wanted; never returns, so that callers still get their answers.
-async fn serve_dns(handle: Handle, names: NameService, dns: Option<DnsServer>) {
+/// The options that a daemon takes anew at SIGHUP beside those that all commands do.
+const TAKEN_ANEW: [&str; 3] = ["server", "discover", "dnssec"];
+
+/// Has a running daemon take anew what it can of its settings, and of files that may have changed since.
+async fn take_anew(newer: &Settings, handle: &Handle, zones: Option<&Resolver>, told: &RunningSettings) -> Result<()> {
+    // Each part is taken on its own: what is wrong with one is no reason to leave out the others.
+    let servers = if newer.servers.is_empty() {
+        Err(anyhow!("no server is named by now, and those from before are used on"))
+    } else {
+        if handle.set_servers(&newer.servers, newer.discover) {
+            tracing::info!("SIGHUP: header sync begins anew, with the servers that are named by now");
+        }
+        let effective = effective(newer).into_iter();
+        told.update(effective.filter(|(name, _)| TAKEN_ANEW.contains(&name.as_str())));
+        Ok(())
+    };
+    let known = handle.reload_known_servers().await;
+    let keys = zones.map_or(Ok(()), |zones| dns::reload_keys(&newer.dns, zones));
+    servers.and(known.map_err(Into::into)).and(keys)
+}
+
+/// Opens the port for JSON-RPC, if there is to be one.
+async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; another program may use the port: choose one with --rpc-listen ADDR:PORT")
+    })?;
+    Ok(Some(listener))
+}
+
+/// Says whether the data folder can't be used since it is somebody else's, or so it may be.
+fn is_of_folder(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(NodeError::Folder { .. } | NodeError::FolderOfOther { .. } | NodeError::Store { .. })
+    )
+}
+
+/// Serves DNS beside them, if that is wanted.
+async fn serve_dns(handle: &Handle, dns: Option<DnsFront>) {
     if let Some(dns) = dns {
-        dns.serve(&names, async move { handle.stopped().await }).await;
+        dns.serve(handle.stopped()).await;
     }
-    std::future::pending::<()>().await;
 }
 
-/// Serves applications beside them, if that is wanted; never returns, so that callers still get their answers.
-async fn serve_socks(handle: Handle, socks: Option<SocksServer>, resolver: NameResolver) {
+/// Serves applications beside them, if that is wanted.
+async fn serve_socks(handle: &Handle, socks: Option<SocksServer>, resolver: NameResolver) {
     if let Some(socks) = socks {
-        socks.serve(resolver, async move { handle.stopped().await }).await;
+        socks.serve(resolver, handle.stopped()).await;
+    }
+}
+
+/// Tells how the daemon stands to whoever asks, if that is wanted; never returns, so that callers still get their answers.
+async fn serve_metrics(handle: Handle, tally: Arc<Tally>, metrics: Option<MetricsServer>) {
+    if let Some(metrics) = metrics {
+        metrics.serve(handle, tally).await;
     }
     std::future::pending::<()>().await;
 }
 
-/// Takes care of a Tor beside them, if that is wanted; returns only with what the user has to mend. A new identity is one
-/// for applications that come by SOCKS as well.
+/// Takes care of a Tor beside them, if that is wanted; fails with what the user has to mend. A new identity is one for
+/// applications that come by SOCKS as well.
 async fn control_tor(
-    handle: Handle,
+    handle: &Handle,
     controller: Option<TorController>,
     epoch: Option<Arc<IdentityEpoch>>,
     resolver: NameResolver,
-) -> anyhow::Error {
-    if let Some(controller) = controller {
-        let renew = || {
-            epoch
-                .as_ref()
-                .map(|epoch| epoch.renew(rand::random()))
-                .unwrap_or_default()
-        };
-        let serving = controller.serve(resolver, renew, async move { handle.stopped().await });
-        if let Err(error) = serving.await {
-            return error;
-        }
-    }
-    std::future::pending().await
+) -> Result<()> {
+    let Some(controller) = controller else {
+        return Ok(());
+    };
+    let renew = || {
+        epoch
+            .as_ref()
+            .map(|epoch| epoch.renew(rand::random()))
+            .unwrap_or_default()
+    };
+    controller.serve(resolver, renew, handle.stopped()).await
 }
 
-/// Has the service manager say how far header sync is, or why it does not get on, and the log that it reaches nobody.
+/// Has the service manager say how far header sync is, or why it does not get on.
 async fn tell_standing(node: &Handle) -> Infallible {
-    let (mut told, mut logged) = (String::new(), None);
+    let mut told = String::new();
+    // Who wants signs of life has them from here: nothing of the daemon runs in another thread but what writes to the disk.
+    let watchdog = sd_notify::watchdog_enabled();
     loop {
+        if watchdog.is_some() {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
         let status = node.status();
         let text = status
             .sync
             .as_ref()
             .map(|sync| describe(&status, sync))
             .unwrap_or_default();
-        // That no server is of use the node itself logs.
-        let is_running = status.sync.is_some_and(|sync| sync.stage == SyncStage::Running);
-        let trouble = status.trouble.filter(|_| is_running);
-        if let Some(trouble) = &trouble
-            && logged.as_ref() != Some(trouble)
-        {
-            tracing::warn!("{trouble}; trying again");
-        }
-        logged = trouble;
         if text != told {
             let _ = sd_notify::notify(&[NotifyState::Status(&text)]);
             told = text;
         }
-        sleep(TELL_EVERY).await;
+        let settled = status.synchronized && status.trouble.is_none();
+        let pause = if settled { TELL_EVERY } else { TELL_SOON };
+        sleep(watchdog.map_or(pause, |longest| pause.min(longest / 2))).await;
     }
 }
 
 /// Asks the node to stop when a signal comes; never returns, so that callers still get their answers.
-async fn stop_at(signals: Signals, handle: &Handle, renew: impl AsyncFn()) {
-    signals.until_end(renew).await;
+async fn stop_at(signals: Signals, handle: &Handle, renew: impl AsyncFn(), reload: impl AsyncFnMut()) {
+    signals.until_end(renew, reload).await;
     handle.stop();
     std::future::pending::<()>().await;
 }
@@ -411,10 +524,18 @@ pub(super) async fn call(settings: &Settings, args: &RpcArgs) -> Result<ExitCode
         .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
         .collect();
     // What the file says is where a daemon would listen; one that runs may have been told otherwise.
-    let is_said = settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file());
+    let is_said =
+        settings.explicit("rpc-listen").is_some_and(|origin| !origin.is_file()) && settings.rpc_listen.is_some();
     let reach = || -> Result<Client> {
         let running = if is_said { None } else { running(settings)? };
-        running.map_or_else(|| client(settings, callable(settings.rpc_listen)), Ok)
+        match (running, settings.rpc_listen) {
+            (Some(running), _) => Ok(running),
+            (None, Some(address)) => client(settings, callable(address)),
+            (None, None) => Err(jsonrpc::ClientError::NoDaemon {
+                folder: settings.folder.clone(),
+            }
+            .into()),
+        }
     };
     let params = Value::Array(params);
     let end = args

@@ -15,9 +15,13 @@ use isonym::jsonrpc::client::{Client, ClientError, ClientSettings};
 use isonym::net::accept::OpenTo;
 use isonym::service::{Backend, CacheSettings, Caller, NameService};
 
-use super::daemon::{CALL_TIMEOUT, Signals, advise_root, raise_open_files, running};
+use super::daemon::{CALL_TIMEOUT, Signals, raise_open_files, running};
 use super::eprint_line;
+use super::handed::{Front, Handed};
+use super::reload::Running;
+use super::{sandbox, user};
 use crate::config::{BackendSettings, DnsSettings, Settings};
+use crate::options::CommandName;
 
 /// A DNS server that has its ports, but answers nothing yet.
 pub(super) struct DnsServer {
@@ -27,32 +31,26 @@ pub(super) struct DnsServer {
 }
 
 impl DnsServer {
-    /// Opens the ports, for so many connections at a time, and reads the keys; `None` when there is nowhere to listen.
-    pub(super) async fn open(settings: &DnsSettings, connections: usize, quiet: bool) -> Result<Option<Self>> {
-        if settings.listen.is_empty() {
+    /// Makes one that listens there, for so many connections at a time, and reads the keys; `None` when there is nowhere to
+    /// listen.
+    pub(super) fn new(
+        sockets: Vec<Socket>,
+        settings: &DnsSettings,
+        connections: usize,
+        quiet: bool,
+    ) -> Result<Option<Self>> {
+        if sockets.is_empty() {
             return Ok(None);
         }
-        let mut signers = Vec::new();
-        if let Some(keys) = &settings.keys {
-            for apex in settings.engine.zones.apexes() {
-                let keys = folder::read(keys, apex).context("--dnssec")?;
-                signers.push(Signer::new(keys));
-            }
-        }
-        let signers = Signers::new(signers);
+        let signers = read_keys(settings)?;
         let mut engine = settings.engine.clone();
         engine.dnskeys = signers.dnskeys();
-        let mut sockets = Vec::new();
-        for listen in &settings.listen {
-            let socket = Socket::bind(*listen).await.with_context(|| {
-                format!("cannot listen on {listen}: another program may use the port, or it is for root alone; choose one with --dns-listen ADDR:PORT")
-            })?;
+        for socket in &sockets {
             let address = socket.address()?;
             warn_of_others(address);
             if !quiet {
                 eprint_line(format_args!("listening on {address} for DNS"));
             }
-            sockets.push(socket);
         }
         Ok(Some(Self {
             sockets,
@@ -70,12 +68,77 @@ impl DnsServer {
         }))
     }
 
-    /// Answers until `stop` is ready.
-    pub(super) async fn serve(self, names: &NameService, stop: impl Future<Output = ()>) {
+    /// Makes it one that has its names looked up by `names`.
+    pub(super) fn before(self, names: &NameService) -> DnsFront {
         let names = names.for_caller(Caller::Dns, self.settings.limits.caller);
-        let resolver = Arc::new(Resolver::new(names, self.settings));
-        server::serve(self.sockets, resolver, self.limits, stop).await;
+        DnsFront {
+            sockets: self.sockets,
+            resolver: Arc::new(Resolver::new(names, self.settings)),
+            limits: self.limits,
+        }
     }
+}
+
+/// A DNS server that can answer.
+pub(super) struct DnsFront {
+    sockets: Vec<Socket>,
+    resolver: Arc<Resolver>,
+    limits: Limits,
+}
+
+impl DnsFront {
+    /// Returns what finds its answers.
+    pub(super) fn resolver(&self) -> Arc<Resolver> {
+        Arc::clone(&self.resolver)
+    }
+
+    /// Answers until `stop` is ready.
+    pub(super) async fn serve(self, stop: impl Future<Output = ()>) {
+        server::serve(self.sockets, self.resolver, self.limits, stop).await;
+    }
+}
+
+/// Returns the sockets that were handed over; where there are none, opens ports at these addresses.
+pub(super) async fn open(handed: Vec<Socket>, addresses: &[SocketAddr]) -> Result<Vec<Socket>> {
+    let mut sockets = handed;
+    if !sockets.is_empty() {
+        return Ok(sockets);
+    }
+    for address in addresses {
+        let socket = Socket::bind(*address).await.with_context(|| {
+            format!("cannot listen on {address}: another program may use the port, or it is for root alone; choose one with --dns-listen ADDR:PORT")
+        })?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// Reads the keys that zones are signed with, if any are.
+fn read_keys(settings: &DnsSettings) -> Result<Signers> {
+    let mut signers = Vec::new();
+    if let Some(keys) = &settings.keys {
+        for apex in settings.engine.zones.apexes() {
+            let keys = folder::read(keys, apex).context("--dnssec")?;
+            signers.push(Signer::new(keys));
+        }
+    }
+    Ok(Signers::new(signers))
+}
+
+/// Has zones signed with the keys that are there by now. Where one can't be read all are left as they are.
+pub(super) fn reload_keys(settings: &DnsSettings, resolver: &Resolver) -> Result<()> {
+    // Whose zones are others by now takes a restart.
+    let zones = resolver.engine().zones.clone();
+    let engine = isonym::dns::engine::Settings {
+        zones,
+        ..settings.engine.clone()
+    };
+    let settings = DnsSettings {
+        engine,
+        ..settings.clone()
+    };
+    resolver.set_signers(read_keys(&settings)?);
+    Ok(())
 }
 
 fn warn_of_others(address: SocketAddr) {
@@ -86,22 +149,32 @@ fn warn_of_others(address: SocketAddr) {
 
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    advise_root(quiet);
+    let handed = Handed::take(Some(Front::Dns))?;
     // Each lookup is a connection to the backend.
     let open_to = OpenTo {
         dns: true,
         ..OpenTo::default()
     };
     let connections = open_to.connections_within(raise_open_files());
+    let sockets = open(handed.dns, &settings.dns.listen).await?;
+    user::settle(settings.user.as_deref(), quiet)?;
+    sandbox::enter(settings, None, CommandName::Dns);
     let names = name_service(settings, Some("--dns-listen"))?;
-    let Some(server) = DnsServer::open(&settings.dns, connections, quiet).await? else {
+    let Some(server) = DnsServer::new(sockets, &settings.dns, connections, quiet)? else {
         return Ok(ExitCode::FAILURE);
     };
     let signals = Signals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let end = signals.until_end(async || names.forget(None).await);
-    server.serve(&names, end).await;
+    let server = server.before(&names);
+    let resolver = server.resolver();
+    let mut running = Running::new(settings, &["dnssec"]);
+    let reload = async || {
+        let apply = async |newer: &Settings| reload_keys(&newer.dns, &resolver);
+        running.reload(apply).await;
+    };
+    let end = signals.until_end(async || names.forget(None).await, reload);
+    server.serve(end).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }
@@ -113,7 +186,8 @@ pub(super) fn name_service(settings: &Settings, option: Option<&str>) -> Result<
     if let Some(backend) = &settings.backend {
         return service_for(settings, backend);
     }
-    if running(settings)?.is_none() {
+    let is_absent = running(settings)?.is_none();
+    if is_absent {
         let itself = option.map_or(String::new(), |option| {
             format!(", which does this itself with {option}")
         });
@@ -130,6 +204,9 @@ pub(super) fn name_service(settings: &Settings, option: Option<&str>) -> Result<
             folder: asker.folder.clone(),
         })
     });
+    if is_absent {
+        backend.note_absence_told();
+    }
     Ok(NameService::remote(backend, CacheSettings::default(), settings.quorum))
 }
 

@@ -7,18 +7,24 @@ mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod handed;
+mod log;
+mod metrics;
 mod pages;
 #[cfg(feature = "playground")]
 mod playground;
 mod progress;
 mod prop279;
+mod reload;
 mod resolve;
+mod sandbox;
 mod servers;
 mod session;
 mod show;
 mod socks;
 mod tor;
 mod typed;
+mod user;
 mod way_out;
 
 use std::fmt;
@@ -29,6 +35,7 @@ pub(crate) use args::parse;
 #[cfg(test)]
 pub(crate) use args::parse_from;
 pub(crate) use daemon::keep_memory_private;
+pub(crate) use log::filter as log_filter;
 pub(crate) use show::run;
 
 /// Writes a line to standard error; where nobody reads it, it is lost, and that is no reason to panic.

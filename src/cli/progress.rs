@@ -7,12 +7,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
 use isonym::chain::sync::Progress;
-use isonym::net::TorStanding;
 
 use super::eprint_line;
 
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often a line says again what keeps a sync from getting on.
+const TROUBLE_EVERY: Duration = Duration::from_secs(60);
 
 /// So many headers take long enough for a first line at once.
 const LONG: u64 = 2016;
@@ -29,12 +31,57 @@ pub(crate) struct Meter {
 
 enum Display {
     Bar(ProgressBar),
-    /// When the first line is due in any case, then the next one; and whether one was written.
-    Lines {
-        due: Instant,
-        has_begun: bool,
-    },
+    Lines(Lines),
     Quiet,
+}
+
+/// Which lines are written.
+struct Lines {
+    /// When the first line is due in any case, then the next one.
+    due: Instant,
+    /// Whether one was written.
+    has_begun: bool,
+    /// The trouble that was told last, and when.
+    told: Option<(String, Instant)>,
+}
+
+impl Lines {
+    fn new(now: Instant) -> Self {
+        Self {
+            due: now + LINE_EVERY,
+            has_begun: false,
+            told: None,
+        }
+    }
+
+    /// Returns the line that is due: trouble as soon as it is another one, progress now and then.
+    fn line(
+        &mut self,
+        now: Instant,
+        progress: Progress,
+        trouble: Option<String>,
+        alone: Option<String>,
+    ) -> Option<String> {
+        let is_wanting = progress.left > 0 || progress.done < progress.total || progress.connections == 0;
+        if !is_wanting {
+            return None;
+        }
+        if let Some(trouble) = trouble {
+            let is_known = |(told, at): &(String, Instant)| *told == trouble && now - *at < TROUBLE_EVERY;
+            if self.told.as_ref().is_some_and(is_known) {
+                return None;
+            }
+            self.told = Some((trouble.clone(), now));
+            (self.due, self.has_begun) = (now + LINE_EVERY, true);
+            return Some(trouble);
+        }
+        let is_long = progress.connections > 0 && progress.total >= LONG;
+        if now < self.due && (self.has_begun || !is_long) {
+            return None;
+        }
+        (self.due, self.has_begun) = (now + LINE_EVERY, true);
+        Some(alone.unwrap_or_else(|| how_far(progress)))
+    }
 }
 
 /// Says how far a sync is, as `3.1 of 9.1 MB, 14 kB/s over 4 circuits, about 7 min`.
@@ -105,42 +152,33 @@ impl Meter {
             }
             Display::Bar(bar)
         } else {
-            Display::Lines {
-                due: Instant::now() + LINE_EVERY,
-                has_begun: false,
-            }
+            Display::Lines(Lines::new(Instant::now()))
         };
-        let alone_since = None;
-        Self { display, alone_since }
+        Self {
+            display,
+            alone_since: None,
+        }
     }
 
-    /// To be told each second or so, also while nothing changes; `trouble` is why it does not get on, if so, and `tor` how far
-    /// the embedded Tor is.
-    pub(crate) fn show(&mut self, progress: Progress, trouble: Option<String>, tor: Option<&TorStanding>) {
+    /// To be told each second or so, also while nothing changes; `trouble` is why it does not get on, or a Tor that is on its
+    /// way, if so.
+    pub(crate) fn show(&mut self, progress: Progress, trouble: Option<String>) {
         let now = Instant::now();
-        // Nothing can be connected before it is ready.
-        let begins = tor.filter(|tor| !tor.ready).map(|tor| format!("Tor is {tor}"));
-        let is_alone = progress.connections == 0 && begins.is_none();
-        self.alone_since = is_alone.then(|| self.alone_since.unwrap_or(now));
-        let unconnected = || self.alone_since.and_then(|since| unconnected(now - since));
-        let alone = trouble.or(begins).or_else(unconnected);
+        self.alone_since = (progress.connections == 0).then(|| self.alone_since.unwrap_or(now));
+        let alone = self.alone_since.and_then(|since| unconnected(now - since));
         match &mut self.display {
-            // There is nothing to be fetched, as far as is known.
-            Display::Bar(_) if progress.left == 0 && progress.done >= progress.total && alone.is_none() => {}
             Display::Bar(bar) => {
-                bar.set_length(progress.total);
-                bar.set_position(progress.done);
-                bar.set_message(alone.unwrap_or_else(|| how_far(progress)));
-            }
-            Display::Lines { due, has_begun } => {
-                let is_long = progress.connections > 0 && progress.total >= LONG;
-                let is_wanting = progress.left > 0 || progress.done < progress.total || progress.connections == 0;
-                if !is_wanting {
+                let text = trouble.or(alone);
+                // There is nothing to be fetched, as far as is known.
+                if text.is_none() && progress.left == 0 && progress.done >= progress.total {
                     return;
                 }
-                if now >= *due || is_long && !*has_begun {
-                    (*due, *has_begun) = (now + LINE_EVERY, true);
-                    let text = alone.unwrap_or_else(|| how_far(progress));
+                bar.set_length(progress.total);
+                bar.set_position(progress.done);
+                bar.set_message(text.unwrap_or_else(|| how_far(progress)));
+            }
+            Display::Lines(lines) => {
+                if let Some(text) = lines.line(now, progress, trouble, alone) {
                     eprint_line(format_args!("headers: {text}"));
                 }
             }
@@ -198,6 +236,32 @@ mod tests {
             told(0, 72_000_000, 10_000, 1),
             "0.0 of 72.0 MB, 10 kB/s over 1 circuit, about 2.0 h"
         );
+    }
+
+    #[test]
+    fn trouble_is_told_at_once_and_not_twice() {
+        let start = Instant::now();
+        let mut lines = Lines::new(start);
+        let stuck = Progress {
+            done: 0,
+            total: 0,
+            connections: 0,
+            rate: 0,
+            received: 0,
+            left: 0,
+        };
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut told =
+            |seconds, trouble: Option<&str>| lines.line(at(seconds), stuck, trouble.map(str::to_owned), None);
+        assert_eq!(told(1, None), None);
+        assert_eq!(told(3, Some("Tor is at 5 %")).as_deref(), Some("Tor is at 5 %"));
+        for second in 4..63 {
+            assert_eq!(told(second, Some("Tor is at 5 %")), None, "{second}");
+        }
+        assert_eq!(told(63, Some("Tor is at 5 %")).as_deref(), Some("Tor is at 5 %"));
+        assert_eq!(told(64, Some("Tor is at 10 %")).as_deref(), Some("Tor is at 10 %"));
+        assert_eq!(told(65, None), None);
+        assert_eq!(told(74, None).as_deref(), Some("connecting"));
     }
 
     #[test]

@@ -15,12 +15,16 @@ use isonym::service::NameService;
 
 use super::daemon::{Signals, raise_open_files};
 use super::dns::name_service;
+use super::reload::Running;
+use super::sandbox;
 use crate::config::Settings;
+use crate::options::CommandName;
 
 /// Answers queries on standard input until that ends, or a signal comes.
 pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCode> {
     // Each lookup is a connection to the backend.
     raise_open_files();
+    sandbox::enter(settings, None, CommandName::Prop279);
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (environment, names) = match prepare(settings) {
         Ok(ready) => ready,
@@ -40,7 +44,9 @@ pub(super) async fn run(settings: &Settings, onion_only: bool) -> Result<ExitCod
         let resolver = resolver.clone();
         async move { resolver.resolve(&name, target_kind, id.as_ref()).await }
     };
-    let end = signals.until_end(async || names.forget(None).await);
+    let mut running = Running::new(settings, &[]);
+    let reload = async || running.reload(async |_| Ok(())).await;
+    let end = signals.until_end(async || names.forget(None).await, reload);
     match plugin_driver::run(stdin(), stdout(), resolve, end).await {
         // The caller has gone, and may do so at any time.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),

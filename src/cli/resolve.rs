@@ -22,14 +22,14 @@ use isonym::dns::zones::Zones;
 use isonym::name::encoding::quoted;
 use isonym::name::{NameId, NameValue, Outcome};
 use isonym::rpc::explanation;
-use isonym::service::{Caller, NameService};
+use isonym::service::{Caller, NameService, Question as Asked};
 
 use super::args::ResolveArgs;
 use super::daemon::CALL_TIMEOUT;
 use super::dns::{remote, service_for};
 use super::eprint_line;
-use super::session::{Session, with_synced};
-use super::show::{ABSENT, await_synced, print, print_json};
+use super::session::{Session, with_beside};
+use super::show::{ABSENT, follow, print, print_json};
 use super::typed;
 use crate::config::Settings;
 
@@ -98,19 +98,47 @@ async fn looked_up(settings: &Settings, question: &Question, draft: Option<Draft
     }
     match Session::open(settings, quiet).await? {
         Session::Daemon(client) => {
-            await_synced(&client, quiet).await?;
+            let resolved = resolve(&remote(settings, (*client).clone()), settings, question, draft.clone()).await;
+            if resolved.reply.note != Some(ExtendedError::NotSynchronised) {
+                return Ok(resolved);
+            }
+            follow(&client, quiet).await?;
+            // By another service, which remembers nothing of the failure.
             Ok(resolve(&remote(settings, *client), settings, question, draft).await)
         }
         Session::Own(node) => {
-            with_synced(*node, settings, quiet, async |daemon| {
-                Ok(resolve(&daemon.names, settings, question, draft).await)
+            with_beside(*node, settings, quiet, async |daemon| {
+                let names = daemon.names.for_caller(Caller::Program, settings.dns.limits.caller);
+                match own_name(settings, question).filter(|_| draft.is_none()) {
+                    Some(name) => {
+                        let asked = Asked {
+                            name,
+                            isolation_id: Some(settings.isolation_id.clone()),
+                            allow_expired: false,
+                            quorum: None,
+                            max_age: None,
+                        };
+                        // It waits for the headers, for which the names that the value names need not wait then. What
+                        // comes of it is remembered; why nothing does is found out once more.
+                        let _ = names.name_show(&asked).await;
+                    }
+                    None => drop(daemon.node.synced(|_| ()).await?),
+                }
+                Ok(resolve(&names, settings, question, draft).await)
             })
             .await
         }
     }
 }
 
+/// Returns the name whose value the question is about.
+fn own_name(settings: &Settings, question: &Question) -> Option<NameId> {
+    let place = settings.dns.engine.zones.find(&question.lower)?;
+    zone::name_id(place.below().next()?)
+}
+
 /// A value that is taken for a name's.
+#[derive(Clone)]
 struct Draft {
     name: NameId,
     value: NameValue,
@@ -289,7 +317,7 @@ async fn resolve(names: &NameService, settings: &Settings, question: &Question, 
     let drafts: LookedUp = drafts.into_iter().collect();
     let reply = resolver
         .settle_with(drafts.clone(), &who, deadline, |known| {
-            match engine::answer(engine, question, known) {
+            match engine::answer(&engine, question, known) {
                 Step::Reply(reply) => Ok(*reply),
                 Step::Need(names) => Err(names),
             }

@@ -15,17 +15,18 @@ use serde_json::{Value, value::RawValue};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use isonym::jsonrpc::{Client, ClientError, RpcError};
+use isonym::jsonrpc::{Client, ClientError, RpcError, code};
 use isonym::net::pool::PoolSettings;
 use isonym::net::{self, Proxy};
 use isonym::node::{Node, NodeConfig, NodeError};
-use isonym::rpc::{Call, Defaults, Encodings, Methods, Params};
+use isonym::rpc::{Call, Defaults, Encodings, Methods, Params, RunningSettings};
 use isonym::service::{Daemon, DaemonSettings, run_daemon};
+use isonym::tor::bootstrap_driver;
 
 use super::daemon::{announced, running};
 use super::eprint_line;
 use super::progress::Meter;
-use super::show::await_synced;
+use super::show::follow;
 use super::way_out::{self, way_out};
 use crate::config::Settings;
 use crate::options::ProxyChoice;
@@ -80,10 +81,12 @@ impl Session {
         params: Value,
     ) -> Result<Result<Value, RpcError>> {
         match self {
-            Self::Daemon(client) => {
-                await_synced(&client, quiet).await?;
-                ask(&client, method, &params).await
-            }
+            Self::Daemon(client) => loop {
+                match ask(&client, method, &params).await? {
+                    Err(error) if error.code == code::WARMUP => drop(follow(&client, quiet).await?),
+                    result => return Ok(result),
+                }
+            },
             Self::Own(node) => {
                 // What is asked for a name depends on no headers, so that it need not wait for them.
                 let when = if method == "name_show" {
@@ -100,7 +103,7 @@ impl Session {
                         encodings,
                         ..Defaults::default()
                     };
-                    let methods = Methods::new(&daemon, defaults, effective(settings));
+                    let methods = Methods::new(&daemon, defaults, RunningSettings::new(effective(settings)));
                     let call = Call {
                         method: method.to_owned(),
                         params: Params::Positional(serde_json::from_value(params)?),
@@ -159,6 +162,16 @@ pub(super) async fn with_synced<T>(
     with_node(node, settings, quiet, When::Synced, work).await
 }
 
+/// The same for work that begins at once, and that waits for the headers by itself where it needs them.
+pub(super) async fn with_beside<T>(
+    node: Node,
+    settings: &Settings,
+    quiet: bool,
+    work: impl AsyncFnOnce(Daemon) -> Result<T>,
+) -> Result<T> {
+    with_node(node, settings, quiet, When::Beside, work).await
+}
+
 /// When a command's work begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
@@ -186,6 +199,7 @@ async fn with_node<T>(
     one_shot.pool = PoolSettings::with_pace(0);
     one_shot.asks_beside_sync = when == When::Beside;
     let mut worked = None;
+    let control = settings.tor.controller();
     let running = run_daemon(node, &one_shot, async |daemon| {
         let node = daemon.node.clone();
         let mut meter = Meter::new(quiet);
@@ -193,31 +207,36 @@ async fn with_node<T>(
             let synced = node
                 .synced(|progress| {
                     let standing = node.standing();
-                    meter.show(progress, standing.trouble, standing.proxy.tor_standing().as_ref());
+                    meter.show(progress, standing.waits_for());
                 })
                 .await;
             meter.finish();
             synced
         };
-        if when == When::Synced {
-            synced.await?;
-            worked = Some(work(daemon).await);
-            return Ok(());
-        }
-        let mut working = pin!(async {
-            // The time that a lookup has is for servers. Who can't be reached is told by header sync.
-            #[cfg(feature = "embedded-tor")]
-            let _ = node.standing().proxy.ready().await;
-            work(daemon).await
-        });
-        tokio::select! {
-            // Why there are no headers is told as if the work had waited for them.
-            biased;
-            synced = synced => {
-                synced?;
-                worked = Some(working.await);
+        let working = async {
+            if when == When::Synced {
+                synced.await?;
+                return Ok::<_, NodeError>(work(daemon).await);
             }
-            early = &mut working => worked = Some(early),
+            let mut working = pin!(async {
+                // The time that a lookup has is for servers. Who can't be reached is told by header sync.
+                #[cfg(feature = "embedded-tor")]
+                let _ = node.proxy().ready().await;
+                work(daemon).await
+            });
+            tokio::select! {
+                // Why there are no headers is told as if the work had waited for them.
+                biased;
+                synced = synced => {
+                    synced?;
+                    Ok(working.await)
+                }
+                early = &mut working => Ok(early),
+            }
+        };
+        tokio::select! {
+            worked_out = working => worked = Some(worked_out?),
+            never = bootstrap_driver::watch(&node, control) => match never {},
         }
         Ok(())
     });

@@ -19,7 +19,9 @@ use super::args::{Cli, Command, ConfigCommand, NameArgs};
 use super::playground;
 use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
-use super::{anchor, config, daemon, dns, dnssec, eprint_line, pages, prop279, resolve, servers, socks, tor, typed};
+use super::{
+    anchor, config, daemon, dns, dnssec, eprint_line, log, pages, prop279, resolve, servers, socks, tor, typed,
+};
 use crate::config::Settings;
 
 /// How often a daemon's progress is looked at.
@@ -53,6 +55,10 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     let settings = Settings::load(&cli.given, name)?;
+    log::set_level(settings.log_level);
+    for (name, text, origin) in settings.explicit_options() {
+        tracing::debug!("{name} is {text:?}, by {origin}");
+    }
     match &cli.command {
         Command::NameShow(args) => name_method(&settings, args, NameMethod::Show, quiet).await,
         Command::NameHistory(args) => name_method(&settings, args, NameMethod::History, quiet).await,
@@ -140,7 +146,7 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
                     .node
                     .completed(|progress| {
                         let standing = daemon.node.standing();
-                        meter.show(progress, standing.trouble, standing.proxy.tor_standing().as_ref());
+                        meter.show(progress, standing.waits_for());
                     })
                     .await;
                 meter.finish();
@@ -159,24 +165,15 @@ async fn sync(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until a daemon can look names up, where it is still on its way to that, and shows how far it is.
-pub(super) async fn await_synced(client: &Client, quiet: bool) -> Result<()> {
-    let status: Status = ask(client, "status", &json!([])).await??;
-    if !status.synchronized && status.warning.is_none() {
-        follow(client, quiet).await?;
-    }
-    Ok(())
-}
-
 /// Shows how far a daemon's sync is, until it is over.
-async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
+pub(super) async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
     let mut meter = Meter::new(quiet);
     loop {
         let status: Status = ask(client, "status", &json!([])).await??;
         let Some(sync) = status.sync else {
             bail!("the daemon does not say how far its sync is");
         };
-        meter.show(sync.progress(), status.trouble.clone(), status.tor.as_ref());
+        meter.show(sync.progress(), status.waits_for());
         match sync.stage {
             SyncStage::Synced => {
                 meter.finish();
@@ -186,6 +183,7 @@ async fn follow(client: &Client, quiet: bool) -> Result<(Height, String)> {
                 meter.finish();
                 return Err(NodeError::NoServer {
                     servers: status.servers,
+                    tor: status.tor,
                 }
                 .into());
             }
@@ -215,8 +213,8 @@ pub(super) fn describe(status: &Status, sync: &SyncStatus) -> String {
     if let Some(trouble) = &status.trouble {
         return format!("{trouble}; trying again");
     }
-    if let Some(tor) = status.tor.as_ref().filter(|tor| !tor.ready) {
-        return format!("the embedded Tor is {tor}");
+    if let Some(waits_for) = status.waits_for() {
+        return waits_for;
     }
     let alone = sync.seconds_unconnected.map(Duration::from_secs);
     match sync.stage {
@@ -251,6 +249,7 @@ fn lines(status: &Status) -> Vec<String> {
         format!("tip      {} {}", status.height, status.tip_hash),
         format!("age      {age}"),
     ];
+    lines.extend(status.sandbox.iter().map(|sandbox| format!("sandbox  {sandbox}")));
     lines.extend(status.unwritten.iter().map(|reason| format!("warning  {reason}")));
     lines.extend(status.warning.iter().map(|warning| format!("warning  {warning}")));
     lines.extend(status.tor.iter().map(|tor| format!("tor      {tor}")));

@@ -14,11 +14,15 @@ use isonym::net::accept::OpenTo;
 use isonym::socks::identity::IdentityEpoch;
 use isonym::socks::server::{self, SocksLimits, SocksServerSettings, SocksTor};
 
-use super::daemon::{Signals, advise_root, raise_open_files};
+use super::daemon::{Signals, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
+use super::handed::{Front, Handed};
+use super::reload::Running;
 use super::way_out::{self, way_out};
+use super::{sandbox, user};
 use crate::config::Settings;
+use crate::options::CommandName;
 
 /// A SOCKS front that has its ports, but serves nobody yet.
 pub(super) struct SocksServer {
@@ -27,18 +31,19 @@ pub(super) struct SocksServer {
 }
 
 impl SocksServer {
-    /// Opens the ports, for so many connections at a time; `None` when there is nowhere to listen.
-    pub(super) async fn open(settings: &Settings, connections: usize, quiet: bool) -> Result<Option<Self>> {
-        if settings.socks.listen.is_empty() {
+    /// Makes one that listens there, for so many connections at a time; `None` when there is nowhere to listen.
+    pub(super) async fn new(
+        listeners: Vec<TcpListener>,
+        settings: &Settings,
+        connections: usize,
+        quiet: bool,
+    ) -> Result<Option<Self>> {
+        if listeners.is_empty() {
             return Ok(None);
         }
         let tor = tor(settings).await?;
         let settings = &settings.socks;
-        let mut listeners = Vec::new();
-        for listen in &settings.listen {
-            let listener = TcpListener::bind(listen).await.with_context(|| {
-                format!("cannot listen on {listen}: another program may use the port; choose one with --socks-listen ADDR:PORT")
-            })?;
+        for listener in &listeners {
             let address = listener.local_addr()?;
             ensure!(
                 !matches!(&tor, SocksTor::Port(ports) if ports.contains(&address)),
@@ -48,7 +53,6 @@ impl SocksServer {
             if !quiet {
                 eprint_line(format_args!("listening on {address} for SOCKS and HTTP CONNECT"));
             }
-            listeners.push(listener);
         }
         Ok(Some(Self {
             listeners,
@@ -94,6 +98,23 @@ async fn tor(settings: &Settings) -> Result<SocksTor> {
     }
 }
 
+/// Returns the sockets that were handed over; where there are none, opens ports at these addresses.
+pub(super) async fn open(handed: Vec<TcpListener>, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
+    let mut listeners = handed;
+    if !listeners.is_empty() {
+        return Ok(listeners);
+    }
+    for address in addresses {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "cannot listen on {address}: another program may use the port; choose one with --socks-listen ADDR:PORT"
+            )
+        })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
 fn warn_of_others(address: SocketAddr) {
     if !address.ip().is_loopback() {
         tracing::warn!("SOCKS listens on {address}, beyond this machine: whoever reaches it can use Tor through it");
@@ -102,14 +123,22 @@ fn warn_of_others(address: SocketAddr) {
 
 /// Runs the server by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    advise_root(quiet);
+    let handed = Handed::take(Some(Front::Socks))?;
     let open_to = OpenTo {
         socks: true,
         ..OpenTo::default()
     };
     let connections = open_to.connections_within(raise_open_files());
+    let listeners = open(handed.socks, &settings.socks.listen).await?;
+    user::settle(settings.user.as_deref(), quiet)?;
+    // Where Tor is named, no server is reached otherwise.
+    let way_out = match settings.socks.tor {
+        Some(_) => None,
+        None => Some(way_out(settings).await?),
+    };
+    sandbox::enter(settings, way_out.as_ref(), CommandName::Socks);
     let names = name_service(settings, Some("--socks-listen"))?;
-    let Some(server) = SocksServer::open(settings, connections, quiet).await? else {
+    let Some(server) = SocksServer::new(listeners, settings, connections, quiet).await? else {
         return Ok(ExitCode::FAILURE);
     };
     way_out::tell(settings, quiet);
@@ -118,7 +147,9 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = server.epoch();
-    let end = signals.until_end(async || resolver.forget(epoch.renew(rand::random())).await);
+    let mut running = Running::new(settings, &[]);
+    let reload = async || running.reload(async |_| Ok(())).await;
+    let end = signals.until_end(async || resolver.forget(epoch.renew(rand::random())).await, reload);
     server.serve(resolver.clone(), end).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)

@@ -13,10 +13,13 @@ use isonym::tor::auth::AuthError;
 use isonym::tor::driver::{self, ControllerSettings, SessionError, StatusUpdate};
 use isonym::tor::suffixes::{SuffixPlugin, Suffixes};
 
-use super::daemon::{Signals, advise_root, raise_open_files};
+use super::daemon::{Signals, raise_open_files};
 use super::dns::name_service;
 use super::eprint_line;
+use super::reload::Running;
+use super::{sandbox, user};
 use crate::config::{Settings, TorSettings};
+use crate::options::CommandName;
 
 /// A controller that has not begun.
 pub(super) struct TorController {
@@ -29,10 +32,7 @@ impl TorController {
     /// Makes a controller of the Tor that is named; `None` when none is.
     pub(super) fn open(settings: &TorSettings, quiet: bool) -> Option<Self> {
         Some(Self {
-            settings: ControllerSettings {
-                address: settings.control.clone()?,
-                login: settings.login.clone(),
-            },
+            settings: settings.controller()?,
             plugins: settings.plugins.clone(),
             quiet,
         })
@@ -100,9 +100,10 @@ fn explained(error: &SessionError) -> String {
 
 /// Runs the controller by itself until a signal ends it.
 pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    advise_root(quiet);
+    user::settle(settings.user.as_deref(), quiet)?;
     // Each lookup is a connection to the backend.
     raise_open_files();
+    sandbox::enter(settings, None, CommandName::Tor);
     let Some(controller) = TorController::open(&settings.tor, quiet) else {
         return Ok(ExitCode::FAILURE);
     };
@@ -111,7 +112,9 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let signals = Signals::catch().context("cannot wait for signals")?;
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let end = signals.until_end(async || names.forget(None).await);
+    let mut running = Running::new(settings, &[]);
+    let reload = async || running.reload(async |_| Ok(())).await;
+    let end = signals.until_end(async || names.forget(None).await, reload);
     controller.serve(resolver, Vec::new, end).await?;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)

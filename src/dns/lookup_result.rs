@@ -74,6 +74,7 @@ fn of_client_error(error: &ClientError) -> ExtendedError {
         },
         ClientError::Refused { .. } | ClientError::Cookie { .. } => ExtendedError::BackendRefused,
         ClientError::Status { status: 404 } => ExtendedError::BackendUnfit,
+        ClientError::Malformed { .. } | ClientError::TooLong => ExtendedError::BackendNonsense,
         ClientError::Timeout(_) => ExtendedError::Timeout,
         _ => ExtendedError::NoBackend,
     }

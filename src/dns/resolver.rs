@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
@@ -17,6 +17,7 @@ use super::sign::{Signers, sign};
 use crate::isolation::IsolationId;
 use crate::name::NameId;
 use crate::node::Clock;
+use crate::service::tally::Tally;
 use crate::service::{CallerLimits, Identity, NameService};
 
 /// How questions without an isolation ID are told apart.
@@ -75,10 +76,20 @@ pub struct Settings {
 /// Tells what is known of a name whose records an apex owns.
 pub type NameSource<'a> = &'a mut dyn FnMut(&NameId, &Name) -> Found;
 
+/// What is served, and what signs it.
+#[derive(Clone)]
+struct Served {
+    engine: Arc<engine::Settings>,
+    signers: Arc<Signers>,
+}
+
 /// Answers questions.
 pub struct Resolver {
     names: NameService,
-    settings: Settings,
+    /// What a question begins with it ends with, even if it is replaced meanwhile.
+    served: RwLock<Served>,
+    limits: Limits,
+    anonymous: Anonymous,
     clock: Clock,
     /// What callers are hashed with that have no isolation ID.
     key: [u8; 32],
@@ -92,15 +103,44 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
+    /// Returns what responses are counted in.
+    pub(super) fn tally(&self) -> Arc<Tally> {
+        self.names.tally()
+    }
+
     /// Makes a resolver that has its names looked up by `names`.
     pub fn new(names: NameService, settings: Settings) -> Self {
+        let served = Served {
+            engine: Arc::new(settings.engine),
+            signers: Arc::new(settings.signers),
+        };
         Self {
             names,
-            settings,
+            served: RwLock::new(served),
+            limits: settings.limits,
+            anonymous: settings.anonymous,
             clock: Clock::start(),
             key: rand::random(),
             responses: Mutex::default(),
         }
+    }
+
+    fn served(&self) -> Served {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has zones signed by these from now on.
+    pub fn set_signers(&self, signers: Signers) {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let engine = engine::Settings {
+            dnskeys: signers.dnskeys(),
+            ..engine::Settings::clone(&served.engine)
+        };
+        *served = Served {
+            engine: Arc::new(engine),
+            signers: Arc::new(signers),
+        };
+        *self.responses() = ResponseCache::default();
     }
 
     /// Says whose question it is that comes from an address.
@@ -116,7 +156,7 @@ impl Resolver {
             Some(client) => identity.of_client(client),
             None => identity,
         };
-        if query.isolation_id.is_none() && self.settings.anonymous == Anonymous::Apart {
+        if query.isolation_id.is_none() && self.anonymous == Anonymous::Apart {
             identity.for_one_question()
         } else {
             identity
@@ -125,7 +165,7 @@ impl Resolver {
 
     /// Returns what tells clients apart by their address, if they are told apart so.
     pub(super) fn client(&self, from: SocketAddr) -> Option<u64> {
-        match self.settings.anonymous {
+        match self.anonymous {
             Anonymous::ByAddress | Anonymous::ByPort => {
                 let blinded = IsolationId::new(from.ip().to_string().as_bytes())?.blinded(&self.key);
                 blinded.as_bytes().first_chunk().copied().map(u64::from_le_bytes)
@@ -169,7 +209,7 @@ impl Resolver {
     /// Returns what tells a caller apart beside what is in the query: nothing where all are one, `None` when no two queries
     /// may be one caller's.
     fn source(&self, from: SocketAddr) -> Option<Vec<u8>> {
-        match self.settings.anonymous {
+        match self.anonymous {
             Anonymous::Together => Some(Vec::new()),
             Anonymous::ByAddress => Some(from.ip().to_string().into_bytes()),
             Anonymous::ByPort => Some(from.to_string().into_bytes()),
@@ -179,16 +219,20 @@ impl Resolver {
 
     /// Answers a question if nothing has to be looked up for it.
     pub fn answer_at_once(&self, query: &Query, identity: &Identity) -> Option<Reply> {
-        let reply = self.decide(identity, &LookedUp::new(), |known| self.reply(query, known));
-        reply.ok().map(|reply| self.secured(reply, query))
+        let served = self.served();
+        let reply = self.decide(identity, &LookedUp::new(), |known| served.reply(query, known));
+        reply.ok().map(|reply| self.secured(reply, query, &served))
     }
 
     /// Answers a question.
     pub async fn answer(&self, query: &Query, identity: &Identity) -> Reply {
-        let deadline = Deadline::now() + self.settings.limits.patience;
-        let reply = self.settle(identity, deadline, |known| self.reply(query, known)).await;
+        let deadline = Deadline::now() + self.limits.patience;
+        let served = self.served();
+        let reply = self
+            .settle(identity, deadline, |known| served.reply(query, known))
+            .await;
         self.names.end_question(identity);
-        self.secured(reply, query)
+        self.secured(reply, query, &served)
     }
 
     /// Has looked up what a decision needs, under an isolation ID, until `step` comes to it. What is not known by the
@@ -221,8 +265,8 @@ impl Resolver {
     }
 
     /// Returns what is served.
-    pub fn engine(&self) -> &engine::Settings {
-        &self.settings.engine
+    pub fn engine(&self) -> Arc<engine::Settings> {
+        self.served().engine
     }
 
     /// Decides by what the question had looked up and what is remembered for an identity.
@@ -232,23 +276,15 @@ impl Resolver {
         })
     }
 
-    /// Replies to a query, or says what must be looked up first.
-    fn reply(&self, query: &Query, known: NameSource<'_>) -> Result<Reply, BTreeSet<NameId>> {
-        match engine::answer(&self.settings.engine, &query.question, known) {
-            Step::Reply(reply) => Ok(*reply),
-            Step::Need(names) => Err(names),
-        }
-    }
-
-    fn secured(&self, reply: Reply, query: &Query) -> Reply {
-        sign(reply, query, &self.settings.signers, self.clock.now().wall)
+    fn secured(&self, reply: Reply, query: &Query, served: &Served) -> Reply {
+        sign(reply, query, &served.signers, self.clock.now().wall)
     }
 
     /// Has names looked up side by side.
     async fn look_up(&self, names: BTreeSet<NameId>, who: &Identity, deadline: Deadline, looked_up: &mut LookedUp) {
         let mut in_flight = Vec::with_capacity(names.len());
         for name in names {
-            if looked_up.len() + in_flight.len() >= self.settings.limits.lookups_of_question {
+            if looked_up.len() + in_flight.len() >= self.limits.lookups_of_question {
                 looked_up.insert(name, LookupResult::Failed(ExtendedError::Sprawling));
                 continue;
             }
@@ -266,6 +302,16 @@ impl Resolver {
                 Err(_) => Some(LookupResult::Failed(ExtendedError::Timeout)),
             };
             looked_up.insert(name, result.unwrap_or(LookupResult::Failed(ExtendedError::NoBackend)));
+        }
+    }
+}
+
+impl Served {
+    /// Replies to a query, or says what must be looked up first.
+    fn reply(&self, query: &Query, known: NameSource<'_>) -> Result<Reply, BTreeSet<NameId>> {
+        match engine::answer(&self.engine, &query.question, known) {
+            Step::Reply(reply) => Ok(*reply),
+            Step::Need(names) => Err(names),
         }
     }
 }

@@ -14,7 +14,7 @@ use hickory_net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_net::tcp::TcpStream as DnsStream;
 use hickory_net::{BufDnsStreamHandle, DnsStreamHandle as _};
 use hickory_proto::op::{ResponseCode, SerialMessage};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
@@ -24,6 +24,7 @@ use super::resolver::Resolver;
 use super::udp::{Buffers, Route, UdpPort};
 use crate::net::accept::{Place, Room};
 use crate::service::places::Places;
+use crate::service::tally::Tally;
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +63,8 @@ const PARTS: usize = 4;
 /// Where to listen for queries.
 #[derive(Debug)]
 pub struct Socket {
-    udp: UdpPort,
-    tcp: TcpListener,
+    udp: Option<UdpPort>,
+    tcp: Option<TcpListener>,
 }
 
 impl Socket {
@@ -81,9 +82,40 @@ impl Socket {
             tries -= 1;
             match TcpListener::bind(udp.address()?).await {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
-                tcp => return Ok(Self { udp, tcp: tcp? }),
+                tcp => {
+                    return Ok(Self {
+                        udp: Some(udp),
+                        tcp: Some(tcp?),
+                    });
+                }
             }
         }
+    }
+
+    /// Takes a UDP port that is open already.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    pub fn of_udp(socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            udp: Some(UdpPort::of(UdpSocket::from_std(socket)?)?),
+            tcp: None,
+        })
+    }
+
+    /// Takes a TCP port that is open already.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    pub fn of_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            udp: None,
+            tcp: Some(TcpListener::from_std(listener)?),
+        })
     }
 
     /// Returns where it listens.
@@ -92,13 +124,18 @@ impl Socket {
     ///
     /// As the system says.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.udp.address()
+        match (&self.udp, &self.tcp) {
+            (Some(udp), _) => udp.address(),
+            (None, Some(tcp)) => tcp.local_addr(),
+            (None, None) => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
     }
 }
 
 /// Serves queries until `stop` is ready.
 pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits, stop: impl Future<Output = ()>) {
     let front = Front {
+        tally: resolver.tally(),
         resolver,
         limits,
         waiting: Places::new(limits.waiting, limits.waiting.div_ceil(PARTS)),
@@ -107,8 +144,12 @@ pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits
     };
     let mut listening = JoinSet::new();
     for Socket { udp, tcp } in sockets {
-        listening.spawn(front.clone().datagrams(Arc::new(udp)));
-        listening.spawn(front.clone().connections(tcp));
+        if let Some(udp) = udp {
+            listening.spawn(front.clone().datagrams(Arc::new(udp)));
+        }
+        if let Some(tcp) = tcp {
+            listening.spawn(front.clone().connections(tcp));
+        }
     }
     // What they started ends with them: dropping a set ends its tasks.
     stop.await;
@@ -117,6 +158,7 @@ pub async fn serve(sockets: Vec<Socket>, resolver: Arc<Resolver>, limits: Limits
 /// What all sockets share.
 #[derive(Clone)]
 struct Front {
+    tally: Arc<Tally>,
     resolver: Arc<Resolver>,
     limits: Limits,
     /// Places for queries over UDP that wait.
@@ -161,7 +203,10 @@ impl Front {
         if peer.port() == 0 {
             return;
         }
-        let send = |bytes: &[u8]| port.send(bytes, route);
+        let send = |bytes: &[u8]| {
+            self.tally.dns_response(bytes);
+            port.send(bytes, route);
+        };
         if let Some(reply) = self.resolver.repeated(bytes, peer) {
             return send(&reply);
         }
@@ -183,7 +228,9 @@ impl Front {
         waiting.spawn(async move {
             let reply = front.resolver.answer(&query, &identity).await;
             drop(place);
-            port.send(&front.written(&query, &reply, Transport::Udp), route);
+            let reply = front.written(&query, &reply, Transport::Udp);
+            front.tally.dns_response(&reply);
+            port.send(&reply, route);
         });
     }
 
@@ -246,7 +293,9 @@ impl Front {
     }
 
     fn segment(&self, bytes: &[u8], peer: SocketAddr, replies: &mut BufDnsStreamHandle, waiting: &mut JoinSet<()>) {
+        let tally = Arc::clone(&self.tally);
         let send = move |replies: &mut BufDnsStreamHandle, bytes: Vec<u8>| {
+            tally.dns_response(&bytes);
             // Who asks for more than he reads loses replies.
             let _ = replies.send(SerialMessage::new(bytes, peer));
         };

@@ -55,7 +55,15 @@ impl UdpPort {
     ///
     /// As the system says.
     pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address).await?;
+        Self::of(UdpSocket::bind(address).await?)
+    }
+
+    /// Takes a port that is open already.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    pub(super) fn of(socket: UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         Ok(Self { socket, state })
     }

@@ -5,6 +5,5 @@
 
 pub mod name;
 pub mod name_resolver;
-pub mod onion;
 pub mod search;
 pub mod target;

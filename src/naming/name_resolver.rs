@@ -91,7 +91,7 @@ impl NameResolver {
         };
         let settings = self.resolver.engine();
         loop {
-            let step = |known: &mut dyn FnMut(&_, &_) -> _| search(settings, &query, known);
+            let step = |known: &mut dyn FnMut(&_, &_) -> _| search(&settings, &query, known);
             let found = self.resolver.settle(&who, deadline, step).await;
             match found {
                 Err(failure) if failure.is_transient() => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::name::{folded, is_below, is_host_name};
-use super::onion::OnionName;
+use crate::net::onion::OnionName;
 
 /// Where a stream can go: nothing else is ever handed to Tor.
 #[derive(Clone, PartialEq, Eq)]

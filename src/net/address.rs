@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::onion;
+
 /// Longest host name, in bytes. Source: RFC 1035, 2.3.4.
 const MAX_NAME: usize = 253;
 
@@ -13,7 +15,8 @@ const MAX_LABEL: usize = 63;
 /// Who is dialled: a name or a literal address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
-    /// A host name in lower case, 1 to 253 bytes of letters, digits, `-`, `_` and dots.
+    /// A host name in lower case, 1 to 253 bytes of letters, digits, `-`, `_` and dots. One below `.onion` is that of an
+    /// onion service of version 3, whose checksum fits.
     Name(String),
     /// A literal address.
     Ip(IpAddr),
@@ -66,7 +69,11 @@ impl FromStr for Host {
         if name.len() > MAX_NAME || numeric || !name.split('.').all(label_is_valid) {
             return Err(AddressError::InvalidHost);
         }
-        Ok(Self::Name(name))
+        let host = Self::Name(name);
+        match &host {
+            Self::Name(name) if host.is_onion() && !onion::is_service(name) => Err(AddressError::InvalidOnion),
+            _ => Ok(host),
+        }
     }
 }
 
@@ -107,8 +114,9 @@ fn is_number(word: &str) -> bool {
 
 /// Says whether it is a host and a port already, so that what follows can only be something else.
 fn has_port(word: &str) -> bool {
-    word.rsplit_once(':')
-        .is_some_and(|(host, port)| is_number(port) && host.parse::<Host>().is_ok())
+    word.rsplit_once(':').is_some_and(|(host, port)| {
+        is_number(port) && matches!(host.parse::<Host>(), Ok(_) | Err(AddressError::InvalidOnion))
+    })
 }
 
 /// Where an Electrum server listens: `HOST:PORT`, `HOST:PORT:t` or `HOST:PORT:s` (TLS, also when left out).
@@ -145,6 +153,11 @@ pub enum AddressError {
     /// The host is none.
     #[error("invalid host in server address: expected a host name, an IPv4 address or an IPv6 address in brackets")]
     InvalidHost,
+    /// A name below `.onion` that is none of an onion service.
+    #[error(
+        "invalid onion service in server address: expected 56 characters before .onion whose checksum fits; is one mistyped?"
+    )]
+    InvalidOnion,
     /// An IPv6 address without brackets, which can't be told from its port.
     #[error("an IPv6 address in a server address must stand in brackets, as in [::1]:50001:t")]
     BareIpv6,
@@ -235,7 +248,9 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_by_name() {
-        use AddressError::{BareIpv6, InvalidHost, InvalidPort, MissingPort, Surplus, TwoTransports, UnknownTransport};
+        use AddressError::{
+            BareIpv6, InvalidHost, InvalidOnion, InvalidPort, MissingPort, Surplus, TwoTransports, UnknownTransport,
+        };
         let long = format!("{}:1", "a".repeat(64));
         let longer = format!("{}a:1", "a.".repeat(127));
         for (word, error) in [
@@ -263,6 +278,18 @@ mod tests {
             ("1.2.3.256:1", InvalidHost),
             ("[1.2.3.4]:1", InvalidHost),
             ("::1:50001:t", BareIpv6),
+            (
+                "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscrye.onion:1",
+                InvalidOnion,
+            ),
+            (
+                "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscry.onion:1:t",
+                InvalidOnion,
+            ),
+            ("expyuzz4wqqyqhjn.onion:50001:x", UnknownTransport),
+            ("x.expyuzz4wqqyqhjn.onion.:50001:s", InvalidOnion),
+            ("onion:1", InvalidOnion),
+            (".onion:1", InvalidHost),
             (long.as_str(), InvalidHost),
             (longer.as_str(), InvalidHost),
         ] {
@@ -272,7 +299,8 @@ mod tests {
 
     #[test]
     fn onions_and_loopback_are_recognised() {
-        assert!("ABC.onion:1".parse::<ServerAddr>().unwrap().is_onion());
+        let onion = "WWW.pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryD.onion.:1";
+        assert!(onion.parse::<ServerAddr>().unwrap().is_onion());
         assert!(!"onion.example:1".parse::<ServerAddr>().unwrap().is_onion());
         for (host, loopback) in [
             ("localhost", true),

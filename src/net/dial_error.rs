@@ -177,9 +177,74 @@ pub enum SocksRefusal {
     /// Reply 08.
     #[error("it takes no host names (SOCKS reply 08)")]
     AddressNotSupported,
-    /// Another reply, as Tor's extended ones (F0 to F7) are.
+    /// Replies F0 to F7, which Tor gives where its port has the flag `ExtendedErrors`.
+    #[error("{0} (SOCKS reply {code:02X})", code = .0.code())]
+    OfOnionService(OnionRefusal),
+    /// Another reply.
     #[error("reason unknown (another SOCKS reply)")]
     Unknown,
+}
+
+/// Why Tor can't connect to an onion service. Source: Tor, socks-extensions, and proposal 304.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OnionRefusal {
+    /// Reply F0.
+    #[error("the onion service's descriptor is not found: it is not there, or was never")]
+    NotFound,
+    /// Reply F1.
+    #[error("the onion service's descriptor is invalid")]
+    Invalid,
+    /// Reply F2.
+    #[error("the introduction to the onion service failed")]
+    IntroductionFailed,
+    /// Reply F3.
+    #[error("the rendezvous with the onion service failed")]
+    RendezvousFailed,
+    /// Reply F4.
+    #[error("the onion service wants a client's key, and Tor has none for it")]
+    KeyMissing,
+    /// Reply F5.
+    #[error("the onion service refuses the client's key that Tor has for it")]
+    KeyRefused,
+    /// Reply F6.
+    #[error("the address is none of an onion service")]
+    BadAddress,
+    /// Reply F7.
+    #[error("the introduction to the onion service took too long")]
+    IntroductionTimedOut,
+}
+
+impl OnionRefusal {
+    /// All of them, in the order of their codes.
+    const ALL: [Self; 8] = [
+        Self::NotFound,
+        Self::Invalid,
+        Self::IntroductionFailed,
+        Self::RendezvousFailed,
+        Self::KeyMissing,
+        Self::KeyRefused,
+        Self::BadAddress,
+        Self::IntroductionTimedOut,
+    ];
+
+    /// The code of the first.
+    const FIRST: u8 = 0xf0;
+
+    /// Returns what a code of SOCKS5 means; `None` for one that is none of these.
+    pub fn of_code(code: u8) -> Option<Self> {
+        let at = code.checked_sub(Self::FIRST)?;
+        Self::ALL.get(usize::from(at)).copied()
+    }
+
+    /// Returns its code.
+    pub fn code(self) -> u8 {
+        let codes = (Self::FIRST..).zip(Self::ALL);
+        codes
+            .filter(|(_, it)| *it == self)
+            .map(|(code, _)| code)
+            .next()
+            .unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

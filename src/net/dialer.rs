@@ -19,12 +19,12 @@ use tokio_socks::TargetAddr;
 use tokio_socks::tcp::Socks5Stream;
 
 use super::address::{Host, ServerAddr, Transport};
-use super::dial_error::{DialError, SocksRefusal, Stage};
+use super::dial_error::{DialError, OnionRefusal, SocksRefusal, Stage};
 #[cfg(feature = "embedded-tor")]
 use super::embedded_tor::StreamGroup;
-use super::pins::{Identity, Pin};
+use super::pins::{Fingerprint, Identity, Pin};
 use super::proxy::Proxy;
-use super::socks_login::{LoginGuard, LoginSkipped};
+use super::socks_login::{LoginGuard, LoginSkipped, ReplyWatch};
 use super::tls::{Tls, TlsError};
 
 /// What a stream to a server must be able to do.
@@ -39,6 +39,8 @@ pub struct Dialed {
     /// What proves the server's identity, or what speaks against it: then the stream may be greeted over, as any other,
     /// and must not be used.
     pub identity: Result<Identity, TlsError>,
+    /// The SHA-256 of the server's public key, where there is TLS.
+    pub key: Option<Fingerprint>,
 }
 
 /// A stream that is being opened by a [`StreamSource`].
@@ -149,13 +151,15 @@ impl Dialer {
                 } else {
                     Identity::Unproved
                 }),
+                key: None,
             }),
             Transport::Tls => {
                 *stage = Stage::Tls;
-                let (stream, identity) = self.tls.connect(stream, &server.host, pin).await?;
+                let handshaken = self.tls.connect(stream, &server.host, pin).await?;
                 Ok(Dialed {
-                    stream: Box::new(stream),
-                    identity,
+                    stream: Box::new(handshaken.stream),
+                    identity: handshaken.identity,
+                    key: handshaken.key,
                 })
             }
         }
@@ -171,11 +175,12 @@ impl Dialer {
             Host::Ip(ip) => TargetAddr::Ip(SocketAddr::new(*ip, server.port)),
         };
         let Credentials { user, password } = Credentials::random()?;
-        let stream =
-            Socks5Stream::connect_with_password_and_socket(GuardedStream::new(stream), target, &user, &password)
-                .await
-                .map_err(socks_error)?;
-        Ok(stream.into_inner().stream)
+        let mut guarded = GuardedStream::new(stream);
+        let connected = Socks5Stream::connect_with_password_and_socket(&mut guarded, target, &user, &password).await;
+        match connected.map(drop) {
+            Ok(()) => Ok(guarded.stream),
+            Err(error) => Err(socks_error(error, guarded.reply.code())),
+        }
     }
 
     /// Makes sure that a proxy is a Tor which nobody named, each time: what listens there now may be another program than
@@ -188,6 +193,19 @@ impl Dialer {
             tracing::warn!("nothing listens at the usual port of Tor: the one at {proxy} is taken");
         }
         Ok(TcpStream::connect(proxy).await)
+    }
+
+    /// Says whether a Tor answers where streams go out, by a question that it answers without asking anybody.
+    pub async fn is_behind_tor(&self) -> bool {
+        let Proxy::Socks5(candidates) = &self.proxy else {
+            return false;
+        };
+        for candidate in candidates {
+            if let Ok(Ok(stream)) = timeout(TOR_PATIENCE, TcpStream::connect(candidate)).await {
+                return is_tor(stream).await;
+            }
+        }
+        false
     }
 
     async fn reach_proxy(&self, candidates: &[SocketAddr]) -> Result<TcpStream, DialError> {
@@ -295,12 +313,16 @@ fn random_hex() -> Result<String, DialError> {
 struct GuardedStream {
     stream: TcpStream,
     guard: LoginGuard,
+    reply: ReplyWatch,
 }
 
 impl GuardedStream {
     fn new(stream: TcpStream) -> Self {
-        let guard = LoginGuard::default();
-        Self { stream, guard }
+        Self {
+            stream,
+            guard: LoginGuard::default(),
+            reply: ReplyWatch::default(),
+        }
     }
 }
 
@@ -309,6 +331,7 @@ impl AsyncRead for GuardedStream {
         let before = buf.filled().len();
         ready!(StdPin::new(&mut self.stream).poll_read(cx, buf))?;
         let received = buf.filled().get(before..).unwrap_or_default();
+        self.reply.on_received(received);
         let guarded = self.guard.on_received(received);
         Poll::Ready(guarded.map_err(|skipped| io::Error::new(io::ErrorKind::PermissionDenied, skipped)))
     }
@@ -328,7 +351,8 @@ impl AsyncWrite for GuardedStream {
     }
 }
 
-fn socks_error(error: tokio_socks::Error) -> DialError {
+/// Says why a proxy does not connect; it replied with this code, if it did.
+fn socks_error(error: tokio_socks::Error, code: Option<u8>) -> DialError {
     use tokio_socks::Error;
     match error {
         Error::Io(error)
@@ -351,7 +375,10 @@ fn socks_error(error: tokio_socks::Error) -> DialError {
         Error::CommandNotSupported => DialError::ProxyRefused(SocksRefusal::CommandNotSupported),
         Error::AddressTypeNotSupported => DialError::ProxyRefused(SocksRefusal::AddressNotSupported),
         // The client gives this for replies that it doesn't know.
-        Error::UnknownError | Error::UnknownAuthMethod => DialError::ProxyRefused(SocksRefusal::Unknown),
+        Error::UnknownError | Error::UnknownAuthMethod => {
+            let refusal = code.and_then(OnionRefusal::of_code);
+            DialError::ProxyRefused(refusal.map_or(SocksRefusal::Unknown, SocksRefusal::OfOnionService))
+        }
         Error::ProxyServerUnreachable
         | Error::ParseError(_)
         | Error::InvalidTargetAddress(_)

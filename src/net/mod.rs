@@ -1,9 +1,9 @@
 //! How connections are made and kept apart.
 //!
-//! [`address`], [`servers`], [`pins`], [`proxy`], [`tor_standing`], [`certificate`] and [`dial_error`] are plain values;
-//! [`dialer`], [`tls`], [`connection`] and, in builds that have it, `embedded_tor` are the edge where sockets are, and
-//! [`accept`] where others' come in. `socks_login` is what both
-//! SOCKS clients of this crate need so that no stream goes out without its credentials.
+//! [`address`], [`onion`], [`servers`], [`pins`], [`proxy`], [`certificate`], [`dial_error`] and [`tor_standing`] are plain values;
+//! [`dialer`], [`tls`], [`connection`] and, in builds that have it, `embedded_tor` are the edge where sockets are, and [`accept`]
+//! where others' come in. `socks_login` is what both SOCKS clients of this crate need so that no stream goes out without its
+//! credentials.
 
 pub mod accept;
 pub mod address;
@@ -14,7 +14,8 @@ pub mod dialer;
 pub(crate) mod discovery;
 #[cfg(feature = "embedded-tor")]
 pub mod embedded_tor;
-mod operators;
+pub mod onion;
+pub(crate) mod operators;
 pub mod pins;
 pub mod pool;
 pub mod proxy;
@@ -29,7 +30,6 @@ pub use dial_error::DialError;
 pub use dialer::Dialer;
 #[cfg(feature = "embedded-tor")]
 pub use embedded_tor::{EmbeddedTor, EmbeddedTorSettings};
-pub(crate) use operators::operators;
 pub use pins::{Fingerprint, Identity, Pin, Pins};
 pub use proxy::Proxy;
 pub use servers::{pins as shipped_pins, servers as shipped_servers};

@@ -51,7 +51,7 @@ impl Proxy {
     pub fn tor_standing(&self) -> Option<TorStanding> {
         match self {
             #[cfg(feature = "embedded-tor")]
-            Self::Embedded(tor) => Some(tor.standing()),
+            Self::Embedded(tor) => Some(tor.standing().into()),
             Self::Socks5(_) | Self::Direct => None,
         }
     }

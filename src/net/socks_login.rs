@@ -39,9 +39,49 @@ impl LoginGuard {
     }
 }
 
+/// Watches what a proxy sends for the code of its reply, since tokio-socks tells no code that it does not know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReplyWatch {
+    arrived: usize,
+    code: Option<u8>,
+}
+
+impl ReplyWatch {
+    /// Where the code is: the choice of logging in, and the answer to the login, are two bytes each before the reply, of
+    /// which it is the second.
+    const AT: usize = 5;
+
+    /// Takes note of bytes as they arrive.
+    pub(crate) fn on_received(&mut self, bytes: &[u8]) {
+        let at = Self::AT.checked_sub(self.arrived);
+        self.code = self.code.or(at.and_then(|at| bytes.get(at)).copied());
+        self.arrived = self.arrived.saturating_add(bytes.len());
+    }
+
+    /// Returns the code, if it has arrived.
+    pub(crate) fn code(self) -> Option<u8> {
+        self.code
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_code_is_found_however_it_arrives() {
+        let whole = [5, 2, 1, 0, 5, 0xf3, 0, 1, 0, 0, 0, 0, 0, 0];
+        for size in 1..=whole.len() {
+            let mut watch = ReplyWatch::default();
+            for piece in whole.chunks(size) {
+                watch.on_received(piece);
+            }
+            assert_eq!(watch.code(), Some(0xf3), "{size}");
+        }
+        let mut watch = ReplyWatch::default();
+        watch.on_received(&whole[..5]);
+        assert_eq!(watch.code(), None);
+    }
 
     #[test]
     fn the_choice_is_the_second_byte_however_it_arrives() {

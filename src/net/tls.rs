@@ -107,7 +107,7 @@ impl Tls {
         Self::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
     }
 
-    /// Does the handshake over `stream` and returns what proves the peer's identity, or what speaks against it.
+    /// Does the handshake over `stream`.
     ///
     /// A certificate that contradicts the pin ends no handshake: that we know another one would show, and tell the server
     /// that two of its connections are one client's. It is for the caller not to use such a stream.
@@ -115,12 +115,7 @@ impl Tls {
     /// # Errors
     ///
     /// See [`TlsError`].
-    pub async fn connect<S>(
-        &self,
-        stream: S,
-        host: &Host,
-        pin: Option<Pin>,
-    ) -> Result<(TlsStream<S>, Result<Identity, TlsError>), TlsError>
+    pub async fn connect<S>(&self, stream: S, host: &Host, pin: Option<Pin>) -> Result<Handshaken<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -147,7 +142,11 @@ impl Tls {
         };
         let outcome = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
         match (outcome, verifier.verdict.get()) {
-            (Ok(stream), Some(identity)) => Ok((stream, identity.clone())),
+            (Ok(stream), Some((identity, key))) => Ok(Handshaken {
+                stream,
+                identity: identity.clone(),
+                key: *key,
+            }),
             (Err(error), _) => Err(TlsError::from_io(&error)),
             (Ok(_), None) => Err(TlsError::Handshake(Error::NoCertificatesPresented)),
         }
@@ -165,6 +164,17 @@ impl TlsError {
     }
 }
 
+/// A stream after its handshake.
+#[derive(Debug)]
+pub struct Handshaken<S> {
+    /// The stream.
+    pub stream: TlsStream<S>,
+    /// What proves the peer's identity, or what speaks against it.
+    pub identity: Result<Identity, TlsError>,
+    /// The SHA-256 of its public key, which it has proved to hold the other half of; `None` where it can't be read.
+    pub key: Option<Fingerprint>,
+}
+
 /// Decides on one connection's certificate. Only the building of chains is replaced: that the peer owns the
 /// certificate's key is always checked.
 #[derive(Debug)]
@@ -173,7 +183,7 @@ struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
     onion: bool,
     pin: Option<Pin>,
-    verdict: OnceLock<Result<Identity, TlsError>>,
+    verdict: OnceLock<(Result<Identity, TlsError>, Option<Fingerprint>)>,
 }
 
 impl Verifier {
@@ -221,7 +231,8 @@ impl ServerCertVerifier for Verifier {
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
                 .is_ok()
         });
-        if self.verdict.set(verdict).is_ok() {
+        let key = PublicKey::of_certificate(end_entity).map(|key| Fingerprint::of(key.info));
+        if self.verdict.set((verdict, key)).is_ok() {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(

@@ -9,6 +9,7 @@ use super::connections::Dial;
 use super::header_link::LinkEvent;
 use crate::chain::{Height, PureHeader};
 use crate::electrum::{ElectrumReply, ElectrumRequest, VersionRange};
+use crate::net::operators::Shown;
 use crate::net::{Connection, Identity, Purpose};
 
 /// How long the answers may take.
@@ -49,11 +50,7 @@ async fn fits(Check { dial, blocks }: &Check) -> Option<()> {
     let Some(Ok(ElectrumReply::Features(features))) = answers.next() else {
         return None;
     };
-    let host = dial.server.host.to_string();
-    let names_itself = features
-        .hosts
-        .iter()
-        .any(|it| it.trim_end_matches('.').eq_ignore_ascii_case(&host));
+    let names_itself = Shown::new(None, &features.hosts).hosts.contains(&dial.server.host);
     let has_blocks = blocks.iter().zip(answers).all(|((_, hash), answer)| match answer {
         Ok(ElectrumReply::Header(header)) => PureHeader::decode(&header).is_some_and(|it| it.hash() == *hash),
         _ => false,

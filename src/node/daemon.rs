@@ -4,22 +4,21 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::connections::{Connections, Leases};
-use super::handle::{Handle, NodeSettings};
+use super::handle::{Handle, NodeSettings, reasons};
 use super::header_sync::{self, HeaderSyncDriver, SyncStage, SyncUpdate};
-use super::report::digest;
+use super::trouble_log::TroubleLog;
 use super::{Node, NodeError, ServerResult};
 use crate::backoff::Backoff;
 use crate::isolation::BlindedId;
-use crate::time::Moment;
 
 /// The pauses before header sync begins anew when no server could be used.
 const SYNC_PAUSES: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(30));
 
-/// How long the log says no more of what it said already.
-const TELL_AGAIN: Duration = Duration::from_secs(3600);
+/// How often it is looked at whether there is something to be logged.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs a node until its fronts end. They get the handle before anything is synchronised, and end when
 /// [`Handle::stopped`] says so. `forgotten` is told of identities that were not used for long.
@@ -55,10 +54,9 @@ where
 /// Keeps the headers up to date for ever.
 async fn keep_synced(handle: Handle) -> Infallible {
     let mut failures = 0;
-    let mut told: Option<(String, Moment)> = None;
     loop {
         let watcher = handle.clone();
-        HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
+        let sync = HeaderSyncDriver::run(handle.clone(), handle.settings().sync, |status| {
             if status.stage == SyncStage::Synced {
                 failures = 0;
             }
@@ -69,31 +67,35 @@ async fn keep_synced(handle: Handle) -> Infallible {
             } else {
                 ControlFlow::Continue(())
             }
-        })
-        .await;
+        });
+        tokio::select! {
+            () = sync => {}
+            () = handle.sync_anew() => {
+                failures = 0;
+                continue;
+            }
+        }
         let pause = SYNC_PAUSES.pause(failures);
         failures += 1;
-        // Commands end meanwhile, and say it themselves.
-        sleep(pause).await;
-        let (reason, now) = (
-            handle.state().no_server.clone().unwrap_or_default(),
-            handle.clock().now().steady,
-        );
-        let is_known = told
-            .as_ref()
-            .is_some_and(|(last, at)| *last == reason && now.since(*at) < TELL_AGAIN);
-        if !is_known {
-            tracing::warn!("{reason}; trying again");
-            told = Some((reason, now));
+        if timeout(pause, handle.sync_anew()).await.is_ok() {
+            failures = 0;
         }
     }
 }
 
-/// Says why no server is of use.
-fn reasons(servers: &[ServerResult]) -> String {
-    let digest = digest(servers);
-    let reasons: Vec<String> = digest.iter().map(|(who, result)| format!("{who}: {result}")).collect();
-    format!("no server gives headers: {}", reasons.join("; "))
+impl Handle {
+    /// Logs why header sync does not get on, where it does not: for who has nobody to tell it to.
+    pub async fn log_trouble(&self) -> Infallible {
+        let mut log = TroubleLog::default();
+        loop {
+            sleep(LOOK_EVERY).await;
+            let now = self.clock().now().steady;
+            let trouble = self.state().trouble(now);
+            if let Some(line) = log.line(now, trouble.as_ref()) {
+                tracing::warn!("{line}");
+            }
+        }
+    }
 }
 
 /// Takes down where header sync stands.
@@ -107,22 +109,26 @@ fn note(handle: &Handle, status: SyncUpdate) {
     let mut state = handle.state();
     state.progress = progress;
     state.alone_since = (progress.connections == 0).then(|| state.alone_since.unwrap_or(now));
+    if state.alone_since.is_none() {
+        state.tor = None;
+    }
     if stage == SyncStage::Synced && !state.synchronized {
         let tip = state.node.tree().tip();
         tracing::info!(height = tip.height, hash = %tip.hash, "headers are up to date");
         state.synchronized = true;
     }
+    let in_use = state.node.in_use(&servers);
     // What was told while it ran is not noted yet.
-    let is_new = state.servers != servers || handle.sync_stage().0 == SyncStage::Running;
+    let is_new = state.servers != in_use || handle.sync_stage().0 == SyncStage::Running;
     if stage != SyncStage::Running && is_new {
         state.node.note_sync(&servers);
     }
     if stage == SyncStage::Exhausted {
-        state.no_server = Some(reasons(&servers));
-    } else if servers.iter().any(ServerResult::is_good) {
+        state.no_server = Some(reasons(&in_use));
+    } else if in_use.iter().any(ServerResult::is_good) {
         state.no_server = None;
     }
-    state.servers = servers;
+    state.servers = in_use;
     drop(state);
     handle.note_stage(stage, progress);
 }

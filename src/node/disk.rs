@@ -21,6 +21,7 @@ use super::NodeError;
 use super::folder::Folder;
 use super::known_servers;
 use super::learned_servers;
+use super::server_operators;
 use super::server_ways;
 use super::store::{BatchEnd, BatchScope, HeaderBatch, HeaderChange, HeaderStore, StoreError, UnwrittenHeaders};
 use crate::backoff::Backoff;
@@ -45,6 +46,7 @@ pub(super) enum SmallFile {
     KnownServers,
     ServerWays,
     LearnedServers,
+    ServerOperators,
 }
 
 impl SmallFile {
@@ -54,6 +56,7 @@ impl SmallFile {
             Self::ServerWays => server_ways::FILE,
             Self::KnownServers => known_servers::FILE,
             Self::LearnedServers => learned_servers::FILE,
+            Self::ServerOperators => server_operators::FILE,
         };
         folder.replace(name, text)
     }

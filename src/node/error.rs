@@ -12,7 +12,7 @@ use crate::chain::Height;
 use crate::chain::freshness::NotFresh;
 use crate::name::ProofError;
 use crate::name::lookup::{AttemptError, LinkFailure, LookupError};
-use crate::net::DialError;
+use crate::net::{DialError, TorStanding};
 
 /// Why the node can't do what it is asked for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -69,10 +69,12 @@ pub enum NodeError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// No server could be used for header sync.
-    #[error("no server gave headers that can be used:{}", list(.servers))]
+    #[error("no server gave headers that can be used:{}{}", list(.servers), .tor.iter().fold(String::new(), |_, it| format!("\n  {it}")))]
     NoServer {
         /// How it went with each.
         servers: Vec<ServerResult>,
+        /// What is known of the Tor that is the proxy.
+        tor: Option<TorStanding>,
     },
     /// The node was stopped before there was an answer.
     #[error("the node is stopping")]
@@ -135,7 +137,7 @@ impl NodeError {
     pub fn dial_error(&self) -> Option<&DialError> {
         match self {
             Self::Dial(error) => Some(error),
-            Self::NoServer { servers } => servers.iter().find_map(|server| server.way_out.as_ref()),
+            Self::NoServer { servers, .. } => servers.iter().find_map(|server| server.way_out.as_ref()),
             Self::Lookup(
                 LookupError::Unreachable { reasons }
                 | LookupError::NoAnswer { reasons, .. }

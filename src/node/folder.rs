@@ -156,14 +156,24 @@ fn check_owner(_: &Path) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Makes a folder where it is missing, with those above it, readable by its owner alone.
+///
+/// # Errors
+///
+/// As the system says.
 #[cfg(unix)]
-fn create_private(path: &Path) -> io::Result<()> {
+pub fn create_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Makes a folder where it is missing, with those above it.
+///
+/// # Errors
+///
+/// As the system says.
 #[cfg(not(unix))]
-fn create_private(path: &Path) -> io::Result<()> {
+pub fn create_private(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 

@@ -1,11 +1,12 @@
 //! What the fronts may ask of a running node.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
 use bitcoin::pow::Work;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::clock::Clock;
@@ -20,7 +21,7 @@ use crate::isolation::BlindedId;
 use crate::name::lookup::LookupSettings;
 use crate::net::discovery::DiscoveryEvent;
 use crate::net::pool::{self, PoolCounts};
-use crate::net::{Pin, Proxy, ServerAddr};
+use crate::net::{Pin, Proxy, ServerAddr, TorStanding};
 use crate::reputation::ServerReputation;
 use crate::time::Moment;
 
@@ -49,6 +50,8 @@ pub struct Standing {
     pub uptime: Duration,
     /// Why the headers are not taken for the newest ones, if so.
     pub not_fresh: Option<NotFresh>,
+    /// What is known of the Tor that is the proxy, while no connection comes through it.
+    pub tor: Option<TorStanding>,
     /// Why header sync does not get on, if so: it can use none of the servers, or reaches none. None is left for good, but
     /// while this lasts no new block is heard of.
     pub trouble: Option<String>,
@@ -57,6 +60,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Returns what header sync waits for, for people: why it does not get on, or a Tor that is on its way.
+    pub fn waits_for(&self) -> Option<String> {
+        waits_for(self.trouble.as_ref(), self.tor.as_ref())
+    }
+
     /// Returns what its owner should know, for people.
     pub fn warnings(&self) -> Vec<String> {
         let useless = self.trouble.clone().into_iter();
@@ -65,6 +73,12 @@ impl Standing {
         let unwritten = unwritten.map(|error| format!("nothing is written to the disk: {error}"));
         useless.chain(stale).chain(unwritten).collect()
     }
+}
+
+/// Joins both, for people: the trouble, or else a Tor that is on its way.
+pub(super) fn waits_for(trouble: Option<&String>, tor: Option<&TorStanding>) -> Option<String> {
+    let on_its_way = tor.filter(|tor| tor.explains_all()).map(ToString::to_string);
+    trouble.cloned().or(on_its_way)
 }
 
 /// How a node goes about it.
@@ -91,6 +105,8 @@ pub(super) struct State {
     pub(super) servers: Vec<ServerResult>,
     /// Why none of them was of use when all had been tried, until one is.
     pub(super) no_server: Option<String>,
+    /// What is known of the Tor that is the proxy, while no connection comes through it.
+    pub(super) tor: Option<TorStanding>,
     pub(super) counts: PoolCounts,
     /// What callers are told of them, and since when.
     told: PoolCounts,
@@ -98,41 +114,84 @@ pub(super) struct State {
 }
 
 /// Who has had no connection for so long is not just about to get one.
-const LONG_ALONE: Duration = Duration::from_secs(10);
+const LONG_ALONE: Duration = Duration::from_secs(5);
+
+/// Why header sync does not get on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SyncTrouble {
+    /// Each server was tried, and none was of use.
+    NoServer(String),
+    /// There is no connection to any.
+    NoConnection(String),
+}
+
+impl SyncTrouble {
+    /// Returns the reason, which may be the same for either.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::NoServer(reason) | Self::NoConnection(reason) => reason,
+        }
+    }
+}
+
+impl fmt::Display for SyncTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoServer(reason) => write!(f, "no server gives headers: {reason}"),
+            Self::NoConnection(reason) => write!(f, "no connection to a server: {reason}"),
+        }
+    }
+}
 
 impl State {
+    /// Returns what is known of the Tor that is the way out: by its own word where it is within this process.
+    fn tor_standing(&self) -> Option<TorStanding> {
+        let own = self.node.dialer().proxy().tor_standing();
+        own.filter(|_| self.alone_since.is_some()).or_else(|| self.tor.clone())
+    }
+
     /// Says why header sync does not get on, where it does not.
-    fn trouble(&self, now: Moment) -> Option<String> {
-        if self.no_server.is_some() {
-            return self.no_server.clone();
+    pub(super) fn trouble(&self, now: Moment) -> Option<SyncTrouble> {
+        let known = self.tor_standing();
+        let tor = known.as_ref().filter(|tor| tor.explains_all());
+        if let Some(why) = &self.no_server {
+            let beside = known.as_ref().filter(|tor| tor.adds_to_others());
+            let why = match (tor, beside) {
+                (Some(tor), _) => tor.to_string(),
+                (None, Some(tor)) => format!("{why}; {tor}"),
+                (None, None) => why.clone(),
+            };
+            return Some(SyncTrouble::NoServer(why));
         }
         // Later it may rest.
-        if self.synchronized || now.since(self.alone_since?) < LONG_ALONE {
+        let alone_since = self.alone_since.filter(|_| !self.synchronized)?;
+        let is_long = now.since(alone_since) >= LONG_ALONE;
+        // That of this process takes its time at each start, which is no trouble.
+        if let Some(tor) = tor.filter(|_| is_long || self.tor.is_some()) {
+            return Some(SyncTrouble::NoConnection(tor.to_string()));
+        }
+        if !is_long {
             return None;
         }
         let failed = |server: &&ServerResult| matches!(server.state, ServerStanding::Closed | ServerStanding::Faulty);
         let failed: Vec<ServerResult> = self.servers.iter().filter(failed).cloned().collect();
-        let dialer = self.node.dialer();
-        let proxy = dialer.proxy();
-        // How far it is, is told beside; that changes all the time, and is no trouble.
-        let begins = proxy.tor_standing().filter(|tor| !tor.ready);
-        if let Some(tor) = begins.filter(|_| failed.is_empty()) {
-            let reason = tor.blocked?;
-            return Some(format!("the embedded Tor does not get on: {reason}"));
-        }
-        let why: Vec<String> = match (digest(&failed), proxy) {
-            (digest, Proxy::Direct) if digest.is_empty() => vec!["none answers yet".to_owned()],
-            #[cfg(feature = "embedded-tor")]
-            (digest, Proxy::Embedded(_)) if digest.is_empty() => {
-                vec!["the embedded Tor builds no circuit yet".to_owned()]
-            }
-            (digest, proxy) if digest.is_empty() => vec![format!(
+        let why = match (&known, self.node.dialer().proxy()) {
+            _ if !failed.is_empty() => reasons(&failed),
+            (Some(tor), _) => tor.to_string(),
+            (None, Proxy::Direct) => "none answers yet".to_owned(),
+            (None, proxy) => format!(
                 "the proxy at {proxy} builds no circuit yet; if it is Tor, its log says how far it is (Bootstrapped)"
-            )],
-            (digest, _) => digest.iter().map(|(who, result)| format!("{who}: {result}")).collect(),
+            ),
         };
-        Some(format!("no connection to a server: {}", why.join("; ")))
+        Some(SyncTrouble::NoConnection(why))
     }
+}
+
+/// Says how it went with each of these servers.
+pub(super) fn reasons(servers: &[ServerResult]) -> String {
+    let digest = digest(servers);
+    let reasons: Vec<String> = digest.iter().map(|(who, result)| format!("{who}: {result}")).collect();
+    reasons.join("; ")
 }
 
 pub(super) struct Shared {
@@ -143,6 +202,10 @@ pub(super) struct Shared {
     settings: NodeSettings,
     sync: watch::Sender<(SyncStage, Progress)>,
     stop: watch::Sender<bool>,
+    /// Told when header sync is to begin anew.
+    anew: Notify,
+    /// What the process is confined to.
+    sandbox: OnceLock<String>,
     forgotten: Box<dyn Fn(BlindedId) + Send + Sync>,
 }
 
@@ -150,8 +213,8 @@ pub(super) struct Shared {
 #[derive(Clone)]
 pub struct Handle(pub(super) Arc<Shared>);
 
-impl std::fmt::Debug for Handle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Handle(..)")
     }
 }
@@ -186,6 +249,7 @@ impl Handle {
             alone_since: Some(Moment::default()),
             servers: Vec::new(),
             no_server: None,
+            tor: None,
             counts: PoolCounts::default(),
             told: PoolCounts::default(),
             told_at: Moment::default(),
@@ -199,6 +263,8 @@ impl Handle {
             settings: *settings,
             sync: watch::Sender::new((SyncStage::Running, NO_PROGRESS)),
             stop: watch::Sender::new(false),
+            anew: Notify::new(),
+            sandbox: OnceLock::new(),
             forgotten: Box::new(forgotten),
         }))
     }
@@ -226,6 +292,26 @@ impl Handle {
     /// Returns where header sync stands.
     pub(super) fn sync_stage(&self) -> (SyncStage, Progress) {
         *self.0.sync.borrow()
+    }
+
+    /// Notes what this process is confined to, for `status`. The first word holds.
+    pub fn note_sandbox(&self, sandbox: String) {
+        let _ = self.0.sandbox.set(sandbox);
+    }
+
+    /// Returns what was noted of that.
+    pub(super) fn sandbox(&self) -> Option<String> {
+        self.0.sandbox.get().cloned()
+    }
+
+    /// Has header sync end its connections and begin anew, with what it has.
+    pub(super) fn begin_sync_anew(&self) {
+        self.0.anew.notify_one();
+    }
+
+    /// Waits until header sync is to begin anew.
+    pub(super) async fn sync_anew(&self) {
+        self.0.anew.notified().await;
     }
 
     /// Waits until the headers are up to date, and tells its progress meanwhile, each second at least.
@@ -267,8 +353,11 @@ impl Handle {
                 return Ok(());
             }
             if stage == SyncStage::Exhausted {
-                let servers = self.state().servers.clone();
-                return Err(NodeError::NoServer { servers });
+                let shared = self.state();
+                return Err(NodeError::NoServer {
+                    servers: shared.servers.clone(),
+                    tor: shared.tor.clone(),
+                });
             }
             if let Ok(Err(_)) = timeout(TELL_EVERY, sync.changed()).await {
                 return Err(NodeError::Stopped);
@@ -290,11 +379,9 @@ impl Handle {
         let state = self.state();
         if !state.synchronized {
             let Progress { done, total, .. } = state.progress;
-            let tor = state.node.dialer().proxy().tor_standing();
-            let begins = tor.filter(|tor| !tor.ready);
-            let trouble = state
-                .trouble(self.0.clock.now().steady)
-                .or_else(|| begins.map(|tor| format!("the embedded Tor is {tor}")));
+            let tor = state.tor_standing().filter(TorStanding::explains_all);
+            let trouble = state.trouble(self.0.clock.now().steady).map(|it| it.to_string());
+            let trouble = trouble.or_else(|| tor.map(|tor| tor.to_string()));
             return Err(NodeError::Syncing { done, total, trouble });
         }
         Ok(self.check_fresh(&state)?.hash)
@@ -326,6 +413,34 @@ impl Handle {
         self.state().alone_since.map(|since| now.since(since))
     }
 
+    /// Returns for how long header sync has had no connection, where it needs one.
+    pub fn without_way_for(&self) -> Option<Duration> {
+        let now = self.0.clock.now().steady;
+        let state = self.state();
+        let alone_since = state
+            .alone_since
+            .filter(|_| !state.synchronized || state.no_server.is_some());
+        alone_since.map(|since| now.since(since))
+    }
+
+    /// Returns how servers are reached.
+    pub fn proxy(&self) -> Proxy {
+        self.state().node.dialer().proxy().clone()
+    }
+
+    /// Says whether a Tor answers where streams to servers go out.
+    pub async fn is_behind_tor(&self) -> bool {
+        let dialer = self.state().node.dialer();
+        dialer.is_behind_tor().await
+    }
+
+    /// Takes down what is known of the Tor that is the proxy, until a connection comes through it.
+    pub fn note_tor(&self, standing: Option<TorStanding>) {
+        let mut state = self.state();
+        // What was asked may be out of date once it is answered.
+        state.tor = standing.filter(|_| state.alone_since.is_some());
+    }
+
     /// Says that an identity is in use though it needs no connection.
     pub fn note_use(&self, id: BlindedId) {
         self.0.leases.note_use(id);
@@ -351,8 +466,9 @@ impl Handle {
             unwritten: state.node.unwritten().cloned(),
             uptime,
             not_fresh: state.node.not_fresh(),
-            trouble: state.trouble(now),
+            tor: state.tor_standing(),
             proxy: state.node.dialer().proxy().clone(),
+            trouble: state.trouble(now).map(|it| it.to_string()),
         }
     }
 
@@ -405,6 +521,16 @@ impl Handle {
     pub async fn written(&self) -> Result<(), NodeError> {
         write_all(self).await;
         self.with(|node| node.unwritten().cloned()).map_or(Ok(()), Err)
+    }
+
+    /// Reads anew which certificates servers must show, as the user may have changed their file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::written`], where a certificate that was seen is not in the file yet, and as the file says.
+    pub async fn reload_known_servers(&self) -> Result<(), NodeError> {
+        self.written().await?;
+        self.with(Node::reload_known_servers)
     }
 
     /// Waits until somebody asks the node to stop.

@@ -15,6 +15,7 @@ use crate::chain::{Height, Network, PureHeader};
 use crate::electrum::exchange::ServerErrorKind;
 use crate::electrum::{AnswerError, ElectrumReply, ElectrumRequest, HeaderTip, Peer, ReplyError, VersionRange};
 use crate::isolation::ConnId;
+use crate::net::operators::Shown;
 use crate::net::{
     Connection, ConnectionError, ConnectionLimits, DialError, Dialer, Identity, Pin, Proxy, Purpose, ServerAddr,
 };
@@ -39,6 +40,8 @@ pub(super) enum LinkEvent {
     Pin(ServerIndex, Pin),
     /// The server runs this software, by its own account.
     Software(ServerIndex, String),
+    /// What the server showed of who runs it.
+    Shown(ServerIndex, Shown),
     /// What other servers it knows.
     Peers(ServerIndex, Vec<Peer>),
     /// How the check of a learned server ended.
@@ -151,23 +154,27 @@ pub(super) fn open(dial: Dial, events: mpsc::Sender<LinkEvent>) -> mpsc::Sender<
 /// Serves the link until it ends; returns why, unless the driver ended it or was told already.
 async fn run(
     dial: Dial,
-    requests: mpsc::Receiver<LinkRequest>,
+    mut requests: mpsc::Receiver<LinkRequest>,
     events: &mpsc::Sender<LinkEvent>,
 ) -> Option<HeaderLinkError> {
     let (conn, timeout, server) = (dial.conn, dial.timeout, dial.index);
     let (address, known_servers) = (dial.server.clone(), dial.known_servers.clone());
     let failed = |error: LinkError| LinkEvent::Sync(HeaderSyncEvent::DialFailed { server, error });
-    let connection = match open_connection(dial).await {
-        Ok(connection) => connection,
+    let direct = *dial.dialer.proxy() == Proxy::Direct;
+    let connection = match begin(&dial).await {
+        Ok(connection) => Arc::new(connection),
         Err(error) => {
-            let _ = events.send(failed(error)).await;
+            let _ = events.send(failed(opening_error(error, direct))).await;
             return None;
         }
     };
-    match connection.identity().map(Identity::pin) {
-        Ok(None) => {}
-        Ok(Some(pin)) => events.send(LinkEvent::Pin(server, pin)).await.ok()?,
+    let pin = match connection.identity().map(Identity::pin) {
+        Ok(pin) => pin,
         Err(error) => {
+            if let Err(error) = connection.greeted().await {
+                let _ = events.send(failed(opening_error(error, direct))).await;
+                return None;
+            }
             let error = HeaderLinkError::Pin {
                 error: ConnectionError::Dial(error.into()),
                 server: address,
@@ -179,81 +186,129 @@ async fn run(
             sleep(Duration::from_secs(life)).await;
             return None;
         }
+    };
+    let opened = HeaderSyncEvent::Opened { server, conn };
+    events.send(LinkEvent::Sync(opened)).await.ok()?;
+    let mut calls = Calls {
+        connection: Arc::clone(&connection),
+        server,
+        conn,
+        timeout,
+        running: JoinSet::new(),
+    };
+    loop {
+        tokio::select! {
+            biased;
+            greeted = connection.greeted() => match greeted {
+                Ok(_) => break,
+                Err(error) => {
+                    let closed = HeaderSyncEvent::Closed { conn, error: opening_error(error, direct) };
+                    let _ = events.send(LinkEvent::Sync(closed)).await;
+                    return None;
+                }
+            },
+            request = requests.recv() => calls.begin(request?),
+        }
+    }
+    if let Some(pin) = pin {
+        events.send(LinkEvent::Pin(server, pin)).await.ok()?;
     }
     let first = connection.tips().borrow_and_update().as_ref().and_then(claimed);
     let Some(tip) = first else {
-        let _ = events.send(failed(HeaderLinkError::NoTip.into())).await;
-        return None;
+        return Some(HeaderLinkError::NoTip);
     };
     if let Some(version) = connection.version() {
         events.send(LinkEvent::Software(server, version.software)).await.ok()?;
     }
+    if let Some(shown) = connection.shown() {
+        events.send(LinkEvent::Shown(server, shown)).await.ok()?;
+    }
     let connected = HeaderSyncEvent::Connected { server, conn, tip };
     events.send(LinkEvent::Sync(connected)).await.ok()?;
-    serve(Arc::new(connection), server, conn, timeout, requests, events).await
+    serve(calls, requests, events).await
 }
 
-async fn open_connection(dial: Dial) -> Result<Connection, LinkError> {
+async fn begin(dial: &Dial) -> Result<Connection, ConnectionError> {
     let versions = VersionRange::ALL;
     let purpose = Purpose::Sync { versions };
-    let server = &dial.server;
-    let opened = Connection::open(&dial.dialer, server, dial.pin, dial.network, purpose, dial.limits).await;
-    opened.map_err(|error| {
-        // Without a proxy there is but one way, and it was tried.
-        let direct = *dial.dialer.proxy() == Proxy::Direct && matches!(error, ConnectionError::Dial(_));
-        let error = HeaderLinkError::Connection(error);
-        if direct {
-            LinkError::new(LinkErrorKind::Permanent, error)
-        } else {
-            error.into()
-        }
-    })
+    Connection::begin(&dial.dialer, &dial.server, dial.pin, dial.network, purpose, dial.limits).await
 }
 
-/// Carries requests and tips until the connection ends; returns why, unless the driver ended it.
-async fn serve(
+/// Says what the machine is to make of a connection that came to nothing.
+fn opening_error(error: ConnectionError, direct: bool) -> LinkError {
+    // Without a proxy there is but one way, and it was tried.
+    let is_final = direct && matches!(error, ConnectionError::Dial(_));
+    let error = HeaderLinkError::Connection(error);
+    if is_final {
+        LinkError::new(LinkErrorKind::Permanent, error)
+    } else {
+        error.into()
+    }
+}
+
+/// What a link asks its server.
+struct Calls {
     connection: Arc<Connection>,
     server: ServerIndex,
     conn: ConnId,
     timeout: Duration,
+    running: JoinSet<Result<Option<LinkEvent>, ConnectionError>>,
+}
+
+impl Calls {
+    fn begin(&mut self, request: LinkRequest) {
+        let connection = Arc::clone(&self.connection);
+        let (server, conn, timeout) = (self.server, self.conn, self.timeout);
+        match request {
+            LinkRequest::Headers(id, request) => {
+                let answer = async move { answer(&connection, conn, id, request, timeout).await };
+                self.running
+                    .spawn(async move { answer.await.map(|event| Some(LinkEvent::Sync(event))) });
+            }
+            LinkRequest::Peers => {
+                self.running.spawn(async move {
+                    let answers = connection.call(vec![ElectrumRequest::Peers], timeout).await?;
+                    // A list that can't be read is as good as none: it says nothing of headers.
+                    Ok(answers.into_iter().find_map(|answer| match answer {
+                        Ok(ElectrumReply::Peers(peers)) => Some(LinkEvent::Peers(server, peers)),
+                        _ => None,
+                    }))
+                });
+            }
+        }
+    }
+
+    fn ping(&mut self) {
+        let (connection, timeout) = (Arc::clone(&self.connection), self.timeout);
+        self.running.spawn(async move {
+            connection
+                .call(vec![ElectrumRequest::Ping], timeout)
+                .await
+                .map(|_| None)
+        });
+    }
+}
+
+/// Carries requests and tips until the connection ends; returns why, unless the driver ended it.
+async fn serve(
+    mut calls: Calls,
     mut requests: mpsc::Receiver<LinkRequest>,
     events: &mpsc::Sender<LinkEvent>,
 ) -> Option<HeaderLinkError> {
+    let (connection, conn) = (Arc::clone(&calls.connection), calls.conn);
     let mut tips = connection.tips();
     tips.mark_changed();
-    let mut calls = JoinSet::new();
     let mut refusal = None;
     let mut told = connection.received();
     let error = loop {
         let silence = rand::rng().random_range(KEEP_ALIVE);
         tokio::select! {
-            () = sleep(Duration::from_secs(silence)) => {
-                let connection = Arc::clone(&connection);
-                calls.spawn(async move { connection.call(vec![ElectrumRequest::Ping], timeout).await.map(|_| None) });
-            }
-            request = requests.recv() => {
-                let connection = Arc::clone(&connection);
-                match request? {
-                    LinkRequest::Headers(id, request) => {
-                        let answer = async move { answer(&connection, conn, id, request, timeout).await };
-                        calls.spawn(async move { answer.await.map(|event| Some(LinkEvent::Sync(event))) });
-                    }
-                    LinkRequest::Peers => {
-                        calls.spawn(async move {
-                            let answers = connection.call(vec![ElectrumRequest::Peers], timeout).await?;
-                            // A list that can't be read is as good as none: it says nothing of headers.
-                            Ok(answers.into_iter().find_map(|answer| match answer {
-                                Ok(ElectrumReply::Peers(peers)) => Some(LinkEvent::Peers(server, peers)),
-                                _ => None,
-                            }))
-                        });
-                    }
-                }
-            }
-            () = sleep(TELL_EVERY), if !calls.is_empty() => {
+            () = sleep(Duration::from_secs(silence)) => calls.ping(),
+            request = requests.recv() => calls.begin(request?),
+            () = sleep(TELL_EVERY), if !calls.running.is_empty() => {
                 tell_received(&connection, conn, &mut told, events).await?;
             }
-            Some(answered) = calls.join_next() => {
+            Some(answered) = calls.running.join_next() => {
                 tell_received(&connection, conn, &mut told, events).await?;
                 match answered.ok()? {
                     Ok(Some(event)) => {
@@ -280,7 +335,7 @@ async fn serve(
         }
     };
     // A server that hangs up has often said why, and brought something before; both may still wait to be taken.
-    while let Some(answered) = calls.join_next().await {
+    while let Some(answered) = calls.running.join_next().await {
         match answered {
             Ok(Ok(Some(LinkEvent::Sync(HeaderSyncEvent::Refused { error, .. })))) => refusal = Some(error),
             Ok(Ok(Some(event))) => events.send(event).await.ok()?,
@@ -330,9 +385,10 @@ async fn answer(
     let (start, count, cp_height) = match request {
         HeaderRequest::Full { start, count } => (start, count, 0),
         HeaderRequest::Truncated { .. }
-            if !connection
+            // Before the greeting is answered nobody knows, and the reply will show it.
+            if connection
                 .version()
-                .is_some_and(|it| it.protocol.has_truncated_headers()) =>
+                .is_some_and(|it| !it.protocol.has_truncated_headers()) =>
         {
             return Ok(HeaderSyncEvent::WronglyCut { conn, request: id });
         }

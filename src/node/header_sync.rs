@@ -128,8 +128,11 @@ impl HeaderSyncDriver {
             }
             sync.discover(DiscoveryEvent::Tick);
             let wake = sync.wake_at.unwrap_or(sync.clock.now().steady + limits.request_timeout);
-            let discovery = sync.node.with(|node| node.discovery().and_then(Discovery::wake_at));
-            let wake = discovery.map_or(wake, |at| wake.min(at));
+            let others = sync.node.with(|node| {
+                node.regroup_if_due();
+                [node.discovery().and_then(Discovery::wake_at), node.kinship().wake_at()]
+            });
+            let wake = others.into_iter().flatten().fold(wake, Moment::min);
             let told = tokio::select! {
                 told = inbox.recv() => told,
                 () = sleep_until(sync.clock.instant(wake)) => None,
@@ -145,6 +148,7 @@ impl HeaderSyncDriver {
                         sync.step(HeaderSyncEvent::OtherRelease { server });
                     }
                 }
+                Some(LinkEvent::Shown(server, shown)) => sync.node.with(|node| node.learn_operator(server, shown)),
                 Some(LinkEvent::Peers(server, peers)) => sync.discover(DiscoveryEvent::Told(server, peers)),
                 Some(LinkEvent::Checked(server, fits)) => sync.discover(DiscoveryEvent::Checked(server, fits)),
                 Some(LinkEvent::Sync(event)) => {

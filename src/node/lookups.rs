@@ -197,7 +197,10 @@ async fn look_up(
 ) -> Result<Outcome, NodeError> {
     let (clock, operators) = node.with(|node| (node.clock(), node.reputation().operators()));
     if operators == 0 {
-        return Err(NodeError::NoServer { servers: Vec::new() });
+        return Err(NodeError::NoServer {
+            servers: Vec::new(),
+            tor: None,
+        });
     }
     let mut lookup = Lookup::new(name.clone(), settings, operators);
     if ready.is_some() {

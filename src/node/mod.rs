@@ -22,9 +22,11 @@ mod lookups;
 mod report;
 mod run;
 mod server_list;
+mod server_operators;
 mod server_ways;
 mod status;
 mod store;
+mod trouble_log;
 
 pub use anchor_check::{Opinion, OpinionError};
 pub use clock::Clock;
@@ -33,7 +35,7 @@ pub use clock::VirtualTime;
 pub use connections::NoLease;
 pub use daemon::run;
 pub use error::{HistoryFailure, NodeError};
-pub use folder::takes_nothing;
+pub use folder::{create_private, takes_nothing};
 pub use handle::{Handle, NodeSettings, Standing};
 pub use header_sync::SyncStage;
 pub use lookup_link::LookupLinkError;
@@ -45,5 +47,5 @@ pub use run::{Node, NodeConfig};
 pub use server_list::{ListedServer, ServerClass, ServerListError, ServerUse};
 pub use status::{AnchorExportError, AnchorStatus, DiscoveryStatus, EXPORT_DEPTH, Status, SyncStatus};
 pub use store::{
-    BatchEnd, HeaderBatch, HeaderChange, HeaderStore, Rebuilt, StoreError, UnwrittenHeaders, panic_is_guarded,
+    BatchEnd, DiskGate, HeaderBatch, HeaderChange, HeaderStore, Rebuilt, StoreError, UnwrittenHeaders, panic_is_guarded,
 };

@@ -17,12 +17,14 @@ use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::learned_servers;
 use super::report::{ServerResult, ServerStanding};
+use super::server_operators;
 use super::server_ways::ServerWays;
-use super::store::{HeaderChange, HeaderStore, Rebuilt};
+use super::store::{DiskGate, HeaderChange, HeaderStore, Rebuilt};
 use crate::chain::freshness::NotFresh;
 use crate::chain::{Anchor, HeaderTree, Height, Network, Params};
 use crate::isolation::ConnId;
 use crate::net::discovery::{Discovery, DiscoveryEffect, DiscoveryEvent, Learned};
+use crate::net::operators::{Kinship, KinshipEffect, KinshipEvent, Shown, operators, own_onions};
 use crate::net::{self, Dialer, Pin, Proxy, ServerAddr};
 use crate::reputation::{Evidence, STRANGERS, ServerIndex, ServerReputation, SyncReputation};
 use crate::time::Timestamp;
@@ -67,6 +69,8 @@ pub struct Surroundings {
     pub clock: Clock,
     /// What all of its random choices follow from, but for the secrets that no one is to guess.
     pub seed: [u8; 32],
+    /// What is asked before headers are brought to its disk.
+    pub disk: DiskGate,
 }
 
 /// What discovery wants done over connections.
@@ -91,8 +95,10 @@ pub struct Node {
     /// What is on the disk of the ways to the servers.
     ways: ServerWays,
     discovery: Option<Discovery>,
-    /// How many of the servers were not learned.
-    trusted: usize,
+    /// What servers showed of who runs them.
+    kinship: Box<Kinship>,
+    /// Those of the servers that were configured or shipped.
+    trusted: Vec<ServerIndex>,
     clock: Clock,
     connection_limits: net::ConnectionLimits,
     connections: u64,
@@ -116,6 +122,7 @@ impl Node {
             params: config.network.params(),
             clock: Clock::start(),
             seed: rand::random(),
+            disk: DiskGate::default(),
         };
         Self::open_in(config, surroundings)
     }
@@ -132,7 +139,8 @@ impl Node {
         let known = KnownServers::read(&folder, config.network)?;
         let mut tree = HeaderTree::new(surroundings.params, config.anchor);
         let path = folder.file(STORE);
-        let opened = HeaderStore::open(&path, &mut tree).and_then(|(store, unwritten, rebuilt)| {
+        let opened = HeaderStore::open(&path, &mut tree).and_then(|(mut store, unwritten, rebuilt)| {
+            store.set_gate(surroundings.disk);
             let disk = Disk::open(store, unwritten, Arc::clone(&folder))?;
             Ok((disk, rebuilt))
         });
@@ -140,7 +148,7 @@ impl Node {
         let mut servers = config.servers;
         // No server is everybody's first.
         servers.shuffle(&mut rng);
-        let mut reputation = ServerReputation::of_operators(net::operators(&servers));
+        let mut reputation = ServerReputation::new(servers.len());
         let ways = ServerWays::read(&folder);
         for (at, server) in servers.iter().enumerate() {
             if let Some(way) = reputation.header_sync_mut().way_mut(ServerIndex(at)) {
@@ -151,6 +159,7 @@ impl Node {
             let now = surroundings.clock.now().steady;
             Discovery::new(now, &servers, learned_servers::read(&folder), rng.random())
         });
+        let kinship = Kinship::new(server_operators::read(&folder), rng.random());
         let mut node = Self {
             tree,
             disk,
@@ -160,21 +169,74 @@ impl Node {
             reputation,
             ways,
             discovery,
-            trusted: servers.len(),
+            kinship: Box::new(kinship),
+            trusted: (0..servers.len()).map(ServerIndex).collect(),
             servers,
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
             connections: 0,
             rng,
         };
-        let learned: Vec<Learned> = node.discovery.iter().flat_map(Discovery::learned).cloned().collect();
+        node.regroup();
+        node.join_learned();
+        Ok((node, rebuilt))
+    }
+
+    /// Has the learned servers used that were checked before.
+    fn join_learned(&mut self) {
+        let learned: Vec<Learned> = self.discovery.iter().flat_map(Discovery::learned).cloned().collect();
         for learned in learned.iter().filter(|it| it.is_checked) {
-            node.join(&learned.address);
+            self.join(&learned.address);
             if learned.is_proven() {
-                node.admit(&learned.address);
+                self.admit(&learned.address);
             }
         }
-        Ok((node, rebuilt))
+    }
+
+    /// Has these servers trusted and no others, and others learned of from these or not, as if the node had been opened
+    /// with them. Says whether that is anything new.
+    pub(super) fn set_servers(&mut self, servers: &[ServerAddr], discover: bool) -> bool {
+        let before = self.trusted_servers();
+        let is_same = before.iter().all(|it| servers.contains(it)) && servers.iter().all(|it| before.contains(it));
+        if is_same && discover == self.discovery.is_some() {
+            return false;
+        }
+        let learned: Vec<Learned> = match &self.discovery {
+            Some(discovery) => discovery.learned().cloned().collect(),
+            None if discover => learned_servers::read(&self.folder),
+            None => Vec::new(),
+        };
+        let is_gone = |it: &ServerAddr| !before.contains(it) || !servers.contains(it);
+        for at in (0..self.servers.len()).map(ServerIndex) {
+            if self.servers.get(at.0).is_some_and(is_gone) {
+                self.reputation.part(at);
+            }
+        }
+        let mut new: Vec<ServerAddr> = servers.iter().filter(|it| !before.contains(it)).cloned().collect();
+        new.sort();
+        new.dedup();
+        new.shuffle(&mut self.rng);
+        for server in new {
+            let index = self.add(&server);
+            self.reputation.admit(index);
+            self.trusted.push(index);
+        }
+        let reputation = self.reputation.header_sync();
+        self.trusted.retain(|at| !reputation.is_parted(*at));
+        let trusted = self.trusted_servers();
+        self.discovery = discover.then(|| {
+            let now = self.clock.now().steady;
+            Discovery::new(now, &trusted, learned, self.rng.random())
+        });
+        self.regroup();
+        self.join_learned();
+        true
+    }
+
+    /// Reads anew which certificates servers must show, as their file says now.
+    pub(super) fn reload_known_servers(&mut self) -> Result<(), NodeError> {
+        self.known = KnownServers::read(&self.folder, self.tree.params().network)?;
+        Ok(())
     }
 
     /// Returns the servers, in the order in which they are tried.
@@ -210,7 +272,7 @@ impl Node {
 
     /// Remembers how a sync went: for `status` on disk, and as one piece of evidence for lookups.
     pub(super) fn note_sync(&mut self, servers: &[ServerResult]) {
-        let text = serde_json::to_string_pretty(servers).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&self.in_use(servers)).unwrap_or_default();
         self.write_file(SmallFile::LastSync, text);
         let (tip, now) = (self.tree.tip().height, self.clock.now().steady);
         for (index, result) in servers.iter().enumerate() {
@@ -218,15 +280,27 @@ impl Node {
                 continue;
             }
             let lag = result.claimed_height.map(|claimed| tip.saturating_sub(claimed));
-            let is_fit = result.is_good() && lag.is_some_and(|lag| lag <= MAX_LAG);
+            let keeps_up = lag.is_some_and(|lag| lag <= MAX_LAG);
+            let is_fit = result.is_good() && keeps_up;
             if let Some(address) = self.servers.get(index).filter(|_| is_fit).cloned() {
                 self.discover(DiscoveryEvent::Good(address));
             }
-            if !is_fit {
+            // Connections end, as circuits do, also with a server that has all blocks.
+            let has_ended = result.state == ServerStanding::Closed && keeps_up;
+            if !is_fit && !has_ended {
                 self.reputation
                     .record(now, ServerIndex(index), Evidence::Unfit, &mut rand::rng());
             }
         }
+    }
+
+    /// Leaves out of what is told of each server those that nobody uses any more.
+    pub(super) fn in_use(&self, servers: &[ServerResult]) -> Vec<ServerResult> {
+        let known = self.reputation.header_sync();
+        let all = servers.iter().enumerate();
+        all.filter(|(at, _)| !known.is_parted(ServerIndex(*at)))
+            .map(|(_, it)| it.clone())
+            .collect()
     }
 
     /// Returns what is known of the servers.
@@ -343,10 +417,21 @@ impl Node {
         let Some(discovery) = &mut self.discovery else {
             return Vec::new();
         };
+        // It counts those that are trusted alone.
+        let event = match event {
+            DiscoveryEvent::Told(server, peers) => match self.trusted.iter().position(|at| *at == server) {
+                Some(at) => DiscoveryEvent::Told(ServerIndex(at), peers),
+                None => return Vec::new(),
+            },
+            event => event,
+        };
         let mut wishes = Vec::new();
         for effect in discovery.on_event(now, event) {
             match effect {
-                DiscoveryEffect::Ask(server) => wishes.push(Wish::Ask(server)),
+                DiscoveryEffect::Ask(server) => {
+                    let server = self.trusted.get(server.0).copied();
+                    wishes.extend(server.map(Wish::Ask));
+                }
                 DiscoveryEffect::Check(server) => wishes.push(Wish::Check(self.check(&server))),
                 DiscoveryEffect::Join(server) => self.join(&server),
                 DiscoveryEffect::Admit(server) => self.admit(&server),
@@ -378,9 +463,10 @@ impl Node {
         }
     }
 
-    /// Returns how many of the servers, from the first on, were configured or shipped.
-    pub(super) fn trusted(&self) -> usize {
-        self.trusted
+    /// Returns the servers that were configured or shipped.
+    pub(super) fn trusted_servers(&self) -> Vec<ServerAddr> {
+        let trusted = self.trusted.iter().filter_map(|at| self.servers.get(at.0));
+        trusted.cloned().collect()
     }
 
     pub(super) fn index_of(&self, server: &ServerAddr) -> Option<ServerIndex> {
@@ -389,22 +475,78 @@ impl Node {
         all.rfind(|(_, it)| *it == server).map(|(at, _)| ServerIndex(at))
     }
 
-    /// Has header sync use a server that was learned. What is of no operator that is known is of one with all strangers.
+    /// Has header sync use a server that was learned.
     fn join(&mut self, server: &ServerAddr) {
-        let mut all = self.servers.clone();
-        all.push(server.clone());
-        let numbers = net::operators(&all);
-        let own = numbers.last().copied();
-        let same = numbers
-            .iter()
-            .zip(0..self.servers.len())
-            .find(|(number, _)| Some(**number) == own);
-        let operator = same.and_then(|(_, at)| self.reputation.operator(ServerIndex(at)));
-        let index = self.reputation.add(operator.unwrap_or(STRANGERS));
+        self.add(server);
+        self.regroup();
+    }
+
+    /// Adds a server behind the others. Who runs it is for [`Self::regroup`] to say.
+    fn add(&mut self, server: &ServerAddr) -> ServerIndex {
+        let index = self.reputation.add(STRANGERS);
         if let Some(way) = self.reputation.header_sync_mut().way_mut(index) {
             *way = self.ways.way(server);
         }
         self.servers.push(server.clone());
+        index
+    }
+
+    /// Has all servers be counted by who runs them. What was learned and is of no operator that is known is of one with all
+    /// strangers.
+    fn regroup(&mut self) {
+        let shown = self.kinship.acting();
+        let numbers = operators(&self.servers, shown);
+        let trusted: Vec<usize> = self
+            .trusted
+            .iter()
+            .filter_map(|at| numbers.get(at.0).copied())
+            .collect();
+        let is_known = |number: &usize| trusted.contains(number);
+        let counted = numbers
+            .iter()
+            .map(|number| if is_known(number) { *number } else { STRANGERS });
+        let counted: Vec<usize> = counted.collect();
+        let onions = own_onions(&self.servers, shown).into_iter();
+        let behind = onions.map(|(server, onion)| (ServerIndex(server), ServerIndex(onion)));
+        self.reputation.regroup(&counted, behind.collect());
+        if let Some(discovery) = &mut self.discovery {
+            // It counts those that are trusted alone.
+            let firsts = trusted
+                .iter()
+                .map(|number| trusted.iter().position(|it| it == number).unwrap_or_default());
+            discovery.regroup(&firsts.collect::<Vec<_>>());
+        }
+    }
+
+    /// Returns what servers showed of who runs them.
+    pub(super) fn kinship(&self) -> &Kinship {
+        &self.kinship
+    }
+
+    /// Takes down what a server showed of who runs it.
+    pub(super) fn learn_operator(&mut self, server: ServerIndex, shown: Shown) {
+        if let Some(server) = self.servers.get(server.0).cloned() {
+            self.note_kinship(KinshipEvent::Shown(server, shown));
+        }
+    }
+
+    /// Has what servers showed count, where its moment has come.
+    pub(super) fn regroup_if_due(&mut self) {
+        self.note_kinship(KinshipEvent::Tick);
+    }
+
+    fn note_kinship(&mut self, event: KinshipEvent) {
+        match self.kinship.on_event(self.clock.now().steady, event) {
+            Some(KinshipEffect::Regroup) => self.regroup(),
+            Some(KinshipEffect::Write) => {
+                let known = self.reputation.header_sync();
+                let used = self.servers.iter().zip((0..).map(ServerIndex));
+                let used = used.filter(|(_, at)| !known.is_parted(*at)).map(|(server, _)| server);
+                let text = server_operators::text(self.kinship.shown(), used);
+                self.write_file(SmallFile::ServerOperators, text);
+            }
+            None => {}
+        }
     }
 
     fn admit(&mut self, server: &ServerAddr) {
@@ -421,13 +563,13 @@ impl Node {
 
 #[cfg(test)]
 impl Node {
-    /// Has the thread that writes call this before each flush of a header store that nothing was written to yet.
-    pub(crate) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
+    /// Has the thread that writes ask this before each flush of a header store that nothing was written to yet.
+    pub(crate) fn set_disk(&mut self, gate: DiskGate) {
         let mut tree = HeaderTree::new(self.tree.params(), *self.tree.anchor());
         let path = self.folder.file(STORE);
         self.disk.end();
         let (mut store, unwritten, _) = HeaderStore::open(&path, &mut tree).unwrap();
-        store.before_flush(call);
+        store.set_gate(gate);
         self.disk = Disk::open(store, unwritten, Arc::clone(&self.folder)).unwrap();
     }
 }
@@ -453,7 +595,7 @@ mod tests {
             network: Network::Regtest,
             folder: temp.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
-            servers: vec![server.clone(); 2],
+            servers: vec![server.clone(); 3],
             discover: false,
             proxy: Proxy::Direct,
             connection_limits: net::ConnectionLimits::default(),
@@ -466,18 +608,54 @@ mod tests {
         let pin = Pin::Certificate(Fingerprint([7; 32]));
         node.learn_pin(&server, pin);
         assert_eq!(node.pin(&server), Some(pin));
-        let results = [ServerStanding::Closed, ServerStanding::Good].map(|state| ServerResult {
+        let tip = Some(node.tree().tip().height);
+        let states = [
+            (ServerStanding::Closed, None),
+            (ServerStanding::Closed, tip),
+            (ServerStanding::Good, tip),
+        ];
+        let results = states.map(|(state, claimed_height)| ServerResult {
             address: server.to_string(),
             state,
             result: "ok".to_owned(),
-            claimed_height: Some(node.tree().tip().height),
+            claimed_height,
             headers: 0,
             way_out: None,
         });
         for _ in 0..3 {
             node.note_sync(&results);
         }
-        let doubted = [0, 1].map(|at| node.reputation().doubted(ServerIndex(at)).is_some());
-        assert_eq!(doubted, [true, false], "after three rounds that it was unfit in");
+        let doubted = [0, 1, 2].map(|at| node.reputation().doubted(ServerIndex(at)).is_some());
+        assert_eq!(
+            doubted,
+            [true, false, false],
+            "after three rounds in which it was not to be had"
+        );
+    }
+
+    #[test]
+    fn who_runs_the_servers_is_known_after_a_restart() {
+        let temp = tempfile::tempdir().unwrap();
+        let servers = ["a.one:1", "b.two:1", "c.three:1"].map(|server| server.parse::<ServerAddr>().unwrap());
+        let config = NodeConfig {
+            network: Network::Regtest,
+            folder: temp.path().to_owned(),
+            anchor: Anchor::shipped(Network::Regtest).unwrap(),
+            servers: servers.to_vec(),
+            discover: false,
+            proxy: Proxy::Direct,
+            connection_limits: net::ConnectionLimits::default(),
+        };
+        let (mut node, _) = Node::open(config.clone()).unwrap();
+        for (key, server) in [(1, &servers[0]), (2, &servers[1]), (1, &servers[2])] {
+            let index = node.index_of(server).unwrap();
+            node.learn_operator(index, Shown::new(Some(Fingerprint([key; 32])), &[]));
+        }
+        assert_eq!(node.reputation().operators(), 3, "not at once");
+        drop(node);
+        let (node, _) = Node::open(config).unwrap();
+        assert_eq!(node.reputation().operators(), 2);
+        let operator = |server| node.reputation().operator(node.index_of(server).unwrap());
+        assert_eq!(operator(&servers[0]), operator(&servers[2]));
     }
 }

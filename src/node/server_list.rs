@@ -76,10 +76,9 @@ impl Node {
     pub fn server_list(&self) -> Vec<ListedServer> {
         let shipped = shipped_servers(self.tree().params().network);
         let learned: Vec<_> = self.discovery().into_iter().flat_map(Discovery::learned).collect();
-        let trusted = self.servers().iter().take(self.trusted());
-        let trusted = trusted.map(|address| ListedServer {
+        let trusted = self.trusted_servers().into_iter().map(|address| ListedServer {
             address: address.to_string(),
-            class: if shipped.contains(address) {
+            class: if shipped.contains(&address) {
                 ServerClass::Shipped
             } else {
                 ServerClass::Configured
@@ -153,6 +152,17 @@ impl Handle {
     /// As [`Node::server_list`].
     pub fn server_list(&self) -> Vec<ListedServer> {
         self.with(|node| node.server_list())
+    }
+
+    /// Has these servers trusted from now on and no others, and others learned of from them or not. Header sync begins anew
+    /// with them; connections of lookups to others are left to end as they would have, and asked nothing more. Says whether
+    /// that is anything new.
+    pub fn set_servers(&self, servers: &[ServerAddr], discover: bool) -> bool {
+        let is_new = self.with(|node| node.set_servers(servers, discover));
+        if is_new {
+            self.begin_sync_anew();
+        }
+        is_new
     }
 
     /// As [`Node::accept_server`].

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::handle::waits_for;
 use super::header_sync::SyncStage;
 use super::report::ServerResult;
 use super::{Handle, Node};
@@ -35,7 +36,7 @@ pub struct Status {
     /// Why header sync does not get on, if so: it can use none of the servers, or reaches none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// How far the embedded Tor is, where that is the way out; of a daemon alone.
+    /// What is known of the Tor that is the way out, while no connection comes through it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tor: Option<TorStanding>,
     /// How many headers were taken on the strength of a sample, and not proved yet themselves.
@@ -50,6 +51,9 @@ pub struct Status {
     /// Why what is learnt is kept in memory alone, where the disk does not take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritten: Option<String>,
+    /// What the process is confined to; of a daemon alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// How many servers were learned of, where that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryStatus>,
@@ -83,6 +87,13 @@ pub struct SyncStatus {
     /// For how many seconds it has had no connection at all, where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_unconnected: Option<u64>,
+}
+
+impl Status {
+    /// Returns what header sync waits for, for people: why it does not get on, or a Tor that is on its way.
+    pub fn waits_for(&self) -> Option<String> {
+        waits_for(self.trouble.as_ref(), self.tor.as_ref())
+    }
 }
 
 impl SyncStatus {
@@ -176,6 +187,7 @@ impl Node {
             unwritten: self
                 .unwritten()
                 .map(|error| format!("nothing is written to the disk: {error}")),
+            sandbox: None,
             discovery: self.discovery().map(|it| DiscoveryStatus {
                 learned: it.learned().count(),
                 suggested: it.suggested().count(),
@@ -243,8 +255,9 @@ impl Handle {
         let status = self.with(|node| node.status_with(Some(sync), standing.servers));
         Status {
             synchronized: standing.synchronized && standing.not_fresh.is_none(),
+            sandbox: self.sandbox(),
             trouble: standing.trouble,
-            tor: standing.proxy.tor_standing(),
+            tor: standing.tor,
             ..status
         }
     }

@@ -228,6 +228,7 @@ choices!(
     Encoding,
     Verification,
     Discover,
+    LogLevel,
     Dialect,
     CookieReaders,
     Anonymous,
@@ -262,6 +263,26 @@ pub(crate) enum Discover {
 impl Choice for Discover {
     fn words() -> Vec<(&'static str, Self)> {
         vec![("on", Self::On), ("off", Self::Off)]
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl Choice for LogLevel {
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![
+            ("warn", Self::Warn),
+            ("error", Self::Error),
+            ("info", Self::Info),
+            ("debug", Self::Debug),
+        ]
     }
 }
 
@@ -323,6 +344,62 @@ impl Item for String {
 
     fn samples(_: Bounds) -> Vec<String> {
         texts(["text", "other text"])
+    }
+}
+
+/// Where callers of JSON-RPC come in; `None` where by the data folder's socket alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RpcPort(pub(crate) Option<SocketAddr>);
+
+impl Item for RpcPort {
+    fn parse(text: &str, bounds: Bounds) -> Result<Self, Problem> {
+        match text {
+            "none" => Ok(Self(None)),
+            text => Ok(Self(Some(SocketAddr::parse(text, bounds)?))),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.map_or_else(|| "none".to_owned(), |address| Item::text(&address))
+    }
+
+    fn allowed(bounds: Bounds) -> String {
+        format!("{}, or none", SocketAddr::allowed(bounds))
+    }
+
+    fn samples(bounds: Bounds) -> Vec<String> {
+        let mut samples = SocketAddr::samples(bounds);
+        samples.push("none".to_owned());
+        samples
+    }
+}
+
+/// The name of a user of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LocalUser(pub(crate) String);
+
+impl Item for LocalUser {
+    const BOUNDS: Bounds = (1, 256);
+    const HINT: ValueHint = ValueHint::Username;
+
+    fn parse(text: &str, bounds: Bounds) -> Result<Self, Problem> {
+        let name = String::parse(text, bounds)?;
+        if name.contains([':', '/', ' ']) {
+            return Err(Problem::NotAllowed);
+        }
+        Ok(Self(name))
+    }
+
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+
+    fn allowed(_: Bounds) -> String {
+        "the name of a user of this machine".to_owned()
+    }
+
+    fn samples(_: Bounds) -> Vec<String> {
+        texts(["isonym", "nobody"])
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) use arguments::{Purpose, given, with_arguments};
 pub(crate) use declare::{CommandName, Declared};
 pub(crate) use example::{as_toml, example};
 pub(crate) use file::FileError;
-pub(crate) use item::{Discover, NO_EMBEDDED_TOR, ProxyChoice};
+pub(crate) use item::{Discover, LogLevel, NO_EMBEDDED_TOR, ProxyChoice};
 pub(crate) use origin::{Origin, RelationError, UnusedOption, ValueError};
 pub(crate) use partial::{Effective, PartialConfig, UnknownVariable};
 pub(crate) use table::OPTIONS;

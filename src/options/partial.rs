@@ -144,6 +144,11 @@ impl Effective {
         joined
     }
 
+    /// Returns the command that they are for.
+    pub(crate) fn command(&self) -> CommandName {
+        self.basis.command
+    }
+
     fn given(&self, option: &dyn Declared) -> Option<&Given> {
         self.choices.get(option.spec().name)?.given.as_ref()
     }

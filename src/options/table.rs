@@ -31,7 +31,10 @@ use super::declare::CommandName::{
     Tor,
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
-use super::item::{CallersApart, Discover, Mailbox, PoolPace, ProxyChoice, RpcUrl, Suffix, UserName, own_folder};
+use super::item::{
+    CallersApart, Discover, LocalUser, LogLevel, Mailbox, PoolPace, ProxyChoice, RpcPort, RpcUrl, Suffix, UserName,
+    own_folder,
+};
 
 /// Commands that read settings: all but those that need none at all.
 const ALL: &[CommandName] = &CommandName::ALL;
@@ -71,6 +74,9 @@ const LOGIN: &[CommandName] = &[
 
 /// Commands that look names up for streams.
 const STREAMS: &[CommandName] = &[Daemon, Tor, Prop279, Socks];
+
+/// Commands that stay up, and hear from others what to do.
+const SERVERS: &[CommandName] = &[Daemon, Dns, Tor, Prop279, Socks];
 
 /// Commands that connect through the proxy: those with a node, and the SOCKS front, which looks for Tor there.
 const PROXIED: &[CommandName] = &[
@@ -114,6 +120,16 @@ options! {
     .default_words("isonym/isonym.toml in the user's folder for configuration")
     .more("`isonym config example` prints one that has every option.")
     .not_in_file()
+    .used_by(ALL)
+    .section(Section::Every);
+
+    LOG_LEVEL: Required<LogLevel> = Opt::new(
+        "log-level",
+        "LEVEL",
+        "What is logged: error, warn, info or debug",
+        |_| LogLevel::Warn,
+    )
+    .more("-q, -v and -vv say so as well, and win. No level has names, values or isolation IDs in it.")
     .used_by(ALL)
     .section(Section::Every);
 
@@ -195,6 +211,7 @@ options! {
         "Connections that header sync may have at once",
         |_| DaemonSettings::default().sync.connections,
     )
+    .more("One that soon will have cost its server enough has its successor opened beside it.")
     .between(1, 16)
     .used_by(SYNC)
     .section(Section::Every);
@@ -243,17 +260,34 @@ options! {
     .between(0, 365 * 24 * 60 * 60)
     .used_by(&[NameShow]);
 
-    RPC_LISTEN: Required<SocketAddr> = Opt::new(
+    RPC_LISTEN: Required<RpcPort> = Opt::new(
         "rpc-listen",
         "ADDR:PORT",
-        "Where the daemon listens for JSON-RPC",
-        |basis| SocketAddr::from((Ipv4Addr::LOCALHOST, rpc::default_port(basis.network))),
+        "Where the daemon listens for JSON-RPC, or none",
+        |basis| {
+            let port = rpc::default_port(basis.network);
+            RpcPort(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+        },
     )
     .default_words("127.0.0.1 at Namecoin Core's port")
     .more(
-        "`isonym rpc` calls the daemon of the data folder by its socket, or wherever that listens, unless this is given.",
+        "With none it can be called by the socket in the data folder alone, by its own user and root. `isonym rpc` calls the \
+         daemon by that socket, or wherever that listens, unless this is given.",
     )
     .used_by(&[Daemon, Rpc]);
+
+    USER: Optional<LocalUser> = Opt::new(
+        "user",
+        "NAME",
+        "Become this user once the ports are open",
+        |_| None,
+    )
+    .default_words("whoever starts it")
+    .more(
+        "For whoever starts it as root. It is that user for good, with that user's groups and without capabilities; the data \
+         folder, keys and cookies must be for that user to use.",
+    )
+    .used_by(&[Daemon, Dns, Tor, Socks]);
 
     RPC_COOKIE_PERMS: Required<CookieReaders> = Opt::new(
         "rpc-cookie-perms",
@@ -332,6 +366,28 @@ options! {
     .more("Their connections and results, that is.")
     .between(1, 100_000)
     .used_by(&[Daemon]);
+
+    METRICS_LISTEN: Optional<SocketAddr> = Opt::new(
+        "metrics-listen",
+        "ADDR:PORT",
+        "Where the daemon tells Prometheus how it stands",
+        |_| None,
+    )
+    .default_words("nowhere")
+    .more("There are /metrics, and /ready for health checks: 200 or 503. No password is asked for.")
+    .used_by(&[Daemon]);
+
+    NO_SANDBOX: Required<bool> = Opt::new(
+        "no-sandbox",
+        "BOOL",
+        "Keep the right to read all files and to connect anywhere",
+        |_| false,
+    )
+    .more(
+        "Else it gives up, before it hears from anybody, all files but its own, and all ports but those of proxy, Tor and server, \
+         as far as the kernel has Landlock; with plugins it does not.",
+    )
+    .used_by(SERVERS);
 
     CACHE_POSITIVE: Required<Duration> = Opt::new(
         "cache-positive",
@@ -494,6 +550,17 @@ options! {
     .aliases(&[(Tor, "control")])
     .section(Section::Tor);
 
+    TOR_CONTROL_FILE: Optional<PathBuf> = Opt::new(
+        "tor-control-file",
+        "FILE",
+        "The file in which Tor says where its control port is",
+        |_| None,
+    )
+    .more("As it writes it by `ControlPortWriteToFile`. It is waited for.")
+    .used_by(&[Daemon, Tor])
+    .aliases(&[(Tor, "control-file")])
+    .section(Section::Tor);
+
     CONTROL_COOKIE: Optional<PathBuf> =
         Opt::new("control-cookie", "FILE", "The control port's cookie file", |_| None)
             .default_words("the one that Tor names")
@@ -586,6 +653,7 @@ pub(crate) enum Relation {
 
 pub(crate) static RELATIONS: &[Relation] = &[
     Relation::Exclusive(&[&DIRECT], &[&PROXY]),
+    Relation::Exclusive(&[&TOR_CONTROL], &[&TOR_CONTROL_FILE]),
     Relation::Together(&RPC_USER, &RPC_PASSWORD),
     Relation::Exclusive(&[&RPC_COOKIE], &[&RPC_USER, &RPC_PASSWORD]),
     Relation::Needs(&RPC_COOKIE, &RPC_URL),

@@ -25,7 +25,7 @@ pub mod server;
 pub use args::{Defaults, NameArgs, isolation_forget, name_history, name_show};
 pub use auth::Guard;
 pub use json::Json;
-pub use methods::Methods;
+pub use methods::{Methods, RunningSettings};
 pub use reply::{CallResult, MAX_BATCH_REPLY, Reply, result as write_result};
 pub use request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Params, Request, Version};
 pub use result::{Encodings, EntryJson, NameJson, Style, absence, electrum_name, entry, explanation, name};

@@ -5,32 +5,26 @@
 //!
 //! Source: Namecoin Core `httpserver.cpp` and `httprpc.cpp`.
 
-use std::convert::Infallible;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use super::auth::{Guard, Verdict, is_our_host};
+use super::auth::{Guard, Verdict};
 use super::methods::Methods;
 use super::reply::{BatchReply, CallResult, Reply};
 use super::request::{Body, Call, MAX_BODY, Member, Request as RpcRequest};
+use crate::http::{self, CallerStream, Manners, Site};
 use crate::jsonrpc::local::LocalListener;
-use crate::net::accept::{MOST_CONNECTIONS, Place, Room};
+use crate::net::accept::{Door, MOST_CONNECTIONS};
 
 /// Bounds and waits of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +75,7 @@ impl Callee for Methods {
 #[derive(Debug)]
 pub struct Doors {
     /// Those who know a password.
-    pub tcp: TcpListener,
+    pub tcp: Option<TcpListener>,
     /// This user and root, by the word of the system. They have as many connections of their own, so that others at the
     /// port don't keep them out.
     pub local: Option<LocalListener>,
@@ -89,7 +83,10 @@ pub struct Doors {
 
 impl From<TcpListener> for Doors {
     fn from(tcp: TcpListener) -> Self {
-        Self { tcp, local: None }
+        Self {
+            tcp: Some(tcp),
+            local: None,
+        }
     }
 }
 
@@ -101,8 +98,6 @@ pub async fn serve(
     callee: impl Callee,
     stop: impl Future<Output = ()>,
 ) {
-    let doors = doors.into();
-    let mut stop = pin!(stop);
     let (stopping, stopped) = watch::channel(false);
     let gate = Arc::new(Gate {
         guard,
@@ -110,114 +105,35 @@ pub async fn serve(
         requests: Semaphore::new(limits.requests),
         callee,
     });
-    let room = Room::new(limits.connections);
-    let local_room = Room::new(limits.connections);
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = &mut stop => break,
-            Some(_) = connections.join_next() => {}
-            Some((stream, _, place)) = room.accept(&doors.tcp) => {
-                let Ok(local) = stream.local_addr() else { continue };
-                // Replies are written whole: waiting for more to send only delays them.
-                let _ = stream.set_nodelay(true);
-                connections.spawn(connection(stream, Some(local.ip()), place, Arc::clone(&gate), stopped.clone()));
-            }
-            Some((stream, place)) = accept_local(&doors, &local_room) => {
-                connections.spawn(connection(stream, None, place, Arc::clone(&gate), stopped.clone()));
-            }
-        }
-    }
-    drop(doors);
-    stopping.send_replace(true);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    // Whoever takes longer is cut off when the set is dropped.
-    let _ = timeout(limits.stop_grace, ended).await;
-}
-
-/// Accepts the next connection of this user's; never, where there is no socket for it.
-async fn accept_local(doors: &Doors, room: &Arc<Room>) -> Option<(UnixStream, Place)> {
-    match &doors.local {
-        Some(listener) => room.accept(listener).await.map(|(stream, _, place)| (stream, place)),
-        None => std::future::pending().await,
-    }
-}
-
-/// Who is connected, and keeps the place from a request until its reply is written.
-struct Caller {
-    place: Place,
-    is_answered: bool,
-}
-
-impl Caller {
-    /// Nothing panics between two changes.
-    fn lock(caller: &Mutex<Self>) -> MutexGuard<'_, Self> {
-        caller.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn asks(&mut self) {
-        self.is_answered = false;
-        self.place.speaks();
-    }
-
-    fn has_written(&mut self) {
-        if self.is_answered {
-            self.is_answered = false;
-            self.place.falls_silent();
-        }
-    }
-}
-
-/// Serves a connection. `local` is the address that it came to; none where the system has vouched for the caller.
-async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
-    local: Option<IpAddr>,
-    place: Place,
-    gate: Arc<Gate<impl Callee>>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let limits = gate.limits;
-    let notice = place.notice();
-    let caller = Arc::new(Mutex::new(Caller {
-        place,
-        is_answered: false,
-    }));
-    let written = Arc::clone(&caller);
-    let service = service_fn(move |request| {
-        let (gate, caller) = (Arc::clone(&gate), Arc::clone(&caller));
-        async move {
-            Caller::lock(&caller).asks();
-            let response = gate.respond(request, local).await;
-            Caller::lock(&caller).is_answered = true;
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let has_written = move || Caller::lock(&written).has_written();
-    let stream = TokioIo::new(Patient::new(stream, limits.write_timeout, has_written));
-    let mut connection = pin!(
-        hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_buf_size(MAX_HEADERS)
-            .serve_connection(stream, service)
-    );
-    let ended = tokio::select! {
-        biased;
-        ended = &mut connection => ended,
-        () = notice.given() => return,
-        // Its value changes once, from false to true; it is not looked at, as its lock may not be held further on.
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let manners = Manners {
+        connections: limits.connections,
+        header_timeout: limits.header_timeout,
+        write_timeout: limits.write_timeout,
     };
-    if let Err(error) = ended {
-        tracing::debug!("a caller's connection ended: {error}");
+    let Doors { tcp, local } = doors.into();
+    let by_port = serve_at(tcp, manners, Arc::clone(&gate), stopped.clone());
+    let by_socket = serve_at(local, manners, gate, stopped);
+    let mut serving = pin!(async { tokio::join!(by_port, by_socket) });
+    tokio::select! {
+        _ = &mut serving => {}
+        () = stop => {
+            stopping.send_replace(true);
+            // Whoever takes longer is cut off.
+            let _ = timeout(limits.stop_grace, serving).await;
+        }
     }
 }
 
-/// Most bytes that are buffered of a request, hence of its headers.
-const MAX_HEADERS: usize = 16 << 10;
+/// Serves those who come in by a door, where there is one.
+async fn serve_at<D>(door: Option<D>, manners: Manners, site: Arc<impl Site>, stopped: watch::Receiver<bool>)
+where
+    D: Door,
+    D::Stream: CallerStream,
+{
+    if let Some(door) = door {
+        http::serve(door, manners, site, stopped).await;
+    }
+}
 
 /// What all connections share.
 struct Gate<C> {
@@ -227,7 +143,7 @@ struct Gate<C> {
     callee: C,
 }
 
-impl<C: Callee> Gate<C> {
+impl<C: Callee> Site for Gate<C> {
     async fn respond(&self, request: Request<Incoming>, local: Option<IpAddr>) -> Response<Full<Bytes>> {
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let verdict = match local {
@@ -325,16 +241,10 @@ fn check_origin(uri: &Uri, headers: &HeaderMap, local: IpAddr, verdict: Verdict)
     if headers.contains_key(ORIGIN) {
         return refused("web pages may not call this server (the request has an Origin header)");
     }
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    if headers.get_all(HOST).iter().count() > 1 {
         return refused("the request names two hosts");
     }
-    // Browsers always send a host; programs of HTTP/1.0 need not.
-    let is_ours = host.is_none_or(|host| host.to_str().is_ok_and(|host| is_our_host(host, local)))
-        && uri
-            .authority()
-            .is_none_or(|authority| is_our_host(authority.as_str(), local));
+    let is_ours = http::is_for_us(uri, headers, local);
     if !is_ours && verdict != Verdict::Allowed {
         return refused("the request is for another host; under that name user and password are needed");
     }
@@ -392,75 +302,4 @@ fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response
-}
-
-/// A stream that fails when the other side takes nothing of what is written for too long, and says when all is written.
-struct Patient<S, F> {
-    stream: S,
-    patience: Duration,
-    has_written: F,
-    /// When a write that waits fails.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S, F> Patient<S, F> {
-    fn new(stream: S, patience: Duration, has_written: F) -> Self {
-        Self {
-            stream,
-            patience,
-            has_written,
-            deadline: None,
-        }
-    }
-
-    /// Passes a write's progress on, unless it has waited for too long.
-    fn watch<T>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if progress.is_ready() {
-            self.deadline = None;
-            return progress;
-        }
-        let patience = self.patience;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
-        ready!(deadline.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for Patient<S, F> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin, F: FnMut() + Unpin> AsyncWrite for Patient<S, F> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write(context, buf);
-        self.watch(context, progress)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write_vectored(context, bufs);
-        self.watch(context, progress)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.stream).poll_flush(context);
-        if matches!(progress, Poll::Ready(Ok(()))) {
-            (self.has_written)();
-        }
-        self.watch(context, progress)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.watch(context, progress)
-    }
 }

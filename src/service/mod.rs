@@ -21,6 +21,7 @@ mod remote;
 mod result_cache;
 #[cfg(test)]
 mod slow_disk_tests;
+pub mod tally;
 
 use std::any::Any;
 use std::fmt;
@@ -33,13 +34,14 @@ use self::places::{Place, Places};
 pub use self::remote::Backend;
 use self::remote::Remote;
 pub use self::result_cache::{Begun, CacheSettings, CacheTime, Caller, Derived, Holder, Pending, ResultCache};
+use self::tally::{Came, Tally};
 use crate::chain::Tip;
 use crate::isolation::{BlindedId, IsolationId};
 use crate::name::NameId;
 use crate::name::proof::ProvenEntry;
 use crate::net::pool::PoolCaller;
-use crate::node::{Clock, Handle, NameRequest};
-use crate::time::Moment;
+use crate::node::{Clock, Handle, NameRequest, NodeError};
+use crate::time::{AgingTime, Moment};
 
 /// A question for a name.
 #[derive(Clone, Debug)]
@@ -159,9 +161,14 @@ struct Shared {
     /// What isolation IDs are hashed with, so that memory holds none of them.
     key: [u8; 32],
     clock: Clock,
+    /// What IDs are hashed with before a server behind JSON-RPC is told them, since all identities were forgotten.
+    renewal: Mutex<Option<[u8; 32]>>,
+    /// By which results age.
+    aging: Mutex<AgingTime>,
     /// Whether each question without an ID is an identity of its own.
     isolate_anonymous: bool,
     fronts: Fronts,
+    tally: Arc<Tally>,
 }
 
 /// A front's way to names; clones lead to the same one.
@@ -238,8 +245,11 @@ impl NameService {
             cache,
             key: rand::random(),
             clock,
+            renewal: Mutex::new(None),
+            aging: Mutex::default(),
             isolate_anonymous,
             fronts,
+            tally: Arc::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -258,6 +268,11 @@ impl NameService {
             limits,
             places: Places::new(limits.lookups, limits.lookups_of_client),
         }
+    }
+
+    /// Returns what all fronts count in.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.shared.tally)
     }
 
     /// Returns how many results are remembered over all fronts, and the bytes that they take.
@@ -286,10 +301,13 @@ impl NameService {
 
     /// Returns the time, with the newest block beside it.
     fn time(&self, tip: Option<bitcoin::BlockHash>) -> CacheTime {
-        CacheTime {
-            now: self.shared.clock.now().steady,
-            tip,
-        }
+        CacheTime { now: self.now(), tip }
+    }
+
+    /// Returns the moment by which results age: what was true before the machine slept need not be when it wakes.
+    fn now(&self) -> Moment {
+        let mut aging = self.shared.aging.lock().unwrap_or_else(PoisonError::into_inner);
+        aging.moment(self.shared.clock.now())
     }
 
     /// Returns who has this isolation ID; `None`, and the empty ID, are the default identity.
@@ -299,11 +317,23 @@ impl NameService {
             id: given.unwrap_or(&IsolationId::default()).blinded(&self.shared.key),
             raw: match &self.shared.source {
                 Source::Local(_) => None,
-                Source::Remote(_) => given.cloned(),
+                Source::Remote(_) => given.map(|id| self.told(id)),
             },
             lifetime: Lifetime::Lasting,
             client: None,
         }
+    }
+
+    /// Returns what a server behind JSON-RPC is told in place of an ID: itself, until all identities are forgotten, then what
+    /// nobody there can connect with that.
+    fn told(&self, id: &IsolationId) -> IsolationId {
+        let renewal = *self.shared.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed = renewal.and_then(|key| {
+            let text = bitcoin::hex::DisplayHex::to_lower_hex_string(id.blinded(&key).as_bytes());
+            // It is far from being too long.
+            IsolationId::new(format!("renewed-{text}").as_bytes())
+        });
+        renewed.unwrap_or_else(|| id.clone())
     }
 
     /// Returns the identity of a request with this ID: where anonymous requests are kept apart, one without an ID has an
@@ -337,13 +367,14 @@ impl NameService {
     ///
     /// # Errors
     ///
-    /// [`NodeError::Syncing`](crate::node::NodeError::Syncing) or
-    /// [`NodeError::NotSynchronized`](crate::node::NodeError::NotSynchronized) while headers are not up to date,
+    /// [`NodeError::Syncing`] or [`NodeError::NotSynchronized`] while headers are not up to date,
     /// [`ServiceError::Busy`] when it is one lookup too many, else why it comes to no outcome.
     pub async fn name_show(&self, question: &Question) -> NameResult {
         let tip = match &self.shared.source {
-            Source::Local(node) if node.settings().asks_beside_sync => Some(node.tip_hash()),
-            Source::Local(node) => Some(node.check_ready()?),
+            Source::Local(node) => Some(match node.check_ready() {
+                Err(NodeError::Syncing { .. }) if node.settings().asks_beside_sync => node.tip_hash(),
+                ready => ready?,
+            }),
             Source::Remote(_) => None,
         };
         let who = self.requester(question.isolation_id.as_ref());
@@ -459,11 +490,12 @@ impl NameService {
         // In a task of its own: who asked first may leave while others wait for the same.
         tokio::spawn(async move {
             let fetched = service.fetch(&who, &request).await;
+            service.shared.tally.lookup(Came::of(&fetched));
             let holder = (who.lifetime == Lifetime::Lasting).then_some(Holder {
                 front: service.caller,
                 client: who.client,
             });
-            let now = service.shared.clock.now().steady;
+            let now = service.now();
             let share = rand::random_range(0.5..1.0);
             service
                 .cache()
@@ -542,8 +574,12 @@ impl NameService {
         self.cache().forget(blinded);
         match (&self.shared.source, id) {
             (Source::Local(node), _) => node.forget(blinded),
-            (Source::Remote(remote), Some(id)) => remote.forget(id).await,
-            (Source::Remote(_), None) => {}
+            (Source::Remote(remote), Some(id)) => remote.forget(&self.told(id)).await,
+            (Source::Remote(remote), None) => {
+                *self.shared.renewal.lock().unwrap_or_else(PoisonError::into_inner) = Some(rand::random());
+                // Who gave no ID has no other one there.
+                remote.forget(&IsolationId::default()).await;
+            }
         }
     }
 

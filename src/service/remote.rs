@@ -1,6 +1,7 @@
 //! A `name_show` over JSON-RPC: Isonym's, Namecoin Core's or Electrum-NMC's.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ enum Whom {
         find: Find,
         /// The client of the latest question: it keeps connections open.
         latest: Mutex<Option<Client>>,
+        /// Whether the user knows that it is not there: that is told once, until it was there again.
+        absence_told: AtomicBool,
     },
 }
 
@@ -37,13 +40,27 @@ impl Backend {
         Self(Whom::Found {
             find: Box::new(find),
             latest: Mutex::new(None),
+            absence_told: AtomicBool::new(false),
         })
+    }
+
+    /// Takes down that the user was told that nobody is there.
+    pub fn note_absence_told(&self) {
+        self.replace_told(true);
+    }
+
+    /// Takes down whether the user knows that nobody is there; says whether that was known before.
+    fn replace_told(&self, is_told: bool) -> bool {
+        match &self.0 {
+            Whom::Named(_) => false,
+            Whom::Found { absence_told, .. } => absence_told.swap(is_told, Ordering::Relaxed),
+        }
     }
 
     fn client(&self) -> Result<Client, ClientError> {
         match &self.0 {
             Whom::Named(client) => Ok(client.clone()),
-            Whom::Found { find, latest } => {
+            Whom::Found { find, latest, .. } => {
                 let found = find()?;
                 let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
                 let kept = latest.take().filter(|kept| kept.address() == found.address());
@@ -129,6 +146,9 @@ impl Remote {
     }
 
     fn note(&self, is_nobody_there: bool) {
+        if !is_nobody_there {
+            self.backend.replace_told(false);
+        }
         let now = self.clock.now().steady;
         let mut since = self.nobody_since.lock().unwrap_or_else(PoisonError::into_inner);
         *since = is_nobody_there.then(|| since.unwrap_or(now));
@@ -137,6 +157,9 @@ impl Remote {
     /// Tells the user what to mend, now and then: who asks for names is told no more than that there is no answer.
     fn complain(&self, address: Option<&str>, error: &ClientError) {
         let Some(text) = complaint(error) else { return };
+        if matches!(error, ClientError::NoDaemon { .. }) && self.backend.replace_told(true) {
+            return;
+        }
         let place = address.map(|address| format!(" at {address}")).unwrap_or_default();
         let now = self.clock.now().steady;
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);

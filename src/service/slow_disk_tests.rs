@@ -13,7 +13,7 @@ use crate::chain::{Anchor, Height, Network};
 use crate::isolation::IsolationId;
 use crate::name::NameId;
 use crate::net::{ConnectionLimits, Proxy};
-use crate::node::{Node, NodeConfig, NodeError, panic_is_guarded};
+use crate::node::{DiskGate, Node, NodeConfig, NodeError, panic_is_guarded};
 use crate::time::Timestamp;
 
 const NAME: &str = "d/disk";
@@ -152,10 +152,10 @@ async fn names_are_looked_up_and_blocks_come_while_the_disk_says_nothing() {
     gate.open();
     let mut node = scene.node();
     let flush = Arc::clone(&gate);
-    node.before_flush(move || {
+    node.set_disk(DiskGate::new(move || {
         flush.pass();
         Ok(())
-    });
+    }));
     let running = run(node, async |daemon| {
         scene.until_at_tip(&daemon).await;
         look_up(&daemon, "one").await;
@@ -186,10 +186,10 @@ async fn a_daemon_ends_when_what_it_learnt_is_on_the_disk() {
     let gate = Arc::new(Gate::default());
     let mut node = scene.node();
     let flush = Arc::clone(&gate);
-    node.before_flush(move || {
+    node.set_disk(DiskGate::new(move || {
         flush.pass();
         Ok(())
-    });
+    }));
     let fronts_ended = AtomicBool::new(false);
     let running = run(node, async |daemon| {
         scene.until_at_tip(&daemon).await;
@@ -216,10 +216,13 @@ async fn a_database_that_panics_in_the_thread_that_writes_is_written_anew() {
     let mut node = scene.node();
     let guarded = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&guarded);
-    node.before_flush(move || {
-        seen.store(panic_is_guarded(), Ordering::SeqCst);
-        panic!("as sled does on damaged files");
-    });
+    node.set_disk(DiskGate::new(move || {
+        assert!(
+            seen.swap(panic_is_guarded(), Ordering::SeqCst),
+            "as sled does on damaged files"
+        );
+        Ok(())
+    }));
     let running = run(node, async |daemon| {
         scene.until_at_tip(&daemon).await;
         scene.mine();
@@ -235,17 +238,24 @@ async fn a_database_that_panics_in_the_thread_that_writes_is_written_anew() {
 async fn a_disk_that_is_full_is_told_and_written_to_again_when_it_has_room() {
     let scene = Scene::new().await;
     let mut node = scene.node();
-    // A database that was refused room is opened again with the next try, without this.
-    node.before_flush(|| Err(sled::Error::Io(std::io::ErrorKind::StorageFull.into())));
-    let told = AtomicBool::new(false);
+    let told = Arc::new(AtomicBool::new(false));
+    let has_room = Arc::clone(&told);
+    node.set_disk(DiskGate::new(move || {
+        let full = std::io::ErrorKind::StorageFull;
+        if has_room.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(full.into())
+        }
+    }));
     let running = run(node, async |daemon| {
         let standing = || daemon.node.standing();
         until(|| !standing().warnings().is_empty()).await;
-        told.store(true, Ordering::SeqCst);
         let unwritten = daemon.node.status().unwritten.unwrap_or_default();
         assert!(unwritten.contains("nothing is written"), "{unwritten}");
         scene.until_at_tip(&daemon).await;
         look_up(&daemon, "one").await;
+        told.store(true, Ordering::SeqCst);
         until(|| standing().warnings().is_empty()).await;
         scene.mine();
         scene.until_at_tip(&daemon).await;

@@ -253,7 +253,8 @@ async fn the_server_is_told_the_id_and_nothing_for_the_default_identity() {
 #[tokio::test]
 async fn what_is_forgotten_here_is_forgotten_there() {
     let (script, service) = Script::start().await;
-    script.answer([absent(), absent(), json!({ "result": null })]);
+    let forgotten = || json!({ "result": null });
+    script.answer([absent(), absent(), forgotten(), forgotten(), absent(), absent()]);
     for who in ["a", "b"] {
         assert!(is_absent(&service.name_show(&question(who, "d/x")).await));
     }
@@ -264,8 +265,20 @@ async fn what_is_forgotten_here_is_forgotten_there() {
     assert!(!is_known(&service, "a", "d/x"));
     assert!(is_known(&service, "b", "d/x"));
     service.forget(None).await;
-    script.asked(3).await;
     assert!(!is_known(&service, "b", "d/x"));
+    // There the default identity is forgotten, and no ID from before is heard of again.
+    assert_eq!(script.asked(4).await[3], json!([""]));
+    for who in ["a", "b"] {
+        assert!(is_absent(&service.name_show(&question(who, "d/x")).await));
+    }
+    let asked = script.asked(6).await;
+    let id_of = |at: usize| asked[at][1]["streamID"].as_str().unwrap().to_owned();
+    let (before, after) = ([id_of(0), id_of(1)], [id_of(4), id_of(5)]);
+    assert_eq!(before, ["a", "b"]);
+    assert!(
+        after.iter().all(|id| id.starts_with("renewed-")) && after[0] != after[1],
+        "{after:?}"
+    );
 }
 
 #[tokio::test]

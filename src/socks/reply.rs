@@ -134,25 +134,10 @@ pub fn http(code: u8) -> (u16, &'static str) {
     }
 }
 
-/// Returns what a code means that Tor gives where its port has the flag `ExtendedErrors`, and nobody else. Source: Tor,
-/// socks-extensions, and proposal 304.
-pub fn extended(code: u8) -> Option<&'static str> {
-    Some(match code {
-        0xf0 => "the onion service's descriptor is not found: it is not there, or was never",
-        0xf1 => "the onion service's descriptor is invalid",
-        0xf2 => "the introduction to the onion service failed",
-        0xf3 => "the rendezvous with the onion service failed",
-        0xf4 => "the onion service wants a client's key, and Tor has none for it",
-        0xf5 => "the onion service refuses the client's key that Tor has for it",
-        0xf6 => "the address is none of an onion service",
-        0xf7 => "the introduction to the onion service took too long",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::dial_error::OnionRefusal;
 
     #[test]
     fn failures_have_the_codes_of_tor() {
@@ -175,11 +160,12 @@ mod tests {
     #[test]
     fn extended_codes_are_named() {
         for code in 0xf0..=0xf7 {
-            assert!(extended(code).is_some(), "{code:x}");
+            let refusal = OnionRefusal::of_code(code).unwrap();
+            assert_eq!(refusal.code(), code, "{refusal}");
             assert_eq!(http(code).0, 503, "{code:x}");
         }
         for code in [0, 1, 8, 0xef, 0xf8, 0xff] {
-            assert_eq!(extended(code), None, "{code:x}");
+            assert_eq!(OnionRefusal::of_code(code), None, "{code:x}");
         }
     }
 

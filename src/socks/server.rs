@@ -18,11 +18,12 @@ use super::onward::{HandshakeError, TorProxy, run_handshake};
 use super::relay::{RelaySide, gone, relay};
 #[cfg(feature = "embedded-tor")]
 use super::reply::resolved_host;
-use super::reply::{RequestError, extended, refused, resolved};
+use super::reply::{RequestError, refused, resolved};
 use super::request::{ProxyCommand, ProxyHost, ProxyRequest};
 use crate::naming::name_resolver::NameResolver;
 use crate::naming::target::{Target, TargetKind};
 use crate::net::accept::{MOST_CONNECTIONS, Place, Room};
+use crate::net::dial_error::OnionRefusal;
 use crate::net::dialer::Duplex;
 #[cfg(feature = "embedded-tor")]
 use crate::net::embedded_tor::{EmbeddedTor, GroupKey, StreamGroup};
@@ -236,7 +237,7 @@ impl Front {
             .onward(&host, credentials.as_ref())
             .ok_or(RequestError::General)?;
         let (reply, stream) = tor.ask(ClientHandshake::new(onward), caller.address).await?;
-        if let Some(meaning) = extended(reply.code) {
+        if let Some(meaning) = OnionRefusal::of_code(reply.code) {
             // Which service it was is for nobody who reads the log.
             tracing::info!("Tor replied {:02X}: {meaning}", reply.code);
         }

@@ -26,6 +26,9 @@ pub struct ControlLogin {
     pub cookie: Option<PathBuf>,
     /// The password.
     pub password: Option<Zeroizing<String>>,
+    /// Whether nothing is sent but the proof that the cookie is known, to who proves that as well: so who merely listens
+    /// where a Tor might learns nothing.
+    pub proves_only: bool,
 }
 
 impl fmt::Debug for ControlLogin {
@@ -100,10 +103,42 @@ pub fn choose_method(reply: &ControlMessage, login: &ControlLogin) -> Result<Log
         (Some(_), _) if login.cookie.is_none() && has("HASHEDPASSWORD") => Ok(LoginMethod::Password),
         (_, _) if has("NULL") => Ok(LoginMethod::Nothing),
         (_, Some(cookie)) if has("SAFECOOKIE") => Ok(LoginMethod::SafeCookie(cookie)),
-        (_, Some(cookie)) if has("COOKIE") => Ok(LoginMethod::Cookie(cookie)),
+        (_, Some(cookie)) if has("COOKIE") && !login.proves_only => Ok(LoginMethod::Cookie(cookie)),
         _ if has("HASHEDPASSWORD") => Err(AuthError::PasswordWanted),
         _ => Err(AuthError::NoMethod),
     }
+}
+
+/// A version of Tor that may put streams to an onion service on one circuit which it was told to keep apart, where the
+/// first one is closed before the circuit is there. Source: Tor, its change log of 0.4.9.13, TROVE-2026-053.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "Tor {version} may put streams to one onion service on one circuit that it is told to keep apart (TROVE-2026-053): \
+     update it to 0.4.9.13 or later"
+)]
+pub struct LeakyTor {
+    /// The version, as Tor says it.
+    version: String,
+}
+
+/// Says by the reply to PROTOCOLINFO whether Tor is of such a version. One that does not say its version is taken to be new.
+pub fn leaky(reply: &ControlMessage) -> Option<LeakyTor> {
+    const FIRST_MENDED: [u32; 4] = [0, 4, 9, 13];
+    let version = version(reply);
+    // The last number may have `-alpha` behind it, or a revision.
+    let number = |part: &str| part.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    let numbers: Option<Vec<u32>> = version.split('.').take(FIRST_MENDED.len()).map(number).collect();
+    let is_leaky = numbers.is_some_and(|numbers| numbers.len() == FIRST_MENDED.len() && *numbers < FIRST_MENDED[..]);
+    is_leaky.then_some(LeakyTor { version })
+}
+
+/// Returns the version that Tor says it is of, or nothing.
+fn version(reply: &ControlMessage) -> String {
+    let fields = reply.value("VERSION ").and_then(parse_fields);
+    let version = fields.as_ref().and_then(|fields| fields.get("Tor"));
+    version
+        .map(|version| String::from_utf8_lossy(version).into_owned())
+        .unwrap_or_default()
 }
 
 /// Checks by the reply to PROTOCOLINFO that Tor is new enough to tell when a stream waits. One that does not say its
@@ -115,15 +150,11 @@ pub fn choose_method(reply: &ControlMessage, login: &ControlLogin) -> Result<Log
 pub fn check_version(reply: &ControlMessage) -> Result<(), AuthError> {
     /// The first that has the status `CONTROLLER_WAIT`. Source: Tor, its change log.
     const FIRST: [u32; 3] = [0, 4, 5];
-    let fields = reply.value("VERSION ").and_then(parse_fields);
-    let version = fields.as_ref().and_then(|fields| fields.get("Tor"));
-    let version = version.map(String::from_utf8_lossy).unwrap_or_default();
+    let version = version(reply);
     let mut numbers = version.split('.').map(str::parse);
     match [numbers.next(), numbers.next(), numbers.next()] {
         [Some(Ok(first)), Some(Ok(second)), Some(Ok(third))] if [first, second, third] < FIRST => {
-            Err(AuthError::TooOld {
-                version: version.into_owned(),
-            })
+            Err(AuthError::TooOld { version })
         }
         _ => Ok(()),
     }
@@ -227,6 +258,10 @@ mod tests {
             password: Some("p".to_owned().into()),
             ..ControlLogin::default()
         };
+        let proof = ControlLogin {
+            proves_only: true,
+            ..ControlLogin::default()
+        };
         let file = ControlLogin {
             cookie: Some("/mine".into()),
             ..password.clone()
@@ -247,6 +282,8 @@ mod tests {
                 &nothing,
                 Ok(LoginMethod::SafeCookie(OsStr::from_bytes(b"/a\xff\xc3").into())),
             ),
+            (tor, &proof, Ok(LoginMethod::SafeCookie("/a \"b\"".into()))),
+            ("METHODS=COOKIE COOKIEFILE=\"/a\"", &proof, Err(AuthError::NoMethod)),
             ("METHODS=HASHEDPASSWORD", &nothing, Err(AuthError::PasswordWanted)),
             ("METHODS=SAFECOOKIE", &nothing, Err(AuthError::NoMethod)),
             ("METHODS=NULL", &password, Ok(LoginMethod::Nothing)),
@@ -270,6 +307,39 @@ mod tests {
             assert_eq!(check_version(&reply), Ok(()), "{version}");
         }
         assert_eq!(check_version(&message(&["OK"])), Ok(()));
+    }
+
+    #[test]
+    fn tors_that_may_join_streams_to_an_onion_service_are_known() {
+        let of = |version: &str| {
+            leaky(&message(&[
+                "PROTOCOLINFO 1",
+                &format!("VERSION Tor=\"{version}\""),
+                "OK",
+            ]))
+        };
+        for version in [
+            "0.4.9.12",
+            "0.4.9.11 (git-1)",
+            "0.4.8.19",
+            "0.4.5.1-alpha",
+            "0.4.9.9-rc",
+        ] {
+            assert!(of(version).unwrap().to_string().contains(&format!("Tor {version} may")));
+        }
+        for version in [
+            "0.4.9.13",
+            "0.4.9.13-dev (git-1)",
+            "0.4.10.1-alpha",
+            "0.5.0.0",
+            "1.0.0.0",
+            "",
+            "new",
+            "0.4.9",
+        ] {
+            assert_eq!(of(version), None, "{version}");
+        }
+        assert_eq!(leaky(&message(&["OK"])), None);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Connects to Tor's control port, logs in, and carries out what the controller decides; again whenever Tor comes back.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -28,6 +28,9 @@ use crate::isolation::IsolationId;
 use crate::naming::target::{Failure, Target};
 use crate::time::Moment;
 
+/// Whether it was said that the Tor in use may join streams.
+static TOLD_OF_LEAKS: Once = Once::new();
+
 /// How long Tor may take to accept a connection, to reply while we log in, and to read what we write.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,8 +40,14 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_
 /// How many lists of isolation IDs wait to be forgotten. Where there are more they are left to be forgotten by time.
 const FORGETTING: usize = 1024;
 
+/// How long Tor may take to read the last that it is told.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Largest cookie file that is read, in bytes.
 const MAX_COOKIE: u64 = 1024;
+
+/// Largest file that is read of those in which Tor says where its control port is, in bytes.
+const MAX_PORT_FILE: u64 = 16 << 10;
 
 /// Where a control port is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,11 +97,61 @@ impl fmt::Display for ControlAddr {
     }
 }
 
+/// How a control port is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlPlace {
+    /// It is there.
+    At(ControlAddr),
+    /// It is where this file says, which Tor writes when it starts (`ControlPortWriteToFile`).
+    File(PathBuf),
+}
+
+impl ControlPlace {
+    /// Finds out where it is by now.
+    pub(super) fn find(&self) -> Result<ControlAddr, SessionError> {
+        match self {
+            Self::At(address) => Ok(address.clone()),
+            Self::File(path) => {
+                let failed = |source| SessionError::PortFile {
+                    path: path.clone(),
+                    source,
+                };
+                let text = read_file(path, MAX_PORT_FILE).map_err(failed)?;
+                let text = String::from_utf8_lossy(&text);
+                let address = port_in_file(&text);
+                address.ok_or_else(|| failed(io::Error::other("it names no control port")))
+            }
+        }
+    }
+}
+
+impl fmt::Display for ControlPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::File(path) => write!(f, "the place that {} names", path.display()),
+        }
+    }
+}
+
+/// Returns the first control port of those that stand in Tor's file, one a line. Source: Tor, `control.c`,
+/// `control_ports_write_to_file`.
+fn port_in_file(text: &str) -> Option<ControlAddr> {
+    text.lines().find_map(|line| {
+        let (kind, place) = line.trim_end().split_once('=')?;
+        match kind {
+            "PORT" => place.parse().ok().map(ControlAddr::Tcp),
+            "UNIX_PORT" => Some(ControlAddr::Unix(place.into())),
+            _ => None,
+        }
+    })
+}
+
 /// Where Tor is, and how to log in.
 #[derive(Clone, Debug)]
 pub struct ControllerSettings {
     /// Where its control port is.
-    pub address: ControlAddr,
+    pub address: ControlPlace,
     /// How to log in there.
     pub login: ControlLogin,
 }
@@ -119,6 +178,15 @@ pub enum SessionError {
     Connect {
         /// Where the control port should be.
         address: ControlAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file that says where the control port is can't be read, or is not there yet.
+    #[error("cannot read where Tor's control port is in {path}")]
+    PortFile {
+        /// The file.
+        path: PathBuf,
         /// What the system says.
         #[source]
         source: io::Error,
@@ -161,7 +229,13 @@ impl SessionError {
     fn is_final(&self, was_ready: bool) -> bool {
         match self {
             Self::Control(ControlError::Unsafe) => true,
-            Self::Control(ControlError::Silent) | Self::Connect { .. } | Self::Io(_) | Self::Closed => false,
+            Self::Control(ControlError::Silent)
+            | Self::Connect { .. }
+            | Self::PortFile { .. }
+            | Self::Io(_)
+            | Self::Closed => false,
+            // Tor has not got so far yet, or is still to be started.
+            Self::Cookie { source, .. } if source.kind() == io::ErrorKind::NotFound => false,
             Self::Cookie { .. } | Self::Auth(_) | Self::LoginRefused { .. } | Self::Decode(_) | Self::Control(_) => {
                 !was_ready
             }
@@ -192,7 +266,8 @@ impl ControlStream for TcpStream {
 
 impl ControlStream for UnixStream {}
 
-/// Takes care of a Tor's streams until `stop` is ready.
+/// Takes care of a Tor's streams until `stop` is ready. Streams that wait by then are ended, since Tor would let them wait
+/// on.
 ///
 /// # Errors
 ///
@@ -204,29 +279,32 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), SessionError> {
     let mut task = ControllerTask::new(suffixes);
-    let forever = async {
-        let mut failures = 0;
-        let mut was_ready = false;
-        loop {
-            task.ready = false;
-            let end = task.session(settings, &report).await;
-            was_ready |= task.ready;
-            if end.is_final(was_ready) {
-                return end;
-            }
-            if task.ready {
-                failures = 0;
-            }
-            report(StatusUpdate::Away(&end));
-            sleep(PAUSES.pause(failures)).await;
-            failures = failures.saturating_add(1);
+    let mut stop = pin!(stop);
+    let mut failures = 0;
+    let mut was_ready = false;
+    loop {
+        task.ready = false;
+        let Err(end) = task.session(settings, &report, stop.as_mut()).await else {
+            return Ok(());
+        };
+        was_ready |= task.ready;
+        if end.is_final(was_ready) {
+            return Err(end);
         }
-    };
-    tokio::select! {
-        end = forever => Err(end),
-        () = stop => Ok(()),
+        if task.ready {
+            failures = 0;
+        }
+        report(StatusUpdate::Away(&end));
+        tokio::select! {
+            () = sleep(PAUSES.pause(failures)) => {}
+            () = stop.as_mut() => return Ok(()),
+        }
+        failures = failures.saturating_add(1);
     }
 }
+
+/// That the program is about to end, and Tor was told what there was to tell.
+struct Stopped;
 
 /// Runs the controller's machine. It outlives connections.
 struct ControllerTask {
@@ -273,18 +351,31 @@ impl ControllerTask {
         }
     }
 
-    /// Takes care of streams for as long as one connection holds, and returns why it ended.
-    async fn session(&mut self, settings: &ControllerSettings, report: &impl Fn(StatusUpdate<'_>)) -> SessionError {
+    /// Takes care of streams for as long as one connection holds, or until `stop` is ready.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection ended.
+    async fn session(
+        &mut self,
+        settings: &ControllerSettings,
+        report: &impl Fn(StatusUpdate<'_>),
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Stopped, SessionError> {
         let session = async {
-            let mut connection = ControlConnection::open(&settings.address).await?;
-            connection.log_in(&settings.login).await?;
+            let opening = async {
+                let mut connection = ControlConnection::open(&settings.address.find()?).await?;
+                connection.log_in(&settings.login).await?;
+                Ok::<_, SessionError>(connection)
+            };
+            let connection = tokio::select! {
+                connection = opening => connection?,
+                () = stop.as_mut() => return Ok(Stopped),
+            };
             self.on_event(ControllerEvent::Connected, report)?;
-            self.control(connection, report).await
+            self.control(connection, report, stop).await
         };
-        let end = match session.await {
-            Ok(never) => match never {},
-            Err(end) => end,
-        };
+        let end = session.await;
         // It can want nothing more of a connection that has ended.
         let _ = self.on_event(ControllerEvent::Disconnected, report);
         self.commands.clear();
@@ -295,7 +386,8 @@ impl ControllerTask {
         &mut self,
         mut connection: ControlConnection,
         report: &impl Fn(StatusUpdate<'_>),
-    ) -> Result<Infallible, SessionError> {
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Stopped, SessionError> {
         let mut bytes = vec![0; 1 << 16];
         loop {
             if !self.commands.is_empty() {
@@ -303,6 +395,14 @@ impl ControllerTask {
                 self.commands.clear();
             }
             tokio::select! {
+                () = stop.as_mut() => {
+                    self.on_event(ControllerEvent::Stopping, report)?;
+                    if !self.commands.is_empty() {
+                        // What Tor does not read by then it learns by the end of the connection.
+                        let _ = timeout(FAREWELL, connection.part(self.commands.as_bytes())).await;
+                    }
+                    return Ok(Stopped);
+                }
                 count = connection.stream.read(&mut bytes) => {
                     let count = count?;
                     if count == 0 {
@@ -385,13 +485,13 @@ impl ControllerTask {
 }
 
 /// A connection to a control port.
-struct ControlConnection {
+pub(super) struct ControlConnection {
     stream: Box<dyn ControlStream>,
     decoder: ControlDecoder,
 }
 
 impl ControlConnection {
-    async fn open(address: &ControlAddr) -> Result<Self, SessionError> {
+    pub(super) async fn open(address: &ControlAddr) -> Result<Self, SessionError> {
         let connecting = async {
             Ok::<Box<dyn ControlStream>, io::Error>(match address {
                 ControlAddr::Tcp(address) => {
@@ -420,8 +520,17 @@ impl ControlConnection {
         Ok(written.or_else(silent)??)
     }
 
+    /// Writes the last that Tor is told, and waits until it has closed the connection: while there is something left to
+    /// read on this side, its end would take away what the other side has not read yet.
+    async fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        let mut unread = [0; 4096];
+        while self.stream.read(&mut unread).await? > 0 {}
+        Ok(())
+    }
+
     /// Gives a command and returns its reply. No events were asked for yet.
-    async fn command(&mut self, command: &str) -> Result<ControlMessage, SessionError> {
+    pub(super) async fn command(&mut self, command: &str) -> Result<ControlMessage, SessionError> {
         self.write(format!("{command}\r\n").as_bytes()).await?;
         let reply = async {
             let mut bytes = [0; 4096];
@@ -439,7 +548,7 @@ impl ControlConnection {
         timeout(PATIENCE, reply).await.unwrap_or_else(silent)
     }
 
-    async fn log_in(&mut self, login: &ControlLogin) -> Result<(), SessionError> {
+    pub(super) async fn log_in(&mut self, login: &ControlLogin) -> Result<(), SessionError> {
         let offers = self.command("PROTOCOLINFO 1").await?;
         auth::check_version(&offers)?;
         let command = match auth::choose_method(&offers, login)? {
@@ -457,6 +566,10 @@ impl ControlConnection {
         };
         let reply = self.command(&command).await?;
         if reply.is_ok() {
+            if let Some(leaky) = auth::leaky(&offers) {
+                // One is enough, however often it is connected to, and by whom.
+                TOLD_OF_LEAKS.call_once(|| tracing::warn!("{leaky}"));
+            }
             Ok(())
         } else {
             Err(SessionError::LoginRefused {
@@ -467,22 +580,38 @@ impl ControlConnection {
 }
 
 fn read_cookie(path: PathBuf) -> Result<Zeroizing<Vec<u8>>, SessionError> {
-    let read = |path: &PathBuf| {
-        // Whoever answers names the file: to open anything else might take forever.
-        if !std::fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("it is no file"));
-        }
-        let mut cookie = Zeroizing::new(Vec::with_capacity(auth::SECRET_LEN));
-        let file = std::fs::File::open(path)?;
-        io::Read::read_to_end(&mut io::Read::take(file, MAX_COOKIE), &mut cookie)?;
-        Ok(cookie)
-    };
-    read(&path).map_err(|source| SessionError::Cookie { path, source })
+    read_file(&path, MAX_COOKIE).map_err(|source| SessionError::Cookie { path, source })
+}
+
+/// Reads the beginning of a file. Whoever answers names the cookie's: to open anything but a file might take forever.
+fn read_file(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(auth::SECRET_LEN));
+    let file = std::fs::File::open(path)?;
+    io::Read::read_to_end(&mut io::Read::take(file, most), &mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_are_found_in_the_file_of_tor() {
+        for (text, expected) in [
+            ("PORT=127.0.0.1:9051\n", Some("127.0.0.1:9051")),
+            ("UNIX_PORT=/run/tor/a b\nPORT=127.0.0.1:9051\n", Some("/run/tor/a b")),
+            ("PORT=[::1]:9051\r\n", Some("[::1]:9051")),
+            ("PORT=nonsense\nPORT=127.0.0.1:9151\n", Some("127.0.0.1:9151")),
+            ("OTHER=127.0.0.1:9051\n127.0.0.1:9051\n", None),
+            ("", None),
+        ] {
+            let found = port_in_file(text).map(|address| address.to_string());
+            assert_eq!(found.as_deref(), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn places_of_control_ports_are_read() {

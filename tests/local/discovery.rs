@@ -1,10 +1,11 @@
 //! Servers that were learned of: what two operators name is used, what one names is never dialed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use isonym::node::{ListedServer, ServerClass, ServerResult, ServerStanding, ServerUse};
 use isonym::service::DaemonSettings;
-use isonym_testkit::virtual_world::{VirtualDaemon, VirtualWorld, in_virtual_time, is_found, onion};
+use isonym_testkit::virtual_world::{Seen, VirtualDaemon, VirtualWorld, What, in_virtual_time, is_found, onion};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -25,6 +26,14 @@ fn learned(daemon: &VirtualDaemon) -> Vec<ListedServer> {
 /// Which servers were dialed beyond the two that are configured.
 fn strangers(world: &VirtualWorld) -> usize {
     world.look(|record| record.seen.iter().filter(|seen| seen.server > 1).count())
+}
+
+/// The connections over which a server was asked for others.
+fn that_asked_for_others(world: &VirtualWorld) -> Vec<Seen> {
+    let seen = world.record().seen;
+    seen.into_iter()
+        .filter(|it| it.times(What::Peers).next().is_some())
+        .collect()
 }
 
 #[test]
@@ -110,16 +119,36 @@ fn hostile_lists_leave_nothing_and_cost_no_connection() {
 }
 
 #[test]
-fn nobody_is_asked_where_discovery_is_off() {
-    in_virtual_time(async {
-        let world = VirtualWorld::new(4, 2);
-        for server in [0, 1] {
-            world.set_peers(server, |_| json!([row(&onion(5))]));
-        }
-        let daemon = world.start_daemon(DaemonSettings::default()).await;
-        daemon.synced().await;
-        sleep(HOUR * LONG).await;
-        assert_eq!((learned(&daemon), strangers(&world)), (Vec::new(), 0));
-        daemon.stop().await;
-    });
+fn servers_are_asked_for_others_over_header_sync_alone_and_not_where_discovery_is_off() {
+    for (seed, discovers) in [(4, true), (5, false)] {
+        in_virtual_time(async {
+            let world = VirtualWorld::new(seed, 2);
+            for server in [0, 1] {
+                world.set_peers(server, |_| json!([row(&onion(5))]));
+            }
+            let settings = DaemonSettings::default();
+            let daemon = if discovers {
+                world.start_discovering(settings).await
+            } else {
+                world.start_daemon(settings).await
+            };
+            daemon.synced().await;
+            for user in 0..LONG {
+                // Some are answered over connections that were open before, some over new ones.
+                assert!(is_found(&daemon.look_up(0, &format!("user {user}")).await));
+                sleep(HOUR).await;
+            }
+            let asked = that_asked_for_others(&world);
+            assert!(world.look(|record| record.seen.iter().filter(|it| it.first_use().is_some()).count() > 10));
+            if discovers {
+                let servers: BTreeSet<usize> = asked.iter().map(|it| it.server).collect();
+                assert_eq!(servers, BTreeSet::from([0, 1]), "the one that is learned is not asked");
+                assert!(asked.iter().all(|it| it.is_sync() && it.first_use().is_none()));
+            } else {
+                assert_eq!(asked.len(), 0);
+                assert_eq!((learned(&daemon), strangers(&world)), (Vec::new(), 0));
+            }
+            daemon.stop().await;
+        });
+    }
 }

@@ -212,6 +212,76 @@ async fn a_dialogue_is_as_recorded() {
 }
 
 #[tokio::test]
+async fn that_no_daemon_is_there_is_told_once() {
+    let program = Program::new();
+    let mut command = program.on_regtest();
+    command.arg("prop279").stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = "RESOLVE 1 a.bit x\nRESOLVE 2 b.bit x\nRESOLVE 3 c.bit y\n";
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let ended = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap());
+    let ended = timeout(PATIENCE, ended).await.unwrap().unwrap();
+    let (said, log) = (
+        String::from_utf8(ended.stdout).unwrap(),
+        String::from_utf8(ended.stderr).unwrap(),
+    );
+    assert_eq!(said.matches(" 1 \"Server failure\"").count(), 3, "{said}");
+    assert_eq!(
+        (log.lines().count(), log.matches("no daemon runs on").count()),
+        (1, 1),
+        "{log}"
+    );
+}
+
+/// What a value draws on is bounded, and beyond the bounds it stays as it is: it is no use to try again.
+#[tokio::test]
+async fn values_that_draw_on_too_many_names_are_answered_at_once() {
+    let backend = Backend::start().await;
+    let imports = |of: &str, count: usize| (0..count).map(|at| format!("dd/{of}-{at}")).collect::<Vec<_>>();
+    for of in ["wide", "a", "b", "c", "d", "deep"] {
+        for name in imports(of, 70) {
+            backend.say(&name, Says::value(&json!({ "map": { "x": { "ip": "192.0.2.9" } } })));
+        }
+    }
+    backend.say(
+        "d/wide",
+        Says::value(&json!({ "import": imports("wide", 70), "ip": "192.0.2.1" })),
+    );
+    let next = [("a", "b"), ("b", "c"), ("c", "d"), ("d", "e")];
+    for (of, next) in next {
+        let value = json!({ "import": imports(of, 30), "alias": format!("{next}.bit.") });
+        backend.say(&format!("d/{of}"), Says::value(&value));
+    }
+    backend.say("d/e", Says::value(&json!({ "ip": "192.0.2.1" })));
+    for at in 0..69 {
+        let value = json!({ "import": format!("dd/deep-{}", at + 1) });
+        backend.say(&format!("dd/deep-{at}"), Says::value(&value));
+    }
+    backend.say("d/deep", Says::value(&json!({ "import": "dd/deep-0" })));
+    let broad: serde_json::Map<_, _> = imports("wide", 70)
+        .into_iter()
+        .enumerate()
+        .map(|(at, name)| (format!("m{at}"), json!({ "import": name })))
+        .collect();
+    backend.say("d/maps", Says::value(&json!({ "map": broad })));
+    let mut plugin = Plugin::start(&backend, &PATIENT, &[]).await;
+    let rows = [
+        ("wide.bit", "0 192.0.2.1"),
+        ("a.bit", "3 \"a.bit has a value that cannot be used\""),
+        ("deep.bit", "3 \"deep.bit has nothing to connect to\""),
+        // It is longer than a value can be, so that the backend makes no sense.
+        ("m3.maps.bit", "3 \"m3.maps.bit has a value that cannot be used\""),
+    ];
+    for (number, (name, _)) in rows.iter().enumerate() {
+        plugin.say(&format!("RESOLVE {number} {name} x\n"));
+    }
+    let replies = plugin.hear_replies(rows.len()).await;
+    for (number, (name, expected)) in rows.iter().enumerate() {
+        assert_eq!(replies[&i64::try_from(number).unwrap()], *expected, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn lines_that_make_no_sense_are_answered_where_they_have_a_number() {
     let backend = names().await;
     let mut plugin = Plugin::start(&backend, &[], &[]).await;

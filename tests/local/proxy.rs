@@ -295,6 +295,42 @@ async fn each_refusal_of_a_proxy_has_its_meaning() {
     }
 }
 
+/// Source: Tor, socks-extensions, and proposal 304.
+#[tokio::test]
+async fn what_tor_says_of_onion_services_is_told() {
+    for (code, words) in [
+        (0xf0, "descriptor is not found"),
+        (0xf1, "descriptor is invalid"),
+        (0xf2, "introduction to the onion service failed"),
+        (0xf3, "rendezvous with the onion service failed"),
+        (0xf4, "wants a client's key"),
+        (0xf5, "refuses the client's key"),
+        (0xf6, "none of an onion service"),
+        (0xf7, "took too long"),
+        (0xf8, "reason unknown"),
+    ] {
+        let (listener, dialer) = listen().await;
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut told = [0; 512];
+            for reply in [&[5, 2][..], &[1, 0], &[5, code, 0, 1, 0, 0, 0, 0, 0, 0]] {
+                assert!(stream.read(&mut told).await.unwrap() > 0);
+                stream.write_all(reply).await.unwrap();
+            }
+            let _ = stream.read(&mut told).await;
+        });
+        let error = dial(&dialer, ONION).await.unwrap_err();
+        assert!(matches!(error, DialError::ProxyRefused(_)), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(words), "{text}");
+        assert_eq!(
+            text.contains(&format!("(SOCKS reply {code:02X})")),
+            code <= 0xf7,
+            "{text}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn without_a_proxy_nothing_is_dialled() {
     let target = TcpListener::bind("127.0.0.1:0").await.unwrap();

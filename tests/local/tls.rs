@@ -48,6 +48,13 @@ impl Shown {
         Fingerprint::of(&self.certificate)
     }
 
+    /// Of the key alone, whatever certificate it is in.
+    fn key_fingerprint(&self) -> Fingerprint {
+        let provider = rustls::crypto::ring::default_provider();
+        let key = provider.key_provider.load_private_key(self.key.clone_key()).unwrap();
+        Fingerprint::of(&key.public_key().unwrap())
+    }
+
     fn pin(&self) -> Pin {
         Pin::Certificate(self.fingerprint())
     }
@@ -248,11 +255,20 @@ async fn an_onion_needs_no_authority_and_hears_no_name() {
     let shown = Shown::self_signed("other.example");
     let acceptor = TlsAcceptor::from(shown.config(&TLS13));
     let (near, far) = tokio::io::duplex(1 << 16);
-    let host: Host = format!("{}.onion", "a".repeat(56)).parse().unwrap();
+    let host: Host = isonym::net::onion::OnionName::of_key(&[7; 32])
+        .as_str()
+        .parse()
+        .unwrap();
     let tls = Tls::with_public_authorities().unwrap();
     let other = Some(Shown::self_signed("x").pin());
     let (client, server) = tokio::join!(tls.connect(near, &host, other), acceptor.accept(far));
-    assert_eq!(client.unwrap().1, Ok(Identity::Onion));
+    let client = client.unwrap();
+    assert_eq!(client.identity, Ok(Identity::Onion));
+    assert_eq!(
+        client.key,
+        Some(shown.key_fingerprint()),
+        "by which its operator is told"
+    );
     assert_eq!(server.unwrap().get_ref().1.server_name(), None);
 }
 

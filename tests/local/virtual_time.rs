@@ -68,3 +68,23 @@ fn a_way_that_is_shut_lets_nothing_through_until_it_opens() {
         assert!(is_found(&daemon.look_up(0, "somebody").await));
     });
 }
+
+#[test]
+fn what_was_remembered_before_a_sleep_is_asked_again_though_the_steady_clock_missed_it() {
+    in_virtual_time(async {
+        let world = VirtualWorld::new(3, 2);
+        let daemon = world.start_daemon(DaemonSettings::default()).await;
+        daemon.synced().await;
+        let asked = async || {
+            assert!(is_found(&daemon.look_up(0, "somebody").await));
+            world.look(|record| {
+                let lookups = record.seen.iter().map(|seen| seen.times(What::Lookup).count());
+                lookups.sum::<usize>()
+            })
+        };
+        let first = asked().await;
+        assert_eq!(asked().await, first, "it is remembered");
+        daemon.resume_after(Duration::from_secs(1800), false);
+        assert!(asked().await > first, "it is half an hour old");
+    });
+}

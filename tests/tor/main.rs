@@ -9,6 +9,7 @@
     reason = "a test may panic and read the clock, and is a crate of its own"
 )]
 
+mod bootstrap;
 mod naming;
 
 use std::collections::{BTreeMap, BTreeSet};

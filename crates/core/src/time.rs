@@ -120,9 +120,61 @@ pub struct Now {
     pub steady: Moment,
 }
 
+/// How much further than the steady clock the wall clock must have gone for the machine to have slept: it counts in whole
+/// seconds, and is set right by little all the time.
+const SLEPT: Duration = Duration::from_secs(3);
+
+/// Time for what is true for so long and no longer: the steady clock, and all that it missed. On most systems it stands
+/// still while the machine sleeps, so that what was learnt an hour ago would look a minute old. A wall clock that is set
+/// forward counts as sleep; one that is set back changes nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AgingTime {
+    since: Option<Now>,
+    slept: Duration,
+}
+
+impl AgingTime {
+    /// Returns the moment that it is. It is never before one that was returned earlier, where the steady clock is not.
+    pub fn moment(&mut self, now: Now) -> Moment {
+        let since = *self.since.get_or_insert(now);
+        let by_wall = Duration::from_secs(now.wall.seconds_since(since.wall));
+        let by_steady = now.steady.since(since.steady);
+        let slept = by_wall.saturating_sub(by_steady);
+        let is_set_back = by_steady.saturating_sub(by_wall) > SLEPT;
+        if slept > SLEPT {
+            self.slept = self.slept.saturating_add(slept);
+        }
+        if slept > SLEPT || is_set_back {
+            self.since = Some(now);
+        }
+        now.steady + self.slept
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_machine_slept_counts_and_a_clock_that_is_set_back_does_not() {
+        let mut time = AgingTime::default();
+        let mut at = |wall: u64, steady: u64| {
+            let now = Now {
+                wall: Timestamp(1_700_000_000 + wall),
+                steady: Moment(steady * 1000),
+            };
+            time.moment(now).0 / 1000
+        };
+        assert_eq!(at(100_000, 0), 0);
+        assert_eq!(at(100_061, 60), 60, "the wall clock counts in whole seconds");
+        assert_eq!(at(103_700, 100), 3_700, "an hour is slept through");
+        assert_eq!(at(103_710, 110), 3_710);
+        // Where the steady clock goes on during sleep, nothing is counted twice.
+        assert_eq!(at(107_310, 3_710), 7_310);
+        assert_eq!(at(20_000, 3_720), 7_320, "it is set back");
+        assert_eq!(at(23_600, 3_730), 10_920, "and a sleep is noticed all the same");
+        assert_eq!(at(23_610, 3_740), 10_930);
+    }
 
     #[test]
     fn timestamps_are_shown_as_dates() {

@@ -12,6 +12,7 @@ use crate::{AddressKind, SimChain, World};
 use isonym_core::chain::{Anchor, FullHeader, HeaderTree, Height, Network};
 use isonym_core::name::lookup::*;
 use isonym_core::name::{NameId, Outcome, Policy, ProofLimits, ProofLink};
+use isonym_core::reputation::STRANGERS;
 use isonym_core::time::{Moment, Timestamp};
 
 const START: Timestamp = Timestamp(1_700_000_000);
@@ -686,6 +687,33 @@ fn two_servers_of_one_operator_are_no_second_opinion_and_no_quorum() {
         matches!(ended.result, Err(LookupError::NoQuorum { got: 1, .. })),
         "{ended:?}"
     );
+}
+
+#[test]
+fn that_a_name_has_no_value_is_never_said_by_servers_alone_that_were_learned_of() {
+    let servers = [DeniesByProof, ForgesBranch, DeniesByHistory];
+    for (operators, is_believed) in [([0, 1, 2], true), ([STRANGERS, 1, STRANGERS], false)] {
+        let ended = look_up_of(&TRUTH, &servers, &operators, settings(3, 1));
+        let is_denied = ended.result == Ok(Outcome::NeverExisted);
+        assert_eq!(is_denied, is_believed, "{operators:?}: {ended:?}");
+    }
+    let ended = look_up_of(
+        &TRUTH,
+        &[DeniesByProof, Fails, Fails],
+        &[STRANGERS, 0, 1],
+        settings(3, 1),
+    );
+    assert!(matches!(ended.result, Err(LookupError::NoAnswer { .. })), "{ended:?}");
+    // Beside somebody who is known it counts, and so does what can be proved.
+    let ended = look_up_of(
+        &TRUTH,
+        &[DeniesByProof, DeniesByHistory],
+        &[STRANGERS, 0],
+        settings(3, 1),
+    );
+    assert_eq!(ended.result, Ok(Outcome::NeverExisted));
+    let ended = look_up_of(&TRUTH, &[Proof, Fails, Fails], &[STRANGERS, 0, 1], settings(3, 1));
+    assert_eq!(ended.value(), TRUE_VALUE);
 }
 
 #[test]

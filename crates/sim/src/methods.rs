@@ -27,8 +27,8 @@ pub(super) struct Answerer<'a> {
     pub(super) release: Release,
     pub(super) version: Version,
     pub(super) fault: Option<&'a Fault>,
-    /// The host that the server says it is reached at.
-    pub(super) host: Option<&'a str>,
+    /// The hosts that the server says it is reached at.
+    pub(super) hosts: &'a [String],
     /// What it says of other servers.
     pub(super) peers: &'a Value,
 }
@@ -75,11 +75,10 @@ impl Answerer<'_> {
 
     fn features(&self) -> Value {
         let genesis = self.chain.header(0).map(|header| header.hash());
-        let hosts = self
-            .host
-            .map(|host| (host.to_owned(), json!({"tcp_port": 50001, "ssl_port": 50002})));
+        let hosts = self.hosts.iter();
+        let hosts = hosts.map(|host| (host.clone(), json!({"tcp_port": 50001, "ssl_port": 50002})));
         json!({
-            "hosts": hosts.into_iter().collect::<Map<_, _>>(),
+            "hosts": hosts.collect::<Map<_, _>>(),
             "pruning": null,
             "server_version": self.release.software(),
             "protocol_min": "1.4",

@@ -99,6 +99,8 @@ pub enum ExtendedError {
     BackendArguments,
     /// The `name_show` backend failed by itself.
     BackendFailed,
+    /// What the `name_show` backend says of the name is nothing that can be said of one, such as a value that is too long.
+    BackendNonsense,
     /// There was no answer in time.
     Timeout,
     /// Servers answered with what they can't prove.
@@ -131,6 +133,7 @@ impl ExtendedError {
                 "the name_show backend does not take the arguments, such as isolation IDs",
             ),
             Self::BackendFailed => (23, "the name_show backend failed by itself"),
+            Self::BackendNonsense => (23, "what the name_show backend says of the name makes no sense"),
             Self::Timeout => (22, "no server answered in time"),
             Self::Lied => (22, "servers gave answers that they can't prove"),
             Self::Busy => (0, "too many lookups at once; try again"),

@@ -11,12 +11,12 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::name::is_host_name;
-use super::onion::OnionName;
 use super::target::{Failure, Target, TargetKind};
 use crate::dns::engine::{self, ExtendedError, Found, Question, Settings};
 use crate::dns::resolver::NameSource;
 use crate::dns::zone;
 use crate::name::NameId;
+use crate::net::onion::OnionName;
 
 /// Most aliases that are followed from one name, as resolvers do.
 pub const MAX_ALIASES: usize = 8;
@@ -221,7 +221,16 @@ impl Search<'_> {
             (ResponseCode::NoError, _) => return Ok(records_of(&reply.answers, &question.lower, kind)),
             (ResponseCode::NXDomain, _) => return Ok(NameRecords::Nothing(Failure::NotRegistered)),
             (ResponseCode::YXDomain, _)
-            | (_, Some(ExtendedError::Unreadable | ExtendedError::Lame | ExtendedError::Sprawling)) => Failure::Broken,
+            | (
+                _,
+                Some(
+                    ExtendedError::Unreadable
+                    | ExtendedError::Lame
+                    | ExtendedError::Sprawling
+                    // It will say the same again.
+                    | ExtendedError::BackendNonsense,
+                ),
+            ) => Failure::Broken,
             (_, Some(ExtendedError::Timeout)) => Failure::Timeout,
             _ => Failure::Unavailable,
         };

@@ -18,7 +18,8 @@ use self::task::{Call, Outcome, Task};
 use super::address::{ServerAddr, Transport};
 use super::dial_error::DialError;
 use super::dialer::{Dialed, Dialer};
-use super::pins::{Identity, Pin};
+use super::operators::Shown;
+use super::pins::{Fingerprint, Identity, Pin};
 use super::tls::TlsError;
 use crate::chain::Network;
 use crate::electrum::exchange::{Overdue, TooManyOpen};
@@ -154,8 +155,16 @@ impl ConnectionError {
 /// The answers to one call, in the order of its requests.
 pub type Answers = Vec<Result<ElectrumReply, AnswerError>>;
 
+/// What a server answered to the greeting.
+#[derive(Clone, Debug)]
+struct Greeting {
+    version: ServerVersion,
+    /// The hosts that it says it is reached at.
+    hosts: Vec<String>,
+}
+
 /// What the greeting came to; `None` before.
-type Greeted = Option<Result<ServerVersion, ConnectionError>>;
+type Greeted = Option<Result<Greeting, ConnectionError>>;
 
 /// What came over a connection, for whoever wants to know how fast it is.
 #[derive(Debug, Default)]
@@ -180,6 +189,7 @@ impl Meter {
 pub struct Connection {
     server: ServerAddr,
     identity: Result<Identity, TlsError>,
+    key: Option<Fingerprint>,
     greeted: watch::Receiver<Greeted>,
     caller: Caller,
     tips: watch::Receiver<Option<HeaderTip>>,
@@ -233,7 +243,7 @@ impl Connection {
         purpose: Purpose,
         limits: ConnectionLimits,
     ) -> Result<Self, ConnectionError> {
-        let Dialed { stream, identity } = dialer.dial(server, pin, limits.dial).await?;
+        let Dialed { stream, identity, key } = dialer.dial(server, pin, limits.dial).await?;
         let (calls, queue) = mpsc::channel(QUEUE);
         let (tip_sender, tips) = watch::channel(None);
         let (end_sender, end) = watch::channel(None);
@@ -252,12 +262,12 @@ impl Connection {
         let flight = caller.send(greeting_of(purpose), limits.handshake).await;
         let task = tokio::spawn(async move {
             let greet = async {
-                let version = match flight {
+                let answer = match flight {
                     Ok(answers) => answers.await.and_then(|answers| check_greeting(answers, network)),
                     Err(error) => Err(error),
                 };
-                let failed = version.as_ref().err().cloned();
-                greeting.send_replace(Some(version));
+                let failed = answer.as_ref().err().cloned();
+                greeting.send_replace(Some(answer));
                 match failed {
                     Some(error) => error,
                     None => std::future::pending().await,
@@ -272,6 +282,7 @@ impl Connection {
         Ok(Self {
             server: server.clone(),
             identity,
+            key,
             greeted,
             caller,
             tips,
@@ -288,10 +299,10 @@ impl Connection {
     /// See [`ConnectionError`]; the connection is closed then.
     pub async fn greeted(&self) -> Result<ServerVersion, ConnectionError> {
         let mut greeted = self.greeted.clone();
-        let version = greeted.wait_for(Option::is_some).await;
-        let version = version.ok().and_then(|version| version.clone());
-        match version {
-            Some(version) => version,
+        let greeting = greeted.wait_for(Option::is_some).await;
+        let greeting = greeting.ok().and_then(|greeting| greeting.clone());
+        match greeting {
+            Some(greeting) => greeting.map(|it| it.version),
             None => Err(self.closed().await),
         }
     }
@@ -371,7 +382,14 @@ impl Connection {
 
     /// Returns what the server answered to the greeting; `None` before it did.
     pub fn version(&self) -> Option<ServerVersion> {
-        self.greeted.borrow().as_ref().and_then(|it| it.as_ref().ok()).cloned()
+        let greeted = self.greeted.borrow();
+        Some(greeted.as_ref()?.as_ref().ok()?.version.clone())
+    }
+
+    /// Returns what the server showed of who runs it; `None` before it answered the greeting.
+    pub(crate) fn shown(&self) -> Option<Shown> {
+        let greeted = self.greeted.borrow();
+        Some(Shown::new(self.key, &greeted.as_ref()?.as_ref().ok()?.hosts))
     }
 }
 
@@ -418,9 +436,9 @@ fn greeting_of(purpose: Purpose) -> Vec<ElectrumRequest> {
 }
 
 /// Checks what a server answered to the greeting, and returns what it is.
-fn check_greeting(answers: Answers, network: Network) -> Result<ServerVersion, ConnectionError> {
+fn check_greeting(answers: Answers, network: Network) -> Result<Greeting, ConnectionError> {
     let expected = network.params().genesis.hash();
-    let mut version = None;
+    let (mut version, mut hosts) = (None, Vec::new());
     for answer in answers {
         match answer.map_err(ConnectionError::Handshake)? {
             ElectrumReply::Features(features) if features.genesis_hash != expected => {
@@ -429,11 +447,13 @@ fn check_greeting(answers: Answers, network: Network) -> Result<ServerVersion, C
                     got: features.genesis_hash,
                 });
             }
+            ElectrumReply::Features(features) => hosts = features.hosts,
             ElectrumReply::Version(greeted) => version = Some(greeted),
             _ => {}
         }
     }
-    version.ok_or(ConnectionError::Closed)
+    let version = version.ok_or(ConnectionError::Closed)?;
+    Ok(Greeting { version, hosts })
 }
 
 impl Drop for Connection {

@@ -21,7 +21,6 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::address::{Host, ServerAddr, Transport};
-use super::operators::operators;
 use crate::backoff::Backoff;
 use crate::electrum::Peer;
 use crate::reputation::ServerIndex;
@@ -180,13 +179,14 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    /// Makes the machine for the servers that are trusted, with what was learned before.
+    /// Makes the machine for the servers that are trusted, each of an operator of its own unless [`Self::regroup`] says
+    /// otherwise, with what was learned before.
     pub(crate) fn new(now: Moment, trusted: &[ServerAddr], learned: Vec<Learned>, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let ask_at = trusted.iter().map(|_| now + seconds(FIRST_ASK, &mut rng)).collect();
         let mut machine = Self {
             trusted: trusted.to_vec(),
-            operators: operators(trusted),
+            operators: (0..trusted.len()).collect(),
             ask_at,
             suggested: BTreeMap::new(),
             learned: Vec::new(),
@@ -198,6 +198,23 @@ impl Discovery {
             machine.add(now, learned);
         }
         machine
+    }
+
+    /// Has the trusted servers be run by these from now on, each told by the place of his first one. What two said who are
+    /// one now was said by one.
+    pub(crate) fn regroup(&mut self, operators: &[usize]) {
+        for (known, new) in self.operators.iter_mut().zip(operators) {
+            *known = *new;
+        }
+        for voices in self.suggested.values_mut() {
+            let mut heard = BTreeMap::new();
+            for (operator, at) in std::mem::take(voices) {
+                let operator = operators.get(operator).copied().unwrap_or(operator);
+                let last = heard.entry(operator).or_insert(at);
+                *last = at.max(*last);
+            }
+            *voices = heard;
+        }
     }
 
     /// Returns what is learned.
@@ -448,24 +465,12 @@ pub(crate) fn address_of(peer: &Peer) -> Option<ServerAddr> {
 
 fn is_public(host: &Host) -> bool {
     match host {
-        Host::Name(name) => {
-            let Some((rest, last)) = name.rsplit_once('.') else {
-                return false;
-            };
-            if last == "onion" {
-                let service = rest.rsplit('.').next().unwrap_or(rest);
-                return is_v3_onion(service);
-            }
-            !PRIVATE_LABELS.contains(&last)
-        }
+        Host::Name(name) => name
+            .rsplit_once('.')
+            .is_some_and(|(_, last)| !PRIVATE_LABELS.contains(&last)),
         Host::Ip(IpAddr::V4(ip)) => is_public_v4(*ip),
         Host::Ip(IpAddr::V6(ip)) => is_public_v6(*ip),
     }
-}
-
-/// Says whether it has the shape of a version 3 onion service's name, whose last character follows from the version.
-fn is_v3_onion(label: &str) -> bool {
-    label.len() == 56 && label.ends_with('d') && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
 }
 
 fn is_public_v4(ip: Ipv4Addr) -> bool {

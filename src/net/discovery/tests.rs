@@ -4,7 +4,7 @@ use super::*;
 use crate::time::Timestamp;
 
 const DAY: u64 = 24 * 3600;
-const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwd.onion";
+const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
 
 fn at(seconds: u64) -> Now {
     Now {
@@ -31,7 +31,9 @@ const SIBLING_OF_B: ServerIndex = ServerIndex(2);
 
 fn discovery() -> Discovery {
     let trusted = ["one.example:1", "a.two.example.org:1", "b.example.org:1"].map(address);
-    Discovery::new(Moment(0), &trusted, Vec::new(), [7; 32])
+    let mut machine = Discovery::new(Moment(0), &trusted, Vec::new(), [7; 32]);
+    machine.regroup(&[0, 1, 1]);
+    machine
 }
 
 fn tell(machine: &mut Discovery, now: Now, server: ServerIndex, hosts: &[&str]) -> Vec<DiscoveryEffect> {
@@ -98,6 +100,27 @@ fn two_operators_corroborate_and_one_with_many_hosts_does_not() {
     assert_eq!(machine.suggested().count(), 0);
     let seen = run_until(&mut machine, 3 * DAY);
     assert_eq!(checks(&seen), 1, "once, at a moment of its own");
+}
+
+#[test]
+fn what_two_said_who_turn_out_to_be_one_was_said_by_one() {
+    let mut machine = discovery();
+    let x = address("x.example.net:50002");
+    tell(&mut machine, at(0), A, &["x.example.net"]);
+    machine.regroup(&[0, 0, 0]);
+    tell(&mut machine, at(1), B, &["x.example.net"]);
+    assert_eq!(
+        (machine.learned().count(), machine.suggested().collect::<Vec<_>>()),
+        (0, vec![&x])
+    );
+    // Voices of before count for who speaks now.
+    let mut machine = discovery();
+    tell(&mut machine, at(0), B, &["x.example.net"]);
+    machine.regroup(&[0, 0, 2]);
+    tell(&mut machine, at(1), A, &["x.example.net"]);
+    assert_eq!(machine.learned().count(), 0);
+    tell(&mut machine, at(2), SIBLING_OF_B, &["x.example.net"]);
+    assert_eq!(machine.learned().count(), 1);
 }
 
 #[test]
@@ -179,6 +202,8 @@ fn only_public_hosts_by_tls_and_onion_services_are_taken() {
         "a.lan",
         "short.onion",
         "expyuzz4wqqyqhjn.onion",
+        "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscrye.onion",
+        "qg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion",
         "a..b.org",
         "-a.org",
         "a.org:50002",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use arti_client::{ErrorKind, HasKind};
 
-use crate::net::tor_standing::TorStanding;
+use super::standing::EmbeddedTorStanding;
 
 /// Why the Tor within the program did not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum EmbeddedTorError {
     },
     /// It was waited for, and carries no streams yet.
     #[error("the embedded Tor is not ready yet: {0}")]
-    NotReady(TorStanding),
+    NotReady(EmbeddedTorStanding),
     /// It runs, but this one thing could not be done.
     #[error("the embedded Tor could not connect: {0}")]
     Refused(TorRefusal),

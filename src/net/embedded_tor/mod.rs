@@ -6,6 +6,7 @@
 
 mod config;
 mod error;
+mod standing;
 mod stream_group;
 
 use std::convert::Infallible;
@@ -24,10 +25,10 @@ use tor_rtcompat::tokio::TokioRustlsRuntime;
 
 pub use self::config::EmbeddedTorSettings;
 pub use self::error::{EmbeddedTorError, TorRefusal};
+pub use self::standing::EmbeddedTorStanding;
 pub use self::stream_group::{GroupKey, StreamGroup};
 use super::address::Host;
 use super::dialer::Duplex;
-use super::tor_standing::TorStanding;
 use crate::backoff::Backoff;
 
 /// How long a stream waits for a Tor that has just begun. The first time it fetches some megabytes.
@@ -55,7 +56,7 @@ struct Shared {
 
 #[derive(Clone, Default)]
 struct State {
-    standing: TorStanding,
+    standing: EmbeddedTorStanding,
     /// Whom to ask for streams, once it was ready for the first time.
     client: Option<Client>,
     /// Why there will never be one.
@@ -84,7 +85,7 @@ impl EmbeddedTor {
     }
 
     /// Returns how far it is.
-    pub fn standing(&self) -> TorStanding {
+    pub fn standing(&self) -> EmbeddedTorStanding {
         self.0.state.borrow().standing.clone()
     }
 
@@ -279,7 +280,7 @@ async fn tell(tor: &TorClient<TokioRustlsRuntime>, state: &watch::Sender<State>)
             reason = "it is from 0 to 100"
         )]
         let percent = (status.as_frac().clamp(0.0, 1.0) * 100.0) as u8;
-        let standing = TorStanding {
+        let standing = EmbeddedTorStanding {
             percent,
             ready: status.ready_for_traffic(),
             blocked: status.blocked().map(|blockage| blockage.to_string()),

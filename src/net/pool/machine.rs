@@ -410,7 +410,8 @@ impl Pool {
     fn connection_of(&mut self, reputation: &ServerReputation, owner: Owner, distinct_server: bool) -> Option<ConnId> {
         let conn = *self.identities.get(owner.identity)?.connections.get(&owner.attempt)?;
         let avoided = self.avoided(reputation, owner, distinct_server);
-        if self.server_of(conn).is_some_and(|server| avoided.contains(&server)) {
+        let is_barred = |server| avoided.contains(&server) || !reputation.is_admitted(server);
+        if self.server_of(conn).is_some_and(is_barred) {
             self.identities.unbind(owner, conn);
             return None;
         }
@@ -473,7 +474,7 @@ impl Pool {
         };
         let allowed: Vec<(ConnId, ServerIndex)> = clean
             .map(|(conn, it)| (conn, it.server))
-            .filter(|(_, server)| !avoided.contains(server))
+            .filter(|(_, server)| !avoided.contains(server) && reputation.is_admitted(*server))
             .collect();
         let best = allowed.iter().map(|(_, server)| rank(*server)).min()?;
         let candidates: Vec<_> = allowed

@@ -125,30 +125,29 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Trouble> {
 
 /// An open database; after [`Self::close`] every call says that it is damaged.
 #[derive(Debug)]
-pub(super) struct Database {
-    db: Option<sled::Db>,
-    #[cfg(test)]
-    before_flush: BeforeFlush,
-}
+pub(super) struct Database(Option<sled::Db>);
 
-/// What a test has done before each flush, as by a disk that is slow, full or broken.
-#[cfg(test)]
-struct BeforeFlush(Box<dyn Fn() -> sled::Result<()> + Send + Sync>);
+/// What is asked before anything is brought to the disk. The real one speaks for itself; disks of tests are slow, full or
+/// broken.
+#[derive(Clone)]
+pub struct DiskGate(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
 
-#[cfg(test)]
-impl std::fmt::Debug for BeforeFlush {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BeforeFlush(..)")
+impl DiskGate {
+    /// Makes a gate that says what this says, in the thread that writes.
+    pub fn new(pass: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(pass))
     }
 }
 
-impl From<sled::Db> for Database {
-    fn from(db: sled::Db) -> Self {
-        Self {
-            db: Some(db),
-            #[cfg(test)]
-            before_flush: BeforeFlush(Box::new(|| Ok(()))),
-        }
+impl Default for DiskGate {
+    fn default() -> Self {
+        Self::new(|| Ok(()))
+    }
+}
+
+impl std::fmt::Debug for DiskGate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DiskGate(..)")
     }
 }
 
@@ -191,15 +190,15 @@ impl Database {
                 Err(Trouble::Failed(StoreError::Io(error))) if error.to_string().starts_with(LOCKED) => {
                     std::thread::sleep(LOCK_PAUSE);
                 }
-                opened => return opened.map(Self::from),
+                opened => return opened.map(|db| Self(Some(db))),
             }
         }
-        guarded(|| config.open()).map(Self::from)
+        guarded(|| config.open()).map(|db| Self(Some(db)))
     }
 
     /// Closes the database. Files that are damaged stay so.
     pub(super) fn close(&mut self) {
-        if let Some(db) = self.db.take() {
+        if let Some(db) = self.0.take() {
             let closed = guarded(|| {
                 drop(db);
                 Ok(())
@@ -211,7 +210,7 @@ impl Database {
     }
 
     fn call<T>(&self, call: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, Trouble> {
-        let db = self.db.as_ref().ok_or(Trouble::Damaged("it is closed".to_owned()))?;
+        let db = self.0.as_ref().ok_or(Trouble::Damaged("it is closed".to_owned()))?;
         guarded(|| call(db))
     }
 
@@ -231,17 +230,11 @@ impl Database {
     }
 
     /// Returns when all that was applied is on the disk.
-    pub(super) fn flush(&self) -> Result<(), Trouble> {
+    pub(super) fn flush(&self, gate: &DiskGate) -> Result<(), Trouble> {
         self.call(|db| {
-            #[cfg(test)]
-            (self.before_flush.0)()?;
+            (gate.0)()?;
             db.flush().map(drop)
         })
-    }
-
-    #[cfg(test)]
-    pub(super) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
-        self.before_flush = BeforeFlush(Box::new(call));
     }
 }
 

@@ -32,7 +32,7 @@ use self::records::{HEADER_PREFIX, META_KEY, Record, check_meta, decode_record, 
 use crate::chain::tree::HeaderError;
 use crate::chain::{HeaderTree, Height, PureHeader};
 
-pub use self::database::panic_is_guarded;
+pub use self::database::{DiskGate, panic_is_guarded};
 pub(super) use self::unwritten::BatchScope;
 pub use self::unwritten::{HeaderBatch, HeaderChange, UnwrittenHeaders};
 
@@ -116,6 +116,7 @@ pub struct HeaderStore {
     unwritable: Option<StoreError>,
     /// Whether what is on the disk is moved aside, and not removed, when a new database takes its place.
     keep: bool,
+    gate: DiskGate,
 }
 
 /// A store, what it does not have yet of the tree, and why what it had was dropped.
@@ -136,6 +137,7 @@ impl HeaderStore {
             db: None,
             unwritable: None,
             keep: false,
+            gate: DiskGate::default(),
         };
         let mut damaged = false;
         match Database::open(path) {
@@ -217,6 +219,11 @@ impl HeaderStore {
     /// Says why nothing can be written for now, if that was found out when it was opened.
     pub fn take_unwritable(&mut self) -> Option<StoreError> {
         self.unwritable.take()
+    }
+
+    /// Has this asked before anything more is brought to the disk.
+    pub(super) fn set_gate(&mut self, gate: DiskGate) {
+        self.gate = gate;
     }
 
     /// Returns where it is.
@@ -308,7 +315,7 @@ impl HeaderStore {
 
     fn try_write(&self, batch: HeaderBatch) -> Result<(), Trouble> {
         let db = self.database()?;
-        write_records(db, &batch.before)?;
+        write_records(db, &batch.before, &self.gate)?;
         let mut whole = sled::Batch::default();
         for (height, record) in &batch.whole {
             whole.insert(&header_key(*height), record.as_slice());
@@ -325,22 +332,14 @@ impl HeaderStore {
             whole.insert(META_KEY, meta);
         }
         db.apply(whole)?;
-        db.flush()?;
-        write_records(db, &batch.after)
-    }
-
-    /// Calls this before each flush of the database that is there now, in the thread that writes.
-    #[cfg(test)]
-    pub(super) fn before_flush(&mut self, call: impl Fn() -> sled::Result<()> + Send + Sync + 'static) {
-        if let Some(db) = &mut self.db {
-            db.before_flush(call);
-        }
+        db.flush(&self.gate)?;
+        write_records(db, &batch.after, &self.gate)
     }
 }
 
 /// Writes records of which any number, from the first on, may be on the disk without the others. In small batches: sled
 /// keeps what a batch replaces until its end.
-fn write_records(db: &Database, records: &[(Height, Record)]) -> Result<(), Trouble> {
+fn write_records(db: &Database, records: &[(Height, Record)], gate: &DiskGate) -> Result<(), Trouble> {
     if records.is_empty() {
         return Ok(());
     }
@@ -351,7 +350,7 @@ fn write_records(db: &Database, records: &[(Height, Record)]) -> Result<(), Trou
         }
         db.apply(batch)?;
     }
-    db.flush()
+    db.flush(gate)
 }
 
 enum Failure {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -426,14 +427,20 @@ fn what_could_not_be_written_is_written_with_the_next_try() {
     backfill(&mut tree, WORLD.chain(), LOWEST);
     extend(&mut tree, WORLD.chain(), BLOCKS);
     let most = NonZeroUsize::new(30).unwrap();
-    let full = || Err(sled::Error::Io(std::io::ErrorKind::StorageFull.into()));
+    // More flushes come through than one batch takes, so that each is written with its second try.
+    let flushes = AtomicUsize::new(0);
+    store.files.set_gate(DiskGate::new(move || {
+        let is_full = flushes.fetch_add(1, Ordering::SeqCst).is_multiple_of(4);
+        if is_full {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }));
     store.unwritten.note(&tree, HeaderChange::Backward { to: ANCHOR });
     store.unwritten.note(&tree, HeaderChange::Forward { from: ANCHOR + 1 });
     let mut refused = 0;
     while let Some(batch) = store.unwritten.next_batch(&tree, most) {
         let scope = batch.scope();
-        // Each database takes nothing but what comes after it was opened again.
-        store.files.before_flush(full);
         match store.files.write(batch) {
             Ok(end) => assert_eq!(end, BatchEnd::Written),
             Err(error) => {
@@ -458,6 +465,7 @@ fn a_copy_of_a_store_is_read_where_nothing_can_be_written() {
         db: None,
         unwritable: None,
         keep: false,
+        gate: DiskGate::default(),
     };
     let mut tree = empty(ANCHOR);
     let full = StoreError::Io(std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem).into());

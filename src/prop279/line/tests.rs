@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::line_decoder::{LineDecoder, MAX_LINE};
 use super::*;
-use crate::naming::onion::OnionName;
+use crate::net::onion::OnionName;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
 

@@ -1,7 +1,6 @@
 //! Who may call: HTTP Basic authentication and the checks that keep web sites out.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -58,28 +57,6 @@ impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guard(..)")
     }
-}
-
-/// Says whether a `Host` header (or the authority of a request's target) names us: an address of the loopback
-/// interface, `localhost`, or the address that the connection came to. A web site whose name was made to resolve to our
-/// address (DNS rebinding) is named by its own name there.
-pub fn is_our_host(host: &str, local: IpAddr) -> bool {
-    // A port follows an IPv6 address in brackets, or a name, which has no colon.
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some(split) => split,
-            None => return false,
-        },
-        None => host.split_at(host.find(':').unwrap_or(host.len())),
-    };
-    if !port.is_empty() && port.strip_prefix(':').is_none_or(|port| port.parse::<u16>().is_err()) {
-        return false;
-    }
-    if name.eq_ignore_ascii_case("localhost") {
-        return true;
-    }
-    name.parse::<IpAddr>()
-        .is_ok_and(|address| address.is_loopback() || address.to_canonical() == local.to_canonical())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bitcoin::BlockHash;
 use serde_json::json;
@@ -131,7 +131,7 @@ const METHODS: [Method; 28] = [
         write(&methods.node.server_list())
     }),
     report("servers", help::SERVERS, |_, standing| write(&standing.servers)),
-    report("settings", help::SETTINGS, |methods, _| write(&*methods.settings)),
+    report("settings", help::SETTINGS, |methods, _| write(&methods.settings.all())),
     report("status", help::STATUS, |methods, _| write(&methods.node.status())),
     at_once("stop", help::STOP, |methods, params| {
         let [_] = take(params, [Wanted::optional("wait", "number")], help::STOP)?;
@@ -182,20 +182,39 @@ pub struct Methods {
     names: NameService,
     node: Handle,
     defaults: Defaults,
-    /// What the daemon runs with, by option.
-    settings: Arc<BTreeMap<String, String>>,
+    settings: RunningSettings,
+}
+
+/// What a daemon runs with, by the names of the options, without those that are secret; clones have the same.
+#[derive(Clone, Debug, Default)]
+pub struct RunningSettings(Arc<RwLock<BTreeMap<String, String>>>);
+
+impl RunningSettings {
+    /// Takes down what it runs with from the start.
+    pub fn new(settings: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(RwLock::new(settings)))
+    }
+
+    /// Takes down that it runs with other values of some options.
+    pub fn update(&self, settings: impl IntoIterator<Item = (String, String)>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.extend(settings);
+    }
+
+    fn all(&self) -> BTreeMap<String, String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Methods {
-    /// Serves what a daemon knows, under the names' share of JSON-RPC. `settings` is what it runs with, by the names of
-    /// the options, without those that are secret.
-    pub fn new(daemon: &Daemon, defaults: Defaults, settings: BTreeMap<String, String>) -> Self {
+    /// Serves what a daemon knows, under the names' share of JSON-RPC.
+    pub fn new(daemon: &Daemon, defaults: Defaults, settings: RunningSettings) -> Self {
         let Daemon { names, node } = daemon;
         Self {
             names: names.for_caller(Caller::Rpc, names.limits()),
             node: node.clone(),
             defaults,
-            settings: Arc::new(settings),
+            settings,
         }
     }
 

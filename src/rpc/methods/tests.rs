@@ -29,7 +29,14 @@ fn codes_of_the_nodes_errors() {
             "Synchronising headers: 1 of 2; no server gives headers: a",
         ),
         (stale, -10, "Namecoin is downloading blocks..."),
-        (NodeError::NoServer { servers: Vec::new() }, -9, "no server"),
+        (
+            NodeError::NoServer {
+                servers: Vec::new(),
+                tor: None,
+            },
+            -9,
+            "no server",
+        ),
         (
             NodeError::Lookup(LookupError::NoAnswer {
                 reasons,

@@ -13,6 +13,7 @@
 //! | connected | `SIGNAL NEWNYM` | connected | [`Forget`](ControllerEffect::Forget), `Notify` |
 //! | connected | `CONF_CHANGED`, by which Tor attaches streams itself | connected | `Send`: `SETCONF` |
 //! | connected | the reply to `SETCONF` | connected | `Notify` |
+//! | connected | [`Stopping`](ControllerEvent::Stopping) | connected | `Send`: `CLOSESTREAM` for each stream that is resolving or redirecting, and `QUIT`; `Abort`; nothing if none is |
 //! | connected | a reply by which Tor is of no use, or none for [`SILENCE`] | disconnected | [`Abort`](ControllerEffect::Abort) of all lookups, `Forget`, [`Disconnect`](ControllerEffect::Disconnect) |
 //! | connected | [`Disconnected`](ControllerEvent::Disconnected) | disconnected | `Abort` of all lookups, `Forget` |
 //!
@@ -90,6 +91,8 @@ pub enum ControllerEvent {
     },
     /// The moment of the latest [`ControllerEffect::WakeAt`] has come.
     Wake,
+    /// The program is about to end: what it says now is the last of it.
+    Stopping,
 }
 
 /// What the caller of the machine has to do, in this order.
@@ -182,6 +185,7 @@ enum PendingCommand {
     Attach(StreamId),
     Redirect(StreamId),
     Close,
+    Quit,
 }
 
 /// How far a stream is that is not yet on its way.
@@ -330,6 +334,10 @@ impl Turn<'_> {
                 self.on_resolved(lookup, result);
                 false
             }
+            ControllerEvent::Stopping => {
+                self.stop();
+                false
+            }
             ControllerEvent::Wake if self.session.silent_at.is_some_and(|at| at <= now) => {
                 return Err(ControlError::Silent);
             }
@@ -349,6 +357,25 @@ impl Turn<'_> {
         self.send(PendingCommand::SetEvents, events);
         self.send(PendingCommand::GetOption, format!("GETCONF {OPTION}"));
         self.send(PendingCommand::GetStreams, "GETINFO stream-status".to_owned());
+    }
+
+    /// Ends the streams that wait for us: Tor would let each wait for two minutes.
+    fn stop(&mut self) {
+        let all = self.session.streams.iter();
+        let waiting = all.filter(|(_, phase)| !matches!(phase, StreamPhase::Announced { .. }));
+        let mut waiting: Vec<StreamId> = waiting.map(|(id, _)| id.clone()).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        waiting.sort();
+        for id in waiting {
+            if let Some(phase) = self.session.streams.remove(&id) {
+                self.abort_lookup(phase);
+            }
+            self.close(&id);
+        }
+        // Tor closes the connection once it has read all before.
+        self.send(PendingCommand::Quit, "QUIT".to_owned());
     }
 
     fn on_message(&mut self, message: &ControlMessage) -> Result<(), ControlError> {
@@ -380,7 +407,7 @@ impl Turn<'_> {
         match (command, message.code) {
             // A stream may have ended, or another controller has attached it.
             (PendingCommand::SetEvents, 250)
-            | (PendingCommand::Close, _)
+            | (PendingCommand::Close | PendingCommand::Quit, _)
             | (PendingCommand::Attach(_), 250 | 552 | 555) => {}
             (PendingCommand::SetEvents, _) => return Err(refused("SETEVENTS")),
             (PendingCommand::GetOption, 250) if message.text() == format!("{OPTION}=1") => {}

@@ -10,6 +10,54 @@ const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.on
 const FIELDS: &str = "SOCKS_USERNAME=\"alice\" SOCKS_PASSWORD=\"one\" CLIENT_PROTOCOL=SOCKS5 NYM_EPOCH=0 \
                       SESSION_GROUP=-4 ISO_FIELDS=SOCKS_USERNAME,SOCKS_PASSWORD,CLIENTADDR,SESSION_GROUP,NYM_EPOCH";
 
+#[test]
+fn the_end_of_the_program_ends_the_streams_that_wait_for_it() {
+    let mut talk = Talk::new();
+    talk.happens(ControllerEvent::Stopping).unwrap();
+    assert_eq!(talk.effects(), [], "nobody waits");
+    let mut talk = Talk::new();
+    for (id, name) in [(1, "a.bit"), (2, "b.bit"), (3, "example.com")] {
+        talk.say(&format!(
+            "650 STREAM {id} NEW 0 {name}:80 SOURCE_ADDR=127.0.0.1:1 PURPOSE=USER {FIELDS}"
+        ));
+        talk.say(&format!("650 STREAM {id} CONTROLLER_WAIT 0 {name}:80 {FIELDS}"));
+    }
+    talk.say(&format!(
+        "650 STREAM 4 NEW 0 c.bit:80 SOURCE_ADDR=127.0.0.1:1 PURPOSE=USER {FIELDS}"
+    ));
+    let begun = talk.effects();
+    let lookups = begun.iter().filter_map(|effect| match effect {
+        ControllerEffect::Resolve(lookup) => Some(lookup.number),
+        _ => None,
+    });
+    let lookups: Vec<u64> = lookups.collect();
+    assert_eq!(lookups.len(), 2, "{begun:?}");
+    let result = Ok(Target::Address([192, 0, 2, 1].into()));
+    let lookup = lookups[0];
+    talk.happens(ControllerEvent::Resolved { lookup, result }).unwrap();
+    let send = |command: &str| ControllerEffect::Send(command.to_owned());
+    assert_eq!(talk.effects(), [send("REDIRECTSTREAM 1 192.0.2.1")]);
+    talk.happens(ControllerEvent::Stopping).unwrap();
+    let expected = [
+        send("CLOSESTREAM 1 2"),
+        ControllerEffect::Abort(lookups[1]),
+        send("CLOSESTREAM 2 2"),
+        send("QUIT"),
+    ];
+    assert_eq!(talk.effects(), expected);
+    // Replies to all of it come before the end: those to ATTACHSTREAM, REDIRECTSTREAM, CLOSESTREAM and QUIT.
+    for reply in [
+        "250 OK",
+        "250 OK",
+        "250 OK",
+        "552 Unknown stream",
+        "250 closing connection",
+    ] {
+        talk.say(reply);
+    }
+    assert_eq!(talk.effects(), []);
+}
+
 /// A controller and the Tor that it talks to.
 struct Talk {
     controller: Controller,

@@ -139,6 +139,11 @@ impl Running {
         status
     }
 
+    /// Returns its number.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns how much memory it takes, in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -58,6 +58,11 @@ fn servers_and_proxies_that_are_no_addresses() {
         ),
         ("wss://example.org:1", "ssl://HOST:PORT"),
         ("ssl://example.org:1:t", "once whether it is TCP or TLS"),
+        ("expyuzz4wqqyqhjn.onion:1:t", "invalid onion service"),
+        (
+            "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscrye.onion:1",
+            "56 characters before .onion whose checksum fits; is one mistyped?",
+        ),
     ] {
         End::of(&mut program.direct(), ["sync", "--server", server]).assert_failed(&["--server", server, words]);
     }

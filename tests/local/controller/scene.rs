@@ -23,9 +23,15 @@ impl Controller {
     }
 
     pub fn start_before(url: &str, port: SocketAddr, arguments: &[&str]) -> Self {
+        let place = ["--control", &port.to_string()];
+        Self::start_at(url, &[&place, arguments].concat())
+    }
+
+    /// Starts one that is told by the arguments where Tor is.
+    pub fn start_at(url: &str, arguments: &[&str]) -> Self {
         let program = Program::new();
         let mut command = program.on_regtest();
-        command.args(["tor", "-vv", "--control", &port.to_string(), "--rpc-url", url]);
+        command.args(["tor", "-vv", "--rpc-url", url]);
         command.args(arguments);
         let log = program.home().join("log");
         Self {

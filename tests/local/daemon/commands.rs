@@ -2,7 +2,11 @@
 //! knows or forgets all do.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
+use isonym::chain::{Anchor, Network};
+use isonym::net::{ConnectionLimits, Proxy};
+use isonym::node::{Node, NodeConfig};
 use isonym_sim::ledger::Connection;
 use serde_json::{Value, json};
 
@@ -279,5 +283,85 @@ async fn callers_without_an_id_are_each_their_own_over_rpc_and_dns() {
         assert_eq!(udp(dns, &query_as(id(1), DOMAIN, "A")).await.code(), "NOERROR");
         assert_eq!(that_asked(&stage).len(), due + 1, "{isolate}");
         daemon.stop(Stop::Terminate, &stage.ledger).await;
+    }
+}
+
+/// A stand-in for the daemon of a data folder, which it holds: it says once that headers are missing, if so, and writes down
+/// which methods were called.
+struct Calls {
+    methods: Arc<Mutex<Vec<String>>>,
+    _node: Node,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Calls {
+    async fn of(program: &Program, mut is_syncing: bool) -> Self {
+        let (node, _) = Node::open(NodeConfig {
+            network: Network::Regtest,
+            folder: program.folder(),
+            anchor: Anchor::shipped(Network::Regtest).unwrap(),
+            servers: Vec::new(),
+            discover: false,
+            proxy: Proxy::Direct,
+            connection_limits: ConnectionLimits::default(),
+        })
+        .unwrap();
+        let mut status = json!(node.status().unwrap());
+        status["sync"] = json!({"stage": "synced", "headers_done": 1, "headers_total": 1, "connections": 1});
+        let methods = Arc::new(Mutex::new(Vec::new()));
+        let called = Arc::clone(&methods);
+        let answer = Arc::new(Mutex::new(move |call: Value| {
+            let method = call["method"].as_str().unwrap().to_owned();
+            let (result, error) = match method.as_str() {
+                "settings" => (json!({}), Value::Null),
+                "status" => (status.clone(), Value::Null),
+                _ if std::mem::take(&mut is_syncing) => (Value::Null, json!({"code": -28, "message": "1 of 2"})),
+                _ => (json!({"name": NAME, "value": "{}", "expired": false}), Value::Null),
+            };
+            called.lock().unwrap().push(method);
+            axum::Json(json!({"id": call["id"], "result": result, "error": error}))
+        }));
+        let handler = move |axum::Json(call): axum::Json<Value>| {
+            let answer = Arc::clone(&answer);
+            async move { (answer.lock().unwrap())(call) }
+        };
+        let app = axum::Router::new().route("/", axum::routing::post(handler));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        std::fs::write(program.folder().join(".rpc-address"), address.to_string()).unwrap();
+        std::fs::write(program.folder().join(".cookie"), "__cookie__:word").unwrap();
+        Self {
+            methods,
+            _node: node,
+            task: tokio::spawn(async move { axum::serve(listener, app).await.unwrap() }),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_command_asks_its_daemon_first_and_how_far_it_is_only_where_that_is_not_ready() {
+    for (arguments, method) in [
+        (["name_show", NAME], "name_show"),
+        (["name_history", NAME], "name_history"),
+        (["resolve", DOMAIN], "name_show"),
+    ] {
+        for is_syncing in [false, true] {
+            let program = Program::new();
+            let daemon = Calls::of(&program, is_syncing).await;
+            let end = plain(&program, &arguments).await;
+            assert_ne!(end.status, Some(1), "{end:?}");
+            let expected = if is_syncing {
+                vec!["settings", method, "status", method]
+            } else {
+                vec!["settings", method]
+            };
+            assert_eq!(*daemon.methods.lock().unwrap(), expected, "{arguments:?}");
+        }
     }
 }

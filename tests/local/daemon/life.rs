@@ -11,6 +11,7 @@ use serde_json::json;
 
 use isonym_testkit::harness::{Daemon, Stop, end_of, honest, id, send, until, way};
 use isonym_testkit::program::Program;
+use isonym_testkit::running::Running;
 use isonym_testkit::stage::{NAME, VALUE, world};
 
 fn mode(path: &Path) -> u32 {
@@ -83,6 +84,61 @@ async fn a_second_one_on_the_same_folder() {
     // The first one's callers are still let in.
     assert_eq!(daemon.value(&id(0)).await, Ok(VALUE.to_owned()));
     daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
+#[tokio::test]
+async fn one_without_a_port_is_called_by_the_socket() {
+    let (stage, _) = honest(world(), 1).await;
+    let program = Program::new();
+    // What one that was killed left.
+    fs::create_dir_all(program.folder()).unwrap();
+    fs::set_permissions(program.folder(), fs::Permissions::from_mode(0o700)).unwrap();
+    for file in [".cookie", ".rpc-address"] {
+        fs::write(program.folder().join(file), "127.0.0.1:1").unwrap();
+    }
+    let mut command = program.on_regtest();
+    command.args(way(&stage)).args(["daemon", "--rpc-listen=none"]);
+    let mut daemon = Running::start(command, &program.home().join("log"));
+    daemon.says("listening at ", "rpc.sock, and at no port").await;
+    for file in [".cookie", ".rpc-address"] {
+        assert!(!program.folder().join(file).exists(), "{file}");
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = program.on_regtest();
+        command.args(arguments);
+        end_of(command)
+    };
+    let shown = until("a value", async || {
+        let end = run(&["rpc", "name_show", NAME]).await;
+        (end.status == Some(0)).then_some(end)
+    })
+    .await;
+    assert_eq!(shown.json()["value"], VALUE);
+    for arguments in [&["name_show", NAME][..], &["rpc", "--rpc-listen=none", "getblockcount"]] {
+        run(arguments).await.assert_succeeded();
+    }
+    // Fronts of the machine find it as well.
+    let mut plugin = program.on_regtest();
+    plugin.arg("prop279").stdin(std::process::Stdio::piped());
+    let mut plugin = plugin.spawn().unwrap();
+    let name = NAME.strip_prefix("d/").unwrap();
+    std::io::Write::write_all(
+        &mut plugin.stdin.take().unwrap(),
+        format!("RESOLVE 1 {name}.bit\n").as_bytes(),
+    )
+    .unwrap();
+    let said = tokio::task::spawn_blocking(move || plugin.wait_with_output().unwrap());
+    let said = String::from_utf8(said.await.unwrap().stdout).unwrap();
+    // The value is no JSON, which it can only know by having it.
+    assert!(
+        said.contains("RESOLVED 1 3 ") && said.contains("a value that cannot be used"),
+        "{said}"
+    );
+    run(&["rpc", "stop"]).await.assert_succeeded();
+    assert!(daemon.ended().await.success());
+    assert!(!program.folder().join("rpc.sock").exists());
+    let end = run(&["rpc", "--rpc-listen=none", "getblockcount"]).await;
+    end.assert_failed(&["no daemon"]);
 }
 
 #[tokio::test]

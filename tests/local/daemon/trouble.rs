@@ -49,6 +49,30 @@ async fn new_blocks_and_a_reorganisation() {
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
 
+/// Absence ends by its own time, not with a block: servers would see all identities ask again at once.
+#[tokio::test]
+async fn a_name_that_is_registered_after_it_was_asked_for() {
+    const LATE: &str = "d/registered-later";
+    let (stage, shared) = honest(world(), 2).await;
+    let program = Program::new();
+    let daemon = Daemon::ready(&program, &stage, &["--cache-negative", "2"]).await;
+    let show = async || {
+        let shown = daemon.call("name_show", json!([LATE, { "streamID": id(0) }])).await;
+        shown.map(|shown| shown["value"].clone())
+    };
+    let (code, message) = show().await.unwrap_err();
+    assert_eq!(code, -4, "{message}");
+    shared.change(|world| {
+        world.register(LATE, VALUE, AddressKind::P2pkh).unwrap();
+        world.mine(12);
+    });
+    until("the name is found", async || {
+        (show().await == Ok(json!(VALUE))).then_some(())
+    })
+    .await;
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
 async fn revive(stage: &mut Stage, names: &[String], world: &SharedWorld) {
     for name in names {
         let host = Host::honest(name, world.clone(), stage.ledger.clone()).await.unwrap();

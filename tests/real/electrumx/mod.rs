@@ -9,6 +9,7 @@ mod isolation;
 mod long_chain;
 mod orphans;
 mod over_tls;
+mod peers;
 mod releases;
 mod requests;
 mod simulated;

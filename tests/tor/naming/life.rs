@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::scene::{HTTP, Scene};
+use super::scene::{HTTP, Scene, controller};
 use crate::client::Tor;
 use crate::raw::{CONNECT, GRANTED, Raw, UNREACHABLE, fetch};
 use crate::record::Stream;
 use crate::{NAMES, name};
+use isonym_testkit::backend::{Backend, Says};
 use isonym_testkit::program::Program;
 use isonym_testkit::running::{end_of, eventually};
 
@@ -79,6 +80,37 @@ async fn without_a_controller_nothing_goes_anywhere_and_with_it_all_that_waits_e
         }
     }
     assert_fetched_some_day(&scene, &tor, "of-0-1.bit").await;
+    scene.network.assert_no_leak();
+}
+
+/// Tor itself would have each wait for two minutes.
+#[tokio::test]
+async fn streams_that_wait_when_the_program_ends_are_over_at_once() {
+    let scene = Scene::new().await;
+    let tor = scene.network.naming_client("stops", true);
+    let backend = Backend::start().await;
+    backend.say_of_others(Says::value("{}").held());
+    let home = Program::new();
+    let arguments = [
+        "--control",
+        &tor.control_port(),
+        "--name-patience=300",
+        "--rpc-url",
+        &backend.url(),
+    ];
+    let mut controller = controller(&home, &arguments).await;
+    let (socks, port) = (tor.ports().socks, scene.plain.port());
+    let hosts = ["held-0.bit", "held-1.bit", "held-2.bit"];
+    let waiting: Vec<_> = hosts
+        .map(|host| tokio::spawn(Raw::ask(socks, None, CONNECT, host, port)))
+        .into();
+    eventually("all are looked up", async || backend.count() == hosts.len()).await;
+    assert!(waiting.iter().all(|it| !it.is_finished()));
+    controller.stop().await;
+    for ended in waiting {
+        let raw = timeout(TRY, ended).await.expect("it waits on").unwrap().unwrap();
+        assert_eq!(raw.reply, UNREACHABLE);
+    }
     scene.network.assert_no_leak();
 }
 

@@ -19,7 +19,7 @@
 
 mod way;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand::Rng;
@@ -211,6 +211,11 @@ impl SyncReputation {
         record.is_parted || now < record.banned_until
     }
 
+    /// Says whether nobody uses a server any more.
+    pub fn is_parted(&self, server: ServerIndex) -> bool {
+        self.get(server).is_parted
+    }
+
     /// Returns how often a server was dialed since it was last of use.
     pub fn dials(&self, server: ServerIndex) -> u32 {
         self.get(server).dials
@@ -256,7 +261,7 @@ const DOUBT: Backoff = Backoff::new(Duration::from_secs(600), Duration::from_sec
 /// Lies that are so far apart are not added up.
 const FAULTS_APART: Duration = Duration::from_secs(6 * 3600);
 
-/// How much less often than another one a doubted server is chosen.
+/// How much less often than another one a server is chosen that is doubted, or in whose place another one is preferred.
 const DOUBTED_SHARE: u32 = 16;
 
 /// What lookups and their connections know of a server.
@@ -304,6 +309,8 @@ pub struct ServerReputation {
     lookups: Vec<LookupRecord>,
     /// Those that lookups may use.
     admitted: BTreeSet<ServerIndex>,
+    /// Those in whose place another one of the same operator is preferred.
+    behind: BTreeMap<ServerIndex, ServerIndex>,
 }
 
 /// The operator of all servers that were learned, as far as they are of none that is known: they cost nothing to whoever
@@ -324,6 +331,7 @@ impl ServerReputation {
             sync: SyncReputation::new(servers),
             lookups: vec![LookupRecord::default(); servers],
             admitted: (0..servers).map(ServerIndex).collect(),
+            behind: BTreeMap::new(),
         }
     }
 
@@ -334,6 +342,15 @@ impl ServerReputation {
         self.sync.records.push(SyncRecord::default());
         self.lookups.push(LookupRecord::default());
         server
+    }
+
+    /// Has the servers be run by these from now on, and in the place of some of them another one of the same operator
+    /// preferred, while that is not in doubt.
+    pub fn regroup(&mut self, operators: &[usize], behind: BTreeMap<ServerIndex, ServerIndex>) {
+        for (known, new) in self.operators.iter_mut().zip(operators) {
+            *known = *new;
+        }
+        self.behind = behind;
     }
 
     /// Lets lookups use a server from now on.
@@ -437,14 +454,20 @@ impl ServerReputation {
         self.lookups.get(server.0).is_some_and(|record| record.is_doubted(now))
     }
 
-    /// Chooses among the servers that lookups may use, but those to avoid, at random: all have the same chance, those in doubt a small one. There
-    /// is always one to try, unless all are to be avoided. Takes one number from the generator, whatever is known.
+    /// Chooses among the servers that lookups may use, but those to avoid, at random: all have the same chance, those in doubt
+    /// or with another one in their place a small one. There is always one to try, unless all are to be avoided. Takes one number from the generator, whatever is known.
     pub fn choose(&self, now: Moment, avoided: &BTreeSet<ServerIndex>, rng: &mut impl Rng) -> Option<ServerIndex> {
         let chance: u64 = rng.random();
         let all = self.lookups.iter().enumerate();
-        let allowed = all.filter(|(at, _)| self.is_admitted(ServerIndex(*at)) && !avoided.contains(&ServerIndex(*at)));
+        let is_allowed = |server: &ServerIndex| self.is_admitted(*server) && !avoided.contains(server);
+        let has_better = |server: ServerIndex| {
+            let better = self.behind.get(&server);
+            better.is_some_and(|it| is_allowed(it) && !self.is_doubted(now, *it))
+        };
+        let allowed = all.filter(|(at, _)| is_allowed(&ServerIndex(*at)));
         let weighed = allowed.map(|(at, record)| {
-            let weight = if record.is_doubted(now) { 1 } else { DOUBTED_SHARE };
+            let is_last = record.is_doubted(now) || has_better(ServerIndex(at));
+            let weight = if is_last { 1 } else { DOUBTED_SHARE };
             (ServerIndex(at), u64::from(weight))
         });
         let weighed: Vec<(ServerIndex, u64)> = weighed.collect();

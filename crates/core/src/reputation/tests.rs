@@ -152,6 +152,33 @@ fn all_servers_have_the_same_chance_and_those_to_avoid_have_none() {
 }
 
 #[test]
+fn where_another_one_of_its_operator_is_preferred_a_server_is_chosen_while_that_is_in_doubt() {
+    let mut reputation = reputation(3);
+    reputation.regroup(&[0, 0, 2], BTreeMap::from([(A, B)]));
+    assert_eq!(reputation.operators(), 2);
+    assert_eq!(reputation.with_siblings(&BTreeSet::from([A])), BTreeSet::from([A, B]));
+    let [a, b, c] = chosen(&reputation, seconds(0), &[]);
+    assert!((60..240).contains(&a) && (1800..2200).contains(&b), "{a} {b} {c}");
+    assert_eq!(
+        chosen(&reputation, seconds(0), &[B, C]),
+        [4000, 0, 0],
+        "there is always one"
+    );
+    let [a, _, c] = chosen(&reputation, seconds(0), &[B]);
+    assert!(a.abs_diff(c) < 200, "{a} {c}");
+    for _ in 0..3 {
+        let failed = Evidence::Failed(FailureKind::Unreachable);
+        reputation.record(seconds(0), B, failed, &mut rng());
+    }
+    let (from, _) = reputation.doubted(B).unwrap();
+    let [a, b, c] = chosen(&reputation, from, &[]);
+    assert!(
+        (1700..2200).contains(&a) && b < 240 && (1700..2200).contains(&c),
+        "{a} {b} {c}"
+    );
+}
+
+#[test]
 fn a_server_that_was_added_is_for_header_sync_alone_until_it_is_admitted_and_for_nobody_once_parted() {
     let mut reputation = reputation(2);
     let c = reputation.add(STRANGERS);

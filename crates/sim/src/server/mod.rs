@@ -76,8 +76,8 @@ pub struct Server {
     release: Release,
     fault: Option<Fault>,
     limits: Option<cost::Limits>,
-    /// The host that it says it is reached at.
-    host: Option<String>,
+    /// The hosts that it says it is reached at.
+    hosts: Vec<String>,
     /// What it says of other servers, in the shape of `server.peers.subscribe`, or any other.
     peers: Value,
     /// The chain that it claims instead of the true one with this tip.
@@ -91,7 +91,7 @@ impl Server {
             release,
             fault,
             limits: None,
-            host: None,
+            hosts: Vec::new(),
             peers: Value::Array(Vec::new()),
             doctored: None,
         }
@@ -104,10 +104,10 @@ impl Server {
         self
     }
 
-    /// Makes it say that it is reached at a host.
+    /// Makes it say that it is reached at a host, among those that it said before.
     #[must_use]
     pub fn at(mut self, host: &str) -> Self {
-        self.host = Some(host.to_owned());
+        self.hosts.push(host.to_owned());
         self
     }
 
@@ -195,7 +195,7 @@ impl Server {
             release: self.release,
             version: session.version.unwrap_or(Version::OLDEST),
             fault: self.fault.as_ref(),
-            host: self.host.as_deref(),
+            hosts: &self.hosts,
             peers: &self.peers,
         }
     }

@@ -98,8 +98,8 @@ fn an_isolation_id_that_does_not_fit_is_not_given_back() {
 #[test]
 fn reasons_are_told_to_who_has_edns() {
     use ExtendedError::{
-        Busy, Expired, IdTooLong, Lied, NoBackend, NoProxy, NotFinal, NotOurs, NotSynchronised, Sprawling, Timeout,
-        Unreadable,
+        BackendNonsense, Busy, Expired, IdTooLong, Lied, NoBackend, NoProxy, NotFinal, NotOurs, NotSynchronised,
+        Sprawling, Timeout, Unreadable,
     };
     let reply = Reply::noted(ResponseCode::ServFail, NotSynchronised);
     let (_, without) = written(&message("example.bit."), &reply, Transport::Udp);
@@ -114,6 +114,7 @@ fn reasons_are_told_to_who_has_edns() {
         (NotSynchronised, 14),
         (NoProxy, 23),
         (NoBackend, 23),
+        (BackendNonsense, 23),
         (Timeout, 22),
         (Lied, 22),
         (Busy, 0),

@@ -57,12 +57,13 @@ pub enum Transport {
     Tls,
 }
 
-/// A running ElectrumX on two free ports of the loopback interface. Dropping it ends it; so does the end of
+/// A running ElectrumX on three free ports of the loopback interface, one of them for who runs it. Dropping it ends it; so does the end of
 /// this process, however it comes, by the pipe to the server's standard input.
 pub struct ElectrumX {
     child: Child,
     tcp: u16,
     tls: u16,
+    admin: u16,
     folder: TempDir,
 }
 
@@ -81,12 +82,13 @@ impl ElectrumX {
     /// As [`Self::start`].
     pub fn start_with(release: Release, core: &CoreRpc, tip: usize, settings: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let (tcp, tls) = (free_port(), free_port());
-        let child = spawn(release, core, folder.path(), (tcp, tls), settings);
+        let (tcp, tls, admin) = (free_port(), free_port(), free_port());
+        let child = spawn(release, core, folder.path(), (tcp, tls, admin), settings);
         let mut server = Self {
             child,
             tcp,
             tls,
+            admin,
             folder,
         };
         server.wait_for(tip);
@@ -129,6 +131,11 @@ impl ElectrumX {
     /// Opens a plain connection that asks and prints lines.
     pub fn lines(&self) -> Lines {
         Lines::open(self.tcp).expect("a server that was waited for takes connections")
+    }
+
+    /// The same for who runs the server.
+    pub fn admin(&self) -> Lines {
+        Lines::open(self.admin).expect("a server that was waited for takes connections")
     }
 
     /// Waits until the server's tip is at `tip`.
@@ -180,7 +187,7 @@ fn spawn(
     release: Release,
     core: &CoreRpc,
     folder: &Path,
-    (tcp, tls): (u16, u16),
+    (tcp, tls, admin): (u16, u16, u16),
     settings: &[(&str, String)],
 ) -> Child {
     let python = environments().join(release.version()).join("bin/python");
@@ -207,7 +214,10 @@ fn spawn(
         .env("DAEMON_URL", core.url())
         .env("DAEMON_POLL_INTERVAL_BLOCKS", "100")
         .env("DAEMON_POLL_INTERVAL_MEMPOOL", "1000")
-        .env("SERVICES", format!("tcp://127.0.0.1:{tcp},ssl://127.0.0.1:{tls}"))
+        .env(
+            "SERVICES",
+            format!("tcp://127.0.0.1:{tcp},ssl://127.0.0.1:{tls},rpc://127.0.0.1:{admin}"),
+        )
         .env("SSL_CERTFILE", certificate)
         .env("SSL_KEYFILE", key)
         .env("ALLOW_ROOT", "1")

@@ -70,27 +70,51 @@ impl Tor {
         Self::begin(root, name, authorities, ports, torrc)
     }
 
+    /// Starts a client that reaches nobody: the one authority that it knows is at a port where nobody listens.
+    pub fn stuck(name: &str, more: &[&str]) -> Result<Self, String> {
+        let root = tempfile::Builder::new().prefix("isonym-tor-").tempdir();
+        // What keeps the Tor removes it.
+        let root = root.map_err(|error| error.to_string())?.keep();
+        let ports = Ports::new();
+        let mut torrc = client(ports);
+        torrc.extend(more.iter().map(|line| (*line).to_owned()));
+        let fingerprint = "0123456789ABCDEF".repeat(3)[..40].to_owned();
+        let nobody = format!("DirAuthority nobody orport=1 v3ident={fingerprint} 127.0.0.1:1 {fingerprint}");
+        let mut tor = Self::new(&root, name, &[nobody], ports, torrc);
+        tor.go_on_until("PROGRESS=5 TAG=conn SUMMARY=\"Connecting to a relay\" WARNING=\"Connection refused\"")?;
+        Ok(tor)
+    }
+
     fn begin(
         root: &Path,
         name: &str,
         authorities: &[String],
         ports: Ports,
-        mut torrc: Vec<String>,
+        torrc: Vec<String>,
     ) -> Result<Self, String> {
-        let folder = root.join(name);
-        torrc.extend(common(&folder, ports.control, authorities));
-        let mut tor = Self {
-            folder,
-            ports,
-            torrc,
-            process: None,
-        };
+        let mut tor = Self::new(root, name, authorities, ports, torrc);
         tor.go_on()?;
         Ok(tor)
     }
 
+    fn new(root: &Path, name: &str, authorities: &[String], ports: Ports, mut torrc: Vec<String>) -> Self {
+        let folder = root.join(name);
+        torrc.extend(common(&folder, ports.control, authorities));
+        Self {
+            folder,
+            ports,
+            torrc,
+            process: None,
+        }
+    }
+
     /// Starts it, again where it was killed, and waits until it is ready.
     pub fn go_on(&mut self) -> Result<(), String> {
+        self.go_on_until("PROGRESS=100 ")
+    }
+
+    /// Starts it, and waits until it says these words of how far it is.
+    fn go_on_until(&mut self, words: &str) -> Result<(), String> {
         self.process = Some(Process::start(&self.folder, &self.torrc)?);
         let deadline = Instant::now() + READY;
         loop {
@@ -98,7 +122,7 @@ impl Tor {
                 .control()
                 .and_then(|mut control| control.command("GETINFO status/bootstrap-phase"));
             match phase {
-                Ok(lines) if lines[0].contains("PROGRESS=100 ") => return Ok(()),
+                Ok(lines) if lines[0].contains(words) => return Ok(()),
                 _ if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
                 other => return Err(format!("a Tor is not ready: {other:?}; {}", complaints(&self.folder))),
             }

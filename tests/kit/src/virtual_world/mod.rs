@@ -35,8 +35,9 @@ use isonym::chain::{Anchor, Network};
 use isonym::isolation::IsolationId;
 use isonym::name::{NameId, Outcome};
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
+use isonym::net::onion::OnionName;
 use isonym::net::{self, DialError, Dialer, Host, Proxy, ServerAddr};
-use isonym::node::{Clock, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
+use isonym::node::{Clock, DiskGate, Node, NodeConfig, NodeError, Surroundings, VirtualTime};
 use isonym::service::{Answer, Caller, Daemon, DaemonSettings, NameResult, Question};
 use isonym::time::{Timestamp, random_pause};
 use isonym_sim::wallet::Signer;
@@ -87,8 +88,10 @@ pub static CHAIN: LazyLock<World> = LazyLock::new(|| {
 
 /// The onion service of a server, which may be one that daemons are not given: one of 26.
 pub fn onion(number: usize) -> String {
-    let letter = char::from(b'a' + u8::try_from(number % 26).unwrap());
-    format!("{letter}{}d.onion", "q".repeat(54))
+    let mut key = [0; 32];
+    // Five bits are a letter, the first one.
+    key[0] = u8::try_from(number % 26).unwrap() << 3;
+    OnionName::of_key(&key).to_string()
 }
 
 fn name(number: usize) -> String {
@@ -133,6 +136,8 @@ struct Inner {
     daemons: AtomicUsize,
     /// What servers say of others, on the connection of a number.
     peers: Mutex<BTreeMap<usize, PeerList>>,
+    /// The hosts that servers say they are reached at, where that is not their own onion service alone.
+    hosts: Mutex<BTreeMap<usize, Vec<String>>>,
     /// The server's side of each connection that is open, by its number in the record.
     desks: Mutex<Vec<Open>>,
 }
@@ -172,6 +177,7 @@ impl VirtualWorld {
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             daemons: AtomicUsize::new(0),
             peers: Mutex::default(),
+            hosts: Mutex::default(),
             desks: Mutex::new(Vec::new()),
         });
         let miner = tokio::spawn(mine(Arc::clone(&inner)));
@@ -181,6 +187,12 @@ impl VirtualWorld {
     /// Has a server say of others what this returns for the number of the connection that it is asked over.
     pub fn set_peers(&self, server: usize, peers: impl Fn(usize) -> serde_json::Value + Send + Sync + 'static) {
         self.inner.peers.lock().unwrap().insert(server, Arc::new(peers));
+    }
+
+    /// Has a server say that it is reached at these hosts.
+    pub fn set_hosts(&self, server: usize, hosts: &[&str]) {
+        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        self.inner.hosts.lock().unwrap().insert(server, hosts);
     }
 
     /// Seconds since it began.
@@ -231,15 +243,28 @@ impl VirtualWorld {
 
     /// Starts a daemon with an empty data folder.
     pub async fn start_daemon(&self, settings: DaemonSettings) -> VirtualDaemon {
-        Box::pin(self.start(Box::new(settings), false)).await
+        Box::pin(self.start(Box::new(settings), self.servers(), false)).await
     }
 
     /// The same; it learns of servers.
     pub async fn start_discovering(&self, settings: DaemonSettings) -> VirtualDaemon {
-        Box::pin(self.start(Box::new(settings), true)).await
+        Box::pin(self.start(Box::new(settings), self.servers(), true)).await
     }
 
-    async fn start(&self, settings: Box<DaemonSettings>, discover: bool) -> VirtualDaemon {
+    /// Starts a daemon that is given these servers' addresses.
+    pub async fn start_daemon_with(&self, settings: DaemonSettings, servers: &[&str]) -> VirtualDaemon {
+        let servers = servers.iter().map(|server| server.parse().unwrap());
+        Box::pin(self.start(Box::new(settings), servers.collect(), false)).await
+    }
+
+    fn servers(&self) -> Vec<ServerAddr> {
+        let numbers = 0..self.inner.servers;
+        numbers
+            .map(|number| format!("s{number}.sim:50001:t").parse().unwrap())
+            .collect()
+    }
+
+    async fn start(&self, settings: Box<DaemonSettings>, servers: Vec<ServerAddr>, discover: bool) -> VirtualDaemon {
         let number = self.inner.daemons.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
         let way = Arc::new(Way {
@@ -250,12 +275,11 @@ impl VirtualWorld {
         // Whole seconds: as many as the servers' clocks say.
         let wall = BEGINS + self.inner.begun.elapsed().as_secs();
         let time = VirtualTime::starting_at(Timestamp(wall));
-        let servers = (0..self.inner.servers).map(|number| format!("s{number}.sim:50001:t").parse().unwrap());
         let config = NodeConfig {
             network: Network::Regtest,
             folder: folder.path().to_owned(),
             anchor: Anchor::shipped(Network::Regtest).unwrap(),
-            servers: servers.collect(),
+            servers,
             discover,
             proxy: Proxy::default(),
             connection_limits: net::ConnectionLimits::default(),
@@ -265,6 +289,7 @@ impl VirtualWorld {
             params: Network::Regtest.params(),
             clock: Clock::start_virtual(Arc::clone(&time)),
             seed: self.rng().random(),
+            disk: DiskGate::default(),
         };
         let (node, _) = Node::open_in(config, surroundings).unwrap();
         let (daemon, running) = run_in_task(node, *settings).await;
@@ -314,7 +339,10 @@ impl Inner {
         let connection = self.recorder.open(truth, server, self.now());
         let peers = self.peers.lock().unwrap().get(&server).cloned();
         let peers = peers.map_or_else(|| serde_json::json!([]), |peers| peers(connection));
-        let honest = Server::new(Release::V1_17, None).telling_of(peers).at(&onion(server));
+        let hosts = self.hosts.lock().unwrap().get(&server).cloned();
+        let hosts = hosts.unwrap_or_else(|| vec![onion(server)]);
+        let honest = Server::new(Release::V1_17, None).telling_of(peers);
+        let honest = hosts.iter().fold(honest, |server, host| server.at(host));
         let desk = Desk::new(&format!("s{server}.sim"), honest, self.chain.clone(), Ledger::new());
         let ear = Ear {
             recorder: self.recorder.clone(),

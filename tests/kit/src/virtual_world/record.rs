@@ -28,6 +28,8 @@ pub enum What {
     Greeting,
     /// A sign of life.
     Ping,
+    /// For other servers, which only header sync's connections are to carry.
+    Peers,
     /// To be told of new blocks, which only header sync wants.
     Subscription,
     /// For headers: by sync, and by whoever wants small replies not to be held back.
@@ -52,6 +54,7 @@ impl What {
             Side::Server if has("\"method\"") => Self::Notice,
             Side::Server => Self::Reply,
             Side::Client if has("\"server.ping\"") => Self::Ping,
+            Side::Client if has("\"server.peers.subscribe\"") => Self::Peers,
             Side::Client if has("\"server.") => Self::Greeting,
             Side::Client if has("\"blockchain.headers.subscribe\"") => Self::Subscription,
             Side::Client if has("\"blockchain.block.") => Self::Header,

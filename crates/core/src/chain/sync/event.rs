@@ -66,7 +66,14 @@ pub struct ClaimedTip {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum HeaderSyncEvent {
-    /// A connection to a server is open and its claimed tip is known.
+    /// A connection to a server is open, and greets it: what is asked now goes out along with the greeting.
+    Opened {
+        /// Which server.
+        server: ServerIndex,
+        /// The connection's number.
+        conn: ConnId,
+    },
+    /// A connection to a server is open and its claimed tip is known. Whether it was told before that it was open, or not.
     Connected {
         /// Which server.
         server: ServerIndex,
@@ -75,7 +82,7 @@ pub enum HeaderSyncEvent {
         /// What the server says its tip is.
         tip: ClaimedTip,
     },
-    /// A connection could not be opened. Where the error is permanent (another network, a changed certificate), the
+    /// A connection could not be opened, of which nothing was told. Where the error is permanent (another network, a changed certificate), the
     /// server is not dialed again.
     DialFailed {
         /// Which server.

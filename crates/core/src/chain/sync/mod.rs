@@ -18,13 +18,14 @@
 //!
 //! | event | what follows at once |
 //! |---|---|
+//! | [`Opened`](HeaderSyncEvent::Opened) | the connection is asked for what every server has: headers below the anchor, without which nothing above can be checked |
 //! | [`Connected`](HeaderSyncEvent::Connected) | the connection waits to be judged; below the anchor its server is reported |
 //! | [`DialFailed`](HeaderSyncEvent::DialFailed) | the server is closed until its pause is over; for good where the error is permanent; nothing but a pause where it has another connection |
 //! | [`TipClaimed`](HeaderSyncEvent::TipClaimed) | the connection is judged anew, and the end of the sync is told anew; below the anchor its server is reported |
 //! | [`Headers`](HeaderSyncEvent::Headers), [`Scattered`](HeaderSyncEvent::Scattered) | booked; too few: the connection ends, the last time its server is reported; else they go to the sub-machine that asked |
 //! | [`WronglyCut`](HeaderSyncEvent::WronglyCut) | the chunk is given free, and the connection asked for full headers from now on |
 //! | [`Refused`](HeaderSyncEvent::Refused), or no answer in time | what was asked for is given free; where others are set aside and it was of the skeleton, the connection and the skeleton end; rate-limited: it ends, and its server is left alone for a while; the second time in a row it ends |
-//! | [`Closed`](HeaderSyncEvent::Closed) | what it was asked for is given free, what it delivered and nobody used is dropped; its server is left for good where the error is permanent |
+//! | [`Closed`](HeaderSyncEvent::Closed) | before it was connected: as `DialFailed`; what it was asked for is given free, what it delivered and nobody used is dropped; its server is left for good where the error is permanent |
 //! | [`Tick`](HeaderSyncEvent::Tick) | nothing |
 //!
 //! # What follows from the state

@@ -27,8 +27,8 @@ const WINDOW_TIME: f64 = 1.0;
 /// How long all that is outstanding takes at most.
 const LONGEST_WAIT: f64 = 15.0;
 
-/// Bytes that are outstanding while nothing is known.
-const UNKNOWN_WINDOW: f64 = 190_000.0;
+/// Bytes that are outstanding while nothing is known: three requests, so that two are on their way while one is answered.
+const UNKNOWN_WINDOW: f64 = 3.0 * UNKNOWN_REQUEST;
 
 /// Bytes that are asked for at a time while nothing is known: 400 truncated headers.
 const UNKNOWN_REQUEST: f64 = 64_000.0;

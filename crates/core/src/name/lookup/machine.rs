@@ -15,6 +15,7 @@ use super::{
     LookupSettings,
 };
 use crate::chain::{HeaderTree, Height};
+use crate::reputation::STRANGERS;
 use crate::time::Moment;
 
 /// Blocks at the tip in which honest servers may differ from us and from each other, since a block takes a while to
@@ -643,6 +644,16 @@ impl Lookup {
             .len()
     }
 
+    /// Says whether all answers are of servers that were learned of. These cost nothing to whoever wants many, so that a name
+    /// has no value is never theirs alone to say, even where nobody else is reached.
+    fn only_strangers_answered(&self) -> bool {
+        let mut answered = self
+            .tries
+            .iter()
+            .filter(|entry| matches!(entry.state, State::Answered(_)));
+        answered.all(|entry| entry.server == Some(STRANGERS))
+    }
+
     /// Says whether as many answered as it takes.
     fn has_enough(&self) -> bool {
         let got = self.voices();
@@ -666,7 +677,7 @@ impl Lookup {
         let best = self
             .answers()
             .max_by_key(|(attempt, outcome)| (age_key(outcome), u8::MAX - attempt));
-        let Some((_, best)) = best else {
+        let Some((_, best)) = best.filter(|_| self.found() > 0 || !self.only_strangers_answered()) else {
             let reasons = self.reasons();
             let connected = self.tries.iter().any(|entry| entry.server.is_some());
             return Some(Err(if self.cut_off && !connected {

@@ -1,5 +1,6 @@
 //! What befalls a daemon and its servers.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,7 +90,7 @@ fn for_a_while(world: &Arc<SoakWorld>, server: usize, fault: Option<Fault>, time
 /// Has the machine and its servers suffer until the end.
 pub(super) async fn suffer(world: Arc<SoakWorld>, keeper: Arc<DaemonKeeper>, with_floods: bool) {
     let mut rng = world.rng();
-    let mut floods = 0;
+    let (mut floods, mut reorganisations) = (0, 0);
     loop {
         sleep(random_pause(BETWEEN, &mut rng)).await;
         let server = rng.random_range(0..SERVERS);
@@ -128,7 +129,9 @@ pub(super) async fn suffer(world: Arc<SoakWorld>, keeper: Arc<DaemonKeeper>, wit
                 let depths = [1, 1, 1, 1, 2, 2, 3, 6, 12, 30];
                 let depth = depths[rng.random_range(0..depths.len())];
                 note(&world, "reorganisations", &format!("{depth} blocks are left"));
-                world.find_block(Some(depth));
+                reorganisations += 1;
+                let (world, id) = (Arc::clone(&world), 2_000_000_000 + 8 * reorganisations);
+                tokio::spawn(async move { users::look_across(&world, id, depth).await });
             }
             62..68 => {
                 let time = minutes(1..120, &mut rng);
@@ -158,13 +161,14 @@ pub(super) async fn suffer(world: Arc<SoakWorld>, keeper: Arc<DaemonKeeper>, wit
             75..82 => {
                 restart(&world, &keeper, &mut rng).await;
             }
-            82..86 => {
+            82..84 => {
                 let time = minutes(30..600, &mut rng);
                 note(&world, "unwritable files", &format!("{time:?}"));
                 keeper.obstruct(&world, time);
             }
-            86..91 => suspend(&world, &mut rng).await,
-            91..96 => step_clock(&world, &mut rng).await,
+            84..88 => fill_disk(&world, &keeper, &mut rng),
+            88..92 => suspend(&world, &mut rng).await,
+            92..96 => step_clock(&world, &mut rng).await,
             96..98 => {
                 note(&world, "New Identity", "for all");
                 if let Some(daemon) = world.daemon() {
@@ -180,6 +184,19 @@ pub(super) async fn suffer(world: Arc<SoakWorld>, keeper: Arc<DaemonKeeper>, wit
             _ => {}
         }
     }
+}
+
+/// The disk takes nothing for some hours, and neither do the small files on it.
+fn fill_disk(world: &Arc<SoakWorld>, keeper: &Arc<DaemonKeeper>, rng: &mut StdRng) {
+    let kinds = [ErrorKind::StorageFull, ErrorKind::ReadOnlyFilesystem, ErrorKind::Other];
+    let (kind, time) = (kinds[rng.random_range(0..kinds.len())], minutes(60..720, rng));
+    if keeper.trouble().is_some() {
+        return;
+    }
+    note(world, "disks that take nothing", &format!("{kind:?} for {time:?}"));
+    keeper.obstruct(world, time);
+    let (world, keeper) = (Arc::clone(world), Arc::clone(keeper));
+    tokio::spawn(async move { keeper.fill_disk(&world, kind, time).await });
 }
 
 /// The daemon ends, in order or not, and is started again; what was killed may find its store damaged.

@@ -1,13 +1,11 @@
 //! The same question through JSON-RPC and DNS.
 
-use std::collections::BTreeMap;
-
 use isonym::dns::engine;
 use isonym::dns::message::{self, ISOLATION_OPTION, Incoming};
 use isonym::dns::resolver::{Anonymous, Limits, Resolver, Settings};
 use isonym::dns::sign::Signers;
 use isonym::name::Outcome;
-use isonym::rpc::{Body, Defaults, Methods};
+use isonym::rpc::{Body, Defaults, Methods, RunningSettings};
 use isonym::service::{Caller, Daemon};
 use serde_json::Value;
 
@@ -53,7 +51,7 @@ async fn ask_by_rpc(daemon: &Daemon, id: u32, number: usize) -> Option<String> {
     let Body::Single(request) = Body::parse(body.as_bytes()) else {
         panic!("one call is one call")
     };
-    let methods = Methods::new(daemon, Defaults::default(), BTreeMap::new());
+    let methods = Methods::new(daemon, Defaults::default(), RunningSettings::default());
     let result = methods.call(request.call.unwrap()).await.ok()?;
     let shown: Value = serde_json::from_str(result.get()).unwrap();
     Some(shown["value"].as_str()?.to_owned())

@@ -1,7 +1,8 @@
 //! Whether connections are opened ahead of lookups without regard to what is used.
 //!
 //! Which connection was opened ahead shows by its first use, which comes later than at once, or by a sign of life: what an
-//! attempt opens for itself and then comes too late has neither.
+//! attempt opens for itself and then comes too late has neither; or it is used later by the ID that it was opened for, which is
+//! one that asked for something then.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +29,11 @@ pub(super) struct Openings {
     uses: Vec<(f64, f64)>,
     /// The last use that was counted: others so soon after it say the same once more.
     last: f64,
-    /// When the machine or a server changed its state: openings around that mean nothing.
-    disturbances: Vec<f64>,
+    /// From when until when something was wrong with the machine, or a server changed its state: openings around that mean
+    /// nothing.
+    disturbances: Vec<(f64, f64)>,
+    /// How many of them last.
+    lasting: usize,
     before: u64,
     after: u64,
     counted: u64,
@@ -38,6 +42,11 @@ pub(super) struct Openings {
 impl Openings {
     pub(super) fn open(&mut self, connection: usize, now: f64) {
         self.unused.insert(connection, (now, false));
+    }
+
+    /// Returns when a connection was opened that was not used yet.
+    pub(super) fn opening_of(&self, connection: usize) -> Option<f64> {
+        self.unused.get(&connection).map(|(opened, _)| *opened)
     }
 
     pub(super) fn note_use(&mut self, connection: usize, at: f64) {
@@ -57,7 +66,7 @@ impl Openings {
         }
     }
 
-    /// A connection turns out to be one of header sync.
+    /// A connection turns out to be one of header sync, or one that may have been opened for whoever uses it.
     pub(super) fn leave_out(&mut self, connection: usize) {
         self.unused.remove(&connection);
     }
@@ -68,7 +77,23 @@ impl Openings {
     }
 
     pub(super) fn note_disturbance(&mut self, now: f64) {
-        self.disturbances.push(now);
+        self.disturbances.push((now, now));
+    }
+
+    /// Begins, or ends, a disturbance that lasts: while all circuits are slow, one that an attempt opens for itself carries
+    /// its lookup as late as one that was opened ahead.
+    pub(super) fn disturb(&mut self, begins: bool, now: f64) {
+        if begins {
+            self.lasting += 1;
+            self.disturbances.push((now, f64::INFINITY));
+            return;
+        }
+        self.lasting -= 1;
+        if self.lasting == 0 {
+            for (_, until) in &mut self.disturbances {
+                *until = until.min(now);
+            }
+        }
     }
 
     /// Counts what is known whole: all connections that were opened up to then were used, or are over.
@@ -78,7 +103,8 @@ impl Openings {
         self.uses.sort_by(|a, b| a.0.total_cmp(&b.0));
         let later = self.uses.split_off(self.uses.partition_point(|(at, _)| *at < ripe));
         for (used, own) in std::mem::replace(&mut self.uses, later) {
-            let is_disturbed = self.disturbances.iter().any(|at| (at - used).abs() < 2.0 * WINDOW);
+            let around = |(from, until): &(f64, f64)| from - 2.0 * WINDOW < used && used < until + 2.0 * WINDOW;
+            let is_disturbed = self.disturbances.iter().any(around);
             if is_disturbed || (self.counted > 0 && used < self.last + 2.0 * WINDOW) {
                 continue;
             }
@@ -91,7 +117,8 @@ impl Openings {
         }
         let oldest_use = self.uses.first().map_or(ripe, |(at, _)| at.min(ripe));
         self.ahead.retain(|at| *at > oldest_use - WINDOW);
-        self.disturbances.retain(|at| *at > oldest_use - 2.0 * WINDOW);
+        self.disturbances
+            .retain(|(_, until)| *until > oldest_use - 2.0 * WINDOW);
     }
 
     /// Says what is wrong.
@@ -172,6 +199,28 @@ mod tests {
     fn a_pool_that_is_refilled_is_noticed() {
         let found = run(0.3).unwrap_err();
         assert!(found.contains("openings follow uses"), "{found}");
+    }
+
+    #[test]
+    fn what_is_used_while_something_is_wrong_says_nothing() {
+        let counted = |begins: f64, ends: f64| {
+            let mut openings = Openings::default();
+            let mut moments: Vec<(f64, Option<bool>)> = vec![(begins, Some(true)), (ends, Some(false))];
+            moments.extend((0..40).map(|use_| (f64::from(use_) * 500.0, None)));
+            moments.sort_by(|a, b| a.0.total_cmp(&b.0));
+            for (at, (now, begins)) in moments.into_iter().enumerate() {
+                if let Some(begins) = begins {
+                    openings.disturb(begins, now);
+                    continue;
+                }
+                openings.open(at, now);
+                openings.note_use(at, now + 10.0);
+            }
+            openings.count_until(1e5);
+            openings.counted().0
+        };
+        assert_eq!(counted(30_000.0, 40_000.0), 40);
+        assert_eq!(counted(5_200.0, 10_200.0), 30, "but those in it");
     }
 
     #[test]

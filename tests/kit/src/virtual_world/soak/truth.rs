@@ -65,10 +65,15 @@ pub(super) struct Chronicle {
 
 /// Returns the newest operation of a name on a chain.
 pub(super) fn newest(chain: &SimChain, number: usize) -> Option<Newest> {
-    let id = NameId::new(name(number).as_bytes())?;
+    operations(chain, number).next()
+}
+
+/// Returns the operations of a name on a chain that give it a value, newest first.
+fn operations(chain: &SimChain, number: usize) -> impl Iterator<Item = Newest> {
+    let id = NameId::new(name(number).as_bytes()).unwrap();
     let entries = chain.history(&id.scripthash()).iter().rev();
     // What reorganisations left in an index is no operation of the name.
-    let mut found = entries.filter_map(|entry| {
+    entries.filter_map(move |entry| {
         let outputs = &chain.transaction(&entry.txid)?.transaction.output;
         let mut ops = outputs
             .iter()
@@ -79,8 +84,7 @@ pub(super) fn newest(chain: &SimChain, number: usize) -> Option<Newest> {
             value: value.as_bytes().to_vec(),
             height: entry.height,
         })
-    });
-    found.next()
+    })
 }
 
 /// Whether an outcome is what such an operation comes to below such a tip.
@@ -140,6 +144,13 @@ impl Chronicle {
         }
     }
 
+    /// Returns names whose newest operation is in one of the last blocks.
+    pub(super) fn changed_of_late(&self, blocks: Height) -> Vec<usize> {
+        let chain = self.chain();
+        let is_late = |number: &usize| newest(chain, *number).is_some_and(|it| it.height + blocks > chain.height());
+        (0..NAMES).filter(is_late).collect()
+    }
+
     /// Says whether an outcome was true a short time ago, by the best chain.
     pub(super) fn bears_out(&self, number: usize, outcome: &Outcome) -> bool {
         self.pages.iter().any(|(_, page)| page.bears_out(number, outcome))
@@ -152,14 +163,20 @@ impl Chronicle {
     }
 
     /// Says whether what proves an outcome is part of the chain whose tip it was judged by, as far as that is known: it
-    /// is, where that tip lies on the best chain.
-    pub(super) fn stands_on_its_tip(&self, proved: &Proved) -> bool {
+    /// is, where that tip lies on the best chain. What the node says of its block may be as wrong as what it serves, so the
+    /// operation itself has to be there.
+    pub(super) fn stands_on_its_tip(&self, number: usize, proved: &Proved) -> bool {
         let chain = self.chain();
         let hash_at = |height| chain.header(height).map(|header| header.hash());
         let Some(status) = proved.outcome.proven() else {
             return true;
         };
-        hash_at(proved.tip.height) != Some(proved.tip.hash) || hash_at(status.name.height()) == proved.block
+        let height = status.name.height();
+        let is_there = || {
+            let mut there = operations(chain, number).filter(|it| it.height == height);
+            there.any(|it| it.value == *status.name.value().as_bytes())
+        };
+        hash_at(proved.tip.height) != Some(proved.tip.hash) || (hash_at(height) == proved.block && is_there())
     }
 
     /// Says whether a chain has it so, which need not be the best one, at its tip or a little below.
@@ -285,13 +302,21 @@ mod tests {
         chronicle.grow(time_of_next(&chronicle), 600.0);
         let left = chronicle.chain().clone();
         let honest = proved(&left, number, &left);
-        assert!(chronicle.stands_on_its_tip(&honest));
+        assert!(chronicle.stands_on_its_tip(number, &honest));
         let time = time_of_next(&chronicle);
         chronicle.reorganise(1, 7, time, 1200.0);
         // Our node may not know of the other branch yet.
-        assert!(chronicle.stands_on_its_tip(&honest));
+        assert!(chronicle.stands_on_its_tip(number, &honest));
         let new = chronicle.chain().clone();
-        assert!(chronicle.stands_on_its_tip(&proved(&new, number, &new)));
-        assert!(!chronicle.stands_on_its_tip(&proved(&left, number, &new)));
+        let replaced = proved(&left, number, &new);
+        assert!(chronicle.stands_on_its_tip(number, &proved(&new, number, &new)));
+        assert!(!chronicle.stands_on_its_tip(number, &replaced));
+        let block = replaced.outcome.proven().map(|status| status.name.height());
+        let block = block.and_then(|height| new.header(height)).map(|header| header.hash());
+        let unnoticed = Proved { block, ..replaced };
+        assert!(
+            !chronicle.stands_on_its_tip(number, &unnoticed),
+            "whatever its block is said to be"
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isonym::chain::Height;
 use isonym::isolation::IsolationId;
 use isonym::name::Outcome;
 use isonym::service::{Answer, Caller, NameResult, Question};
@@ -35,6 +36,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(150);
 /// Most visits of one user.
 const VISITS: u32 = 5;
 
+/// Most names that are asked for across a reorganisation.
+const LOOKS_ACROSS: usize = 6;
+
 /// How many ask at once in a flood.
 const FLOOD: u32 = 5000;
 
@@ -58,13 +62,13 @@ fn word_for(outcome: &Outcome) -> &'static str {
 }
 
 /// Holds an answer against the truth; says whether there was one.
-fn judge(world: &SoakWorld, number: usize, result: &NameResult) -> bool {
+fn judge(world: &SoakWorld, number: usize, quorum: u8, result: &NameResult) -> bool {
     let Ok(Answer::Proved(proved)) = result else {
         return false;
     };
     world.counts(|counts| *counts.outcomes.entry(word_for(&proved.outcome)).or_default() += 1);
     if number < ABSENT {
-        world.judge(number, proved);
+        world.judge(number, quorum, proved);
     } else if proved.outcome != Outcome::NeverExisted {
         world.fail(&format!("name {number} exists: {:?}", proved.outcome));
     }
@@ -79,6 +83,7 @@ async fn ask(world: &SoakWorld, id: u32, number: usize) {
     loop {
         if let Some(daemon) = world.daemon() {
             world.begin_question(number, id);
+            let before = daemon.node.tip_hash();
             let asked = Question {
                 quorum: Some(quorum),
                 ..question(number, &format!("user {id}"))
@@ -86,7 +91,16 @@ async fn ask(world: &SoakWorld, id: u32, number: usize) {
             let front = daemon.names.for_caller(Caller::Program, daemon.names.limits());
             let result = front.name_show(&asked).await;
             world.end_question(number, id);
-            if judge(world, number, &result) {
+            if let Ok(Answer::Proved(proved)) = &result
+                && proved.outcome.proven().is_some()
+                && daemon.node.tip_hash() == before
+                && proved.tip.hash != before
+            {
+                world.fail(&format!(
+                    "name {number} is judged by another block than our newest: {proved:?}"
+                ));
+            }
+            if judge(world, number, quorum, &result) {
                 world.end_waiting(waiting);
                 if let (0, Ok(Answer::Proved(proved))) = (id % 4, &result) {
                     fronts::compare(world, &daemon, id, number, &proved.outcome).await;
@@ -130,6 +144,31 @@ pub(super) async fn live(world: Arc<SoakWorld>, id: u32) {
     }
 }
 
+/// One ID asks for names of blocks that are replaced then, and for the same ones again: what is remembered is no part of the
+/// chain any more.
+pub(super) async fn look_across(world: &Arc<SoakWorld>, id: u32, depth: Height) {
+    let mut numbers = world.changed_of_late(depth);
+    numbers.truncate(LOOKS_ACROSS);
+    for number in &numbers {
+        ask(world, id, *number).await;
+    }
+    world.find_block(Some(depth));
+    let knows = || {
+        world
+            .daemon()
+            .is_some_and(|daemon| daemon.node.tip_hash() == world.best())
+    };
+    for _ in 0..60 {
+        if knows() {
+            break;
+        }
+        sleep(Duration::from_secs(2)).await;
+    }
+    for number in numbers {
+        ask(world, id, number).await;
+    }
+}
+
 /// Thousands of IDs ask through one front, while another ID asks for what is remembered for it through another one.
 pub(super) async fn flood(world: &Arc<SoakWorld>, first_id: u32, is_unlimited: bool) {
     let Some(daemon) = world.daemon() else { return };
@@ -149,7 +188,7 @@ pub(super) async fn flood(world: &Arc<SoakWorld>, first_id: u32, is_unlimited: b
             // Where there is a limit most are refused, which is as it should be.
             let result = front.name_show(&question(number, &format!("user {id}"))).await;
             world.end_question(number, id);
-            judge(&world, number, &result);
+            judge(&world, number, 1, &result);
         });
     }
     for _ in 0..20 {
@@ -159,7 +198,7 @@ pub(super) async fn flood(world: &Arc<SoakWorld>, first_id: u32, is_unlimited: b
         let result = look_up(&daemon, Caller::Program, number, &format!("user {id}")).await;
         let took = Duration::from_secs_f64(world.now() - begun);
         world.end_question(number, id);
-        if !judge(world, number, &result) && world.calm_since(1) + RECOVERY < begun {
+        if !judge(world, number, 1, &result) && world.calm_since(1) + RECOVERY < begun {
             world.fail(&format!("what is remembered is not served in a flood: {result:?}"));
         }
         world.counts(|counts| {

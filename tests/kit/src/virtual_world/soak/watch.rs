@@ -114,6 +114,16 @@ impl Watch {
         Ok(looked)
     }
 
+    /// Says whether one of those whose lookups a connection carries asked for anything when it was opened.
+    pub(super) fn may_be_opened_for_owner(&self, connection: usize, opened: f64) -> bool {
+        let carried = self.carried.get(&connection);
+        let Some(owners) = carried.and_then(|carried| carried.owners.as_ref()) else {
+            return false;
+        };
+        let mut asked = self.asked.values().flatten().filter(|it| owners.contains(&it.id));
+        asked.any(|it| it.begun <= opened && opened <= it.ended + LATE)
+    }
+
     /// Says whether a connection is one of header sync, as far as it was looked at.
     pub(super) fn is_sync(&self, connection: usize) -> bool {
         self.carried.get(&connection).is_some_and(|carried| carried.is_sync)
@@ -207,6 +217,24 @@ mod tests {
         recorder.open(truth, 0, 90.0);
         recorder.line(0, 102.0 + LATE, Side::Client, lookup(0).as_bytes());
         assert!(watch.look_at(0, &recorder).is_err());
+    }
+
+    #[test]
+    fn whoever_asked_when_a_connection_was_opened_may_have_had_it_opened() {
+        let mut watch = Watch::default();
+        watch.begin(NAMES[0], 1, 100.0);
+        watch.end(NAMES[0], 1, 101.0);
+        watch.begin(NAMES[1], 1, 1000.0);
+        let recorder = Recorder::default();
+        let truth = Truth { owner: 0, dialed: 90.0 };
+        recorder.open(truth, 0, 90.0);
+        assert!(!watch.may_be_opened_for_owner(0, 100.5), "nobody has it yet");
+        recorder.line(0, 1001.0, Side::Client, lookup(1).as_bytes());
+        watch.look_at(0, &recorder).unwrap();
+        assert!(watch.may_be_opened_for_owner(0, 100.5));
+        assert!(watch.may_be_opened_for_owner(0, 101.0 + LATE));
+        assert!(!watch.may_be_opened_for_owner(0, 102.0 + LATE));
+        assert!(!watch.may_be_opened_for_owner(0, 99.0));
     }
 
     #[test]

@@ -6,29 +6,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
+use bitcoin::BlockHash;
 use isonym::chain::Height;
 use isonym::name::Outcome;
 use isonym::net::dialer::{Duplex, Opening, StreamSource};
 use isonym::net::{DialError, Host, Proxy, ServerAddr};
-use isonym::node::{Proved, VirtualTime};
+use isonym::node::{ListedServer, Proved, ServerClass, ServerUse, VirtualTime};
 use isonym::service::Daemon;
-use isonym_sim::{Desk, Fault, Ledger, Release, Server, SharedWorld};
+use isonym_sim::{Desk, Fault, Ledger, Release, Server, SharedWorld, SimChain};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::super::link::{Circuit, Ear, carry};
 use super::super::record::{Recorder, Side, Truth};
-use super::super::{BEGINS, PIPE, name_in_messages};
+use super::super::{BEGINS, PIPE, name_in_messages, onion};
 use super::openings::Openings;
 use super::patience::{BOUND, Patience};
 use super::truth::{Chronicle, WINDOW};
 use super::watch::Watch;
 
-/// How many servers there are, each of an operator of its own. All are honest but the last one, at times.
+/// How many servers are configured, each of an operator of its own. All are honest but the last one, at times.
 pub const SERVERS: usize = 4;
+
+/// Onion services that the honest ones of these name, up to this number: a good one, two that deny all names, one that is dead.
+pub(super) const NAMED: usize = SERVERS + 4;
+
+/// The first and the last one that the liar alone names, to each connection another one.
+const LURES: Range<usize> = NAMED..26;
+
+/// Nobody serves well for a week within so many seconds, even where clocks are set wrong.
+const PROBATION: f64 = 2.0 * 86_400.0;
 
 /// How many of the last events are told of with a failure.
 const TOLD: usize = 40;
@@ -86,6 +97,16 @@ struct SoakServer {
     state: State,
 }
 
+impl SoakServer {
+    /// Reads what it shows, which may be its chain without the last blocks.
+    fn show<T>(&self, read: impl FnOnce(&SimChain) -> T) -> T {
+        self.view.read(|chain| match self.state.fault {
+            Some(Fault::Stale { behind }) => read(&chain.truncated(chain.height().saturating_sub(behind))),
+            _ => read(chain),
+        })
+    }
+}
+
 /// A connection that is open.
 #[derive(Debug)]
 struct Open {
@@ -110,6 +131,8 @@ pub struct Counts {
     pub connections: u64,
     pub requests: u64,
     pub known_requests: u64,
+    /// First lookups of connections to servers that were learned of.
+    pub lookups_of_learned: u64,
     /// Answers by JSON-RPC and DNS that were held against another front's.
     pub compared: u64,
     /// First uses of connections that were opened ahead; how many were opened in the minutes before them, and after.
@@ -137,6 +160,8 @@ struct Inner {
     openings: Openings,
     patience: Patience,
     way_is_shut: bool,
+    /// Whether the daemon knew its learned servers before it began.
+    knew_before: bool,
     slowness: u32,
     /// Disturbances that last, and when the last one ended.
     disturbances: usize,
@@ -152,25 +177,27 @@ impl Inner {
         if self.disturbances > 0 {
             return f64::INFINITY;
         }
-        let mut good: Vec<f64> = self.servers.iter().map(|server| server.state.good_since()).collect();
+        let configured = self.servers.iter().take(SERVERS);
+        let mut good: Vec<f64> = configured.map(|server| server.state.good_since()).collect();
         good.sort_by(f64::total_cmp);
         good[usize::from(servers.max(1)) - 1].max(self.calm_since)
     }
 
-    /// Says whether an outcome was true of late; or whether a server has it so, which may be behind, so that it can't be
-    /// known better by one server's word.
-    fn is_true(&mut self, now: f64, number: usize, outcome: &Outcome, tip: Height) -> bool {
+    /// Says whether an outcome was true of late; or whether a server that is configured has it so, which may be behind, so
+    /// that it can't be known better by one server's word. Learned ones deny names: they are believed where one must do,
+    /// and there are no two others.
+    fn is_true(&mut self, now: f64, number: usize, quorum: u8, outcome: &Outcome, tip: Height) -> bool {
         if self.chronicle.bears_out(number, outcome) {
             return true;
         }
         let is_so = |server: &SoakServer| {
             let denies = server.state.denied_until > now - WINDOW && *outcome == Outcome::NeverExisted;
-            denies
-                || server
-                    .view
-                    .read(|chain| Chronicle::is_so_on(chain, number, outcome, tip))
+            denies || server.show(|chain| Chronicle::is_so_on(chain, number, outcome, tip))
         };
-        let is_behind = self.servers.iter().any(is_so) || self.chronicle.was_so_behind(number, outcome, now);
+        let are_alone = quorum == 1 && self.calm_since(2) + RECOVERY > now - WINDOW;
+        let is_behind = self.servers.iter().take(SERVERS).any(is_so)
+            || self.chronicle.was_so_behind(number, outcome, now)
+            || (are_alone && *outcome == Outcome::NeverExisted);
         self.counts.behind += u64::from(is_behind);
         is_behind
     }
@@ -180,7 +207,7 @@ impl Inner {
 #[derive(Debug)]
 pub(super) struct SoakWorld {
     begun: Instant,
-    seed: u64,
+    pub(super) seed: u64,
     tells_all: bool,
     /// Seconds for which the machine was suspended, which the runtime knows nothing of.
     slept: AtomicU64,
@@ -194,10 +221,10 @@ impl SoakWorld {
             release: [Release::V1_17, Release::V1_20, Release::V1_16, Release::V1_17][number % 4],
             view: SharedWorld::new(chronicle.world().clone()),
             state: State {
-                is_up: true,
+                is_up: number + 1 != NAMED,
                 follows: true,
                 lag: Duration::from_secs(2),
-                fault: None,
+                fault: (SERVERS + 1..NAMED).contains(&number).then_some(Fault::DeniesNames),
                 good_since: 0.0,
                 last_use: 0.0,
                 denied_until: f64::NEG_INFINITY,
@@ -210,13 +237,14 @@ impl SoakWorld {
             slept: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 rng: StdRng::seed_from_u64(seed),
-                servers: (0..SERVERS).map(server).collect(),
+                servers: (0..NAMED).map(server).collect(),
                 chronicle,
                 open: BTreeMap::new(),
                 watch: Watch::default(),
                 openings: Openings::default(),
                 patience: Patience::default(),
                 way_is_shut: false,
+                knew_before: false,
                 slowness: 1,
                 disturbances: 0,
                 calm_since: 0.0,
@@ -314,7 +342,7 @@ impl SoakWorld {
             inner.disturbances -= 1;
         }
         inner.calm_since = now;
-        inner.openings.note_disturbance(now);
+        inner.openings.disturb(begins, now);
     }
 
     /// Since when answers of so many servers can be expected: nothing is wrong with the machine, and as many have been good
@@ -350,6 +378,16 @@ impl SoakWorld {
         }
     }
 
+    /// Returns the newest block that honest servers come to agree on.
+    pub(super) fn best(&self) -> BlockHash {
+        self.inner().chronicle.chain().tip_hash()
+    }
+
+    /// Returns names that the last blocks changed.
+    pub(super) fn changed_of_late(&self, blocks: Height) -> Vec<usize> {
+        self.inner().chronicle.changed_of_late(blocks)
+    }
+
     /// Has a server hear of all blocks, unless it is not to.
     pub(super) fn follow(&self, server: usize) {
         let now = self.now();
@@ -357,7 +395,7 @@ impl SoakWorld {
         let Inner { servers, chronicle, .. } = &mut *inner;
         let server = &servers[server];
         if server.state.follows {
-            server.view.read(|chain| chronicle.leave(chain, now));
+            server.show(|chain| chronicle.leave(chain, now));
             server.view.change(|view| view.chain_mut().follow(chronicle.chain()));
         }
     }
@@ -378,6 +416,8 @@ impl SoakWorld {
     pub(super) fn change(&self, server: usize, change: impl FnOnce(&mut State)) {
         let now = self.now();
         let mut inner = self.inner();
+        let Inner { servers, chronicle, .. } = &mut *inner;
+        servers[server].show(|chain| chronicle.leave(chain, now));
         let state = &mut inner.servers[server].state;
         let was_good = state.is_good();
         if state.fault == Some(Fault::DeniesNames) {
@@ -446,8 +486,11 @@ impl SoakWorld {
             watch,
             openings,
             servers,
+            knew_before,
+            counts: Counts { lookups_of_learned, .. },
             ..
         } = &mut *inner;
+        let mut is_early = false;
         let Some(it) = open.get(&connection) else { return };
         let looked = watch.look_at(connection, &it.recorder);
         match looked {
@@ -456,8 +499,14 @@ impl SoakWorld {
                     openings.note_sign_of_life(connection);
                 }
                 if let Some(first) = looked.uses.first() {
+                    let opened = openings.opening_of(connection);
+                    if opened.is_some_and(|opened| watch.may_be_opened_for_owner(connection, opened)) {
+                        openings.leave_out(connection);
+                    }
                     openings.note_use(connection, *first);
                     servers[it.server].state.last_use = now;
+                    *lookups_of_learned += u64::from(it.server >= SERVERS);
+                    is_early = it.server >= SERVERS && !*knew_before && now < PROBATION;
                 }
             }
             Err(what) => {
@@ -473,10 +522,17 @@ impl SoakWorld {
             openings.close(connection);
             watch.end_connection(connection);
         }
+        drop(inner);
+        if is_early {
+            self.fail("a server is asked for a name that was learned of, and has not served for a week");
+        }
     }
 
     /// Looks at everything that must hold at every time.
     pub(super) fn check(&self) {
+        if let Err(what) = self.check_servers() {
+            self.fail(&what);
+        }
         let all: Vec<usize> = self.inner().open.keys().copied().collect();
         for connection in all {
             self.look_at(connection, false);
@@ -513,13 +569,34 @@ impl SoakWorld {
         }
     }
 
+    /// Looks at which servers the node knows: what it learned of changes nothing of those that are configured.
+    fn check_servers(&self) -> Result<(), String> {
+        let Some(daemon) = self.daemon() else { return Ok(()) };
+        let list = daemon.node.server_list();
+        let configured = list.iter().filter(|it| it.class == ServerClass::Configured);
+        let learned = |it: &&ListedServer| it.class == ServerClass::Corroborated;
+        let all_used = configured.clone().all(|it| it.used_for == ServerUse::All);
+        let is_named = |it: &ListedServer| (SERVERS..NAMED).any(|number| it.address.starts_with(&onion(number)));
+        if configured.count() != SERVERS || !all_used || !list.iter().filter(learned).all(is_named) {
+            return Err(format!("these servers are known: {list:?}"));
+        }
+        let learned = list.iter().filter(learned).count();
+        self.counts(|counts| counts.see("servers learned", learned));
+        Ok(())
+    }
+
     /// Says for how long each server was good and calm and yet not asked for a name.
     pub(super) fn idle(&self) -> Vec<f64> {
         let now = self.now();
         let inner = self.inner();
         let since = |state: &State| state.last_use.max(state.good_since()).max(inner.calm_since);
-        let servers = inner.servers.iter();
+        let servers = inner.servers.iter().take(SERVERS);
         servers.map(|server| (now - since(&server.state)).max(0.0)).collect()
+    }
+
+    /// The daemon begins with servers that it learned of long ago.
+    pub(super) fn begin_with_learned(&self) {
+        self.inner().knew_before = true;
     }
 
     pub(super) fn begin_question(&self, number: usize, id: u32) {
@@ -554,14 +631,14 @@ impl SoakWorld {
         }
     }
 
-    /// Holds what a name is said to be against the truth.
-    pub(super) fn judge(&self, number: usize, proved: &Proved) {
+    /// Holds what a name is said to be by so many servers against the truth.
+    pub(super) fn judge(&self, number: usize, quorum: u8, proved: &Proved) {
         let now = self.now();
         let mut inner = self.inner();
         let (outcome, tip) = (&proved.outcome, proved.tip.height);
-        let what = if !inner.is_true(now, number, outcome, tip) {
+        let what = if !inner.is_true(now, number, quorum, outcome, tip) {
             "is not true"
-        } else if !inner.chronicle.stands_on_its_tip(proved) {
+        } else if !inner.chronicle.stands_on_its_tip(number, proved) {
             "is proved by a block that our tip does not stand on"
         } else {
             return;
@@ -583,7 +660,9 @@ impl SoakWorld {
         let number = usize::try_from(inner.counts.connections).unwrap();
         inner.counts.connections += 1;
         let at = &inner.servers[server];
-        let own = Server::new(at.release, at.state.fault.clone());
+        let own = Server::new(at.release, at.state.fault.clone())
+            .telling_of(peers(server, number))
+            .at(&onion(server));
         let desk = Desk::new(&format!("s{server}.sim"), own, at.view.clone(), Ledger::new());
         let ear = Ear {
             recorder: recorder.clone(),
@@ -613,6 +692,16 @@ impl SoakWorld {
     }
 }
 
+/// What a server says of others, on a connection.
+fn peers(server: usize, connection: usize) -> Value {
+    let row = |number: usize| json!(["192.0.2.1", onion(number), ["v1.4.2", "t50001"]]);
+    let lure = LURES.start + connection % LURES.len();
+    match server {
+        0..SERVERS if server + 1 < SERVERS => (SERVERS..NAMED).map(row).collect(),
+        _ => json!([row(lure)]),
+    }
+}
+
 /// The way of the daemon to the servers.
 #[derive(Debug)]
 pub(super) struct SoakWay(pub(super) Weak<SoakWorld>);
@@ -621,6 +710,7 @@ impl StreamSource for SoakWay {
     fn open(&self, server: &ServerAddr) -> Opening {
         let world = self.0.clone();
         let server: usize = match &server.host {
+            Host::Name(name) if server.is_onion() => usize::from(name.as_bytes()[0] - b'a'),
             Host::Name(name) => name.as_str()[1..].trim_end_matches(".sim").parse().unwrap(),
             Host::Ip(ip) => panic!("no server has an address: {ip}"),
         };
@@ -631,6 +721,10 @@ impl StreamSource for SoakWay {
                 world.ok_or(DialError::ProxyUnreachable { proxy })
             };
             let reached = reach()?;
+            if server >= NAMED {
+                reached.fail("a server is dialed that one operator alone named");
+                return Err(DialError::UnknownHost);
+            }
             let (mut circuit, fails, life) = {
                 let mut inner = reached.inner();
                 let slow = if inner.rng.random_bool(SLOW) { 8 } else { 1 };

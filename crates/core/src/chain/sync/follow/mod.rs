@@ -63,7 +63,7 @@ impl FollowTip {
         let is_undecided = |peer: &Peer| match peer.phase {
             PeerPhase::Waiting | PeerPhase::Following => true,
             PeerPhase::Branch { next, .. } => next > peer.claimed.height,
-            PeerPhase::Tracing { .. } | PeerPhase::SetAside | PeerPhase::Settled => false,
+            PeerPhase::Greeting | PeerPhase::Tracing { .. } | PeerPhase::SetAside | PeerPhase::Settled => false,
         };
         let our_tip = tree.tip().height;
         let outcome = |conn: ConnId, peer: &Peer| {

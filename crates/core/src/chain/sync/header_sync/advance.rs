@@ -125,7 +125,7 @@ impl Step<'_> {
 
     /// Asks one thing of each connection in turn, so that the first one doesn't take all.
     fn ask(&mut self) {
-        let conns: Vec<ConnId> = self.sync.peers.iter().map(|(conn, _)| conn).collect();
+        let conns: Vec<ConnId> = self.sync.peers.all().map(|(conn, _)| conn).collect();
         let mut has_asked = true;
         while has_asked {
             has_asked = false;
@@ -171,6 +171,9 @@ impl Step<'_> {
         } = &mut *self.sync;
         let taker = peers.taker(conn, self.now.steady)?;
         let peer = peers.get(conn)?;
+        if peer.phase == PeerPhase::Greeting && backfill::is_ready(self.tree) {
+            return None;
+        }
         if let PeerPhase::Tracing { end, span } = peer.phase {
             let anchor = self.tree.anchor().height;
             return peer.is_idle().then(|| follow.choose_trace(&taker, end, span, anchor));

@@ -15,6 +15,10 @@ use crate::isolation::ConnId;
 impl Step<'_> {
     pub(super) fn take(&mut self, event: HeaderSyncEvent) {
         match event {
+            HeaderSyncEvent::Opened { server, conn } => {
+                let anchor = self.tree.anchor().height;
+                self.sync.peers.on_opened(server, conn, anchor, self.now.steady);
+            }
             HeaderSyncEvent::Connected { server, conn, tip } => {
                 let is_known = self.sync.peers.get(conn).is_some();
                 if self.sync.peers.on_connected(server, conn, tip, self.now.steady) {

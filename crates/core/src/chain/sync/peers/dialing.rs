@@ -62,9 +62,13 @@ impl PeerTable {
 
     /// Returns how many connections are open or soon will be: a dial that takes long holds nobody else up.
     fn open_connections(&self, now: Moment) -> usize {
+        self.len() + self.dials_under_way(now)
+    }
+
+    /// Returns how many dials are under way that do not take long yet.
+    fn dials_under_way(&self, now: Moment) -> usize {
         let slow = self.limits.steal_after;
-        let soon = self.servers.iter().map(|server| server.dials_since(slow, now));
-        self.len() + soon.sum::<usize>()
+        self.servers.iter().map(|server| server.dials_since(slow, now)).sum()
     }
 
     /// Returns how many connections will soon have cost their servers enough.
@@ -97,9 +101,12 @@ impl PeerTable {
         }
         let most = self.limits.connections;
         let pause = if is_synced { COMPARE_PAUSE } else { Duration::ZERO };
+        let needs = |connections: usize| !is_synced && work >= connections.saturating_mul(2);
+        let ending = self.worn_connections(now);
         let mut open = self.open_connections(now);
         for server in self.indices() {
-            if open >= most {
+            let lasting = open.saturating_sub(ending);
+            if open >= most && (lasting >= most || !needs(lasting + 1)) {
                 break;
             }
             if self.is_due(reputation, server, pause, now) {
@@ -111,11 +118,19 @@ impl PeerTable {
                 open += 1;
             }
         }
-        let needs = |connections: usize| work >= connections.saturating_mul(2);
-        open = self.open_connections(now).saturating_sub(self.worn_connections(now));
-        while !is_synced && open < most && needs(open + 1) {
+        open = self.open_connections(now).saturating_sub(ending);
+        while open < most && needs(open + 1) {
             let next = if self.has_more_servers(reputation, now) {
-                self.first_dialed(reputation, now)
+                // Servers that are reached later can't take a worn one's place now.
+                let first = self.first_dialed(reputation, now);
+                let is_replaced = self.dials_under_way(now) >= ending;
+                first.or_else(|| {
+                    if is_replaced {
+                        None
+                    } else {
+                        self.least_loaded(reputation, now)
+                    }
+                })
             } else {
                 self.least_loaded(reputation, now)
             };

@@ -4,7 +4,8 @@
 //!
 //! | phase | event | next phase |
 //! |---|---|---|
-//! | none | connected | `Waiting` |
+//! | none | opened | `Greeting` |
+//! | none, `Greeting` | connected | `Waiting` |
 //! | `Waiting`, `Following` | its tip is known, at the height that it claims | `Settled` |
 //! | `Waiting`, `Following` | its tip is known, at another height | its server is reported |
 //! | `Waiting` | its server leads a branch that comes as a skeleton | `Branch` from the skeleton's base |
@@ -34,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
+use bitcoin::hashes::Hash as _;
 
 use self::server::Server;
 use super::cost::{Account, FullSize};
@@ -64,6 +66,8 @@ pub(super) const AGREEING_SERVERS: usize = 2;
 /// How a connection's chain stands to ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerPhase {
+    /// It is open, and has not answered the greeting: for all but what it is asked it is still being dialed.
+    Greeting,
     /// The tree can't judge its tip yet, or has to judge it anew.
     Waiting,
     /// It claims a chain longer than ours, which is fetched in chunks that all share.
@@ -189,20 +193,26 @@ impl PeerTable {
         self.peers.get(&conn)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Peer)> + Clone {
+    /// Returns all connections, those that are still greeted included.
+    pub(super) fn all(&self) -> impl Iterator<Item = (ConnId, &Peer)> + Clone {
         self.peers.iter().map(|(conn, peer)| (*conn, peer))
     }
 
+    /// Returns all that have answered the greeting.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Peer)> + Clone {
+        self.all().filter(|(_, peer)| peer.phase != PeerPhase::Greeting)
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = &Peer> + Clone {
-        self.peers.values()
+        self.iter().map(|(_, peer)| peer)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.peers.len()
+        self.iter().count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.peers.is_empty()
+        self.iter().next().is_none()
     }
 
     /// Says whether a connection is in a phase.
@@ -229,7 +239,7 @@ impl PeerTable {
 
     /// Returns all connections to a server.
     pub(super) fn connections_to(&self, server: ServerIndex) -> Vec<ConnId> {
-        let siblings = self.iter().filter(|(_, peer)| peer.server == server);
+        let siblings = self.all().filter(|(_, peer)| peer.server == server);
         siblings.map(|(conn, _)| conn).collect()
     }
 
@@ -263,10 +273,24 @@ impl PeerTable {
 
     // What happens to a connection.
 
+    /// Takes a connection in that greets its server, which is asked for what is there up to a height. Not where the
+    /// connection is known already, or its server was left for good.
+    pub(super) fn on_opened(&mut self, server: ServerIndex, conn: ConnId, height: Height, now: Moment) {
+        let is_left = self.servers.get(server.0).is_none_or(Server::is_faulty);
+        if is_left || self.peers.contains_key(&conn) {
+            return;
+        }
+        // It claims nothing yet.
+        let hash = BlockHash::all_zeros();
+        let tip = ClaimedTip { height, hash };
+        self.insert(server, conn, tip, PeerPhase::Greeting, now);
+    }
+
     /// Takes a new connection in; says whether it did. It does not where the connection is known already, or its server
     /// was left for good while this one was being opened.
     pub(super) fn on_connected(&mut self, server: ServerIndex, conn: ConnId, tip: ClaimedTip, now: Moment) -> bool {
-        if self.peers.contains_key(&conn) {
+        let is_greeted = |peer: &Peer| peer.phase == PeerPhase::Greeting && peer.server == server;
+        if !self.peers.get(&conn).is_none_or(is_greeted) {
             return false;
         }
         let Some(entry) = self.servers.get_mut(server.0) else {
@@ -277,11 +301,19 @@ impl PeerTable {
             return false;
         }
         entry.on_connected(tip);
+        match self.peers.get_mut(&conn) {
+            Some(peer) => (peer.claimed, peer.phase, peer.since) = (tip, PeerPhase::Waiting, now),
+            None => self.insert(server, conn, tip, PeerPhase::Waiting, now),
+        }
+        true
+    }
+
+    fn insert(&mut self, server: ServerIndex, conn: ConnId, claimed: ClaimedTip, phase: PeerPhase, now: Moment) {
         let way = self.ways.get(server.0).copied().unwrap_or_default();
         let peer = Peer {
             server,
-            claimed: tip,
-            phase: PeerPhase::Waiting,
+            claimed,
+            phase,
             truncates: !way.cuts_wrongly,
             since: now,
             strikes: 0,
@@ -293,7 +325,6 @@ impl PeerTable {
             over_budget: false,
         };
         self.peers.insert(conn, peer);
-        true
     }
 
     /// Takes down that a server was not reached.
@@ -335,7 +366,7 @@ impl PeerTable {
             PeerPhase::Following => peer.phase = PeerPhase::Waiting,
             // What lies above its new tip can't be asked for any more.
             PeerPhase::Tracing { end, .. } => *end = tip.height.min(*end),
-            PeerPhase::Waiting | PeerPhase::Branch { .. } | PeerPhase::SetAside => {}
+            PeerPhase::Greeting | PeerPhase::Waiting | PeerPhase::Branch { .. } | PeerPhase::SetAside => {}
         }
         if let Some(server) = self.servers.get_mut(peer.server.0) {
             server.claims(tip);
@@ -447,6 +478,15 @@ impl PeerTable {
         }
         if state.leaves_headers() {
             self.ended.insert(conn, server);
+        }
+        if peer.phase == PeerPhase::Greeting {
+            if let ServerState::Closed(CloseReason::Link(error)) | ServerState::Faulty(ServerFault::Link(error)) = state
+            {
+                return self.on_dial_failed(reputation, server, error, now);
+            }
+            if let Some(server) = self.servers.get_mut(server.0) {
+                server.on_late();
+            }
         }
         let evidence = match &state {
             ServerState::Faulty(fault) => fault.evidence(),

@@ -116,7 +116,7 @@ impl PeerTable {
     /// Says how all stand with what they were given.
     fn holders(&self, now: Moment) -> BTreeMap<(ConnId, Height), Holder> {
         let steal_after = self.limits.steal_after;
-        let holders = self.iter().flat_map(|(conn, peer)| {
+        let holders = self.all().flat_map(|(conn, peer)| {
             let is_silent = peer.silent_since().is_some_and(|since| now.since(since) >= steal_after);
             let flights = peer.in_flight.iter();
             flights.map(move |(id, flight)| {
@@ -248,7 +248,7 @@ impl PeerTable {
     /// Returns the requests that were not answered in time.
     pub(in crate::chain::sync) fn overdue(&self, now: Moment) -> Vec<(ConnId, RequestId)> {
         let timeout = self.limits.request_timeout;
-        let overdue = self.iter().flat_map(|(conn, peer)| {
+        let overdue = self.all().flat_map(|(conn, peer)| {
             let last_byte = peer.pace.last_byte();
             let flights = peer.in_flight.iter();
             let overdue = flights.filter(move |(_, flight)| flight.due(last_byte, timeout) <= now);
@@ -260,7 +260,7 @@ impl PeerTable {
     /// Returns when requests are overdue or may be given to others, if no byte comes.
     pub(super) fn due_times(&self) -> impl Iterator<Item = Moment> + '_ {
         let (timeout, steal_after) = (self.limits.request_timeout, self.limits.steal_after);
-        self.values().flat_map(move |peer| {
+        self.all().flat_map(move |(_, peer)| {
             let last_byte = peer.pace.last_byte();
             let due = peer
                 .in_flight

@@ -54,6 +54,11 @@ impl Scene {
         self.table.dial(&mut self.reputation, false, 0, now)
     }
 
+    /// The same where there is much to be fetched.
+    fn dial_for_much(&mut self, at: u64) -> Vec<ServerIndex> {
+        self.table.dial(&mut self.reputation, false, 100, seconds(at))
+    }
+
     fn connect(&mut self, server: ServerIndex, conn: u64, now: Moment) -> bool {
         self.table.on_connected(server, ConnId(conn), tip(), now)
     }
@@ -479,17 +484,16 @@ fn where_a_server_is_down_it_is_dialed_no_more_often_for_it() {
     assert_eq!(much(&mut scene, 90), []);
 }
 
-#[test]
-fn a_worn_connection_has_its_successor_dialed_before_it_ends() {
+/// A scene of so many servers with room for one connection, which leads to the first one and is worn after a second request.
+fn nearly_worn(servers: usize) -> Scene {
     let limits = HeaderSyncLimits {
         budget: 30.0,
         connections: 1,
         ..LIMITS
     };
-    let mut scene = scene(1);
-    scene.table = PeerTable::new(1, limits);
-    let much = |scene: &mut Scene, at: u64| scene.table.dial(&mut scene.reputation, false, 100, seconds(at));
-    assert_eq!(much(&mut scene, 0), [A]);
+    let mut scene = scene(servers);
+    scene.table = PeerTable::new(servers, limits);
+    assert_eq!(scene.dial_for_much(0), [A]);
     scene.connect(A, 1, seconds(0));
     let conn = ConnId(1);
     let first = scene.table.send(conn, Job::Branch, &full(1), seconds(0)).unwrap();
@@ -500,13 +504,41 @@ fn a_worn_connection_has_its_successor_dialed_before_it_ends() {
     };
     scene.table.take_reply(conn, first, reply, seconds(0));
     scene.table.on_useful(&mut scene.reputation, conn, 1, seconds(0));
-    assert_eq!(much(&mut scene, 0), [], "it has much of its budget left");
+    assert_eq!(scene.dial_for_much(0), [], "it has much of its budget left");
     scene.table.send(conn, Job::Branch, &full(252), seconds(0)).unwrap();
-    assert_eq!(much(&mut scene, 0), [A], "what is under way uses it up");
-    assert_eq!(much(&mut scene, 1), [], "one successor is enough");
+    scene
+}
+
+#[test]
+fn a_worn_connection_has_its_successor_dialed_before_it_ends() {
+    let mut scene = nearly_worn(1);
+    assert_eq!(scene.dial_for_much(0), [A], "what is under way uses it up");
+    assert_eq!(scene.dial_for_much(1), [], "one successor is enough");
     assert!(scene.connect(A, 2, seconds(2)));
-    assert_eq!(much(&mut scene, 2), []);
+    assert_eq!(scene.dial_for_much(2), []);
     scene.end(1, ServerState::Rested, seconds(3));
     assert_eq!(scene.state(A), ServerState::Connected);
-    assert_eq!(much(&mut scene, 3), []);
+    assert_eq!(scene.dial_for_much(3), []);
+}
+
+#[test]
+fn its_successor_leads_to_another_server_where_there_is_one() {
+    let mut scene = nearly_worn(3);
+    assert_eq!(scene.dial(seconds(0)), [], "there is nothing to be fetched");
+    assert_eq!(scene.dial_for_much(0), [B]);
+    assert_eq!(scene.dial_for_much(1), []);
+    assert!(scene.connect(B, 2, seconds(2)));
+    assert_eq!(scene.dial_for_much(2), []);
+    scene.end(1, ServerState::Rested, seconds(3));
+    assert_eq!(scene.dial_for_much(3), []);
+}
+
+#[test]
+fn its_successor_leads_to_the_same_server_while_all_others_have_to_wait() {
+    let mut scene = nearly_worn(2);
+    assert_eq!(scene.dial_for_much(0), [B]);
+    scene.fail(B, LinkErrorKind::Transient, seconds(1));
+    assert!(scene.table.has_more_servers(&scene.reputation, seconds(1)));
+    assert_eq!(scene.dial_for_much(1), [A]);
+    assert_eq!(scene.dial_for_much(1), [], "one successor is enough");
 }

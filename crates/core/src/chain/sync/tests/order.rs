@@ -12,11 +12,11 @@ use crate::chain::freshness::NotFresh;
 use crate::chain::params::MAX_TIP_AGE;
 use crate::chain::sync::{
     CloseReason, HeaderRequest, HeaderSync, HeaderSyncEffect, HeaderSyncEvent, HeaderSyncLimits, LinkError,
-    LinkErrorKind, ServerFault, ServerState,
+    LinkErrorKind, RequestId, ServerFault, ServerState,
 };
 use crate::chain::{HeaderTree, Network, Params};
 use crate::isolation::ConnId;
-use crate::reputation::{Evidence, FailureKind, ServerIndex, ServerReputation};
+use crate::reputation::{Evidence, FailureKind, ServerIndex, ServerReputation, SyncReputation};
 use crate::time::{Moment, Now, Timestamp};
 
 /// Regtest, but with tips that age.
@@ -349,4 +349,122 @@ fn what_lookups_find_out_changes_nothing_that_header_sync_does() {
     ] {
         assert_eq!(run(Some(evidence)), alone, "{evidence:?}");
     }
+}
+
+/// A machine that knows nothing above or below an anchor, and one server that it dials.
+struct Opening {
+    chain: Chain,
+    tree: HeaderTree,
+    reputation: SyncReputation,
+    sync: HeaderSync,
+}
+
+impl Opening {
+    fn new() -> Self {
+        let chain = Chain::mined(100);
+        let limits = HeaderSyncLimits {
+            connections: 1,
+            ..LIMITS
+        };
+        let mut opening = Self {
+            tree: HeaderTree::new(Network::Regtest.params(), chain.anchor(80)),
+            chain,
+            reputation: SyncReputation::new(1),
+            sync: HeaderSync::new(1, limits, [1; 32]),
+        };
+        let effects = opening.step(HeaderSyncEvent::Tick);
+        assert_eq!(effects.first(), Some(&HeaderSyncEffect::Dial(ServerIndex(0))));
+        opening
+    }
+
+    fn step(&mut self, event: HeaderSyncEvent) -> Vec<HeaderSyncEffect> {
+        let now = Now {
+            wall: Timestamp(self.chain.tip_time()),
+            steady: Moment(1000),
+        };
+        self.sync.on_event(&mut self.tree, &mut self.reputation, now, event)
+    }
+
+    /// Returns what a connection is asked upon an event.
+    fn asked(&mut self, event: HeaderSyncEvent) -> Vec<(RequestId, HeaderRequest)> {
+        let effects = self.step(event).into_iter();
+        let asked = effects.filter_map(|effect| match effect {
+            HeaderSyncEffect::Send { id, request, .. } => Some((id, request)),
+            _ => None,
+        });
+        asked.collect()
+    }
+
+    fn opened(&mut self, conn: u64) -> Vec<(RequestId, HeaderRequest)> {
+        self.asked(HeaderSyncEvent::Opened {
+            server: ServerIndex(0),
+            conn: ConnId(conn),
+        })
+    }
+
+    fn connected(&mut self, conn: u64) -> Vec<(RequestId, HeaderRequest)> {
+        let tip = self.chain.tip();
+        self.asked(HeaderSyncEvent::Connected {
+            server: ServerIndex(0),
+            conn: ConnId(conn),
+            tip,
+        })
+    }
+
+    /// Answers a request for truncated headers.
+    fn answer(&mut self, conn: u64, id: RequestId, request: &HeaderRequest) -> Vec<(RequestId, HeaderRequest)> {
+        let (start, count) = (request.start(), request.count());
+        let headers = (start..start + count).map(|height| self.chain.pure(height).as_bytes().to_vec());
+        let bytes = headers.collect::<Vec<_>>().concat();
+        self.asked(HeaderSyncEvent::Headers {
+            conn: ConnId(conn),
+            request: id,
+            count,
+            bytes,
+        })
+    }
+}
+
+#[test]
+fn what_every_server_has_is_asked_along_with_the_greeting_and_only_once() {
+    let mut opening = Opening::new();
+    let asked = opening.opened(1);
+    let [(id, request)] = &asked[..] else {
+        panic!("{asked:?}");
+    };
+    assert!(
+        matches!(request, HeaderRequest::Truncated { under: 80, .. }),
+        "{request:?}"
+    );
+    assert_eq!(request.start() + request.count(), 81, "down from the anchor");
+    // Nobody has told anything yet.
+    let progress = opening.sync.progress(&opening.tree);
+    assert_eq!((progress.connections, progress.total), (0, progress.total.min(81)));
+    let again = opening.connected(1);
+    assert!(again.iter().all(|(_, other)| other != request), "{again:?}");
+    assert_eq!(opening.sync.progress(&opening.tree).connections, 1);
+    let next = opening.answer(1, *id, request);
+    assert!(next.iter().any(|(_, request)| request.start() == 81), "{next:?}");
+}
+
+#[test]
+fn a_connection_that_ends_while_it_is_greeted_was_not_reached_and_another_one_is_asked() {
+    let mut opening = Opening::new();
+    let first = opening.opened(1);
+    opening.step(HeaderSyncEvent::Closed {
+        conn: ConnId(1),
+        error: LinkError::new(LinkErrorKind::Transient, "silent"),
+    });
+    assert!(matches!(
+        opening.sync.reports().next().unwrap().state,
+        ServerState::Closed(CloseReason::Link(_))
+    ));
+    let second: Vec<HeaderRequest> = opening.opened(2).into_iter().map(|(_, request)| request).collect();
+    assert_eq!(second, [first[0].1.clone()]);
+    // Where it is known already, nothing is left that every server has.
+    let (id, request) = (RequestId(1), second[0].clone());
+    opening.connected(2);
+    opening.answer(2, id, &request);
+    assert!(crate::chain::sync::backfill::is_ready(&opening.tree));
+    assert_eq!(opening.opened(3), []);
 }

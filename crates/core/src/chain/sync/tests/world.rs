@@ -486,7 +486,9 @@ impl World {
             _ => {}
         }
         match &event {
-            HeaderSyncEvent::Connected { conn, .. } => drop(self.told.insert(*conn)),
+            HeaderSyncEvent::Opened { conn, .. } | HeaderSyncEvent::Connected { conn, .. } => {
+                self.told.insert(*conn);
+            }
             HeaderSyncEvent::Closed { conn, .. } => drop(self.told.remove(conn)),
             _ => {}
         }

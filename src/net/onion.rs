@@ -5,13 +5,10 @@ use std::fmt;
 use data_encoding::BASE32_NOPAD;
 use sha3::{Digest as _, Sha3_256};
 
-use super::name::is_host_name;
+use super::address::Host;
 
 /// The end of an onion service's name.
 const SUFFIX: &str = ".onion";
-
-/// Length of the encoded key, checksum and version. Source: Tor, rend-spec-v3, "Encoding onion addresses".
-const ENCODED: usize = 56;
 
 /// Length of the key in bytes.
 const KEY: usize = 32;
@@ -27,26 +24,38 @@ impl OnionName {
     /// Reads a name in either case; `None` when it is no valid one: its checksum and version are verified.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
-        let service = text.strip_suffix(SUFFIX)?;
-        let service = service.rsplit_once('.').map_or(service, |(_, service)| service);
-        if service.len() != ENCODED || !is_host_name(&text) {
-            return None;
-        }
-        let bytes = BASE32_NOPAD.decode(service.to_ascii_uppercase().as_bytes()).ok()?;
-        let (key, rest) = bytes.split_at_checked(KEY)?;
+        // Of a host's name it is verified as it is read. A final dot is none of the name.
+        let is_valid = text.ends_with(SUFFIX) && text.parse::<Host>().is_ok();
+        is_valid.then_some(Self(text))
+    }
+
+    /// Makes the name of a service of its key. Source: Tor, rend-spec-v3, "Encoding onion addresses".
+    pub fn of_key(key: &[u8; KEY]) -> Self {
         let mut hash = Sha3_256::new();
         hash.update(b".onion checksum");
         hash.update(key);
         hash.update([VERSION]);
-        let hash = hash.finalize();
-        let valid = rest == [*hash.first()?, *hash.get(1)?, VERSION];
-        valid.then_some(Self(text))
+        let checksum = hash.finalize();
+        let bytes = key.iter().chain(checksum.iter().take(2)).chain([&VERSION]);
+        let encoded = BASE32_NOPAD.encode(&bytes.copied().collect::<Vec<u8>>());
+        Self(encoded.to_ascii_lowercase() + SUFFIX)
     }
 
     /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Says whether a lowercase name below `.onion` is one of a service: its last labels follow from the service's key.
+pub(super) fn is_service(name: &str) -> bool {
+    let Some(labels) = name.strip_suffix(SUFFIX) else {
+        return false;
+    };
+    let service = labels.rsplit('.').next().unwrap_or(labels);
+    let bytes = BASE32_NOPAD.decode(service.to_ascii_uppercase().as_bytes());
+    let key = bytes.ok().and_then(|bytes| bytes.first_chunk::<KEY>().copied());
+    key.is_some_and(|key| OnionName::of_key(&key).as_str().strip_suffix(SUFFIX) == Some(service))
 }
 
 impl fmt::Display for OnionName {
@@ -84,9 +93,17 @@ mod tests {
     }
 
     #[test]
+    fn names_are_made_of_keys() {
+        for name in VALID {
+            let bytes = BASE32_NOPAD.decode(name[..56].to_uppercase().as_bytes()).unwrap();
+            assert_eq!(OnionName::of_key(bytes[..KEY].try_into().unwrap()).as_str(), name);
+        }
+    }
+
+    #[test]
     fn one_wrong_character_is_found() {
         for name in VALID {
-            for at in 0..ENCODED {
+            for at in 0..name.len() - SUFFIX.len() {
                 let mut wrong = name.as_bytes().to_vec();
                 wrong[at] = if wrong[at] == b'a' { b'b' } else { b'a' };
                 assert_eq!(OnionName::parse(std::str::from_utf8(&wrong).unwrap()), None);

@@ -1,0 +1,286 @@
+//! What a command that stays up gives away before it hears from anybody: the files that it has no need of, and every port
+//! but those of its proxy, its Tor and the server that it asks. The kernel keeps to it (Landlock), so that no fault of ours, or of
+//! what we are made of, reads a user's keys or gets past the proxy.
+//!
+//! Source: Linux `Documentation/userspace-api/landlock.rst`. Which system calls are left to it is the service manager's
+//! affair: see `packaging/systemd/isonym.service`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use isonym::jsonrpc::client::Login;
+use isonym::net::Proxy;
+use isonym::node::create_private;
+use isonym::tor::bootstrap_driver;
+use isonym::tor::driver::{ControlAddr, ControlPlace};
+
+use crate::config::{BackendSettings, Settings};
+use crate::options::CommandName;
+
+/// What every program of a Linux system may have to read once it runs: how names of this machine are found, who listens
+/// where, the clock's zone.
+const SYSTEM: [&str; 9] = [
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/run/systemd",
+    // The cookie of a Tor that says how far it is.
+    "/run/tor",
+    "/sys/fs/cgroup",
+    "/usr",
+];
+
+/// Where a store is copied to that stands on a disk which takes nothing.
+const MEMORY: &str = "/dev/shm";
+
+/// What a command still needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Needs {
+    /// Folders and files that it reads; `None` where they can't be known.
+    read: Option<BTreeSet<PathBuf>>,
+    /// The folder that it writes to.
+    write: PathBuf,
+    /// Ports that it connects to over TCP, wherever they are; `None` for all.
+    connect: Option<BTreeSet<u16>>,
+}
+
+/// What a command is confined to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Confined {
+    /// To all that it was to be confined to.
+    Wholly,
+    /// The kernel knows a part of it alone.
+    Partly,
+    /// To nothing: the kernel does not know how.
+    Unsupported,
+    /// To nothing: plugins run programs of the user's, which would be confined too.
+    Plugins,
+    /// To nothing, as the user wishes.
+    Unwanted,
+}
+
+impl fmt::Display for Confined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wholly => "on",
+            Self::Partly => "on, as far as this kernel can",
+            Self::Unsupported => "off: this kernel has no Landlock",
+            Self::Plugins => "off: plugins run programs of their own",
+            Self::Unwanted => "off: --no-sandbox",
+        })
+    }
+}
+
+/// Gives up what a command that stays up has no need of, before it hears from anybody and before it has a second thread.
+/// `way_out` is how it reaches others than this machine, if it does.
+pub(super) fn enter(settings: &Settings, way_out: Option<&Proxy>, command: CommandName) -> Confined {
+    let confined = if settings.no_sandbox {
+        Confined::Unwanted
+    } else if settings.tor.plugins.is_empty() {
+        // What is not there yet can't be left to us later. Where it can't be made, that is told by whoever needs it.
+        if settings.backend.is_none() {
+            let _ = create_private(&settings.folder);
+        }
+        confine(&Needs::of(settings, way_out, command != CommandName::Daemon))
+    } else {
+        Confined::Plugins
+    };
+    tracing::info!("the sandbox is {confined}");
+    confined
+}
+
+impl Needs {
+    /// Returns what a command needs with these settings; `asks` where it asks a daemon, or another server, for names.
+    fn of(settings: &Settings, way_out: Option<&Proxy>, asks: bool) -> Self {
+        let mut read: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
+        // What is replaced is another file, or another folder: where it lies counts.
+        let folder = |path: &Path| {
+            let parent = path.parent()?;
+            let is_here = parent.as_os_str().is_empty();
+            Some(if is_here { PathBuf::from(".") } else { parent.to_owned() })
+        };
+        read.extend(settings.file.as_deref().and_then(folder));
+        read.extend(settings.dns.keys.as_deref().and_then(folder));
+        if let Some(BackendSettings {
+            login: Login::Cookie(path),
+            ..
+        }) = &settings.backend
+        {
+            read.extend(folder(path));
+        }
+        read.extend(settings.tor.login.cookie.as_deref().and_then(folder));
+        if let Some(ControlPlace::At(ControlAddr::Unix(path)) | ControlPlace::File(path)) = &settings.tor.control {
+            read.extend(folder(path));
+        }
+        // A Tor says by itself where its cookie is.
+        let is_told_later = settings.tor.control.is_some()
+            && settings.tor.login.cookie.is_none()
+            && settings.tor.login.password.is_none();
+        Self {
+            read: (!is_told_later).then_some(read),
+            write: settings.folder.clone(),
+            connect: connect(settings, way_out, asks),
+        }
+    }
+}
+
+/// Returns the ports that may be connected to.
+fn connect(settings: &Settings, way_out: Option<&Proxy>, asks: bool) -> Option<BTreeSet<u16>> {
+    let proxies = match way_out {
+        None => &[][..],
+        Some(Proxy::Socks5(proxies)) => proxies,
+        // Relays and servers are anywhere.
+        Some(_) => return None,
+    };
+    let backend = match (&settings.backend, asks) {
+        (Some(backend), _) => Some(port_of(&backend.url)?),
+        // A daemon that comes up later says where it listens then.
+        (None, true) => return None,
+        (None, false) => None,
+    };
+    let mut ports: BTreeSet<u16> = proxies.iter().chain(&settings.socks.tor).map(|it| it.port()).collect();
+    // Those where a Tor is looked for that says how far it is.
+    let controls = match &settings.tor.control {
+        Some(ControlPlace::At(control)) => vec![control.clone()],
+        // Tor says so later, and another one each time that it starts.
+        Some(ControlPlace::File(_)) => return None,
+        None => bootstrap_driver::usual_places().into(),
+    };
+    ports.extend(controls.iter().filter_map(|control| match control {
+        ControlAddr::Tcp(address) => Some(address.port()),
+        ControlAddr::Unix(_) => None,
+    }));
+    ports.extend(backend);
+    Some(ports)
+}
+
+/// Returns the port of a URL of HTTP, 80 if it names none.
+fn port_of(url: &str) -> Option<u16> {
+    let url: hyper::Uri = url.parse().ok()?;
+    Some(url.port_u16().unwrap_or(80))
+}
+
+/// Gives up all that is not needed, for this thread and all that it starts from now on: to be called before there are
+/// others.
+#[cfg(target_os = "linux")]
+fn confine(needs: &Needs) -> Confined {
+    use landlock::{
+        ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
+        RulesetCreatedAttr as _, RulesetStatus, path_beneath_rules,
+    };
+
+    /// What kernels of 2024 and later know.
+    const KNOWN: ABI = ABI::V5;
+
+    let confined = || -> Result<RulesetStatus, landlock::RulesetError> {
+        let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+        // What may be executed is nothing in any case.
+        let reads = AccessFs::from_read(KNOWN) & !AccessFs::Execute;
+        let all = AccessFs::from_all(KNOWN);
+        let confined = if needs.read.is_some() { all } else { all & !reads };
+        rules = rules.handle_access(confined)?;
+        if needs.connect.is_some() {
+            rules = rules.handle_access(AccessNet::ConnectTcp)?;
+        }
+        let mut rules = rules.create()?;
+        // Paths that are not there are left out.
+        if let Some(read) = &needs.read {
+            rules = rules.add_rules(path_beneath_rules(read, reads))?;
+        }
+        let writes = (all & !AccessFs::Execute) & confined;
+        let null = (AccessFs::WriteFile | AccessFs::ReadFile) & confined;
+        rules = rules.add_rules(path_beneath_rules(["/dev/null"], null))?;
+        rules = rules.add_rules(path_beneath_rules([needs.write.as_path(), Path::new(MEMORY)], writes))?;
+        for port in needs.connect.iter().flatten() {
+            rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
+        Ok(rules.restrict_self()?.ruleset)
+    };
+    match confined() {
+        Ok(RulesetStatus::FullyEnforced) => Confined::Wholly,
+        Ok(RulesetStatus::PartiallyEnforced) => Confined::Partly,
+        Ok(RulesetStatus::NotEnforced) => Confined::Unsupported,
+        Err(error) => {
+            tracing::warn!("the sandbox can not be made: {error}");
+            Confined::Unsupported
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn confine(_: &Needs) -> Confined {
+    Confined::Unsupported
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+    use std::process::Command;
+
+    /// Does something in a thread that is confined: no other one of the process is.
+    fn confined<T: Send>(needs: &Needs, act: impl FnOnce() -> T + Send) -> (Confined, T) {
+        std::thread::scope(|scope| scope.spawn(|| (confine(needs), act())).join().unwrap())
+    }
+
+    #[test]
+    fn what_is_given_up_is_gone_and_the_rest_works() {
+        let [own, others] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let secret = others.path().join("secret");
+        fs::write(&secret, "marker").unwrap();
+        let [proxy, other] = ["127.0.0.1:0"; 2].map(|address| TcpListener::bind(address).unwrap());
+        let [proxy, other_port] = [&proxy, &other].map(|listener| listener.local_addr().unwrap());
+        let needs = Needs {
+            read: Some(SYSTEM.iter().map(PathBuf::from).collect()),
+            write: own.path().to_owned(),
+            connect: Some([proxy.port()].into()),
+        };
+        let (how, ()) = confined(&needs, || {
+            let ours = own.path().join("store");
+            fs::create_dir(&ours).unwrap();
+            fs::write(ours.join("new"), "1").unwrap();
+            fs::rename(ours.join("new"), own.path().join("file")).unwrap();
+            assert_eq!(fs::read(own.path().join("file")).unwrap(), b"1");
+            assert!(fs::read("/proc/self/status").is_ok());
+            assert!(fs::write("/dev/null", "1").is_ok());
+            TcpStream::connect(proxy).unwrap();
+        });
+        if how == Confined::Unsupported {
+            eprintln!("LEFT OUT: this kernel has no Landlock");
+            return;
+        }
+        let refused = |result: std::io::Result<()>| result.unwrap_err().kind() == ErrorKind::PermissionDenied;
+        let (_, ()) = confined(&needs, || {
+            assert!(refused(fs::read(&secret).map(drop)));
+            assert!(refused(fs::write(&secret, "2")));
+            assert!(refused(fs::write(others.path().join("new"), "2")));
+            assert!(refused(Command::new("/bin/true").spawn().map(drop)));
+            // Known to kernels from 6.7 on.
+            if how == Confined::Wholly {
+                assert!(refused(TcpStream::connect(other_port).map(drop)));
+            }
+        });
+        // Where a cookie may lie anywhere, all can be read, and nothing else is written.
+        let reads_all = Needs { read: None, ..needs };
+        let (_, ()) = confined(&reads_all, || {
+            assert_eq!(fs::read(&secret).unwrap(), b"marker");
+            assert!(refused(fs::write(&secret, "2")));
+            assert!(refused(Command::new("/bin/true").spawn().map(drop)));
+        });
+        assert_eq!(fs::read(&secret).unwrap(), b"marker");
+        assert!(TcpStream::connect(other_port).is_ok());
+    }
+
+    #[test]
+    fn ports_of_servers() {
+        assert_eq!(port_of("http://127.0.0.1:8336"), Some(8336));
+        assert_eq!(port_of("http://[::1]:1/"), Some(1));
+        assert_eq!(port_of("http://localhost"), Some(80));
+        assert_eq!(port_of("no url"), None);
+    }
+}
