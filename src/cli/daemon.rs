@@ -315,6 +315,18 @@ fn announce(address: Option<SocketAddr>, socket: Option<&Path>) {
     }
 }
 
+/// Returns what holds where a call says nothing of it.
+fn defaults(settings: &Settings) -> Defaults {
+    let encodings = Encodings {
+        name: settings.name_encoding,
+        value: settings.value_encoding,
+    };
+    Defaults {
+        encodings,
+        ..Defaults::default()
+    }
+}
+
 /// Returns the fronts that run.
 fn fronts(dns: bool, streams: bool) -> Fronts {
     let all = [(Caller::Rpc, true), (Caller::Dns, dns), (Caller::Streams, streams)];
@@ -360,14 +372,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         .as_ref()
         .or(runtime_files.cookie.as_ref().map(Cookie::credentials));
     let guard = Guard::new(allowed);
-    let encodings = Encodings {
-        name: settings.name_encoding,
-        value: settings.value_encoding,
-    };
-    let defaults = Defaults {
-        encodings,
-        ..Defaults::default()
-    };
+    let defaults = defaults(settings);
     if !quiet {
         announce(address, runtime_files.socket.as_deref());
     }
