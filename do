@@ -34,6 +34,14 @@ test_all() { # [ARGS]: for the tests that these name alone
     cargo test --test tor
 }
 
+# What is there with the embedded Tor alone, which nearly doubles what is compiled. Its tests share a private Tor network.
+embedded() {
+    tests/install
+    cargo clippy --features embedded-tor --lib --bins --test embedded -- -D warnings
+    run_tests --features embedded-tor --lib --bins --test architecture
+    cargo test --features embedded-tor --test embedded
+}
+
 case "${1:-}" in
     check) # the fuzz targets too; `fuzz` links them
         cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings ;;
@@ -61,7 +69,8 @@ case "${1:-}" in
         "$program" completions fish >"$made/isonym.fish"
         "$program" completions zsh >"$made/_isonym"
         cargo deb --no-build ;;
+    embedded) embedded ;; # lints and tests of the program with a Tor of its own
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items ;;
-    ci) "$0" check && "$0" doc && "$0" test ;;
-    *) echo "usage: ./do check | test [unit] [ARGS] | fuzz [TARGET [SECONDS]] | bench [ARGS] | soak DAYS [SEED] | deb | deny | doc | ci" >&2; exit 64 ;;
+    ci) "$0" check && "$0" doc && "$0" test && "$0" embedded ;;
+    *) echo "usage: ./do check | test [unit] [ARGS] | embedded | fuzz [TARGET [SECONDS]] | bench [ARGS] | soak DAYS [SEED] | deb | deny | doc | ci" >&2; exit 64 ;;
 esac

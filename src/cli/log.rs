@@ -50,9 +50,15 @@ pub(super) fn set_level(level: LogLevel) {
     }
 }
 
-/// What the DNS library says of messages is for strangers to make it say, and quotes them. What the embedded Tor says beyond
-/// INFO is of single streams, so it tells when somebody looks something up.
+/// What the DNS library says of messages is for strangers to make it say, and quotes them. The embedded Tor warns at length of
+/// each relay that it can't reach, and beyond INFO it tells of single streams, so when somebody looks something up: it is
+/// heard one level less.
 fn targets(level: LevelFilter) -> Targets {
+    let of_tor = match level {
+        LevelFilter::DEBUG => LevelFilter::INFO,
+        LevelFilter::INFO => LevelFilter::WARN,
+        _ => LevelFilter::ERROR,
+    };
     Targets::new()
         .with_default(level)
         .with_targets(["hickory_proto", "hickory_net"].map(|target| (target, LevelFilter::ERROR)))

@@ -25,6 +25,10 @@ pub(super) async fn way_out(settings: &Settings) -> Result<Proxy> {
     Ok(settings.way_out.get_or_init(|| proxy).clone())
 }
 
+#[cfg_attr(
+    not(feature = "embedded-tor"),
+    expect(clippy::unused_async, reason = "where a Tor is to be found it waits")
+)]
 async fn decide(settings: &Settings) -> Result<Proxy> {
     match &settings.proxy {
         #[cfg(feature = "embedded-tor")]

@@ -33,10 +33,11 @@ pub(super) fn version() -> u64 {
 /// Answers `getnetworkinfo`.
 pub(super) fn info(standing: &Standing) -> CallResult {
     let connections = connections(standing);
-    let proxy = match &standing.proxy {
-        // Of several it is the first that answers; which one that is shows in the log.
-        Proxy::Socks5(candidates) => candidates.first(),
-        _ => None,
+    // Of several it is the first that answers; which one that is shows in the log.
+    let proxy = if let Proxy::Socks5(candidates) = &standing.proxy {
+        candidates.first()
+    } else {
+        None
     };
     let network = |name: &str| {
         let is_reachable = match name {
@@ -49,7 +50,7 @@ pub(super) fn info(standing: &Standing) -> CallResult {
             "name": name,
             "limited": !is_reachable,
             "reachable": is_reachable,
-            "proxy": proxy.map_or_else(String::new, |proxy| proxy.to_string()),
+            "proxy": proxy.map_or_else(String::new, ToString::to_string),
             "proxy_randomize_credentials": proxy.is_some(),
         })
     };

@@ -219,6 +219,10 @@ impl Front {
             Some(target) => ProxyHost::from(target),
             None => request.host.clone(),
         };
+        #[cfg_attr(
+            not(feature = "embedded-tor"),
+            expect(clippy::infallible_destructuring_match, reason = "there may be an embedded Tor")
+        )]
         let tor = match &self.tor {
             Onward::Port(tor) => tor,
             #[cfg(feature = "embedded-tor")]

@@ -25,17 +25,17 @@ use isonym_testkit::tor_network::network::{Network, beside_others, network};
 const IDS: usize = 50;
 
 /// How an embedded Tor finds the private network, as arguments of the program.
-pub struct WayOut {
+struct WayOut {
     _folder: tempfile::TempDir,
     config: String,
 }
 
 impl WayOut {
-    pub fn of(network: &Network) -> Self {
+    fn of(network: &Network) -> Self {
         Self::with(&network.for_arti())
     }
 
-    pub fn with(settings: &str) -> Self {
+    fn with(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path: PathBuf = folder.path().join("tor.toml");
         std::fs::write(&path, settings).unwrap();
@@ -45,7 +45,7 @@ impl WayOut {
         }
     }
 
-    pub fn arguments(&self) -> [&str; 2] {
+    fn arguments(&self) -> [&str; 2] {
         ["--proxy=embedded", &self.config]
     }
 }

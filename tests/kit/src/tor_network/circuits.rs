@@ -45,8 +45,8 @@ fn read(text: &str, port: u16) -> Vec<String> {
     };
     let streams = lines.iter().filter(|(_, what)| leads_there(what));
     let circuits = streams.map(|(number, _)| {
-        let of_it = lines.iter().filter(|(other, _)| other == number);
-        let circuit = of_it.filter_map(|(_, what)| what.split_once("circID ")).next();
+        let mut of_it = lines.iter().filter(|(other, _)| other == number);
+        let circuit = of_it.find_map(|(_, what)| what.split_once("circID "));
         let (_, circuit) = circuit.unwrap_or_else(|| panic!("no circuit of {number}: {text}"));
         circuit.split(", state").next().unwrap().to_owned()
     });
