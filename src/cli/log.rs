@@ -62,5 +62,5 @@ fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level)
         .with_targets(["hickory_proto", "hickory_net"].map(|target| (target, LevelFilter::ERROR)))
-        .with_targets(["arti_client", "tor_"].map(|target| (target, level.min(LevelFilter::INFO))))
+        .with_targets(["arti_client", "tor_"].map(|target| (target, of_tor)))
 }
