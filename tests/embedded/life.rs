@@ -85,7 +85,7 @@ votes = []
     let mut status = program.on_regtest();
     status.args(["status", "--json"]);
     let status = end_of(status).await.json();
-    assert_eq!(status["tor"]["ready"], false, "{status}");
+    assert_eq!(status["tor"]["state"], "bootstrapping", "{status}");
     assert!(status["tor"]["percent"].as_u64().unwrap() < 100, "{status}");
     let mut show = program.on_regtest();
     show.args(["rpc", "name_show", "d/of-0-0"]);
