@@ -18,13 +18,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use isonym::dns::resolver::Resolver;
+use isonym::dns::server::Socket;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
 use isonym::jsonrpc::local::{self, LocalListener};
 use isonym::jsonrpc::{self, code};
 use isonym::naming::name_resolver::NameResolver;
 use isonym::net::accept::OpenTo;
-use isonym::node::{Handle, NodeError, takes_nothing};
+use isonym::node::{Handle, Node, NodeError, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods, RunningSettings};
 use isonym::service::tally::Tally;
@@ -251,41 +252,42 @@ pub(crate) fn keep_memory_private() {
     let _ = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
 }
 
-/// Runs the daemon until a signal or the method `stop` ends it.
-pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
-    let handed = Handed::take(None)?;
-    let files = raise_open_files();
-    let open_to = OpenTo {
-        rpc: true,
-        dns: !(settings.dns.listen.is_empty() && handed.dns.is_empty()),
-        socks: !(settings.socks.listen.is_empty() && handed.socks.is_empty()),
-    };
-    let connections = open_to.connections_within(files);
-    tracing::debug!("room for {connections} callers at a time at each door");
-    let limits = server::Limits {
-        connections,
-        ..server::Limits::default()
-    };
-    let listener = match handed.rpc {
-        Some(listener) => Some(listener),
-        None => match listen(settings.rpc_listen).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                // That another one has the folder as well says more of who has the port. What is made there is not root's.
-                if settings.user.is_none() {
-                    open(settings).await?;
+/// The ports that a daemon has; each front has none, one or several.
+struct Ports {
+    rpc: Option<TcpListener>,
+    dns: Vec<Socket>,
+    socks: Vec<TcpListener>,
+    metrics: Option<MetricsServer>,
+}
+
+impl Ports {
+    /// Takes those that a service manager opened, and opens the others.
+    async fn open(settings: &Settings) -> Result<Self> {
+        let handed = Handed::take(None)?;
+        let rpc = match handed.rpc {
+            Some(listener) => Some(listener),
+            None => match listen(settings.rpc_listen).await {
+                Ok(listener) => listener,
+                Err(error) => {
+                    // That another one has the folder as well says more of who has the port. What is made there is not root's.
+                    if settings.user.is_none() {
+                        open(settings).await?;
+                    }
+                    return Err(error);
                 }
-                return Err(error);
-            }
-        },
-    };
-    let dns = dns::open(handed.dns, &settings.dns.listen).await?;
-    let socks = socks::open(handed.socks, &settings.socks.listen).await?;
-    let metrics = MetricsServer::open(settings.metrics_listen).await?;
-    user::settle(settings.user.as_deref(), quiet)?;
-    let way_out = way_out::way_out(settings).await?;
-    let sandbox = sandbox::enter(settings, Some(&way_out), CommandName::Daemon);
-    // Files are made and read by whoever it is from here on.
+            },
+        };
+        Ok(Self {
+            rpc,
+            dns: dns::open(handed.dns, &settings.dns.listen).await?,
+            socks: socks::open(handed.socks, &settings.socks.listen).await?,
+            metrics: MetricsServer::open(settings.metrics_listen).await?,
+        })
+    }
+}
+
+/// Opens the node, as the user that the daemon is by now.
+async fn open_node(settings: &Settings) -> Result<Node> {
     let node = match (open(settings).await, &settings.user) {
         (Err(error), Some(user)) if is_of_folder(&error) => {
             // Each network has a folder of its own in it.
@@ -296,58 +298,90 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         }
         (opened, _) => opened?,
     };
-    way_out::tell(settings, quiet);
     let network = settings.network;
     ensure!(
         !node.servers().is_empty(),
         "no server is known for {network}; name one with --server HOST:PORT"
     );
-    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    Ok(node)
+}
+
+/// Says where callers of JSON-RPC come in.
+fn announce(address: Option<SocketAddr>, socket: Option<&Path>) {
+    match (address, socket) {
+        (Some(address), _) => eprint_line(format_args!("listening on http://{address}/")),
+        (None, Some(socket)) => eprint_line(format_args!("listening at {}, and at no port", socket.display())),
+        (None, None) => {}
+    }
+}
+
+/// Returns what holds where a call says nothing of it.
+fn defaults(settings: &Settings) -> Defaults {
+    let encodings = Encodings {
+        name: settings.name_encoding,
+        value: settings.value_encoding,
+    };
+    Defaults {
+        encodings,
+        ..Defaults::default()
+    }
+}
+
+/// Returns the fronts that run.
+fn fronts(dns: bool, streams: bool) -> Fronts {
+    let all = [(Caller::Rpc, true), (Caller::Dns, dns), (Caller::Streams, streams)];
+    let running = all.iter().filter_map(|(front, runs)| runs.then_some(*front));
+    Fronts::of(&running.collect::<Vec<_>>())
+}
+
+/// Runs the daemon until a signal or the method `stop` ends it.
+pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    let ports = Ports::open(settings).await?;
+    let files = raise_open_files();
+    let open_to = OpenTo {
+        rpc: true,
+        dns: !ports.dns.is_empty(),
+        socks: !ports.socks.is_empty(),
+    };
+    let connections = open_to.connections_within(files);
+    tracing::debug!("room for {connections} callers at a time at each door");
+    let limits = server::Limits {
+        connections,
+        ..server::Limits::default()
+    };
+    user::settle(settings.user.as_deref(), quiet)?;
+    let way_out = way_out::way_out(settings).await?;
+    let sandbox = sandbox::enter(settings, Some(&way_out), CommandName::Daemon);
+    // Files are made and read by whoever it is from here on.
+    let node = open_node(settings).await?;
+    way_out::tell(settings, quiet);
+    let address = ports.rpc.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
         tracing::warn!("JSON-RPC listens on {address}, beyond this machine, without encryption");
     }
-    let dns = DnsServer::new(dns, &settings.dns, connections, quiet)?;
-    let socks = SocksServer::new(socks, settings, connections, quiet).await?;
-    let metrics = MetricsServer::announce(metrics, quiet)?;
+    let dns = DnsServer::new(ports.dns, &settings.dns, connections, quiet)?;
+    let socks = SocksServer::new(ports.socks, settings, connections, quiet).await?;
+    let metrics = MetricsServer::announce(ports.metrics, quiet)?;
     let controller = TorController::open(&settings.tor, quiet);
     let control = settings.tor.controller();
     let signals = Signals::catch().context("cannot wait for signals")?;
     let (runtime_files, local) = RuntimeFiles::create(settings, address).await?;
-    let doors = Doors { tcp: listener, local };
+    let doors = Doors { tcp: ports.rpc, local };
     let allowed = settings
         .rpc_credentials
         .as_ref()
         .or(runtime_files.cookie.as_ref().map(Cookie::credentials));
     let guard = Guard::new(allowed);
-    let encodings = Encodings {
-        name: settings.name_encoding,
-        value: settings.value_encoding,
-    };
-    let defaults = Defaults {
-        encodings,
-        ..Defaults::default()
-    };
-    match (address, &runtime_files.socket) {
-        _ if quiet => {}
-        (Some(address), _) => eprint_line(format_args!("listening on http://{address}/")),
-        (None, Some(socket)) => eprint_line(format_args!("listening at {}, and at no port", socket.display())),
-        (None, None) => {}
+    let defaults = defaults(settings);
+    if !quiet {
+        announce(address, runtime_files.socket.as_deref());
     }
     // Nobody but systemd hears this, and without it nobody.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let epoch = socks.as_ref().map(SocksServer::epoch);
     let mut end = Ok(());
-    let fronts = [
-        (Caller::Rpc, true),
-        (Caller::Dns, dns.is_some()),
-        (Caller::Streams, socks.is_some() || controller.is_some()),
-    ];
-    let fronts: Vec<Caller> = fronts
-        .iter()
-        .filter_map(|(front, runs)| runs.then_some(*front))
-        .collect();
     let daemon_settings = DaemonSettings {
-        fronts: Fronts::of(&fronts),
+        fronts: fronts(dns.is_some(), socks.is_some() || controller.is_some()),
         ..settings.daemon
     };
     let running = run_daemon(node, &daemon_settings, async |daemon| {
@@ -377,10 +411,11 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
             let dns = serve_dns(&handle, dns);
             let socks = serve_socks(&handle, socks, resolver.clone());
             let controller = control_tor(&handle, controller, epoch, resolver.clone());
-            let (rpc, dns, socks) = (async { Ok(rpc.await) }, async { Ok(dns.await) }, async {
-                Ok(socks.await)
-            });
-            tokio::try_join!(rpc, dns, socks, controller).map(|_| ())
+            let others = async {
+                tokio::join!(rpc, dns, socks);
+                Ok(())
+            };
+            tokio::try_join!(others, controller).map(|_| ())
         };
         tokio::select! {
             ended = fronts => end = ended,

@@ -46,7 +46,7 @@ impl Handed {
             let name = names.get(at).copied().unwrap_or_default();
             handed
                 .add(&mut sockets, at, name, only)
-                .with_context(|| format!("cannot use socket {:?} of the service manager (number {at})", name))?;
+                .with_context(|| format!("cannot use socket {name:?} of the service manager (number {at})"))?;
         }
         Ok(handed)
     }

@@ -217,7 +217,7 @@ impl Text {
     }
 }
 
-/// Writes the metrics in the text format of OpenMetrics.
+/// Writes the metrics in the text format of `OpenMetrics`.
 fn text(status: &Status, pool: &Counts, tally: &Tally) -> Result<String, fmt::Error> {
     let mut text = Text(Registry::with_prefix("isonym"));
     let build = [

@@ -13,6 +13,9 @@ use super::eprint_line;
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// How long there is trouble before it is told: a command that fails by it at once says it anyhow.
+const TROUBLE_AFTER: Duration = Duration::from_secs(2);
+
 /// How often a line says again what keeps a sync from getting on.
 const TROUBLE_EVERY: Duration = Duration::from_secs(60);
 
@@ -41,6 +44,8 @@ struct Lines {
     due: Instant,
     /// Whether one was written.
     has_begun: bool,
+    /// Since when there is trouble.
+    trouble_since: Option<Instant>,
     /// The trouble that was told last, and when.
     told: Option<(String, Instant)>,
 }
@@ -50,11 +55,12 @@ impl Lines {
         Self {
             due: now + LINE_EVERY,
             has_begun: false,
+            trouble_since: None,
             told: None,
         }
     }
 
-    /// Returns the line that is due: trouble as soon as it is another one, progress now and then.
+    /// Returns the line that is due: trouble that is another one than before, progress now and then.
     fn line(
         &mut self,
         now: Instant,
@@ -66,7 +72,14 @@ impl Lines {
         if !is_wanting {
             return None;
         }
+        if trouble.is_none() {
+            self.trouble_since = None;
+        }
         if let Some(trouble) = trouble {
+            let since = *self.trouble_since.get_or_insert(now);
+            if now - since < TROUBLE_AFTER {
+                return None;
+            }
             let is_known = |(told, at): &(String, Instant)| *told == trouble && now - *at < TROUBLE_EVERY;
             if self.told.as_ref().is_some_and(is_known) {
                 return None;
@@ -239,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_told_at_once_and_not_twice() {
+    fn trouble_that_lasts_is_told_and_not_twice() {
         let start = Instant::now();
         let mut lines = Lines::new(start);
         let stuck = Progress {
@@ -254,14 +267,16 @@ mod tests {
         let mut told =
             |seconds, trouble: Option<&str>| lines.line(at(seconds), stuck, trouble.map(str::to_owned), None);
         assert_eq!(told(1, None), None);
-        assert_eq!(told(3, Some("Tor is at 5 %")).as_deref(), Some("Tor is at 5 %"));
-        for second in 4..63 {
+        assert_eq!(told(2, Some("Tor is at 5 %")), None);
+        assert_eq!(told(3, Some("Tor is at 5 %")), None);
+        assert_eq!(told(4, Some("Tor is at 5 %")).as_deref(), Some("Tor is at 5 %"));
+        for second in 5..64 {
             assert_eq!(told(second, Some("Tor is at 5 %")), None, "{second}");
         }
-        assert_eq!(told(63, Some("Tor is at 5 %")).as_deref(), Some("Tor is at 5 %"));
-        assert_eq!(told(64, Some("Tor is at 10 %")).as_deref(), Some("Tor is at 10 %"));
-        assert_eq!(told(65, None), None);
-        assert_eq!(told(74, None).as_deref(), Some("connecting"));
+        assert_eq!(told(64, Some("Tor is at 5 %")).as_deref(), Some("Tor is at 5 %"));
+        assert_eq!(told(65, Some("Tor is at 10 %")).as_deref(), Some("Tor is at 10 %"));
+        assert_eq!(told(66, None), None);
+        assert_eq!(told(75, None).as_deref(), Some("connecting"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use isonym::jsonrpc::client::Login;
@@ -141,7 +142,11 @@ fn connect(settings: &Settings, way_out: Option<&Proxy>, asks: bool) -> Option<B
         (None, true) => return None,
         (None, false) => None,
     };
-    let mut ports: BTreeSet<u16> = proxies.iter().chain(&settings.socks.tor).map(|it| it.port()).collect();
+    let mut ports: BTreeSet<u16> = proxies
+        .iter()
+        .chain(&settings.socks.tor)
+        .map(SocketAddr::port)
+        .collect();
     // Those where a Tor is looked for that says how far it is.
     let controls = match &settings.tor.control {
         Some(ControlPlace::At(control)) => vec![control.clone()],
@@ -215,7 +220,8 @@ fn confine(_: &Needs) -> Confined {
     Confined::Unsupported
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
@@ -225,7 +231,8 @@ mod tests {
 
     /// Does something in a thread that is confined: no other one of the process is.
     fn confined<T: Send>(needs: &Needs, act: impl FnOnce() -> T + Send) -> (Confined, T) {
-        std::thread::scope(|scope| scope.spawn(|| (confine(needs), act())).join().unwrap())
+        let in_thread = || (confine(needs), act());
+        std::thread::scope(|scope| scope.spawn(in_thread).join()).unwrap()
     }
 
     #[test]

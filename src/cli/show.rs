@@ -66,7 +66,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Servers(args) => servers::run(&settings, args, quiet).await,
         Command::Daemon => Box::pin(daemon::run(&settings, quiet)).await,
         Command::Dns => dns::run(&settings, quiet).await,
-        Command::Tor => tor::run(&settings, quiet).await,
+        Command::Tor => Box::pin(tor::run(&settings, quiet)).await,
         Command::Prop279(args) => prop279::run(&settings, args.onion_only).await,
         Command::Socks => socks::run(&settings, quiet).await,
         Command::Resolve(args) => resolve::run(&settings, args, quiet).await,

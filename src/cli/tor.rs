@@ -115,7 +115,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let mut running = Running::new(settings, &[]);
     let reload = async || running.reload(async |_| Ok(())).await;
     let end = signals.until_end(async || names.forget(None).await, reload);
-    controller.serve(resolver, Vec::new, end).await?;
+    Box::pin(controller.serve(resolver, Vec::new, end)).await?;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(ExitCode::SUCCESS)
 }

@@ -14,13 +14,11 @@ use super::eprint_line;
 /// It is to be called when ports are open, and before anything is read that strangers send: from then on the whole process
 /// is that user's, for good.
 pub(super) fn settle(user: Option<&str>, quiet: bool) -> Result<()> {
-    match user {
-        Some(name) => become_user(name).with_context(|| format!("--user {name}")),
-        None => {
-            advise_root(quiet);
-            Ok(())
-        }
+    if let Some(name) = user {
+        return become_user(name).with_context(|| format!("--user {name}"));
     }
+    advise_root(quiet);
+    Ok(())
 }
 
 fn advise_root(quiet: bool) {

@@ -696,6 +696,9 @@ fn that_a_name_has_no_value_is_never_said_by_servers_alone_that_were_learned_of(
         let ended = look_up_of(&TRUTH, &servers, &operators, settings(3, 1));
         let is_denied = ended.result == Ok(Outcome::NeverExisted);
         assert_eq!(is_denied, is_believed, "{operators:?}: {ended:?}");
+        // The next lookup asks others.
+        let distrusted: &[Attempt] = if is_believed { &[] } else { &[0, 2] };
+        assert_eq!(ended.abandoned, distrusted, "{operators:?}");
     }
     let ended = look_up_of(
         &TRUTH,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -427,20 +427,23 @@ fn what_could_not_be_written_is_written_with_the_next_try() {
     backfill(&mut tree, WORLD.chain(), LOWEST);
     extend(&mut tree, WORLD.chain(), BLOCKS);
     let most = NonZeroUsize::new(30).unwrap();
-    // More flushes come through than one batch takes, so that each is written with its second try.
-    let flushes = AtomicUsize::new(0);
+    let is_full = Arc::new(AtomicBool::new(false));
+    let full = Arc::clone(&is_full);
     store.files.set_gate(DiskGate::new(move || {
-        let is_full = flushes.fetch_add(1, Ordering::SeqCst).is_multiple_of(4);
-        if is_full {
-            return Err(std::io::ErrorKind::StorageFull.into());
+        let error = std::io::ErrorKind::StorageFull;
+        if full.load(Ordering::SeqCst) {
+            Err(error.into())
+        } else {
+            Ok(())
         }
-        Ok(())
     }));
     store.unwritten.note(&tree, HeaderChange::Backward { to: ANCHOR });
     store.unwritten.note(&tree, HeaderChange::Forward { from: ANCHOR + 1 });
     let mut refused = 0;
     while let Some(batch) = store.unwritten.next_batch(&tree, most) {
         let scope = batch.scope();
+        // Each is written with its second try.
+        is_full.fetch_xor(true, Ordering::SeqCst);
         match store.files.write(batch) {
             Ok(end) => assert_eq!(end, BatchEnd::Written),
             Err(error) => {

@@ -677,7 +677,12 @@ impl Lookup {
         let best = self
             .answers()
             .max_by_key(|(attempt, outcome)| (age_key(outcome), u8::MAX - attempt));
-        let Some((_, best)) = best.filter(|_| self.found() > 0 || !self.only_strangers_answered()) else {
+        let is_strangers_word = best.is_some() && self.found() == 0 && self.only_strangers_answered();
+        if is_strangers_word {
+            // Attempts keep their connections, so that the next lookup would ask the same ones.
+            effects.extend(self.answers().map(|(attempt, _)| LookupEffect::Distrust(attempt)));
+        }
+        let Some((_, best)) = best.filter(|_| !is_strangers_word) else {
             let reasons = self.reasons();
             let connected = self.tries.iter().any(|entry| entry.server.is_some());
             return Some(Err(if self.cut_off && !connected {

@@ -71,15 +71,25 @@ impl PeerTable {
         self.servers.iter().map(|server| server.dials_since(slow, now)).sum()
     }
 
+    /// Says whether a connection will soon have cost its server enough.
+    fn is_worn(&self, peer: &Peer, now: Moment) -> bool {
+        let reserved: f64 = peer.in_flight.values().map(|flight| flight.cost).sum();
+        let is_spent = peer.over_budget || peer.account.spent(now) + reserved > self.limits.budget * WORN;
+        // A fresh one may be asked for anything, and is no nearer to its end for that.
+        peer.replies > 0 && is_spent
+    }
+
     /// Returns how many connections will soon have cost their servers enough.
     fn worn_connections(&self, now: Moment) -> usize {
-        let worn = self.limits.budget * WORN;
-        let is_worn = |peer: &&Peer| {
-            let reserved: f64 = peer.in_flight.values().map(|flight| flight.cost).sum();
-            // A fresh one may be asked for anything, and is no nearer to its end for that.
-            peer.replies > 0 && (peer.over_budget || peer.account.spent(now) + reserved > worn)
-        };
-        self.values().filter(is_worn).count()
+        self.values().filter(|peer| self.is_worn(peer, now)).count()
+    }
+
+    /// Returns bytes a second over the connections that are not about to end, as far as that is known; over all, where
+    /// nothing is known of these.
+    pub(in crate::chain::sync) fn lasting_rate(&self, now: Moment) -> u64 {
+        let lasting = self.values().filter(|peer| !self.is_worn(peer, now));
+        let rates: u64 = lasting.filter_map(|peer| peer.pace.rate()).map(u64::from).sum();
+        if rates > 0 { rates } else { self.rate() }
     }
 
     /// Chooses whom to dial, and takes down that they are dialed. While there is `work` left, in requests, servers that

@@ -522,6 +522,28 @@ fn a_worn_connection_has_its_successor_dialed_before_it_ends() {
 }
 
 #[test]
+fn what_a_worn_connection_brings_is_not_counted_on() {
+    let mut scene = nearly_worn(1);
+    let bring = |scene: &mut Scene, conn: u64| {
+        for quarter in 1..=3 {
+            scene
+                .table
+                .on_received(ConnId(conn), 2500, false, Moment(quarter * 250));
+        }
+    };
+    bring(&mut scene, 1);
+    assert_eq!(scene.table.lasting_rate(seconds(1)), 10_000, "there is no other");
+    scene.dial_for_much(1);
+    assert!(scene.connect(A, 2, seconds(1)));
+    scene.table.send(ConnId(2), Job::Branch, &full(1), seconds(1)).unwrap();
+    bring(&mut scene, 2);
+    assert_eq!(
+        (scene.table.rate(), scene.table.lasting_rate(seconds(2))),
+        (20_000, 10_000)
+    );
+}
+
+#[test]
 fn its_successor_leads_to_another_server_where_there_is_one() {
     let mut scene = nearly_worn(3);
     assert_eq!(scene.dial(seconds(0)), [], "there is nothing to be fetched");

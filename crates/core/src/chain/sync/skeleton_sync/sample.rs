@@ -126,7 +126,7 @@ impl SkeletonSync {
         let assurance = assurance.after(reputation.count_draw());
         let each = 2.0 * peers.full_size();
         let usual = Plan::new(skeleton.works(), &assurance).expected();
-        let time = sample_time(usual, each, peers.rate());
+        let time = sample_time(usual, each, peers.lasting_rate(now));
         let drawn = Plan::new(skeleton.works(), &assurance_over(&assurance, time)).draw(rng);
         let first = skeleton.base_height().saturating_add(1);
         let heights = drawn
