@@ -60,7 +60,7 @@ case "${1:-}" in
     deny) # licences, sources, bans and advisories of all dependencies; needs cargo-deny and, for advisories, a network
         cargo deny --locked check ;;
     deb) # target/debian/isonym_VERSION_ARCH.deb; needs cargo-deb
-        cargo build --release --locked
+        cargo build --release --locked --features embedded-tor
         rm -rf target/packaging && mkdir -p target/packaging/man
         made=target/packaging; program=target/release/isonym
         "$program" man "$made/man" && gzip -9 -n "$made"/man/*
