@@ -537,9 +537,11 @@ impl Item for ServerAddr {
 
 /// What a user says of the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "embedded-tor", derive(Default))]
 pub(crate) enum ProxyChoice {
     /// A Tor of this machine, where one answers, else the embedded one.
     #[cfg(feature = "embedded-tor")]
+    #[default]
     Auto,
     /// The embedded Tor.
     #[cfg(feature = "embedded-tor")]
@@ -565,13 +567,6 @@ impl ProxyChoice {
 
     /// The words that stand for a Tor of the program's own.
     const WORDS: [&str; 2] = ["auto", "embedded"];
-}
-
-#[cfg(feature = "embedded-tor")]
-impl Default for ProxyChoice {
-    fn default() -> Self {
-        Self::Auto
-    }
 }
 
 #[cfg(not(feature = "embedded-tor"))]
