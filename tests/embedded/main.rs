@@ -113,7 +113,9 @@ async fn no_circuit_carries_two_ids_and_each_id_keeps_its_own() {
     // All that the servers have, the network tells of, or something went past it; and none of it shares a circuit.
     eventually("each connection has its circuit", async || {
         let circuits = [near.addr, hidden.addr].map(|to| network.circuits_of_streams_to(to.port()));
-        circuits.iter().for_each(|circuits| assert_apart(circuits));
+        for circuits in &circuits {
+            assert_apart(circuits);
+        }
         let open = ledger.connections().iter().filter(|it| !it.closed).count();
         circuits.iter().map(Vec::len).sum::<usize>() == open
     })
