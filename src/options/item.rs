@@ -558,6 +558,13 @@ impl ProxyChoice {
         "socks5://HOST:PORT"
     };
 
+    /// The same in short, for help that has a line for each option.
+    pub(super) const SHORT_FORM: &str = if cfg!(feature = "embedded-tor") {
+        "auto|embedded|URL"
+    } else {
+        Self::FORM
+    };
+
     /// The default, for people.
     pub(super) const DEFAULT: &str = if cfg!(feature = "embedded-tor") {
         "auto"

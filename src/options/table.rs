@@ -167,14 +167,14 @@ options! {
 
     PROXY: Required<ProxyChoice> = Opt::new(
         "proxy",
-        ProxyChoice::FORM,
+        ProxyChoice::SHORT_FORM,
         "SOCKS5 proxy, which should be Tor",
         |_| ProxyChoice::default(),
     )
     .default_words(ProxyChoice::DEFAULT)
     .more(
-        "Where isonym was built with a Tor of its own: embedded is that one; auto is a Tor at 127.0.0.1, port 9050 or \
-         9150, if one answers there at the start, else the embedded one.",
+        "A proxy is socks5://HOST:PORT. Where isonym was built with a Tor of its own: embedded is that one; auto is a Tor at \
+         127.0.0.1, port 9050 or 9150, if one answers there at the start, else the embedded one.",
     )
     .used_by(PROXIED)
     .section(Section::Every);
