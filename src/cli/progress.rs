@@ -255,14 +255,7 @@ mod tests {
     fn trouble_that_lasts_is_told_and_not_twice() {
         let start = Instant::now();
         let mut lines = Lines::new(start);
-        let stuck = Progress {
-            done: 0,
-            total: 0,
-            connections: 0,
-            rate: 0,
-            received: 0,
-            left: 0,
-        };
+        let stuck = Progress::default();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut told =
             |seconds, trouble: Option<&str>| lines.line(at(seconds), stuck, trouble.map(str::to_owned), None);

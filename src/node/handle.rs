@@ -222,15 +222,6 @@ impl fmt::Debug for Handle {
 /// How long callers are told the same of the pool: who watches it can't see by it when somebody else looks something up.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-const NO_PROGRESS: Progress = Progress {
-    done: 0,
-    total: 0,
-    connections: 0,
-    rate: 0,
-    received: 0,
-    left: 0,
-};
-
 /// How often who waits for the headers is told of their progress, also where there is none.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -245,7 +236,7 @@ impl Handle {
         let (clock, params) = (node.clock(), node.tree().params());
         let state = State {
             synchronized: false,
-            progress: NO_PROGRESS,
+            progress: Progress::default(),
             alone_since: Some(Moment::default()),
             servers: Vec::new(),
             no_server: None,
@@ -261,7 +252,7 @@ impl Handle {
             clock,
             params,
             settings: *settings,
-            sync: watch::Sender::new((SyncStage::Running, NO_PROGRESS)),
+            sync: watch::Sender::new((SyncStage::Running, Progress::default())),
             stop: watch::Sender::new(false),
             anew: Notify::new(),
             sandbox: OnceLock::new(),

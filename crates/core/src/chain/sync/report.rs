@@ -3,7 +3,7 @@
 use super::{ClaimedTip, CloseReason, ServerFault};
 
 /// How far the sync is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Headers known, of those wanted.
     pub done: u64,
