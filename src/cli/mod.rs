@@ -22,6 +22,7 @@ mod servers;
 mod session;
 mod show;
 mod socks;
+mod tls;
 mod tor;
 mod typed;
 mod user;
