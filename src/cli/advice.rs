@@ -132,7 +132,9 @@ fn of_refusal(refusal: &Refusal) -> Option<&'static str> {
 
 fn of_pin(error: &PinError) -> Option<String> {
     let advice = match error {
-        PinError::Wider { parent: Some(parent), .. } => {
+        PinError::Wider {
+            parent: Some(parent), ..
+        } => {
             format!("`isonym tls pin {parent}` makes one that covers all of them")
         }
         PinError::LeafOnly | PinError::SelfSigned => {

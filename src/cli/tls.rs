@@ -68,14 +68,19 @@ impl Site {
         let (host, port) = match given.rsplit_once(':') {
             Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let port = port.parse().ok().filter(|port| *port != 0);
-                (host, port.with_context(|| format!("`{given}` has no port from 1 to 65535"))?)
+                (
+                    host,
+                    port.with_context(|| format!("`{given}` has no port from 1 to 65535"))?,
+                )
             }
             _ => (given.as_str(), HTTPS),
         };
         let zones = &settings.dns.engine.zones;
         let domain = typed::domain(host, zones)?.to_lowercase();
         let host = folded(&domain.to_ascii());
-        let name = zones.find(&domain).and_then(|place| zone::name_id(place.below().next()?));
+        let name = zones
+            .find(&domain)
+            .and_then(|place| zone::name_id(place.below().next()?));
         match name.filter(|_| is_host_name(&host)) {
             Some(name) => Ok(Self { host, port, name }),
             None => bail!("`{host}` is no host below .bit"),
@@ -191,7 +196,9 @@ async fn published(
         },
         choice: who.choice(),
     };
-    let target = resolver.settle(&who, deadline, |known| search(&engine, &query, known)).await;
+    let target = resolver
+        .settle(&who, deadline, |known| search(&engine, &query, known))
+        .await;
     let mut expires_in = Some(i64::MAX);
     for name in used.into_inner() {
         // They are remembered: nobody is asked again.
@@ -371,7 +378,9 @@ fn explain(settings: &Settings, site: &Site, end: End) {
         ),
         End::Advised(end) => (
             "P,,",
-            format!("the site's own certificate, which no date of ours ends: take it away by {end}. Firefox does not take it"),
+            format!(
+                "the site's own certificate, which no date of ours ends: take it away by {end}. Firefox does not take it"
+            ),
         ),
     };
     let at = if *port == HTTPS {

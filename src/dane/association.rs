@@ -72,7 +72,9 @@ pub enum Unusable {
         got: usize,
     },
     /// It stands in for what the owner wrote and nobody can read.
-    #[error("the value's `tls` cannot be read, so that no key is good; `isonym resolve --explain` says what is wrong with it")]
+    #[error(
+        "the value's `tls` cannot be read, so that no key is good; `isonym resolve --explain` says what is wrong with it"
+    )]
     Unreadable,
 }
 
@@ -177,7 +179,12 @@ mod tests {
     use super::*;
 
     fn read(usage: u8, selector: u8, matching: u8, data: &[u8]) -> Result<Association, Unusable> {
-        Association::read(&TLSA::new(usage.into(), selector.into(), matching.into(), data.to_vec()))
+        Association::read(&TLSA::new(
+            usage.into(),
+            selector.into(),
+            matching.into(),
+            data.to_vec(),
+        ))
     }
 
     #[test]
@@ -200,7 +207,11 @@ mod tests {
             ([3, 1, 0], 0, Err(Unusable::Length { got: 0 })),
         ] {
             let [usage, selector, matching] = numbers;
-            assert_eq!(read(usage, selector, matching, &vec![7; length]), expected, "{numbers:?}");
+            assert_eq!(
+                read(usage, selector, matching, &vec![7; length]),
+                expected,
+                "{numbers:?}"
+            );
         }
     }
 

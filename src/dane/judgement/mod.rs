@@ -65,7 +65,9 @@ pub enum Refusal {
     #[error("none of the TLSA records that the name publishes can be used: {0}")]
     NoneUsable(Unusable),
     /// The site has another certificate than those that the name publishes.
-    #[error("its certificate is another than the name publishes: it may have been renewed without the name, or somebody is in between")]
+    #[error(
+        "its certificate is another than the name publishes: it may have been renewed without the name, or somebody is in between"
+    )]
     Other,
     /// The name publishes an authority, but this one does not certify the site.
     #[error("the authority that the name publishes does not certify it: {0}")]
@@ -193,7 +195,10 @@ fn authorities(association: &Association, chain: &Chain) -> Vec<Authority> {
             let mut keys = shown.chain(stapled).filter(|key| association.fits_key(key));
             keys.next().map_or_else(Vec::new, |key| named_by_chain(chain, &key))
         }
-        (Selector::Certificate, Some(der)) => Certificate::read(der).and_then(|it| of_certificate(&it)).into_iter().collect(),
+        (Selector::Certificate, Some(der)) => Certificate::read(der)
+            .and_then(|it| of_certificate(&it))
+            .into_iter()
+            .collect(),
         (Selector::Certificate, None) => {
             let fitting = chain.others().iter().filter(|it| association.fits(it));
             fitting.filter_map(of_certificate).collect()
@@ -279,7 +284,9 @@ impl Authenticated {
             (Proof::Authority(_), Selector::Certificate) => {
                 "the authority whose certificate the name publishes certifies it for this host"
             }
-            (Proof::Authority(_), Selector::Key) => "the authority whose key the name publishes certifies it for this host",
+            (Proof::Authority(_), Selector::Key) => {
+                "the authority whose key the name publishes certifies it for this host"
+            }
         };
         let by = match self.association.matching {
             Matching::Exact => "",

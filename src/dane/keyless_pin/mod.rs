@@ -62,7 +62,9 @@ pub enum PinError {
     #[error("the name publishes the site's certificate itself, which can be limited to no date of ours")]
     LeafOnly,
     /// That certificate may sign others.
-    #[error("the site's certificate may sign others, for any name, so that trusting it would be trusting it for every site")]
+    #[error(
+        "the site's certificate may sign others, for any name, so that trusting it would be trusting it for every site"
+    )]
     LeafSigns,
     /// That certificate is for other names.
     #[error("the site's certificate is for other names too, and would be trusted for these")]
@@ -124,7 +126,9 @@ pub fn authority<'a>(authenticated: &'a Authenticated, chain: &Chain) -> Result<
     if chain.leaf().is_self_issued() {
         return Err(PinError::SelfSigned);
     }
-    let mut signed = chain.all().filter(|it| it.issuer() == authority.subject && !it.is_self_issued());
+    let mut signed = chain
+        .all()
+        .filter(|it| it.issuer() == authority.subject && !it.is_self_issued());
     if signed.any(Certificate::issuer_by_serial) {
         return Err(PinError::BySerial);
     }
@@ -157,7 +161,11 @@ pub fn check(pin: &[u8], chain: &Chain, host: &str, now: Timestamp) -> Result<()
         return Ok(());
     };
     let names = chain.leaf().dns_names();
-    let wider: Vec<&str> = names.iter().map(String::as_str).filter(|name| !is_within(name, host)).collect();
+    let wider: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !is_within(name, host))
+        .collect();
     if flaw != Flaw::Constraint || wider.is_empty() {
         return Err(PinError::Flaw(flaw));
     }
