@@ -19,6 +19,7 @@ mod dns;
 mod electrum_client;
 mod faults;
 mod headers;
+mod https;
 mod isolation;
 mod name_proofs;
 mod operators;
