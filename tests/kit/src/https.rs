@@ -1,6 +1,6 @@
 //! A site that speaks TLS, and tells how its visitors went away.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -72,8 +72,20 @@ impl Site {
         .await
     }
 
+    /// Shows a certificate that is made for its address.
+    pub async fn with_address(make: impl FnOnce(&str) -> Holder) -> Self {
+        let address = own_address();
+        let holder = make(&address.to_string());
+        let shown = config(vec![holder.der().into()], &holder.key.serialize_der(), true);
+        Self::at(address, Manner::Serves(shown)).await
+    }
+
     pub async fn with(manner: Manner) -> Self {
-        let listener = TcpListener::bind((own_address(), 0)).await.unwrap();
+        Self::at(own_address(), manner).await
+    }
+
+    async fn at(address: Ipv4Addr, manner: Manner) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let visits = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&visits);
@@ -98,11 +110,6 @@ impl Site {
     pub async fn visits_of(&self, count: usize) -> Vec<Visit> {
         let visits = || async { Some(self.visits()).filter(|visits| visits.len() >= count) };
         until("so many visits", visits).await
-    }
-
-    /// Says whether somebody asked for a path.
-    pub fn was_asked(&self, path: &str) -> bool {
-        self.visits().contains(&Visit::Asked(path.to_owned()))
     }
 
     /// Returns a value by which a host is at this site, and has these records for its port.
