@@ -190,9 +190,10 @@ async fn published(
     let keys = resolver.settle(&who, deadline, step).await;
     let query = TargetQuery {
         name: &site.host,
-        target_kind: match way_out(settings).await? {
-            Proxy::Direct => TargetKind::Address,
-            _ => TargetKind::Any,
+        target_kind: if way_out(settings).await? == Proxy::Direct {
+            TargetKind::Address
+        } else {
+            TargetKind::Any
         },
         choice: who.choice(),
     };
@@ -333,7 +334,7 @@ async fn pin(
     let (der, end) = made.with_context(|| format!("{site} cannot be pinned"))?;
     print(&keyless_pin::pem(&der))?;
     if !quiet {
-        explain(settings, site, end);
+        explain(settings, site, end, verdict.chain.leaf().key());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -369,7 +370,7 @@ fn make_pin(
 }
 
 /// Says how a pin is used, and done away with.
-fn explain(settings: &Settings, site: &Site, end: End) {
+fn explain(settings: &Settings, site: &Site, end: End, key: &[u8]) {
     let Site { host, port, .. } = site;
     let (trust, life) = match end {
         End::Written(end) => (
@@ -407,10 +408,15 @@ Firefox, while it is closed (its profile's folder is in about:profiles):
     } else {
         "What the name publishes is the word of the server at --rpc-url, and not proved.\n"
     };
+    let kind = if keyless_pin::is_for_curl_alone(key) {
+        "The site's key is Ed25519, which curl takes, but neither Chromium nor Firefox.\n"
+    } else {
+        ""
+    };
     eprint_line(format_args!(
         "\
 {life}.
-{proved}As {file} it is used, and where that is kept somewhere, taken away again, by:
+{proved}{kind}As {file} it is used, and where that is kept somewhere, taken away again, by:
 curl:
   curl --cacert {file} https://{host}{at}/
 Chromium (certutil is in Debian's libnss3-tools; where there is no store yet: mkdir -p {store} && certutil -N --empty-password -d sql:{store}):

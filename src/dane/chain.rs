@@ -221,13 +221,13 @@ impl Certificate {
     /// they like, so that it is worth nothing unless a record fits. Source: Encaya.
     pub fn stapled_key(&self) -> Option<Vec<u8>> {
         let parts = Vec::<AnyRef<'_>>::from_der(&self.issuer).ok()?;
-        let texts = parts.iter().filter_map(|part| {
+        let mut texts = parts.iter().filter_map(|part| {
             // A set of attributes, each of them a type and a value.
             let attribute = AnyRef::from_der(part.value()).ok()?;
             let [_, value] = <[AnyRef<'_>; 2]>::try_from(sequence_of(attribute)?).ok()?;
             std::str::from_utf8(value.value()).ok()
         });
-        texts.filter_map(stapled).next()
+        texts.find_map(stapled)
     }
 }
 

@@ -89,8 +89,8 @@ pub async fn shown_chain(
         port,
         transport: Transport::Tcp,
     };
-    let dialed = dialer.dial(&place, None, limits.dial).await?;
-    let shaken = timeout(limits.handshake, shake_hands(dialed.stream, host)).await;
+    let opened = dialer.dial(&place, None, limits.dial).await?;
+    let shaken = timeout(limits.handshake, shake_hands(opened.stream, host)).await;
     shaken.unwrap_or(Err(SiteError::TimedOut(limits.handshake)))
 }
 

@@ -110,19 +110,19 @@ fn what_an_authority_did_not_certify_is_refused() {
     assert_eq!(refused(&signer.site(&["other.bit"])), Refusal::Path(Flaw::OtherHost));
     assert_eq!(refused(&signer.site(&["192.0.2.1"])), Refusal::Path(Flaw::OtherHost));
     assert_eq!(
-        refused(&signer.sign(Algorithm::P256.key(), expired_site(&[HOST]))),
+        refused(&signer.sign(Algorithm::P256.key(), &expired_site(&[HOST]))),
         Refusal::Path(Flaw::Expired)
     );
     let mut ca = site(&[HOST]);
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     assert_eq!(
-        refused(&signer.sign(Algorithm::P256.key(), ca)),
+        refused(&signer.sign(Algorithm::P256.key(), &ca)),
         Refusal::Path(Flaw::IsAuthority)
     );
     let mut client = site(&[HOST]);
     client.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     assert_eq!(
-        refused(&signer.sign(Algorithm::P256.key(), client)),
+        refused(&signer.sign(Algorithm::P256.key(), &client)),
         Refusal::Path(Flaw::Purpose)
     );
     let leaf = signer.site(&[HOST]);

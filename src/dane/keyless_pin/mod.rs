@@ -11,11 +11,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use der::asn1::{
-    AnyRef, BitString, GeneralizedTime, Ia5StringRef, ObjectIdentifier, OctetString, SetOfVec, UintRef, UtcTime,
-    Utf8StringRef,
+    AnyRef, BitString, ContextSpecific, GeneralizedTime, Ia5StringRef, ObjectIdentifier, OctetString, SetOfVec,
+    UintRef, UtcTime, Utf8StringRef,
 };
-use der::{Choice, DateTime, Decode, Encode, Sequence, ValueOrd};
-use spki::AlgorithmIdentifierRef;
+use der::{Choice, DateTime, Decode, Encode, EncodeValue, Sequence, TagMode, TagNumber, Tagged, ValueOrd};
+use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
 use super::chain::{Certificate, Chain};
 use super::judgement::{self, Authenticated, Authority, Flaw, Proof};
@@ -46,6 +46,7 @@ const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
 const EXT_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 
 /// ECDSA with SHA-256, which pins are signed with; it has no parameters. Source: RFC 5758, section 3.2.
@@ -186,6 +187,11 @@ fn is_within(name: &str, host: &str) -> bool {
     }
 }
 
+/// Says whether a key is of the kind that curl takes, but neither Chromium nor Firefox: Ed25519.
+pub fn is_for_curl_alone(key: &[u8]) -> bool {
+    SubjectPublicKeyInfoRef::from_der(key).is_ok_and(|key| key.algorithm.oid == ED25519)
+}
+
 /// What a pin is to say, before it is signed.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
@@ -285,14 +291,16 @@ fn extensions(host: &str) -> der::Result<Vec<Extension>> {
         })
     };
     let sign_certificates = BitString::new(2, [0x04])?;
-    let subtree = |choice| Subtree { choice };
+    let dns = general_name(2, Ia5StringRef::new(host)?)?;
+    // Each is an address and a mask: whatever the address.
+    let [v4, v6] = [
+        general_name(7, OctetString::new([0; 8])?)?,
+        general_name(7, OctetString::new([0; 32])?)?,
+    ];
+    let subtree = |name| AnyRef::from_der(name).map(|base| Subtree { base });
     let constraints = Constraints {
-        permitted: vec![subtree(General::Dns(Ia5StringRef::new(host)?))],
-        // Each is an address and a mask: whatever the address.
-        excluded: vec![
-            subtree(General::Ip(OctetString::new([0; 8])?)),
-            subtree(General::Ip(OctetString::new([0; 32])?)),
-        ],
+        permitted: vec![subtree(&dns)?],
+        excluded: vec![subtree(&v4)?, subtree(&v6)?],
     };
     Ok(vec![
         extension(BASIC_CONSTRAINTS, true, vec![true].to_der()?)?,
@@ -365,16 +373,17 @@ struct Constraints<'a> {
 /// `GeneralSubtree` there, whose other fields are never written.
 #[derive(Sequence)]
 struct Subtree<'a> {
-    choice: General<'a>,
+    base: AnyRef<'a>,
 }
 
-/// The choices of `GeneralName` that constraints of ours have.
-#[derive(Choice)]
-enum General<'a> {
-    #[asn1(context_specific = "2", tag_mode = "IMPLICIT", type = "IA5String")]
-    Dns(Ia5StringRef<'a>),
-    #[asn1(context_specific = "7", tag_mode = "IMPLICIT", type = "OCTET STRING")]
-    Ip(OctetString),
+/// Returns a choice of `GeneralName`, in DER. Source: RFC 5280, section 4.2.1.6.
+fn general_name<T: EncodeValue + Tagged>(number: u32, value: T) -> der::Result<Vec<u8>> {
+    ContextSpecific {
+        tag_number: TagNumber(number),
+        tag_mode: TagMode::Implicit,
+        value,
+    }
+    .to_der()
 }
 
 #[cfg(test)]

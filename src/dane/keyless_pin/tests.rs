@@ -37,6 +37,7 @@ fn a_pin_has_the_name_and_the_key_of_who_signed_the_site_byte_for_byte() {
             let pin = Certificate::read(&pinned(&signer, &shown, HOST).unwrap()).unwrap();
             assert_eq!(pin.subject(), shown.leaf().issuer());
             assert_eq!(pin.key(), signer.holder.spki());
+            assert_eq!(is_for_curl_alone(pin.key()), algorithm == Algorithm::Ed25519);
             assert!(pin.signs_others() && !pin.is_self_issued());
         }
     }
@@ -119,7 +120,7 @@ fn what_clients_would_not_take_is_not_pinned() {
     params.use_authority_key_identifier_extension = false;
     let by_serial = CustomExtension::from_oid_content(&[2, 5, 29, 35], vec![0x30, 3, 0x82, 1, 1]);
     params.custom_extensions.push(by_serial);
-    let shown = chain(&[&signer.sign(Algorithm::P256.key(), params)]);
+    let shown = chain(&[&signer.sign(Algorithm::P256.key(), &params)]);
     assert_eq!(pinned(&signer, &shown, HOST), Err(PinError::BySerial));
 }
 

@@ -111,9 +111,8 @@ impl Search<'_> {
                     self.follow()?;
                     owner = target;
                 }
-                NameRecords::Alias(_) => return Ok(PublishedKeys::Nothing),
                 NameRecords::Nothing(_) if self.is_delegated(&owner)? => return Ok(PublishedKeys::Delegated),
-                NameRecords::Nothing(_) => return Ok(PublishedKeys::Nothing),
+                NameRecords::Alias(_) | NameRecords::Nothing(_) => return Ok(PublishedKeys::Nothing),
             }
         }
     }

@@ -16,7 +16,7 @@ use super::{HOST, NAME, Scene, certified};
 async fn sites_are_who_their_names_say() {
     for algorithm in Algorithm::ALL {
         let signer = Signer::new(algorithm);
-        let leaf = signer.sign(algorithm.key(), site(&[HOST]));
+        let leaf = signer.sign(algorithm.key(), &site(&[HOST]));
         let (whole, der) = (signer.holder.spki(), signer.holder.der());
         for (record, numbers) in [
             (entry(2, 1, 0, &whole), "2 1 0"),
@@ -88,7 +88,7 @@ async fn who_is_somebody_else_is_refused() {
     let record = || entry(2, 1, 0, &signer.holder.spki());
     let stranger = self_signed(Algorithm::P256.key(), &site(&[HOST]));
     let elsewhere = signer.site(&["other.bit"]);
-    let expired = signer.sign(Algorithm::P256.key(), expired_site(&[HOST]));
+    let expired = signer.sign(Algorithm::P256.key(), &expired_site(&[HOST]));
     let address = signer.site(&["127.0.0.1"]);
     for (shown, record, words) in [
         (

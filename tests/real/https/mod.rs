@@ -1,6 +1,7 @@
 //! Keyless pins in the stores of those who have to take them: curl, Debian's Chromium, Firefox.
 
 mod browsers;
+mod openssl;
 
 use isonym::dane::chain::Chain;
 use isonym::dane::judgement::judge;
@@ -12,8 +13,10 @@ use isonym_testkit::backend::{Backend, Says};
 use isonym_testkit::harness::end_of;
 use isonym_testkit::https::{Site, entry};
 use isonym_testkit::program::Program;
+use serde_json::json;
 
 use browsers::{Browser, Trust};
+use openssl::OpenSsl;
 
 const HOST: &str = "example.bit";
 
@@ -82,7 +85,7 @@ async fn a_pin_has_browsers_take_the_site_and_nobody_else() {
     // Who has the name's text but not its key.
     let stranger = Signer::new(Algorithm::P256).site(&[HOST]);
     assert_takes("another key", pinned, HOST, &Site::start(&[&stranger]).await, NONE).await;
-    let expired = signer.sign(Algorithm::P256.key(), expired_site(&[HOST]));
+    let expired = signer.sign(Algorithm::P256.key(), &expired_site(&[HOST]));
     assert_takes("expired", pinned, HOST, &Site::start(&[&expired]).await, NONE).await;
 }
 
@@ -112,13 +115,40 @@ async fn names_are_taken_as_they_are_written_and_chains_as_they_are_served() {
     .await;
 }
 
+/// The server of somebody else's TLS, in each version.
+#[tokio::test]
+async fn a_site_that_openssl_serves_is_verified() {
+    for (version, algorithm) in [
+        ("-tls1_2", Algorithm::Rsa),
+        ("-tls1_3", Algorithm::Rsa),
+        ("-tls1_3", Algorithm::Ed25519),
+    ] {
+        let signer = Signer::new(algorithm);
+        let leaf = signer.sign(algorithm.key(), &site(&[HOST]));
+        let served = OpenSsl::start(&leaf, &signer.holder, version);
+        let value = json!({
+            "ip": served.address.ip().to_string(),
+            "map": { "*": { "tls": [entry(2, 1, 1, &signer.holder.spki())] } },
+        });
+        let backend = Backend::start().await;
+        backend.say("d/example", Says::value(&value));
+        let program = Program::new();
+        let mut command = program.direct();
+        command.args(["tls", "verify", &format!("{HOST}:{}", served.address.port())]);
+        command.arg(format!("--rpc-url=http://{}", backend.address));
+        let end = end_of(command).await;
+        end.assert_succeeded();
+        assert!(end.out.contains("TLSA 2 1 1"), "{end:?}");
+    }
+}
+
 #[tokio::test]
 async fn keys_of_each_kind() {
     for algorithm in [Algorithm::P384, Algorithm::Rsa, Algorithm::Ed25519] {
         let signer = Signer::new(algorithm);
-        let served = Site::start(&[&signer.sign(algorithm.key(), site(&[HOST]))]).await;
+        let served = Site::start(&[&signer.sign(algorithm.key(), &site(&[HOST]))]).await;
         let pin = pin_of(&signer, &served).await;
-        // Browsers have no Ed25519.
+        // Stores of browsers take no Ed25519.
         let takes = |browser| algorithm != Algorithm::Ed25519 || browser == Browser::Curl;
         let what = format!("{algorithm:?}");
         assert_takes(&what, Some((&pin, Trust::Authority)), HOST, &served, takes).await;
