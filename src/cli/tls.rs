@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use hickory_proto::rr::Name;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -14,7 +15,7 @@ use isonym::dane::judgement::{self, Authenticated, Refusal};
 use isonym::dane::keyless_pin::{self, PinError};
 use isonym::dane::site::{self, SiteLimits};
 use isonym::dane::throwaway;
-use isonym::dns::engine::Found;
+use isonym::dns::engine;
 use isonym::dns::resolver::{Anonymous, NameSource, Resolver, Settings as ResolverSettings};
 use isonym::dns::sign::Signers;
 use isonym::dns::zone;
@@ -44,12 +45,10 @@ const HTTPS: u16 = 443;
 /// Runs a command that is about a site.
 pub(super) async fn run(settings: &Settings, command: &TlsCommand, quiet: bool) -> Result<ExitCode> {
     let site = Site::of(settings, command.site())?;
-    let Some(published) = looked_up(settings, &site, quiet).await? else {
-        return Ok(ExitCode::from(ABSENT));
-    };
+    let published = looked_up(settings, &site, quiet).await?;
     match command {
-        TlsCommand::Verify(args) => verify(settings, &site, published, args.json).await,
-        TlsCommand::Pin { leaf, .. } => pin(settings, &site, published, *leaf, quiet).await,
+        TlsCommand::Verify(args) => verify(settings, &site, &published, args.json).await,
+        TlsCommand::Pin { leaf, .. } => pin(settings, &site, &published, *leaf, quiet).await,
     }
 }
 
@@ -102,8 +101,11 @@ struct Published {
     expires_in: Option<i64>,
 }
 
-/// Looks up what a name says of a site, where values come from for this command. Says so where it has no value.
-async fn looked_up(settings: &Settings, site: &Site, quiet: bool) -> Result<Option<Published>> {
+/// What a name says of a site, or why it has no value.
+type Found = Result<Published, String>;
+
+/// Looks up what a name says of a site, where values come from for this command.
+async fn looked_up(settings: &Settings, site: &Site, quiet: bool) -> Result<Found> {
     if let Some(backend) = &settings.backend {
         let names = service_for(settings, backend)?;
         let first = own_value(&names, settings, site).await;
@@ -157,20 +159,13 @@ async fn value_of(names: &NameService, settings: &Settings, name: &NameId) -> Na
 }
 
 /// Returns what a name says of a site, with all further lookups that this takes, under the same identity.
-async fn published(
-    names: &NameService,
-    settings: &Settings,
-    site: &Site,
-    first: NameResult,
-) -> Result<Option<Published>> {
+async fn published(names: &NameService, settings: &Settings, site: &Site, first: NameResult) -> Result<Found> {
     let answer = first?;
     if answer.value().is_none() {
-        let absence = match &answer {
+        return Ok(Err(match &answer {
             Answer::Proved(proved) => explanation(&proved.outcome, &site.name),
             Answer::Stated(_) => format!("the name has no value: {}", quoted(site.name.as_bytes())),
-        };
-        eprint_line(format_args!("{site} cannot be verified: {absence}"));
-        return Ok(None);
+        }));
     }
     let limits = settings.dns.limits;
     let resolver = Resolver::new(
@@ -208,7 +203,7 @@ async fn published(
             expires_in = expires_in.min(answer.expires_in());
         }
     }
-    Ok(Some(Published {
+    Ok(Ok(Published {
         keys,
         target,
         expires_in,
@@ -219,12 +214,12 @@ async fn published(
 fn noting<'a>(
     used: &'a RefCell<BTreeSet<NameId>>,
     known: NameSource<'a>,
-) -> impl FnMut(&NameId, &hickory_proto::rr::Name) -> Found + 'a {
+) -> impl FnMut(&NameId, &Name) -> engine::Found + 'a {
     |name, apex| {
         let found = known(name, apex);
         let mut used = used.borrow_mut();
         used.insert(name.clone());
-        if let Found::Needs(names) = &found {
+        if let engine::Found::Needs(names) = &found {
             used.extend(names.iter().cloned());
         }
         found
@@ -238,7 +233,11 @@ struct Verdict {
 }
 
 /// Connects to a site and judges it. Where there is nothing to judge it by, says why; it is not connected to then.
-async fn judged(settings: &Settings, site: &Site, published: &Published) -> Result<Result<Verdict, String>> {
+async fn judged(settings: &Settings, site: &Site, published: &Found) -> Result<Result<Verdict, String>> {
+    let published = match published {
+        Ok(published) => published,
+        Err(absence) => return Ok(Err(absence.clone())),
+    };
     let records = match &published.keys {
         Ok(PublishedKeys::Records(records)) => records,
         Ok(PublishedKeys::Nothing) => {
@@ -277,9 +276,9 @@ fn unresolved(site: &Site, failure: Failure) -> anyhow::Error {
     anyhow::Error::new(failure).context(format!("{site} cannot be verified"))
 }
 
-async fn verify(settings: &Settings, site: &Site, published: Published, as_json: bool) -> Result<ExitCode> {
+async fn verify(settings: &Settings, site: &Site, published: &Found, as_json: bool) -> Result<ExitCode> {
     let is_proved = settings.backend.is_none();
-    let (status, reason, record) = match judged(settings, site, &published).await? {
+    let (status, reason, record) = match judged(settings, site, published).await? {
         Err(nothing) => (ExitCode::from(ABSENT), nothing, None),
         Ok(verdict) => match verdict.authenticated {
             Ok(authenticated) => (
@@ -313,14 +312,9 @@ async fn verify(settings: &Settings, site: &Site, published: Published, as_json:
     Ok(status)
 }
 
-async fn pin(
-    settings: &Settings,
-    site: &Site,
-    published: Published,
-    takes_leaf: bool,
-    quiet: bool,
-) -> Result<ExitCode> {
-    let verdict = match judged(settings, site, &published).await? {
+async fn pin(settings: &Settings, site: &Site, published: &Found, takes_leaf: bool, quiet: bool) -> Result<ExitCode> {
+    let expires_in = published.as_ref().ok().and_then(|published| published.expires_in);
+    let verdict = match judged(settings, site, published).await? {
         Ok(verdict) => verdict,
         Err(nothing) => {
             eprint_line(format_args!("{site} cannot be pinned: {nothing}"));
@@ -330,7 +324,7 @@ async fn pin(
     let authenticated = verdict
         .authenticated
         .map_err(|refusal| anyhow::Error::new(refusal).context(format!("{site} is not authenticated")))?;
-    let made = make_pin(site, &verdict.chain, &authenticated, published.expires_in, takes_leaf);
+    let made = make_pin(site, &verdict.chain, &authenticated, expires_in, takes_leaf);
     let (der, end) = made.with_context(|| format!("{site} cannot be pinned"))?;
     print(&keyless_pin::pem(&der))?;
     if !quiet {
