@@ -23,6 +23,7 @@ mod servers;
 mod session;
 mod show;
 mod socks;
+mod tls;
 mod tor;
 mod typed;
 mod user;

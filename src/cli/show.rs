@@ -23,7 +23,7 @@ use super::playground;
 use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
 use super::{
-    anchor, config, daemon, dns, dnssec, eprint_line, log, pages, prop279, resolve, servers, socks, tor, typed,
+    anchor, config, daemon, dns, dnssec, eprint_line, log, pages, prop279, resolve, servers, socks, tls, tor, typed,
 };
 use crate::config::Settings;
 
@@ -74,6 +74,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prop279(args) => prop279::run(&settings, args.onion_only).await,
         Command::Socks => socks::run(&settings, quiet).await,
         Command::Resolve(args) => resolve::run(&settings, args, quiet).await,
+        Command::Tls(command) => tls::run(&settings, command, quiet).await,
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
         Command::Status { json, check } => status(&settings, *json, *check, quiet).await,

@@ -20,6 +20,7 @@ mod electrum_client;
 mod explain;
 mod faults;
 mod headers;
+mod https;
 mod isolation;
 mod name_proofs;
 mod operators;
