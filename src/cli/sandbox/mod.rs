@@ -24,7 +24,7 @@ use crate::options::CommandName;
 
 /// What every program of a Linux system may have to read once it runs: how names of this machine are found, who listens
 /// where, the clock's zone.
-const SYSTEM: [&str; 9] = [
+const SYSTEM: [&str; 10] = [
     "/dev",
     "/etc",
     "/lib",
@@ -33,6 +33,8 @@ const SYSTEM: [&str; 9] = [
     "/run/systemd",
     // The cookie of a Tor that says how far it is.
     "/run/tor",
+    // How many processors there are, and how much memory.
+    "/sys/devices/system/cpu",
     "/sys/fs/cgroup",
     "/usr",
 ];
