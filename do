@@ -67,6 +67,29 @@ reproducible() { # [cargo options]
     rm -rf "$work"
 }
 
+# Each crate is built from what would be published, and the program installed from that as its users will.
+crates() {
+    local work crate
+    cargo package --locked --package isonym-core --package isonym-sim --package isonym
+    work=$(mktemp -d)
+    for crate in isonym-core isonym-sim isonym; do
+        mkdir "$work/$crate" && tar -x --strip-components 1 -C "$work/$crate" -f target/package/"$crate"-[0-9]*.crate
+    done
+    # Until they are published the two that it needs are these.
+    CARGO_TARGET_DIR=$PWD/target cargo install --debug --path "$work/isonym" --root "$work/root" \
+        --config "patch.crates-io.isonym-core.path='$work/isonym-core'" --config "patch.crates-io.isonym-sim.path='$work/isonym-sim'"
+    "$work/root/bin/isonym" playground --once
+    rm -rf "$work"
+}
+
+# The oldest compiler that is promised, for all there is. What it makes is kept apart, or each would undo the other's.
+msrv() {
+    local version
+    version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --workspace --all-targets
+    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --all-targets --features embedded-tor
+}
+
 # What is there with the embedded Tor alone, which nearly doubles what is compiled. Its tests share a private Tor network.
 embedded() {
     tests/install
@@ -110,6 +133,8 @@ case "${1:-}" in
         } >"$made/changelog.debian"
         gzip -9 -n <CHANGELOG.md >"$made/changelog.gz"
         cargo deb --no-build ;;
+    crates) crates ;; # what would be published, built and installed from
+    msrv) msrv ;; # with the oldest Rust that is promised; needs it: rustup toolchain install
     release) shift; release_build "$@" ;; # target/release/isonym, as it is given to others
     reproducible) shift; reproducible "$@" ;; # builds HEAD twice, each time elsewhere, and compares; dear
     try-install) tests/package/install ;; # installs the package in a bare Debian, tries it, and purges it; as root
@@ -117,5 +142,5 @@ case "${1:-}" in
     embedded) embedded ;; # lints and tests of the program with a Tor of its own
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items ;;
     ci) "$0" check && "$0" doc && "$0" test && "$0" embedded ;;
-    *) echo "usage: ./do check | test [unit] [ARGS] | embedded | fuzz [TARGET [SECONDS]] | bench [ARGS] | soak DAYS [SEED] | release | reproducible | deb | try-install | try-service | deny | doc | ci" >&2; exit 64 ;;
+    *) echo "usage: ./do check | test [unit] [ARGS] | embedded | fuzz [TARGET [SECONDS]] | bench [ARGS] | soak DAYS [SEED] | crates | msrv | release | reproducible | deb | try-install | try-service | deny | doc | ci" >&2; exit 64 ;;
 esac
