@@ -24,7 +24,7 @@
 //! service               the one path of every question: what is remembered, and who is asked
 //! jsonrpc               what both ends of JSON-RPC share, and the end that calls
 //! node                  the owner of state; clock, entropy and files enter here
-//! http                  what our servers of HTTP share
+//! http, dane            what our servers of HTTP share; what a name's records prove of a site's certificate
 //! net                   how connections are made and kept apart
 //! electrum              how questions and proofs look on the wire
 //! name                  what an answer must prove
@@ -45,6 +45,8 @@
 
 mod light_client;
 
+#[doc(hidden)]
+pub mod dane;
 #[doc(hidden)]
 pub mod dns;
 #[doc(hidden)]

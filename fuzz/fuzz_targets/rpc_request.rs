@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use isonym::rpc::{Body, Defaults, MAX_BATCH, Member, isolation_forget, name_history, name_show};
+use isonym::rpc::{Body, Defaults, MAX_BATCH, Member, isolation_forget, name_history, name_proof, name_show};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
@@ -17,6 +17,7 @@ fuzz_target!(|body: &[u8]| {
         if let Ok(call) = request.call {
             let _ = name_show(call.params.clone(), Defaults::default());
             let _ = name_history(call.params.clone(), Defaults::default());
+            let _ = name_proof(call.params.clone(), Defaults::default());
             let _ = isolation_forget(call.params);
         }
     }

@@ -291,6 +291,46 @@ impl Entry {
     }
 }
 
+/// What a value gives by itself.
+pub(super) struct GivenRecords {
+    /// The records, each as a line of a zone file.
+    pub(super) records: Vec<String>,
+    /// What gives none and why, and what may surprise, each as such a file's comment.
+    pub(super) problems: Vec<String>,
+    /// The names whose values it needs besides.
+    pub(super) needs: Vec<String>,
+}
+
+/// Reads the records off the value of a name in `d/`; `None` for other names.
+pub(super) fn given_records(name: &NameId, value: &[u8], zones: &Zones) -> Option<GivenRecords> {
+    let label = name.as_bytes().strip_prefix(b"d/")?;
+    zone::name_id(label)?;
+    let apex = zones.apexes().first()?.prepend_label(label).ok()?;
+    let value = NameValue::new(value)?;
+    let none = BTreeMap::new();
+    Some(match zone::build(name, &value, &apex, &none) {
+        Ok(Built::Domain(domain)) => {
+            let mut entries = Vec::new();
+            collect(domain.root(), &apex, None, &mut entries);
+            GivenRecords {
+                records: entries.iter().map(Entry::line).collect(),
+                problems: domain.problems().iter().map(|problem| format!("; {problem}")).collect(),
+                needs: Vec::new(),
+            }
+        }
+        Ok(Built::Needs(names)) => GivenRecords {
+            records: Vec::new(),
+            problems: Vec::new(),
+            needs: names.iter().map(|name| quoted(name.as_bytes())).collect(),
+        },
+        Err(error) => GivenRecords {
+            records: Vec::new(),
+            problems: vec![format!("; {error}")],
+            needs: Vec::new(),
+        },
+    })
+}
+
 /// What is to be printed of a name.
 struct Resolved {
     reply: Reply,

@@ -17,6 +17,7 @@ pub mod backend;
 pub mod dns;
 pub mod electrumx;
 pub mod harness;
+pub mod https;
 pub mod linkability;
 pub mod loopback;
 pub mod one_shot;
