@@ -165,7 +165,7 @@ const EDGE: &[(&str, &str)] = &[
     ("tor/auth.rs", "makes a path of the bytes that Tor names"),
     ("tor/bootstrap_driver.rs", "asks Tor how far it is, waits"),
     ("tor/driver.rs", "connects to Tor, reads the cookie, starts lookups"),
-    ("web/finder.rs", "waits for headers"),
+    ("web/finder.rs", "waits for headers and for imports"),
     ("web/server.rs", "listens to browsers, draws sessions, waits"),
 ];
 

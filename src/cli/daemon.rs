@@ -17,9 +17,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
+use isonym::dns::engine;
 use isonym::dns::resolver::Resolver;
 use isonym::dns::server::Socket;
-use isonym::dns::zones::Zones;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
 use isonym::jsonrpc::cookie::Cookie;
 use isonym::jsonrpc::local::{self, LocalListener};
@@ -425,7 +425,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         tokio::select! {
             ended = fronts => end = ended,
             () = serve_metrics(handle.clone(), tally, metrics) => {}
-            () = serve_web(&all, &handle, web, &settings.dns.engine.zones) => {}
+            () = serve_web(&all, &handle, web, &settings.dns.engine) => {}
             () = stop_at(signals, &handle, renew, reload) => {}
             never = tell_standing(&handle) => match never {},
             never = handle.log_trouble() => match never {},
@@ -504,9 +504,9 @@ async fn serve_metrics(handle: Handle, tally: Arc<Tally>, metrics: Option<Metric
 }
 
 /// Shows names with their proofs to browsers, if that is wanted; never returns, so that callers still get their answers.
-async fn serve_web(names: &NameService, handle: &Handle, web: Option<WebServer>, zones: &Zones) {
+async fn serve_web(names: &NameService, handle: &Handle, web: Option<WebServer>, engine: &engine::Settings) {
     if let Some(web) = web {
-        web.serve(names, handle.clone(), zones.clone()).await;
+        web.serve(names, handle.clone(), engine.clone()).await;
     }
     std::future::pending::<()>().await;
 }

@@ -58,7 +58,7 @@ fn standard_input(most: u64) -> Result<String> {
 /// Returns the bytes of a name that is to be looked up as it stands.
 pub(super) fn name(text: &str, encoding: Encoding, zones: &Zones) -> Result<NameId> {
     let meant = match encoding {
-        Encoding::Ascii | Encoding::Utf8 => meant_name(text, zones).map(advice),
+        Encoding::Ascii | Encoding::Utf8 => meant_name(text, zones).as_ref().map(advice),
         Encoding::Hex => None,
     };
     let bytes = match (encoding.decode(text), &meant) {
@@ -81,8 +81,8 @@ pub(super) fn name(text: &str, encoding: Encoding, zones: &Zones) -> Result<Name
 }
 
 /// Says what was meant, and what a command does for it.
-fn advice(meant: Meant) -> String {
-    match &meant {
+fn advice(meant: &Meant) -> String {
+    match meant {
         Meant::Domain { domain, .. } => format!("{meant}, and `isonym resolve {domain}` prints its records"),
         _ => meant.to_string(),
     }

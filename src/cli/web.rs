@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 
-use isonym::dns::zones::Zones;
+use isonym::dns::engine;
 use isonym::node::Handle;
 use isonym::service::NameService;
 use isonym::web::server::Web;
@@ -74,9 +74,9 @@ impl WebServer {
     }
 
     /// Serves whoever asks; never returns.
-    pub(super) async fn serve(self, names: &NameService, node: Handle, zones: Zones) {
+    pub(super) async fn serve(self, names: &NameService, node: Handle, engine: engine::Settings) {
         let _there_meanwhile = self.file;
-        Web::new(names, node, zones, self.token).serve(self.listener).await;
+        Web::new(names, node, engine, self.token).serve(self.listener).await;
     }
 }
 

@@ -11,3 +11,6 @@ pub mod proof;
 pub mod request;
 pub mod server;
 pub mod sessions;
+
+#[cfg(test)]
+mod tests;

@@ -128,6 +128,9 @@ pub fn start(session: &str, standing: &Standing, earlier: &[Earlier]) -> Reply {
     }
     main.push(Html::element("h2", "How the daemon stands"));
     main.push(state(standing));
+    if !standing.status.synchronized {
+        main.push(progress(&standing.status));
+    }
     main.push(identity(session));
     Reply::page(200, frame("Isonym", Some(session), main))
 }
@@ -239,13 +242,11 @@ pub(super) fn shown(text: &str) -> Html {
 
 /// Shows bytes that strangers wrote: as text where they are, else as digits.
 pub(super) fn shown_bytes(bytes: &[u8]) -> Html {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => shown(text),
-        Err(_) => {
-            let digits = bitcoin::hex::DisplayHex::to_lower_hex_string(bytes);
-            Html::element("code", format!("0x{digits}"))
-        }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return shown(text);
     }
+    let digits = bitcoin::hex::DisplayHex::to_lower_hex_string(bytes);
+    Html::element("code", format!("0x{digits}"))
 }
 
 fn look(session: &str) -> String {
@@ -309,20 +310,25 @@ fn progress(status: &Status) -> Html {
     let Some(sync) = &status.sync else {
         return Html::default();
     };
-    let (done, total) = (sync.headers_done, sync.headers_total.max(1));
-    let [value, most] = [done.min(total), total].map(|count| count.to_string());
-    let words = format!("{done} of {} headers", sync.headers_total);
-    let bar = Html::with(
-        "progress",
-        &[("value", &value), ("max", &most), ("aria-label", "Headers")],
-        &*words,
-    );
-    let mut shown = Html::element("p", bar);
+    let (done, total) = (sync.headers_done, sync.headers_total);
+    let [value, most] = [done, total].map(|count| count.to_string());
+    let (words, known) = if done < total {
+        (
+            format!("{done} of {total} headers"),
+            vec![("value", &*value), ("max", &*most)],
+        )
+    } else {
+        ("No server has said yet how many there are".to_owned(), Vec::new())
+    };
+    let attributes: Vec<_> = known.into_iter().chain([("aria-label", "Headers")]).collect();
     let left = sync
         .seconds_left
         .map_or(String::new(), |left| format!(", about {} left", Span(left)));
-    shown.push(Html::element("p", format!("{words}{left}")));
-    shown
+    [
+        Html::element("p", Html::with("progress", &attributes, &*words)),
+        Html::element("p", format!("{words}{left}")),
+    ]
+    .into()
 }
 
 /// A list of terms, each with what is said of it.
@@ -335,7 +341,6 @@ pub(super) fn terms(rows: impl IntoIterator<Item = (&'static str, Html)>) -> Htm
 
 fn state(standing: &Standing) -> Html {
     let status = &standing.status;
-    let mut shown = Html::default();
     let sync = status.sync.as_ref();
     let headers = match sync.map(|sync| sync.stage) {
         _ if status.synchronized => "up to date",
@@ -380,9 +385,5 @@ fn state(standing: &Standing) -> Html {
     ] {
         rows.extend(said.map(|said| (term, Html::text(&said))));
     }
-    shown.push(terms(rows));
-    if !status.synchronized {
-        shown.push(progress(status));
-    }
-    shown
+    terms(rows)
 }

@@ -22,6 +22,7 @@ use super::page::{self, Earlier, Reply, Standing, Way};
 use super::proof::{self, Found};
 use super::request::{self, Head, MAX_FORM, Part, Refused, Route, Verb, path};
 use super::sessions::{Draw, Secret, Session, Sessions};
+use crate::dns::engine;
 use crate::dns::zones::Zones;
 use crate::http::{self, BodyError, Manners, Site};
 use crate::net::Proxy;
@@ -93,11 +94,11 @@ impl std::fmt::Debug for Web {
 
 impl Web {
     /// Makes a page for whoever has the token.
-    pub fn new(names: &NameService, node: Handle, zones: Zones, token: Secret) -> Self {
+    pub fn new(names: &NameService, node: Handle, engine: engine::Settings, token: Secret) -> Self {
         Self {
-            finder: Arc::new(Finder::new(names, node.clone())),
+            zones: engine.zones.clone(),
+            finder: Arc::new(Finder::new(names, node.clone(), engine)),
             node,
-            zones,
             token,
             sessions: Mutex::default(),
         }
@@ -127,9 +128,11 @@ impl Web {
         self.node.clock().now().steady
     }
 
-    /// Nothing panics while they are changed.
+    /// Returns the sessions that there are by now. Nothing panics while they are changed.
     fn sessions(&self) -> MutexGuard<'_, Sessions<Lookup>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.heed(self.finder.renewals());
+        sessions
     }
 
     fn standing(&self) -> Standing {

@@ -9,6 +9,7 @@
 //! | nothing | a session | [`Sessions::begin`] |
 //! | a session | the one used last | [`Sessions::find`] |
 //! | a session | nothing: its isolation ID is to be forgotten | [`Sessions::end`], [`Sessions::expire`], or too many others that were used since |
+//! | all | nothing: all identities were forgotten elsewhere | [`Sessions::heed`] |
 
 use std::fmt;
 use std::time::Duration;
@@ -127,11 +128,16 @@ impl<L> Session<L> {
 #[derive(Debug)]
 pub struct Sessions<L> {
     live: Vec<Session<L>>,
+    /// How often all identities were forgotten.
+    renewals: u64,
 }
 
 impl<L> Default for Sessions<L> {
     fn default() -> Self {
-        Self { live: Vec::new() }
+        Self {
+            live: Vec::new(),
+            renewals: 0,
+        }
     }
 }
 
@@ -169,6 +175,15 @@ impl<L> Sessions<L> {
         session.used = now;
         self.live.push(session);
         self.live.last_mut()
+    }
+
+    /// Ends all sessions where all identities of the process were forgotten since this was called last: what is shown goes
+    /// with them. `renewals` is how often they were.
+    pub fn heed(&mut self, renewals: u64) {
+        if renewals != self.renewals {
+            self.renewals = renewals;
+            self.live.clear();
+        }
     }
 
     /// Ends a session. Returns the isolation ID that is to be forgotten.
@@ -277,6 +292,17 @@ mod tests {
         assert!(sessions.end(&left).is_none());
         assert!(sessions.end(&path).is_some());
         assert!(sessions.end(&path).is_none());
+        assert!(find(&mut sessions, &path, &cookie).is_none());
+    }
+
+    #[test]
+    fn none_outlives_a_new_identity_for_all() {
+        let mut sessions = Sessions::default();
+        sessions.heed(0);
+        let (path, cookie, _) = begin(&mut sessions, 0, 1);
+        sessions.heed(0);
+        assert!(find(&mut sessions, &path, &cookie).is_some());
+        sessions.heed(1);
         assert!(find(&mut sessions, &path, &cookie).is_none());
     }
 
