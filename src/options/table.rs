@@ -383,6 +383,16 @@ options! {
     .more("There are /metrics, and /ready for health checks: 200 or 503. No password is asked for.")
     .used_by(&[Daemon]);
 
+    WEB_LISTEN: Optional<SocketAddr> = Opt::new(
+        "web-listen",
+        "ADDR:PORT",
+        "Where the daemon shows names and proofs to browsers",
+        |_| None,
+    )
+    .default_words("nowhere")
+    .more("The address to open, which has a token, is printed at the start and stands in .web-address in the data folder.")
+    .used_by(&[Daemon]);
+
     NO_SANDBOX: Required<bool> = Opt::new(
         "no-sandbox",
         "BOOL",
