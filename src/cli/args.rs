@@ -52,6 +52,7 @@ Examples:
   isonym name_show d/example
   isonym name_show 642f6578616d706c65 --name-encoding hex --value-encoding utf8
   isonym name_show d/example --quorum 2        Ask two servers, so that one alone can't hide an update
+  isonym name_show d/example --explain         Why that is true: operations, block, work, servers, what nobody proved
   isonym name_show - < FILE                    The name stays off the command line, which other users can see
 
 What can hardly be meant as a name, such as example.bit, is not looked up: a server would learn of it for nothing. The
@@ -59,7 +60,7 @@ message says what to type for that very name.
 
 Where a daemon holds the data folder, that is asked; without one this brings the headers up to date first."
     )]
-    NameShow(NameArgs),
+    NameShow(ShowArgs),
     /// Show all operations of a name, oldest first, as JSON
     #[command(name = "name_history", visible_alias = "name-history")]
     NameHistory(NameArgs),
@@ -343,6 +344,15 @@ pub(crate) struct NameArgs {
     /// The name, such as d/example; - reads it from standard input
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
+    /// Ask anew, and say in words what the answer stands on
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 #[derive(Debug, Args)]

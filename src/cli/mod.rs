@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod explain;
 mod handed;
 mod log;
 mod metrics;
@@ -27,6 +28,7 @@ mod tor;
 mod typed;
 mod user;
 mod way_out;
+mod web;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -11,10 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use isonym::chain::Height;
 use isonym::jsonrpc::{Client, RpcError, code};
-use isonym::node::{DiscoveryStatus, NodeError, ServerResult, Status, SyncStage, SyncStatus, digest};
+use isonym::node::{
+    DiscoveryStatus, Explanation, NodeError, ServerResult, Status, SyncStage, SyncStatus, Verdict, digest,
+};
 use isonym::time::{Span, Timestamp};
 
 use super::args::{Cli, Command, ConfigCommand, NameArgs};
+use super::explain::explanation_text;
 #[cfg(feature = "playground")]
 use super::playground;
 use super::progress::{Meter, how_far, unconnected};
@@ -60,7 +63,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         tracing::debug!("{name} is {text:?}, by {origin}");
     }
     match &cli.command {
-        Command::NameShow(args) => name_method(&settings, args, NameMethod::Show, quiet).await,
+        Command::NameShow(args) if args.explain => name_method(&settings, &args.name, NameMethod::Proof, quiet).await,
+        Command::NameShow(args) => name_method(&settings, &args.name, NameMethod::Show, quiet).await,
         Command::NameHistory(args) => name_method(&settings, args, NameMethod::History, quiet).await,
         Command::Anchor(command) => anchor::run(&settings, command, quiet).await,
         Command::Servers(args) => servers::run(&settings, args, quiet).await,
@@ -87,25 +91,26 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 enum NameMethod {
     Show,
     History,
+    Proof,
 }
 
 /// Looks a name up and prints what it comes to.
 async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, quiet: bool) -> Result<ExitCode> {
     let name = typed::given(&args.name)?;
     typed::name(&name, settings.name_encoding, &settings.dns.engine.zones)?;
-    let mut options = json!({
-        "nameEncoding": settings.name_encoding.as_str(),
-        "valueEncoding": settings.value_encoding.as_str(),
-        "explain": true,
-    });
+    let mut options = json!({ "nameEncoding": settings.name_encoding.as_str() });
     if let Some(options) = options.as_object_mut() {
+        if method != NameMethod::Proof {
+            options.insert("valueEncoding".to_owned(), json!(settings.value_encoding.as_str()));
+            options.insert("explain".to_owned(), json!(true));
+        }
         if let Ok(id) = std::str::from_utf8(settings.isolation_id.as_bytes())
             && !id.is_empty()
         {
             options.insert("isolation_id".to_owned(), json!(id));
         }
         // A history is what one server gives.
-        if method == NameMethod::Show && settings.quorum > 1 {
+        if method != NameMethod::History && settings.quorum > 1 {
             options.insert("quorum".to_owned(), json!(settings.quorum));
         }
         if method == NameMethod::Show
@@ -114,13 +119,26 @@ async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, q
             options.insert("maxAge".to_owned(), json!(max_age.as_secs()));
         }
     }
-    let method = match method {
+    let word = match method {
         NameMethod::Show => "name_show",
         NameMethod::History => "name_history",
+        NameMethod::Proof => "name_proof",
     };
     let session = Session::open(settings, quiet).await?;
-    let result = session.call(settings, quiet, method, json!([name, options])).await?;
-    print_result(result)
+    let result = session.call(settings, quiet, word, json!([name, options])).await?;
+    match result {
+        Ok(explanation) if method == NameMethod::Proof => {
+            let explanation: Result<Explanation, _> = serde_json::from_value(explanation);
+            let explanation = explanation.context("the daemon explains in a way that this program does not know")?;
+            print(&explanation_text(&explanation, &settings.dns.engine.zones))?;
+            Ok(match explanation.verdict {
+                Verdict::Found => ExitCode::SUCCESS,
+                Verdict::Refused { .. } => ExitCode::FAILURE,
+                _ => ExitCode::from(ABSENT),
+            })
+        }
+        result => print_result(result),
+    }
 }
 
 /// Prints what a method of JSON-RPC came to, and returns the exit status.
@@ -203,7 +221,7 @@ async fn status(settings: &Settings, as_json: bool, check: bool, quiet: bool) ->
     } else if !check {
         print(&lines(&status).join("\n"))?;
     }
-    match illness(&status).filter(|_| check) {
+    match unready(&status).filter(|_| check) {
         Some(reason) => bail!("{reason}"),
         None => Ok(ExitCode::SUCCESS),
     }
@@ -228,13 +246,14 @@ pub(super) fn describe(status: &Status, sync: &SyncStatus) -> String {
     }
 }
 
-/// Says why a daemon can't look names up, if so.
-fn illness(status: &Status) -> Option<String> {
+/// Says why no daemon can look names up, if so: the one rule of health checks, whoever asks. A tip that is new is not enough:
+/// where no server gives headers, none answers lookups either, long before the tip is too old.
+pub(super) fn unready(status: &Status) -> Option<String> {
     let Some(sync) = &status.sync else {
         return Some("no daemon runs in this data folder".to_owned());
     };
-    let is_well = status.synchronized && status.trouble.is_none();
-    (!is_well).then(|| status.warning.clone().unwrap_or_else(|| describe(status, sync)))
+    let is_ready = status.synchronized && status.trouble.is_none();
+    (!is_ready).then(|| describe(status, sync))
 }
 
 fn lines(status: &Status) -> Vec<String> {
@@ -316,5 +335,61 @@ pub(super) fn print(text: &str) -> Result<()> {
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(with: &Value) -> Status {
+        let mut status = json!({
+            "network": "mainnet",
+            "anchor": { "height": 5, "hash": "00" },
+            "height": 820_000,
+            "tip_hash": "00",
+            "tip_age": 61,
+            "synchronized": true,
+            "headers_unproved": 0,
+            "skeleton_height": null,
+            "chainwork": "0",
+            "sync": { "stage": "synced", "headers_done": 0, "headers_total": 7, "connections": 1 },
+            "servers": [],
+        });
+        let members = with.as_object().unwrap().clone();
+        status.as_object_mut().unwrap().extend(members);
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn one_rule_says_who_can_look_names_up() {
+        let running = json!({ "stage": "running", "headers_done": 0, "headers_total": 7, "connections": 0 });
+        for (with, reason) in [
+            (json!({}), None),
+            // Header sync may rest meanwhile.
+            (json!({ "sync": running }), None),
+            (json!({ "sync": null, "synchronized": false }), Some("no daemon runs")),
+            (
+                json!({ "synchronized": false, "sync": running }),
+                Some("0 of 7 headers"),
+            ),
+            (json!({ "synchronized": false, "warning": "too old" }), Some("too old")),
+            // Its tip is new, and nobody is there to ask.
+            (
+                json!({ "trouble": "no proxy", "warning": "too old" }),
+                Some("no proxy; trying again"),
+            ),
+            (
+                json!({ "synchronized": false, "trouble": "no proxy" }),
+                Some("no proxy; trying again"),
+            ),
+        ] {
+            let told = unready(&status(&with));
+            let is_told = told
+                .as_deref()
+                .zip(reason)
+                .is_some_and(|(told, reason)| told.contains(reason));
+            assert!(is_told || told.is_none() && reason.is_none(), "{with}: {told:?}");
+        }
     }
 }

@@ -7,3 +7,4 @@ pub mod name;
 pub mod name_resolver;
 pub mod search;
 pub mod target;
+pub mod typed;

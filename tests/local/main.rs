@@ -17,6 +17,7 @@ mod daemon;
 mod discovery;
 mod dns;
 mod electrum_client;
+mod explain;
 mod faults;
 mod headers;
 mod https;
