@@ -115,6 +115,7 @@ const EDGE: &[(&str, &str)] = &[
     ("jsonrpc/local.rs", "listens and connects at a socket"),
     ("light_client.rs", "runs a node in a task"),
     ("naming/name_resolver.rs", "starts lookups, waits between tries"),
+    ("naming/site.rs", "has lookups waited for until a moment of the clock"),
     ("net/accept.rs", "listens, waits"),
     ("net/connection/mod.rs", "starts a task for each connection"),
     ("net/connection/task.rs", "reads, writes and waits"),
