@@ -102,8 +102,10 @@ crates() {
 msrv() {
     local version
     version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
-    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --workspace --all-targets
-    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --all-targets --features embedded-tor
+    # Nothing of it runs for long, so that optimising it is lost time.
+    local plain=(--config 'profile.dev.package."*".opt-level=0' --config 'profile.dev.package."*".debug=false')
+    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --workspace --all-targets "${plain[@]}"
+    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --all-targets --features embedded-tor "${plain[@]}"
 }
 
 # What is there with the embedded Tor alone, which nearly doubles what is compiled. Its tests share a private Tor network.
