@@ -536,7 +536,11 @@ async fn tell_standing(node: &Handle) -> Infallible {
             let _ = sd_notify::notify(&[NotifyState::Status(&text)]);
             told = text;
         }
-        let pause = if unready(&status).is_none() { TELL_EVERY } else { TELL_SOON };
+        let pause = if unready(&status).is_none() {
+            TELL_EVERY
+        } else {
+            TELL_SOON
+        };
         sleep(watchdog.map_or(pause, |longest| pause.min(longest / 2))).await;
     }
 }

@@ -350,14 +350,26 @@ mod tests {
             // Header sync may rest meanwhile.
             (json!({ "sync": running }), None),
             (json!({ "sync": null, "synchronized": false }), Some("no daemon runs")),
-            (json!({ "synchronized": false, "sync": running }), Some("0 of 7 headers")),
+            (
+                json!({ "synchronized": false, "sync": running }),
+                Some("0 of 7 headers"),
+            ),
             (json!({ "synchronized": false, "warning": "too old" }), Some("too old")),
             // Its tip is new, and nobody is there to ask.
-            (json!({ "trouble": "no proxy", "warning": "too old" }), Some("no proxy; trying again")),
-            (json!({ "synchronized": false, "trouble": "no proxy" }), Some("no proxy; trying again")),
+            (
+                json!({ "trouble": "no proxy", "warning": "too old" }),
+                Some("no proxy; trying again"),
+            ),
+            (
+                json!({ "synchronized": false, "trouble": "no proxy" }),
+                Some("no proxy; trying again"),
+            ),
         ] {
             let told = unready(&status(&with));
-            let is_told = told.as_deref().zip(reason).is_some_and(|(told, reason)| told.contains(reason));
+            let is_told = told
+                .as_deref()
+                .zip(reason)
+                .is_some_and(|(told, reason)| told.contains(reason));
             assert!(is_told || told.is_none() && reason.is_none(), "{with}: {told:?}");
         }
     }

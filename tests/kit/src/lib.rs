@@ -19,6 +19,7 @@ pub mod electrumx;
 pub mod harness;
 pub mod linkability;
 pub mod loopback;
+pub mod machine;
 pub mod one_shot;
 pub mod program;
 pub mod running;
