@@ -208,7 +208,7 @@ async fn a_tor_of_this_machine_is_found_and_nothing_else_is_taken_for_one() {
     let mut http = other.direct();
     http.args(["--server=192.0.2.1:50001:t", "daemon", "--rpc-listen=127.0.0.1:9050"]);
     let mut http = Running::start(http, &other.home().join("log"));
-    http.says("listening on 127.0.0.1:9050", "").await;
+    http.says("listening on http://127.0.0.1:9050", "/").await;
     let silent = TcpListener::bind("127.0.0.1:9150").unwrap();
     found(&program, &way_out, embedded.0, embedded.1).await.stop().await;
     drop(silent);
