@@ -86,7 +86,7 @@ const EDGE: &[(&str, &str)] = &[
     ),
     ("cli/resolve.rs", "ends the process"),
     (
-        "cli/sandbox.rs",
+        "cli/sandbox/mod.rs",
         "gives up what the process may do, for it and its threads",
     ),
     ("cli/servers.rs", "ends the process"),

@@ -42,7 +42,7 @@ use super::metrics::MetricsServer;
 use super::reload::Running;
 use super::sandbox;
 use super::session::{ask, effective, open};
-use super::show::{describe, print_result};
+use super::show::{describe, print_result, unready};
 use super::socks::{self, SocksServer};
 use super::tor::TorController;
 use super::web::WebServer;
@@ -550,8 +550,11 @@ async fn tell_standing(node: &Handle) -> Infallible {
             let _ = sd_notify::notify(&[NotifyState::Status(&text)]);
             told = text;
         }
-        let settled = status.synchronized && status.trouble.is_none();
-        let pause = if settled { TELL_EVERY } else { TELL_SOON };
+        let pause = if unready(&status).is_none() {
+            TELL_EVERY
+        } else {
+            TELL_SOON
+        };
         sleep(watchdog.map_or(pause, |longest| pause.min(longest / 2))).await;
     }
 }
