@@ -102,8 +102,10 @@ crates() {
 msrv() {
     local version
     version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
-    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --workspace --all-targets
-    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --all-targets --features embedded-tor
+    # Nothing of it runs for long, so that optimising it is lost time.
+    local plain=(--config 'profile.dev.package."*".opt-level=0' --config 'profile.dev.package."*".debug=false')
+    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --workspace --all-targets "${plain[@]}"
+    CARGO_TARGET_DIR=target/msrv cargo "+$version" check --locked --all-targets --features embedded-tor "${plain[@]}"
 }
 
 # What is there with the embedded Tor alone, which nearly doubles what is compiled. Its tests share a private Tor network.
@@ -143,6 +145,22 @@ sbom() {
     echo "target/$name.json"
 }
 
+# Nightly's tools, for what dependencies do in unsafe code; ours has none. Miri runs no code of other languages, so it is
+# given the pure parsers and machines that need none, with few cases of each property.
+miri() { # [FILTERS]
+    local each
+    [ $# -gt 0 ] || set -- line:: time:: backoff:: isolation:: electrum:: name::value chain::merkle chain::header
+    for each in "$@"; do
+        MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 \
+            cargo +nightly miri test --package isonym-core --lib -- "$each"
+    done
+}
+
+asan() { # [ARGS]
+    RUSTFLAGS=-Zsanitizer=address cargo +nightly test --target "$(host)" --target-dir target/asan \
+        --package isonym-core --package isonym --lib "$@"
+}
+
 case "${1:-}" in
     check) # the fuzz targets too; `fuzz` links them
         cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings ;;
@@ -158,6 +176,8 @@ case "${1:-}" in
     fuzz-corpus) # [TARGETS]: puts what the fuzzer has found into the corpora of the source, and leaves out what adds nothing
         shift
         fuzz_build --bins && for target in ${*:-$(fuzz_targets)}; do fuzz_minimise "$target"; done ;;
+    miri) shift; miri "$@" ;; # [FILTERS]: the pure parsers, by Miri; needs a nightly toolchain with miri and rust-src
+    asan) shift; asan "$@" ;; # [ARGS]: tests beside the code, with the address sanitizer; needs a nightly toolchain
     bench) shift; cargo bench "$@" ;;
     soak) # DAYS [SEED]: a whole daemon in virtual time; with the checks of a debug build, and the speed of an optimised one
         shift; CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --bench soak -- "$@" ;;
@@ -190,5 +210,5 @@ case "${1:-}" in
     embedded) embedded ;; # lints and tests of the program with a Tor of its own
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items ;;
     ci) "$0" check && "$0" deny && "$0" doc && "$0" test && "$0" embedded ;;
-    *) echo "usage: ./do check | test [unit] [ARGS] | embedded | fuzz [[TARGET] SECONDS] | fuzz-corpus [TARGETS] | bench [ARGS] | soak DAYS [SEED] | crates | msrv | release | reproducible | deb | try-install | try-service | deny | sbom | doc | ci" >&2; exit 64 ;;
+    *) echo "usage: ./do check | test [unit] [ARGS] | embedded | fuzz [[TARGET] SECONDS] | fuzz-corpus [TARGETS] | miri [FILTERS] | asan [ARGS] | bench [ARGS] | soak DAYS [SEED] | crates | msrv | release | reproducible | deb | try-install | try-service | deny | sbom | doc | ci" >&2; exit 64 ;;
 esac

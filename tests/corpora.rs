@@ -68,6 +68,7 @@ replays!(
     prop279_line,
     reply,
     rpc_request,
+    server_address,
     socks_front,
     sync_events,
     tor_control,

@@ -31,6 +31,7 @@ targets!(
     prop279_line,
     reply,
     rpc_request,
+    server_address,
     socks_front,
     sync_events,
     tor_control,

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use isonym::http::{self, Manners, Site};
+use isonym::net::TorStanding;
 use isonym::net::pool::PoolCounts;
 use isonym::node::{Handle, ServerStanding, Status};
 use isonym::service::tally::{Tally, in_steps};
@@ -115,7 +117,8 @@ impl Page {
 
     fn text(&self) -> Result<String, fmt::Error> {
         let pool = self.pool().clone();
-        text(&self.node.status(), &pool, &self.tally)
+        let tor = self.node.standing().proxy.tor_standing();
+        text(&self.node.status(), tor.as_ref(), &pool, &self.tally)
     }
 }
 
@@ -209,8 +212,17 @@ impl Text {
     }
 }
 
-/// Writes the metrics in the text format of `OpenMetrics`.
-fn text(status: &Status, pool: &Counts, tally: &Tally) -> Result<String, fmt::Error> {
+/// Returns how far a Tor is, from 0 to 1, where that is known.
+fn bootstrapped(tor: &TorStanding) -> Option<f64> {
+    match tor {
+        TorStanding::Ready => Some(1.0),
+        TorStanding::Bootstrapping { percent, .. } => Some(f64::from(*percent) / 100.0),
+        _ => None,
+    }
+}
+
+/// Writes the metrics in the text format of `OpenMetrics`; `tor` is how far the Tor within the program is, if there is one.
+fn text(status: &Status, tor: Option<&TorStanding>, pool: &Counts, tally: &Tally) -> Result<String, fmt::Error> {
     let mut text = Text(Registry::with_prefix("isonym"));
     let build = [
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -228,6 +240,12 @@ fn text(status: &Status, pool: &Counts, tally: &Tally) -> Result<String, fmt::Er
     }
     let help = "Whether headers are up to date, so that names can be looked up";
     text.gauge("synchronized", help, status.synchronized.into());
+    if let Some(ratio) = tor.and_then(bootstrapped) {
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(ratio);
+        let help = "How far the embedded Tor is on its way to carry streams, from 0 to 1";
+        text.0.register("tor_bootstrap_ratio", help, gauge);
+    }
     let help = "Headers taken on the strength of a sample, whose own proofs are still to come";
     text.gauge("headers_unproved", help, wide(status.headers_unproved));
     let help = "Whether the disk takes nothing, so that what is learnt is kept in memory alone";
@@ -313,13 +331,22 @@ mod tests {
             ids: 1,
             ..PoolCounts::default()
         };
-        let text = text(&status(), &pool_counts(&pool, || 0), &tally).unwrap();
+        let tor = TorStanding::Bootstrapping {
+            percent: 45,
+            phase: String::new(),
+            problem: None,
+        };
+        let pool = pool_counts(&pool, || 0);
+        let without_tor = text(&status(), None, &pool, &tally).unwrap();
+        assert!(!without_tor.contains("tor_bootstrap"), "{without_tor}");
+        let text = text(&status(), Some(&tor), &pool, &tally).unwrap();
         for line in [
             "isonym_headers_height 820000",
             "isonym_tip_age_seconds 61",
             "isonym_synchronized 1",
             "isonym_headers_unproved 3",
             "isonym_disk_failing 0",
+            "isonym_tor_bootstrap_ratio 0.45",
             r#"isonym_servers{state="good"} 1"#,
             r#"isonym_servers{state="faulty"} 0"#,
             r#"isonym_pool_connections{state="clean"} 8"#,

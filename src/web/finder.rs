@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 use tokio::time::{Instant, timeout};
 
 use super::asked::Asked;
@@ -123,6 +123,8 @@ impl Finder {
         match built {
             Ok(built) => {
                 let entries = at_and_below(zones, domain, &built).unwrap_or_default();
+                let keys = entries.iter().filter(|it| it.record.record_type() == RecordType::TLSA);
+                records.keys = keys.map(Entry::line).collect();
                 records.lines = entries.iter().map(Entry::line).collect();
                 records.problems = built.problems().iter().map(ToString::to_string).collect();
             }

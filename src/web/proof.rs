@@ -26,6 +26,8 @@ pub struct Records {
     pub domain: String,
     /// Each as a line of a zone file.
     pub lines: Vec<String>,
+    /// Those of them that say which keys its sites show, for HTTPS.
+    pub keys: Vec<String>,
     /// What of the value gives none, and why.
     pub problems: Vec<String>,
 }
@@ -77,7 +79,10 @@ pub fn page(session: &str, found: &Found) -> Reply {
             "failed",
             "\u{2717}",
             "Not looked up",
-            Html::element("p", sentence(reason)),
+            reason
+                .lines()
+                .map(|line| Html::element("p", sentence(line.trim())))
+                .collect(),
         )),
     }
     Reply::page(status, frame(title, Some(session), main))
@@ -221,6 +226,12 @@ fn records_of(records: &Records) -> Html {
         all.push(Html::element("p", "There are none."));
     } else {
         all.push(list(&records.lines));
+    }
+    if !records.keys.is_empty() {
+        all.push(Html::element("h3", "Keys that its sites show (TLSA)"));
+        all.push(list(&records.keys));
+        let note = "This page connects to no site: `isonym tls verify` judges one by these.";
+        all.push(Html::with("p", &[("class", "quiet")], note));
     }
     if !records.problems.is_empty() {
         all.push(Html::element("h3", "What gives none"));
@@ -393,6 +404,6 @@ fn sentence(reason: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().to_string())
         .unwrap_or_default();
-    let end = if reason.ends_with('.') { "" } else { "." };
+    let end = if reason.ends_with(['.', ':']) { "" } else { "." };
     format!("{first}{}{end}", letters.as_str())
 }

@@ -94,10 +94,13 @@ pub enum Refused {
     #[error("the token in this address is not that of the daemon that runs: each start makes another one")]
     Token,
     /// The address has no token.
-    #[error("this page opens by the address that the daemon prints at its start, which has a token")]
+    #[error(
+        "this page opens by the address that the daemon prints at its start, which has a token and stands in .web-address in the \
+         data folder"
+    )]
     NoToken,
     /// The session is over, or is that of another browser.
-    #[error("this identity is over, or was another browser's: all that was shown for it is forgotten")]
+    #[error("this identity is over, or was another browser's: open the address that has the token for a new one")]
     NoSession,
     /// The lookup is not there any more.
     #[error("this lookup is not there any more: the page keeps the newest ones alone")]

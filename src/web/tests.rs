@@ -106,6 +106,7 @@ fn pages(text: &str) -> Vec<Reply> {
     let records = || Records {
         domain: text.to_owned(),
         lines: vec![text.to_owned()],
+        keys: vec![text.to_owned()],
         problems: vec![text.to_owned()],
     };
     let mut pages = Vec::new();
@@ -191,6 +192,19 @@ fn what_an_answer_is_worth_is_said_in_words() {
         assert_eq!(page.contains("Proved"), class == "proved", "{page}");
         assert_eq!(proof::came_to(&found), came_to);
     }
+}
+
+#[test]
+fn reasons_of_several_lines_have_a_paragraph_each() {
+    let page = shown(&Found {
+        name: b"d/x".to_vec(),
+        explained: Err("no server gave headers:\n  one: closed\n  two: silent".to_owned()),
+        records: None,
+    });
+    assert!(
+        page.contains("<p>No server gave headers:</p><p>One: closed.</p><p>Two: silent.</p>"),
+        "{page}"
+    );
 }
 
 #[test]

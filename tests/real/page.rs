@@ -198,7 +198,7 @@ async fn by_the_keyboard_alone_in_all_ways_and_with_values_that_mean_harm() {
         for words in [
             "192.0.2.7",
             "2001:db8::7",
-            "TLSA",
+            "Keys that its sites show (TLSA)",
             "U+202E",
             "Merkle branch",
             "Parent block",

@@ -9,15 +9,18 @@
     reason = "a test may panic and read the clock, and is a crate of its own"
 )]
 
+mod arti;
 mod bootstrap;
 mod naming;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use isonym_sim::{Host, Ledger};
 use isonym_testkit::program::{End, Program};
 use isonym_testkit::running::eventually;
-use isonym_testkit::tor_network::names::{NAMES, asked, name, syncs, value, world};
+use isonym_testkit::tor_network::names::{
+    NAMES, asked, assert_one_connection_for_each_id, look_all_up, name, syncs, value, world,
+};
 use isonym_testkit::tor_network::{client, daemon, name_server, network, raw, record, site, users};
 
 use daemon::Daemon;
@@ -108,17 +111,7 @@ async fn no_circuit_carries_two_ids_and_each_id_keeps_its_own() {
     let record = tor.record();
     let servers = [near.addr.to_string(), format!("{}:50001", onion.host)];
     let daemon = Daemon::start(&tor, &servers, &[]).await;
-    for number in 0..NAMES {
-        let lookups = (0..IDS).map(|id| {
-            let shown = daemon.shows(&name(id, number), &format!("id {id}"));
-            async move { (id, shown.await) }
-        });
-        let mut lookups: tokio::task::JoinSet<_> = lookups.collect();
-        while let Some(done) = lookups.join_next().await {
-            let (id, shown) = done.unwrap();
-            assert_eq!(shown.unwrap(), value(id, number));
-        }
-    }
+    look_all_up(&daemon, IDS).await;
     // All that the servers saw, the control port has told, or something went past Tor.
     eventually("each connection has its stream", async || {
         record.succeeded() == ledger.connections().len()
@@ -127,27 +120,7 @@ async fn no_circuit_carries_two_ids_and_each_id_keeps_its_own() {
 
     // As each stream has circuits of its own, no circuit serves two IDs if no connection does.
     assert_apart(&record);
-    let connections = ledger.connections();
-    let mut of_ids: BTreeMap<usize, Vec<BTreeSet<usize>>> = BTreeMap::new();
-    for connection in &connections {
-        let asked = asked(connection, IDS);
-        let ids: BTreeSet<usize> = asked.iter().map(|(id, _)| *id).collect();
-        assert!(ids.len() <= 1, "two IDs: {asked:?}");
-        assert!(
-            asked.is_empty() || !syncs(connection),
-            "a lookup rode header sync: {asked:?}"
-        );
-        for id in ids {
-            let numbers = asked.iter().map(|(_, number)| *number);
-            of_ids.entry(id).or_default().push(numbers.collect());
-        }
-    }
-    // And one connection, so one circuit, served all names of an ID.
-    let everything = vec![(0..NAMES).collect::<BTreeSet<_>>()];
-    for id in 0..IDS {
-        assert_eq!(of_ids.get(&id), Some(&everything), "ID {id}");
-    }
-    assert!(connections.iter().any(syncs));
+    assert_one_connection_for_each_id(&ledger.connections(), IDS);
     let streams = record.streams();
     assert!(streams.len() > IDS);
     for server in servers {

@@ -15,17 +15,19 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arti_client::status::BootstrapStatus;
 use arti_client::{BootstrapBehavior, DangerouslyIntoTorAddr as _, IntoTorAddr as _, TorClient, TorClientConfig};
 use futures_util::StreamExt as _;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tor_rtcompat::tokio::TokioRustlsRuntime;
 
 pub use self::config::EmbeddedTorSettings;
 pub use self::error::{EmbeddedTorError, TorRefusal};
 pub use self::standing::EmbeddedTorStanding;
+use self::standing::{Headway, QUIET};
 pub use self::stream_group::{GroupKey, StreamGroup};
 use super::address::Host;
 use super::dialer::Duplex;
@@ -34,11 +36,18 @@ use crate::backoff::Backoff;
 /// How long a stream waits for a Tor that has just begun. The first time it fetches some megabytes.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// How often it is looked how far it is, where it does not say so itself: what it knows gets old in silence.
+/// How often it is looked whether it still carries streams: what it knows gets old in silence.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// The pauses before it is begun with anew, where it gave up.
 const PAUSES: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(120));
+
+/// How long it may get no further on its way before it is begun with anew, one try after the other. A relay that could not
+/// be reached Arti leaves alone for minutes; where the fault was this machine's own, all of them are.
+const STUCK: Backoff = Backoff::new(Duration::from_secs(15), Duration::from_secs(300));
+
+/// How long a try that is given up may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Threads of its runtime.
 const WORKERS: usize = 2;
@@ -96,7 +105,7 @@ impl EmbeddedTor {
             let (config, state) = (self.0.config.clone(), self.0.state.clone());
             let begun = std::thread::Builder::new()
                 .name("embedded-tor".to_owned())
-                .spawn(move || run(config, &state, ended));
+                .spawn(move || run(&config, &state, ended));
             if let Err(error) = begun {
                 self.0.state.send_modify(|state| state.failed = Some(failed(&error)));
             }
@@ -225,73 +234,125 @@ fn failed(error: &dyn std::error::Error) -> EmbeddedTorError {
     EmbeddedTorError::Failed { reason }
 }
 
-/// Runs it in this thread until nobody has a handle any more.
-fn run(config: TorClientConfig, state: &watch::Sender<State>, ended: oneshot::Receiver<Infallible>) {
-    // Which of two makers of cryptography TLS has is for a program to say; there may be one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .thread_name("embedded-tor")
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return state.send_modify(|state| state.failed = Some(failed(&error))),
-    };
-    runtime.block_on(async {
-        tokio::select! {
-            _ = ended => {}
-            error = carry(config, state) => {
-                tracing::error!("{error}");
-                state.send_modify(|state| state.failed = Some(error));
-            }
-        }
-    });
-    runtime.shutdown_background();
+/// How one try to run it ended.
+enum Ending {
+    /// Nobody has a handle any more.
+    Unwanted,
+    /// It can't run at all.
+    Failed(EmbeddedTorError),
+    /// It got no further for so long that it is begun with anew.
+    Stuck,
 }
 
-/// Begins it, and tells how far it is; returns only with why it can't run.
-async fn carry(config: TorClientConfig, state: &watch::Sender<State>) -> EmbeddedTorError {
+/// Runs it in this thread until nobody has a handle any more.
+fn run(config: &TorClientConfig, state: &watch::Sender<State>, mut ended: oneshot::Receiver<Infallible>) {
+    // Which of two makers of cryptography TLS has is for a program to say; there may be one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (mut watch, mut tries) = (Watch::new(), 0_u32);
+    loop {
+        watch.begin(STUCK.pause(tries));
+        tries = tries.saturating_add(1);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("embedded-tor")
+            .enable_all()
+            .build();
+        let ending = match &runtime {
+            Ok(runtime) => runtime.block_on(async {
+                tokio::select! {
+                    _ = &mut ended => Ending::Unwanted,
+                    ending = carry(config.clone(), state, &mut watch) => ending,
+                }
+            }),
+            Err(error) => Ending::Failed(failed(error)),
+        };
+        match (ending, runtime) {
+            // Its folder is free for the next try once all that it does has ended.
+            (Ending::Stuck, Ok(runtime)) => runtime.shutdown_timeout(LAST_WORDS),
+            (Ending::Failed(error), _) => {
+                tracing::error!("{error}");
+                return state.send_modify(|state| state.failed = Some(error));
+            }
+            (_, runtime) => return runtime.map(Runtime::shutdown_background).unwrap_or_default(),
+        }
+    }
+}
+
+/// Watches one try after the other.
+struct Watch {
+    begun: Instant,
+    headway: Headway,
+    /// Since when the present try runs, and how long it may get no further.
+    tried: Duration,
+    patience: Duration,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            headway: Headway::default(),
+            tried: Duration::ZERO,
+            patience: Duration::MAX,
+        }
+    }
+
+    fn begin(&mut self, patience: Duration) {
+        (self.tried, self.patience) = (self.begun.elapsed(), patience);
+    }
+
+    fn standing(&mut self, status: &BootstrapStatus) -> EmbeddedTorStanding {
+        self.headway.standing(
+            self.begun.elapsed(),
+            status.as_frac(),
+            status.ready_for_traffic(),
+            status.blocked().map(|blockage| blockage.to_string()),
+        )
+    }
+
+    fn is_stuck(&self) -> bool {
+        let since = self.headway.since().max(self.tried);
+        self.begun.elapsed().saturating_sub(since) >= self.patience
+    }
+}
+
+/// Begins it, and tells how far it is.
+async fn carry(config: TorClientConfig, state: &watch::Sender<State>, watch: &mut Watch) -> Ending {
     let runtime = match TokioRustlsRuntime::current() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&error),
+        Err(error) => return Ending::Failed(failed(&error)),
     };
     let builder = TorClient::with_runtime(runtime)
         .config(config)
         .bootstrap_behavior(BootstrapBehavior::Manual);
     let tor = match builder.create_unbootstrapped_async().await {
         Ok(tor) => tor,
-        Err(error) => return failed(&error),
+        Err(error) => return Ending::Failed(failed(&error)),
     };
     tokio::select! {
-        never = tell(&tor, state) => match never {},
+        () = tell(&tor, state, watch) => Ending::Stuck,
         never = begin(&tor, state) => match never {},
     }
 }
 
-/// Tells how far it is, whenever that changes.
-async fn tell(tor: &TorClient<TokioRustlsRuntime>, state: &watch::Sender<State>) -> Infallible {
+/// Tells how far it is, whenever that changes; returns once it is stuck before it carried any stream.
+async fn tell(tor: &TorClient<TokioRustlsRuntime>, state: &watch::Sender<State>, watch: &mut Watch) {
     let mut events = tor.bootstrap_events();
     loop {
-        let status = tor.bootstrap_status();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it is from 0 to 100"
-        )]
-        let percent = (status.as_frac().clamp(0.0, 1.0) * 100.0) as u8;
-        let standing = EmbeddedTorStanding {
-            percent,
-            ready: status.ready_for_traffic(),
-            blocked: status.blocked().map(|blockage| blockage.to_string()),
-        };
+        let standing = watch.standing(&tor.bootstrap_status());
+        let pause = if standing.ready { LOOK_AGAIN } else { QUIET };
+        let mut has_carried = false;
         state.send_if_modified(|state| {
+            has_carried = state.client.is_some();
             let is_new = state.standing != standing;
             state.standing = standing;
             is_new
         });
+        if !has_carried && watch.is_stuck() {
+            return;
+        }
         // The stream of events ends with the client, which is borrowed here.
-        let _ = timeout(LOOK_AGAIN, events.next()).await;
+        let _ = timeout(pause, events.next()).await;
     }
 }
 

@@ -21,6 +21,7 @@ pub mod harness;
 pub mod https;
 pub mod linkability;
 pub mod loopback;
+pub mod machine;
 pub mod one_shot;
 pub mod page;
 pub mod program;

@@ -1,11 +1,10 @@
-//! A machine of its own for a test: a network without the world in it, where DNS's own port is free, and settings that
-//! a C library reads. Made of Linux namespaces; the machine beneath notices nothing.
+//! A machine of its own for a test, where DNS's own port is free, with settings that a C library reads.
 
 use std::fs;
-use std::io::{Write as _, stderr};
 use std::path::Path;
 use std::process::Command;
 
+use isonym_testkit::machine;
 use tempfile::TempDir;
 
 use super::cases::{RENAMED, SECURE, SIGNED, SIGNED_CHILD, UNSIGNED, UNSIGNED_CHILD, Zones};
@@ -16,9 +15,6 @@ use super::snippets::replaced;
 use super::unbound::{Config, Unbound};
 use super::{ALGORITHMS, assert_cases};
 
-/// Says to the test that it is the one inside.
-const INSIDE: &str = "ISONYM_TEST_MACHINE";
-
 /// Where Linux's C library finds its resolver inside.
 const RESOLVER: &str = "127.0.0.53";
 
@@ -28,43 +24,18 @@ const FILES: [(&str, &str); 2] = [
     ("/etc/nsswitch.conf", "hosts: dns\npasswd: files\ngroup: files\n"),
 ];
 
-/// Says whether we are in a machine of this test's own. If not, runs the test again in one, or says why it can't.
+/// Says whether we are in a machine of this test's own, and prepares it. If not, runs the test again in one, or says why it
+/// can't.
 fn is_inside(test: &str) -> Option<TempDir> {
-    if std::env::var_os(INSIDE).is_some() {
-        return Some(prepared());
-    }
-    // As root; else as one whom a namespace of users makes root.
-    let ways: [&[&str]; 2] = [&["--net", "--mount"], &["--map-root-user", "--net", "--mount"]];
-    let trial = "ip link set lo up && mount --bind /dev/null /etc/resolv.conf";
-    let works = |way: &&&[&str]| {
-        let output = Command::new("unshare").args(**way).args(["sh", "-c", trial]).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    let Some(way) = ways.iter().find(works) else {
-        // Not by a macro, which would tell nobody.
-        let _ = writeln!(stderr(), "{test}: left out, as no namespaces can be made here");
-        return None;
-    };
-    let mut again = Command::new("unshare");
-    again.args(*way).arg(std::env::current_exe().unwrap());
-    let output = again.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output();
-    let output = output.unwrap();
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    None
+    machine::is_inside(test).then(prepared)
 }
 
-/// Brings the network up and puts files over the machine's; nobody else sees them.
+/// Puts files over the machine's; nobody else sees them.
 fn prepared() -> TempDir {
     let must = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().unwrap();
         assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
     };
-    must("ip", &["link", "set", "lo", "up"]);
     let home = tempfile::tempdir().unwrap();
     for (path, text) in FILES {
         let own = home.path().join(Path::new(path).file_name().unwrap());

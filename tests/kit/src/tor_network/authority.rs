@@ -1,6 +1,7 @@
 //! The relays of the network: directory authorities, which are exits and onion service directories too.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -106,9 +107,14 @@ impl Member {
         ))
     }
 
+    /// Returns where other relays reach it.
+    pub fn port(&self) -> u16 {
+        self.or
+    }
+
     /// Returns what Arti has to know of it, as entries of two lists: how it signs, and how it is reached. `line` is that by
     /// which others know it.
-    pub fn for_arti(&self, line: &str) -> Result<(String, String), String> {
+    pub fn for_arti(&self, line: &str, address: IpAddr) -> Result<(String, String), String> {
         let words: Vec<&str> = line.split(' ').collect();
         let v3ident = words.iter().find_map(|word| word.strip_prefix("v3ident="));
         // Behind its address.
@@ -119,7 +125,7 @@ impl Member {
             return Err(format!("no identities of {}", self.name));
         };
         let reached = format!(
-            "{{ rsa_identity = \"{rsa}\", ed_identity = \"{ed}\", orports = [\"127.0.0.1:{}\"] }}",
+            "{{ rsa_identity = \"{rsa}\", ed_identity = \"{ed}\", orports = [\"{address}:{}\"] }}",
             self.or
         );
         Ok((format!("\"{v3ident}\""), reached))

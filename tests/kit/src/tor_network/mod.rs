@@ -1,6 +1,8 @@
 //! A private Tor network on this machine, and who uses it: daemons, and programs of others. The tests of a program share it.
 
+pub mod arti;
 pub mod authority;
+pub mod cable;
 pub mod circuits;
 pub mod client;
 pub mod control;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::arti::Arti;
 use super::authority::{AUTHORITIES, Member, VOTE_DELAY, VOTING_INTERVAL, make_keys};
+use super::cable::Cable;
 use super::client::Tor;
 use super::control::Control;
 use super::name_server::NameServer;
@@ -113,10 +115,27 @@ impl Network {
         Tor::naming(&self.root, name, &self.authorities, unattached).unwrap()
     }
 
+    /// Lays a cable to all relays: see [`Cable::lay`].
+    pub fn cable(&self, carries: u64) -> Cable {
+        let ports: Vec<u16> = self.members.iter().map(Member::port).collect();
+        Cable::lay(&ports, carries)
+    }
+
+    /// Starts a client that is an Arti; `None` where there is none on this machine.
+    pub fn arti(&self, name: &str) -> Option<Arti> {
+        Arti::is_there().then(|| Arti::start(&self.root.join(name), &self.for_arti()).unwrap())
+    }
+
     /// Returns the settings by which an Arti finds this network, in TOML.
     pub fn for_arti(&self) -> String {
+        self.for_arti_at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// As [`Self::for_arti`], where the relays that it begins with are reached at this address of this machine.
+    pub fn for_arti_at(&self, address: IpAddr) -> String {
         let members = self.members.iter().zip(&self.authorities);
-        let known: Vec<(String, String)> = members.map(|(member, line)| member.for_arti(line).unwrap()).collect();
+        let known = members.map(|(member, line)| member.for_arti(line, address).unwrap());
+        let known: Vec<(String, String)> = known.collect();
         let (identities, caches): (Vec<_>, Vec<_>) = known.into_iter().unzip();
         format!(
             "[tor_network]

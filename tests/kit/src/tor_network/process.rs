@@ -8,18 +8,21 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Runs one Tor; ends it, and removes its files, when the other end of standard input is gone. So nothing is left
+/// Runs one program; ends it, and removes its folder, when the other end of standard input is gone. So nothing is left
 /// whatever becomes of the tests.
 const KEEPER: &str = r#"
 cd /
-tor -f "$1/torrc" --defaults-torrc "$1/empty" </dev/null &
+folder=$1
+shift
+"$@" </dev/null &
 read -r _
 kill -KILL $!
 wait
-rm -rf "$1"
-rmdir "${1%/*}" 2>/dev/null
+rm -rf "$folder"
+rmdir "${folder%/*}" 2>/dev/null
 "#;
 
+/// A program in a folder of its own, where its log is.
 pub struct Process(Child);
 
 impl Drop for Process {
@@ -30,20 +33,38 @@ impl Drop for Process {
 }
 
 impl Process {
+    /// Starts a Tor.
     pub fn start(folder: &Path, torrc: &[String]) -> Result<Self, String> {
-        let start = || {
+        let write = || {
             make_folder(folder)?;
             fs::write(folder.join("torrc"), torrc.join("\n") + "\n")?;
             // Tor takes no device for its torrc.
-            fs::write(folder.join("empty"), "")?;
+            fs::write(folder.join("empty"), "")
+        };
+        write().map_err(|error| format!("can't start tor: {error}"))?;
+        let file = |name: &str| folder.join(name).display().to_string();
+        Self::keep(
+            folder,
+            "tor",
+            &["-f", &file("torrc"), "--defaults-torrc", &file("empty")],
+        )
+    }
+
+    /// Starts a program whose folder is there.
+    pub fn keep(folder: &Path, name: &str, arguments: &[&str]) -> Result<Self, String> {
+        let start = || {
             let log = fs::File::create(folder.join("log"))?;
             let mut shell = program("sh");
-            shell.args(["-c", KEEPER, "keeper"]).arg(folder);
+            shell
+                .args(["-c", KEEPER, "keeper"])
+                .arg(folder)
+                .arg(name)
+                .args(arguments);
             shell.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
             shell.spawn()
         };
         let child: std::io::Result<Child> = start();
-        child.map(Self).map_err(|error| format!("can't start tor: {error}"))
+        child.map(Self).map_err(|error| format!("can't start {name}: {error}"))
     }
 }
 
