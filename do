@@ -12,6 +12,22 @@ fuzz_build() { # [cargo options]: the flags are for the target alone, hence --ta
     RUSTFLAGS="${coverage//$'\n'/ }" cargo build --profile fuzz --package isonym-fuzz --target-dir fuzz/target --target "$(host)" "$@"
 }
 
+fuzz_targets() { basename --suffix .rs --multiple fuzz/fuzz_targets/*.rs; }
+
+# What is found goes to fuzz/found, beside the corpora of the source, which it adds to.
+fuzz_run() { # TARGET SECONDS
+    mkdir -p "fuzz/found/$1" "fuzz/artifacts/$1" "fuzz/corpus/$1"
+    "fuzz/target/$(host)/fuzz/$1" -max_total_time="$2" -print_final_stats=1 -artifact_prefix="fuzz/artifacts/$1/" \
+        "fuzz/found/$1" "fuzz/corpus/$1"
+}
+
+fuzz_minimise() { # TARGET
+    local made=fuzz/target/minimised
+    rm -rf "$made" && mkdir -p "$made" "fuzz/found/$1" "fuzz/corpus/$1"
+    "fuzz/target/$(host)/fuzz/$1" -set_cover_merge=1 "$made" "fuzz/corpus/$1" "fuzz/found/$1"
+    rm -rf "fuzz/corpus/$1" && mv "$made" "fuzz/corpus/$1"
+}
+
 host() { rustc -vV | sed -n 's/^host: //p'; }
 
 run_tests() { # [cargo options]: by cargo-nextest where it is there, else by Cargo
@@ -19,7 +35,7 @@ run_tests() { # [cargo options]: by cargo-nextest where it is there, else by Car
 }
 
 test_unit() { # [ARGS]
-    run_tests --workspace --exclude isonym-fuzz --lib --bins --test architecture "$@"
+    run_tests --workspace --exclude isonym-fuzz --lib --bins --test architecture --test corpora --test dependencies "$@"
 }
 
 # Documentation tests are Cargo's own affair, and so are those on a private Tor network, which they share as long as they
@@ -100,23 +116,55 @@ embedded() {
     cargo test --features embedded-tor --test embedded
 }
 
+left_out() { echo "LEFT OUT: $*"; }
+
+# What dependencies may be, by deny.toml. Whoever has no cargo-deny goes on without, and so does who can't reach the database
+# of advisories and never could.
+deny() {
+    if ! cargo deny --version >/dev/null 2>&1; then
+        left_out "what dependencies may be, since cargo-deny is not there: cargo install --locked cargo-deny"
+        return
+    fi
+    cargo deny --locked check licenses bans sources
+    if cargo deny fetch db 2>/dev/null || compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/advisory-db-*" >/dev/null; then
+        cargo deny --locked --offline check advisories
+    else
+        left_out "advisories on dependencies, since their database can't be had"
+    fi
+}
+
+# What the program is made of, as CycloneDX. Cargo-cyclonedx writes beside each manifest, with the path of this folder.
+sbom() {
+    local name=isonym.cdx time
+    time=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+    SOURCE_DATE_EPOCH=$time cargo cyclonedx --quiet --format json --spec-version 1.5 --features embedded-tor --no-build-deps \
+        --override-filename "$name"
+    mkdir -p target
+    sed "s|file://$PWD|file://|g" "$name.json" >"target/$name.json"
+    rm -f "$name.json" {crates,tests}/*/"$name.json" "fuzz/$name.json"
+    echo "target/$name.json"
+}
+
 case "${1:-}" in
     check) # the fuzz targets too; `fuzz` links them
         cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings ;;
     test) # with `unit`: what needs no installing and no other program, in seconds
         shift
         if [ "${1:-}" = unit ]; then shift; test_unit "$@"; else test_all "$@"; fi ;;
-    fuzz) # without a target: builds all; with one: runs it for so many seconds (60)
-        if [ $# = 1 ]; then fuzz_build --bins; else
-            fuzz_build --bin "$2"
-            mkdir -p "fuzz/corpus/$2" "fuzz/artifacts/$2"
-            "fuzz/target/$(host)/fuzz/$2" -max_total_time="${3:-60}" -artifact_prefix="fuzz/artifacts/$2/" "fuzz/corpus/$2"
-        fi ;;
+    fuzz) # alone: builds all targets; with one: runs it for so many seconds (60); with seconds: runs each so long
+        case "${2:-}" in
+            "") fuzz_build --bins ;;
+            *[!0-9]*) fuzz_build --bin "$2" && fuzz_run "$2" "${3:-60}" ;;
+            *) fuzz_build --bins && for target in $(fuzz_targets); do fuzz_run "$target" "$2"; done ;;
+        esac ;;
+    fuzz-corpus) # [TARGETS]: puts what the fuzzer has found into the corpora of the source, and leaves out what adds nothing
+        shift
+        fuzz_build --bins && for target in ${*:-$(fuzz_targets)}; do fuzz_minimise "$target"; done ;;
     bench) shift; cargo bench "$@" ;;
     soak) # DAYS [SEED]: a whole daemon in virtual time; with the checks of a debug build, and the speed of an optimised one
         shift; CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --bench soak -- "$@" ;;
-    deny) # licences, sources, bans and advisories of all dependencies; needs cargo-deny and, for advisories, a network
-        cargo deny --locked check ;;
+    deny) deny ;; # licences, sources, bans and advisories of all dependencies; needs cargo-deny and, for advisories, a network
+    sbom) sbom ;; # target/isonym.cdx.json, for scanners: what the program of ./do deb is made of; needs cargo-cyclonedx
     deb) # target/debian/isonym_VERSION_ARCH.deb; needs cargo-deb
         release_build --features embedded-tor
         SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(source_date)}; export SOURCE_DATE_EPOCH
@@ -143,6 +191,6 @@ case "${1:-}" in
     try-service) tests/package/service ;; # the service under systemd, likewise
     embedded) embedded ;; # lints and tests of the program with a Tor of its own
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items ;;
-    ci) "$0" check && "$0" doc && "$0" test && "$0" embedded ;;
-    *) echo "usage: ./do check | test [unit] [ARGS] | embedded | fuzz [TARGET [SECONDS]] | bench [ARGS] | soak DAYS [SEED] | crates | msrv | release | reproducible | deb | try-install | try-service | deny | doc | ci" >&2; exit 64 ;;
+    ci) "$0" check && "$0" deny && "$0" doc && "$0" test && "$0" embedded ;;
+    *) echo "usage: ./do check | test [unit] [ARGS] | embedded | fuzz [[TARGET] SECONDS] | fuzz-corpus [TARGETS] | bench [ARGS] | soak DAYS [SEED] | crates | msrv | release | reproducible | deb | try-install | try-service | deny | sbom | doc | ci" >&2; exit 64 ;;
 esac

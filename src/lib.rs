@@ -16,7 +16,8 @@
 //! options               what the user says, from the command line, the environment and the file
 //! light_client          the library's face
 //! tor                   what becomes of a Tor's streams
-//! socks, prop279        how names of applications arrive by SOCKS, and of programs by proposal 279 (same height)
+//! socks, prop279, web   how names of applications arrive by SOCKS, of programs by proposal 279, of browsers by a page
+//!                       (same height)
 //! naming                what a name stands for to who connects to it
 //! dns                   how a question arrives over DNS
 //! rpc                   how a question arrives over JSON-RPC
@@ -68,6 +69,8 @@ pub mod service;
 pub mod socks;
 #[doc(hidden)]
 pub mod tor;
+#[doc(hidden)]
+pub mod web;
 
 #[doc(hidden)]
 pub use isonym_core::{backoff, chain, electrum, isolation, line, name, reputation, time};

@@ -40,7 +40,7 @@ const LINE: [&[&str]; 21] = [
     &["rpc"],
     &["dns"],
     &["naming"],
-    &["prop279", "socks"],
+    &["prop279", "socks", "web"],
     &["tor"],
     &["light_client"],
     &["options"],
@@ -101,6 +101,7 @@ const EDGE: &[(&str, &str)] = &[
     ("cli/tor.rs", "starts to forget, ends the process"),
     ("cli/typed.rs", "reads standard input"),
     ("cli/user.rs", "becomes another user"),
+    ("cli/web.rs", "listens, draws a token, writes where the page is"),
     ("dane/site.rs", "connects to a site"),
     ("dane/throwaway.rs", "draws a key that signs once, and a serial number"),
     ("dns/dnssec/folder/mod.rs", "reads and writes key files"),
@@ -118,6 +119,7 @@ const EDGE: &[(&str, &str)] = &[
     ("jsonrpc/local.rs", "listens and connects at a socket"),
     ("light_client.rs", "runs a node in a task"),
     ("naming/name_resolver.rs", "starts lookups, waits between tries"),
+    ("naming/site.rs", "has lookups waited for until a moment of the clock"),
     ("net/accept.rs", "listens, waits"),
     ("net/connection/mod.rs", "starts a task for each connection"),
     ("net/connection/task.rs", "reads, writes and waits"),
@@ -168,6 +170,8 @@ const EDGE: &[(&str, &str)] = &[
     ("tor/auth.rs", "makes a path of the bytes that Tor names"),
     ("tor/bootstrap_driver.rs", "asks Tor how far it is, waits"),
     ("tor/driver.rs", "connects to Tor, reads the cookie, starts lookups"),
+    ("web/finder.rs", "waits for headers and for imports"),
+    ("web/server.rs", "listens to browsers, draws sessions, waits"),
 ];
 
 /// Paths that only edge files may name, by their beginning.

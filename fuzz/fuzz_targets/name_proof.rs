@@ -1,33 +1,3 @@
-//! Whatever a server does to an honest proof, it proves nothing that isn't on the chain.
+#![cfg_attr(fuzzing, no_main)]
 
-#![no_main]
-
-use std::sync::LazyLock;
-
-use isonym::name::proof::{ProvenEntry, verify, verify_entry};
-use isonym::name::{NameProof, ProofLimits};
-use isonym_fixtures::edit::Edit;
-use isonym_fixtures::world::{Holder, World, id};
-use libfuzzer_sys::fuzz_target;
-
-static EXAMPLE: LazyLock<(World, NameProof, Vec<ProvenEntry>)> = LazyLock::new(|| {
-    let mut world = World::new();
-    let proof = world.chain("d/x", 3, Holder::P2wpkh);
-    let entries = proof
-        .links
-        .iter()
-        .map(|link| verify_entry(&id("d/x"), link, &world.tree).expect("honest links verify"))
-        .collect();
-    (world, proof, entries)
-});
-
-fuzz_target!(|bytes: &[u8]| {
-    let (world, honest, entries) = &*EXAMPLE;
-    let mut proof = honest.clone();
-    for edit in Edit::all_in(bytes).take(32) {
-        edit.apply(&mut proof);
-    }
-    if let Ok(proven) = verify(&id("d/x"), &proof, &world.tree, &ProofLimits::default()) {
-        assert!(entries.contains(proven.entry()));
-    }
-});
+isonym_fuzz::target!(name_proof);

@@ -412,7 +412,7 @@ The site is verified first, as by `isonym tls verify`. Not for Tor Browser: what
     Pin {
         #[command(flatten)]
         site: TlsSite,
-        /// Take the site's certificate itself, where the name publishes nothing else
+        /// Take the site's own certificate if that is all there is
         ///
         /// It is limited to no date of ours, and its own may be years away: take it out of your stores yourself.
         #[arg(long)]

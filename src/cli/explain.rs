@@ -5,13 +5,10 @@ use std::fmt::{self, Write as _};
 use isonym::dns::zones::Zones;
 use isonym::name::NameId;
 use isonym::name::encoding::visible;
-use isonym::node::{AuxPowEvidence, Explanation, Operation, ReachedWord, Said, Verdict, WorkEvidence};
-use isonym::time::{Span, Timestamp};
+use isonym::node::{AuxPowEvidence, Explanation, Operation, Said, Term, Verdict, WorkEvidence};
+use isonym::time::Timestamp;
 
 use super::resolve::{GivenRecords, given_records};
-
-/// Seconds from block to block, on average.
-const BLOCK_SPACING: u64 = 600;
 
 /// Writes an explanation for people.
 pub(super) fn explanation_text(explanation: &Explanation, zones: &Zones) -> String {
@@ -37,7 +34,7 @@ fn write_explanation(text: &mut String, it: &Explanation, zones: &Zones) -> fmt:
         for operation in &it.operations {
             write_operation(text, operation)?;
         }
-        writeln!(text, "  {}", reached_line(it))?;
+        writeln!(text, "  {}", it.reached_line())?;
         write_place(text, newest)?;
     }
     if let Some(work) = &it.work {
@@ -70,17 +67,17 @@ pub(super) fn verdict_line(it: &Explanation) -> String {
     match &it.verdict {
         Verdict::Found => {
             let left = it.term.map_or(0, |term| term.expires_in);
-            format!("proved; expires in {}", blocks(left))
+            format!("proved; expires in {}", Term::blocks(left))
         }
         Verdict::Expired => {
             let over = it.term.map_or(0, |term| term.expires_in.saturating_neg());
-            format!("EXPIRED, {} ago: whoever held it does not any more", blocks(over))
+            format!("EXPIRED, {} ago: whoever held it does not any more", Term::blocks(over))
         }
         Verdict::SemiExpired => {
             let left = it.term.map_or(0, |term| term.expires_in);
             format!(
                 "SEMI-EXPIRED: it expires in {}, was not renewed in time, and is not served",
-                blocks(left)
+                Term::blocks(left)
             )
         }
         Verdict::Unconfirmed { got, expected } => {
@@ -94,12 +91,6 @@ pub(super) fn verdict_line(it: &Explanation) -> String {
             format!("REFUSED, no value is shown: {}", visible(reason.as_bytes()))
         }
     }
-}
-
-/// Writes a number of blocks with the time that they take.
-fn blocks(count: i64) -> String {
-    let seconds = u64::try_from(count).unwrap_or(0).saturating_mul(BLOCK_SPACING);
-    format!("{count} blocks (some {})", Span(seconds))
 }
 
 fn write_records(text: &mut String, it: &Explanation, zones: &Zones) -> fmt::Result {
@@ -144,23 +135,6 @@ fn write_operation(text: &mut String, it: &Operation) -> fmt::Result {
     writeln!(text, "    transaction {}, output {}", it.txid, it.vout)?;
     writeln!(text, "    held by {} from here on", visible(it.address.as_bytes()))?;
     writeln!(text, "    value {}", visible(&it.value.0))
-}
-
-/// Says how far back the operations go.
-pub(super) fn reached_line(it: &Explanation) -> String {
-    let spends = it.operations.len().saturating_sub(1);
-    let verified = match spends {
-        0 => "There is one.".to_owned(),
-        1 => "The newer one spends the older one's output; its signature was verified.".to_owned(),
-        count => format!("Each spends the older one's output; {count} signatures were verified."),
-    };
-    let end = match it.reached {
-        Some(ReachedWord::Registration) => "The oldest one is the name's registration.",
-        Some(ReachedWord::Anchor) => "The oldest one is not above the trust anchor.",
-        Some(ReachedWord::Limit) => "Older ones lie deep enough.",
-        None => "",
-    };
-    format!("{verified} {end}")
 }
 
 fn write_place(text: &mut String, it: &Operation) -> fmt::Result {
@@ -217,22 +191,14 @@ fn write_work(text: &mut String, it: &WorkEvidence) -> fmt::Result {
             writeln!(text, "  where it was done is not shown: {}", visible(reason.as_bytes()))?;
         }
     }
-    writeln!(text, "  {} hashes for this block", power(it.own))?;
+    writeln!(text, "  {} hashes for this block", WorkEvidence::power(it.own))?;
     match it.above {
-        Some(above) => writeln!(text, "  {} hashes for the blocks above it", power(above)),
+        Some(above) => writeln!(text, "  {} hashes for the blocks above it", WorkEvidence::power(above)),
         None => writeln!(
             text,
             "  that of the blocks above it is not known so far below the trust anchor"
         ),
     }
-}
-
-/// Writes a number of hashes as a power of 2, but 0.
-pub(super) fn power(hashes: f64) -> String {
-    if hashes < 1.0 {
-        return "no".to_owned();
-    }
-    format!("2^{:.1}", hashes.log2())
 }
 
 /// Says what a server said.

@@ -27,6 +27,7 @@ use isonym::node::{Handle, ServerStanding, Status};
 use isonym::service::tally::{Tally, in_steps};
 
 use super::eprint_line;
+use super::show::unready;
 
 /// How often the counts of lookups, of DNS responses and of the pool are brought up to date.
 const TELL_EVERY: Duration = Duration::from_secs(3600);
@@ -172,15 +173,6 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
-}
-
-/// Returns why no name can be looked up, if so.
-fn unready(status: &Status) -> Option<String> {
-    if status.synchronized {
-        return None;
-    }
-    let reason = status.trouble.clone().or_else(|| status.warning.clone());
-    Some(reason.unwrap_or_else(|| "headers are being fetched".to_owned()))
 }
 
 /// Metrics that are filled with values once, and written.
@@ -340,17 +332,5 @@ mod tests {
         }
         assert!(text.contains(r#"network="mainnet""#) && text.ends_with("# EOF\n"));
         assert!(!text.contains("marker"), "servers are nobody's business\n{text}");
-    }
-
-    #[test]
-    fn readiness_has_a_reason() {
-        assert_eq!(unready(&status()), None);
-        let mut status = Status {
-            synchronized: false,
-            ..status()
-        };
-        assert_eq!(unready(&status).unwrap(), "headers are being fetched");
-        status.trouble = Some("no proxy".to_owned());
-        assert_eq!(unready(&status).unwrap(), "no proxy");
     }
 }

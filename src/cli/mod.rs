@@ -28,6 +28,7 @@ mod tor;
 mod typed;
 mod user;
 mod way_out;
+mod web;
 
 use std::fmt;
 use std::io::{self, Write};

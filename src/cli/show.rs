@@ -221,7 +221,7 @@ async fn status(settings: &Settings, as_json: bool, check: bool, quiet: bool) ->
     } else if !check {
         print(&lines(&status).join("\n"))?;
     }
-    match illness(&status).filter(|_| check) {
+    match unready(&status).filter(|_| check) {
         Some(reason) => bail!("{reason}"),
         None => Ok(ExitCode::SUCCESS),
     }
@@ -246,13 +246,14 @@ pub(super) fn describe(status: &Status, sync: &SyncStatus) -> String {
     }
 }
 
-/// Says why a daemon can't look names up, if so.
-fn illness(status: &Status) -> Option<String> {
+/// Says why no daemon can look names up, if so: the one rule of health checks, whoever asks. A tip that is new is not enough:
+/// where no server gives headers, none answers lookups either, long before the tip is too old.
+pub(super) fn unready(status: &Status) -> Option<String> {
     let Some(sync) = &status.sync else {
         return Some("no daemon runs in this data folder".to_owned());
     };
-    let is_well = status.synchronized && status.trouble.is_none();
-    (!is_well).then(|| status.warning.clone().unwrap_or_else(|| describe(status, sync)))
+    let is_ready = status.synchronized && status.trouble.is_none();
+    (!is_ready).then(|| describe(status, sync))
 }
 
 fn lines(status: &Status) -> Vec<String> {
@@ -334,5 +335,61 @@ pub(super) fn print(text: &str) -> Result<()> {
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(with: &Value) -> Status {
+        let mut status = json!({
+            "network": "mainnet",
+            "anchor": { "height": 5, "hash": "00" },
+            "height": 820_000,
+            "tip_hash": "00",
+            "tip_age": 61,
+            "synchronized": true,
+            "headers_unproved": 0,
+            "skeleton_height": null,
+            "chainwork": "0",
+            "sync": { "stage": "synced", "headers_done": 0, "headers_total": 7, "connections": 1 },
+            "servers": [],
+        });
+        let members = with.as_object().unwrap().clone();
+        status.as_object_mut().unwrap().extend(members);
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn one_rule_says_who_can_look_names_up() {
+        let running = json!({ "stage": "running", "headers_done": 0, "headers_total": 7, "connections": 0 });
+        for (with, reason) in [
+            (json!({}), None),
+            // Header sync may rest meanwhile.
+            (json!({ "sync": running }), None),
+            (json!({ "sync": null, "synchronized": false }), Some("no daemon runs")),
+            (
+                json!({ "synchronized": false, "sync": running }),
+                Some("0 of 7 headers"),
+            ),
+            (json!({ "synchronized": false, "warning": "too old" }), Some("too old")),
+            // Its tip is new, and nobody is there to ask.
+            (
+                json!({ "trouble": "no proxy", "warning": "too old" }),
+                Some("no proxy; trying again"),
+            ),
+            (
+                json!({ "synchronized": false, "trouble": "no proxy" }),
+                Some("no proxy; trying again"),
+            ),
+        ] {
+            let told = unready(&status(&with));
+            let is_told = told
+                .as_deref()
+                .zip(reason)
+                .is_some_and(|(told, reason)| told.contains(reason));
+            assert!(is_told || told.is_none() && reason.is_none(), "{with}: {told:?}");
+        }
     }
 }

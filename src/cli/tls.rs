@@ -1,32 +1,24 @@
 //! Sites of `.bit`: what they show against what their names publish, and keyless pins made of that.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 use tokio::time::Instant;
 
 use isonym::dane::chain::Chain;
-use isonym::dane::judgement::{self, Authenticated, Refusal};
+use isonym::dane::judgement::Authenticated;
 use isonym::dane::keyless_pin::{self, PinError};
-use isonym::dane::site::{self, SiteLimits};
 use isonym::dane::throwaway;
-use isonym::dns::engine::Found;
-use isonym::dns::resolver::{Anonymous, NameSource, Resolver, Settings as ResolverSettings};
+use isonym::dns::resolver::{Anonymous, Resolver, Settings as ResolverSettings};
 use isonym::dns::sign::Signers;
-use isonym::dns::zone;
 use isonym::jsonrpc::{ClientError, code};
-use isonym::name::NameId;
 use isonym::name::encoding::quoted;
-use isonym::naming::name::{folded, is_host_name};
-use isonym::naming::search::{PublishedKeys, TargetQuery, keys, search};
-use isonym::naming::target::{Failure, Target, TargetKind};
-use isonym::net::{Dialer, Host, Proxy};
+use isonym::naming::site::{self, PublishedSite, Site, Unjudged, Verdict};
+use isonym::net::Dialer;
 use isonym::rpc::explanation;
-use isonym::service::{Answer, Caller, NameResult, NameService, Question, ServiceError};
+use isonym::service::{Answer, Caller, NameResult, NameService, ServiceError};
 use isonym::time::Timestamp;
 
 use super::args::{TlsCommand, TlsSite};
@@ -43,67 +35,37 @@ const HTTPS: u16 = 443;
 
 /// Runs a command that is about a site.
 pub(super) async fn run(settings: &Settings, command: &TlsCommand, quiet: bool) -> Result<ExitCode> {
-    let site = Site::of(settings, command.site())?;
-    let Some(published) = looked_up(settings, &site, quiet).await? else {
-        return Ok(ExitCode::from(ABSENT));
-    };
+    let site = read(settings, command.site())?;
+    let published = looked_up(settings, &site, quiet).await?;
     match command {
-        TlsCommand::Verify(args) => verify(settings, &site, published, args.json).await,
-        TlsCommand::Pin { leaf, .. } => pin(settings, &site, published, *leaf, quiet).await,
+        TlsCommand::Verify(args) => verify(settings, &site, &published, args.json).await,
+        TlsCommand::Pin { leaf, .. } => pin(settings, &site, &published, *leaf, quiet).await,
     }
 }
 
-/// A site that the user names.
-struct Site {
-    /// In lower case, without a final dot.
-    host: String,
-    port: u16,
-    /// The name whose value has it.
-    name: NameId,
-}
-
-impl Site {
-    fn of(settings: &Settings, typed: &TlsSite) -> Result<Self> {
-        let given = typed::given(&typed.host)?;
-        let (host, port) = match given.rsplit_once(':') {
-            Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                let port = port.parse().ok().filter(|port| *port != 0);
-                (
-                    host,
-                    port.with_context(|| format!("`{given}` has no port from 1 to 65535"))?,
-                )
-            }
-            _ => (given.as_str(), HTTPS),
-        };
-        let zones = &settings.dns.engine.zones;
-        let domain = typed::domain(host, zones)?.to_lowercase();
-        let host = folded(&domain.to_ascii());
-        let name = zones
-            .find(&domain)
-            .and_then(|place| zone::name_id(place.below().next()?));
-        match name.filter(|_| is_host_name(&host)) {
-            Some(name) => Ok(Self { host, port, name }),
-            None => bail!("`{host}` is no host below .bit"),
+/// Reads the site that the user names.
+fn read(settings: &Settings, typed: &TlsSite) -> Result<Site> {
+    let given = typed::given(&typed.host)?;
+    let (host, port) = match given.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let port = port.parse().ok().filter(|port| *port != 0);
+            (
+                host,
+                port.with_context(|| format!("`{given}` has no port from 1 to 65535"))?,
+            )
         }
-    }
+        _ => (given.as_str(), HTTPS),
+    };
+    let zones = &settings.dns.engine.zones;
+    let domain = typed::domain(host, zones)?;
+    Site::of(&domain, port, zones).with_context(|| format!("`{host}` is no host below .bit"))
 }
 
-impl std::fmt::Display for Site {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
+/// What a name says of a site, or why it has no value.
+type Published = Result<PublishedSite, String>;
 
-/// What a name says of a site.
-struct Published {
-    keys: Result<PublishedKeys, Failure>,
-    target: Result<Target, Failure>,
-    /// In how many blocks the first of the names expires whose values said so; `None` where that is not known of each.
-    expires_in: Option<i64>,
-}
-
-/// Looks up what a name says of a site, where values come from for this command. Says so where it has no value.
-async fn looked_up(settings: &Settings, site: &Site, quiet: bool) -> Result<Option<Published>> {
+/// Looks up what a name says of a site, where values come from for this command.
+async fn looked_up(settings: &Settings, site: &Site, quiet: bool) -> Result<Published> {
     if let Some(backend) = &settings.backend {
         let names = service_for(settings, backend)?;
         let first = own_value(&names, settings, site).await;
@@ -142,35 +104,17 @@ fn is_warmup(result: &NameResult) -> bool {
 }
 
 async fn own_value(names: &NameService, settings: &Settings, site: &Site) -> NameResult {
-    value_of(names, settings, &site.name).await
-}
-
-async fn value_of(names: &NameService, settings: &Settings, name: &NameId) -> NameResult {
-    let question = Question {
-        name: name.clone(),
-        isolation_id: Some(settings.isolation_id.clone()),
-        allow_expired: false,
-        quorum: None,
-        max_age: None,
-    };
-    names.name_show(&question).await
+    site::value_of(names, &settings.isolation_id, &site.name).await
 }
 
 /// Returns what a name says of a site, with all further lookups that this takes, under the same identity.
-async fn published(
-    names: &NameService,
-    settings: &Settings,
-    site: &Site,
-    first: NameResult,
-) -> Result<Option<Published>> {
+async fn published(names: &NameService, settings: &Settings, site: &Site, first: NameResult) -> Result<Published> {
     let answer = first?;
     if answer.value().is_none() {
-        let absence = match &answer {
+        return Ok(Err(match &answer {
             Answer::Proved(proved) => explanation(&proved.outcome, &site.name),
             Answer::Stated(_) => format!("the name has no value: {}", quoted(site.name.as_bytes())),
-        };
-        eprint_line(format_args!("{site} cannot be verified: {absence}"));
-        return Ok(None);
+        }));
     }
     let limits = settings.dns.limits;
     let resolver = Resolver::new(
@@ -182,104 +126,35 @@ async fn published(
             anonymous: Anonymous::Together,
         },
     );
-    let who = names.identity(Some(&settings.isolation_id));
+    let (id, way_out) = (&settings.isolation_id, way_out(settings).await?);
     let deadline = Instant::now() + CALL_TIMEOUT;
-    let engine = resolver.engine();
-    let used = RefCell::new(BTreeSet::from([site.name.clone()]));
-    let step = |known: NameSource<'_>| keys(&engine, &site.host, site.port, &mut noting(&used, known));
-    let keys = resolver.settle(&who, deadline, step).await;
-    let query = TargetQuery {
-        name: &site.host,
-        target_kind: if way_out(settings).await? == Proxy::Direct {
-            TargetKind::Address
-        } else {
-            TargetKind::Any
-        },
-        choice: who.choice(),
-    };
-    let target = resolver
-        .settle(&who, deadline, |known| search(&engine, &query, known))
-        .await;
-    let mut expires_in = Some(i64::MAX);
-    for name in used.into_inner() {
-        // They are remembered: nobody is asked again.
-        let answer = value_of(names, settings, &name).await?;
-        if answer.value().is_some() {
-            expires_in = expires_in.min(answer.expires_in());
-        }
-    }
-    Ok(Some(Published {
-        keys,
-        target,
-        expires_in,
-    }))
-}
-
-/// Notes the names that decide, as they are asked for.
-fn noting<'a>(
-    used: &'a RefCell<BTreeSet<NameId>>,
-    known: NameSource<'a>,
-) -> impl FnMut(&NameId, &hickory_proto::rr::Name) -> Found + 'a {
-    |name, apex| {
-        let found = known(name, apex);
-        let mut used = used.borrow_mut();
-        used.insert(name.clone());
-        if let Found::Needs(names) = &found {
-            used.extend(names.iter().cloned());
-        }
-        found
-    }
-}
-
-/// What came of holding what a site shows against what its name publishes.
-struct Verdict {
-    chain: Chain,
-    authenticated: Result<Authenticated, Refusal>,
+    let published = site::published(names, &resolver, id, site, &way_out, deadline).await?;
+    Ok(Ok(published))
 }
 
 /// Connects to a site and judges it. Where there is nothing to judge it by, says why; it is not connected to then.
 async fn judged(settings: &Settings, site: &Site, published: &Published) -> Result<Result<Verdict, String>> {
-    let records = match &published.keys {
-        Ok(PublishedKeys::Records(records)) => records,
-        Ok(PublishedKeys::Nothing) => {
-            return Ok(Err(format!(
-                "its name publishes no TLSA record for port {}, so that no certificate proves who it is",
-                site.port
-            )));
-        }
-        Ok(PublishedKeys::Delegated) => {
-            return Ok(Err(
-                "its name leaves it to nameservers (`ns`), and what they say is not proved by the name".to_owned(),
-            ));
-        }
-        Err(failure) => return Err(unresolved(site, *failure)),
-    };
-    let target = match &published.target {
-        Ok(target) => target,
-        Err(failure @ (Failure::NoTarget | Failure::NotRegistered)) => return Ok(Err(failure.to_string())),
-        Err(failure) => return Err(unresolved(site, *failure)),
-    };
-    let at = match target {
-        Target::Address(address) => Host::Ip(*address),
-        Target::Onion(name) => Host::Name(name.as_str().to_owned()),
-        Target::Host(name) => Host::Name(name.clone()),
+    let published = match published {
+        Ok(published) => published,
+        Err(absence) => return Ok(Err(absence.clone())),
     };
     let dialer = Dialer::new(way_out(settings).await?)?;
-    let place = (at, site.port);
-    let chain = site::shown_chain(&dialer, place, &site.host, SiteLimits::default())
-        .await
-        .with_context(|| format!("{site} is not authenticated"))?;
-    let authenticated = judgement::judge(records, &chain, &site.host, now());
-    Ok(Ok(Verdict { chain, authenticated }))
+    match site::judged(&dialer, site, published, now()).await {
+        Ok(verdict) => Ok(Ok(verdict)),
+        Err(absence) if absence.is_absence() => Ok(Err(absence.to_string())),
+        // What helps depends on what went wrong below.
+        Err(Unjudged::Site(error)) => Err(unauthenticated(site, error)),
+        Err(failure) => Err(anyhow::Error::new(failure).context(format!("{site} cannot be verified"))),
+    }
 }
 
-fn unresolved(site: &Site, failure: Failure) -> anyhow::Error {
-    anyhow::Error::new(failure).context(format!("{site} cannot be verified"))
+fn unauthenticated(site: &Site, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    error.into().context(format!("{site} is not authenticated"))
 }
 
-async fn verify(settings: &Settings, site: &Site, published: Published, as_json: bool) -> Result<ExitCode> {
+async fn verify(settings: &Settings, site: &Site, published: &Published, as_json: bool) -> Result<ExitCode> {
     let is_proved = settings.backend.is_none();
-    let (status, reason, record) = match judged(settings, site, &published).await? {
+    let (status, reason, record) = match judged(settings, site, published).await? {
         Err(nothing) => (ExitCode::from(ABSENT), nothing, None),
         Ok(verdict) => match verdict.authenticated {
             Ok(authenticated) => (
@@ -288,7 +163,7 @@ async fn verify(settings: &Settings, site: &Site, published: Published, as_json:
                 Some(authenticated.association.to_string()),
             ),
             Err(refusal) if as_json => (ExitCode::FAILURE, refusal.to_string(), None),
-            Err(refusal) => return Err(anyhow::Error::new(refusal).context(format!("{site} is not authenticated"))),
+            Err(refusal) => return Err(unauthenticated(site, refusal)),
         },
     };
     if as_json {
@@ -316,21 +191,21 @@ async fn verify(settings: &Settings, site: &Site, published: Published, as_json:
 async fn pin(
     settings: &Settings,
     site: &Site,
-    published: Published,
+    published: &Published,
     takes_leaf: bool,
     quiet: bool,
 ) -> Result<ExitCode> {
-    let verdict = match judged(settings, site, &published).await? {
+    let expires_in = published.as_ref().ok().and_then(|published| published.expires_in);
+    let verdict = match judged(settings, site, published).await? {
         Ok(verdict) => verdict,
         Err(nothing) => {
             eprint_line(format_args!("{site} cannot be pinned: {nothing}"));
             return Ok(ExitCode::from(ABSENT));
         }
     };
-    let authenticated = verdict
-        .authenticated
-        .map_err(|refusal| anyhow::Error::new(refusal).context(format!("{site} is not authenticated")))?;
-    let made = make_pin(site, &verdict.chain, &authenticated, published.expires_in, takes_leaf);
+    let authenticated = verdict.authenticated;
+    let authenticated = authenticated.map_err(|refusal| unauthenticated(site, refusal))?;
+    let made = make_pin(site, &verdict.chain, &authenticated, expires_in, takes_leaf);
     let (der, end) = made.with_context(|| format!("{site} cannot be pinned"))?;
     print(&keyless_pin::pem(&der))?;
     if !quiet {

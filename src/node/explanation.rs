@@ -13,6 +13,10 @@ use crate::chain::{FullHeader, HeaderTree, Height, Params, Tip};
 use crate::name::lookup::{Account, AttemptError};
 use crate::name::proof::{ProvenStep, Reached};
 use crate::name::{NameId, Outcome};
+use crate::time::Span;
+
+/// Seconds from block to block, on average.
+const BLOCK_SPACING: u64 = 600;
 
 /// Why a name's answer is true, or is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +88,14 @@ pub struct Term {
     pub semi_expires_in: i64,
 }
 
+impl Term {
+    /// Writes a number of blocks with the time that they take, for people.
+    pub fn blocks(count: i64) -> String {
+        let seconds = u64::try_from(count).unwrap_or(0).saturating_mul(BLOCK_SPACING);
+        format!("{count} blocks (some {})", Span(seconds))
+    }
+}
+
 /// A verified operation of a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Operation {
@@ -130,6 +142,16 @@ pub struct WorkEvidence {
     pub own: f64,
     /// Where its own block's work was done.
     pub auxpow: AuxPowEvidence,
+}
+
+impl WorkEvidence {
+    /// Writes a number of hashes as a power of 2, but 0, for people.
+    pub fn power(hashes: f64) -> String {
+        if hashes < 1.0 {
+            return "no".to_owned();
+        }
+        format!("2^{:.1}", hashes.log2())
+    }
 }
 
 /// Where a block's work was done.
@@ -400,6 +422,23 @@ impl Explanation {
     pub fn value(&self) -> Option<&[u8]> {
         let newest = self.operations.first()?;
         (self.verdict == Verdict::Found).then_some(&newest.value.0)
+    }
+
+    /// Says how far back the operations go, for people.
+    pub fn reached_line(&self) -> String {
+        let spends = self.operations.len().saturating_sub(1);
+        let verified = match spends {
+            0 => "There is one.".to_owned(),
+            1 => "The newer one spends the older one's output; its signature was verified.".to_owned(),
+            count => format!("Each spends the older one's output; {count} signatures were verified."),
+        };
+        let end = match self.reached {
+            Some(ReachedWord::Registration) => "The oldest one is the name's registration.",
+            Some(ReachedWord::Anchor) => "The oldest one is not above the trust anchor.",
+            Some(ReachedWord::Limit) => "Older ones lie deep enough.",
+            None => "",
+        };
+        format!("{verified} {end}")
     }
 
     /// Returns what nobody proved of it, where so many headers were taken on the strength of a sample.

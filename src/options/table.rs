@@ -383,6 +383,16 @@ options! {
     .more("There are /metrics, and /ready for health checks: 200 or 503. No password is asked for.")
     .used_by(&[Daemon]);
 
+    WEB_LISTEN: Optional<SocketAddr> = Opt::new(
+        "web-listen",
+        "ADDR:PORT",
+        "Where the daemon shows names and proofs to browsers",
+        |_| None,
+    )
+    .default_words("nowhere")
+    .more("The address to open, which has a token, is printed at the start and stands in .web-address in the data folder.")
+    .used_by(&[Daemon]);
+
     NO_SANDBOX: Required<bool> = Opt::new(
         "no-sandbox",
         "BOOL",
@@ -473,7 +483,7 @@ options! {
         dns::engine::Settings::default().nameservers
     })
     .default_words("this.x--nmc below each zone")
-    .used_by(&[Daemon, Dns, Resolve, TlsVerify, TlsPin])
+    .used_by(&[Daemon, Dns, Resolve])
     .section(Section::Dns);
 
     DNS_HOSTMASTER: Optional<Mailbox> = Opt::new(
@@ -483,20 +493,20 @@ options! {
         |_| None,
     )
     .default_words("none")
-    .used_by(&[Daemon, Dns, Resolve, TlsVerify, TlsPin])
+    .used_by(&[Daemon, Dns, Resolve])
     .section(Section::Dns);
 
     DNS_ADDRESS: Many<std::net::IpAddr> =
         Opt::new("dns-address", "IP", "Address of the zone's own name", |_| {
             dns::engine::Settings::default().vanity
         })
-        .used_by(&[Daemon, Dns, Resolve, TlsVerify, TlsPin])
+        .used_by(&[Daemon, Dns, Resolve])
         .section(Section::Dns);
 
     DNS_SELF_IP: Required<Ipv4Addr> = Opt::new("dns-self-ip", "IPV4", "Address of this.x--nmc", |_| {
         dns::engine::Settings::default().self_ip
     })
-    .used_by(&[Daemon, Dns, Resolve, TlsVerify, TlsPin])
+    .used_by(&[Daemon, Dns, Resolve])
     .section(Section::Dns);
 
     DNS_VERSION: Optional<String> = Opt::new("dns-version", "TEXT", "Answer to version.bind", |_| {
@@ -505,7 +515,7 @@ options! {
     .default_words("none is given")
     // That of one string of a TXT record.
     .between(1, 255)
-    .used_by(&[Daemon, Dns, Resolve, TlsVerify, TlsPin])
+    .used_by(&[Daemon, Dns, Resolve])
     .section(Section::Dns);
 
     DNS_ISOLATE: Optional<Anonymous> = Opt::new(

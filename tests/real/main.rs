@@ -16,5 +16,6 @@ mod dns;
 mod dnssec;
 mod electrumx;
 mod https;
+mod page;
 mod resolvers;
 mod socks;

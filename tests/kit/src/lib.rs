@@ -14,6 +14,7 @@
 )]
 
 pub mod backend;
+pub mod chromium;
 pub mod dns;
 pub mod electrumx;
 pub mod harness;
@@ -21,6 +22,7 @@ pub mod https;
 pub mod linkability;
 pub mod loopback;
 pub mod one_shot;
+pub mod page;
 pub mod program;
 pub mod running;
 pub mod running_daemon;

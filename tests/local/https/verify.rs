@@ -158,6 +158,14 @@ async fn where_there_is_nothing_to_go_by_nobody_is_connected_to() {
             assert_eq!((end.status, end.out.as_str()), (Some(2), ""), "{says:?}: {end:?}");
             assert!(end.err.contains(words), "{says:?}: {end:?}");
         }
+        let end = scene.run(&["verify", "--json"]).await;
+        let said = end.json();
+        assert_eq!(
+            (end.status, &said["authenticated"]),
+            (Some(2), &json!(false)),
+            "{says:?}"
+        );
+        assert!(said["reason"].as_str().unwrap().contains(words), "{says:?}: {end:?}");
     }
     scene.backend.say(NAME, Says::value("no JSON"));
     scene
