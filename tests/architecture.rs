@@ -87,6 +87,10 @@ const EDGE: &[(&str, &str)] = &[
     ("cli/resolve.rs", "ends the process"),
     ("cli/sandbox/calls.rs", "gives up system calls, of this processor's kind"),
     (
+        "cli/sandbox/calls.rs",
+        "gives up system calls, for the thread and those that it starts",
+    ),
+    (
         "cli/sandbox/mod.rs",
         "gives up what the process may do, for it and its threads",
     ),
