@@ -45,7 +45,10 @@ const QUORUM: u8 = 1;
 fn cache() -> ResultCache {
     let mut cache = ResultCache::new(CacheSettings::default());
     let example = NameId::new(b"d/example").unwrap();
-    let value = Stated::Value(NameValue::new(VALUE).unwrap());
+    let value = Stated::Value {
+        value: NameValue::new(VALUE).unwrap(),
+        expires_in: None,
+    };
     let (id, now) = (IsolationId::default().blinded(&[0; 32]), CacheTime::default().now);
     for (name, stated) in [(example, value), (NameId::new(b"d/nosuch").unwrap(), Stated::Absent)] {
         let request = NameRequest {

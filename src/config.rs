@@ -63,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) rpc_listen: Option<SocketAddr>,
     /// Where a daemon tells how it stands.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Where the daemon shows a page to browsers.
+    pub(crate) web_listen: Option<SocketAddr>,
     /// Who may read the daemon's cookie file.
     pub(crate) cookie_readers: CookieReaders,
     /// Who may call a daemon, instead of who can read its cookie file.
@@ -186,6 +188,7 @@ impl Settings {
         Ok(Self {
             rpc_listen: options.get(&table::RPC_LISTEN)?.0,
             metrics_listen: options.get(&table::METRICS_LISTEN)?,
+            web_listen: options.get(&table::WEB_LISTEN)?,
             cookie_readers: options.get(&table::RPC_COOKIE_PERMS)?,
             daemon: daemon_settings(&options)?,
             backend: backend_settings(&options, rpc_credentials.as_ref())?,

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{HOST, HeaderMap};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Uri};
@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::net::accept::{Door, Place, Room};
 
@@ -163,6 +163,35 @@ async fn connection(
     };
     if let Err(error) = ended {
         tracing::debug!("a caller's connection ended: {error}");
+    }
+}
+
+/// Why a body can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// It has more bytes than it may.
+    TooLarge,
+    /// It ends early, or is no body.
+    Broken,
+    /// It does not come in time.
+    TooSlow,
+}
+
+/// Reads a body of at most so many bytes.
+///
+/// # Errors
+///
+/// [`BodyError`].
+pub async fn read_body(body: Incoming, most: usize, limit: Duration) -> Result<Bytes, BodyError> {
+    // What is announced as too large is not read at all.
+    if body.size_hint().lower() > u64::try_from(most).unwrap_or(u64::MAX) {
+        return Err(BodyError::TooLarge);
+    }
+    match timeout(limit, Limited::new(body, most).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+        Err(_) => Err(BodyError::TooSlow),
     }
 }
 

@@ -16,14 +16,15 @@
 //! options               what the user says, from the command line, the environment and the file
 //! light_client          the library's face
 //! tor                   what becomes of a Tor's streams
-//! socks, prop279        how names of applications arrive by SOCKS, and of programs by proposal 279 (same height)
+//! socks, prop279, web   how names of applications arrive by SOCKS, of programs by proposal 279, of browsers by a page
+//!                       (same height)
 //! naming                what a name stands for to who connects to it
 //! dns                   how a question arrives over DNS
 //! rpc                   how a question arrives over JSON-RPC
 //! service               the one path of every question: what is remembered, and who is asked
 //! jsonrpc               what both ends of JSON-RPC share, and the end that calls
 //! node                  the owner of state; clock, entropy and files enter here
-//! http                  what our servers of HTTP share
+//! http, dane            what our servers of HTTP share; what a name's records prove of a site's certificate
 //! net                   how connections are made and kept apart
 //! electrum              how questions and proofs look on the wire
 //! name                  what an answer must prove
@@ -44,6 +45,8 @@
 
 mod light_client;
 
+#[doc(hidden)]
+pub mod dane;
 #[doc(hidden)]
 pub mod dns;
 #[doc(hidden)]
@@ -66,6 +69,8 @@ pub mod service;
 pub mod socks;
 #[doc(hidden)]
 pub mod tor;
+#[doc(hidden)]
+pub mod web;
 
 #[doc(hidden)]
 pub use isonym_core::{backoff, chain, electrum, isolation, line, name, reputation, time};

@@ -55,6 +55,7 @@ macro_rules! replays {
 replays!(
     anchor_toml,
     auxpow,
+    dane_chain,
     dns_engine,
     dns_message,
     dns_value,

@@ -47,13 +47,22 @@ fn sections<'a>(manifest: &'a Table, name: &str) -> Vec<&'a Table> {
     of(manifest).into_iter().chain(targets.filter_map(of)).collect()
 }
 
-/// Packages of others in such a table, with whether each is optional.
-fn foreign(section: &Table) -> impl Iterator<Item = (&str, bool)> {
-    let is_optional = |value: &Value| value.get("optional").and_then(Value::as_bool).unwrap_or(false);
-    let named = section
-        .iter()
-        .map(move |(name, value)| (name.as_str(), is_optional(value)));
-    named.filter(|(name, _)| !name.starts_with("isonym-") && *name != "isonym")
+/// A package of others that a manifest names.
+struct Foreign<'a> {
+    /// What it is called there, which features go by.
+    key: &'a str,
+    package: &'a str,
+    is_optional: bool,
+}
+
+/// Packages of others in such a table.
+fn foreign(section: &Table) -> impl Iterator<Item = Foreign<'_>> {
+    let named = section.iter().map(|(key, value)| Foreign {
+        key,
+        package: value.get("package").and_then(Value::as_str).unwrap_or(key),
+        is_optional: value.get("optional").and_then(Value::as_bool).unwrap_or(false),
+    });
+    named.filter(|it| !it.package.starts_with("isonym-") && it.package != "isonym")
 }
 
 /// The features of a manifest that have an optional package.
@@ -73,18 +82,18 @@ fn by_manifests() -> BTreeMap<String, BTreeSet<String>> {
     for (folder, feature) in OF_THE_PROGRAM {
         let manifest = manifest(folder);
         for section in sections(&manifest, "dependencies") {
-            for (package, is_optional) in foreign(section) {
-                if is_optional {
-                    for feature in features_with(&manifest, package) {
-                        note(package, feature);
+            for it in foreign(section) {
+                if it.is_optional {
+                    for feature in features_with(&manifest, it.key) {
+                        note(it.package, feature);
                     }
                 } else {
-                    note(package, feature.unwrap_or(ALWAYS));
+                    note(it.package, feature.unwrap_or(ALWAYS));
                 }
             }
         }
-        for (package, _) in sections(&manifest, "dev-dependencies").into_iter().flat_map(foreign) {
-            note(package, TESTS);
+        for it in sections(&manifest, "dev-dependencies").into_iter().flat_map(foreign) {
+            note(it.package, TESTS);
         }
     }
     let workspace = manifest("");
@@ -93,8 +102,8 @@ fn by_manifests() -> BTreeMap<String, BTreeSet<String>> {
         if OF_THE_PROGRAM.iter().all(|(folder, _)| *folder != member) {
             let manifest = manifest(member);
             let who = if member == "fuzz" { FUZZER } else { TESTS };
-            for (package, _) in sections(&manifest, "dependencies").into_iter().flat_map(foreign) {
-                note(package, who);
+            for it in sections(&manifest, "dependencies").into_iter().flat_map(foreign) {
+                note(it.package, who);
             }
         }
     }

@@ -18,6 +18,7 @@ macro_rules! targets {
 targets!(
     anchor_toml,
     auxpow,
+    dane_chain,
     dns_engine,
     dns_message,
     dns_value,

@@ -1,6 +1,6 @@
 //! Any body is parsed as requests or refused, and the arguments of its lookups are read or refused.
 
-use isonym::rpc::{Body, Defaults, MAX_BATCH, Member, isolation_forget, name_history, name_show};
+use isonym::rpc::{Body, Defaults, MAX_BATCH, Member, isolation_forget, name_history, name_proof, name_show};
 
 /// Checks what comes of such an input.
 pub fn run(body: &[u8]) {
@@ -15,6 +15,7 @@ pub fn run(body: &[u8]) {
         if let Ok(call) = request.call {
             let _ = name_show(call.params.clone(), Defaults::default());
             let _ = name_history(call.params.clone(), Defaults::default());
+            let _ = name_proof(call.params.clone(), Defaults::default());
             let _ = isolation_forget(call.params);
         }
     }

@@ -47,10 +47,16 @@ fn result(name: &NameId, value: &NameValue) -> NameResult {
     let text = name.as_bytes();
     if let Some((_, json)) = FIXED.iter().find(|(fixed, _)| fixed.as_bytes() == text) {
         let value = NameValue::new(json.as_bytes()).unwrap();
-        return Ok(Answer::Stated(Stated::Value(value)));
+        return Ok(Answer::Stated(Stated::Value {
+            value,
+            expires_in: None,
+        }));
     }
     let stated = match text {
-        b"d/x" | b"dd/x" => Stated::Value(value.clone()),
+        b"d/x" | b"dd/x" => Stated::Value {
+            value: value.clone(),
+            expires_in: None,
+        },
         b"d/expired" => Stated::Expired,
         b"d/failed" => {
             let no_answer = LookupError::NoAnswer {

@@ -3,6 +3,9 @@
 
 use std::io;
 
+use isonym::dane::judgement::{Flaw, Refusal};
+use isonym::dane::keyless_pin::PinError;
+use isonym::dane::site::SiteError;
 use isonym::net::DialError;
 #[cfg(feature = "embedded-tor")]
 use isonym::net::embedded_tor::EmbeddedTorError;
@@ -19,8 +22,11 @@ pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
             .or(of_session)
             .or_else(|| cause.downcast_ref().and_then(of_dial))
             .or_else(|| cause.downcast_ref().and_then(of_auth))
+            .or_else(|| cause.downcast_ref().and_then(of_site))
+            .or_else(|| cause.downcast_ref().and_then(of_refusal))
     });
-    advice.map(str::to_owned)
+    let of_pin = || error.chain().find_map(|cause| cause.downcast_ref().and_then(of_pin));
+    advice.map(str::to_owned).or_else(of_pin)
 }
 
 fn of_node(error: &NodeError) -> Option<&'static str> {
@@ -105,6 +111,42 @@ fn of_auth(error: &AuthError) -> Option<&'static str> {
         AuthError::PasswordWanted => Some("give it with --control-password, or set CookieAuthentication 1 in torrc"),
         _ => None,
     }
+}
+
+fn of_site(error: &SiteError) -> Option<&'static str> {
+    match error {
+        SiteError::Dial(error) => of_dial(error),
+        SiteError::NotItsKey => Some("somebody shows a certificate that is not theirs: send them nothing"),
+        _ => None,
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::Other | Refusal::Path(Flaw::NotSigned | Flaw::OtherHost | Flaw::Constraint) => Some(
+            "send it nothing secret; a renewed name takes some minutes to be known, and its owner can tell you of a new key",
+        ),
+        _ => None,
+    }
+}
+
+fn of_pin(error: &PinError) -> Option<String> {
+    let advice = match error {
+        PinError::Wider {
+            parent: Some(parent), ..
+        } => {
+            format!("`isonym tls pin {parent}` makes one that covers all of them")
+        }
+        PinError::LeafOnly | PinError::SelfSigned => {
+            "verify it each time with `isonym tls verify`, or take that certificate as it is with --leaf".to_owned()
+        }
+        PinError::LeafSigns | PinError::LeafOfOthers | PinError::BySerial | PinError::Wider { .. } => {
+            "verify it each time with `isonym tls verify`".to_owned()
+        }
+        PinError::NoExpiry => "ask a daemon of ours, or none, instead of --rpc-url".to_owned(),
+        _ => return None,
+    };
+    Some(advice)
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ Examples:
   isonym name_show d/example
   isonym name_show 642f6578616d706c65 --name-encoding hex --value-encoding utf8
   isonym name_show d/example --quorum 2        Ask two servers, so that one alone can't hide an update
+  isonym name_show d/example --explain         Why that is true: operations, block, work, servers, what nobody proved
   isonym name_show - < FILE                    The name stays off the command line, which other users can see
 
 What can hardly be meant as a name, such as example.bit, is not looked up: a server would learn of it for nothing. The
@@ -59,7 +60,7 @@ message says what to type for that very name.
 
 Where a daemon holds the data folder, that is asked; without one this brings the headers up to date first."
     )]
-    NameShow(NameArgs),
+    NameShow(ShowArgs),
     /// Show all operations of a name, oldest first, as JSON
     #[command(name = "name_history", visible_alias = "name-history")]
     NameHistory(NameArgs),
@@ -187,6 +188,9 @@ Records that the value has but DNS does not serve, such as those below a delegat
 nothing is looked up but what the value imports. Else values come from --rpc-url if that is given, else from the daemon that holds the data folder; without one this brings
 the headers up to date first. It exits with 2 when there is no such record.")]
     Resolve(ResolveArgs),
+    /// Hold the certificate of a .bit site against what its name publishes, or have browsers do so
+    #[command(subcommand)]
+    Tls(TlsCommand),
     #[cfg(feature = "playground")]
     /// Try everything in a simulated world
     ///
@@ -343,6 +347,15 @@ pub(crate) struct NameArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
+    /// Ask anew, and say in words what the answer stands on
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Prop279Args {
     /// Answer with onion services alone, whatever else names have
     #[arg(long)]
@@ -368,6 +381,69 @@ pub(crate) struct ResolveArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TlsCommand {
+    /// Connect to a site and judge its certificate by the TLSA records of its name
+    #[command(after_long_help = "\
+Examples:
+  isonym tls verify example.bit
+  isonym tls verify www.example.bit:8443 --isolation-id me
+
+The name is proved, the site is connected to through the same proxy under credentials of its own, and its certificate is
+judged as RFC 6698 and RFC 7671 say: usages 2 and 3 count, and where none can be used nothing is authenticated. The handshake
+is finished, and nothing is sent over it. Values come from where `isonym resolve` takes them.
+
+It exits with 0 when the site is authenticated and with nothing else, with 2 when the name has no value, no TLSA record or no
+address, with 1 for everything else.")]
+    Verify(TlsArgs),
+    /// Print a certificate by which browsers trust the key that a name publishes, for that name alone
+    #[command(after_long_help = "\
+Examples:
+  isonym tls pin example.bit > example.bit.pem
+  curl --cacert example.bit.pem https://example.bit/
+
+What it prints is in no store until you put it there; standard error says how that is done, and undone, with curl, Chromium
+and Firefox. It is good for names below the host as well, for TLS servers alone, for no address, and for 30 days at most, never
+past the name's expiry. The key that signed it is gone: it makes nobody an authority but the site's owner, for that site.
+
+The site is verified first, as by `isonym tls verify`. Not for Tor Browser: what is in its stores tells users apart.")]
+    Pin {
+        #[command(flatten)]
+        site: TlsSite,
+        /// Take the site's own certificate if that is all there is
+        ///
+        /// It is limited to no date of ours, and its own may be years away: take it out of your stores yourself.
+        #[arg(long)]
+        leaf: bool,
+    },
+}
+
+impl TlsCommand {
+    /// Returns the site that it is about.
+    pub(crate) fn site(&self) -> &TlsSite {
+        match self {
+            Self::Verify(args) => &args.site,
+            Self::Pin { site, .. } => site,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    #[command(flatten)]
+    pub(crate) site: TlsSite,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TlsSite {
+    /// The site, at port 443 unless another is named; - reads it from standard input
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) host: String,
 }
 
 #[derive(Debug, Args)]
@@ -486,6 +562,8 @@ impl Command {
             Self::Prop279(_) => CommandName::Prop279,
             Self::Socks => CommandName::Socks,
             Self::Resolve(_) => CommandName::Resolve,
+            Self::Tls(TlsCommand::Verify(_)) => CommandName::TlsVerify,
+            Self::Tls(TlsCommand::Pin { .. }) => CommandName::TlsPin,
             Self::Config(ConfigCommand::Show { .. }) => CommandName::ConfigShow,
             Self::Config(ConfigCommand::Example) | Self::Dnssec(_) | Self::Completions { .. } | Self::Man { .. } => {
                 return None;

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
+use isonym::dns::engine;
 use isonym::dns::resolver::Resolver;
 use isonym::dns::server::Socket;
 use isonym::jsonrpc::client::{Client, Dialect, Login};
@@ -29,7 +30,7 @@ use isonym::node::{Handle, Node, NodeError, takes_nothing};
 use isonym::rpc::server::{self, Doors};
 use isonym::rpc::{Defaults, Encodings, Guard, Methods, RunningSettings};
 use isonym::service::tally::Tally;
-use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, run_daemon};
+use isonym::service::{Caller, Daemon, DaemonSettings, Fronts, NameService, run_daemon};
 use isonym::socks::identity::IdentityEpoch;
 use isonym::tor::bootstrap_driver;
 
@@ -44,6 +45,7 @@ use super::session::{ask, effective, open};
 use super::show::{describe, print_result, unready};
 use super::socks::{self, SocksServer};
 use super::tor::TorController;
+use super::web::WebServer;
 use super::{typed, user, way_out};
 use crate::config::Settings;
 use crate::options::CommandName;
@@ -154,7 +156,7 @@ impl RuntimeFiles {
 }
 
 /// Writes a small file in place of one that is there: through no link, for its owner alone.
-fn write_anew(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write_anew(path: &Path, text: &str) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -165,7 +167,7 @@ fn write_anew(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Returns the address to call who listens at `address`: one that stands for all of this machine's is none to name.
-fn callable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn callable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         match address {
             SocketAddr::V4(_) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -258,6 +260,7 @@ struct Ports {
     dns: Vec<Socket>,
     socks: Vec<TcpListener>,
     metrics: Option<MetricsServer>,
+    web: Option<WebServer>,
 }
 
 impl Ports {
@@ -282,6 +285,7 @@ impl Ports {
             dns: dns::open(handed.dns, &settings.dns.listen).await?,
             socks: socks::open(handed.socks, &settings.socks.listen).await?,
             metrics: MetricsServer::open(settings.metrics_listen).await?,
+            web: WebServer::open(settings.web_listen).await?,
         })
     }
 }
@@ -362,6 +366,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
     let dns = DnsServer::new(ports.dns, &settings.dns, connections, quiet)?;
     let socks = SocksServer::new(ports.socks, settings, connections, quiet).await?;
     let metrics = MetricsServer::announce(ports.metrics, quiet)?;
+    let web = WebServer::announce(ports.web, &settings.folder, quiet)?;
     let controller = TorController::open(&settings.tor, quiet);
     let control = settings.tor.controller();
     let signals = Signals::catch().context("cannot wait for signals")?;
@@ -420,6 +425,7 @@ pub(super) async fn run(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         tokio::select! {
             ended = fronts => end = ended,
             () = serve_metrics(handle.clone(), tally, metrics) => {}
+            () = serve_web(&all, &handle, web, &settings.dns.engine) => {}
             () = stop_at(signals, &handle, renew, reload) => {}
             never = tell_standing(&handle) => match never {},
             never = handle.log_trouble() => match never {},
@@ -493,6 +499,14 @@ async fn serve_socks(handle: &Handle, socks: Option<SocksServer>, resolver: Name
 async fn serve_metrics(handle: Handle, tally: Arc<Tally>, metrics: Option<MetricsServer>) {
     if let Some(metrics) = metrics {
         metrics.serve(handle, tally).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Shows names with their proofs to browsers, if that is wanted; never returns, so that callers still get their answers.
+async fn serve_web(names: &NameService, handle: &Handle, web: Option<WebServer>, engine: &engine::Settings) {
+    if let Some(web) = web {
+        web.serve(names, handle.clone(), engine.clone()).await;
     }
     std::future::pending::<()>().await;
 }

@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
+use hickory_proto::rr::{DNSClass, RecordType};
 use serde_json::json;
 use tokio::time::Instant;
 
 use isonym::dns::engine::{self, ExtendedError, Found, Question, Reply, Step};
+use isonym::dns::listing::{Entry, at_and_below};
 use isonym::dns::lookup_result::LookupResult;
 use isonym::dns::presentation::{data_text, parse_type, type_text};
 use isonym::dns::records::LookedUp;
 use isonym::dns::resolver::{Anonymous, Resolver, Settings as ResolverSettings};
 use isonym::dns::sign::Signers;
-use isonym::dns::zone::{self, Built, Domain, Node};
+use isonym::dns::zone::{self, Built, Domain};
 use isonym::dns::zones::Zones;
 use isonym::name::encoding::quoted;
 use isonym::name::{NameId, NameValue, Outcome};
@@ -52,18 +53,12 @@ pub(super) async fn run(settings: &Settings, args: &ResolveArgs, quiet: bool) ->
     let entries = domain
         .as_ref()
         .filter(|_| args.kind.is_none())
-        .and_then(|domain| below(settings, &question, domain));
+        .and_then(|domain| at_and_below(&settings.dns.engine.zones, &question.lower, domain));
     let mut entries = entries.unwrap_or_default();
     // What is hidden is not all: a delegation answers for it.
     if entries.iter().all(|entry| entry.hidden_by.is_some()) {
         let shown = reply.shown().into_iter();
-        entries.splice(
-            0..0,
-            shown.map(|record| Entry {
-                record,
-                hidden_by: None,
-            }),
-        );
+        entries.splice(0..0, shown.map(Entry::from));
     }
     let problems = domain
         .as_ref()
@@ -74,7 +69,7 @@ pub(super) async fn run(settings: &Settings, args: &ResolveArgs, quiet: bool) ->
             "name": question.lower.to_ascii(),
             "status": status(reply.code),
             "note": reply.note.map(|note| note.code_and_text().1),
-            "records": entries.iter().map(Entry::as_json).collect::<Vec<_>>(),
+            "records": entries.iter().map(as_json).collect::<Vec<_>>(),
             "problems": problems.iter().map(|problem| {
                 json!({ "path": problem.path(), "reason": problem.reason().to_string() })
             }).collect::<Vec<_>>(),
@@ -256,39 +251,58 @@ fn status(code: ResponseCode) -> &'static str {
     }
 }
 
-/// A record that a value gives.
-struct Entry {
-    record: Record,
-    /// The item that hides it, so that it is not served.
-    hidden_by: Option<&'static str>,
+fn as_json(entry: &Entry) -> serde_json::Value {
+    let record = &entry.record;
+    let mut json = json!({
+        "name": record.name.to_ascii(),
+        "ttl": record.ttl,
+        "class": "IN",
+        "type": type_text(record.record_type()),
+        "data": data_text(&record.data),
+    });
+    if let (Some(by), Some(members)) = (entry.hidden_by, json.as_object_mut()) {
+        members.insert("hiddenBy".to_owned(), by.into());
+    }
+    json
 }
 
-impl Entry {
-    fn as_json(&self) -> serde_json::Value {
-        let record = &self.record;
-        let mut json = json!({
-            "name": record.name.to_ascii(),
-            "ttl": record.ttl,
-            "class": "IN",
-            "type": type_text(record.record_type()),
-            "data": data_text(&record.data),
-        });
-        if let (Some(by), Some(members)) = (self.hidden_by, json.as_object_mut()) {
-            members.insert("hiddenBy".to_owned(), by.into());
-        }
-        json
-    }
+/// What a value gives by itself.
+pub(super) struct GivenRecords {
+    /// The records, each as a line of a zone file.
+    pub(super) records: Vec<String>,
+    /// What gives none and why, and what may surprise, each as such a file's comment.
+    pub(super) problems: Vec<String>,
+    /// The names whose values it needs besides.
+    pub(super) needs: Vec<String>,
+}
 
-    /// Writes it as a zone file has it; a hidden one as a comment there.
-    fn line(&self) -> String {
-        let record = &self.record;
-        let (kind, data) = (type_text(record.record_type()), data_text(&record.data));
-        let line = format!("{} {} IN {kind} {data}", record.name.to_ascii(), record.ttl);
-        match self.hidden_by {
-            None => line,
-            Some(by) => format!("; hidden by `{by}`: {line}"),
+/// Reads the records off the value of a name in `d/`; `None` for other names.
+pub(super) fn given_records(name: &NameId, value: &[u8], zones: &Zones) -> Option<GivenRecords> {
+    let label = name.as_bytes().strip_prefix(b"d/")?;
+    zone::name_id(label)?;
+    let apex = zones.apexes().first()?.prepend_label(label).ok()?;
+    let value = NameValue::new(value)?;
+    let none = BTreeMap::new();
+    Some(match zone::build(name, &value, &apex, &none) {
+        Ok(Built::Domain(domain)) => {
+            let entries = at_and_below(zones, &apex, &domain).unwrap_or_default();
+            GivenRecords {
+                records: entries.iter().map(Entry::line).collect(),
+                problems: domain.problems().iter().map(|problem| format!("; {problem}")).collect(),
+                needs: Vec::new(),
+            }
         }
-    }
+        Ok(Built::Needs(names)) => GivenRecords {
+            records: Vec::new(),
+            problems: Vec::new(),
+            needs: names.iter().map(|name| quoted(name.as_bytes())).collect(),
+        },
+        Err(error) => GivenRecords {
+            records: Vec::new(),
+            problems: vec![format!("; {error}")],
+            needs: Vec::new(),
+        },
+    })
 }
 
 /// What is to be printed of a name.
@@ -340,41 +354,4 @@ async fn resolve(names: &NameService, settings: &Settings, question: &Question, 
         }
     };
     Resolved { reply, domain }
-}
-
-/// Returns all records of the name and of those below it, if it is written in the domain's value.
-fn below(settings: &Settings, question: &Question, domain: &Domain) -> Option<Vec<Entry>> {
-    let place = settings.dns.engine.zones.find(&question.lower)?;
-    let mut node = domain.root();
-    let mut hidden_by = None;
-    for label in place.below().skip(1) {
-        hidden_by = hidden_by.or_else(|| hides_below(node));
-        node = node.child(label)?;
-    }
-    let mut entries = Vec::new();
-    collect(node, &question.lower, hidden_by, &mut entries);
-    Some(entries)
-}
-
-fn collect(node: &Node, owner: &Name, hidden_by: Option<&'static str>, entries: &mut Vec<Entry>) {
-    for data in node.rrsets().flat_map(|(_, data)| data) {
-        let record = Record::from_rdata(owner.clone(), zone::TTL, data.clone());
-        entries.push(Entry { record, hidden_by });
-    }
-    let hidden_by = hidden_by.or_else(|| hides_below(node));
-    for (label, child) in node.children() {
-        // A label that does not fit makes a name that nobody can ask for.
-        if let Ok(owner) = owner.prepend_label(label) {
-            collect(child, &owner, hidden_by, entries);
-        }
-    }
-}
-
-/// Returns the item by which a node hides all below it.
-fn hides_below(node: &Node) -> Option<&'static str> {
-    if node.is_delegated() {
-        Some("ns")
-    } else {
-        node.is_renamed().then_some("translate")
-    }
 }

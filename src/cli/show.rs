@@ -11,16 +11,19 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use isonym::chain::Height;
 use isonym::jsonrpc::{Client, RpcError, code};
-use isonym::node::{DiscoveryStatus, NodeError, ServerResult, Status, SyncStage, SyncStatus, digest};
+use isonym::node::{
+    DiscoveryStatus, Explanation, NodeError, ServerResult, Status, SyncStage, SyncStatus, Verdict, digest,
+};
 use isonym::time::{Span, Timestamp};
 
 use super::args::{Cli, Command, ConfigCommand, NameArgs};
+use super::explain::explanation_text;
 #[cfg(feature = "playground")]
 use super::playground;
 use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
 use super::{
-    anchor, config, daemon, dns, dnssec, eprint_line, log, pages, prop279, resolve, servers, socks, tor, typed,
+    anchor, config, daemon, dns, dnssec, eprint_line, log, pages, prop279, resolve, servers, socks, tls, tor, typed,
 };
 use crate::config::Settings;
 
@@ -60,7 +63,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         tracing::debug!("{name} is {text:?}, by {origin}");
     }
     match &cli.command {
-        Command::NameShow(args) => name_method(&settings, args, NameMethod::Show, quiet).await,
+        Command::NameShow(args) if args.explain => name_method(&settings, &args.name, NameMethod::Proof, quiet).await,
+        Command::NameShow(args) => name_method(&settings, &args.name, NameMethod::Show, quiet).await,
         Command::NameHistory(args) => name_method(&settings, args, NameMethod::History, quiet).await,
         Command::Anchor(command) => anchor::run(&settings, command, quiet).await,
         Command::Servers(args) => servers::run(&settings, args, quiet).await,
@@ -70,6 +74,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prop279(args) => prop279::run(&settings, args.onion_only).await,
         Command::Socks => socks::run(&settings, quiet).await,
         Command::Resolve(args) => resolve::run(&settings, args, quiet).await,
+        Command::Tls(command) => tls::run(&settings, command, quiet).await,
         Command::Rpc(args) => daemon::call(&settings, args).await,
         Command::Sync => sync(&settings, quiet).await,
         Command::Status { json, check } => status(&settings, *json, *check, quiet).await,
@@ -86,25 +91,26 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 enum NameMethod {
     Show,
     History,
+    Proof,
 }
 
 /// Looks a name up and prints what it comes to.
 async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, quiet: bool) -> Result<ExitCode> {
     let name = typed::given(&args.name)?;
     typed::name(&name, settings.name_encoding, &settings.dns.engine.zones)?;
-    let mut options = json!({
-        "nameEncoding": settings.name_encoding.as_str(),
-        "valueEncoding": settings.value_encoding.as_str(),
-        "explain": true,
-    });
+    let mut options = json!({ "nameEncoding": settings.name_encoding.as_str() });
     if let Some(options) = options.as_object_mut() {
+        if method != NameMethod::Proof {
+            options.insert("valueEncoding".to_owned(), json!(settings.value_encoding.as_str()));
+            options.insert("explain".to_owned(), json!(true));
+        }
         if let Ok(id) = std::str::from_utf8(settings.isolation_id.as_bytes())
             && !id.is_empty()
         {
             options.insert("isolation_id".to_owned(), json!(id));
         }
         // A history is what one server gives.
-        if method == NameMethod::Show && settings.quorum > 1 {
+        if method != NameMethod::History && settings.quorum > 1 {
             options.insert("quorum".to_owned(), json!(settings.quorum));
         }
         if method == NameMethod::Show
@@ -113,13 +119,26 @@ async fn name_method(settings: &Settings, args: &NameArgs, method: NameMethod, q
             options.insert("maxAge".to_owned(), json!(max_age.as_secs()));
         }
     }
-    let method = match method {
+    let word = match method {
         NameMethod::Show => "name_show",
         NameMethod::History => "name_history",
+        NameMethod::Proof => "name_proof",
     };
     let session = Session::open(settings, quiet).await?;
-    let result = session.call(settings, quiet, method, json!([name, options])).await?;
-    print_result(result)
+    let result = session.call(settings, quiet, word, json!([name, options])).await?;
+    match result {
+        Ok(explanation) if method == NameMethod::Proof => {
+            let explanation: Result<Explanation, _> = serde_json::from_value(explanation);
+            let explanation = explanation.context("the daemon explains in a way that this program does not know")?;
+            print(&explanation_text(&explanation, &settings.dns.engine.zones))?;
+            Ok(match explanation.verdict {
+                Verdict::Found => ExitCode::SUCCESS,
+                Verdict::Refused { .. } => ExitCode::FAILURE,
+                _ => ExitCode::from(ABSENT),
+            })
+        }
+        result => print_result(result),
+    }
 }
 
 /// Prints what a method of JSON-RPC came to, and returns the exit status.

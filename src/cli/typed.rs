@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use data_encoding::HEXLOWER;
 use hickory_proto::rr::Name;
 
-use isonym::dns::zone;
 use isonym::dns::zones::Zones;
 use isonym::name::{Encoding, NameId};
+use isonym::naming::typed::{Meant, domain_name, host, meant_name, name_of};
 use isonym::rpc::MAX_BODY;
 
 /// What stands for a name that is to be read from standard input.
@@ -21,9 +21,6 @@ const MOST_OF_LINE: u64 = 2 * NameId::MAX_LEN as u64 + 2;
 
 /// Most bytes of all arguments that standard input may hold: as many as a daemon takes in one call.
 const MOST_OF_ARGUMENTS: u64 = MAX_BODY as u64;
-
-/// What stands before a name that holds a domain's value.
-const DOMAIN: &str = "d/";
 
 /// Returns what the user gave for a name, which for `-` is the first line of standard input: other users of the machine
 /// see arguments.
@@ -61,7 +58,7 @@ fn standard_input(most: u64) -> Result<String> {
 /// Returns the bytes of a name that is to be looked up as it stands.
 pub(super) fn name(text: &str, encoding: Encoding, zones: &Zones) -> Result<NameId> {
     let meant = match encoding {
-        Encoding::Ascii | Encoding::Utf8 => meant_name(text, zones),
+        Encoding::Ascii | Encoding::Utf8 => meant_name(text, zones).as_ref().map(advice),
         Encoding::Hex => None,
     };
     let bytes = match (encoding.decode(text), &meant) {
@@ -83,75 +80,12 @@ pub(super) fn name(text: &str, encoding: Encoding, zones: &Zones) -> Result<Name
     Ok(name)
 }
 
-/// Says what is meant by a text that is hardly meant as a name.
-fn meant_name(text: &str, zones: &Zones) -> Option<String> {
-    let bare = host(text);
-    if let Some((namespace, rest)) = bare.split_once('/') {
-        let lower = namespace.to_ascii_lowercase();
-        if lower != "d" {
-            let is_known = ["dd", "id", "idd"].contains(&lower.as_str());
-            return (is_known && lower != namespace)
-                .then(|| format!("that namespace is written `{lower}/`, so the name is `{lower}/{rest}`"));
-        }
-        let meant = name_of(rest).or_else(|| name_of_domain(rest, zones))?;
-        return (meant != text).then(|| format!("the name that holds that domain is `{meant}`"));
+/// Says what was meant, and what a command does for it.
+fn advice(meant: &Meant) -> String {
+    match meant {
+        Meant::Domain { domain, .. } => format!("{meant}, and `isonym resolve {domain}` prints its records"),
+        _ => meant.to_string(),
     }
-    if bare.is_empty() {
-        return None;
-    }
-    if let Some(meant) = name_of_domain(bare, zones) {
-        return Some(format!(
-            "the name that holds that domain is `{meant}`, and `isonym resolve {bare}` prints its records"
-        ));
-    }
-    match name_of(bare) {
-        Some(meant) => Some(format!(
-            "names begin with a namespace, so that of a domain is `{meant}`, of a person `id/{bare}`"
-        )),
-        None => Some(format!("names begin with a namespace, such as `{DOMAIN}` for domains")),
-    }
-}
-
-/// Returns the part of a URL that names a host, or all of what is none.
-fn host(text: &str) -> &str {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text;
-    };
-    if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return text;
-    }
-    let end = rest.find(['/', '?', '#', ':']).unwrap_or(rest.len());
-    rest.get(..end).unwrap_or(rest)
-}
-
-/// Reads a domain name, with letters of all scripts as they are written in DNS.
-fn domain_name(text: &str) -> Option<Name> {
-    let read = if text.is_ascii() {
-        Name::from_ascii(text)
-    } else {
-        Name::from_utf8(text)
-    };
-    let mut name = read.ok()?;
-    name.set_fqdn(true);
-    Some(name)
-}
-
-/// Returns the name that holds the domain with this label.
-fn name_of(label: &str) -> Option<String> {
-    let name = domain_name(label)?.to_lowercase();
-    let mut labels = name.iter();
-    let id = zone::name_id(labels.next()?)?;
-    if labels.next().is_some() {
-        return None;
-    }
-    std::str::from_utf8(id.as_bytes()).ok().map(str::to_owned)
-}
-
-/// Returns the name that holds a domain which is written in full.
-fn name_of_domain(domain: &str, zones: &Zones) -> Option<String> {
-    let name = domain_name(domain)?.to_lowercase();
-    let id = zone::name_id(zones.find(&name)?.below().next()?)?;
-    std::str::from_utf8(id.as_bytes()).ok().map(str::to_owned)
 }
 
 /// Reads the name of a domain that is to be resolved.

@@ -23,7 +23,7 @@ impl LookupResult {
     pub fn of(result: &NameResult) -> Self {
         match result {
             Ok(Answer::Proved(proved)) => of_outcome(&proved.outcome),
-            Ok(Answer::Stated(Stated::Value(value))) => Self::Value(value.clone()),
+            Ok(Answer::Stated(Stated::Value { value, .. })) => Self::Value(value.clone()),
             Ok(Answer::Stated(Stated::Expired)) => Self::Absent(Some(ExtendedError::Expired)),
             Ok(Answer::Stated(Stated::Absent)) => Self::Absent(None),
             Err(error) => Self::Failed(of_error(error)),

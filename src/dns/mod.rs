@@ -9,6 +9,7 @@
 
 pub mod dnssec;
 pub mod engine;
+pub mod listing;
 pub mod lookup_result;
 pub mod message;
 pub mod presentation;

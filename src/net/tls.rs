@@ -121,7 +121,7 @@ impl Tls {
     {
         let verifier = Arc::new(Verifier {
             authority: Arc::clone(&self.authority),
-            algorithms: self.provider.signature_verification_algorithms,
+            signatures: HandshakeSignatures::of(&self.provider),
             onion: host.is_onion(),
             pin,
             verdict: OnceLock::new(),
@@ -180,7 +180,7 @@ pub struct Handshaken<S> {
 #[derive(Debug)]
 struct Verifier {
     authority: Arc<WebPkiServerVerifier>,
-    algorithms: WebPkiSupportedAlgorithms,
+    signatures: HandshakeSignatures,
     onion: bool,
     pin: Option<Pin>,
     verdict: OnceLock<(Result<Identity, TlsError>, Option<Fingerprint>)>,
@@ -197,10 +197,62 @@ impl Verifier {
             None => Ok(Identity::FirstUse(got)),
         }
     }
+}
+
+/// Checks that the peer holds the key of the certificate that it shows, whatever else is thought of that certificate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HandshakeSignatures {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl HandshakeSignatures {
+    pub(crate) fn of(provider: &CryptoProvider) -> Self {
+        Self {
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+
+    /// Checks a signature of TLS 1.2.
+    pub(crate) fn check_tls12(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if ParsedCertificate::try_from(cert).is_ok() {
+            return verify_tls12_signature(message, cert, signed, &self.algorithms);
+        }
+        self.check_tls12_of_old(message, cert, signed)?;
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    /// Checks a signature of TLS 1.3.
+    pub(crate) fn check_tls13(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if ParsedCertificate::try_from(cert).is_ok() {
+            return verify_tls13_signature(message, cert, signed, &self.algorithms);
+        }
+        let key = PublicKey::of_certificate(cert).ok_or(CertificateError::BadEncoding)?;
+        verify_tls13_signature_with_raw_key(
+            message,
+            &SubjectPublicKeyInfoDer::from(key.info),
+            signed,
+            &self.algorithms,
+        )
+    }
+
+    /// Returns the schemes of signatures that can be checked.
+    pub(crate) fn schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
 
     /// The schemes of TLS 1.2 are not bound to a curve, so every algorithm of the scheme that fits the
     /// key is tried.
-    fn check_tls12(&self, message: &[u8], der: &[u8], signed: &DigitallySignedStruct) -> Result<(), Error> {
+    fn check_tls12_of_old(&self, message: &[u8], der: &[u8], signed: &DigitallySignedStruct) -> Result<(), Error> {
         let key = PublicKey::of_certificate(der).ok_or(CertificateError::BadEncoding)?;
         let scheme = self
             .algorithms
@@ -247,11 +299,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if ParsedCertificate::try_from(cert).is_ok() {
-            return verify_tls12_signature(message, cert, signed, &self.algorithms);
-        }
-        self.check_tls12(message, cert, signed)?;
-        Ok(HandshakeSignatureValid::assertion())
+        self.signatures.check_tls12(message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -260,19 +308,10 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if ParsedCertificate::try_from(cert).is_ok() {
-            return verify_tls13_signature(message, cert, signed, &self.algorithms);
-        }
-        let key = PublicKey::of_certificate(cert).ok_or(CertificateError::BadEncoding)?;
-        verify_tls13_signature_with_raw_key(
-            message,
-            &SubjectPublicKeyInfoDer::from(key.info),
-            signed,
-            &self.algorithms,
-        )
+        self.signatures.check_tls13(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }

@@ -17,6 +17,15 @@ use crate::net::{Answers, Connection, ConnectionError, DialError, ServerAddr};
 /// Questions that may wait for the link: an attempt has at most one open.
 const QUEUE: usize = 2;
 
+/// A question for a link.
+#[derive(Debug)]
+pub(super) enum LinkRequest {
+    /// Of a lookup, or of a history.
+    Lookup(LookupRequest),
+    /// For the full header at a height, with its AuxPoW.
+    Header(Height),
+}
+
 /// What a link tells the driver.
 #[derive(Debug)]
 pub(super) enum LinkEvent {
@@ -30,6 +39,8 @@ pub(super) enum LinkEvent {
     },
     /// For the lookup machine.
     Lookup(LookupEvent),
+    /// The full header that was asked for, as the server gave it.
+    Header(Vec<u8>),
 }
 
 /// Opens a link in a task of its own. It ends, and its hold on the connection with it, when the sender is dropped.
@@ -38,7 +49,7 @@ pub(super) fn open(
     attempt: Attempt,
     timeout: Duration,
     events: mpsc::Sender<LinkEvent>,
-) -> mpsc::Sender<LookupRequest> {
+) -> mpsc::Sender<LinkRequest> {
     let (sender, requests) = mpsc::channel(QUEUE);
     let lent = leases.lease(attempt);
     tokio::spawn(async move {
@@ -115,7 +126,7 @@ async fn run(
     lent: impl Future<Output = Result<Lease, NoLease>>,
     attempt: Attempt,
     timeout: Duration,
-    mut requests: mpsc::Receiver<LookupRequest>,
+    mut requests: mpsc::Receiver<LinkRequest>,
     events: &mpsc::Sender<LinkEvent>,
 ) -> Result<(), LookupLinkError> {
     let lease = lent.await?;
@@ -131,8 +142,11 @@ async fn run(
     }
     while let Some(request) = requests.recv().await {
         lease.note_request();
-        let event = answer(connection, attempt, request, timeout).await?;
-        if events.send(LinkEvent::Lookup(event)).await.is_err() {
+        let event = match request {
+            LinkRequest::Lookup(request) => LinkEvent::Lookup(answer(connection, attempt, request, timeout).await?),
+            LinkRequest::Header(height) => LinkEvent::Header(header(connection, height, timeout).await?),
+        };
+        if events.send(event).await.is_err() {
             break;
         }
     }
@@ -210,6 +224,17 @@ async fn answer(
                 Err(NoLink::OtherAnswer) => Err(other_answer()),
             }
         }
+    }
+}
+
+async fn header(connection: &Connection, height: Height, timeout: Duration) -> Result<Vec<u8>, LookupLinkError> {
+    let mut answers = call(connection, vec![ElectrumRequest::Header(height)], timeout).await?;
+    match answers.pop() {
+        Some(Ok(ElectrumReply::Header(header))) => Ok(header),
+        Some(Ok(_)) => Err(LookupLinkError::OtherAnswer {
+            server: connection.server().clone(),
+        }),
+        error => Err(no_answer(connection, error.into_iter().collect())),
     }
 }
 

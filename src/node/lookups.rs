@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use super::connections::LookupLeases;
-use super::lookup_link::{self, LinkEvent};
+use super::explanation::{self, Explanation};
+use super::lookup_link::{self, LinkEvent, LinkRequest};
 use super::{Handle, HistoryFailure, NodeError};
 use crate::chain::{HeaderTree, Height, Tip};
 use crate::isolation::{BlindedId, ConnId};
@@ -95,11 +96,7 @@ impl Handle {
             Err(NodeError::Syncing { .. }) if self.settings().asks_beside_sync => true,
             ready => ready.map(|_| false)?,
         };
-        let mut settings = self.settings().lookup;
-        settings.policy.allow_expired = wanted.allow_expired;
-        settings.quorum = wanted.quorum;
-        settings.header_grace = HEADER_GRACE;
-        settings.history_grace = HISTORY_GRACE;
+        let settings = self.lookup_settings(wanted);
         let leases = self.leases().begin(id, caller, wanted.quorum > 1);
         let early = if is_early {
             self.ask_beside_sync(&leases, &wanted.name, settings).await?
@@ -111,6 +108,58 @@ impl Handle {
             None => look_up(self, &leases, &wanted.name, settings, None).await?,
         };
         Ok(Proved::new(outcome, self.state().node.tree()))
+    }
+
+    /// Looks a name up as [`Self::name_show`] does, and tells what the answer stands on. Beyond what a lookup asks, the server
+    /// whose proof counts is asked for the full header of the block that it named, since headers are kept without AuxPoW.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::name_show`]; but that no server gave an answer that holds is an explanation too.
+    pub async fn explain(
+        &self,
+        id: BlindedId,
+        caller: PoolCaller,
+        wanted: &NameRequest,
+    ) -> Result<Explanation, NodeError> {
+        self.check_ready()?;
+        let settings = self.lookup_settings(wanted);
+        let leases = self.leases().begin(id, caller, wanted.quorum > 1);
+        let mut ended = run(self, &leases, &wanted.name, settings, None).await?;
+        let outcome = match &ended.result {
+            Ok(outcome) => Ok(outcome),
+            Err(error @ (LookupError::NoAnswer { .. } | LookupError::NoQuorum { .. })) => Err(error.to_string()),
+            Err(error) => return Err(error.clone().into()),
+        };
+        let servers = ended.lookup.accounts().map(|(attempt, account)| {
+            let server = ended.servers.get(&attempt).map(ToString::to_string);
+            explanation::account(server, account)
+        });
+        let evidence = ended.lookup.evidence();
+        let mut explanation = self.with(|node| {
+            let tree = node.tree();
+            let traced = evidence
+                .as_ref()
+                .map(|(_, proof)| proof::trace(&wanted.name, proof, tree, &settings.limits));
+            let steps = traced.and_then(Result::ok).map(|(_, steps)| steps).unwrap_or_default();
+            let servers = servers.collect();
+            Explanation::new(&wanted.name, outcome, &steps, servers, tree)
+        });
+        if let (Some((attempt, _)), Some(height)) = (evidence, explanation.newest_height()) {
+            let link = ended.links.get(&attempt);
+            let header = full_header(link, &mut ended.inbox, attempt, height).await;
+            explanation.show_work(header.map_err(|error| error.to_string()), self.params());
+        }
+        Ok(explanation)
+    }
+
+    fn lookup_settings(&self, wanted: &NameRequest) -> LookupSettings {
+        let mut settings = self.settings().lookup;
+        settings.policy.allow_expired = wanted.allow_expired;
+        settings.quorum = wanted.quorum;
+        settings.header_grace = HEADER_GRACE;
+        settings.history_grace = HISTORY_GRACE;
+        settings
     }
 
     /// Asks for a name while headers are fetched, and has the answers judged when these are there: it depends on no headers
@@ -193,8 +242,30 @@ async fn look_up(
     leases: &LookupLeases,
     name: &NameId,
     settings: LookupSettings,
-    mut ready: Option<oneshot::Receiver<()>>,
+    ready: Option<oneshot::Receiver<()>>,
 ) -> Result<Outcome, NodeError> {
+    Ok(run(node, leases, name, settings, ready).await?.result?)
+}
+
+/// A lookup that is over.
+struct EndedLookup {
+    lookup: Lookup,
+    result: Result<Outcome, LookupError>,
+    /// The links of attempts that were not given up, which hold their connections.
+    links: BTreeMap<Attempt, mpsc::Sender<LinkRequest>>,
+    inbox: mpsc::Receiver<LinkEvent>,
+    /// Whom each attempt asked that got a connection.
+    servers: BTreeMap<Attempt, ServerAddr>,
+}
+
+/// Runs a lookup to its end.
+async fn run(
+    node: &Handle,
+    leases: &LookupLeases,
+    name: &NameId,
+    settings: LookupSettings,
+    mut ready: Option<oneshot::Receiver<()>>,
+) -> Result<EndedLookup, NodeError> {
     let (clock, operators) = node.with(|node| (node.clock(), node.reputation().operators()));
     if operators == 0 {
         return Err(NodeError::NoServer {
@@ -207,8 +278,9 @@ async fn look_up(
         lookup = lookup.beside_sync();
     }
     let (events, mut inbox) = mpsc::channel(usize::from(settings.attempts.max(settings.quorum)) * 4);
-    let mut links: BTreeMap<Attempt, mpsc::Sender<LookupRequest>> = BTreeMap::new();
-    let mut servers: BTreeMap<Attempt, (ServerAddr, ConnId)> = BTreeMap::new();
+    let mut links: BTreeMap<Attempt, mpsc::Sender<LinkRequest>> = BTreeMap::new();
+    let mut servers: BTreeMap<Attempt, ServerAddr> = BTreeMap::new();
+    let mut connections: BTreeMap<Attempt, ConnId> = BTreeMap::new();
     let mut event = LookupEvent::Start;
     loop {
         let mut wake_at = None;
@@ -219,11 +291,11 @@ async fn look_up(
                         lookup_link::open(leases, attempt, settings.attempt_timeout, events.clone())
                     });
                     // The queue has room for what one attempt asks; a link that is gone says so by itself.
-                    let _ = link.try_send(request);
+                    let _ = link.try_send(LinkRequest::Lookup(request));
                 }
                 LookupEffect::Report { attempt, fault } => {
                     links.remove(&attempt);
-                    if let Some((server, conn)) = servers.remove(&attempt) {
+                    if let (Some(server), Some(conn)) = (servers.get(&attempt), connections.remove(&attempt)) {
                         // Heights of operations would help to guess the name.
                         tracing::warn!(%server, "a server {}", fault.summary());
                         leases.lied(conn);
@@ -232,20 +304,31 @@ async fn look_up(
                 LookupEffect::Abandon(attempt) => drop(links.remove(&attempt)),
                 LookupEffect::Distrust(attempt) => {
                     links.remove(&attempt);
-                    if let Some((_, conn)) = servers.remove(&attempt) {
+                    if let Some(conn) = connections.remove(&attempt) {
                         leases.distrust(conn);
                     }
                 }
                 LookupEffect::WakeAt(at) => wake_at = Some(at),
-                LookupEffect::Finished(result) => return Ok(result?),
+                LookupEffect::Finished(result) => {
+                    return Ok(EndedLookup {
+                        lookup,
+                        result,
+                        links,
+                        inbox,
+                        servers,
+                    });
+                }
             }
         }
         let wake = wake_at.unwrap_or(clock.now().steady + settings.attempt_timeout);
         event = tokio::select! {
             Some(event) = inbox.recv() => match event {
                 LinkEvent::Lookup(event) => event,
+                // No lookup asks for it.
+                LinkEvent::Header(_) => LookupEvent::Tick,
                 LinkEvent::Connected { attempt, server, index, conn } => {
-                    servers.insert(attempt, (server, conn));
+                    servers.insert(attempt, server);
+                    connections.insert(attempt, conn);
                     let operator = node.with(|node| node.reputation().operator(ServerIndex(index)));
                     LookupEvent::Assigned { attempt, server: operator.unwrap_or(index) }
                 }
@@ -301,7 +384,7 @@ async fn history(
 async fn history_over(
     node: &Handle,
     name: &NameId,
-    link: &mpsc::Sender<LookupRequest>,
+    link: &mpsc::Sender<LinkRequest>,
     inbox: &mut mpsc::Receiver<LinkEvent>,
 ) -> Result<(Vec<ProvenEntry>, usize), HistoryFailure> {
     let request = LookupRequest::History(name.scripthash());
@@ -382,16 +465,40 @@ async fn entry_in_time(
 }
 
 async fn ask(
-    link: &mpsc::Sender<LookupRequest>,
+    link: &mpsc::Sender<LinkRequest>,
     inbox: &mut mpsc::Receiver<LinkEvent>,
     request: LookupRequest,
 ) -> Result<LookupEvent, HistoryFailure> {
+    let request = LinkRequest::Lookup(request);
     link.try_send(request).map_err(|_| HistoryFailure::Ended)?;
     loop {
         match inbox.recv().await {
-            Some(LinkEvent::Connected { .. }) => {}
+            Some(LinkEvent::Connected { .. } | LinkEvent::Header(_)) => {}
             Some(LinkEvent::Lookup(LookupEvent::Failed { failure, .. })) => return Err(failure.into()),
             Some(LinkEvent::Lookup(event)) => return Ok(event),
+            None => return Err(HistoryFailure::Ended),
+        }
+    }
+}
+
+/// Asks whoever proved a name for the full header of its block, by the same connection.
+async fn full_header(
+    link: Option<&mpsc::Sender<LinkRequest>>,
+    inbox: &mut mpsc::Receiver<LinkEvent>,
+    attempt: Attempt,
+    height: Height,
+) -> Result<Vec<u8>, HistoryFailure> {
+    let link = link.ok_or(HistoryFailure::Ended)?;
+    link.try_send(LinkRequest::Header(height))
+        .map_err(|_| HistoryFailure::Ended)?;
+    loop {
+        match inbox.recv().await {
+            Some(LinkEvent::Header(header)) => return Ok(header),
+            Some(LinkEvent::Lookup(LookupEvent::Failed { attempt: of, failure })) if of == attempt => {
+                return Err(failure.into());
+            }
+            // What other attempts still had to say.
+            Some(LinkEvent::Connected { .. } | LinkEvent::Lookup(_)) => {}
             None => return Err(HistoryFailure::Ended),
         }
     }

@@ -11,6 +11,7 @@ mod connections;
 mod daemon;
 mod disk;
 mod error;
+mod explanation;
 mod folder;
 mod handle;
 mod header_link;
@@ -35,6 +36,10 @@ pub use clock::VirtualTime;
 pub use connections::NoLease;
 pub use daemon::run;
 pub use error::{HistoryFailure, NodeError};
+pub use explanation::{
+    AuxPowEvidence, BlockEvidence, Bytes, Caveat, Explanation, Operation, ReachedWord, Said, ServerAccount, Term,
+    TipEvidence, Verdict, WorkEvidence,
+};
 pub use folder::{create_private, takes_nothing};
 pub use handle::{Handle, NodeSettings, Standing};
 pub use header_sync::SyncStage;

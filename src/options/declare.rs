@@ -27,13 +27,15 @@ pub(crate) enum CommandName {
     Prop279,
     Socks,
     Resolve,
+    TlsVerify,
+    TlsPin,
     ConfigShow,
     Servers,
 }
 
 impl CommandName {
     /// All of them.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::NameShow,
         Self::NameHistory,
         Self::Sync,
@@ -47,6 +49,8 @@ impl CommandName {
         Self::Prop279,
         Self::Socks,
         Self::Resolve,
+        Self::TlsVerify,
+        Self::TlsPin,
         Self::ConfigShow,
         Self::Servers,
     ];
@@ -67,6 +71,8 @@ impl CommandName {
             Self::Prop279 => &["prop279"],
             Self::Socks => &["socks"],
             Self::Resolve => &["resolve"],
+            Self::TlsVerify => &["tls", "verify"],
+            Self::TlsPin => &["tls", "pin"],
             Self::ConfigShow => &["config", "show"],
             Self::Servers => &["servers"],
         }

@@ -28,7 +28,7 @@ use isonym::tor::suffixes::SuffixPlugin;
 
 use super::declare::CommandName::{
     AnchorCheck, AnchorExport, Daemon, Dns, NameHistory, NameShow, Prop279, Resolve, Rpc, Servers, Socks, Status, Sync,
-    Tor,
+    TlsPin, TlsVerify, Tor,
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
 use super::item::{
@@ -49,14 +49,16 @@ const NODE: &[CommandName] = &[
     AnchorCheck,
     Daemon,
     Resolve,
+    TlsVerify,
+    TlsPin,
     Servers,
 ];
 
 /// Commands that fetch headers.
-const SYNC: &[CommandName] = &[NameShow, NameHistory, Sync, Daemon, Resolve];
+const SYNC: &[CommandName] = &[NameShow, NameHistory, Sync, Daemon, Resolve, TlsVerify, TlsPin];
 
 /// Commands that call a `name_show` which the user may name.
-const BACKEND: &[CommandName] = &[Dns, Tor, Prop279, Socks, Resolve];
+const BACKEND: &[CommandName] = &[Dns, Tor, Prop279, Socks, Resolve, TlsVerify, TlsPin];
 
 /// Commands that log in at a daemon, or are one.
 const LOGIN: &[CommandName] = &[
@@ -69,6 +71,8 @@ const LOGIN: &[CommandName] = &[
     Prop279,
     Socks,
     Resolve,
+    TlsVerify,
+    TlsPin,
     Servers,
 ];
 
@@ -88,6 +92,8 @@ const PROXIED: &[CommandName] = &[
     AnchorCheck,
     Daemon,
     Resolve,
+    TlsVerify,
+    TlsPin,
     Socks,
 ];
 
@@ -242,14 +248,14 @@ options! {
     )
     .default_words("the one that all share who give none")
     .secret()
-    .used_by(&[NameShow, NameHistory, Resolve]);
+    .used_by(&[NameShow, NameHistory, Resolve, TlsVerify, TlsPin]);
 
     QUORUM: Required<u8> = Opt::new("quorum", "NUMBER", "How many servers must answer", |_| {
         LookupSettings::default().quorum
     })
     .more("Each is asked over its own circuit, so that one alone can't hide an update; the newest proved value wins.")
     .between(1, MAX_QUORUM as u64)
-    .used_by(&[NameShow, Resolve, Daemon]);
+    .used_by(&[NameShow, Resolve, TlsVerify, TlsPin, Daemon]);
 
     MAX_AGE: Optional<Duration> = Opt::new(
         "max-age",
@@ -377,6 +383,16 @@ options! {
     .more("There are /metrics, and /ready for health checks: 200 or 503. No password is asked for.")
     .used_by(&[Daemon]);
 
+    WEB_LISTEN: Optional<SocketAddr> = Opt::new(
+        "web-listen",
+        "ADDR:PORT",
+        "Where the daemon shows names and proofs to browsers",
+        |_| None,
+    )
+    .default_words("nowhere")
+    .more("The address to open, which has a token, is printed at the start and stands in .web-address in the data folder.")
+    .used_by(&[Daemon]);
+
     NO_SANDBOX: Required<bool> = Opt::new(
         "no-sandbox",
         "BOOL",
@@ -449,7 +465,7 @@ options! {
         let suffixes = suffixes.iter().map(|suffix| suffix.0.as_str());
         Zones::new(suffixes, false).map(drop).map_err(|error| error.to_string())
     })
-    .used_by(&[Daemon, Dns, Resolve])
+    .used_by(&[Daemon, Dns, Resolve, TlsVerify, TlsPin])
     .aliases(&[(Daemon, "suffix"), (Dns, "suffix")])
     .section(Section::Dns);
 
@@ -460,7 +476,7 @@ options! {
         |_| false,
     )
     .more("Whatever follows it, as ncdns does.")
-    .used_by(&[Daemon, Dns, Resolve])
+    .used_by(&[Daemon, Dns, Resolve, TlsVerify, TlsPin])
     .section(Section::Dns);
 
     DNS_NAMESERVER: Many<Name> = Opt::new("dns-nameserver", "NAME", "Name of a nameserver of the zones", |_| {

@@ -72,7 +72,12 @@ impl Sources {
         let mut words: Vec<OsString> = words.collect();
         words.extend(self.command_line.iter().map(OsString::from));
         match command {
-            CommandName::NameShow | CommandName::NameHistory | CommandName::Resolve | CommandName::Rpc => {
+            CommandName::NameShow
+            | CommandName::NameHistory
+            | CommandName::Resolve
+            | CommandName::TlsVerify
+            | CommandName::TlsPin
+            | CommandName::Rpc => {
                 words.push("word".into());
             }
             _ => {}

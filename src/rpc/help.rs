@@ -21,6 +21,15 @@ Shows all operations of a name that can be proved, oldest first.
 
 Options: nameEncoding, valueEncoding (ascii, utf8 or hex), byHash (direct), streamID or isolation_id, explain.";
 
+pub(super) const NAME_PROOF: &str = "\
+name_proof \"name\" ( options )
+
+Looks a name up anew and shows what the answer stands on: the operations that were verified with their blocks and merkle
+branches, where the work of the newest one's block was done and how much lies above it, what each server said, and what
+nobody proved. Names and values are hex. That a name has no value, or that no server gave a proof that holds, is no error.
+
+Options: nameEncoding, byHash (direct), streamID or isolation_id, quorum.";
+
 pub(super) const GETBESTBLOCKHASH: &str = "\
 getbestblockhash
 

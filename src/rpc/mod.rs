@@ -22,7 +22,7 @@ mod request;
 mod result;
 pub mod server;
 
-pub use args::{Defaults, NameArgs, isolation_forget, name_history, name_show};
+pub use args::{Defaults, NameArgs, isolation_forget, name_history, name_proof, name_show};
 pub use auth::Guard;
 pub use json::Json;
 pub use methods::{Methods, RunningSettings};

@@ -10,8 +10,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Bytes, Incoming};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use tokio::net::TcpListener;
@@ -22,7 +22,7 @@ use super::auth::{Guard, Verdict};
 use super::methods::Methods;
 use super::reply::{BatchReply, CallResult, Reply};
 use super::request::{Body, Call, MAX_BODY, Member, Request as RpcRequest};
-use crate::http::{self, CallerStream, Manners, Site};
+use crate::http::{self, BodyError, CallerStream, Manners, Site};
 use crate::jsonrpc::local::LocalListener;
 use crate::net::accept::{Door, MOST_CONNECTIONS};
 
@@ -171,14 +171,14 @@ impl<C: Callee> Site for Gate<C> {
         let Ok(_permit) = self.requests.try_acquire() else {
             return Refusal(StatusCode::SERVICE_UNAVAILABLE, "Work queue depth exceeded").into();
         };
-        match read_body(request.into_body(), self.limits.body_timeout).await {
+        match http::read_body(request.into_body(), MAX_BODY, self.limits.body_timeout).await {
             Ok(body) => {
                 let parsed = Body::parse(&body);
                 // Not needed any more, and the answer may take long.
                 drop(body);
                 json(answer(parsed, &self.callee).await)
             }
-            Err(refusal) => refusal.into(),
+            Err(error) => Refusal::from(error).into(),
         }
     }
 }
@@ -266,17 +266,14 @@ fn check_target(method: &Method, uri: &Uri) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn read_body(body: Incoming, limit: Duration) -> Result<Bytes, Refusal> {
-    let too_large = || Refusal(StatusCode::PAYLOAD_TOO_LARGE, "");
-    // What is announced as too large is not read at all.
-    if body.size_hint().lower() > u64::try_from(MAX_BODY).unwrap_or(u64::MAX) {
-        return Err(too_large());
-    }
-    match timeout(limit, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal(StatusCode::BAD_REQUEST, "")),
-        Err(_) => Err(Refusal(StatusCode::REQUEST_TIMEOUT, "")),
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Broken => StatusCode::BAD_REQUEST,
+            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        };
+        Self(status, "")
     }
 }
 

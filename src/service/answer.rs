@@ -25,7 +25,12 @@ pub enum Answer {
 #[derive(Clone)]
 pub enum Stated {
     /// The name has this value, and has not expired.
-    Value(NameValue),
+    Value {
+        /// The value.
+        value: NameValue,
+        /// In how many blocks it expires, if the server says so.
+        expires_in: Option<i64>,
+    },
     /// The name has expired.
     Expired,
     /// The name has no value: never existed, expired or is not final; why is not told apart.
@@ -35,7 +40,7 @@ pub enum Stated {
 impl fmt::Debug for Stated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Value(_) => "Value(..)",
+            Self::Value { .. } => "Value(..)",
             Self::Expired => "Expired",
             Self::Absent => "Absent",
         })
@@ -50,7 +55,19 @@ impl Answer {
                 Outcome::Found(status) => Some(status.name.value()),
                 _ => None,
             },
-            Self::Stated(Stated::Value(value)) => Some(value),
+            Self::Stated(Stated::Value { value, .. }) => Some(value),
+            Self::Stated(_) => None,
+        }
+    }
+
+    /// Returns in how many blocks the name expires whose value this is, if that is known.
+    pub fn expires_in(&self) -> Option<i64> {
+        match self {
+            Self::Proved(proved) => match &proved.outcome {
+                Outcome::Found(status) => Some(status.expires_in),
+                _ => None,
+            },
+            Self::Stated(Stated::Value { expires_in, .. }) => *expires_in,
             Self::Stated(_) => None,
         }
     }

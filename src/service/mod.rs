@@ -40,7 +40,7 @@ use crate::isolation::{BlindedId, IsolationId};
 use crate::name::NameId;
 use crate::name::proof::ProvenEntry;
 use crate::net::pool::PoolCaller;
-use crate::node::{Clock, Handle, NameRequest, NodeError};
+use crate::node::{Clock, Explanation, Handle, NameRequest, NodeError};
 use crate::time::{AgingTime, Moment};
 
 /// A question for a name.
@@ -407,6 +407,26 @@ impl NameService {
             node.forget(Some(who.id));
         }
         Ok(history?)
+    }
+
+    /// Looks a name up anew, and tells what the answer stands on. Nothing of it is remembered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::name_history`]; but that no server gave an answer that holds is an explanation too.
+    pub async fn explain(&self, question: &Question) -> Result<Explanation, ServiceError> {
+        let Source::Local(node) = &self.shared.source else {
+            return Err(ServiceError::NothingProved);
+        };
+        node.check_ready()?;
+        let who = self.requester(question.isolation_id.as_ref());
+        let request = self.request(&question.name, question.allow_expired, question.quorum);
+        let _place = self.place(&who)?;
+        let explained = node.explain(who.id, self.pool_caller(&who), &request).await;
+        if who.lifetime != Lifetime::Lasting {
+            node.forget(Some(who.id));
+        }
+        Ok(explained?)
     }
 
     fn request(&self, name: &NameId, allow_expired: bool, quorum: Option<u8>) -> NameRequest {

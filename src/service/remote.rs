@@ -120,7 +120,10 @@ impl Remote {
         let stated = match shown {
             // Core shows expired names too.
             Ok(record) if record.expired => Stated::Expired,
-            Ok(record) => Stated::Value(record.value),
+            Ok(record) => Stated::Value {
+                value: record.value,
+                expires_in: record.expires_in,
+            },
             Err(error) if error.is_absent_name() => Stated::Absent,
             Err(error) => return Err(error.into()),
         };

@@ -1,5 +1,5 @@
 //! Tests that need programs of others, which `tests/install` installs: ElectrumX, unbound, dnsmasq, BIND,
-//! `PowerDNS`'s recursor, dnsdist, curl, git, torsocks.
+//! `PowerDNS`'s recursor, dnsdist, curl, git, torsocks, Chromium, Firefox.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,5 +15,7 @@ mod daemon;
 mod dns;
 mod dnssec;
 mod electrumx;
+mod https;
+mod page;
 mod resolvers;
 mod socks;

@@ -1,6 +1,6 @@
 //! The zone's own records, and those of the names that stand for this server.
 
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, NS, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use std::net::IpAddr;
@@ -55,17 +55,8 @@ impl Answering<'_> {
         let labels: Vec<&[u8]> = place.below().skip(1).collect();
         match labels.as_slice() {
             [b"this"] => self.own_records(vec![(RecordType::A, vec![RData::A(A(self.settings.self_ip))])]),
-            [b"aia"] => match self.own_name() {
-                Some(name) if !matches!(self.question.kind, RecordType::ANY | RecordType::CNAME) => Reply {
-                    answers: vec![self.record(APEX_TTL, RData::CNAME(CNAME(name)))],
-                    ..self.reply(APEX_TTL)
-                },
-                name => {
-                    let data = name.map(|name| RData::CNAME(CNAME(name)));
-                    self.own_records(vec![(RecordType::CNAME, data.into_iter().collect())])
-                }
-            },
-            // As with ncdns, all else below the label is there and empty.
+            // As with ncdns, all else below the label is there and empty. There `aia` is this server's as well: from it browsers
+            // fetch authorities of sites, in plain text and with the site's name, off to whoever has bound that address.
             _ => self.own_records(Vec::new()),
         }
     }

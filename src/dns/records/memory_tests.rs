@@ -75,7 +75,10 @@ fn result(known: &LookupResult, at: CacheTime) -> NameResult {
 
 fn value_of(value: &NameValue, at: CacheTime) -> Answer {
     let Some(hash) = at.tip else {
-        return Answer::Stated(Stated::Value(value.clone()));
+        return Answer::Stated(Stated::Value {
+            value: value.clone(),
+            expires_in: None,
+        });
     };
     let status = NameStatus {
         name: ProvenName::assumed(90, None).unwrap().with_value(value.clone()),

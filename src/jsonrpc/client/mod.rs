@@ -173,6 +173,8 @@ pub struct NameRecord {
     pub value: NameValue,
     /// Whether it has expired.
     pub expired: bool,
+    /// In how many blocks it expires, if that is said.
+    pub expires_in: Option<i64>,
 }
 
 /// The fields of `name_show` that [`NameRecord`] is made of. Source: Namecoin Core, names/main.cpp, `getNameInfo`.
@@ -519,6 +521,7 @@ fn record(name: &NameId, fields: &NameFields) -> Option<NameRecord> {
         name: name.clone(),
         value: NameValue::new(&value)?,
         expired: expired?,
+        expires_in: fields.expires_in,
     })
 }
 

@@ -4,12 +4,15 @@
 //! aliases that lead to other names of the zone are followed, so that no `.bit` name ever comes out; and services are tried
 //! at each of them.
 
+mod keys;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
+pub use self::keys::{PublishedKeys, keys};
 use super::name::is_host_name;
 use super::target::{Failure, Target, TargetKind};
 use crate::dns::engine::{self, ExtendedError, Found, Question, Settings};

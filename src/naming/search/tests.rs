@@ -53,6 +53,22 @@ impl World {
         }
     }
 
+    /// Returns the first byte of each record that a host publishes for a port.
+    fn keys(&self, host: &str, port: u16) -> Result<PublishedKeys, Failure> {
+        let (mut memory, mut looked_up) = (Memory::new(CacheSettings::default()), LookedUp::new());
+        let (settings, who) = (Settings::default(), IsolationId::default().blinded(&[0; 32]));
+        loop {
+            let mut known = |name: &NameId, apex: &Name| memory.find(who, name, apex, &looked_up, CacheTime::default());
+            match keys(&settings, host, port, &mut known) {
+                Ok(found) => return found,
+                Err(needed) => looked_up.extend(needed.into_iter().map(|name| {
+                    let known = self.0.get(&name).cloned();
+                    (name, known.unwrap_or(LookupResult::Absent(None)))
+                })),
+            }
+        }
+    }
+
     fn find(&self, name: &str, target_kind: TargetKind) -> Result<String, Failure> {
         let query = TargetQuery {
             name,
@@ -352,5 +368,66 @@ proptest! {
                 prop_assert!(target_kind != TargetKind::Address || !matches!(target, Target::Onion(_)));
             }
         }
+    }
+}
+
+/// A `tls` item of one key, which is told by its first byte.
+fn key(byte: u8) -> Value {
+    use base64::Engine as _;
+    json!([[3, 1, 0, base64::engine::general_purpose::STANDARD.encode([byte; 4])]])
+}
+
+fn key_at(port: &str, byte: u8) -> Value {
+    json!({ "_tcp": { "map": { port: { "tls": key(byte) } } } })
+}
+
+/// Source: RFC 6698, section 3; RFC 7671, section 7.
+#[test]
+fn keys_are_those_of_the_port_and_of_where_aliases_lead() {
+    let world = World::new([
+        ("a", json!({ "ip": "1.2.3.4", "map": key_at("_443", 1) })),
+        ("any", json!({ "map": { "*": { "tls": key(2) } } })),
+        ("alias", json!({ "alias": "a.bit.", "map": key_at("_443", 3) })),
+        ("own", json!({ "alias": "bare.bit.", "map": key_at("_443", 4) })),
+        ("bare", json!({ "ip": "1.2.3.4" })),
+        ("out", json!({ "alias": "www.example.com.", "map": key_at("_443", 5) })),
+        (
+            "record",
+            json!({ "map": { "_tcp": { "map": { "_443": { "alias": "keys.held.bit." } } } } }),
+        ),
+        (
+            "away",
+            json!({ "map": { "_tcp": { "map": { "_443": { "alias": "keys.example.com." } } } } }),
+        ),
+        ("ns", json!({ "ns": "ns.example.com.", "map": key_at("_443", 6) })),
+        ("held", json!({ "map": { "keys": { "tls": key(7) } } })),
+        ("loop", json!({ "alias": "loop.bit." })),
+        ("bad", json!("no JSON")),
+    ]);
+    let first = |host: &str, port| match world.keys(host, port) {
+        Ok(PublishedKeys::Records(records)) => Ok(records.iter().map(|record| record.cert_data[0]).collect::<Vec<_>>()),
+        other => Err(other),
+    };
+    let nothing = || Err(Ok(PublishedKeys::Nothing));
+    for (host, port, expected) in [
+        ("a.bit", 443, Ok(vec![1])),
+        ("a.bit", 8443, nothing()),
+        ("www.a.bit", 443, nothing()),
+        ("any.bit", 443, Ok(vec![2])),
+        ("any.bit", 25, Ok(vec![2])),
+        ("alias.bit", 443, Ok(vec![1])),
+        ("own.bit", 443, Ok(vec![4])),
+        ("out.bit", 443, Ok(vec![5])),
+        ("record.bit", 443, Ok(vec![7])),
+        ("away.bit", 443, nothing()),
+        ("bare.bit", 443, nothing()),
+        ("none.bit", 443, nothing()),
+        ("ns.bit", 443, Err(Ok(PublishedKeys::Delegated))),
+        ("loop.bit", 443, Err(Err(Failure::Broken))),
+        ("bad.bit", 443, Err(Err(Failure::Broken))),
+        ("a.example", 443, Err(Err(Failure::NotHandled))),
+        ("a b.bit", 443, Err(Err(Failure::Invalid))),
+    ] {
+        assert_eq!(first(host, port), expected, "{host} {port}");
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -138,7 +139,15 @@ fn open(path: &Path, anchor: Height) -> (Store, HeaderTree, Option<Rebuilt>) {
 
 /// Changes the records as sled would let anybody.
 fn edit(path: &Path, edit: impl FnOnce(&sled::Db)) {
-    let db = sled::Config::new().path(path).flush_every_ms(None).open().unwrap();
+    let config = sled::Config::new().path(path).flush_every_ms(None);
+    // On a loaded machine threads of the store that was just closed may hold sled's lock still.
+    let db = (0..1000).find_map(|_| {
+        let opened = config.open();
+        opened
+            .inspect_err(|_| std::thread::sleep(Duration::from_millis(10)))
+            .ok()
+    });
+    let db = db.expect("the store is free");
     edit(&db);
     db.flush().unwrap();
 }

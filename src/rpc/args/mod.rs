@@ -65,8 +65,9 @@ const ISOLATION_ID: &str = "isolation_id";
 /// What a lookup's method knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
-    NameShow,
-    NameHistory,
+    Show,
+    History,
+    Proof,
 }
 
 /// Reads the arguments of `name_show`.
@@ -95,7 +96,7 @@ pub fn name_show(params: Params, defaults: Defaults) -> Result<NameArgs, RpcErro
     if electrum {
         electrum_style(items, ids)
     } else {
-        core_style(items, ids, defaults, Method::NameShow)
+        core_style(items, ids, defaults, Method::Show)
     }
 }
 
@@ -106,13 +107,24 @@ pub fn name_show(params: Params, defaults: Defaults) -> Result<NameArgs, RpcErro
 /// As [`name_show`].
 pub fn name_history(params: Params, defaults: Defaults) -> Result<NameArgs, RpcError> {
     let (params, ids) = take_isolation_id(params)?;
-    core_style(positional(params, &CORE)?, ids, defaults, Method::NameHistory)
+    core_style(positional(params, &CORE)?, ids, defaults, Method::History)
+}
+
+/// Reads the arguments of `name_proof`, which are Core's alone.
+///
+/// # Errors
+///
+/// As [`name_show`].
+pub fn name_proof(params: Params, defaults: Defaults) -> Result<NameArgs, RpcError> {
+    let (params, ids) = take_isolation_id(params)?;
+    core_style(positional(params, &CORE)?, ids, defaults, Method::Proof)
 }
 
 fn core_style(items: Vec<Json>, ids: Ids, defaults: Defaults, method: Method) -> Result<NameArgs, RpcError> {
     let help = match method {
-        Method::NameShow => help::NAME_SHOW,
-        Method::NameHistory => help::NAME_HISTORY,
+        Method::Show => help::NAME_SHOW,
+        Method::History => help::NAME_HISTORY,
+        Method::Proof => help::NAME_PROOF,
     };
     let wanted = [
         Wanted::required("name", "string"),
@@ -178,7 +190,7 @@ fn electrum_style(items: Vec<Json>, mut ids: Ids) -> Result<NameArgs, RpcError> 
     boolean("verify_sig", next())?;
     let options = match next() {
         Json::Null => Options::new(ids),
-        Json::Object(members) => Options::read(members, ids, Method::NameShow)?,
+        Json::Object(members) => Options::read(members, ids, Method::Show)?,
         other => return Err(RpcError::field_type("options", other.type_word(), "object")),
     };
     // There is no wallet, so it does not matter which.
@@ -237,16 +249,18 @@ impl Options {
             match key.as_str() {
                 "streamID" | "stream_id" | "isolationID" | ISOLATION_ID => options.ids.add(&key, value)?,
                 "nameEncoding" => once(&mut options.name_encoding, &key, string(&key, value)?)?,
-                "valueEncoding" => once(&mut options.value_encoding, &key, string(&key, value)?)?,
+                "valueEncoding" if method != Method::Proof => {
+                    once(&mut options.value_encoding, &key, string(&key, value)?)?;
+                }
                 "byHash" => once(&mut options.by_hash, &key, string(&key, value)?)?,
-                "allowExpired" if method == Method::NameShow => {
+                "allowExpired" if method == Method::Show => {
                     once(&mut options.allow_expired, &key, boolean(&key, value)?)?;
                 }
-                "quorum" if method == Method::NameShow => once(&mut options.quorum, &key, quorum(&key, value)?)?,
-                "maxAge" | "max_age" if method == Method::NameShow => {
+                "quorum" if method != Method::History => once(&mut options.quorum, &key, quorum(&key, value)?)?,
+                "maxAge" | "max_age" if method == Method::Show => {
                     once(&mut options.max_age, &key, seconds(&key, value)?)?;
                 }
-                "explain" => once(&mut options.explain, &key, boolean(&key, value)?)?,
+                "explain" if method != Method::Proof => once(&mut options.explain, &key, boolean(&key, value)?)?,
                 _ => return Err(RpcError::new(code::PARAMETER, format!("Unknown option {key}"))),
             }
         }

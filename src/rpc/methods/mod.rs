@@ -64,7 +64,7 @@ const fn asks(name: &'static str, help: &'static str, handler: Asking) -> Method
 }
 
 /// All methods, by name.
-const METHODS: [Method; 28] = [
+const METHODS: [Method; 29] = [
     asks("anchor_check", help::ANCHOR_CHECK, |methods, params| {
         Box::pin(methods.anchor_check(params))
     }),
@@ -111,6 +111,15 @@ const METHODS: [Method; 28] = [
             methods
                 .name_history(args::name_history(params, methods.defaults)?)
                 .await
+        })
+    }),
+    asks("name_proof", help::NAME_PROOF, |methods, params| {
+        Box::pin(async move {
+            let mut args = args::name_proof(params, methods.defaults)?;
+            // That it has expired is the answer, by whatever default.
+            args.question.allow_expired = false;
+            let explained = methods.names.explain(&args.question).await;
+            write(&explained.map_err(|error| service_error(&error, args.style))?)
         })
     }),
     asks("name_show", help::NAME_SHOW, |methods, params| {

@@ -80,10 +80,12 @@ pub enum Caller {
     Dns,
     /// Names of applications' streams: by Tor's control port, by SOCKS, by a naming plugin.
     Streams,
+    /// The page.
+    Web,
 }
 
 impl Caller {
-    pub(super) const ALL: [Self; 4] = [Self::Program, Self::Rpc, Self::Dns, Self::Streams];
+    pub(super) const ALL: [Self; 5] = [Self::Program, Self::Rpc, Self::Dns, Self::Streams, Self::Web];
 }
 
 /// Whose share of the bounds a result takes.

@@ -14,13 +14,16 @@
 )]
 
 pub mod backend;
+pub mod chromium;
 pub mod dns;
 pub mod electrumx;
 pub mod harness;
+pub mod https;
 pub mod linkability;
 pub mod loopback;
 pub mod machine;
 pub mod one_shot;
+pub mod page;
 pub mod program;
 pub mod running;
 pub mod running_daemon;

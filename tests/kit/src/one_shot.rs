@@ -9,7 +9,7 @@ use isonym::name::lookup::{LookupError, LookupSettings};
 use isonym::name::proof::ProvenEntry;
 use isonym::name::{NameId, Outcome};
 use isonym::net::pool;
-use isonym::node::{Node, NodeError, SyncReport};
+use isonym::node::{Explanation, Node, NodeError, SyncReport};
 use isonym::service::{Daemon, DaemonSettings, Question, ServiceError, run_daemon};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -103,6 +103,11 @@ impl OneShot {
     pub async fn name_history(&self, name: &NameId) -> Result<(Vec<ProvenEntry>, usize), ServiceError> {
         let (entries, _, left_out) = self.daemon.names.name_history(&self.question(name, 1)).await?;
         Ok((entries, left_out))
+    }
+
+    /// Looks a name up and says what the answer stands on, under an ID that had no lookup before.
+    pub async fn explain(&self, name: &NameId, quorum: u8) -> Result<Explanation, ServiceError> {
+        self.daemon.names.explain(&self.question(name, quorum)).await
     }
 
     /// Returns the value that a lookup of [`NAME`] finds.

@@ -11,8 +11,12 @@ use isonym_sim::proxy::Mode;
 use isonym_sim::{Host, Ledger, Proxy, Release, Server, SharedWorld, Transport, World};
 use tokio::sync::oneshot;
 
-/// Where Cargo put the program: beside the folder of the test or benchmark that runs.
+/// Where Cargo put the program: beside the folder of the test or benchmark that runs. Or the one that
+/// `ISONYM_TEST_PROGRAM` names, as one that was installed.
 pub fn isonym() -> PathBuf {
+    if let Some(named) = std::env::var_os("ISONYM_TEST_PROGRAM") {
+        return named.into();
+    }
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(Path::parent).unwrap();
     folder.join("isonym")

@@ -13,3 +13,4 @@ mod nowhere;
 mod sandbox;
 mod servers;
 mod trouble;
+mod web;

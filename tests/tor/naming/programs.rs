@@ -1,16 +1,16 @@
 //! Programs of users that do more than fetch a page, by the SOCKS front: git and a browser.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Write as _, stderr};
 use std::path::Path;
 
-use serde_json::Value;
+use isonym_testkit::chromium::{is_there, network_log};
 
 use super::scene::{HTTP, Scene};
 use crate::record::Stream;
 use crate::site::Site;
-use crate::users::{Way, chromium, curl, git, git_clone, has_chromium};
+use crate::users::{Way, chromium, curl, git, git_clone};
 
 /// Publishes a repository with one commit as files.
 fn publish_repository(site: &Site, home: &Path) {
@@ -89,32 +89,9 @@ async fn git_clones_from_names_and_its_users_are_apart() {
     scene.network.assert_no_leak();
 }
 
-/// What a browser's log of the network tells: to whom it connected, and of each kind of thing that it has a word for,
-/// whether it did that.
-fn network_log(path: &Path) -> (BTreeSet<String>, BTreeMap<String, bool>) {
-    let text = fs::read_to_string(path).unwrap();
-    // It is left open at the end where the browser did not end in peace.
-    let log: Value = serde_json::from_str(&text)
-        .or_else(|_| serde_json::from_str(&format!("{}]}}", text.trim_end().trim_end_matches(','))))
-        .unwrap();
-    let types = log["constants"]["logEventTypes"].as_object().unwrap();
-    let mut addresses = BTreeSet::new();
-    let mut kinds: BTreeMap<_, _> = types.keys().map(|kind| (kind.clone(), false)).collect();
-    for event in log["events"].as_array().unwrap() {
-        let kind = types.iter().find(|(_, number)| **number == event["type"]).unwrap().0;
-        kinds.insert(kind.clone(), true);
-        if kind == "TCP_CONNECT_ATTEMPT"
-            && let Some(address) = event["params"]["address"].as_str()
-        {
-            addresses.insert(address.to_owned());
-        }
-    }
-    (addresses, kinds)
-}
-
 #[tokio::test]
 async fn a_browser_loads_pages_of_names_and_asks_no_name_server() {
-    if !has_chromium() {
+    if !is_there() {
         // Not by a macro, which would tell nobody.
         let _ = writeln!(stderr(), "LEFT OUT: there is no Chromium, which tests/install installs");
         return;

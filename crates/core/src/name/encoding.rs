@@ -96,6 +96,26 @@ pub fn quoted(bytes: &[u8]) -> String {
     }
 }
 
+/// Returns bytes as people may be shown them, wherever they come from: UTF-8 where they are, with each character that is not
+/// visible, or that changes how others are shown, as `\u{…}` and each byte that is no UTF-8 as `\xNN`. Line breaks are such
+/// characters. It is for reading alone: different bytes may look alike.
+pub fn visible(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            match char {
+                '"' | '\'' | '\\' => shown.push(char),
+                _ => shown.extend(char.escape_debug()),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    shown
+}
+
 fn is_ascii(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| (0x20..=0x7f).contains(byte))
 }
@@ -130,6 +150,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_shown_is_seen_and_changes_nothing_else() {
+        for (bytes, shown) in [
+            (&b"{\"a\":'\\'}"[..], r#"{"a":'\'}"#),
+            ("grüße 名".as_bytes(), "grüße 名"),
+            (b"a\nb\t\0\x1b[2J\x7f", r"a\nb\t\0\u{1b}[2J\u{7f}"),
+            (
+                "\u{202e}x\u{200b}\u{feff}\u{9b}".as_bytes(),
+                r"\u{202e}x\u{200b}\u{feff}\u{9b}",
+            ),
+            (b"a\xff\xc3", r"a\xff\xc3"),
+            (b"", ""),
+        ] {
+            assert_eq!(visible(bytes), shown);
+        }
+    }
 
     #[test]
     fn ascii_goes_from_space_to_delete() {

@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::chromium;
 use crate::program::End;
 use crate::running::end_of;
-
-/// Chromium without a window.
-const CHROMIUM: &str = "chromium-headless-shell";
 
 /// How curl gets somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,18 +68,10 @@ pub fn git(arguments: &[&str]) -> Command {
     command
 }
 
-/// Says whether there is a Chromium: it is large, and not in every Debian's sources.
-pub fn has_chromium() -> bool {
-    alone(CHROMIUM)
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
-}
-
 /// Loads a page by a SOCKS port and runs what is in it; the page comes on standard output, and what the browser did on
 /// the network into a file.
 pub async fn chromium(port: u16, url: &str, home: &Path, log: &Path) -> End {
-    let mut command = alone(CHROMIUM);
+    let mut command = alone(chromium::PROGRAM);
     command.env("HOME", home);
     // Within a container, and as root, it can't have a sandbox; nothing is loaded but what the test wrote.
     command.args([

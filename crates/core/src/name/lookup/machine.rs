@@ -11,7 +11,7 @@ use super::super::NameId;
 use super::super::policy::{self, Outcome};
 use super::super::proof::{self, NameProof, ProofError, ProofLink, ProvenName};
 use super::{
-    Attempt, AttemptError, FailureScope, LookupEffect, LookupError, LookupEvent, LookupFault, LookupRequest,
+    Account, Attempt, AttemptError, FailureScope, LookupEffect, LookupError, LookupEvent, LookupFault, LookupRequest,
     LookupSettings,
 };
 use crate::chain::{HeaderTree, Height};
@@ -54,6 +54,16 @@ struct Evidence {
     gone: usize,
 }
 
+impl Evidence {
+    fn proof(&self) -> NameProof {
+        NameProof {
+            links: self.links.clone(),
+            complete: self.complete,
+            name_new: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum State {
     /// Waiting for the proof or the history.
@@ -83,10 +93,23 @@ enum State {
     },
     /// Waiting for our headers to be up to date: all that the server was asked for is here.
     Unjudged { evidence: Evidence },
-    /// It came to an outcome.
-    Answered(Outcome),
+    /// It came to an outcome: by this evidence, where anything was proved.
+    Answered {
+        outcome: Outcome,
+        evidence: Option<Evidence>,
+    },
     /// It failed.
     Failed(AttemptError),
+}
+
+impl State {
+    /// Makes the state of an attempt whose server says this, which nothing proves.
+    const fn purported(outcome: Outcome) -> Self {
+        Self::Answered {
+            outcome,
+            evidence: None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -99,7 +122,7 @@ struct Try {
 
 impl Try {
     fn is_open(&self) -> bool {
-        !matches!(self.state, State::Answered(_) | State::Failed(_))
+        !matches!(self.state, State::Answered { .. } | State::Failed(_))
     }
 
     /// Says whether it is up to the server to go on.
@@ -192,7 +215,7 @@ impl Lookup {
                 if matches!(self.state(attempt), Some(State::Asked | State::Listing)) =>
             {
                 let state = if entries.is_empty() {
-                    State::Answered(Outcome::NeverExisted)
+                    State::purported(Outcome::NeverExisted)
                 } else {
                     self.fetch(attempt, now, tree, entries, Shown::default(), &mut effects)
                 };
@@ -229,6 +252,27 @@ impl Lookup {
             self.advance(now, tree, &mut effects);
         }
         effects
+    }
+
+    /// Says what became of each attempt so far, in their order.
+    pub fn accounts(&self) -> impl Iterator<Item = (Attempt, Account<'_>)> {
+        (0..).zip(&self.tries).map(|(attempt, entry)| {
+            let account = match &entry.state {
+                State::Answered { outcome, .. } => Account::Answered(outcome),
+                State::Failed(error) => Account::Failed(error),
+                _ => Account::Open,
+            };
+            (attempt, account)
+        })
+    }
+
+    /// Returns what the best answer so far is proved by, and in which attempt it came; `None` where nothing is proved.
+    pub fn evidence(&self) -> Option<(Attempt, NameProof)> {
+        let (attempt, _) = self.best()?;
+        match self.state(attempt)? {
+            State::Answered { evidence, .. } => Some((attempt, evidence.as_ref()?.proof())),
+            _ => None,
+        }
     }
 
     fn quorum(&self) -> usize {
@@ -281,7 +325,7 @@ impl Lookup {
         effects: &mut Vec<LookupEffect>,
     ) -> State {
         if links.is_empty() {
-            return State::Answered(Outcome::NeverExisted);
+            return State::purported(Outcome::NeverExisted);
         }
         if !links.iter().any(|link| proof::is_operation_of(&self.name, &link.tx)) {
             // Where an entry of an orphaned block is the newest, a server that sees an expiry behind it ends there.
@@ -316,7 +360,7 @@ impl Lookup {
         if history.is_empty() {
             // It lists what is there and is something else: the name's operations were in orphaned blocks, all of them.
             if shown.gone == 0 {
-                return State::Answered(Outcome::NeverExisted);
+                return State::purported(Outcome::NeverExisted);
             }
             return Self::refuse_proof(attempt, ProofError::NotOfTheName { got, passed_over }, tree, effects);
         }
@@ -454,7 +498,10 @@ impl Lookup {
         let newest = evidence.links.first().map_or(0, |link| link.height);
         let proved = self.prove(tree, &evidence);
         match proved {
-            Ok(name) => State::Answered(policy::judge(name, tip.height, tree.params(), &self.settings.policy)),
+            Ok(name) => State::Answered {
+                outcome: policy::judge(name, tip.height, tree.params(), &self.settings.policy),
+                evidence: Some(evidence),
+            },
             Err(ProofError::MissingHeader { height }) if tree.awaits(height) && now < self.below_until(attempt) => {
                 State::Below {
                     evidence,
@@ -464,7 +511,7 @@ impl Lookup {
             }
             // Headers are kept as far down as a living name can reach: what lies below is no server's fault.
             Err(ProofError::MissingHeader { .. }) if newest < tree.history_low() => {
-                State::Answered(Outcome::LongExpired { height: newest })
+                State::purported(Outcome::LongExpired { height: newest })
             }
             Err(ref error) if now < until && error.may_fit_later(tip.height) => State::Ahead {
                 evidence,
@@ -498,12 +545,7 @@ impl Lookup {
     }
 
     fn prove(&self, tree: &HeaderTree, evidence: &Evidence) -> Result<ProvenName, ProofError> {
-        let proof = NameProof {
-            links: evidence.links.clone(),
-            complete: evidence.complete,
-            name_new: None,
-        };
-        let proved = proof::verify(&self.name, &proof, tree, &self.settings.limits);
+        let proved = proof::verify(&self.name, &evidence.proof(), tree, &self.settings.limits);
         match proved {
             // What is gone may be the one that was to be spent.
             Err(ProofError::TooShort { .. } | ProofError::NoRegistration { .. } | ProofError::NotSpent { .. })
@@ -619,7 +661,15 @@ impl Lookup {
     fn found(&self) -> usize {
         self.tries
             .iter()
-            .filter(|entry| matches!(entry.state, State::Answered(Outcome::Found(_))))
+            .filter(|entry| {
+                matches!(
+                    entry.state,
+                    State::Answered {
+                        outcome: Outcome::Found(_),
+                        ..
+                    }
+                )
+            })
             .count()
     }
 
@@ -627,9 +677,15 @@ impl Lookup {
         (0..)
             .zip(&self.tries)
             .filter_map(|(attempt, entry)| match &entry.state {
-                State::Answered(outcome) => Some((attempt, outcome)),
+                State::Answered { outcome, .. } => Some((attempt, outcome)),
                 _ => None,
             })
+    }
+
+    /// Returns the answer that counts: what is proved to be newest wins; of two alike the first one.
+    fn best(&self) -> Option<(Attempt, &Outcome)> {
+        self.answers()
+            .max_by_key(|(attempt, outcome)| (age_key(outcome), u8::MAX - attempt))
     }
 
     /// Returns how many operators answered; one that answered twice, by whichever of his servers, has one voice.
@@ -637,7 +693,7 @@ impl Lookup {
         let answered = self
             .tries
             .iter()
-            .filter(|entry| matches!(entry.state, State::Answered(_)));
+            .filter(|entry| matches!(entry.state, State::Answered { .. }));
         answered
             .filter_map(|entry| entry.server)
             .collect::<BTreeSet<usize>>()
@@ -650,7 +706,7 @@ impl Lookup {
         let mut answered = self
             .tries
             .iter()
-            .filter(|entry| matches!(entry.state, State::Answered(_)));
+            .filter(|entry| matches!(entry.state, State::Answered { .. }));
         answered.all(|entry| entry.server == Some(STRANGERS))
     }
 
@@ -673,10 +729,7 @@ impl Lookup {
         if !enough && !exhausted || self.phase == Phase::BesideSync && has_come {
             return None;
         }
-        // What is proved to be newest wins; of two alike the first one.
-        let best = self
-            .answers()
-            .max_by_key(|(attempt, outcome)| (age_key(outcome), u8::MAX - attempt));
+        let best = self.best();
         let is_strangers_word = best.is_some() && self.found() == 0 && self.only_strangers_answered();
         if is_strangers_word {
             // Attempts keep their connections, so that the next lookup would ask the same ones.

@@ -133,6 +133,17 @@ impl LookupEvent {
     }
 }
 
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account<'a> {
+    /// Its server's answer came to this.
+    Answered(&'a Outcome),
+    /// It came to nothing.
+    Failed(&'a AttemptError),
+    /// It was not over when the lookup was.
+    Open,
+}
+
 /// What the driver must do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LookupEffect {

@@ -111,6 +111,25 @@ impl fmt::Debug for ProvenEntry {
     }
 }
 
+/// An operation that a proof goes over, and the merkle branch by which it is in its block. Only this folder makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvenStep {
+    pub(super) entry: ProvenEntry,
+    pub(super) merkle: Vec<TxMerkleNode>,
+}
+
+impl ProvenStep {
+    /// Returns the operation.
+    pub fn entry(&self) -> &ProvenEntry {
+        &self.entry
+    }
+
+    /// Returns the merkle branch from its transaction up to the header's root, the leaf's sibling first.
+    pub fn merkle(&self) -> &[TxMerkleNode] {
+        &self.merkle
+    }
+}
+
 /// A name's newest operation, with the chain of owners behind it verified. Only this folder makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProvenName {

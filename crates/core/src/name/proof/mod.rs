@@ -18,8 +18,8 @@ mod step;
 mod walk;
 
 pub use error::ProofError;
-pub use evidence::{NameProof, ProofLink, ProvenEntry, ProvenName, Reached};
+pub use evidence::{NameProof, ProofLink, ProvenEntry, ProvenName, ProvenStep, Reached};
 pub use step::{MAX_TX_SIZE, NAME_TX_VERSION, is_in_replaced_block, is_operation_of, verify_entry};
-pub use walk::{ProofLimits, links_needed, verify};
+pub use walk::{ProofLimits, links_needed, trace, verify};
 
 pub(super) use walk::confirmations;

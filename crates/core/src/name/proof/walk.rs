@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bitcoin::Txid;
 
 use super::step::Step;
-use super::{NameProof, ProofError, ProofLink, ProvenName, Reached};
+use super::{NameProof, ProofError, ProofLink, ProvenName, ProvenStep, Reached};
 use crate::chain::{HeaderTree, Height, Params};
 use crate::name::{NameId, policy};
 
@@ -49,6 +49,39 @@ pub fn verify(
     tree: &HeaderTree,
     limits: &ProofLimits,
 ) -> Result<ProvenName, ProofError> {
+    walk(name, proof, tree, limits, |_| ())
+}
+
+/// Verifies as [`verify`] does, and returns each operation that it looked at, newest first, with where it is in its block:
+/// what whoever wants to see the proof is shown.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn trace(
+    name: &NameId,
+    proof: &NameProof,
+    tree: &HeaderTree,
+    limits: &ProofLimits,
+) -> Result<(ProvenName, Vec<ProvenStep>), ProofError> {
+    let mut steps = Vec::new();
+    let proven = walk(name, proof, tree, limits, |step| {
+        steps.push(ProvenStep {
+            entry: step.entry.clone(),
+            merkle: step.link.merkle.clone(),
+        });
+    })?;
+    Ok((proven, steps))
+}
+
+/// Goes from the newest operation back, and hands each on once it is verified.
+fn walk(
+    name: &NameId,
+    proof: &NameProof,
+    tree: &HeaderTree,
+    limits: &ProofLimits,
+    mut on_step: impl FnMut(&Step<'_>),
+) -> Result<ProvenName, ProofError> {
     if proof.links.is_empty() {
         return Err(ProofError::Empty);
     }
@@ -68,6 +101,7 @@ pub fn verify(
         links: 0,
         oldest_above_anchor: None,
     };
+    on_step(&walk.current);
     let reached = loop {
         match walk.end(tree, limits) {
             Some(reached) => break reached,
@@ -79,7 +113,10 @@ pub fn verify(
             None => {}
         }
         match operations.next() {
-            Some(next) => walk.step_to(next?, tree)?,
+            Some(next) => {
+                walk.step_to(next?, tree)?;
+                on_step(&walk.current);
+            }
             None => return Err(walk.ended_early(proof, operations.passed_over)),
         }
     };

@@ -1,13 +1,16 @@
-//! What a command that stays up gives away before it hears from anybody: the files that it has no need of, and every port
-//! but those of its proxy, its Tor and the server that it asks. The kernel keeps to it (Landlock), so that no fault of ours, or of
-//! what we are made of, reads a user's keys or gets past the proxy.
+//! What a command that stays up gives away before it hears from anybody: the files that it has no need of, every port
+//! but those of its proxy, its Tor and the server that it asks, other processes, and system calls that it never makes. The kernel
+//! keeps to it (Landlock, seccomp), so that no fault of ours, or of what we are made of, reads a user's keys or gets past the
+//! proxy.
 //!
-//! Source: Linux `Documentation/userspace-api/landlock.rst`. Which system calls are left to it is the service manager's
-//! affair: see `packaging/systemd/isonym.service`.
+//! Source: Linux `Documentation/userspace-api/landlock.rst`.
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod calls;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use isonym::jsonrpc::client::Login;
@@ -21,7 +24,7 @@ use crate::options::CommandName;
 
 /// What every program of a Linux system may have to read once it runs: how names of this machine are found, who listens
 /// where, the clock's zone.
-const SYSTEM: [&str; 9] = [
+const SYSTEM: [&str; 10] = [
     "/dev",
     "/etc",
     "/lib",
@@ -30,6 +33,8 @@ const SYSTEM: [&str; 9] = [
     "/run/systemd",
     // The cookie of a Tor that says how far it is.
     "/run/tor",
+    // How many processors there are, and how much memory.
+    "/sys/devices/system/cpu",
     "/sys/fs/cgroup",
     "/usr",
 ];
@@ -46,6 +51,8 @@ struct Needs {
     write: PathBuf,
     /// Ports that it connects to over TCP, wherever they are; `None` for all.
     connect: Option<BTreeSet<u16>>,
+    /// Whether it may open sockets for UDP: to have the system find a host.
+    datagrams: bool,
 }
 
 /// What a command is confined to.
@@ -55,6 +62,10 @@ pub(super) enum Confined {
     Wholly,
     /// The kernel knows a part of it alone.
     Partly,
+    /// To files and ports, of which the kernel may know a part alone. It takes no filter of system calls.
+    Files,
+    /// To system calls: the kernel knows nothing of files and ports.
+    Calls,
     /// To nothing: the kernel does not know how.
     Unsupported,
     /// To nothing: plugins run programs of the user's, which would be confined too.
@@ -68,7 +79,9 @@ impl fmt::Display for Confined {
         f.write_str(match self {
             Self::Wholly => "on",
             Self::Partly => "on, as far as this kernel can",
-            Self::Unsupported => "off: this kernel has no Landlock",
+            Self::Files => "on for files and ports alone: no filter of system calls is taken",
+            Self::Calls => "on for system calls alone: there is no Landlock",
+            Self::Unsupported => "off: there is no Landlock, and no filter of system calls is taken",
             Self::Plugins => "off: plugins run programs of their own",
             Self::Unwanted => "off: --no-sandbox",
         })
@@ -124,6 +137,7 @@ impl Needs {
             read: (!is_told_later).then_some(read),
             write: settings.folder.clone(),
             connect: connect(settings, way_out, asks),
+            datagrams: datagrams(settings, way_out),
         }
     }
 }
@@ -162,6 +176,22 @@ fn connect(settings: &Settings, way_out: Option<&Proxy>, asks: bool) -> Option<B
     Some(ports)
 }
 
+/// Returns whether hosts are to be found by the system: behind a proxy, that one finds them.
+fn datagrams(settings: &Settings, way_out: Option<&Proxy>) -> bool {
+    let is_found = |backend: &BackendSettings| !is_address(&backend.url);
+    matches!(way_out, Some(Proxy::Direct)) || settings.backend.as_ref().is_some_and(is_found)
+}
+
+/// Returns whether a URL names an address, and no host.
+fn is_address(url: &str) -> bool {
+    let url: Option<hyper::Uri> = url.parse().ok();
+    let host = url.as_ref().and_then(hyper::Uri::host);
+    host.is_some_and(|host| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host.parse::<IpAddr>().is_ok()
+    })
+}
+
 /// Returns the port of a URL of HTTP, 80 if it names none.
 fn port_of(url: &str) -> Option<u16> {
     let url: hyper::Uri = url.parse().ok()?;
@@ -170,15 +200,48 @@ fn port_of(url: &str) -> Option<u16> {
 
 /// Gives up all that is not needed, for this thread and all that it starts from now on: to be called before there are
 /// others.
-#[cfg(target_os = "linux")]
 fn confine(needs: &Needs) -> Confined {
+    // Files first, for which they have to be opened.
+    let files = confine_files(needs);
+    let calls = confine_calls(needs.datagrams);
+    match (files, calls) {
+        (Some(Enforced::Wholly), true) => Confined::Wholly,
+        (Some(Enforced::Partly), true) => Confined::Partly,
+        (Some(_), false) => Confined::Files,
+        (None, true) => Confined::Calls,
+        (None, false) => Confined::Unsupported,
+    }
+}
+
+/// How much the kernel knows of files and ports.
+enum Enforced {
+    Wholly,
+    Partly,
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn confine_calls(datagrams: bool) -> bool {
+    let given_up = calls::give_up(datagrams);
+    given_up
+        .inspect_err(|error| tracing::warn!("the sandbox has a gap: {error}"))
+        .is_ok()
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+fn confine_calls(_: bool) -> bool {
+    false
+}
+
+/// Confines this thread to its files and ports, and keeps it from other processes; returns nothing where it can't be done.
+#[cfg(target_os = "linux")]
+fn confine_files(needs: &Needs) -> Option<Enforced> {
     use landlock::{
         ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
-        RulesetCreatedAttr as _, RulesetStatus, path_beneath_rules,
+        RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
     };
 
     /// What kernels of 2024 and later know.
-    const KNOWN: ABI = ABI::V5;
+    const KNOWN: ABI = ABI::V6;
 
     let confined = || -> Result<RulesetStatus, landlock::RulesetError> {
         let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
@@ -189,6 +252,12 @@ fn confine(needs: &Needs) -> Confined {
         rules = rules.handle_access(confined)?;
         if needs.connect.is_some() {
             rules = rules.handle_access(AccessNet::ConnectTcp)?;
+        }
+        // Of processes it has to do with none but the service manager, which may be told at an abstract address.
+        rules = rules.scope(Scope::Signal)?;
+        let manager = std::env::var_os("NOTIFY_SOCKET");
+        if !manager.is_some_and(|socket| socket.as_encoded_bytes().starts_with(b"@")) {
+            rules = rules.scope(Scope::AbstractUnixSocket)?;
         }
         let mut rules = rules.create()?;
         // Paths that are not there are left out.
@@ -205,19 +274,19 @@ fn confine(needs: &Needs) -> Confined {
         Ok(rules.restrict_self()?.ruleset)
     };
     match confined() {
-        Ok(RulesetStatus::FullyEnforced) => Confined::Wholly,
-        Ok(RulesetStatus::PartiallyEnforced) => Confined::Partly,
-        Ok(RulesetStatus::NotEnforced) => Confined::Unsupported,
+        Ok(RulesetStatus::FullyEnforced) => Some(Enforced::Wholly),
+        Ok(RulesetStatus::PartiallyEnforced) => Some(Enforced::Partly),
+        Ok(RulesetStatus::NotEnforced) => None,
         Err(error) => {
-            tracing::warn!("the sandbox can not be made: {error}");
-            Confined::Unsupported
+            tracing::warn!("the sandbox has a gap: {error}");
+            None
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn confine(_: &Needs) -> Confined {
-    Confined::Unsupported
+fn confine_files(_: &Needs) -> Option<Enforced> {
+    None
 }
 
 #[cfg(target_os = "linux")]
@@ -246,6 +315,7 @@ mod tests {
             read: Some(SYSTEM.iter().map(PathBuf::from).collect()),
             write: own.path().to_owned(),
             connect: Some([proxy.port()].into()),
+            datagrams: false,
         };
         let (how, ()) = confined(&needs, || {
             let ours = own.path().join("store");
@@ -257,7 +327,7 @@ mod tests {
             assert!(fs::write("/dev/null", "1").is_ok());
             TcpStream::connect(proxy).unwrap();
         });
-        if how == Confined::Unsupported {
+        if matches!(how, Confined::Calls | Confined::Unsupported) {
             eprintln!("LEFT OUT: this kernel has no Landlock");
             return;
         }
@@ -281,6 +351,47 @@ mod tests {
         });
         assert_eq!(fs::read(&secret).unwrap(), b"marker");
         assert!(TcpStream::connect(other_port).is_ok());
+    }
+
+    #[test]
+    fn other_processes_are_left_alone() {
+        use rustix::process::{Pid, Signal, getppid, test_kill_process};
+        use std::os::linux::net::SocketAddrExt as _;
+        use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+
+        let own = tempfile::tempdir().unwrap();
+        let name = SocketAddr::from_abstract_name(format!("isonym-{}", std::process::id())).unwrap();
+        let _listener = UnixListener::bind_addr(&name).unwrap();
+        let parent: Pid = getppid().unwrap();
+        test_kill_process(parent).unwrap();
+        let needs = Needs {
+            read: None,
+            write: own.path().to_owned(),
+            connect: None,
+            datagrams: false,
+        };
+        let (how, ()) = confined(&needs, || {});
+        if how != Confined::Wholly {
+            eprintln!("LEFT OUT: this kernel has no such Landlock");
+            return;
+        }
+        let (_, ()) = confined(&needs, || {
+            assert!(UnixStream::connect_addr(&name).is_err());
+            assert!(rustix::process::kill_process(parent, Signal::CHILD).is_err());
+        });
+        UnixStream::connect_addr(&name).unwrap();
+    }
+
+    #[test]
+    fn hosts_and_addresses() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8336", true),
+            ("http://[::1]/", true),
+            ("http://localhost:8336", false),
+            ("no url", false),
+        ] {
+            assert_eq!(is_address(url), expected, "{url}");
+        }
     }
 
     #[test]
