@@ -85,7 +85,10 @@ const EDGE: &[(&str, &str)] = &[
         "reads standard input and the environment, writes standard output, waits",
     ),
     ("cli/resolve.rs", "ends the process"),
-    ("cli/sandbox/calls.rs", "gives up system calls, of this processor's kind"),
+    (
+        "cli/sandbox/calls.rs",
+        "gives up system calls, of this processor's kind",
+    ),
     (
         "cli/sandbox/calls.rs",
         "gives up system calls, for the thread and those that it starts",

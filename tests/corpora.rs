@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use isonym_fuzz::TARGETS;
 
 /// Most bytes of all corpora together: they are part of the source.
-const MOST_BYTES: usize = 2 << 20;
+const MOST_BYTES: usize = 1 << 20;
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
