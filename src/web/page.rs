@@ -168,14 +168,7 @@ pub fn mistyped(session: &str, typed: &str, reason: &str, instead: Option<&str>)
     let mut main = Html::element("h2", [shown(typed), Html::text(" was not looked up")]);
     main.push(Html::with("p", &[("role", "alert")], reason));
     if let Some(instead) = instead {
-        main.push(Html::with(
-            "form",
-            &[("method", "post"), ("action", &look(session))],
-            [
-                Html::open("input", &[("type", "hidden"), ("name", "name"), ("value", instead)]),
-                Html::with("button", &[("type", "submit")], format!("Look {instead} up")),
-            ],
-        ));
+        main.push(ready_form(session, instead, &format!("Look {instead} up")));
     }
     main.push(form(session, typed));
     Reply::page(200, frame("Isonym: not looked up", Some(session), main))
@@ -251,6 +244,17 @@ pub(super) fn shown_bytes(bytes: &[u8]) -> Html {
 
 fn look(session: &str) -> String {
     format!("{}look", path(session, None))
+}
+
+/// A button that looks a name up, as if it was typed.
+pub(super) fn ready_form(session: &str, typed: &str, words: &str) -> Html {
+    let name = [("type", "hidden"), ("name", "name"), ("value", typed)];
+    let button = Html::with("button", &[("type", "submit")], words);
+    Html::with(
+        "form",
+        &[("method", "post"), ("action", &look(session))],
+        [Html::open("input", &name), button],
+    )
 }
 
 /// The form for a name. What was typed stands in it where it is all plain: else it would come back as something else.

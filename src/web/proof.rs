@@ -3,8 +3,8 @@
 //! Whatever strangers had a hand in, which is nearly all, is shown by [`Html::text`]. What is refused is said to be, in words and
 //! by its frame, not by colour alone.
 
-use super::html::Html;
-use super::page::{Reply, frame, shown, shown_bytes, terms};
+use super::html::{Html, is_plain};
+use super::page::{Reply, frame, ready_form, shown, shown_bytes, terms};
 use crate::node::{AuxPowEvidence, Explanation, Operation, Said, ServerAccount, Term, Verdict, WorkEvidence};
 use crate::time::Timestamp;
 
@@ -64,8 +64,8 @@ pub fn came_to(found: &Found) -> &'static str {
     }
 }
 
-/// Shows what a lookup came to.
-pub fn page(session: &str, found: &Found) -> Reply {
+/// Shows what a lookup of what was typed came to.
+pub fn page(session: &str, typed: &str, found: &Found) -> Reply {
     let (title, status) = match standing(found) {
         Standing::Proved => ("Isonym: proved", 200),
         Standing::Absent => ("Isonym: no value", 200),
@@ -84,6 +84,10 @@ pub fn page(session: &str, found: &Found) -> Reply {
                 .map(|line| Html::element("p", sentence(line.trim())))
                 .collect(),
         )),
+    }
+    // Else it would come back as something else.
+    if [Standing::Refused, Standing::Failed].contains(&standing(found)) && typed.chars().all(is_plain) {
+        main.push(ready_form(session, typed, "Look it up again"));
     }
     Reply::page(status, frame(title, Some(session), main))
 }

@@ -283,7 +283,7 @@ impl Web {
         let found = timeout(PATIENCE, result.wait_for(Option::is_some)).await;
         let found = found.ok().and_then(Result::ok).and_then(|found| found.clone());
         Ok(match found {
-            Some(found) => proof::page(session, &found),
+            Some(found) => proof::page(session, &typed, &found),
             None => page::waiting(session, &typed, self.now().since(begun).as_secs(), &self.standing()),
         })
     }

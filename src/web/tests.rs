@@ -117,7 +117,7 @@ fn pages(text: &str) -> Vec<Reply> {
                 explained: Ok(explanation(text, &verdict, &auxpow)),
                 records: Some(records()),
             };
-            pages.push(proof::page("1f", &found));
+            pages.push(proof::page("1f", text, &found));
         }
     }
     let failed = Found {
@@ -131,7 +131,7 @@ fn pages(text: &str) -> Vec<Reply> {
         came_to: "proved",
     };
     pages.extend([
-        proof::page("1f", &failed),
+        proof::page("1f", text, &failed),
         page::start("1f", &standing(text), &[earlier]),
         page::waiting("1f", text, 3, &standing(text)),
         page::mistyped("1f", text, text, Some(text)),
@@ -140,7 +140,7 @@ fn pages(text: &str) -> Vec<Reply> {
 }
 
 fn shown(found: &Found) -> String {
-    proof::page("1f", found).html.into_string()
+    proof::page("1f", "d/x", found).html.into_string()
 }
 
 fn found(verdict: &Value) -> Found {
@@ -191,6 +191,7 @@ fn what_an_answer_is_worth_is_said_in_words() {
         assert!(page.contains(&format!("class=\"verdict {class}\"")), "{page}");
         assert_eq!(page.contains("Proved"), class == "proved", "{page}");
         assert_eq!(proof::came_to(&found), came_to);
+        assert_eq!(page.contains("Look it up again"), class == "refused", "{page}");
     }
 }
 
