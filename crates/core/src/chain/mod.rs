@@ -2,6 +2,7 @@
 
 pub mod anchor;
 pub mod auxpow;
+pub mod block;
 #[cfg(test)]
 use isonym_fixtures::auxpow as builder;
 pub mod difficulty;
@@ -22,6 +23,7 @@ pub mod tree;
 
 pub use anchor::Anchor;
 pub use auxpow::{AuxPow, FullHeader};
+pub use block::{Block, BlockError};
 pub use header::PureHeader;
 pub use params::{Network, Params};
 pub use tree::{Accepted, HeaderError, HeaderTree, Tip};

@@ -24,6 +24,7 @@ use bitcoin::BlockHash;
 use bitcoin::pow::Work;
 
 pub use error::{AtFault, HeaderError};
+pub(in crate::chain) use rules::check_work;
 pub use skeleton::UnverifiedChain;
 
 use self::lineage::Lineage;

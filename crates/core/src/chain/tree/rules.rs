@@ -47,7 +47,11 @@ pub(super) fn check_not_from_future(header: &PureHeader, now: Timestamp) -> Resu
 
 /// Checks the proof of work: AuxPoW where the version says that there is one, else the header's own. Its bits must have
 /// been found valid before.
-pub(super) fn check_work(header: &FullHeader<'_>, hash: BlockHash, params: &Params) -> Result<(), HeaderError> {
+pub(in crate::chain) fn check_work(
+    header: &FullHeader<'_>,
+    hash: BlockHash,
+    params: &Params,
+) -> Result<(), HeaderError> {
     let target = Target::from_compact(header.pure.bits());
     match &header.auxpow {
         Some(_) if !header.pure.has_auxpow() => Err(HeaderError::AuxPowUnexpected),
