@@ -54,6 +54,8 @@ pub mod http;
 #[doc(hidden)]
 pub mod jsonrpc;
 #[doc(hidden)]
+pub mod name_index;
+#[doc(hidden)]
 pub mod naming;
 #[doc(hidden)]
 pub mod net;

@@ -46,7 +46,7 @@ fn of_outcome(outcome: &Outcome) -> LookupResult {
         Outcome::Found(status) => LookupResult::Value(status.name.value().clone()),
         Outcome::Expired(_) | Outcome::LongExpired { .. } => LookupResult::Absent(Some(ExtendedError::Expired)),
         Outcome::SemiExpired(_) | Outcome::Unconfirmed { .. } => LookupResult::Absent(Some(ExtendedError::NotFinal)),
-        Outcome::NeverExisted => LookupResult::Absent(None),
+        Outcome::NeverExisted | Outcome::ProvedAbsent { .. } => LookupResult::Absent(None),
     }
 }
 

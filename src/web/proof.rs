@@ -190,6 +190,14 @@ fn verdict_of(it: &Explanation) -> Html {
             "No value, servers say",
             "They say that it never existed. That can't be proved.".to_owned(),
         ),
+        Verdict::ProvedAbsent { from } => (
+            "absent",
+            "\u{2717}",
+            "No value",
+            format!(
+                "It never existed, or has expired: no block since block {from} has it, and all of them were read. That is proved."
+            ),
+        ),
         Verdict::Refused { reason } => (
             "refused",
             "\u{2717}",

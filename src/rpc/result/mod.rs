@@ -125,6 +125,7 @@ pub fn name(status: &NameStatus, tip: &Tip, unproved: usize, params: &Params, en
                 Reached::Registration => "registration",
                 Reached::Anchor => "anchor",
                 Reached::Limit => "limit",
+                Reached::Window => "window",
             },
             oldest_height: proven.oldest_height(),
             tip_height: tip.height,
@@ -191,6 +192,9 @@ pub fn explanation(outcome: &Outcome, name: &NameId) -> String {
             format!("name purportedly expired: {name} (last updated at height {height}, long before all headers kept)")
         }
         Outcome::NeverExisted => format!("name purportedly never existed: {name}"),
+        Outcome::ProvedAbsent { from } => {
+            format!("name never existed or has expired: {name} (proved: no block since height {from} has it)")
+        }
     }
 }
 
@@ -204,6 +208,12 @@ pub fn absence(outcome: &Outcome, name: &NameId, tip: &Tip, style: Style) -> Rpc
     let at = format!("latest update height {height}, latest verified height {}", tip.height);
     let message = match (outcome, style) {
         (Outcome::NeverExisted, Style::Core) => format!("name never existed: {quoted}"),
+        (Outcome::ProvedAbsent { from }, Style::Core) => {
+            format!("name never existed or has expired: {quoted} (proved: no block since height {from} has it)")
+        }
+        (Outcome::ProvedAbsent { from }, Style::Electrum) => {
+            format!("Name never existed or has expired (proved: no block since height {from} has it)")
+        }
         (Outcome::NeverExisted, Style::Electrum) => "Name purportedly never existed".to_owned(),
         (Outcome::Expired(_) | Outcome::LongExpired { .. }, Style::Core) => format!("name expired: {quoted}"),
         (Outcome::Expired(_) | Outcome::LongExpired { .. }, Style::Electrum) => {

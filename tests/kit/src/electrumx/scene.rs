@@ -160,7 +160,7 @@ pub async fn ask(daemon: &Daemon, name: &[u8], id: &str) -> Expected {
         Outcome::Expired(_) | Outcome::LongExpired { .. } => Expected::Absent("expired"),
         Outcome::SemiExpired(_) => Expected::Absent("semi-expired"),
         Outcome::Unconfirmed { .. } => Expected::Absent("unconfirmed"),
-        Outcome::NeverExisted => Expected::Absent("never existed"),
+        Outcome::NeverExisted | Outcome::ProvedAbsent { .. } => Expected::Absent("never existed"),
     }
 }
 
