@@ -52,11 +52,16 @@ fn of_outcome(outcome: &Outcome) -> LookupResult {
 
 fn of_node_error(error: &NodeError) -> ExtendedError {
     match error {
-        NodeError::Syncing { .. } | NodeError::NotSynchronized { .. } => ExtendedError::NotSynchronised,
+        NodeError::Syncing { .. }
+        | NodeError::NotSynchronized { .. }
+        | NodeError::NamesIncomplete { .. }
+        | NodeError::NamesBehind { .. } => ExtendedError::NotSynchronised,
         NodeError::Lookup(LookupError::Unreachable { .. }) | NodeError::Dial(_) | NodeError::NoServer { .. } => {
             ExtendedError::NoProxy
         }
-        NodeError::Lookup(LookupError::NoAnswer { lied_to: true, .. }) => ExtendedError::Lied,
+        NodeError::NameRefused { .. } | NodeError::Lookup(LookupError::NoAnswer { lied_to: true, .. }) => {
+            ExtendedError::Lied
+        }
         NodeError::Lookup(_) => ExtendedError::Timeout,
         _ => ExtendedError::NoBackend,
     }

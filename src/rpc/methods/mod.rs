@@ -434,7 +434,13 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
         NodeError::Dial(_) | NodeError::NoServer { .. } | NodeError::Lookup(LookupError::Unreachable { .. }) => {
             (code::NOT_CONNECTED, error.to_string())
         }
+        NodeError::NamesIncomplete { .. } => (code::WARMUP, error.to_string()),
+        NodeError::NamesBehind { .. } => (code::INITIAL_DOWNLOAD, error.to_string()),
         NodeError::Stopped
+        | NodeError::NoNamesKept
+        | NodeError::NoServerIsAsked
+        | NodeError::NameRefused { .. }
+        | NodeError::Names { .. }
         | NodeError::Lookup(_)
         | NodeError::History { .. }
         | NodeError::Folder { .. }
