@@ -166,6 +166,7 @@ const EDGE: &[(&str, &str)] = &[
     ("sim/host.rs", "listens on loopback"),
     ("sim/proxy.rs", "listens on loopback"),
     ("sim/relay.rs", "reads, writes and waits"),
+    ("sim/window/file.rs", "writes and reads a file of blocks"),
     ("socks/embedded.rs", "waits for the embedded Tor"),
     ("socks/http.rs", "listens to clients that speak HTTP"),
     ("socks/onward.rs", "connects to Tor, waits for it"),

@@ -8,6 +8,7 @@
 //! | [`parent`] | parent blocks: AuxPoW of all kinds, and with each flaw |
 //! | [`miner`] | transactions become a block with work |
 //! | [`wallet`] | keys, addresses and signatures that hold the names |
+//! | [`window`] | a chain of mainnet's size in a file |
 //! | [`server`] | an Electrum server as a function from request lines to replies |
 //! | [`fault`] | what it may do wrong |
 //! | [`skeleton`] | how it cheats with headers of 80 bytes |
@@ -44,6 +45,7 @@ pub mod server;
 pub mod skeleton;
 pub mod tape;
 pub mod wallet;
+pub mod window;
 pub mod world;
 
 pub use chain::SimChain;
@@ -74,4 +76,5 @@ pub use server::{Server, Session};
 pub use skeleton::Skeleton;
 pub use tape::Tape;
 pub use wallet::AddressKind;
+pub use window::WindowFile;
 pub use world::{World, WorldError};
