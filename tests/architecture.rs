@@ -164,6 +164,7 @@ const EDGE: &[(&str, &str)] = &[
     ("sim/conversation.rs", "reads, writes and waits"),
     ("sim/carry.rs", "reads, writes and waits for the proxy"),
     ("sim/host.rs", "listens on loopback"),
+    ("sim/peer/host.rs", "listens on loopback, reads, writes and waits"),
     ("sim/proxy.rs", "listens on loopback"),
     ("sim/relay.rs", "reads, writes and waits"),
     ("sim/window/file.rs", "writes and reads a file of blocks"),

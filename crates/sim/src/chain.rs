@@ -260,6 +260,11 @@ impl SimChain {
         self.blocks.get(height as usize).map(AsRef::as_ref)
     }
 
+    /// Returns the block at a height, to be kept.
+    pub fn shared_block(&self, height: Height) -> Option<Arc<SimBlock>> {
+        self.blocks.get(height as usize).map(Arc::clone)
+    }
+
     /// Returns the 80 bytes of the header at a height.
     pub fn header(&self, height: Height) -> Option<PureHeader> {
         self.block(height).map(|block| block.header)

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`world`] | the whole: blocks are mined, names are registered, updated, transferred, lost, forked |
 //! | [`chain`] | the blocks and what an index over them knows |
+//! | [`blocks`] | the blocks as a full node has them, those of left branches too |
 //! | [`parent`] | parent blocks: AuxPoW of all kinds, and with each flaw |
 //! | [`miner`] | transactions become a block with work |
 //! | [`wallet`] | keys, addresses and signatures that hold the names |
@@ -15,6 +16,7 @@
 //! | [`release`] | which ElectrumX it passes for |
 //! | [`cost`] | what it lets a client use, and when it cuts it off |
 //! | [`link`] | how long a circuit takes |
+//! | [`peer`] | a full node as the peer-to-peer network has it, on 127.0.0.1 too |
 //! | [`ledger`] | who saw what |
 //! | [`tape`] | every byte that went through a proxy, in order |
 //! | [`network`] | a whole network in one call |
@@ -25,6 +27,7 @@
 //! `playground` share it.
 
 mod arguments;
+pub mod blocks;
 mod carry;
 pub mod chain;
 mod conversation;
@@ -38,6 +41,7 @@ mod methods;
 pub mod miner;
 pub mod network;
 pub mod parent;
+pub mod peer;
 pub mod proxy;
 mod relay;
 pub mod release;
@@ -48,6 +52,7 @@ pub mod wallet;
 pub mod window;
 pub mod world;
 
+pub use blocks::{BlockIndex, Blocks};
 pub use chain::SimChain;
 pub use conversation::Desk;
 
@@ -70,6 +75,7 @@ pub use ledger::Ledger;
 pub use miner::Work;
 pub use network::{SimNetwork, SimNetworkError};
 pub use parent::{AuxPowKind, Flaw};
+pub use peer::{Peer, PeerDesk, PeerFault, PeerHost, PeerSession};
 pub use proxy::Proxy;
 pub use release::Release;
 pub use server::{Server, Session};

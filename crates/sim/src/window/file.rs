@@ -22,6 +22,7 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
 
 use super::{Generator, Plan, Registered};
+use crate::blocks::Blocks;
 use isonym_core::chain::{Height, PureHeader};
 
 /// The first bytes of such a file; what another version of the generator makes has others.
@@ -71,12 +72,14 @@ pub struct WindowFile {
 
 impl WindowFile {
     /// Opens the file at `path`, or makes it if it is not there or not that of the plan. Mainnet's takes a minute or two,
-    /// and 250 MB. Whoever opens it meanwhile makes one too: the last one stays.
+    /// and 250 MB. Within a process it is made once; of several processes each makes one, and the last one's stays.
     ///
     /// # Errors
     ///
     /// [`WindowError::File`].
     pub fn open_or_make(path: &Path, plan: Plan) -> Result<Self, WindowError> {
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _turn = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(window) = Self::open(path, plan) {
             return Ok(window);
         }
@@ -275,5 +278,27 @@ impl Fields<'_> {
             version: self.u32()?,
             height: self.u32()?,
         })
+    }
+}
+
+impl Blocks for WindowFile {
+    fn height(&self) -> Height {
+        self.height()
+    }
+
+    fn hash(&self, height: Height) -> Option<BlockHash> {
+        self.hash(height)
+    }
+
+    fn find(&self, hash: &BlockHash) -> Option<Height> {
+        self.find(hash)
+    }
+
+    fn full_header(&self, hash: &BlockHash) -> Option<Vec<u8>> {
+        self.full_header(self.find(hash)?).ok()
+    }
+
+    fn block(&self, hash: &BlockHash) -> Option<Vec<u8>> {
+        self.block(self.find(hash)?).ok()
     }
 }
