@@ -155,7 +155,7 @@ pub(super) fn full_headers(frame: &Frame) -> Vec<Vec<u8>> {
     headers
 }
 
-fn commands(heard: &[Frame]) -> Vec<&str> {
+pub(super) fn commands(heard: &[Frame]) -> Vec<&str> {
     heard.iter().map(|frame| frame.command.as_str()).collect()
 }
 
