@@ -1,9 +1,9 @@
 //! A block as serialized, taken apart and put together, right or wrong.
 
-use bitcoin::consensus::encode::{Decodable, serialize};
+use bitcoin::consensus::encode::serialize;
 use bitcoin::{Transaction, VarInt};
-use isonym_core::chain::FullHeader;
 
+use crate::chain::taken_apart;
 use crate::fault::with_forged_value;
 
 /// A block: header and AuxPoW as bytes, and its transactions.
@@ -16,14 +16,9 @@ pub(super) struct Body {
 impl Body {
     /// Takes a block apart; `None` when the bytes are none.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (_, rest) = FullHeader::decode(bytes).ok()?;
-        let full_header = bytes.get(..bytes.len() - rest.len())?.to_vec();
-        let mut rest = rest;
-        let count = VarInt::consensus_decode(&mut rest).ok()?.0;
-        let transactions = (0..count).map(|_| Transaction::consensus_decode_from_finite_reader(&mut rest).ok());
-        let transactions = transactions.collect::<Option<Vec<_>>>()?;
+        let (full_header, transactions) = taken_apart(bytes)?;
         Some(Self {
-            full_header,
+            full_header: full_header.to_vec(),
             transactions,
         })
     }

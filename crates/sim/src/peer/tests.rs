@@ -1,16 +1,21 @@
 //! Sessions of honest peers, without a socket.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
 use bitcoin::Txid;
 use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::hashes::Hash;
+use bitcoin::hex::FromHex;
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::p2p::address::{AddrV2, AddrV2Message, Address};
 use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
 use bitcoin::p2p::message_network::VersionMessage;
 use bitcoin::{BlockHash, VarInt};
+use flate2::read::GzDecoder;
 use isonym_core::chain::{FullHeader, Height, Network, PureHeader};
 use isonym_core::time::{Moment, Timestamp};
-use std::time::Duration;
 
 use super::body::Body;
 use super::session::{MAX_HEADER_BYTES, MAX_HEADERS};
@@ -619,4 +624,36 @@ fn what_was_asked_is_noted() {
         ("getheaders".to_owned(), vec![7])
     );
     assert_eq!(note("ping", &[0; 8]), ("ping".to_owned(), vec![]));
+}
+
+/// See the README beside that file.
+#[test]
+fn the_chain_of_a_full_node_is_served_as_it_is() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/vectors/namecoind-regtest/blocks.hex.gz"
+    );
+    let lines = BufReader::new(GzDecoder::new(File::open(path).unwrap())).lines();
+    let raw: Vec<Vec<u8>> = lines.map(|line| Vec::from_hex(&line.unwrap()).unwrap()).collect();
+    let chain = SimChain::decode(&raw).unwrap();
+    assert_eq!(
+        chain.tip_hash().to_string(),
+        "ef1c0b2b8064457c995209dcb801d9baf998f506f57e236e0d217a2a48d72c2d"
+    );
+    let mut client = Client::open(Peer::default(), &chain);
+    let headers = client.headers(&[hash(&chain, 0)], none()).unwrap();
+    assert_eq!(headers.len(), 480);
+    assert!(
+        headers
+            .iter()
+            .zip(&raw[1..])
+            .all(|(header, block)| block.starts_with(header))
+    );
+    assert_eq!(client.blocks(0..=480), raw);
+    assert!(SimChain::decode([&raw[0][..], &raw[1][1..]]).is_none());
+    assert!(SimChain::decode(&raw[..0]).is_none());
+    // It can go on as a world of our own.
+    let mut world = World::upon(chain, 1);
+    world.mine(2);
+    assert_eq!(commands(&client.follow(world.chain())), ["inv"]);
 }
