@@ -279,17 +279,17 @@ impl Driver {
         });
         let hash_at = |height| self.node.with(|node| node.tree().hash_at(height));
         let low = window_low(tip, params);
+        // Some more, so that a shorter chain with more work does not need what was not read.
+        let from = low.saturating_sub(UNDO_DEPTH);
         let Some(covered) = covered else {
-            // Some more, so that a shorter chain with more work does not need what was not read.
-            let from = low.saturating_sub(UNDO_DEPTH);
             return match lowest.map(|lowest| lowest.max(1)) {
                 Some(lowest) if lowest <= low && is_synchronized => NextStep::Read(from.max(lowest)),
                 _ => NextStep::Wait,
             };
         };
         if hash_at(covered.tip) == Some(covered.hash) {
-            // Where no block of the window was read, it is less to begin anew.
-            return match (covered.tip.saturating_add(1) < low, is_synchronized) {
+            // Where that is far below all that are needed, it is less to begin anew.
+            return match (covered.tip.saturating_add(UNDO_DEPTH) < from, is_synchronized) {
                 (false, _) => NextStep::Read(covered.tip.saturating_add(1)),
                 (true, true) => NextStep::Forget,
                 (true, false) => NextStep::Wait,
