@@ -15,9 +15,11 @@ use super::message::{MAX_ADDRESSES, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, Mes
 use crate::chain::auxpow::DecodeError;
 use crate::chain::{FullHeader, Network};
 
-/// Longest payload, in bytes. Source: Namecoin Core `net.h`, `MAX_PROTOCOL_MESSAGE_LENGTH`; Namecoin's `headers` are filled
-/// up to 4 MiB.
-pub const MAX_PAYLOAD: usize = 4 << 20;
+/// Longest payload, in bytes: that of `headers` of 6 MiB with their counts. They are filled until they have 4 MiB, so the last
+/// header may lie above that; a block is smaller.
+///
+/// Source: Namecoin Core `net_processing.cpp`, `threshold_headers_size` and `max_headers_size`.
+pub const MAX_PAYLOAD: usize = (6 << 20) + MAX_HEADERS + 3;
 
 /// Bytes before the payload.
 const HEAD: usize = 24;
