@@ -364,6 +364,9 @@ fn what_is_not_on_the_disk_yet_is_seen_all_the_same() {
         let (height, block) = block(world.chain(), height);
         let blocks = [NextBlock { height, block }];
         index.read(&blocks, 40, false).unwrap();
-        assert_eq!(index.covered().unwrap().map(|covered| (covered.from, covered.tip)), Some((3, height)));
+        assert_eq!(
+            index.covered().unwrap().map(|covered| (covered.from, covered.tip)),
+            Some((3, height))
+        );
     }
 }
