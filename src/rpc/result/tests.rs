@@ -13,6 +13,14 @@ fn tip() -> Tip {
     tip
 }
 
+fn basis() -> Basis {
+    Basis {
+        tip: tip(),
+        unproved: 0,
+        read_from: None,
+    }
+}
+
 fn status() -> NameStatus {
     NameStatus {
         name: ProvenName::assumed(100, Some(100)).unwrap(),
@@ -30,7 +38,7 @@ fn shown(json: &NameJson) -> String {
 
 #[test]
 fn cores_fields_in_cores_order() {
-    let json = name(&status(), &tip(), 0, Network::Regtest.params(), Encodings::default());
+    let json = name(&status(), &basis(), Network::Regtest.params(), Encodings::default());
     let zeros = "0".repeat(64);
     let expected = format!(
         r#"{{"name":"d/x","name_encoding":"ascii","value":"","value_encoding":"ascii","txid":"{zeros}","vout":0,"address":"<nonstandard>","height":100,"expires_in":10,"expired":false"#
@@ -40,7 +48,7 @@ fn cores_fields_in_cores_order() {
 
 #[test]
 fn electrums_fields_follow() {
-    let json = electrum_name(&status(), &tip(), 0, Network::Regtest.params(), Encodings::default()).unwrap();
+    let json = electrum_name(&status(), &basis(), Network::Regtest.params(), Encodings::default()).unwrap();
     let expected = r#","expires_in":10,"expired":false,"expires_time":1006000,"semi_expires_in":6,"semi_expires_time":1003600,"semi_expired":false,"ismine":null"#;
     assert!(shown(&json).ends_with(expected), "{}", shown(&json));
 }
