@@ -309,7 +309,8 @@ impl ScanOptions {
 
     /// Returns how names and values are written. As in Core, an unknown word means the default.
     pub(super) fn encodings(&self, defaults: Defaults) -> Encodings {
-        let encoding = |word: &Option<String>, default| word.as_ref().and_then(|word| word.parse().ok()).unwrap_or(default);
+        let encoding =
+            |word: &Option<String>, default| word.as_ref().and_then(|word| word.parse().ok()).unwrap_or(default);
         Encodings {
             name: encoding(&self.name_encoding, defaults.encodings.name),
             value: encoding(&self.value_encoding, defaults.encodings.value),

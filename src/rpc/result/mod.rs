@@ -195,7 +195,7 @@ pub fn name(status: &NameStatus, basis: &Basis, params: &Params, encodings: Enco
 /// # Errors
 ///
 /// The node's, where the name is not even known to be one; an internal one for types that JSON can't express.
-pub fn living_name(
+pub(super) fn living_name(
     living: &LivingName,
     basis: &Basis,
     params: &Params,

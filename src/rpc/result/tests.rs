@@ -107,3 +107,55 @@ fn absence_in_both_styles() {
         }
     }
 }
+
+#[test]
+fn what_was_found_here_says_so() {
+    let of = |read_from| {
+        let basis = Basis { read_from, ..basis() };
+        let json = name(&status(), &basis, Network::Regtest.params(), Encodings::default());
+        serde_json::to_string(&json).unwrap()
+    };
+    let zeros = format!(r#""tip_hash":"{}""#, tip().hash);
+    assert!(of(None).ends_with(&format!("{zeros}}}}}")), "{}", of(None));
+    let local = format!(r#"{zeros},"source":"local","read_from":91}}}}"#);
+    assert!(of(Some(91)).ends_with(&local), "{}", of(Some(91)));
+}
+
+#[test]
+fn names_that_are_kept() {
+    let living = |outcome| LivingName {
+        name: NameId::new(b"d/x").unwrap(),
+        outcome,
+    };
+    let json = |outcome, encodings| {
+        let living = living(outcome);
+        let written = living_name(&living, &basis(), Network::Regtest.params(), encodings);
+        written.map(|json| json.unwrap().get().to_owned())
+    };
+    let plain = json(Ok(Outcome::Found(status())), Encodings::default()).unwrap();
+    let shown = name(&status(), &basis(), Network::Regtest.params(), Encodings::default());
+    assert_eq!(plain, serde_json::to_string(&shown).unwrap());
+    let body = plain.strip_suffix('}').unwrap();
+    let semi_expired = json(Ok(Outcome::SemiExpired(status())), Encodings::default()).unwrap();
+    assert_eq!(semi_expired, format!(r#"{body},"withheld":"semi-expired"}}"#));
+    let unconfirmed = Outcome::Unconfirmed {
+        status: status(),
+        got: 1,
+        expected: 12,
+    };
+    let unconfirmed = json(Ok(unconfirmed), Encodings::default()).unwrap();
+    assert_eq!(unconfirmed, format!(r#"{body},"withheld":"unconfirmed"}}"#));
+    let refused = || NodeError::NameRefused {
+        refusal: Refusal::Signature,
+        height: 100,
+    };
+    assert_eq!(
+        json(Err(refused()), Encodings::default()).unwrap(),
+        format!(
+            r#"{{"name":"d/x","name_encoding":"ascii","value_error":"{}","value_encoding":"ascii","height":100,"expires_in":16,"expired":false}}"#,
+            refused()
+        )
+    );
+    // Where not even the name is known, nothing of the list is.
+    assert!(json(Err(NodeError::Stopped), Encodings::default()).is_err());
+}

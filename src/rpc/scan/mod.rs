@@ -16,10 +16,10 @@ use crate::name::{Encoding, NameId};
 use crate::node::NamesWanted;
 
 /// Most names that one call lists.
-pub const MOST_NAMES: usize = 10_000;
+pub(super) const MOST_NAMES: usize = 10_000;
 
 /// Most bytes of a list, as JSON: it fits into what clients read and batches have room for.
-pub const MOST_BYTES: usize = 12 << 20;
+pub(super) const MOST_BYTES: usize = 12 << 20;
 
 /// How many names are written before others have their turn.
 pub(super) const AT_A_TIME: usize = 256;
@@ -56,7 +56,10 @@ pub(super) fn too_many() -> RpcError {
 
 /// Says that names are too long for one reply.
 pub(super) fn too_long() -> RpcError {
-    RpcError::new(code::PARAMETER, "the names do not fit into one reply: ask for fewer at once")
+    RpcError::new(
+        code::PARAMETER,
+        "the names do not fit into one reply: ask for fewer at once",
+    )
 }
 
 /// Reads the arguments of `name_scan`.
@@ -104,7 +107,7 @@ pub fn name_scan(params: Params, defaults: Defaults) -> Result<ScanArgs, RpcErro
             && regexp.as_ref().is_none_or(|regexp| is_match(regexp, name))
     };
     // No name is longer than those that there can be, and longer ones come last.
-    let (start, most) = NameId::new(&start).map_or_else(|| (empty(), 0), |start| (start, count));
+    let (start, most) = NameId::new(&start).map_or_else(|| (NameId::default(), 0), |start| (start, count));
     Ok(ScanArgs {
         wanted: NamesWanted {
             start,
@@ -161,7 +164,7 @@ pub fn name_filter(params: Params, defaults: Defaults) -> Result<ScanArgs, RpcEr
     };
     Ok(ScanArgs {
         wanted: NamesWanted {
-            start: empty(),
+            start: NameId::default(),
             filter: Box::new(filter),
             skip,
             most,
@@ -174,10 +177,6 @@ pub fn name_filter(params: Params, defaults: Defaults) -> Result<ScanArgs, RpcEr
 
 fn refused(message: impl Into<String>) -> RpcError {
     RpcError::new(code::PARAMETER, message)
-}
-
-fn empty() -> NameId {
-    NameId::new(b"").unwrap_or_else(|| unreachable!())
 }
 
 /// Takes parameters; those left out are none.
@@ -220,7 +219,9 @@ fn natural(name: &str, value: Option<&Json>, default: i32) -> Result<usize, RpcE
 /// stand at line ends as well. Source: Boost.Xpressive, `regex_constants`, `single_line` and `not_dot_newline`.
 fn compile(pattern: &str) -> Result<Regex, RpcError> {
     if pattern.len() > LONGEST_PATTERN {
-        return Err(refused(format!("regexp must not have more than {LONGEST_PATTERN} bytes")));
+        return Err(refused(format!(
+            "regexp must not have more than {LONGEST_PATTERN} bytes"
+        )));
     }
     let mut builder = RegexBuilder::new(pattern);
     builder
@@ -241,3 +242,6 @@ fn is_match(regexp: &Regex, name: &NameId) -> bool {
     let name = name.as_bytes();
     std::str::from_utf8(name).is_ok() && regexp.is_match(name)
 }
+
+#[cfg(test)]
+mod tests;
