@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::chain::{Anchor, HeaderTree, Network};
-use crate::name::proof::ProvenName;
+use crate::name::proof::{ProvenName, Refusal};
 use crate::time::Timestamp;
 
 fn tip() -> Tip {
@@ -146,7 +146,7 @@ fn names_that_are_kept() {
     let unconfirmed = json(Ok(unconfirmed), Encodings::default()).unwrap();
     assert_eq!(unconfirmed, format!(r#"{body},"withheld":"unconfirmed"}}"#));
     let refused = || NodeError::NameRefused {
-        refusal: Refusal::Signature,
+        refusal: Refusal::Script,
         height: 100,
     };
     assert_eq!(

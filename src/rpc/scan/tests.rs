@@ -37,10 +37,18 @@ fn scans_start_somewhere_and_have_an_end() {
         (r#"{"start":"d/x","count":10000}"#, "d/x", 10_000),
         (r#"{"count":0}"#, "", 0),
         (r#"["",-1]"#, "", 0),
-        (r#"{"args":["d/x"],"options":{"streamID":"a"},"isolation_id":"a"}"#, "d/x", 500),
+        (
+            r#"{"args":["d/x"],"options":{"streamID":"a"},"isolation_id":"a"}"#,
+            "d/x",
+            500,
+        ),
     ] {
         let ScanArgs { wanted, .. } = scan(json).unwrap_or_else(|error| panic!("{json}: {error}"));
-        assert_eq!((wanted.start.as_bytes(), wanted.most), (start.as_bytes(), most), "{json}");
+        assert_eq!(
+            (wanted.start.as_bytes(), wanted.most),
+            (start.as_bytes(), most),
+            "{json}"
+        );
         assert!(wanted.skip == 0 && !wanted.are_counted, "{json}");
     }
     // Names that long are behind all that there can be.
@@ -51,7 +59,9 @@ fn scans_start_somewhere_and_have_an_end() {
 #[test]
 fn what_scans_refuse() {
     let type_of = |place: &str, got: &str, wanted: &str| {
-        format!("Wrong type passed:\n{{\n    \"{place}\": \"JSON value of type {got} is not of expected type {wanted}\"\n}}")
+        format!(
+            "Wrong type passed:\n{{\n    \"{place}\": \"JSON value of type {got} is not of expected type {wanted}\"\n}}"
+        )
     };
     let field = |name: &str, got: &str, wanted: &str| {
         format!("JSON value of type {got} for field {name} is not of expected type {wanted}")
@@ -60,20 +70,36 @@ fn what_scans_refuse() {
         ("[7]", -3, type_of("Position 1 (start)", "number", "string")),
         (r#"["","7"]"#, -3, type_of("Position 2 (count)", "string", "number")),
         (r#"["",7,7]"#, -3, type_of("Position 3 (options)", "number", "object")),
-        (r#"["",7,null]"#, -3, "JSON value of type null is not of expected type object".to_owned()),
+        (
+            r#"["",7,null]"#,
+            -3,
+            "JSON value of type null is not of expected type object".to_owned(),
+        ),
         (r#"["",7,{},7]"#, -1, help::NAME_SCAN.to_owned()),
         (r#"["",1.5]"#, -1, "JSON integer out of range".to_owned()),
         (r#"["",4294967296]"#, -1, "JSON integer out of range".to_owned()),
         (r#"["é"]"#, -1000, "Name/value is invalid for encoding ascii".to_owned()),
         (r#"["",7,{"minConf":0}]"#, -8, "minConf must be >= 1".to_owned()),
-        (r#"["",7,{"maxConf":-1}]"#, -8, "maxConf must not be negative".to_owned()),
+        (
+            r#"["",7,{"maxConf":-1}]"#,
+            -8,
+            "maxConf must not be negative".to_owned(),
+        ),
         (r#"["",7,{"minConf":"1"}]"#, -3, field("minConf", "string", "number")),
         (r#"["",7,{"maxConf":true}]"#, -3, field("maxConf", "bool", "number")),
         (r#"["",7,{"prefix":1}]"#, -3, field("prefix", "number", "string")),
         (r#"["",7,{"regexp":{}}]"#, -3, field("regexp", "object", "string")),
-        (r#"["",7,{"prefix":"x","nameEncoding":"hex"}]"#, -1000, "Name/value is invalid for encoding hex".to_owned()),
+        (
+            r#"["",7,{"prefix":"x","nameEncoding":"hex"}]"#,
+            -1000,
+            "Name/value is invalid for encoding hex".to_owned(),
+        ),
         (r#"["",7,{"quorum":2}]"#, -8, "Unknown option quorum".to_owned()),
-        (r#"["",7,{"prefix":"a","prefix":"b"}]"#, -8, "Option prefix specified multiple times".to_owned()),
+        (
+            r#"["",7,{"prefix":"a","prefix":"b"}]"#,
+            -8,
+            "Option prefix specified multiple times".to_owned(),
+        ),
         (r#"{"nb":7}"#, -8, "Unknown named parameter nb".to_owned()),
         (
             r#"["",7,{"streamID":"a","isolation_id":"b"}]"#,
@@ -138,7 +164,13 @@ fn filters_look_back_and_count() {
         (r#"["^d/",0,5,7]"#, 5, 7, false, true),
         (r#"["^d/",36000,0,0,"stat"]"#, 0, usize::MAX, true, false),
         (r#"["^d/",36000,0,20000,"stat"]"#, 0, 20_000, true, true),
-        (r#"{"nb":3,"options":{"streamID":"a","nameEncoding":"hex"}}"#, 0, 3, false, true),
+        (
+            r#"{"nb":3,"options":{"streamID":"a","nameEncoding":"hex"}}"#,
+            0,
+            3,
+            false,
+            true,
+        ),
     ] {
         let args = filter(json).unwrap_or_else(|error| panic!("{json}: {error}"));
         let wanted = &args.wanted;
@@ -160,7 +192,11 @@ fn what_filters_refuse() {
         (r#"["",0,-1]"#, -8, "'from' should be non-negative"),
         (r#"["",0,0,-1]"#, -8, "'nb' should be non-negative"),
         (r#"["",0,0,10001]"#, -8, "'nb' should not be above 10000"),
-        (r#"["",0,0,0,"all"]"#, -8, "fifth argument must be the literal string 'stat'"),
+        (
+            r#"["",0,0,0,"all"]"#,
+            -8,
+            "fifth argument must be the literal string 'stat'",
+        ),
         (r#"["",0,0,0,"stat",{"minConf":1}]"#, -8, "Unknown option minConf"),
         (r#"["",0,0,0,"stat",{},1]"#, -1, help::NAME_FILTER),
     ] {

@@ -1,3 +1,4 @@
 //! All living names, kept locally: what each one is worth, that others have no value, and what the chain may do meanwhile.
 
 mod index;
+mod scan;
