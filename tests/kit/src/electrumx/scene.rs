@@ -1,6 +1,5 @@
 //! The daemon in this process, and a proxy with a tape between it and a real server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use isonym::chain::{Anchor, Network};
@@ -8,7 +7,7 @@ use isonym::isolation::IsolationId;
 use isonym::name::lookup::LookupSettings;
 use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{self, ConnectionLimits, pool};
-use isonym::node::{Node, NodeConfig, Proved};
+use isonym::node::{Node, NodeConfig};
 use isonym::rpc::{self, Basis, Encodings};
 use isonym::service::{CacheSettings, Daemon, DaemonSettings, Question, run_daemon};
 use isonym_sim::proxy::Mode;
