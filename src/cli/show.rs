@@ -23,7 +23,8 @@ use super::playground;
 use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
 use super::{
-    anchor, config, daemon, dns, dnssec, eprint_line, log, pages, prop279, resolve, servers, socks, tls, tor, typed,
+    anchor, config, daemon, dns, dnssec, dump, eprint_line, log, pages, prop279, resolve, servers, socks, tls, tor,
+    typed,
 };
 use crate::config::Settings;
 
@@ -66,6 +67,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::NameShow(args) if args.explain => name_method(&settings, &args.name, NameMethod::Proof, quiet).await,
         Command::NameShow(args) => name_method(&settings, &args.name, NameMethod::Show, quiet).await,
         Command::NameHistory(args) => name_method(&settings, args, NameMethod::History, quiet).await,
+        Command::NameScan(args) => dump::scan(&settings, args).await,
+        Command::Dump(args) => dump::run(&settings, args, quiet).await,
         Command::Anchor(command) => anchor::run(&settings, command, quiet).await,
         Command::Servers(args) => servers::run(&settings, args, quiet).await,
         Command::Daemon => Box::pin(daemon::run(&settings, quiet)).await,
