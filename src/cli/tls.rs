@@ -14,11 +14,9 @@ use isonym::dane::throwaway;
 use isonym::dns::resolver::{Anonymous, Resolver, Settings as ResolverSettings};
 use isonym::dns::sign::Signers;
 use isonym::jsonrpc::{ClientError, code};
-use isonym::name::encoding::quoted;
-use isonym::naming::site::{self, PublishedSite, Site, Unjudged, Verdict};
+use isonym::naming::site::{self, HTTPS, PublishedSite, Site, Unjudged, Verdict};
 use isonym::net::Dialer;
-use isonym::rpc::explanation;
-use isonym::service::{Answer, Caller, NameResult, NameService, ServiceError};
+use isonym::service::{Caller, NameResult, NameService, ServiceError};
 use isonym::time::Timestamp;
 
 use super::args::{TlsCommand, TlsSite};
@@ -29,9 +27,6 @@ use super::show::{ABSENT, follow, now, print, print_json};
 use super::way_out::way_out;
 use super::{eprint_line, typed};
 use crate::config::Settings;
-
-/// The port of HTTPS.
-const HTTPS: u16 = 443;
 
 /// Runs a command that is about a site.
 pub(super) async fn run(settings: &Settings, command: &TlsCommand, quiet: bool) -> Result<ExitCode> {
@@ -110,11 +105,8 @@ async fn own_value(names: &NameService, settings: &Settings, site: &Site) -> Nam
 /// Returns what a name says of a site, with all further lookups that this takes, under the same identity.
 async fn published(names: &NameService, settings: &Settings, site: &Site, first: NameResult) -> Result<Published> {
     let answer = first?;
-    if answer.value().is_none() {
-        return Ok(Err(match &answer {
-            Answer::Proved(proved) => explanation(&proved.outcome, &site.name),
-            Answer::Stated(_) => format!("the name has no value: {}", quoted(site.name.as_bytes())),
-        }));
+    if let Some(absence) = site::absence(&answer, site) {
+        return Ok(Err(absence));
     }
     let limits = settings.dns.limits;
     let resolver = Resolver::new(
