@@ -145,7 +145,8 @@ pub(super) async fn open(settings: &Settings) -> Result<Node> {
         proxy: way_out(settings).await?,
         connection_limits: net::ConnectionLimits::default(),
     };
-    let (node, rebuilt) = Node::open(config)?;
+    let (mut node, rebuilt) = Node::open(config)?;
+    node.keep_names(settings.names.clone())?;
     if let Some(reason) = rebuilt {
         tracing::warn!("the headers on disk are not used: {reason}; they are fetched anew");
     }
@@ -300,7 +301,7 @@ fn of_node(settings: &Settings) -> [(String, String); 5] {
 }
 
 /// The options that a daemon has for all its callers, so that a command can only agree with it.
-const OF_THE_DAEMON: [&str; 7] = [
+const OF_THE_DAEMON: [&str; 10] = [
     "network",
     "anchor",
     "server",
@@ -308,6 +309,9 @@ const OF_THE_DAEMON: [&str; 7] = [
     "direct",
     "verification",
     "sync-connections",
+    "names",
+    "peer",
+    "names-rate",
 ];
 
 /// Compares what the user said with this command with what the daemon runs with.

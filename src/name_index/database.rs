@@ -291,6 +291,24 @@ impl NameIndex {
         Ok(())
     }
 
+    /// Forgets all that was read.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub fn clear(&self) -> Result<(), IndexError> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.delete_table(NAMES)?;
+        transaction.delete_table(UPDATED)?;
+        transaction.delete_table(UNDO)?;
+        transaction.delete_table(BLOCKS)?;
+        transaction.delete_table(COVERED)?;
+        Tables::open(&transaction)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// Takes blocks back, from the highest one down to a height, which is the next one to be read then.
     ///
     /// # Errors

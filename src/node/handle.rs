@@ -428,6 +428,16 @@ impl Handle {
         self.0.peers_told.notify_one();
     }
 
+    /// Returns what changes whenever headers may have.
+    pub(super) fn header_changes(&self) -> watch::Receiver<(SyncStage, Progress)> {
+        self.0.sync.subscribe()
+    }
+
+    /// Says whether the headers were up to date since the start.
+    pub(super) fn is_synchronized(&self) -> bool {
+        self.state().synchronized
+    }
+
     /// Waits until peers did something to the headers.
     pub(super) async fn peers_told(&self) {
         self.0.peers_told.notified().await;

@@ -350,6 +350,11 @@ impl Node {
         }
     }
 
+    /// Lends the headers, for what peers bring.
+    pub(super) fn header_tree_mut(&mut self) -> &mut HeaderTree {
+        &mut self.tree
+    }
+
     /// Lends what header sync changes: the headers, and what it knows of the servers.
     pub(super) fn header_sync_state(&mut self) -> (&mut HeaderTree, &mut SyncReputation) {
         (&mut self.tree, self.reputation.header_sync_mut())

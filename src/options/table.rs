@@ -19,7 +19,8 @@ use isonym::jsonrpc::cookie::CookieReaders;
 use isonym::name::Encoding;
 use isonym::name::lookup::{LookupSettings, MAX_QUORUM};
 use isonym::naming;
-use isonym::net::{ServerAddr, pool, servers};
+use isonym::net::{PeerAddr, ServerAddr, pool, servers};
+use isonym::node::NamesMode;
 use isonym::rpc;
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
@@ -219,6 +220,36 @@ options! {
     )
     .more("One that soon will have cost its server enough has its successor opened beside it.")
     .between(1, 16)
+    .used_by(SYNC)
+    .section(Section::Every);
+
+    NAMES: Required<NamesMode> = Opt::new(
+        "names",
+        "WHERE",
+        "Where names are looked up: servers, local-or-servers or local",
+        |_| NamesMode::default(),
+    )
+    .more(
+        "local keeps all living names in the data folder, and asks nobody: some 300 MB are fetched from Namecoin's peers \
+         before the first answer. With local-or-servers, servers are asked until these are here.",
+    )
+    .used_by(SYNC)
+    .section(Section::Every);
+
+    PEER: Many<PeerAddr> = Opt::new("peer", "HOST[:PORT]", "Namecoin peer to fetch blocks from first", |_| Vec::new())
+        .default_words("the network's seeds")
+        .more("It is for names that are kept locally. Others are learned of from it, and from the network's seeds.")
+        .used_by(SYNC)
+        .section(Section::Every);
+
+    NAMES_RATE: Optional<u64> = Opt::new(
+        "names-rate",
+        "BYTES",
+        "Most bytes a second that blocks are fetched with",
+        |_| None,
+    )
+    .default_words("no limit")
+    .between(1_000, 1_000_000_000)
     .used_by(SYNC)
     .section(Section::Every);
 
@@ -675,4 +706,6 @@ pub(crate) static RELATIONS: &[Relation] = &[
     Relation::Needs(&RPC_COOKIE, &RPC_URL),
     Relation::Needs(&RPC_STYLE, &RPC_URL),
     Relation::Needs(&DNSSEC, &DNS_LISTEN),
+    Relation::Needs(&PEER, &NAMES),
+    Relation::Needs(&NAMES_RATE, &NAMES),
 ];

@@ -3,6 +3,8 @@
 //! What is found here is proved by all blocks that a living name can be in, up to our tip, so it takes the index to be at
 //! the tip and the tip to be fresh. Otherwise there is no answer: what lies between may be an update, or a theft undone.
 
+mod peer_link;
+mod seeds;
 mod sync;
 
 pub(super) use sync::keep_names;
@@ -23,7 +25,7 @@ use crate::name::policy::{self, Policy};
 use crate::name::proof::{HeldName, Refusal};
 use crate::name::{NameId, Outcome};
 use crate::name_index::{Covered, IndexError, NameIndex};
-use crate::net::ServerAddr;
+use crate::net::PeerAddr;
 
 /// The file of the index in the data folder.
 const FILE: &str = "names.redb";
@@ -72,7 +74,7 @@ pub struct NamesConfig {
     /// Where they are looked up.
     pub mode: NamesMode,
     /// Peers that the user named.
-    pub peers: Vec<ServerAddr>,
+    pub peers: Vec<PeerAddr>,
     /// Most bytes a second that blocks may come with; `None` for no limit.
     pub rate: Option<u64>,
 }
