@@ -1,6 +1,5 @@
 //! What a name says of a site, and whether who is there is who the name means.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -177,8 +176,8 @@ pub async fn published(
 ) -> Result<PublishedSite, ServiceError> {
     let who = names.identity(Some(id));
     let engine = resolver.engine();
-    let used = RefCell::new(BTreeSet::from([site.name.clone()]));
-    let step = |known: NameSource<'_>| keys(&engine, &site.host, site.port, &mut noting(&used, known));
+    let mut used = BTreeSet::from([site.name.clone()]);
+    let step = |known: NameSource<'_>| keys(&engine, &site.host, site.port, &mut noting(&mut used, known));
     let keys = resolver.settle(&who, deadline, step).await;
     let query = TargetQuery {
         name: &site.host,
@@ -194,7 +193,7 @@ pub async fn published(
         .settle(&who, deadline, |known| search(&engine, &query, known))
         .await;
     let mut expires_in = Some(i64::MAX);
-    for name in used.into_inner() {
+    for name in used {
         // They are remembered: nobody is asked again.
         let answer = value_of(names, id, &name).await?;
         if answer.value().is_some() {
@@ -209,10 +208,9 @@ pub async fn published(
 }
 
 /// Notes the names that decide, as they are asked for.
-fn noting<'a>(used: &'a RefCell<BTreeSet<NameId>>, known: NameSource<'a>) -> impl FnMut(&NameId, &Name) -> Found + 'a {
+fn noting<'a>(used: &'a mut BTreeSet<NameId>, known: NameSource<'a>) -> impl FnMut(&NameId, &Name) -> Found + 'a {
     |name, apex| {
         let found = known(name, apex);
-        let mut used = used.borrow_mut();
         used.insert(name.clone());
         if let Found::Needs(names) = &found {
             used.extend(names.iter().cloned());
