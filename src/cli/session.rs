@@ -23,7 +23,7 @@ use isonym::rpc::{Call, Defaults, Encodings, Methods, Params, RunningSettings};
 use isonym::service::{Daemon, DaemonSettings, run_daemon};
 use isonym::tor::bootstrap_driver;
 
-use super::daemon::{announced, running};
+use super::daemon::{announced, callable, running};
 use super::eprint_line;
 use super::progress::Meter;
 use super::show::follow;
@@ -266,6 +266,18 @@ async fn find_daemon(settings: &Settings) -> Result<Option<Client>> {
     }
 }
 
+/// Returns where a daemon listens for applications, if it does.
+pub(super) async fn front_of(client: &Client) -> Result<Option<SocketAddr>> {
+    let theirs = ask::<BTreeMap<String, String>>(client, "settings", &Value::Array(Vec::new())).await??;
+    Ok(theirs.get("socks-listen").and_then(|text| first_place(text)))
+}
+
+/// Returns the first of some addresses that can be connected to.
+fn first_place(text: &str) -> Option<SocketAddr> {
+    let places = text.split(',').filter_map(|place| place.trim().parse::<SocketAddr>().ok());
+    places.map(callable).find(|place| place.port() != 0)
+}
+
 /// Says whether anybody listens at an address.
 async fn listens(address: Option<SocketAddr>) -> bool {
     match address {
@@ -336,4 +348,23 @@ fn refuse_differences(settings: &Settings, theirs: &BTreeMap<String, String>) ->
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_listens_where_it_can_be_connected_to() {
+        for (text, place) in [
+            ("127.0.0.1:9052", Some("127.0.0.1:9052")),
+            ("127.0.0.1:0,127.0.0.2:9052, [::1]:9053", Some("127.0.0.2:9052")),
+            ("0.0.0.0:9052", Some("127.0.0.1:9052")),
+            ("[::1]:9052", Some("[::1]:9052")),
+            ("127.0.0.1:0", None),
+            ("", None),
+        ] {
+            assert_eq!(first_place(text).map(|it| it.to_string()).as_deref(), place, "{text}");
+        }
+    }
 }
