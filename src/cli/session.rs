@@ -266,15 +266,34 @@ async fn find_daemon(settings: &Settings) -> Result<Option<Client>> {
     }
 }
 
-/// Returns where a daemon listens for applications, if it does.
-pub(super) async fn front_of(client: &Client) -> Result<Option<SocketAddr>> {
+/// Whose the embedded Tor of a data folder is, which a daemon holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FolderTor {
+    /// Nobody's: the daemon goes out by a proxy that was named, or by none.
+    Free,
+    /// The daemon's, which listens for applications there, if it does.
+    Daemons(Option<SocketAddr>),
+}
+
+/// Asks a daemon whether the embedded Tor is its.
+pub(super) async fn folder_tor(client: &Client) -> Result<FolderTor> {
     let theirs = ask::<BTreeMap<String, String>>(client, "settings", &Value::Array(Vec::new())).await??;
-    Ok(theirs.get("socks-listen").and_then(|text| first_place(text)))
+    Ok(folder_tor_of(&theirs))
+}
+
+fn folder_tor_of(theirs: &BTreeMap<String, String>) -> FolderTor {
+    let is_left_open = |proxy: &String| ["auto", "embedded"].contains(&proxy.as_str());
+    if !theirs.get("proxy").is_some_and(is_left_open) {
+        return FolderTor::Free;
+    }
+    FolderTor::Daemons(theirs.get("socks-listen").and_then(|text| first_place(text)))
 }
 
 /// Returns the first of some addresses that can be connected to.
 fn first_place(text: &str) -> Option<SocketAddr> {
-    let places = text.split(',').filter_map(|place| place.trim().parse::<SocketAddr>().ok());
+    let places = text
+        .split(',')
+        .filter_map(|place| place.trim().parse::<SocketAddr>().ok());
     places.map(callable).find(|place| place.port() != 0)
 }
 
@@ -365,6 +384,29 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(first_place(text).map(|it| it.to_string()).as_deref(), place, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_tor_of_a_folder_is_the_daemons_unless_that_goes_out_otherwise() {
+        let place = "127.0.0.1:9052".parse().unwrap();
+        for (theirs, tor) in [
+            (
+                &[("proxy", "embedded"), ("socks-listen", "127.0.0.1:9052")][..],
+                FolderTor::Daemons(Some(place)),
+            ),
+            (&[("proxy", "auto"), ("socks-listen", "")], FolderTor::Daemons(None)),
+            (&[("proxy", "embedded")], FolderTor::Daemons(None)),
+            (&[("proxy", "socks5://127.0.0.1:9050")], FolderTor::Free),
+            (
+                &[("proxy", "direct"), ("socks-listen", "127.0.0.1:9052")],
+                FolderTor::Free,
+            ),
+        ] {
+            let theirs = theirs
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            assert_eq!(folder_tor_of(&theirs.collect()), tor);
         }
     }
 }

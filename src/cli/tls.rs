@@ -22,7 +22,7 @@ use isonym::time::Timestamp;
 use super::args::{TlsCommand, TlsSite};
 use super::daemon::CALL_TIMEOUT;
 use super::dns::{remote, service_for};
-use super::session::{Session, front_of, with_beside};
+use super::session::{FolderTor, Session, folder_tor, with_beside};
 use super::show::{ABSENT, follow, now, print, print_json};
 use super::way_out::way_out;
 use super::{eprint_line, typed};
@@ -97,11 +97,13 @@ async fn looked_up(settings: &Settings, site: &Site, quiet: bool) -> Result<(Pub
 /// where it listens for applications.
 async fn way_beside(client: &Client, settings: &Settings) -> Result<Proxy> {
     let own = way_out(settings).await?;
-    let is_daemons = !matches!(own, Proxy::Direct | Proxy::Socks5(_));
-    if !is_daemons {
+    if matches!(own, Proxy::Direct | Proxy::Socks5(_)) {
         return Ok(own);
     }
-    let front = front_of(client).await?.with_context(|| {
+    let FolderTor::Daemons(front) = folder_tor(client).await? else {
+        return Ok(own);
+    };
+    let front = front.with_context(|| {
         let folder = settings.folder.display();
         format!(
             "no site can be reached: the Tor in {folder} is that of the daemon, which does not listen for applications; \

@@ -51,7 +51,9 @@ impl Scene {
             .register_all(&names.map(|(name, value)| (name.to_owned(), value, AddressKind::P2pkh)))
             .unwrap();
         world.mine(14);
-        let host = Host::honest("server", SharedWorld::new(world), Ledger::new()).await.unwrap();
+        let host = Host::honest("server", SharedWorld::new(world), Ledger::new())
+            .await
+            .unwrap();
         Self {
             network,
             tor: network.client(name),
@@ -74,7 +76,12 @@ impl Scene {
         assert_apart(record);
         let plainly = record.streams_to(&self.site.address.to_string());
         let hiddenly = record.streams_to(&self.onion);
-        assert_eq!((plainly.len(), hiddenly.len()), (plain, hidden), "{:?}", record.streams());
+        assert_eq!(
+            (plainly.len(), hiddenly.len()),
+            (plain, hidden),
+            "{:?}",
+            record.streams()
+        );
         assert!(record.streams().iter().all(|stream| !stream.target.contains(".bit")));
         self.network.assert_no_leak();
     }
@@ -95,7 +102,10 @@ async fn a_site_is_verified_and_pinned_on_circuits_that_nobody_shares() {
     for (host, id) in [(PLAIN, "marker-of-one"), (HIDDEN, "marker-of-another")] {
         let end = scene.run(command(), &["verify", "--isolation-id", id], host).await;
         end.assert_succeeded();
-        assert!(end.out.contains("is authenticated") && !end.out.contains("not proved"), "{end:?}");
+        assert!(
+            end.out.contains("is authenticated") && !end.out.contains("not proved"),
+            "{end:?}"
+        );
     }
     scene.assert_reached(&record, 1, 1);
     let end = scene.run(command(), &["pin"], PLAIN).await;
