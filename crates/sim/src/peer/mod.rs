@@ -118,4 +118,6 @@ mod fault_tests;
 #[cfg(test)]
 mod host_tests;
 #[cfg(test)]
+mod sync_tests;
+#[cfg(test)]
 mod tests;
