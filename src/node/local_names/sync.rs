@@ -128,13 +128,13 @@ impl Driver {
     /// Makes the peers known that are there from the beginning.
     fn begin(&mut self) {
         let named = self.names.config.peers.clone();
-        self.add(PeerKind::Named, named);
+        self.add(PeerKind::Named, None, named);
         // Who names peers of a network without others wants these alone.
-        self.add(PeerKind::Shipped, seeds::seeds(self.node.params().network));
+        self.add(PeerKind::Shipped, None, seeds::seeds(self.node.params().network));
         self.step(PeerSyncEvent::Tick);
     }
 
-    fn add(&mut self, kind: PeerKind, peers: Vec<PeerAddr>) {
+    fn add(&mut self, kind: PeerKind, told_by: Option<PeerIndex>, peers: Vec<PeerAddr>) {
         let port = default_port(self.node.params().network);
         let mut known = Vec::new();
         for peer in peers {
@@ -143,6 +143,7 @@ impl Driver {
                 known.push(KnownPeer {
                     kind,
                     group: seeds::group(&address.host),
+                    told_by,
                 });
                 self.addresses.push(address);
             }
@@ -153,11 +154,11 @@ impl Driver {
     }
 
     /// Makes peers known that a peer told of.
-    fn learn(&mut self, told: &[AddrV2Message]) {
+    fn learn(&mut self, teller: PeerIndex, told: &[AddrV2Message]) {
         let room = MAX_LEARNED.saturating_sub(self.addresses.len());
         let peers = told.iter().filter_map(|it| learned(&it.addr, it.port)).take(room);
         let peers = peers.collect();
-        self.add(PeerKind::Learned, peers);
+        self.add(PeerKind::Learned, Some(teller), peers);
     }
 
     fn take(&mut self, event: PeerLinkEvent) {
@@ -201,7 +202,7 @@ impl Driver {
                     let address = self.addresses.get(peer.0).map(ToString::to_string).unwrap_or_default();
                     tracing::warn!(peer = address, "a peer is left: {fault}");
                 }
-                PeerSyncEffect::Told { addresses, .. } => self.learn(&addresses),
+                PeerSyncEffect::Told { peer, addresses } => self.learn(peer, &addresses),
                 PeerSyncEffect::WakeAt(at) => self.wake_at = at,
             }
         }

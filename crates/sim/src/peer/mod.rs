@@ -116,6 +116,8 @@ impl Peer {
 #[cfg(test)]
 mod codec_tests;
 #[cfg(test)]
+mod download_tests;
+#[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
 mod host_tests;
