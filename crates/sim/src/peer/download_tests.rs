@@ -211,8 +211,7 @@ impl Room {
         }
         link.has_greeted = true;
         let delay = self.nodes[link.node].delay;
-        link.up
-            .push_back((self.now + delay, encode(Network::Regtest, message)));
+        link.up.push_back((self.now + delay, encode(Network::Regtest, message)));
     }
 
     /// Lets a step of time go by.
@@ -271,7 +270,8 @@ impl Room {
             let messages = output.messages.into_iter();
             link.down.extend(messages.map(|bytes| (now + node.delay, bytes)));
         }
-        link.down.extend(said.into_iter().map(|bytes| (now + node.delay, bytes)));
+        link.down
+            .extend(said.into_iter().map(|bytes| (now + node.delay, bytes)));
         if let PeerThen::Forever(bytes) = &link.then
             && unsent(link) < UNSENT
         {
@@ -363,7 +363,10 @@ fn world(seed: u64, blocks: u32) -> World {
     let mut world = World::new(seed, Timestamp(START));
     world.mine(blocks / 2);
     world
-        .register_all((0..8).map(|number| (format!("d/peer{number}"), "{}")), crate::wallet::AddressKind::P2wpkh)
+        .register_all(
+            (0..8).map(|number| (format!("d/peer{number}"), "{}")),
+            crate::wallet::AddressKind::P2wpkh,
+        )
         .unwrap();
     let missing = blocks.saturating_sub(world.chain().height());
     world.mine(missing);
@@ -433,7 +436,11 @@ fn beside_each_fault_all_blocks_come() {
         room.begin(1);
         room.run_until_read(world.chain(), 900);
         // Waiting blocks keep their bound, whoever stalls; the next one may come on top.
-        assert!(room.most_waiting <= SETTINGS.buffer + 5_000, "{fault:?}: {}", room.most_waiting);
+        assert!(
+            room.most_waiting <= SETTINGS.buffer + 5_000,
+            "{fault:?}: {}",
+            room.most_waiting
+        );
         let faulty = room.faults.keys().all(|node| *node == 0);
         assert!(faulty, "{fault:?}: an honest peer is blamed: {:?}", room.faults);
     }
