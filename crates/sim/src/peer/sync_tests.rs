@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng};
 use super::{Peer, PeerFault, PeerSession, PeerThen};
 use crate::blocks::{BlockIndex, Blocks};
 use crate::parent::Flaw;
+use crate::wallet::AddressKind;
 use crate::{SimChain, World};
 
 const START: u64 = 1_600_000_000;
@@ -211,8 +212,7 @@ impl Room {
         }
         link.has_greeted = true;
         let delay = self.nodes[link.node].delay;
-        link.up
-            .push_back((self.now + delay, encode(Network::Regtest, message)));
+        link.up.push_back((self.now + delay, encode(Network::Regtest, message)));
     }
 
     /// Lets a step of time go by.
@@ -271,7 +271,8 @@ impl Room {
             let messages = output.messages.into_iter();
             link.down.extend(messages.map(|bytes| (now + node.delay, bytes)));
         }
-        link.down.extend(said.into_iter().map(|bytes| (now + node.delay, bytes)));
+        link.down
+            .extend(said.into_iter().map(|bytes| (now + node.delay, bytes)));
         if let PeerThen::Forever(bytes) = &link.then
             && unsent(link) < UNSENT
         {
@@ -363,7 +364,10 @@ fn world(seed: u64, blocks: u32) -> World {
     let mut world = World::new(seed, Timestamp(START));
     world.mine(blocks / 2);
     world
-        .register_all((0..8).map(|number| (format!("d/peer{number}"), "{}")), crate::wallet::AddressKind::P2wpkh)
+        .register_all(&[
+            ("d/one", "{}", AddressKind::P2wpkh),
+            ("d/two", "{}", AddressKind::P2pkh),
+        ])
         .unwrap();
     let missing = blocks.saturating_sub(world.chain().height());
     world.mine(missing);
@@ -433,7 +437,11 @@ fn beside_each_fault_all_blocks_come() {
         room.begin(1);
         room.run_until_read(world.chain(), 900);
         // Waiting blocks keep their bound, whoever stalls; the next one may come on top.
-        assert!(room.most_waiting <= SETTINGS.buffer + 5_000, "{fault:?}: {}", room.most_waiting);
+        assert!(
+            room.most_waiting <= SETTINGS.buffer + 5_000,
+            "{fault:?}: {}",
+            room.most_waiting
+        );
         let faulty = room.faults.keys().all(|node| *node == 0);
         assert!(faulty, "{fault:?}: an honest peer is blamed: {:?}", room.faults);
     }

@@ -11,7 +11,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-
 const NETWORK: Network = Network::Regtest;
 
 fn framed(command: &str, payload: &[u8]) -> Vec<u8> {
@@ -252,10 +251,7 @@ fn addresses_that_can_not_be_are_left_out() {
     );
     let command = "addrv2";
     let undecodable = Err(CodecError::Undecodable { command });
-    assert_eq!(
-        decoded(&framed(command, &payload[..payload.len() - 1])),
-        undecodable
-    );
+    assert_eq!(decoded(&framed(command, &payload[..payload.len() - 1])), undecodable);
     // Longer than an address of any network may be.
     let long = [&[1, 1, 0, 0, 0, 9, 77, 0xfd, 1, 2], vec![7; 515].as_slice()].concat();
     assert_eq!(decoded(&framed(command, &long)), undecodable);

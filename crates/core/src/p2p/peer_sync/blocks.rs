@@ -147,7 +147,9 @@ impl BlockQueue {
 
     /// Returns the height of a block of the best chain that is wanted still.
     pub(super) fn wants(&self, tree: &HeaderTree, hash: BlockHash) -> Option<Height> {
-        let height = tree.height_of(&hash).filter(|height| tree.hash_at(*height) == Some(hash))?;
+        let height = tree
+            .height_of(&hash)
+            .filter(|height| tree.hash_at(*height) == Some(hash))?;
         let next = self.next?;
         let is_ahead = height >= next && height <= next.saturating_add(MAX_AHEAD);
         (is_ahead && !self.waiting.contains_key(&height)).then_some(height)

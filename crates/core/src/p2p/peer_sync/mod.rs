@@ -18,7 +18,9 @@
 //! | ready | a block in an inventory | ready: its headers are asked for |
 //! | ready | a block that was asked for, and is that | ready: it is handed on when its turn comes |
 //! | ready | what was asked for does not come in time, or is not to be had | closed, or others are asked for it |
-//! | any | what no honest peer sends | closed, and banned: [`PeerFault`] |
+//! | ready | old blocks are wanted that it gives none of, and others may be dialed | closed |
+//! | any | what is no message | closed, and left for a day |
+//! | any | what no honest peer sends | closed, and never dialed again: [`PeerFault`] |
 //! | any | [`PeerSyncEvent::Closed`] | none; what it was asked for is asked of others |
 //!
 //! # After each event

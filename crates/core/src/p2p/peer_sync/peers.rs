@@ -393,7 +393,9 @@ impl Peer {
                 shared = height;
                 break;
             }
-            let Some((_, header, _)) = tree.branch_header(&hash) else { break };
+            let Some((_, header, _)) = tree.branch_header(&hash) else {
+                break;
+            };
             hash = header.prev();
         }
         self.shared = Some((shared, tip));
@@ -488,7 +490,11 @@ pub(super) fn to_float(bytes: u64) -> f64 {
 /// Returns a locator that goes on where a branch ended which a peer showed, and falls back on that of our best chain.
 pub(super) fn locator_for(tree: &HeaderTree, shown: Option<BlockHash>, best: &[BlockHash]) -> Vec<BlockHash> {
     let is_of_branch = |hash: &BlockHash| tree.branch_header(hash).is_some();
-    shown.filter(is_of_branch).into_iter().chain(best.iter().copied()).collect()
+    shown
+        .filter(is_of_branch)
+        .into_iter()
+        .chain(best.iter().copied())
+        .collect()
 }
 
 /// Returns the locator of our best chain: the parent of the tip first, so that whoever has the tip shows it; then older blocks,
