@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng};
 use super::{Peer, PeerFault, PeerSession, PeerThen};
 use crate::blocks::{BlockIndex, Blocks};
 use crate::parent::Flaw;
+use crate::wallet::AddressKind;
 use crate::{SimChain, World};
 
 const START: u64 = 1_600_000_000;
@@ -363,10 +364,10 @@ fn world(seed: u64, blocks: u32) -> World {
     let mut world = World::new(seed, Timestamp(START));
     world.mine(blocks / 2);
     world
-        .register_all(
-            (0..8).map(|number| (format!("d/peer{number}"), "{}")),
-            crate::wallet::AddressKind::P2wpkh,
-        )
+        .register_all(&[
+            ("d/one", "{}", AddressKind::P2wpkh),
+            ("d/two", "{}", AddressKind::P2pkh),
+        ])
         .unwrap();
     let missing = blocks.saturating_sub(world.chain().height());
     world.mine(missing);

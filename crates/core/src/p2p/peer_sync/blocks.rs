@@ -123,7 +123,8 @@ impl BlockQueue {
     }
 
     pub(super) fn on_read(&mut self, next: Height) {
-        while let Some((_, size)) = self.unread.pop_front_if(|(height, _)| *height < next) {
+        while let Some((_, size)) = self.unread.front().copied().filter(|(height, _)| *height < next) {
+            self.unread.pop_front();
             self.unread_bytes = self.unread_bytes.saturating_sub(size);
         }
     }

@@ -18,7 +18,9 @@
 //! | ready | a block in an inventory | ready: its headers are asked for |
 //! | ready | a block that was asked for, and is that | ready: it is handed on when its turn comes |
 //! | ready | what was asked for does not come in time, or is not to be had | closed, or others are asked for it |
-//! | any | what no honest peer sends | closed, and banned: [`PeerFault`] |
+//! | ready | old blocks are wanted that it gives none of, and others may be dialed | closed |
+//! | any | what is no message | closed, and left for a day |
+//! | any | what no honest peer sends | closed, and never dialed again: [`PeerFault`] |
 //! | any | [`PeerSyncEvent::Closed`] | none; what it was asked for is asked of others |
 //!
 //! # After each event
@@ -410,18 +412,17 @@ impl Step<'_> {
             return;
         };
         match message {
-            Message::Version(version) => match peer.on_version(&version) {
-                Ok(()) => {
+            Message::Version(version) => {
+                let index = peer.index;
+                if peer.on_version(&version).is_ok() {
                     self.send(conn, Message::SendAddrV2);
                     self.send(conn, Message::Verack);
-                }
-                Err(()) => {
-                    let index = peer.index;
+                } else {
                     self.close(conn);
                     let now = self.now.steady;
                     self.sync.candidates.leave(index, now, &mut self.sync.rng);
                 }
-            },
+            }
             Message::Verack if peer.on_verack(self.now.steady) => {
                 self.send(conn, Message::SendHeaders);
                 self.send(conn, Message::GetAddr);
@@ -446,12 +447,9 @@ impl Step<'_> {
         let mut fault = None;
         let mut links = true;
         for bytes in headers {
-            let header = match FullHeader::decode(bytes) {
-                Ok((header, [])) => header,
-                _ => {
-                    fault = Some(PeerFault::Undecodable);
-                    break;
-                }
+            let Ok((header, [])) = FullHeader::decode(bytes) else {
+                fault = Some(PeerFault::Undecodable);
+                break;
             };
             let hash = header.pure.hash();
             match self.tree.accept(&header, now.wall) {
