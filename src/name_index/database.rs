@@ -251,7 +251,7 @@ impl NameIndex {
         for operation in block_operations(block, height) {
             let key = name_key(operation.name());
             let before = tables.names.get(key.as_slice())?.map(|row| row.value().to_vec());
-            let held = before.as_deref().map(|row| HeldName::from_bytes(row));
+            let held = before.as_deref().map(HeldName::from_bytes);
             let held = match held {
                 Some(None) => return Err(IndexError::bad_row("names")),
                 held => held.flatten(),

@@ -323,7 +323,7 @@ impl Handle {
         let (params, anchor) = (self.params(), self.with(|node| node.tree().anchor().height));
         let outcome = match held {
             Some(held) => {
-                let judged = judge(&wanted.name, &held, &tip, anchor, params, &policy);
+                let judged = judge(&wanted.name, &held, &tip, anchor, params, policy);
                 judged.map_err(|refusal| self.refused(refusal, held.height()))?
             }
             None => Outcome::ProvedAbsent {
@@ -362,7 +362,7 @@ impl Handle {
         };
         let found = self.look(names, look).await?;
         drop(waiting);
-        let (found, tip) = found.ok_or_else(|| self.incomplete(names))?;
+        let (found, tip) = found.ok_or_else(|| incomplete(names))?;
         let policy = self.settings().lookup.policy;
         let (anchor, unproved) = self.with(|node| (node.tree().anchor().height, node.tree().unproved()));
         let mut living = Vec::with_capacity(found.names.len());
@@ -371,7 +371,7 @@ impl Handle {
             if number % AT_A_TIME == 0 {
                 yield_now().await;
             }
-            let outcome = judge(&name, &held, &tip, anchor, self.params(), &policy)
+            let outcome = judge(&name, &held, &tip, anchor, self.params(), policy)
                 .map_err(|refusal| self.refused(refusal, held.height()));
             living.push(LivingName { name, outcome });
         }
@@ -396,7 +396,7 @@ impl Handle {
             loop {
                 if !standing.borrow_and_update().was_complete {
                     return match names.config.mode {
-                        NamesMode::Local => Err(self.incomplete(names)),
+                        NamesMode::Local => Err(incomplete(names)),
                         NamesMode::Servers | NamesMode::LocalOrServers => Ok(None),
                     };
                 }
@@ -432,9 +432,10 @@ impl Handle {
         Ok(self.with(|node| {
             let tree = node.tree();
             let tip = tree.tip();
-            match is_complete(covered.as_ref(), &tip, tree.params()) {
-                true => Look::Found(found, tip),
-                false => Look::Elsewhere,
+            if is_complete(covered.as_ref(), &tip, tree.params()) {
+                Look::Found(found, tip)
+            } else {
+                Look::Elsewhere
             }
         }))
     }
@@ -447,15 +448,6 @@ impl Handle {
                 path: self.data_folder().join(FILE),
                 error: IndexError::Damaged("a row of another name".to_owned()),
             },
-        }
-    }
-
-    fn incomplete(&self, names: &LocalNames) -> NodeError {
-        let standing = names.standing.borrow();
-        NodeError::NamesIncomplete {
-            done: standing.done,
-            total: standing.total,
-            trouble: standing.trouble.clone(),
         }
     }
 
@@ -482,6 +474,15 @@ impl Handle {
     }
 }
 
+fn incomplete(names: &LocalNames) -> NodeError {
+    let standing = names.standing.borrow();
+    NodeError::NamesIncomplete {
+        done: standing.done,
+        total: standing.total,
+        trouble: standing.trouble.clone(),
+    }
+}
+
 /// Decides what a name that is held is worth to a chain with this tip.
 fn judge(
     name: &NameId,
@@ -489,8 +490,8 @@ fn judge(
     tip: &Tip,
     anchor: Height,
     params: &Params,
-    policy: &Policy,
+    policy: Policy,
 ) -> Result<Outcome, Option<Refusal>> {
     let proven = held.prove(name, anchor, params)?;
-    Ok(policy::judge(proven, tip.height, params, policy))
+    Ok(policy::judge(proven, tip.height, params, &policy))
 }

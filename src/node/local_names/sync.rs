@@ -19,8 +19,8 @@ use crate::chain::Height;
 use crate::isolation::ConnId;
 use crate::name_index::{Covered, IndexError, NextBlock, UNDO_DEPTH};
 use crate::net::{PeerAddr, ServerAddr};
-use crate::node::Handle;
 use crate::node::handle::PeerNews;
+use crate::node::{Handle, Node};
 use crate::p2p::codec::default_port;
 use crate::p2p::peer_sync::{KnownPeer, PeerIndex, PeerKind};
 use crate::p2p::{Message, PeerSync, PeerSyncEffect, PeerSyncEvent, PeerSyncSettings};
@@ -55,7 +55,7 @@ pub(in crate::node) async fn keep_names(node: Handle) -> Infallible {
         return std::future::pending().await;
     };
     let (events, mut inbox) = mpsc::channel(QUEUE);
-    let seed = node.with(|node| node.draw_seed());
+    let seed = node.with(Node::draw_seed);
     let settings = PeerSyncSettings {
         rate: names.config.rate,
         ..PeerSyncSettings::default()

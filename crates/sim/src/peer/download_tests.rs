@@ -15,7 +15,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::{Peer, PeerFault, PeerSession, PeerThen};
-use crate::blocks::{BlockIndex, Blocks};
+use crate::blocks::BlockIndex;
 use crate::parent::Flaw;
 use crate::wallet::AddressKind;
 use crate::{SimChain, World};
@@ -466,7 +466,10 @@ fn who_lies_is_found_out_and_who_is_merely_of_no_use_is_not_blamed() {
             _ => seen.is_none(),
         };
         assert!(is_blamed_rightly, "{fault:?}: {seen:?}");
-        assert!(room.told <= 100 * room.next_conn as usize, "addresses are bounded");
+        assert!(
+            u64::try_from(room.told).unwrap() <= 100 * room.next_conn,
+            "addresses are bounded"
+        );
     }
 }
 

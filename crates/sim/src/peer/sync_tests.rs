@@ -92,6 +92,7 @@ impl Scene {
         let known = KnownPeer {
             kind: PeerKind::Named,
             group: None,
+            told_by: None,
         };
         network.tell(PeerSyncEvent::Known(vec![known; faults.len()]));
         network.tell(PeerSyncEvent::Begin { next: Some(WINDOW) });

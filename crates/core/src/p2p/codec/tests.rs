@@ -1,5 +1,7 @@
 //! Messages as bytes and back, whole, in pieces, and damaged.
 
+#![allow(clippy::cast_possible_truncation, reason = "numbers of a test that are small")]
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bitcoin::hashes::Hash;
