@@ -15,7 +15,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::{Peer, PeerFault, PeerSession, PeerThen};
-use crate::blocks::{BlockIndex, Blocks};
+use crate::blocks::BlockIndex;
 use crate::parent::Flaw;
 use crate::wallet::AddressKind;
 use crate::{SimChain, World};
