@@ -1,7 +1,6 @@
 //! Any payloads under any commands, and any bytes, in any pieces, as what a peer sends: never more is held than came, and what
 //! is read is the same when it is written again.
 
-use arbitrary::Arbitrary;
 use bitcoin::hashes::{Hash, sha256d};
 use isonym::chain::Network;
 use isonym::p2p::codec::magic;
@@ -29,20 +28,12 @@ const COMMANDS: [&str; 15] = [
     "tx",
 ];
 
-#[derive(Arbitrary)]
-enum Piece<'a> {
-    /// As it is.
-    Raw(&'a [u8]),
-    /// Behind what makes a message of it, which no fuzzer would find.
-    Framed(u8, &'a [u8]),
-}
-
-impl Piece<'_> {
-    fn to_bytes(&self) -> Vec<u8> {
-        match *self {
-            Self::Raw(bytes) => bytes.to_vec(),
-            Self::Framed(command, payload) => framed(COMMANDS[usize::from(command) % COMMANDS.len()], payload),
-        }
+/// Returns bytes as they are, or behind what makes a message of them, which no fuzzer would find.
+fn piece((is_framed, command, bytes): (bool, u8, &[u8])) -> Vec<u8> {
+    if is_framed {
+        framed(COMMANDS[usize::from(command) % COMMANDS.len()], bytes)
+    } else {
+        bytes.to_vec()
     }
 }
 
@@ -57,10 +48,10 @@ fn framed(command: &str, payload: &[u8]) -> Vec<u8> {
 
 /// Checks what comes of such an input.
 pub fn run(bytes: &[u8]) {
-    let Some((size, pieces)) = input::<(u8, Vec<Piece<'_>>)>(bytes) else {
+    let Some((size, pieces)) = input::<(u8, Vec<(bool, u8, &[u8])>)>(bytes) else {
         return;
     };
-    let sent: Vec<u8> = pieces.iter().flat_map(Piece::to_bytes).collect();
+    let sent: Vec<u8> = pieces.into_iter().flat_map(piece).collect();
     let mut decoder = Decoder::new(NETWORK);
     let mut came = 0;
     for chunk in sent.chunks(usize::from(size).max(1)) {
