@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::client::Tor;
 use crate::daemon::Daemon;
-use crate::network::{Network, beside_others, network};
+use crate::network::{Network, Onion, beside_others, network};
 use crate::record::Record;
 use crate::{assert_apart, closed};
 
@@ -22,7 +22,8 @@ struct Scene {
     tor: Tor,
     host: Host,
     site: Site,
-    onion: String,
+    /// It is there until this is dropped.
+    onion: Onion,
 }
 
 const PLAIN: &str = "plain.bit";
@@ -36,10 +37,10 @@ impl Scene {
         let shown = signer.site(&[PLAIN, HIDDEN, FORGED]);
         let site = Site::start(&[&shown, &signer.holder]).await;
         let port = site.address.port();
-        let onion = network.onion_service(port, site.address).host;
+        let onion = network.onion_service(port, site.address);
         let records = |signer: &Signer| [entry(2, 1, 0, &signer.holder.spki())];
         let hidden = json!({
-            "map": { "_tor": { "txt": onion }, "_tcp": { "map": { format!("_{port}"): { "tls": records(&signer) } } } },
+            "map": { "_tor": { "txt": onion.host }, "_tcp": { "map": { format!("_{port}"): { "tls": records(&signer) } } } },
         });
         let names = [
             ("d/plain", site.value(&records(&signer))),
@@ -59,7 +60,7 @@ impl Scene {
             tor: network.client(name),
             host,
             site,
-            onion: format!("{onion}:{port}"),
+            onion,
         }
     }
 
@@ -75,7 +76,7 @@ impl Scene {
     fn assert_reached(&self, record: &Record, plain: usize, hidden: usize) {
         assert_apart(record);
         let plainly = record.streams_to(&self.site.address.to_string());
-        let hiddenly = record.streams_to(&self.onion);
+        let hiddenly = record.streams_to(&format!("{}:{}", self.onion.host, self.site.address.port()));
         assert_eq!(
             (plainly.len(), hiddenly.len()),
             (plain, hidden),
