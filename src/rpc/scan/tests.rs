@@ -181,7 +181,7 @@ fn filters_look_back_and_count() {
     let ages: Vec<bool> = (1..=3).map(|age| is_wanted(&args, b"d/x", age)).collect();
     assert_eq!(ages, [true, true, false]);
     assert!(!is_wanted(&args, b"id/x", 1));
-    let all = filter(r#"[null,0]"#).unwrap();
+    let all = filter(r"[null,0]").unwrap();
     assert!(is_wanted(&all, b"\xff", 100));
 }
 
