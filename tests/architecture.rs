@@ -72,6 +72,7 @@ const EDGE: &[(&str, &str)] = &[
     ),
     ("cli/dns.rs", "listens, waits for signals"),
     ("cli/dnssec.rs", "ends the process"),
+    ("cli/dump.rs", "writes to standard output, ends the process"),
     ("cli/handed.rs", "takes sockets of the service manager"),
     ("cli/metrics.rs", "listens, draws roundings, waits"),
     ("cli/pages.rs", "writes manual pages"),

@@ -1,11 +1,12 @@
 //! The index of names in a file, by redb: its memory has a bound, and a process that is killed loses the last blocks alone.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
+use redb::backends::FileBackend;
 use redb::{
     Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
     TableDefinition, WriteTransaction,
@@ -93,8 +94,13 @@ impl NameIndex {
     ///
     /// [`IndexError::Io`], [`IndexError::Damaged`] where [`Self::remove`] helps.
     pub fn open(path: &Path, params: &'static Params) -> Result<Self, IndexError> {
-        let mut builder = Database::builder();
-        let database = builder.set_cache_size(CACHE).create(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).map_err(redb::Error::Io)?;
+        let backend = FileBackend::new(file)?;
+        let database = Database::builder().set_cache_size(CACHE).create_with_backend(backend)?;
         let index = Self {
             database,
             path: path.to_owned(),
@@ -245,7 +251,7 @@ impl NameIndex {
         for operation in block_operations(block, height) {
             let key = name_key(operation.name());
             let before = tables.names.get(key.as_slice())?.map(|row| row.value().to_vec());
-            let held = before.as_deref().map(|row| HeldName::from_bytes(row));
+            let held = before.as_deref().map(HeldName::from_bytes);
             let held = match held {
                 Some(None) => return Err(IndexError::bad_row("names")),
                 held => held.flatten(),

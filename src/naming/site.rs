@@ -63,7 +63,7 @@ pub fn sites<'a>(owners: impl IntoIterator<Item = &'a Name>, zones: &Zones, most
 fn site_of(owner: &Name, zones: &Zones) -> Option<Site> {
     let labels: Vec<&[u8]> = owner.iter().collect();
     let (port, host) = match labels.split_first()? {
-        (&b"*", [b"_tcp", host @ ..]) | (&b"*", host) => (HTTPS, host),
+        (&b"*", [b"_tcp", host @ ..] | host) => (HTTPS, host),
         (port, [b"_tcp", host @ ..]) => {
             let digits = port.strip_prefix(b"_").filter(|it| it.iter().all(u8::is_ascii_digit))?;
             let digits = std::str::from_utf8(digits).ok()?;

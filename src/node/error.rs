@@ -139,7 +139,9 @@ pub enum NodeError {
         height: Height,
     },
     /// No names are kept here.
-    #[error("this node keeps no names: it asks servers for each")]
+    #[error(
+        "no names are kept here, so that they can't be listed; that takes a daemon with --names local or local-or-servers"
+    )]
     NoNamesKept,
     /// Only servers could answer, and none is to be asked.
     #[error("only servers could answer that, and this node asks none for names")]

@@ -28,8 +28,8 @@ use isonym::tor::driver::ControlAddr;
 use isonym::tor::suffixes::SuffixPlugin;
 
 use super::declare::CommandName::{
-    AnchorCheck, AnchorExport, Daemon, Dns, NameHistory, NameShow, Prop279, Resolve, Rpc, Servers, Socks, Status, Sync,
-    TlsPin, TlsVerify, Tor,
+    AnchorCheck, AnchorExport, Daemon, Dns, Dump, NameHistory, NameScan, NameShow, Prop279, Resolve, Rpc, Servers,
+    Socks, Status, Sync, TlsPin, TlsVerify, Tor,
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
 use super::item::{
@@ -75,6 +75,8 @@ const LOGIN: &[CommandName] = &[
     TlsVerify,
     TlsPin,
     Servers,
+    NameScan,
+    Dump,
 ];
 
 /// Commands that look names up for streams.
@@ -260,7 +262,7 @@ options! {
         |_| Encoding::default(),
     )
     .more("For the daemon: where a call does not say it.")
-    .used_by(&[NameShow, NameHistory, Daemon]);
+    .used_by(&[NameShow, NameHistory, NameScan, Dump, Daemon]);
 
     VALUE_ENCODING: Required<Encoding> = Opt::new(
         "value-encoding",
@@ -269,7 +271,7 @@ options! {
         |_| Encoding::default(),
     )
     .more("For the daemon: where a call does not say it.")
-    .used_by(&[NameShow, NameHistory, Daemon]);
+    .used_by(&[NameShow, NameHistory, NameScan, Dump, Daemon]);
 
     ISOLATION_ID: Optional<IsolationId> = Opt::new(
         "isolation-id",
@@ -496,7 +498,7 @@ options! {
         let suffixes = suffixes.iter().map(|suffix| suffix.0.as_str());
         Zones::new(suffixes, false).map(drop).map_err(|error| error.to_string())
     })
-    .used_by(&[Daemon, Dns, Resolve, TlsVerify, TlsPin])
+    .used_by(&[Daemon, Dns, Dump, Resolve, TlsVerify, TlsPin])
     .aliases(&[(Daemon, "suffix"), (Dns, "suffix")])
     .section(Section::Dns);
 
@@ -514,7 +516,7 @@ options! {
         dns::engine::Settings::default().nameservers
     })
     .default_words("this.x--nmc below each zone")
-    .used_by(&[Daemon, Dns, Resolve])
+    .used_by(&[Daemon, Dns, Dump, Resolve])
     .section(Section::Dns);
 
     DNS_HOSTMASTER: Optional<Mailbox> = Opt::new(
@@ -524,20 +526,20 @@ options! {
         |_| None,
     )
     .default_words("none")
-    .used_by(&[Daemon, Dns, Resolve])
+    .used_by(&[Daemon, Dns, Dump, Resolve])
     .section(Section::Dns);
 
     DNS_ADDRESS: Many<std::net::IpAddr> =
         Opt::new("dns-address", "IP", "Address of the zone's own name", |_| {
             dns::engine::Settings::default().vanity
         })
-        .used_by(&[Daemon, Dns, Resolve])
+        .used_by(&[Daemon, Dns, Dump, Resolve])
         .section(Section::Dns);
 
     DNS_SELF_IP: Required<Ipv4Addr> = Opt::new("dns-self-ip", "IPV4", "Address of this.x--nmc", |_| {
         dns::engine::Settings::default().self_ip
     })
-    .used_by(&[Daemon, Dns, Resolve])
+    .used_by(&[Daemon, Dns, Dump, Resolve])
     .section(Section::Dns);
 
     DNS_VERSION: Optional<String> = Opt::new("dns-version", "TEXT", "Answer to version.bind", |_| {

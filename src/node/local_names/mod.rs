@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{sleep_until, timeout};
 
 use super::lookups::Proved;
@@ -40,6 +40,12 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How many may go through all names at a time; each holds a thread meanwhile.
 const SCANS: usize = 2;
+
+/// Most bytes of names and their operations that one who goes through them holds.
+pub const MOST_BYTES: usize = 8 << 20;
+
+/// How many names are proved before others have their turn: each takes some microseconds.
+const AT_A_TIME: usize = 256;
 
 /// Where names are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,15 +161,38 @@ pub(super) struct LocalNames {
 pub struct LivingName {
     /// The name.
     pub name: NameId,
-    /// What it is worth, or why its newest operation can't be believed.
+    /// What it is worth to a lookup, or why its newest operation can't be believed.
     pub outcome: Result<Outcome, NodeError>,
+}
+
+/// Says whether a name is wanted whose newest operation is at this height, by a chain with a tip at that one.
+pub type NamesFilter = dyn Fn(&NameId, Height, Height) -> bool + Send + Sync;
+
+/// Which of the names that are kept are wanted.
+pub struct NamesWanted {
+    /// The first one that comes into question, in the order of Namecoin Core's database.
+    pub start: NameId,
+    /// Which ones.
+    pub filter: Box<NamesFilter>,
+    /// How many of these are passed over first.
+    pub skip: usize,
+    /// Most of them.
+    pub most: usize,
+    /// Whether they are counted, and no more than that.
+    pub are_counted: bool,
 }
 
 /// Some of the names that are kept.
 #[derive(Clone, Debug)]
 pub struct NamesScanned {
-    /// Them, in the order of Namecoin Core's database.
+    /// Them, in the order of Namecoin Core's database; none where they are only counted.
     pub names: Vec<LivingName>,
+    /// How many they are.
+    pub count: usize,
+    /// Whether it ended before there were as many as wanted, since they have more than [`MOST_BYTES`] bytes.
+    pub is_cut: bool,
+    /// The lowest of the blocks by which they are so.
+    pub read_from: Height,
     /// The block by which they are so: our tip.
     pub tip: Tip,
     /// How many headers were taken on the strength of a sample.
@@ -211,6 +240,39 @@ pub(super) fn window_low(tip: Height, params: &Params) -> Height {
 /// Says whether the index has all living names of a chain with this tip.
 fn is_complete(covered: Option<&Covered>, tip: &Tip, params: &Params) -> bool {
     covered.is_some_and(|covered| covered.hash == tip.hash && covered.from <= window_low(tip.height, params))
+}
+
+/// What was taken of the names so far.
+#[derive(Default)]
+struct Taken {
+    names: Vec<(NameId, HeldName)>,
+    bytes: usize,
+    skipped: usize,
+    count: usize,
+    is_cut: bool,
+}
+
+impl Taken {
+    /// Takes a name if it is wanted, and says whether to go on.
+    fn take(&mut self, wanted: &NamesWanted, tip: Height, name: NameId, held: HeldName) -> bool {
+        if !(wanted.filter)(&name, held.height(), tip) {
+            return true;
+        }
+        if self.skipped < wanted.skip {
+            self.skipped += 1;
+            return true;
+        }
+        self.count += 1;
+        if !wanted.are_counted {
+            self.bytes += name.as_bytes().len() + held.to_bytes().len();
+            if self.bytes > MOST_BYTES {
+                self.is_cut = true;
+                return false;
+            }
+            self.names.push((name, held));
+        }
+        self.count < wanted.most
+    }
 }
 
 /// What a look at the index came to.
@@ -261,7 +323,7 @@ impl Handle {
         let (params, anchor) = (self.params(), self.with(|node| node.tree().anchor().height));
         let outcome = match held {
             Some(held) => {
-                let judged = judge(&wanted.name, &held, &tip, anchor, params, &policy);
+                let judged = judge(&wanted.name, &held, &tip, anchor, params, policy);
                 judged.map_err(|refusal| self.refused(refusal, held.height()))?
             }
             None => Outcome::ProvedAbsent {
@@ -271,50 +333,55 @@ impl Handle {
         Ok(Some(self.with(|node| Proved::local(outcome, tip, node.tree()))))
     }
 
-    /// Goes through the names that are kept, from one on, and takes those that `wanted` picks, until there are `count` of them.
+    /// Goes through the names that are kept, and takes those that are wanted. It ends soon after nobody waits for it any more.
     ///
     /// # Errors
     ///
     /// As a lookup of one of them; [`NodeError::NoNamesKept`] where none are kept.
-    pub async fn scan_names(
-        &self,
-        start: NameId,
-        count: usize,
-        wanted: impl Fn(&NameId, Height) -> bool + Clone + Send + 'static,
-    ) -> Result<NamesScanned, NodeError> {
-        self.check_ready()?;
+    pub async fn scan_names(&self, wanted: NamesWanted) -> Result<NamesScanned, NodeError> {
         let names = self.local_names().ok_or(NodeError::NoNamesKept)?;
+        self.check_ready()?;
         let _turn = names.scans.acquire().await.map_err(|_| NodeError::Stopped)?;
+        // The thread can't be told to end but by what it looks at.
+        let waiting = Arc::new(());
+        let waits = Arc::downgrade(&waiting);
+        let wanted = Arc::new(wanted);
         let look = move |index: &NameIndex| {
-            let mut taken = Vec::new();
-            if count == 0 {
-                return Ok((index.covered()?, taken));
+            let mut taken = Taken::default();
+            let Some(covered) = index.covered()? else {
+                return Ok((None, taken));
+            };
+            if wanted.most == 0 {
+                return Ok((Some(covered), taken));
             }
-            let wanted = wanted.clone();
-            let covered = index.scan(&start, |name, held| {
-                if wanted(&name, held.height()) {
-                    taken.push((name, held));
-                }
-                taken.len() < count
+            let scanned = index.scan(&wanted.start, |name, held| {
+                taken.take(&wanted, covered.tip, name, held) && waits.strong_count() > 0
             })?;
-            Ok((covered, taken))
+            // Where a block was read meanwhile, ages were counted from another one.
+            Ok((scanned.filter(|scanned| *scanned == covered), taken))
         };
         let found = self.look(names, look).await?;
-        let (found, tip) = found.ok_or_else(|| self.incomplete(names))?;
-        let policy = Policy {
-            allow_expired: true,
-            min_confirmations: 0,
-        };
+        drop(waiting);
+        let (found, tip) = found.ok_or_else(|| incomplete(names))?;
+        let policy = self.settings().lookup.policy;
         let (anchor, unproved) = self.with(|node| (node.tree().anchor().height, node.tree().unproved()));
-        let living = found.into_iter().map(|(name, held)| LivingName {
-            outcome: judge(&name, &held, &tip, anchor, self.params(), &policy)
-                .map_err(|refusal| self.refused(refusal, held.height())),
-            name,
-        });
+        let mut living = Vec::with_capacity(found.names.len());
+        for (number, (name, held)) in found.names.into_iter().enumerate() {
+            // Others are served by the same thread.
+            if number % AT_A_TIME == 0 {
+                yield_now().await;
+            }
+            let outcome = judge(&name, &held, &tip, anchor, self.params(), policy)
+                .map_err(|refusal| self.refused(refusal, held.height()));
+            living.push(LivingName { name, outcome });
+        }
         Ok(NamesScanned {
-            names: living.collect(),
+            names: living,
+            count: found.count,
+            is_cut: found.is_cut,
             tip,
             unproved,
+            read_from: window_low(tip.height, self.params()),
         })
     }
 
@@ -329,7 +396,7 @@ impl Handle {
             loop {
                 if !standing.borrow_and_update().was_complete {
                     return match names.config.mode {
-                        NamesMode::Local => Err(self.incomplete(names)),
+                        NamesMode::Local => Err(incomplete(names)),
                         NamesMode::Servers | NamesMode::LocalOrServers => Ok(None),
                     };
                 }
@@ -365,9 +432,10 @@ impl Handle {
         Ok(self.with(|node| {
             let tree = node.tree();
             let tip = tree.tip();
-            match is_complete(covered.as_ref(), &tip, tree.params()) {
-                true => Look::Found(found, tip),
-                false => Look::Elsewhere,
+            if is_complete(covered.as_ref(), &tip, tree.params()) {
+                Look::Found(found, tip)
+            } else {
+                Look::Elsewhere
             }
         }))
     }
@@ -380,15 +448,6 @@ impl Handle {
                 path: self.data_folder().join(FILE),
                 error: IndexError::Damaged("a row of another name".to_owned()),
             },
-        }
-    }
-
-    fn incomplete(&self, names: &LocalNames) -> NodeError {
-        let standing = names.standing.borrow();
-        NodeError::NamesIncomplete {
-            done: standing.done,
-            total: standing.total,
-            trouble: standing.trouble.clone(),
         }
     }
 
@@ -415,6 +474,15 @@ impl Handle {
     }
 }
 
+fn incomplete(names: &LocalNames) -> NodeError {
+    let standing = names.standing.borrow();
+    NodeError::NamesIncomplete {
+        done: standing.done,
+        total: standing.total,
+        trouble: standing.trouble.clone(),
+    }
+}
+
 /// Decides what a name that is held is worth to a chain with this tip.
 fn judge(
     name: &NameId,
@@ -422,8 +490,8 @@ fn judge(
     tip: &Tip,
     anchor: Height,
     params: &Params,
-    policy: &Policy,
+    policy: Policy,
 ) -> Result<Outcome, Option<Refusal>> {
     let proven = held.prove(name, anchor, params)?;
-    Ok(policy::judge(proven, tip.height, params, policy))
+    Ok(policy::judge(proven, tip.height, params, &policy))
 }

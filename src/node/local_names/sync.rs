@@ -19,8 +19,8 @@ use crate::chain::Height;
 use crate::isolation::ConnId;
 use crate::name_index::{Covered, IndexError, NextBlock, UNDO_DEPTH};
 use crate::net::{PeerAddr, ServerAddr};
-use crate::node::Handle;
 use crate::node::handle::PeerNews;
+use crate::node::{Handle, Node};
 use crate::p2p::codec::default_port;
 use crate::p2p::peer_sync::{KnownPeer, PeerIndex, PeerKind};
 use crate::p2p::{Message, PeerSync, PeerSyncEffect, PeerSyncEvent, PeerSyncSettings};
@@ -55,7 +55,7 @@ pub(in crate::node) async fn keep_names(node: Handle) -> Infallible {
         return std::future::pending().await;
     };
     let (events, mut inbox) = mpsc::channel(QUEUE);
-    let seed = node.with(|node| node.draw_seed());
+    let seed = node.with(Node::draw_seed);
     let settings = PeerSyncSettings {
         rate: names.config.rate,
         ..PeerSyncSettings::default()
@@ -128,13 +128,13 @@ impl Driver {
     /// Makes the peers known that are there from the beginning.
     fn begin(&mut self) {
         let named = self.names.config.peers.clone();
-        self.add(PeerKind::Named, named);
+        self.add(PeerKind::Named, None, named);
         // Who names peers of a network without others wants these alone.
-        self.add(PeerKind::Shipped, seeds::seeds(self.node.params().network));
+        self.add(PeerKind::Shipped, None, seeds::seeds(self.node.params().network));
         self.step(PeerSyncEvent::Tick);
     }
 
-    fn add(&mut self, kind: PeerKind, peers: Vec<PeerAddr>) {
+    fn add(&mut self, kind: PeerKind, told_by: Option<PeerIndex>, peers: Vec<PeerAddr>) {
         let port = default_port(self.node.params().network);
         let mut known = Vec::new();
         for peer in peers {
@@ -143,6 +143,7 @@ impl Driver {
                 known.push(KnownPeer {
                     kind,
                     group: seeds::group(&address.host),
+                    told_by,
                 });
                 self.addresses.push(address);
             }
@@ -153,11 +154,11 @@ impl Driver {
     }
 
     /// Makes peers known that a peer told of.
-    fn learn(&mut self, told: &[AddrV2Message]) {
+    fn learn(&mut self, teller: PeerIndex, told: &[AddrV2Message]) {
         let room = MAX_LEARNED.saturating_sub(self.addresses.len());
         let peers = told.iter().filter_map(|it| learned(&it.addr, it.port)).take(room);
         let peers = peers.collect();
-        self.add(PeerKind::Learned, peers);
+        self.add(PeerKind::Learned, Some(teller), peers);
     }
 
     fn take(&mut self, event: PeerLinkEvent) {
@@ -201,7 +202,7 @@ impl Driver {
                     let address = self.addresses.get(peer.0).map(ToString::to_string).unwrap_or_default();
                     tracing::warn!(peer = address, "a peer is left: {fault}");
                 }
-                PeerSyncEffect::Told { addresses, .. } => self.learn(&addresses),
+                PeerSyncEffect::Told { peer, addresses } => self.learn(peer, &addresses),
                 PeerSyncEffect::WakeAt(at) => self.wake_at = at,
             }
         }
@@ -279,17 +280,17 @@ impl Driver {
         });
         let hash_at = |height| self.node.with(|node| node.tree().hash_at(height));
         let low = window_low(tip, params);
+        // Some more, so that a shorter chain with more work does not need what was not read.
+        let from = low.saturating_sub(UNDO_DEPTH);
         let Some(covered) = covered else {
-            // Some more, so that a shorter chain with more work does not need what was not read.
-            let from = low.saturating_sub(UNDO_DEPTH);
             return match lowest.map(|lowest| lowest.max(1)) {
                 Some(lowest) if lowest <= low && is_synchronized => NextStep::Read(from.max(lowest)),
                 _ => NextStep::Wait,
             };
         };
         if hash_at(covered.tip) == Some(covered.hash) {
-            // Where no block of the window was read, it is less to begin anew.
-            return match (covered.tip.saturating_add(1) < low, is_synchronized) {
+            // Where that is far below all that are needed, it is less to begin anew.
+            return match (covered.tip.saturating_add(UNDO_DEPTH) < from, is_synchronized) {
                 (false, _) => NextStep::Read(covered.tip.saturating_add(1)),
                 (true, true) => NextStep::Forget,
                 (true, false) => NextStep::Wait,

@@ -353,3 +353,20 @@ fn what_breaks_a_rule_is_refused_and_hurts_no_other_name() {
     };
     assert_eq!(refused(stolen_and_passed_on), (Some(Refusal::Before), None));
 }
+
+#[test]
+fn what_is_not_on_the_disk_yet_is_seen_all_the_same() {
+    let mut world = World::new(6, Timestamp(1_700_000_000));
+    world.mine(40);
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(&folder);
+    for height in 3..=40 {
+        let (height, block) = block(world.chain(), height);
+        let blocks = [NextBlock { height, block }];
+        index.read(&blocks, 40, false).unwrap();
+        assert_eq!(
+            index.covered().unwrap().map(|covered| (covered.from, covered.tip)),
+            Some((3, height))
+        );
+    }
+}

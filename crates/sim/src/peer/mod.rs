@@ -114,8 +114,14 @@ impl Peer {
 }
 
 #[cfg(test)]
+mod codec_tests;
+#[cfg(test)]
+mod download_tests;
+#[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
 mod host_tests;
+#[cfg(test)]
+mod sync_tests;
 #[cfg(test)]
 mod tests;

@@ -295,7 +295,7 @@ fn headers_come_by_the_two_thousand_or_four_megabytes() {
     assert!(bytes(&headers) >= MAX_HEADER_BYTES && bytes(&headers[1..]) < MAX_HEADER_BYTES);
 }
 
-fn large_auxpow(header: &PureHeader) -> Vec<u8> {
+pub(super) fn large_auxpow(header: &PureHeader) -> Vec<u8> {
     use rand::SeedableRng;
     let mut rng = rand::rngs::StdRng::seed_from_u64(1);
     let auxpow = crate::parent::mine(&mut rng, header, AuxPowKind::Minimal, None);

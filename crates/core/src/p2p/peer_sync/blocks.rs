@@ -1,6 +1,6 @@
 //! The blocks that are wanted: of whom each was asked, and those that came before their turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
@@ -17,6 +17,9 @@ pub(super) const LIMITED_DEPTH: Height = 288;
 
 /// Blocks that a peer is asked for at first, before it is known what it brings.
 const FIRST_FLIGHT: usize = 8;
+
+/// Fewest blocks that a peer is asked for at a time: the next one is on its way while one comes.
+const MIN_FLIGHT: usize = 2;
 
 /// Most blocks that a peer is asked for at a time; a good part of a minute's worth on a fast line.
 const MAX_FLIGHT: usize = 512;
@@ -51,8 +54,11 @@ pub(super) struct BlockQueue {
     settings: PeerSyncSettings,
     /// The next one to be handed on.
     next: Option<Height>,
-    /// All below were read.
-    read: Height,
+    /// Blocks that were handed on and not read, with their sizes.
+    unread: VecDeque<(Height, usize)>,
+    unread_bytes: usize,
+    /// The tip for which all requests and blocks are of the best chain.
+    tip: Option<BlockHash>,
     requests: BTreeMap<Height, Request>,
     waiting: BTreeMap<Height, Waiting>,
     waiting_bytes: usize,
@@ -70,7 +76,9 @@ impl BlockQueue {
         Self {
             settings,
             next: None,
-            read: 0,
+            unread: VecDeque::new(),
+            unread_bytes: 0,
+            tip: None,
             requests: BTreeMap::new(),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
@@ -95,6 +103,10 @@ impl BlockQueue {
         whole(self.rate)
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting_bytes
+    }
+
     pub(super) fn average_size(&self) -> u64 {
         whole(self.average)
     }
@@ -102,7 +114,8 @@ impl BlockQueue {
     /// Begins anew at a height. What was asked for may come still, and is taken if it fits.
     pub(super) fn begin(&mut self, next: Option<Height>) {
         self.next = next;
-        self.read = next.unwrap_or_default();
+        self.unread.clear();
+        self.unread_bytes = 0;
         self.waiting.clear();
         self.waiting_bytes = 0;
         let is_wanted = |height: Height| next.is_some_and(|next| height >= next);
@@ -110,7 +123,10 @@ impl BlockQueue {
     }
 
     pub(super) fn on_read(&mut self, next: Height) {
-        self.read = self.read.max(next);
+        while let Some((_, size)) = self.unread.front().copied().filter(|(height, _)| *height < next) {
+            self.unread.pop_front();
+            self.unread_bytes = self.unread_bytes.saturating_sub(size);
+        }
     }
 
     pub(super) fn on_received(&mut self, bytes: u64, now: Moment) {
@@ -130,20 +146,17 @@ impl BlockQueue {
         }
     }
 
-    pub(super) fn has_requests(&self, conn: ConnId) -> bool {
-        self.requests.values().any(|request| request.has(conn))
+    /// Returns the height of a block of the best chain that is wanted still.
+    pub(super) fn wants(&self, tree: &HeaderTree, hash: BlockHash) -> Option<Height> {
+        let height = tree
+            .height_of(&hash)
+            .filter(|height| tree.hash_at(*height) == Some(hash))?;
+        let next = self.next?;
+        let is_ahead = height >= next && height <= next.saturating_add(MAX_AHEAD);
+        (is_ahead && !self.waiting.contains_key(&height)).then_some(height)
     }
 
-    /// Takes a request off the list that a block is the answer to; returns its height.
-    pub(super) fn take_request(&mut self, conn: ConnId, hash: BlockHash) -> Option<Height> {
-        let mut all = self.requests.iter();
-        let height = all.find(|(_, request)| request.hash == hash && request.has(conn))?.0;
-        let height = *height;
-        self.requests.remove(&height)?;
-        Some(height)
-    }
-
-    /// Takes a block that was asked for.
+    /// Takes a block that is wanted, where there is room for it; there always is for the next one.
     pub(super) fn deliver(&mut self, height: Height, block: Block, size: usize) {
         let bytes = float(size);
         self.average = if self.is_measured {
@@ -152,55 +165,52 @@ impl BlockQueue {
             bytes
         };
         self.is_measured = true;
-        if self.next.is_none_or(|next| height < next) || self.waiting.contains_key(&height) {
-            return;
+        self.requests.remove(&height);
+        let needed = self.waiting_bytes.saturating_add(size);
+        // Blocks may be larger than those before them. What is dropped is asked for again.
+        if self.next == Some(height) || needed <= self.settings.buffer {
+            self.waiting_bytes = needed;
+            self.waiting.insert(height, Waiting { block, size });
         }
-        self.waiting_bytes = self.waiting_bytes.saturating_add(size);
-        self.waiting.insert(height, Waiting { block, size });
     }
 
-    /// Takes down that a peer has not what it was asked for; says whether it was.
-    pub(super) fn on_not_found(&mut self, conn: ConnId, hash: BlockHash) -> bool {
-        let mut all = self.requests.iter_mut();
-        let Some((height, request)) = all.find(|(_, request)| request.hash == hash && request.has(conn)) else {
-            return false;
-        };
-        let height = *height;
-        request.owners.retain(|(owner, _)| *owner != conn);
-        if request.owners.is_empty() {
-            self.requests.remove(&height);
-        }
-        true
-    }
-
-    /// Gives free what a connection was asked for. Says whether any of it was old, and whether there was anything.
-    pub(super) fn release(&mut self, conn: ConnId, tip: Height) -> (bool, bool) {
-        let of_it = self.requests.iter().filter(|(_, request)| request.has(conn));
-        let heights: Vec<Height> = of_it.map(|(height, _)| *height).collect();
-        for height in &heights {
-            if let Some(request) = self.requests.get_mut(height) {
-                request.owners.retain(|(owner, _)| *owner != conn);
-                if request.owners.is_empty() {
-                    self.requests.remove(height);
-                }
+    /// Takes a peer off the list of those that are to bring a block.
+    pub(super) fn on_not_found(&mut self, conn: ConnId, height: Height) {
+        if let Some(request) = self.requests.get_mut(&height) {
+            request.owners.retain(|(owner, _)| *owner != conn);
+            if request.owners.is_empty() {
+                self.requests.remove(&height);
             }
         }
-        let is_old = |height: &Height| height.saturating_add(LIMITED_DEPTH) <= tip;
-        (heights.iter().any(is_old), !heights.is_empty())
+    }
+
+    /// Gives free what a connection was asked for.
+    pub(super) fn release(&mut self, conn: ConnId) {
+        self.requests.retain(|_, request| {
+            request.owners.retain(|(owner, _)| *owner != conn);
+            !request.owners.is_empty()
+        });
+    }
+
+    /// Says whether the next block is one that not every peer keeps.
+    pub(super) fn next_is_old(&self, tip: Height) -> bool {
+        self.next.is_some_and(|next| next.saturating_add(LIMITED_DEPTH) <= tip)
     }
 
     /// Returns the next block, if it is there, is that of the best chain, and those before it were read.
     pub(super) fn next_block(&mut self, tree: &HeaderTree) -> Option<(Height, Block, usize)> {
         let next = self.next?;
-        if next >= self.read.saturating_add(self.settings.unread) {
-            return None;
-        }
-        let is_of_chain = |waiting: &Waiting| tree.hash_at(next) == Some(waiting.block.hash());
-        if !self.waiting.get(&next).is_some_and(is_of_chain) {
+        let waiting = self.waiting.get(&next)?;
+        let needed = self.unread_bytes.saturating_add(waiting.size);
+        let is_full = self.unread.len() >= self.settings.unread || needed > self.settings.buffer / 2;
+        let is_of_chain = tree.hash_at(next) == Some(waiting.block.hash());
+        if !is_of_chain || (is_full && !self.unread.is_empty()) {
             return None;
         }
         let Waiting { block, size } = self.waiting.remove(&next)?;
         self.waiting_bytes = self.waiting_bytes.saturating_sub(size);
+        self.unread_bytes = needed;
+        self.unread.push_back((next, size));
         self.next = next.checked_add(1);
         Some((next, block, size))
     }
@@ -215,18 +225,28 @@ impl BlockQueue {
     ) -> Vec<(ConnId, Vec<BlockHash>)> {
         self.update_rate(now);
         let tip = tree.tip().height;
-        self.drop_replaced(tree);
+        if self.tip.replace(tree.tip().hash) != Some(tree.tip().hash) {
+            self.drop_replaced(tree);
+        }
+        for (conn, peer) in peers.iter_mut() {
+            peer.compare(tree);
+            if peer.drips(now) {
+                self.release(*conn);
+            }
+        }
         let mut asked: BTreeMap<ConnId, Vec<BlockHash>> = BTreeMap::new();
         if let Some(next) = self.next {
             self.refill(now);
             self.plan_missing(tree, peers, &serves_old, next, tip, now, &mut asked);
             self.hedge(peers, &serves_old, tip, now, &mut asked);
         }
-        let busy: BTreeSet<ConnId> = self.requests.values().flat_map(Request::conns).collect();
         for (conn, peer) in peers {
-            peer.on_blocks_asked(busy.contains(conn), now);
+            if let Some(hashes) = asked.get_mut(conn) {
+                peer.on_asked(hashes, now);
+            }
+            peer.measure(now);
         }
-        asked.into_iter().collect()
+        asked.into_iter().filter(|(_, hashes)| !hashes.is_empty()).collect()
     }
 
     /// Drops what is of no chain of ours any more.
@@ -258,11 +278,14 @@ impl BlockQueue {
     ) {
         // Half a flight at least together: few large requests, and no plan is made for each block that comes.
         let room = |(conn, peer): (&ConnId, &Peer)| {
-            let (flight, flying) = (self.flight_of(peer), self.flying(*conn));
+            let (flight, flying) = (self.flight_of(peer), peer.flying());
             let free = flight.saturating_sub(flying);
             (free * 2 >= flight && peer.is_ready()).then_some((*conn, free))
         };
-        let mut room: BTreeMap<ConnId, usize> = peers.iter().filter_map(room).collect();
+        // Who brought next to nothing is better than nobody.
+        let are_all_spared = peers.values().filter(|it| it.is_ready()).all(|it| it.is_spared(now));
+        let may_bring = |(_, peer): &(&ConnId, &Peer)| are_all_spared || !peer.is_spared(now);
+        let mut room: BTreeMap<ConnId, usize> = peers.iter().filter(may_bring).filter_map(room).collect();
         if room.is_empty() {
             return;
         }
@@ -313,7 +336,6 @@ impl BlockQueue {
         asked: &mut BTreeMap<ConnId, Vec<BlockHash>>,
     ) {
         let hedge_after = self.settings.hedge_after;
-        let flying: BTreeMap<ConnId, usize> = peers.keys().map(|conn| (*conn, self.flying(*conn))).collect();
         let Some((height, request)) = self.requests.iter_mut().next() else {
             return;
         };
@@ -321,19 +343,15 @@ impl BlockQueue {
         if now.since(since) < hedge_after {
             return;
         }
-        let has =
-            |(conn, peer): &(&ConnId, &Peer)| **conn != owner && peer.has_block(*height, tip, serves_old(peer.index));
+        let has = |(conn, peer): &(&ConnId, &Peer)| {
+            **conn != owner && !peer.is_spared(now) && peer.has_block(*height, tip, serves_old(peer.index))
+        };
         let others = peers.iter().filter(has);
-        let idlest = others.min_by_key(|(conn, _)| flying.get(conn).copied().unwrap_or_default());
+        let idlest = others.min_by_key(|(_, peer)| peer.flying());
         if let Some((conn, _)) = idlest {
             request.owners.push((*conn, now));
             asked.entry(*conn).or_default().push(request.hash);
         }
-    }
-
-    /// Counts the blocks that a connection was asked for.
-    fn flying(&self, conn: ConnId) -> usize {
-        self.requests.values().filter(|request| request.has(conn)).count()
     }
 
     /// Returns how many blocks a peer may be asked for at a time.
@@ -341,10 +359,10 @@ impl BlockQueue {
         let brings = peer
             .brings_in(self.settings.ahead)
             .map(|bytes| bytes / self.average.max(1.0));
-        let blocks = brings.map_or(FIRST_FLIGHT, |blocks| {
-            usize::try_from(whole(blocks)).unwrap_or(MAX_FLIGHT)
-        });
-        blocks.clamp(FIRST_FLIGHT, MAX_FLIGHT)
+        brings.map_or(FIRST_FLIGHT, |blocks| {
+            let blocks = usize::try_from(whole(blocks)).unwrap_or(MAX_FLIGHT);
+            blocks.clamp(MIN_FLIGHT, MAX_FLIGHT)
+        })
     }
 
     fn refill(&mut self, now: Moment) {
@@ -371,16 +389,6 @@ impl BlockQueue {
         let hedge = first.and_then(|request| Some(request.owners.first()?.1 + self.settings.hedge_after));
         let limited = (self.next.is_some() && !self.may_ask()).then(|| now + Duration::from_secs(1));
         [hedge, limited].into_iter().flatten()
-    }
-}
-
-impl Request {
-    fn has(&self, conn: ConnId) -> bool {
-        self.owners.iter().any(|(owner, _)| *owner == conn)
-    }
-
-    fn conns(&self) -> impl Iterator<Item = ConnId> + '_ {
-        self.owners.iter().map(|(owner, _)| *owner)
     }
 }
 

@@ -17,6 +17,15 @@ const PAUSES: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_sec
 /// How long a peer is left that can't be of use, such as one that keeps no blocks.
 const USELESS: Duration = Duration::from_secs(24 * 3600);
 
+/// The pauses before a peer is asked for old blocks again that gave none, as often as it was asked.
+const OLD_PAUSES: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(6 * 3600));
+
+/// How often in a row a peer may end before its first old block until that counts: circuits die as well.
+const OLD_STRIKES: u32 = 2;
+
+/// How long a peer is left that gives no old blocks, where somebody else may.
+const MADE_ROOM: Duration = Duration::from_secs(3600);
+
 /// Most peers that are known. More are left out.
 const MAX_KNOWN: usize = 2_000;
 
@@ -29,8 +38,10 @@ struct Candidate {
     /// Whether there is a connection, or one is being opened.
     is_busy: bool,
     is_banned: bool,
-    /// Whether it gives blocks that are older than a day or two.
-    serves_old_blocks: bool,
+    /// Connections in a row that ended at the first old block that was asked for.
+    withheld: u32,
+    /// Until when it is asked for none.
+    no_old_until: Moment,
 }
 
 /// All peers that are known.
@@ -48,7 +59,8 @@ impl Candidates {
             not_before: Moment::default(),
             is_busy: false,
             is_banned: false,
-            serves_old_blocks: true,
+            withheld: 0,
+            no_old_until: Moment::default(),
         });
         self.all.extend(candidates);
     }
@@ -62,17 +74,20 @@ impl Candidates {
         self.get(peer).is_some_and(|it| it.is_busy && !it.is_banned)
     }
 
-    /// Takes down that a peer greeted. That alone does not end its pauses: it may close each connection after that.
-    pub(super) fn on_greeted(&mut self, peer: PeerIndex) {
+    /// Takes down that a peer gave headers. That alone does not end its pauses: it may close each connection after that.
+    pub(super) fn on_headers(&mut self, peer: PeerIndex) {
         if let Some(it) = self.get(peer) {
             it.failures = it.failures.min(1);
         }
     }
 
-    /// Takes down that a peer gave what it was asked for.
-    pub(super) fn on_useful(&mut self, peer: PeerIndex) {
+    /// Takes down that a peer gave a block that it was asked for.
+    pub(super) fn on_block(&mut self, peer: PeerIndex, is_old: bool) {
         if let Some(it) = self.get(peer) {
             it.failures = 0;
+            if is_old {
+                it.withheld = 0;
+            }
         }
     }
 
@@ -107,19 +122,46 @@ impl Candidates {
         }
     }
 
-    /// Takes down that a peer gives no old blocks.
-    pub(super) fn on_no_old_blocks(&mut self, peer: PeerIndex) {
+    /// Takes down that a connection ended before the first old block that was asked for.
+    pub(super) fn on_withheld(&mut self, peer: PeerIndex, now: Moment) {
         if let Some(it) = self.get(peer) {
-            it.serves_old_blocks = false;
+            it.withheld = it.withheld.saturating_add(1);
+            if let Some(pauses) = it.withheld.checked_sub(OLD_STRIKES) {
+                it.no_old_until = now + OLD_PAUSES.pause(pauses);
+            }
         }
     }
 
-    pub(super) fn serves_old_blocks(&self, peer: PeerIndex) -> bool {
-        self.all.get(peer.0).is_some_and(|it| it.serves_old_blocks)
+    pub(super) fn serves_old_blocks(&self, peer: PeerIndex, now: Moment) -> bool {
+        self.all.get(peer.0).is_some_and(|it| it.no_old_until <= now)
+    }
+
+    /// Says whether a connected peer may make room for another one, as no connection is free and others may be dialed.
+    pub(super) fn may_make_room(&self, peer: PeerIndex, connections: usize, now: Moment) -> bool {
+        let is_named = |it: &Candidate| it.known.kind == PeerKind::Named;
+        let may_be_dialed = |it: &Candidate| {
+            !it.is_busy && !it.is_banned && it.not_before <= now && it.no_old_until <= now && !self.is_kept_out(it)
+        };
+        self.all.get(peer.0).is_some_and(|it| !is_named(it))
+            && self.all.iter().filter(|it| it.is_busy).count() >= connections
+            && self.all.iter().any(may_be_dialed)
+    }
+
+    /// Says whether a peer shares a group with one that is connected.
+    fn is_kept_out(&self, candidate: &Candidate) -> bool {
+        let shares = |it: &Candidate| it.is_busy && it.known.group == candidate.known.group;
+        candidate.known.kind != PeerKind::Named && candidate.known.group.is_some() && self.all.iter().any(shares)
+    }
+
+    /// Leaves a peer for a while that made room.
+    pub(super) fn on_made_room(&mut self, peer: PeerIndex, now: Moment, rng: &mut impl Rng) {
+        if let Some(it) = self.get(peer) {
+            it.not_before = now + shortened(MADE_ROOM, rng);
+        }
     }
 
     /// Chooses whom to dial for there to be so many connections, of which so many may go to learned peers where others are
-    /// known; none of two that may be the same person's.
+    /// known, and not all of these to peers that one and the same told of; none of two that may be the same person's.
     pub(super) fn choose(
         &mut self,
         connections: usize,
@@ -135,11 +177,16 @@ impl Candidates {
                 return chosen;
             }
             let groups: BTreeSet<u64> = busy.clone().filter_map(|it| it.known.group).collect();
-            let is_full = busy.filter(|it| it.known.kind == PeerKind::Learned).count() >= learned && !are_all_learned;
+            let of_learned = busy.filter(|it| it.known.kind == PeerKind::Learned);
+            let is_full = of_learned.clone().count() >= learned && !are_all_learned;
+            let is_one_short = |teller: Option<PeerIndex>| {
+                let of_teller = of_learned.clone().filter(|it| it.known.told_by == teller);
+                of_teller.count() + 1 >= learned.max(2)
+            };
             let may_be_dialed = |it: &Candidate| {
                 let is_apart =
                     it.known.kind == PeerKind::Named || it.known.group.is_none_or(|it| !groups.contains(&it));
-                let has_room = it.known.kind != PeerKind::Learned || !is_full;
+                let has_room = it.known.kind != PeerKind::Learned || !(is_full || is_one_short(it.known.told_by));
                 !it.is_busy && !it.is_banned && it.not_before <= now && is_apart && has_room
             };
             let free = self.all.iter().enumerate().filter(|(_, it)| may_be_dialed(it));
@@ -158,11 +205,11 @@ impl Candidates {
     }
 
     /// Returns when somebody may be dialed who may not be now, where somebody is to be.
-    pub(super) fn wake_at(&self, connections: usize) -> Option<Moment> {
+    pub(super) fn wake_at(&self, connections: usize, now: Moment) -> Option<Moment> {
         if self.all.iter().filter(|it| it.is_busy).count() >= connections {
             return None;
         }
         let waiting = self.all.iter().filter(|it| !it.is_busy && !it.is_banned);
-        waiting.map(|it| it.not_before).min()
+        waiting.map(|it| it.not_before).filter(|at| *at > now).min()
     }
 }

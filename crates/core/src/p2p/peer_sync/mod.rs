@@ -18,7 +18,9 @@
 //! | ready | a block in an inventory | ready: its headers are asked for |
 //! | ready | a block that was asked for, and is that | ready: it is handed on when its turn comes |
 //! | ready | what was asked for does not come in time, or is not to be had | closed, or others are asked for it |
-//! | any | what no honest peer sends | closed, and banned: [`PeerFault`] |
+//! | ready | old blocks are wanted that it gives none of, and others may be dialed | closed |
+//! | any | what is no message | closed, and left for a day |
+//! | any | what no honest peer sends | closed, and never dialed again: [`PeerFault`] |
 //! | any | [`PeerSyncEvent::Closed`] | none; what it was asked for is asked of others |
 //!
 //! # After each event
@@ -39,24 +41,27 @@ mod peers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::seq::IteratorRandom;
 
-use self::blocks::BlockQueue;
+use self::blocks::{BlockQueue, LIMITED_DEPTH};
 use self::candidates::Candidates;
 use self::peers::Peer;
 use super::codec::CodecError;
 use super::message::Message;
-use crate::chain::{Accepted, Block, FullHeader, HeaderTree, Height, Params};
+use crate::chain::{Accepted, Block, FullHeader, HeaderError, HeaderTree, Height, Params};
 use crate::isolation::ConnId;
 use crate::p2p::message::MAX_HEADERS;
 use crate::time::{Moment, Now};
 
 pub use fault::PeerFault;
 
-use std::collections::BTreeMap;
+/// The shortest time to the next tick.
+const LEAST_WAKE: Duration = Duration::from_millis(50);
 
 /// The place of a peer in the order in which they became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +86,8 @@ pub struct KnownPeer {
     /// What it shares with others that may be the same person's, such as the beginning of its address: of these one alone is
     /// dialed at a time. `None` for one of which nothing can be said.
     pub group: Option<u64>,
+    /// Who told of it, where it is learned.
+    pub told_by: Option<PeerIndex>,
 }
 
 /// What happened.
@@ -169,7 +176,8 @@ pub enum PeerSyncEffect {
         /// How many bytes it was on the wire.
         size: usize,
     },
-    /// A peer did what no honest one does, and is not dialed again.
+    /// A peer did what no honest one does, and is not dialed again, or, where it may be another program's mistake, not for a
+    /// day.
     Report {
         /// Which peer.
         peer: PeerIndex,
@@ -204,10 +212,11 @@ pub struct PeerSyncSettings {
     pub hedge_after: Duration,
     /// How much is asked of a peer at once: what it brings in this time.
     pub ahead: Duration,
-    /// Most bytes of blocks that wait for their turn.
+    /// Most bytes of blocks that wait for their turn, as they are on the wire; in memory they are larger. Half as many may be
+    /// handed on and not read yet. The next block is taken, and handed on, whatever its size.
     pub buffer: usize,
     /// Most blocks that are handed on and not read yet.
-    pub unread: Height,
+    pub unread: usize,
     /// Most bytes a second; `None` for no limit.
     pub rate: Option<u64>,
     /// How long a peer may lag behind our tip.
@@ -247,6 +256,8 @@ pub struct BlockProgress {
     pub rate: u64,
     /// Bytes of a block on average, as far as that is known.
     pub block_size: u64,
+    /// Bytes of blocks that wait for their turn.
+    pub waiting: usize,
 }
 
 /// The machine.
@@ -297,6 +308,7 @@ impl PeerSync {
             received: self.blocks.received(),
             rate: self.blocks.rate(),
             block_size: self.blocks.average_size(),
+            waiting: self.blocks.waiting(),
         }
     }
 }
@@ -332,8 +344,13 @@ impl Step<'_> {
             }
             PeerSyncEvent::Message { conn, message } => self.on_message(conn, message),
             PeerSyncEvent::Garbled { conn, error } => {
-                let fault = PeerFault::Garbled(error);
-                self.report(conn, fault);
+                let index = self.sync.peers.get(&conn).map(|peer| peer.index);
+                self.close(conn);
+                if let Some(peer) = index {
+                    self.sync.candidates.leave(peer, now, &mut self.sync.rng);
+                    let fault = PeerFault::Garbled(error);
+                    self.effects.push(PeerSyncEffect::Report { peer, fault });
+                }
             }
             PeerSyncEvent::Closed { conn } => self.forget(conn),
             PeerSyncEvent::Begin { next } => self.sync.blocks.begin(next),
@@ -361,21 +378,27 @@ impl Step<'_> {
             }
             Message::NotFound(inventory) => {
                 for hash in inventory.iter().filter_map(peers::block_of) {
-                    if self.sync.blocks.on_not_found(conn, hash) {
-                        peer.on_not_found();
+                    if peer.on_not_found(&hash)
+                        && let Some(height) = self.tree.height_of(&hash)
+                    {
+                        self.sync.blocks.on_not_found(conn, height);
                     }
                 }
             }
             Message::Block(bytes) => self.on_block(conn, &bytes),
             Message::AddrV2(addresses) => {
-                if let Some(peer) = peer.take_addresses() {
+                let taken = peer.takes_addresses(addresses.len());
+                let (peer, rng) = (peer.index, &mut self.sync.rng);
+                let addresses: Vec<_> = addresses.into_iter().choose_multiple(rng, taken);
+                if !addresses.is_empty() {
                     self.effects.push(PeerSyncEffect::Told { peer, addresses });
                 }
             }
             // We have nothing to give, and said so; Core asks for headers all the same.
             Message::GetHeaders { .. } => self.send(conn, Message::Headers(Vec::new())),
-            Message::GetData(inventory) => self.send(conn, Message::NotFound(inventory)),
-            Message::Version(_)
+            // An answer would be as long as the question, and wait where the peer does not read.
+            Message::GetData(_)
+            | Message::Version(_)
             | Message::Verack
             | Message::SendAddrV2
             | Message::SendHeaders
@@ -389,21 +412,18 @@ impl Step<'_> {
             return;
         };
         match message {
-            Message::Version(version) => match peer.on_version(&version) {
-                Ok(()) => {
+            Message::Version(version) => {
+                let index = peer.index;
+                if peer.on_version(&version).is_ok() {
                     self.send(conn, Message::SendAddrV2);
                     self.send(conn, Message::Verack);
-                }
-                Err(()) => {
-                    let index = peer.index;
+                } else {
                     self.close(conn);
                     let now = self.now.steady;
                     self.sync.candidates.leave(index, now, &mut self.sync.rng);
                 }
-            },
+            }
             Message::Verack if peer.on_verack(self.now.steady) => {
-                let index = peer.index;
-                self.sync.candidates.on_greeted(index);
                 self.send(conn, Message::SendHeaders);
                 self.send(conn, Message::GetAddr);
             }
@@ -419,6 +439,7 @@ impl Step<'_> {
             return;
         };
         peer.on_headers_reply();
+        let shown = peer.shown();
         if !may_ask_headers(self.tree) {
             return;
         }
@@ -426,12 +447,9 @@ impl Step<'_> {
         let mut fault = None;
         let mut links = true;
         for bytes in headers {
-            let header = match FullHeader::decode(bytes) {
-                Ok((header, [])) => header,
-                _ => {
-                    fault = Some(PeerFault::Undecodable);
-                    break;
-                }
+            let Ok((header, [])) = FullHeader::decode(bytes) else {
+                fault = Some(PeerFault::Undecodable);
+                break;
             };
             let hash = header.pure.hash();
             match self.tree.accept(&header, now.wall) {
@@ -445,6 +463,8 @@ impl Step<'_> {
                     changed = [changed, from].into_iter().flatten().min();
                     peer.on_shown(hash, height, accepted != Accepted::Duplicate, now.steady);
                 }
+                // Later it will be right, if our clock is.
+                Err(HeaderError::TimeTooLate { .. }) => break,
                 Err(error) if error.is_transient() => {
                     links = false;
                     break;
@@ -455,11 +475,14 @@ impl Step<'_> {
                 }
             }
         }
-        // As many as there can be, or as fit: there may be more.
-        if headers.len() >= MAX_HEADERS || (peer.brought_any() && !headers.is_empty()) {
+        // As many as there can be, or as fit: there may be more. The same ones again would bring the same again.
+        if peer.brought_any() || (headers.len() >= MAX_HEADERS && peer.shown() != shown) {
             peer.wants_headers = true;
         }
-        let is_lost = !links && peer.on_unlinked();
+        if links && !headers.is_empty() {
+            self.sync.candidates.on_headers(peer.index);
+        }
+        let is_lost = !links && peer.on_unlinked(headers.len());
         if let Some(from) = changed {
             self.effects.push(PeerSyncEffect::BestChanged { from });
         }
@@ -471,19 +494,26 @@ impl Step<'_> {
     }
 
     fn on_block(&mut self, conn: ConnId, bytes: &[u8]) {
-        let params = self.sync.params;
-        let header = FullHeader::decode(bytes).map(|(header, _)| header.pure.hash());
-        let asked = header.ok().and_then(|hash| self.sync.blocks.take_request(conn, hash));
-        // What nobody asked for any more is of no use, and may be late.
-        let Some(height) = asked else {
+        let (params, now) = (self.sync.params, self.now.steady);
+        let Some(peer) = self.sync.peers.get_mut(&conn) else {
+            return;
+        };
+        let hash = FullHeader::decode(bytes).map(|(header, _)| header.pure.hash());
+        let Some(hash) = hash.ok().filter(|hash| peer.was_asked(hash, now)) else {
+            if peer.on_unasked() {
+                self.close(conn);
+            }
+            return;
+        };
+        // What somebody else brought first, or nobody wants any more, is of no use.
+        let Some(height) = self.sync.blocks.wants(self.tree, hash) else {
             return;
         };
         match Block::read(bytes, params) {
             Ok(block) => {
-                if let Some(peer) = self.sync.peers.get_mut(&conn) {
-                    peer.on_block(bytes.len(), self.now.steady);
-                    self.sync.candidates.on_useful(peer.index);
-                }
+                peer.on_block(now);
+                let is_old = height.saturating_add(LIMITED_DEPTH) <= self.tree.tip().height;
+                self.sync.candidates.on_block(peer.index, is_old);
                 self.sync.blocks.deliver(height, block, bytes.len());
             }
             Err(error) => self.report(conn, PeerFault::Block { height, error }),
@@ -516,12 +546,12 @@ impl Step<'_> {
         let Some(peer) = self.sync.peers.remove(&conn) else {
             return;
         };
-        let (old, any) = self.sync.blocks.release(conn, self.tree.tip().height);
         let now = self.now.steady;
         let sync = &mut *self.sync;
+        sync.blocks.release(conn);
         // Core with an upload target hangs up at the first old block that it is asked for.
-        if old && any && !peer.gave_blocks() {
-            sync.candidates.on_no_old_blocks(peer.index);
+        if peer.withholds_old(self.tree) {
+            sync.candidates.on_withheld(peer.index, now);
         }
         sync.candidates.on_closed(peer.index, now, &mut sync.rng);
     }
@@ -529,6 +559,7 @@ impl Step<'_> {
     /// Does what follows from the state.
     fn advance(&mut self) {
         self.end_connections();
+        self.make_room();
         self.ask_headers();
         self.ask_blocks();
         self.hand_on();
@@ -543,8 +574,8 @@ impl Step<'_> {
         let mut ended: Vec<ConnId> = Vec::new();
         let mut pings = Vec::new();
         for (conn, peer) in &mut self.sync.peers {
-            let waits = self.sync.blocks.has_requests(*conn);
-            if peer.is_over(now, &settings, waits, tip.height) {
+            peer.compare(self.tree);
+            if peer.is_over(now, &settings, tip.height) {
                 ended.push(*conn);
             } else if let Some(number) = peer.ping(now, settings.ping_every, &mut self.sync.rng) {
                 pings.push((*conn, number));
@@ -558,6 +589,26 @@ impl Step<'_> {
         }
     }
 
+    /// Leaves one who keeps no old blocks, where these are wanted and somebody else may have them.
+    fn make_room(&mut self) {
+        let (now, connections) = (self.now.steady, self.sync.settings.connections);
+        let sync = &mut *self.sync;
+        if !sync.blocks.next_is_old(self.tree.tip().height) {
+            return;
+        }
+        let candidates = &sync.candidates;
+        let is_useless = |peer: &Peer| {
+            let gives = peer.keeps_all() && candidates.serves_old_blocks(peer.index, now);
+            peer.is_ready() && !gives && candidates.may_make_room(peer.index, connections, now)
+        };
+        let useless = sync.peers.iter().find(|(_, peer)| is_useless(peer));
+        if let Some((conn, index)) = useless.map(|(conn, peer)| (*conn, peer.index)) {
+            self.close(conn);
+            let sync = &mut *self.sync;
+            sync.candidates.on_made_room(index, now, &mut sync.rng);
+        }
+    }
+
     fn ask_headers(&mut self) {
         if !may_ask_headers(self.tree) {
             return;
@@ -566,15 +617,16 @@ impl Step<'_> {
         let mut asked = Vec::new();
         for (conn, peer) in &mut self.sync.peers {
             if peer.asks_headers(tip.hash, now) {
-                asked.push(*conn);
+                asked.push((*conn, peer.shown()));
             }
         }
         if asked.is_empty() {
             return;
         }
-        let locator = peers::locator(self.tree);
-        for conn in asked {
-            let (locator, stop) = (locator.clone(), peers::no_stop());
+        let best = peers::locator(self.tree);
+        for (conn, shown) in asked {
+            let locator = peers::locator_for(self.tree, shown, &best);
+            let stop = peers::no_stop();
             self.send(conn, Message::GetHeaders { locator, stop });
         }
     }
@@ -586,8 +638,9 @@ impl Step<'_> {
             candidates,
             ..
         } = &mut *self.sync;
-        let serves_old = |index| candidates.serves_old_blocks(index);
-        let requests = blocks.plan(self.tree, peers, serves_old, self.now.steady);
+        let now = self.now.steady;
+        let serves_old = |index| candidates.serves_old_blocks(index, now);
+        let requests = blocks.plan(self.tree, peers, serves_old, now);
         for (conn, hashes) in requests {
             let inventory = hashes.into_iter().map(peers::witness_block).collect();
             self.send(conn, Message::GetData(inventory));
@@ -611,14 +664,13 @@ impl Step<'_> {
 
     fn next_wake(&self) -> Moment {
         let (now, settings) = (self.now.steady, self.sync.settings);
-        let peers = self.sync.peers.iter();
-        let peers = peers.map(|(conn, peer)| peer.wake_at(&settings, self.sync.blocks.has_requests(*conn)));
+        let peers = self.sync.peers.values().flat_map(|peer| peer.wake_at(&settings));
         let blocks = self.sync.blocks.wake_at(now);
-        let dial = self.sync.candidates.wake_at(settings.connections);
+        let dial = self.sync.candidates.wake_at(settings.connections, now);
         let latest = now + Duration::from_secs(60);
-        let wake = peers.chain(blocks).chain(dial).fold(latest, Moment::min);
-        // What is due is done already: what is left takes some time.
-        wake.max(now + Duration::from_millis(50))
+        // What was due is done, or waits for something other than time.
+        let wakes = peers.chain(blocks).chain(dial).filter(|at| *at > now);
+        wakes.fold(latest, Moment::min).max(now + LEAST_WAKE)
     }
 }
 

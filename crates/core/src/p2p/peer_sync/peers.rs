@@ -1,5 +1,6 @@
 //! A connection to a peer: what it said of itself, what it showed, and for how long nothing came.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use rand::Rng;
 use super::blocks::LIMITED_DEPTH;
 use super::{PeerIndex, PeerSyncSettings};
 use crate::chain::{HeaderTree, Height};
+use crate::p2p::codec::MAX_PAYLOAD;
 use crate::p2p::message::MAX_LOCATOR;
 use crate::time::{Moment, Now};
 
@@ -40,6 +42,35 @@ const ASK_AGAIN: Duration = Duration::from_secs(120);
 
 /// How long an answer to that may take, where nothing else comes.
 const HEADERS_PATIENCE: Duration = Duration::from_secs(90);
+
+/// Headers at most by which a new block is told. More that don't link are an answer, and the question would bring them again.
+///
+/// Source: Namecoin Core `net_processing.cpp`, `MAX_BLOCKS_TO_ANNOUNCE`.
+const MAX_ANNOUNCED: usize = 8;
+
+/// Blocks that nobody asked for after which a peer is left.
+const MAX_UNASKED: u32 = 16;
+
+/// How long a peer may bring next to nothing before what it was asked for is asked of others.
+const DRIPS: Duration = Duration::from_secs(60);
+
+/// What is next to nothing, in bytes a second.
+const LEAST_RATE: u64 = 500;
+
+/// How long a peer may bring no block that it was asked for.
+const NO_BLOCK: Duration = Duration::from_secs(5 * 60);
+
+/// Bytes of whatever else that may come before a block that was asked for: the longest messages have 4 MiB.
+const MAX_ELSE: u64 = 3 * (MAX_PAYLOAD as u64);
+
+/// How long a peer that brought next to nothing is asked for no blocks, where others are there.
+const SPARED: Duration = Duration::from_secs(5 * 60);
+
+/// Messages with addresses that are looked at, for each connection: a node may tell its own before it answers.
+const MAX_TELLINGS: u32 = 10;
+
+/// Addresses that are taken of each connection: few, so that nobody fills all the room.
+const MAX_TOLD: usize = 100;
 
 /// Blocks that a peer may lag behind our tip.
 const MAX_LAG: Height = 2;
@@ -82,7 +113,19 @@ pub(super) struct Peer {
     brought: bool,
     unlinked: u32,
     not_found: u32,
-    takes_addresses: bool,
+    /// Blocks that it was asked for and that have not come, of others too by now.
+    asked: BTreeSet<BlockHash>,
+    unasked: u32,
+    /// Since when a block is waited for.
+    waits_since: Moment,
+    /// Bytes that came since.
+    brought_since: u64,
+    /// Until when it is asked for no blocks.
+    spared_until: Moment,
+    /// The highest block that it shares with our best chain, and the tip for which that holds.
+    shared: Option<(Height, BlockHash)>,
+    tellings: u32,
+    told: usize,
     ping: Option<(u64, Moment)>,
     pinged: Moment,
     /// Bytes of blocks, since blocks were asked for while none had been.
@@ -124,7 +167,14 @@ impl Peer {
             brought: false,
             unlinked: 0,
             not_found: 0,
-            takes_addresses: true,
+            asked: BTreeSet::new(),
+            unasked: 0,
+            waits_since: now.steady,
+            brought_since: 0,
+            spared_until: Moment::default(),
+            shared: None,
+            tellings: 0,
+            told: 0,
             ping: None,
             pinged: now.steady,
             pace: Pace::default(),
@@ -178,6 +228,7 @@ impl Peer {
 
     pub(super) fn on_received(&mut self, bytes: u64, now: Moment) {
         self.heard = now;
+        self.brought_since = self.brought_since.saturating_add(bytes);
         if self.pace.since.is_some() {
             self.pace.bytes = self.pace.bytes.saturating_add(bytes);
         }
@@ -197,6 +248,7 @@ impl Peer {
     /// Takes a header that the peer has, and that is in the tree.
     pub(super) fn on_shown(&mut self, hash: BlockHash, height: Height, is_new: bool, now: Moment) {
         self.shown = Some((hash, height));
+        self.shared = None;
         self.brought |= is_new;
         self.unlinked = 0;
         if is_new {
@@ -209,20 +261,91 @@ impl Peer {
         self.brought
     }
 
+    /// Returns the last header that it showed.
+    pub(super) fn shown(&self) -> Option<BlockHash> {
+        self.shown.map(|(hash, _)| hash)
+    }
+
     /// Takes headers that don't link to known ones; says whether that happens too often. A block that was found while headers
     /// came may be told before those below it.
-    pub(super) fn on_unlinked(&mut self) -> bool {
+    pub(super) fn on_unlinked(&mut self, headers: usize) -> bool {
         self.unlinked = self.unlinked.saturating_add(1);
-        self.wants_headers = true;
+        self.wants_headers |= headers <= MAX_ANNOUNCED;
         self.unlinked > MAX_UNLINKED
     }
 
-    pub(super) fn on_not_found(&mut self) {
-        self.not_found = self.not_found.saturating_add(1);
+    /// Takes down that it has not a block; says whether it was asked for it.
+    pub(super) fn on_not_found(&mut self, hash: &BlockHash) -> bool {
+        let was_asked = self.asked.remove(hash);
+        self.not_found = self.not_found.saturating_add(u32::from(was_asked));
+        was_asked
+    }
+
+    /// Takes down that it is asked for blocks; leaves out those that are on their way already.
+    pub(super) fn on_asked(&mut self, hashes: &mut Vec<BlockHash>, now: Moment) {
+        if self.asked.is_empty() {
+            self.waits_since = now;
+            self.brought_since = 0;
+        }
+        hashes.retain(|hash| self.asked.insert(*hash));
+    }
+
+    /// Takes down that a block came; says whether it was asked for it.
+    pub(super) fn was_asked(&mut self, hash: &BlockHash, now: Moment) -> bool {
+        let was_asked = self.asked.remove(hash);
+        if was_asked {
+            self.waits_since = now;
+            self.brought_since = 0;
+        }
+        was_asked
+    }
+
+    /// Takes a block that nobody asked for; says whether there are too many.
+    pub(super) fn on_unasked(&mut self) -> bool {
+        self.unasked = self.unasked.saturating_add(1);
+        self.unasked > MAX_UNASKED
+    }
+
+    /// Counts the blocks that are to come.
+    pub(super) fn flying(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Says whether it was asked for a block that not every peer keeps, and gave none.
+    pub(super) fn withholds_old(&self, tree: &HeaderTree) -> bool {
+        let tip = tree.tip().height;
+        let is_old = |hash: &BlockHash| {
+            tree.height_of(hash)
+                .is_some_and(|height| height.saturating_add(LIMITED_DEPTH) <= tip)
+        };
+        self.blocks == 0 && self.asked.iter().any(is_old)
+    }
+
+    /// Says whether next to nothing comes of what it was asked for, and takes down that it is asked for no more for a while.
+    pub(super) fn drips(&mut self, now: Moment) -> bool {
+        let taken = now.since(self.waits_since);
+        let drips = !self.asked.is_empty()
+            && taken >= DRIPS
+            && self.spared_until <= now
+            && self.brought_since < taken.as_secs().saturating_mul(LEAST_RATE);
+        if drips {
+            self.spared_until = now + SPARED;
+        }
+        drips
+    }
+
+    /// Says whether it is asked for no blocks for now.
+    pub(super) fn is_spared(&self, now: Moment) -> bool {
+        self.spared_until > now
+    }
+
+    /// Says whether it keeps all blocks, by its own word.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.keeps_all
     }
 
     /// Takes a block that was asked for.
-    pub(super) fn on_block(&mut self, _: usize, now: Moment) {
+    pub(super) fn on_block(&mut self, now: Moment) {
         self.blocks = self.blocks.saturating_add(1);
         self.not_found = 0;
         if let Some(since) = self.pace.since {
@@ -238,8 +361,8 @@ impl Peer {
     }
 
     /// Takes down whether blocks are asked for: while none are, nothing is to be measured.
-    pub(super) fn on_blocks_asked(&mut self, any: bool, now: Moment) {
-        if !any {
+    pub(super) fn measure(&mut self, now: Moment) {
+        if self.asked.is_empty() {
             self.pace.since = None;
             self.pace.bytes = 0;
         } else if self.pace.since.is_none() {
@@ -247,17 +370,35 @@ impl Peer {
         }
     }
 
-    /// Says whether a block came of it.
-    pub(super) fn gave_blocks(&self) -> bool {
-        self.blocks > 0
-    }
-
     /// Says whether it may be asked for a block at this height, where the tip is at that one.
     pub(super) fn has_block(&self, height: Height, tip: Height, serves_old: bool) -> bool {
         let is_new = height.saturating_add(LIMITED_DEPTH) > tip;
         // Who lags behind shows nothing above our locator, and has what is below all the same.
-        let shows = self.shown.map_or(self.claims, |(_, shown)| shown) >= height;
+        let shows = self.shared.map_or(self.claims, |(shared, _)| shared) >= height;
         self.is_ready() && shows && self.not_found < MAX_NOT_FOUND && (is_new || (self.keeps_all && serves_old))
+    }
+
+    /// Finds out up to where it has our best chain, where that may have changed.
+    pub(super) fn compare(&mut self, tree: &HeaderTree) {
+        let tip = tree.tip().hash;
+        let Some((shown, _)) = self.shown else { return };
+        if self.shared.is_some_and(|(_, at)| at == tip) {
+            return;
+        }
+        let mut hash = shown;
+        // A header that was dropped from the tree since then tells nothing.
+        let mut shared = 0;
+        while let Some(height) = tree.height_of(&hash) {
+            if tree.hash_at(height) == Some(hash) {
+                shared = height;
+                break;
+            }
+            let Some((_, header, _)) = tree.branch_header(&hash) else {
+                break;
+            };
+            hash = header.prev();
+        }
+        self.shared = Some((shared, tip));
     }
 
     /// Returns the bytes that it brings in a time, if that is known.
@@ -265,9 +406,15 @@ impl Peer {
         self.pace.rate.map(|rate| rate * time.as_secs_f64())
     }
 
-    /// Returns who tells of addresses, once for each connection.
-    pub(super) fn take_addresses(&mut self) -> Option<PeerIndex> {
-        std::mem::take(&mut self.takes_addresses).then_some(self.index)
+    /// Returns how many addresses of those that it tells are taken.
+    pub(super) fn takes_addresses(&mut self, told: usize) -> usize {
+        self.tellings = self.tellings.saturating_add(1);
+        if self.tellings > MAX_TELLINGS {
+            return 0;
+        }
+        let taken = told.min(MAX_TOLD.saturating_sub(self.told));
+        self.told = self.told.saturating_add(taken);
+        taken
     }
 
     /// Says whether it has our tip and nothing above it.
@@ -302,42 +449,52 @@ impl Peer {
         Some(number)
     }
 
-    /// Says whether the connection is to end: nothing comes that is waited for, or the peer lags behind for long. `waits`:
-    /// blocks were asked for.
-    pub(super) fn is_over(&mut self, now: Moment, settings: &PeerSyncSettings, waits: bool, tip: Height) -> bool {
-        if self
-            .shown
-            .is_some_and(|(_, shown)| shown.saturating_add(MAX_LAG) >= tip)
-        {
+    /// Says whether the connection is to end: nothing comes that is waited for, or the peer is not on our chain for long.
+    pub(super) fn is_over(&mut self, now: Moment, settings: &PeerSyncSettings, tip: Height) -> bool {
+        let is_level = |(shared, _): (Height, BlockHash)| shared.saturating_add(MAX_LAG) >= tip;
+        if self.shared.is_some_and(is_level) {
             self.level_since = now;
         }
-        self.ends_at(settings, waits).is_some_and(|at| at <= now)
+        let brings_else = !self.asked.is_empty() && self.brought_since > MAX_ELSE;
+        brings_else || self.ends_at(settings).is_some_and(|at| at <= now)
     }
 
     /// Returns when it will be over, if nothing happens.
-    fn ends_at(&self, settings: &PeerSyncSettings, waits: bool) -> Option<Moment> {
+    fn ends_at(&self, settings: &PeerSyncSettings) -> Option<Moment> {
         if !self.is_ready() {
             return Some(self.opened + settings.greeting_timeout);
         }
-        let silence = waits.then(|| self.heard + settings.silence);
+        let waits = !self.asked.is_empty();
+        let silence = waits.then(|| (self.heard + settings.silence).min(self.waits_since + NO_BLOCK));
         let headers = self.asked_at.map(|asked| asked.max(self.heard) + HEADERS_PATIENCE);
         let pong = self.ping.map(|(_, sent)| sent.max(self.heard) + settings.ping_every);
         let lag = Some(self.level_since + settings.lag);
         [silence, headers, pong, lag].into_iter().flatten().min()
     }
 
-    /// Returns when something is to be done of it.
-    pub(super) fn wake_at(&self, settings: &PeerSyncSettings, waits: bool) -> Moment {
-        let end = self.ends_at(settings, waits);
-        let ping = self.pinged + settings.ping_every;
+    /// Returns when something may be to be done of it; what is past waits for something else.
+    pub(super) fn wake_at(&self, settings: &PeerSyncSettings) -> impl Iterator<Item = Moment> + use<> {
+        let end = self.ends_at(settings);
+        let ping = self.ping.is_none().then(|| self.pinged + settings.ping_every);
         let ask = (self.is_ready() && self.asked_at.is_none()).then(|| self.last_asked + ASK_AGAIN);
-        [end, ask].into_iter().flatten().fold(ping, Moment::min)
+        let drips = (!self.asked.is_empty()).then(|| self.waits_since + DRIPS);
+        [end, ping, ask, drips].into_iter().flatten()
     }
 }
 
 pub(super) fn to_float(bytes: u64) -> f64 {
     // More than four gigabytes are as good as four.
     f64::from(u32::try_from(bytes).unwrap_or(u32::MAX))
+}
+
+/// Returns a locator that goes on where a branch ended which a peer showed, and falls back on that of our best chain.
+pub(super) fn locator_for(tree: &HeaderTree, shown: Option<BlockHash>, best: &[BlockHash]) -> Vec<BlockHash> {
+    let is_of_branch = |hash: &BlockHash| tree.branch_header(hash).is_some();
+    shown
+        .filter(is_of_branch)
+        .into_iter()
+        .chain(best.iter().copied())
+        .collect()
 }
 
 /// Returns the locator of our best chain: the parent of the tip first, so that whoever has the tip shows it; then older blocks,
