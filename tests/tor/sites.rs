@@ -34,7 +34,7 @@ impl Scene {
     async fn new(name: &str) -> Self {
         let network = network();
         let [signer, other] = [(); 2].map(|()| Signer::new(Algorithm::P256));
-        let shown = signer.site(&[PLAIN, HIDDEN, FORGED]);
+        let shown = signer.site(&[PLAIN]);
         let site = Site::start(&[&shown, &signer.holder]).await;
         let port = site.address.port();
         let onion = network.onion_service(port, site.address);
