@@ -65,7 +65,8 @@ fn site_of(owner: &Name, zones: &Zones) -> Option<Site> {
     let (port, host) = match labels.split_first()? {
         (&b"*", [b"_tcp", host @ ..] | host) => (HTTPS, host),
         (port, [b"_tcp", host @ ..]) => {
-            let digits = std::str::from_utf8(port.strip_prefix(b"_")?).ok()?;
+            let digits = port.strip_prefix(b"_").filter(|it| it.iter().all(u8::is_ascii_digit))?;
+            let digits = std::str::from_utf8(digits).ok()?;
             (digits.parse().ok().filter(|port| *port != 0)?, host)
         }
         _ => return None,
@@ -267,7 +268,8 @@ mod tests {
             ("*.example.bit.", Some("example.bit:443")),
             ("_0._tcp.example.bit.", None),
             ("_65536._tcp.example.bit.", None),
-            ("_+443._tcp.example.bit.", None),
+            ("_4a3._tcp.example.bit.", None),
+            ("_._tcp.example.bit.", None),
             ("_443._udp.example.bit.", None),
             ("_443._tcp.*.example.bit.", None),
             ("_443._tcp.bit.", None),
