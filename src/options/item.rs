@@ -181,7 +181,7 @@ const MAX_SECONDS: u64 = 365 * 24 * 60 * 60;
 
 numbers! {
     u8: "", 255, |number| u8::try_from(number).map_err(|_| Problem::NotAllowed), |number: &u8| *number;
-    u64: "", 1_000_000_000_000, |number| Ok(number), |number: &u64| *number;
+    u64: "", 1_000_000_000_000, Ok, |number: &u64| *number;
     usize: "", 1_000_000, |number| usize::try_from(number).map_err(|_| Problem::NotAllowed), |number: &usize| *number;
     Duration: " of seconds", MAX_SECONDS, |seconds| Ok(Duration::from_secs(seconds)), Duration::as_secs;
 }

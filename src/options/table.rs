@@ -228,11 +228,11 @@ options! {
     NAMES: Required<NamesMode> = Opt::new(
         "names",
         "WHERE",
-        "Where names are looked up: servers, local-or-servers or local",
+        "Where names are looked up, or kept",
         |_| NamesMode::default(),
     )
     .more(
-        "local keeps all living names in the data folder, and asks nobody: some 300 MB are fetched from Namecoin's peers \
+        "servers, local-or-servers or local. local keeps all living names in the data folder, and asks nobody: some 300 MB are fetched from Namecoin's peers \
          before the first answer. With local-or-servers, servers are asked until these are here.",
     )
     .used_by(SYNC)

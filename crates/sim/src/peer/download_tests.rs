@@ -40,6 +40,7 @@ const SETTINGS: PeerSyncSettings = PeerSyncSettings {
     unread: 16,
     rate: None,
     lag: Duration::from_secs(30 * 60),
+    rotate: Duration::from_secs(20 * 60),
 };
 
 /// A peer, and how far away it is.

@@ -326,6 +326,22 @@ fn world(seed: u64) -> World {
 }
 
 #[test]
+fn peers_that_are_stuck_together_are_found_out_by_others() {
+    let world = world(2);
+    let chain = world.chain().clone();
+    let stuck = Some(PeerFault::Eclipse {
+        height: chain.height() - 3,
+    });
+    let weaker = Some(PeerFault::LessWork { depth: 5, blocks: 3 });
+    // As many as are dialed at a time, and some seeds of which dial these first.
+    for seed in 0..8 {
+        for faults in [[stuck, stuck, stuck, None], [weaker, weaker, weaker, None]] {
+            Scene::new(&chain, &faults, seed).sync(&chain);
+        }
+    }
+}
+
+#[test]
 fn honest_peers_share_the_work_and_none_is_left() {
     let mut world = world(1);
     let mut network = Scene::new(world.chain(), &[None; 4], 1);

@@ -147,6 +147,18 @@ impl Candidates {
             && self.all.iter().any(may_be_dialed)
     }
 
+    /// Says whether a connected peer may be replaced by another one that is at least as trusted, as no connection is free and
+    /// such another may be dialed.
+    pub(super) fn may_be_replaced(&self, peer: PeerIndex, connections: usize, now: Moment) -> bool {
+        let Some(kind) = self.all.get(peer.0).map(|it| it.known.kind) else {
+            return false;
+        };
+        let may_be_dialed = |it: &Candidate| {
+            !it.is_busy && !it.is_banned && it.not_before <= now && it.known.kind <= kind && !self.is_kept_out(it)
+        };
+        self.all.iter().filter(|it| it.is_busy).count() >= connections && self.all.iter().any(may_be_dialed)
+    }
+
     /// Says whether a peer shares a group with one that is connected.
     fn is_kept_out(&self, candidate: &Candidate) -> bool {
         let shares = |it: &Candidate| it.is_busy && it.known.group == candidate.known.group;

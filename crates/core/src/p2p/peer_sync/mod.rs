@@ -30,7 +30,7 @@
 //! 3. Blocks are asked for: the lowest missing ones first, of each peer as many as it brings within a few seconds; the
 //!    lowest one of a second peer too where its own is slow.
 //! 4. Blocks are handed on, in order.
-//! 5. Peers are dialed.
+//! 5. Peers are dialed. At random moments one makes room for another, as all that are connected may be stuck together.
 //!
 //! Source: Namecoin Core `net_processing.cpp`.
 
@@ -56,7 +56,7 @@ use super::message::Message;
 use crate::chain::{Accepted, Block, FullHeader, HeaderError, HeaderTree, Height, Params};
 use crate::isolation::ConnId;
 use crate::p2p::message::MAX_HEADERS;
-use crate::time::{Moment, Now};
+use crate::time::{Moment, Now, random_pause};
 
 pub use fault::PeerFault;
 
@@ -221,6 +221,8 @@ pub struct PeerSyncSettings {
     pub rate: Option<u64>,
     /// How long a peer may lag behind our tip.
     pub lag: Duration,
+    /// How often, on average, a peer makes room for another one, where others are known.
+    pub rotate: Duration,
 }
 
 impl Default for PeerSyncSettings {
@@ -237,6 +239,7 @@ impl Default for PeerSyncSettings {
             unread: 64,
             rate: None,
             lag: Duration::from_secs(30 * 60),
+            rotate: Duration::from_secs(20 * 60),
         }
     }
 }
@@ -268,6 +271,8 @@ pub struct PeerSync {
     candidates: Candidates,
     peers: BTreeMap<ConnId, Peer>,
     blocks: BlockQueue,
+    /// When a peer makes room for another one; `None` before the first event.
+    rotate_at: Option<Moment>,
     rng: StdRng,
 }
 
@@ -280,6 +285,7 @@ impl PeerSync {
             candidates: Candidates::default(),
             peers: BTreeMap::new(),
             blocks: BlockQueue::new(settings),
+            rotate_at: None,
             rng: StdRng::from_seed(seed),
         }
     }
@@ -560,6 +566,7 @@ impl Step<'_> {
     fn advance(&mut self) {
         self.end_connections();
         self.make_room();
+        self.rotate();
         self.ask_headers();
         self.ask_blocks();
         self.hand_on();
@@ -603,6 +610,32 @@ impl Step<'_> {
         };
         let useless = sync.peers.iter().find(|(_, peer)| is_useless(peer));
         if let Some((conn, index)) = useless.map(|(conn, peer)| (*conn, peer.index)) {
+            self.close(conn);
+            let sync = &mut *self.sync;
+            sync.candidates.on_made_room(index, now, &mut sync.rng);
+        }
+    }
+
+    /// Has a peer make room for another one now and then. All that are connected may be stuck at one block, or on one branch,
+    /// together: nothing that they say shows it, and another one does. While old blocks are fetched they all stay, as circuits
+    /// that carry them are dear.
+    fn rotate(&mut self) {
+        let (now, settings) = (self.now.steady, self.sync.settings);
+        let sync = &mut *self.sync;
+        let is_due = sync.rotate_at.is_some_and(|at| at <= now);
+        if is_due || sync.rotate_at.is_none() {
+            sync.rotate_at = Some(now + random_pause(settings.rotate, &mut sync.rng));
+        }
+        if !is_due || sync.blocks.next_is_old(self.tree.tip().height) {
+            return;
+        }
+        let candidates = &sync.candidates;
+        let may_go = |peer: &Peer| peer.is_ready() && candidates.may_be_replaced(peer.index, settings.connections, now);
+        let replaceable = sync.peers.iter().filter(|(_, peer)| may_go(peer));
+        let chosen = replaceable
+            .map(|(conn, peer)| (*conn, peer.index))
+            .choose(&mut sync.rng);
+        if let Some((conn, index)) = chosen {
             self.close(conn);
             let sync = &mut *self.sync;
             sync.candidates.on_made_room(index, now, &mut sync.rng);
@@ -669,7 +702,8 @@ impl Step<'_> {
         let dial = self.sync.candidates.wake_at(settings.connections, now);
         let latest = now + Duration::from_secs(60);
         // What was due is done, or waits for something other than time.
-        let wakes = peers.chain(blocks).chain(dial).filter(|at| *at > now);
+        let wakes = peers.chain(blocks).chain(dial).chain(self.sync.rotate_at);
+        let wakes = wakes.filter(|at| *at > now);
         wakes.fold(latest, Moment::min).max(now + LEAST_WAKE)
     }
 }
