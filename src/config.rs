@@ -19,6 +19,7 @@ use isonym::jsonrpc::cookie::CookieReaders;
 use isonym::name::Encoding;
 use isonym::net::pool::PoolSettings;
 use isonym::net::{Proxy, ServerAddr};
+use isonym::node::NamesConfig;
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
 use isonym::tor;
@@ -70,6 +71,8 @@ pub(crate) struct Settings {
     /// Who may call a daemon, instead of who can read its cookie file.
     pub(crate) rpc_credentials: Option<Credentials>,
     pub(crate) daemon: DaemonSettings,
+    /// Where names are looked up, and how they are kept.
+    pub(crate) names: NamesConfig,
     /// Another `name_show` than that of our own node or daemon.
     pub(crate) backend: Option<BackendSettings>,
     pub(crate) dns: DnsSettings,
@@ -191,6 +194,11 @@ impl Settings {
             web_listen: options.get(&table::WEB_LISTEN)?,
             cookie_readers: options.get(&table::RPC_COOKIE_PERMS)?,
             daemon: daemon_settings(&options)?,
+            names: NamesConfig {
+                mode: options.get(&table::NAMES)?,
+                peers: options.get(&table::PEER)?,
+                rate: options.get(&table::NAMES_RATE)?,
+            },
             backend: backend_settings(&options, rpc_credentials.as_ref())?,
             dns: dns_settings(&options)?,
             name_patience: options.get(&table::NAME_PATIENCE)?,

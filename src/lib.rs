@@ -54,6 +54,8 @@ pub mod http;
 #[doc(hidden)]
 pub mod jsonrpc;
 #[doc(hidden)]
+pub mod name_index;
+#[doc(hidden)]
 pub mod naming;
 #[doc(hidden)]
 pub mod net;
@@ -73,7 +75,7 @@ pub mod tor;
 pub mod web;
 
 #[doc(hidden)]
-pub use isonym_core::{backoff, chain, electrum, isolation, line, name, reputation, time};
+pub use isonym_core::{backoff, chain, electrum, isolation, line, name, p2p, reputation, time};
 
 pub use chain::sync::Progress;
 pub use chain::{Anchor, Network};

@@ -27,6 +27,8 @@ targets!(
     lookup_events,
     name_proof,
     name_script,
+    p2p_codec,
+    peer_events,
     pool_events,
     prop279_line,
     reply,

@@ -123,7 +123,7 @@ fn of_site(error: &SiteError) -> Option<&'static str> {
 
 fn of_refusal(refusal: &Refusal) -> Option<&'static str> {
     match refusal {
-        Refusal::Other | Refusal::Path(Flaw::NotSigned | Flaw::OtherHost | Flaw::Constraint) => Some(
+        Refusal::Other | Refusal::Weaker | Refusal::Path(Flaw::NotSigned | Flaw::OtherHost | Flaw::Constraint) => Some(
             "send it nothing secret; a renewed name takes some minutes to be known, and its owner can tell you of a new key",
         ),
         _ => None,

@@ -64,6 +64,33 @@ Where a daemon holds the data folder, that is asked; without one this brings the
     /// Show all operations of a name, oldest first, as JSON
     #[command(name = "name_history", visible_alias = "name-history")]
     NameHistory(NameArgs),
+    /// List names that a daemon keeps (--names local), as JSON
+    #[command(
+        name = "name_scan",
+        visible_alias = "name-scan",
+        after_long_help = "\
+Examples:
+  isonym name_scan                             The first 500: shorter names first
+  isonym name_scan d/example 10                From d/example on
+  isonym name_scan '' 100 --prefix id/ --min-conf 12
+
+The next ones begin with the last name of those before. Names that have expired are not kept."
+    )]
+    NameScan(ScanArgs),
+    /// Write all domains that a daemon keeps (--names local) as a zone file
+    #[command(after_long_help = "\
+Examples:
+  isonym dump > bit.zone && named-checkzone -i local -k ignore bit bit.zone
+  isonym dump --dns-nameserver ns1.example.org > bit.zone
+  isonym dump --format json | jq -r .name
+
+The zone has the records that `isonym resolve` would print for each name, and those of the zone itself, with the height of the
+newest block for its serial number. Names are left out that have no records, or whose value a lookup would not give. So is what
+would keep a server from loading the zone: what lies below delegations, but for glue, and nameservers within the zone that
+have no address there. All names are those of one block; what values import from outside of d/ may be newer.
+
+The daemon of the data folder is asked, and asks nobody. Standard error says how many names are what.")]
+    Dump(DumpArgs),
     /// Bring the headers up to the tip, then exit
     Sync,
     /// Say how things stand: anchor, tip, servers with their last result
@@ -356,6 +383,42 @@ pub(crate) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ScanArgs {
+    /// The first name that comes into question
+    #[arg(value_name = "START", default_value = "")]
+    pub(crate) start: String,
+    /// How many; 10000 at most
+    #[arg(value_name = "COUNT", default_value_t = 500)]
+    pub(crate) count: u32,
+    /// Those alone that begin so
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+    /// Those alone that match this
+    #[arg(long, value_name = "REGEXP")]
+    pub(crate) regexp: Option<String>,
+    /// Those alone whose newest operation has so many confirmations
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) min_conf: Option<u32>,
+    /// Those alone whose newest operation has no more confirmations
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_conf: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DumpArgs {
+    /// How: as a zone file, or as JSON, each name on a line
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DumpFormat::Zone)]
+    pub(crate) format: DumpFormat,
+}
+
+/// How names are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DumpFormat {
+    Zone,
+    Json,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Prop279Args {
     /// Answer with onion services alone, whatever else names have
     #[arg(long)]
@@ -550,6 +613,8 @@ impl Command {
         Some(match self {
             Self::NameShow(_) => CommandName::NameShow,
             Self::NameHistory(_) => CommandName::NameHistory,
+            Self::NameScan(_) => CommandName::NameScan,
+            Self::Dump(_) => CommandName::Dump,
             Self::Sync => CommandName::Sync,
             Self::Status { .. } => CommandName::Status,
             Self::Anchor(AnchorCommand::Export { .. }) => CommandName::AnchorExport,

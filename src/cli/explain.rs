@@ -87,6 +87,9 @@ pub(super) fn verdict_line(it: &Explanation) -> String {
             format!("NO VALUE, servers say: last updated at block {height}, long ago")
         }
         Verdict::PurportedlyAbsent => "NO VALUE, servers say: it never existed".to_owned(),
+        Verdict::ProvedAbsent { from } => {
+            format!("NO VALUE, proved: it never existed or has expired, since no block from {from} on has it")
+        }
         Verdict::Refused { reason } => {
             format!("REFUSED, no value is shown: {}", visible(reason.as_bytes()))
         }

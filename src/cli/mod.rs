@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod dns;
 mod dnssec;
+mod dump;
 mod explain;
 mod handed;
 mod log;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,8 +12,8 @@ use isonym::isolation::IsolationId;
 use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::Proxy;
 use isonym::net::pool::PoolSettings;
-use isonym::node::{Node, NodeConfig, Proved};
-use isonym::rpc::{self, Encodings};
+use isonym::node::{Node, NodeConfig};
+use isonym::rpc::{self, Basis, Encodings};
 use isonym::service::{Daemon, DaemonSettings, Question, run_daemon};
 use isonym_sim::{Fault, SimNetwork, Transport};
 
@@ -251,17 +250,16 @@ async fn show(daemon: &Daemon, text: &str, isolation_id: &str, quorum: Option<u8
         max_age: None,
     };
     let proved = daemon.names.name_show(&question).await?.into_proved()?;
-    let Proved {
-        outcome, tip, unproved, ..
-    } = Arc::unwrap_or_clone(proved);
-    if let Outcome::Found(status) = &outcome {
+    let basis = Basis::from(&*proved);
+    let outcome = &proved.outcome;
+    if let Outcome::Found(status) = outcome {
         let encodings = Encodings {
             name: Encoding::Ascii,
             value: Encoding::Ascii,
         };
-        print_json(&rpc::name(status, &tip, unproved, daemon.node.params(), encodings))
+        print_json(&rpc::name(status, &basis, daemon.node.params(), encodings))
     } else {
-        tell!("{}", rpc::explanation(&outcome, &name));
+        tell!("{}", rpc::explanation(outcome, &name));
         Ok(())
     }
 }

@@ -278,9 +278,7 @@ pub(super) struct GivenRecords {
 
 /// Reads the records off the value of a name in `d/`; `None` for other names.
 pub(super) fn given_records(name: &NameId, value: &[u8], zones: &Zones) -> Option<GivenRecords> {
-    let label = name.as_bytes().strip_prefix(b"d/")?;
-    zone::name_id(label)?;
-    let apex = zones.apexes().first()?.prepend_label(label).ok()?;
+    let apex = zones.own_domain(name)?;
     let value = NameValue::new(value)?;
     let none = BTreeMap::new();
     Some(match zone::build(name, &value, &apex, &none) {

@@ -23,7 +23,7 @@ use isonym::rpc::{Call, Defaults, Encodings, Methods, Params, RunningSettings};
 use isonym::service::{Daemon, DaemonSettings, run_daemon};
 use isonym::tor::bootstrap_driver;
 
-use super::daemon::{announced, running};
+use super::daemon::{announced, callable, running};
 use super::eprint_line;
 use super::progress::Meter;
 use super::show::follow;
@@ -145,7 +145,8 @@ pub(super) async fn open(settings: &Settings) -> Result<Node> {
         proxy: way_out(settings).await?,
         connection_limits: net::ConnectionLimits::default(),
     };
-    let (node, rebuilt) = Node::open(config)?;
+    let (mut node, rebuilt) = Node::open(config)?;
+    node.keep_names(settings.names.clone())?;
     if let Some(reason) = rebuilt {
         tracing::warn!("the headers on disk are not used: {reason}; they are fetched anew");
     }
@@ -265,6 +266,37 @@ async fn find_daemon(settings: &Settings) -> Result<Option<Client>> {
     }
 }
 
+/// Whose the embedded Tor of a data folder is, which a daemon holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FolderTor {
+    /// Nobody's: the daemon goes out by a proxy that was named, or by none.
+    Free,
+    /// The daemon's, which listens for applications there, if it does.
+    Daemons(Option<SocketAddr>),
+}
+
+/// Asks a daemon whether the embedded Tor is its.
+pub(super) async fn folder_tor(client: &Client) -> Result<FolderTor> {
+    let theirs = ask::<BTreeMap<String, String>>(client, "settings", &Value::Array(Vec::new())).await??;
+    Ok(folder_tor_of(&theirs))
+}
+
+fn folder_tor_of(theirs: &BTreeMap<String, String>) -> FolderTor {
+    let is_left_open = |proxy: &String| ["auto", "embedded"].contains(&proxy.as_str());
+    if !theirs.get("proxy").is_some_and(is_left_open) {
+        return FolderTor::Free;
+    }
+    FolderTor::Daemons(theirs.get("socks-listen").and_then(|text| first_place(text)))
+}
+
+/// Returns the first of some addresses that can be connected to.
+fn first_place(text: &str) -> Option<SocketAddr> {
+    let places = text
+        .split(',')
+        .filter_map(|place| place.trim().parse::<SocketAddr>().ok());
+    places.map(callable).find(|place| place.port() != 0)
+}
+
 /// Says whether anybody listens at an address.
 async fn listens(address: Option<SocketAddr>) -> bool {
     match address {
@@ -300,7 +332,7 @@ fn of_node(settings: &Settings) -> [(String, String); 5] {
 }
 
 /// The options that a daemon has for all its callers, so that a command can only agree with it.
-const OF_THE_DAEMON: [&str; 7] = [
+const OF_THE_DAEMON: [&str; 10] = [
     "network",
     "anchor",
     "server",
@@ -308,6 +340,9 @@ const OF_THE_DAEMON: [&str; 7] = [
     "direct",
     "verification",
     "sync-connections",
+    "names",
+    "peer",
+    "names-rate",
 ];
 
 /// Compares what the user said with this command with what the daemon runs with.
@@ -332,4 +367,46 @@ fn refuse_differences(settings: &Settings, theirs: &BTreeMap<String, String>) ->
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_listens_where_it_can_be_connected_to() {
+        for (text, place) in [
+            ("127.0.0.1:9052", Some("127.0.0.1:9052")),
+            ("127.0.0.1:0,127.0.0.2:9052, [::1]:9053", Some("127.0.0.2:9052")),
+            ("0.0.0.0:9052", Some("127.0.0.1:9052")),
+            ("[::1]:9052", Some("[::1]:9052")),
+            ("127.0.0.1:0", None),
+            ("", None),
+        ] {
+            assert_eq!(first_place(text).map(|it| it.to_string()).as_deref(), place, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_tor_of_a_folder_is_the_daemons_unless_that_goes_out_otherwise() {
+        let place = "127.0.0.1:9052".parse().unwrap();
+        for (theirs, tor) in [
+            (
+                &[("proxy", "embedded"), ("socks-listen", "127.0.0.1:9052")][..],
+                FolderTor::Daemons(Some(place)),
+            ),
+            (&[("proxy", "auto"), ("socks-listen", "")], FolderTor::Daemons(None)),
+            (&[("proxy", "embedded")], FolderTor::Daemons(None)),
+            (&[("proxy", "socks5://127.0.0.1:9050")], FolderTor::Free),
+            (
+                &[("proxy", "direct"), ("socks-listen", "127.0.0.1:9052")],
+                FolderTor::Free,
+            ),
+        ] {
+            let theirs = theirs
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            assert_eq!(folder_tor_of(&theirs.collect()), tor);
+        }
+    }
 }

@@ -12,7 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use isonym::chain::Height;
 use isonym::jsonrpc::{Client, RpcError, code};
 use isonym::node::{
-    DiscoveryStatus, Explanation, NodeError, ServerResult, Status, SyncStage, SyncStatus, Verdict, digest,
+    DiscoveryStatus, Explanation, NamesMode, NamesStatus, NodeError, ServerResult, Status, SyncStage, SyncStatus,
+    Verdict, digest,
 };
 use isonym::time::{Span, Timestamp};
 
@@ -23,7 +24,8 @@ use super::playground;
 use super::progress::{Meter, how_far, unconnected};
 use super::session::{Session, ask, with_synced};
 use super::{
-    anchor, config, daemon, dns, dnssec, eprint_line, log, pages, prop279, resolve, servers, socks, tls, tor, typed,
+    anchor, config, daemon, dns, dnssec, dump, eprint_line, log, pages, prop279, resolve, servers, socks, tls, tor,
+    typed,
 };
 use crate::config::Settings;
 
@@ -66,6 +68,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::NameShow(args) if args.explain => name_method(&settings, &args.name, NameMethod::Proof, quiet).await,
         Command::NameShow(args) => name_method(&settings, &args.name, NameMethod::Show, quiet).await,
         Command::NameHistory(args) => name_method(&settings, args, NameMethod::History, quiet).await,
+        Command::NameScan(args) => dump::scan(&settings, args).await,
+        Command::Dump(args) => dump::run(&settings, args, quiet).await,
         Command::Anchor(command) => anchor::run(&settings, command, quiet).await,
         Command::Servers(args) => servers::run(&settings, args, quiet).await,
         Command::Daemon => Box::pin(daemon::run(&settings, quiet)).await,
@@ -246,6 +250,29 @@ pub(super) fn describe(status: &Status, sync: &SyncStatus) -> String {
     }
 }
 
+/// Says how the names stand that are kept.
+fn describe_names(names: &NamesStatus) -> String {
+    let peers = names.peers;
+    let place = match names.mode {
+        NamesMode::LocalOrServers => "here, or at servers until all of them are",
+        NamesMode::Local | NamesMode::Servers => "here",
+    };
+    if names.complete {
+        let (count, height) = (names.names, names.height.unwrap_or_default());
+        let megabytes = names.disk_bytes / 1_000_000;
+        return format!("{count} living ones are {place}, up to block {height}, in {megabytes} MB; {peers} peers");
+    }
+    let (done, total) = (names.blocks_done, names.blocks_total);
+    let left = names.seconds_left().filter(|_| names.bytes_left > 0);
+    let left = left.map_or(String::new(), |seconds| format!(", {} left", Span(seconds)));
+    let rate = names.bytes_per_second / 1_000;
+    let trouble = names
+        .trouble
+        .iter()
+        .fold(String::new(), |_, trouble| format!("; {trouble}"));
+    format!("{done} of {total} blocks, {rate} kB/s by {peers} peers{left}{trouble}")
+}
+
 /// Says why no daemon can look names up, if so: the one rule of health checks, whoever asks. A tip that is new is not enough:
 /// where no server gives headers, none answers lookups either, long before the tip is too old.
 pub(super) fn unready(status: &Status) -> Option<String> {
@@ -287,6 +314,12 @@ fn lines(status: &Status) -> Vec<String> {
             status.headers_unproved
         ));
     }
+    lines.extend(
+        status
+            .names
+            .iter()
+            .map(|names| format!("names    {}", describe_names(names))),
+    );
     if let Some(discovery) = status.discovery.filter(|it| it.learned + it.suggested > 0) {
         let DiscoveryStatus { learned, suggested } = discovery;
         lines.push(format!(

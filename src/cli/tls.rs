@@ -13,33 +13,28 @@ use isonym::dane::keyless_pin::{self, PinError};
 use isonym::dane::throwaway;
 use isonym::dns::resolver::{Anonymous, Resolver, Settings as ResolverSettings};
 use isonym::dns::sign::Signers;
-use isonym::jsonrpc::{ClientError, code};
-use isonym::name::encoding::quoted;
-use isonym::naming::site::{self, PublishedSite, Site, Unjudged, Verdict};
-use isonym::net::Dialer;
-use isonym::rpc::explanation;
-use isonym::service::{Answer, Caller, NameResult, NameService, ServiceError};
+use isonym::jsonrpc::{Client, ClientError, code};
+use isonym::naming::site::{self, HTTPS, PublishedSite, Site, Unjudged, Verdict};
+use isonym::net::{Dialer, Proxy};
+use isonym::service::{Caller, NameResult, NameService, ServiceError};
 use isonym::time::Timestamp;
 
 use super::args::{TlsCommand, TlsSite};
 use super::daemon::CALL_TIMEOUT;
 use super::dns::{remote, service_for};
-use super::session::{Session, with_beside};
+use super::session::{FolderTor, Session, folder_tor, with_beside};
 use super::show::{ABSENT, follow, now, print, print_json};
 use super::way_out::way_out;
 use super::{eprint_line, typed};
 use crate::config::Settings;
 
-/// The port of HTTPS.
-const HTTPS: u16 = 443;
-
 /// Runs a command that is about a site.
 pub(super) async fn run(settings: &Settings, command: &TlsCommand, quiet: bool) -> Result<ExitCode> {
     let site = read(settings, command.site())?;
-    let published = looked_up(settings, &site, quiet).await?;
+    let (published, way_out) = looked_up(settings, &site, quiet).await?;
     match command {
-        TlsCommand::Verify(args) => verify(settings, &site, &published, args.json).await,
-        TlsCommand::Pin { leaf, .. } => pin(settings, &site, &published, *leaf, quiet).await,
+        TlsCommand::Verify(args) => verify(settings, &site, &published, way_out, args.json).await,
+        TlsCommand::Pin { leaf, .. } => pin(settings, &site, &published, way_out, *leaf, quiet).await,
     }
 }
 
@@ -64,15 +59,17 @@ fn read(settings: &Settings, typed: &TlsSite) -> Result<Site> {
 /// What a name says of a site, or why it has no value.
 type Published = Result<PublishedSite, String>;
 
-/// Looks up what a name says of a site, where values come from for this command.
-async fn looked_up(settings: &Settings, site: &Site, quiet: bool) -> Result<Published> {
+/// Looks up what a name says of a site, where values come from for this command. Returns the way to the site as well.
+async fn looked_up(settings: &Settings, site: &Site, quiet: bool) -> Result<(Published, Proxy)> {
     if let Some(backend) = &settings.backend {
         let names = service_for(settings, backend)?;
         let first = own_value(&names, settings, site).await;
-        return published(&names, settings, site, first).await;
+        let way_out = way_out(settings).await?;
+        return Ok((published(&names, settings, site, first, &way_out).await?, way_out));
     }
     match Session::open(settings, quiet).await? {
         Session::Daemon(client) => {
+            let way_out = way_beside(&client, settings).await?;
             let mut names = remote(settings, (*client).clone());
             let mut first = own_value(&names, settings, site).await;
             if is_warmup(&first) {
@@ -81,18 +78,39 @@ async fn looked_up(settings: &Settings, site: &Site, quiet: bool) -> Result<Publ
                 names = remote(settings, *client);
                 first = own_value(&names, settings, site).await;
             }
-            published(&names, settings, site, first).await
+            Ok((published(&names, settings, site, first, &way_out).await?, way_out))
         }
         Session::Own(node) => {
-            with_beside(*node, settings, quiet, async |daemon| {
+            let way_out = way_out(settings).await?;
+            let published = with_beside(*node, settings, quiet, async |daemon| {
                 let names = daemon.names.for_caller(Caller::Program, settings.dns.limits.caller);
                 // It waits for the headers.
                 let first = own_value(&names, settings, site).await;
-                published(&names, settings, site, first).await
-            })
-            .await
+                published(&names, settings, site, first, &way_out).await
+            });
+            Ok((published.await?, way_out))
         }
     }
+}
+
+/// Returns the way to a site beside a daemon. There is one embedded Tor in a data folder: where that is the daemon's, the way is
+/// where it listens for applications.
+async fn way_beside(client: &Client, settings: &Settings) -> Result<Proxy> {
+    let own = way_out(settings).await?;
+    if matches!(own, Proxy::Direct | Proxy::Socks5(_)) {
+        return Ok(own);
+    }
+    let FolderTor::Daemons(front) = folder_tor(client).await? else {
+        return Ok(own);
+    };
+    let front = front.with_context(|| {
+        let folder = settings.folder.display();
+        format!(
+            "no site can be reached: the Tor in {folder} is that of the daemon, which does not listen for applications; \
+             start it with --socks-listen 127.0.0.1:9052, or check the site from its page (--web-listen)"
+        )
+    })?;
+    Ok(Proxy::Socks5(vec![front]))
 }
 
 /// Says whether a daemon has no headers yet.
@@ -108,13 +126,16 @@ async fn own_value(names: &NameService, settings: &Settings, site: &Site) -> Nam
 }
 
 /// Returns what a name says of a site, with all further lookups that this takes, under the same identity.
-async fn published(names: &NameService, settings: &Settings, site: &Site, first: NameResult) -> Result<Published> {
+async fn published(
+    names: &NameService,
+    settings: &Settings,
+    site: &Site,
+    first: NameResult,
+    way_out: &Proxy,
+) -> Result<Published> {
     let answer = first?;
-    if answer.value().is_none() {
-        return Ok(Err(match &answer {
-            Answer::Proved(proved) => explanation(&proved.outcome, &site.name),
-            Answer::Stated(_) => format!("the name has no value: {}", quoted(site.name.as_bytes())),
-        }));
+    if let Some(absence) = site::absence(&answer, site) {
+        return Ok(Err(absence));
     }
     let limits = settings.dns.limits;
     let resolver = Resolver::new(
@@ -126,19 +147,18 @@ async fn published(names: &NameService, settings: &Settings, site: &Site, first:
             anonymous: Anonymous::Together,
         },
     );
-    let (id, way_out) = (&settings.isolation_id, way_out(settings).await?);
     let deadline = Instant::now() + CALL_TIMEOUT;
-    let published = site::published(names, &resolver, id, site, &way_out, deadline).await?;
+    let published = site::published(names, &resolver, &settings.isolation_id, site, way_out, deadline).await?;
     Ok(Ok(published))
 }
 
 /// Connects to a site and judges it. Where there is nothing to judge it by, says why; it is not connected to then.
-async fn judged(settings: &Settings, site: &Site, published: &Published) -> Result<Result<Verdict, String>> {
+async fn judged(site: &Site, published: &Published, way_out: Proxy) -> Result<Result<Verdict, String>> {
     let published = match published {
         Ok(published) => published,
         Err(absence) => return Ok(Err(absence.clone())),
     };
-    let dialer = Dialer::new(way_out(settings).await?)?;
+    let dialer = Dialer::new(way_out)?;
     match site::judged(&dialer, site, published, now()).await {
         Ok(verdict) => Ok(Ok(verdict)),
         Err(absence) if absence.is_absence() => Ok(Err(absence.to_string())),
@@ -152,9 +172,15 @@ fn unauthenticated(site: &Site, error: impl Into<anyhow::Error>) -> anyhow::Erro
     error.into().context(format!("{site} is not authenticated"))
 }
 
-async fn verify(settings: &Settings, site: &Site, published: &Published, as_json: bool) -> Result<ExitCode> {
+async fn verify(
+    settings: &Settings,
+    site: &Site,
+    published: &Published,
+    way_out: Proxy,
+    as_json: bool,
+) -> Result<ExitCode> {
     let is_proved = settings.backend.is_none();
-    let (status, reason, record) = match judged(settings, site, published).await? {
+    let (status, reason, record) = match judged(site, published, way_out).await? {
         Err(nothing) => (ExitCode::from(ABSENT), nothing, None),
         Ok(verdict) => match verdict.authenticated {
             Ok(authenticated) => (
@@ -192,11 +218,12 @@ async fn pin(
     settings: &Settings,
     site: &Site,
     published: &Published,
+    way_out: Proxy,
     takes_leaf: bool,
     quiet: bool,
 ) -> Result<ExitCode> {
     let expires_in = published.as_ref().ok().and_then(|published| published.expires_in);
-    let verdict = match judged(settings, site, published).await? {
+    let verdict = match judged(site, published, way_out).await? {
         Ok(verdict) => verdict,
         Err(nothing) => {
             eprint_line(format_args!("{site} cannot be pinned: {nothing}"));

@@ -27,8 +27,8 @@ pub enum Selector {
     Key,
 }
 
-/// How it is compared. Source: RFC 6698, section 2.1.3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How it is compared; the stronger digest is the greater one. Source: RFC 6698, section 2.1.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Matching {
     /// 0: with the bytes themselves.
     Exact,
@@ -48,6 +48,23 @@ pub struct Association {
     /// How it is compared.
     pub matching: Matching,
     data: Vec<u8>,
+}
+
+/// Parts usable records into those that count, and those that do not since a stronger digest is published for the same usage
+/// and selector: whoever can make up something that fits the weaker one gains nothing where owners publish both. What is there
+/// whole always counts. Source: RFC 7671, section 9.
+pub fn strongest(usable: Vec<Association>) -> (Vec<Association>, Vec<Association>) {
+    let mut best: Vec<(Usage, Selector, Matching)> = Vec::new();
+    for it in &usable {
+        let kin = best.iter_mut().find(|best| (best.0, best.1) == (it.usage, it.selector));
+        match kin {
+            Some(best) => best.2 = best.2.max(it.matching),
+            None => best.push((it.usage, it.selector, it.matching)),
+        }
+    }
+    usable
+        .into_iter()
+        .partition(|it| it.matching == Matching::Exact || best.contains(&(it.usage, it.selector, it.matching)))
 }
 
 /// Why a TLSA record says nothing that can be used.

@@ -46,17 +46,22 @@ fn of_outcome(outcome: &Outcome) -> LookupResult {
         Outcome::Found(status) => LookupResult::Value(status.name.value().clone()),
         Outcome::Expired(_) | Outcome::LongExpired { .. } => LookupResult::Absent(Some(ExtendedError::Expired)),
         Outcome::SemiExpired(_) | Outcome::Unconfirmed { .. } => LookupResult::Absent(Some(ExtendedError::NotFinal)),
-        Outcome::NeverExisted => LookupResult::Absent(None),
+        Outcome::NeverExisted | Outcome::ProvedAbsent { .. } => LookupResult::Absent(None),
     }
 }
 
 fn of_node_error(error: &NodeError) -> ExtendedError {
     match error {
-        NodeError::Syncing { .. } | NodeError::NotSynchronized { .. } => ExtendedError::NotSynchronised,
+        NodeError::Syncing { .. }
+        | NodeError::NotSynchronized { .. }
+        | NodeError::NamesIncomplete { .. }
+        | NodeError::NamesBehind { .. } => ExtendedError::NotSynchronised,
         NodeError::Lookup(LookupError::Unreachable { .. }) | NodeError::Dial(_) | NodeError::NoServer { .. } => {
             ExtendedError::NoProxy
         }
-        NodeError::Lookup(LookupError::NoAnswer { lied_to: true, .. }) => ExtendedError::Lied,
+        NodeError::NameRefused { .. } | NodeError::Lookup(LookupError::NoAnswer { lied_to: true, .. }) => {
+            ExtendedError::Lied
+        }
         NodeError::Lookup(_) => ExtendedError::Timeout,
         _ => ExtendedError::NoBackend,
     }

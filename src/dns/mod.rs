@@ -21,4 +21,5 @@ pub mod sign;
 mod udp;
 pub mod value;
 pub mod zone;
+pub mod zone_file;
 pub mod zones;

@@ -4,6 +4,9 @@ use std::str::FromStr;
 
 use hickory_proto::rr::Name;
 
+use super::zone::name_id;
+use crate::name::NameId;
+
 /// The label that is the apex wherever it stands, when suffixes float.
 const BIT: &[u8] = b"bit";
 
@@ -87,6 +90,19 @@ impl Zones {
     /// Returns the configured apexes, longest first.
     pub fn apexes(&self) -> &[Name] {
         &self.apexes
+    }
+
+    /// Returns the domain that a name holds, where it is shown in one zone alone: below the shortest suffix, and the first given
+    /// of those; `None` for names that hold none.
+    pub fn own_domain(&self, name: &NameId) -> Option<Name> {
+        let label = name.as_bytes().strip_prefix(b"d/")?;
+        name_id(label)?;
+        let mut apexes: Vec<&Name> = self.apexes.iter().collect();
+        apexes.sort_by_key(|apex| apex.iter().len());
+        let domains = apexes.into_iter().filter_map(|apex| apex.prepend_label(label).ok());
+        // What is below one suffix may be another one.
+        let mut its_own = domains.filter(|domain| self.find(domain).is_some_and(|place| place.below().eq([label])));
+        its_own.next()
     }
 
     /// Finds the zone of a lowercase name; `None` when it is in none.
@@ -200,6 +216,26 @@ mod tests {
         let place = zones.find(&name).unwrap();
         let at: Vec<String> = (0..4).map(|depth| place.at(depth).to_ascii()).collect();
         assert_eq!(at, ["bit.", "example.bit.", "b.example.bit.", "a.b.example.bit."]);
+    }
+
+    #[test]
+    fn a_name_is_shown_below_the_shortest_suffix() {
+        for (suffixes, name, expected) in [
+            (&[][..], "d/example", Some("example.bit.")),
+            (&["bit.example.com", "bit", "coin"], "d/example", Some("example.bit.")),
+            (&["coin", "bit.example.com", "bit"], "d/example", Some("example.coin.")),
+            // One suffix is where the name would be below another.
+            (&["bit", "example.bit"], "d/example", Some("example.example.bit.")),
+            (&["bit", "example.bit"], "d/other", Some("other.bit.")),
+            (&[], "d/a.b", None),
+            (&[], "d/Example", None),
+            (&[], "id/example", None),
+        ] {
+            let zones = Zones::new(suffixes.iter().copied(), false).unwrap();
+            let name = NameId::new(name.as_bytes()).unwrap();
+            let domain = zones.own_domain(&name).map(|it| it.to_ascii());
+            assert_eq!(domain.as_deref(), expected, "{suffixes:?}");
+        }
     }
 
     #[test]

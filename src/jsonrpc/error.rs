@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::name::Encoding;
 
 /// Codes of errors. Source: Namecoin Core `rpc/protocol.h`.
@@ -44,6 +46,8 @@ pub struct RpcError {
     pub code: i32,
     /// For people.
     pub message: String,
+    /// For programs: what Core's errors don't have. JSON-RPC 2.0 section 5.1 has a place for it.
+    pub data: Option<Box<Value>>,
 }
 
 impl RpcError {
@@ -52,6 +56,16 @@ impl RpcError {
         Self {
             code,
             message: message.into(),
+            data: None,
+        }
+    }
+
+    /// Adds what programs may go by beyond the code.
+    #[must_use]
+    pub fn with_data(self, data: Value) -> Self {
+        Self {
+            data: Some(Box::new(data)),
+            ..self
         }
     }
 

@@ -1,6 +1,5 @@
 //! What a name says of a site, and whether who is there is who the name means.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -19,9 +18,14 @@ use crate::dns::zone;
 use crate::dns::zones::Zones;
 use crate::isolation::IsolationId;
 use crate::name::NameId;
+use crate::name::encoding::quoted;
 use crate::net::{Dialer, Host, Proxy};
-use crate::service::{NameResult, NameService, Question, ServiceError};
+use crate::rpc::explanation;
+use crate::service::{Answer, NameResult, NameService, Question, ServiceError};
 use crate::time::Timestamp;
+
+/// The port of HTTPS.
+pub const HTTPS: u16 = 443;
 
 /// A TLS server of a host below a zone.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +46,32 @@ impl Site {
         let name = zone::name_id(zones.find(&domain)?.below().next()?)?;
         is_host_name(&host).then_some(Self { host, port, name })
     }
+}
+
+/// Returns the sites that TLSA records at these names are about, each once and `most` of them: of a record for any port or any
+/// protocol, that of HTTPS. Source: RFC 6698, section 3.
+pub fn sites<'a>(owners: impl IntoIterator<Item = &'a Name>, zones: &Zones, most: usize) -> Vec<Site> {
+    let mut sites = Vec::new();
+    for site in owners.into_iter().filter_map(|owner| site_of(owner, zones)) {
+        if sites.len() < most && !sites.contains(&site) {
+            sites.push(site);
+        }
+    }
+    sites
+}
+
+fn site_of(owner: &Name, zones: &Zones) -> Option<Site> {
+    let labels: Vec<&[u8]> = owner.iter().collect();
+    let (port, host) = match labels.split_first()? {
+        (&b"*", [b"_tcp", host @ ..] | host) => (HTTPS, host),
+        (port, [b"_tcp", host @ ..]) => {
+            let digits = port.strip_prefix(b"_").filter(|it| it.iter().all(u8::is_ascii_digit))?;
+            let digits = std::str::from_utf8(digits).ok()?;
+            (digits.parse().ok().filter(|port| *port != 0)?, host)
+        }
+        _ => return None,
+    };
+    Site::of(&owner.trim_to(host.len()), port, zones)
 }
 
 impl fmt::Display for Site {
@@ -106,6 +136,15 @@ pub struct Verdict {
     pub authenticated: Result<Authenticated, Refusal>,
 }
 
+/// Says why an answer has no value by which a site could be judged; `None` where it has one.
+pub fn absence(answer: &Answer, site: &Site) -> Option<String> {
+    match answer {
+        answer if answer.value().is_some() => None,
+        Answer::Proved(proved) => Some(explanation(&proved.outcome, &site.name)),
+        Answer::Stated(_) => Some(format!("the name has no value: {}", quoted(site.name.as_bytes()))),
+    }
+}
+
 /// Looks up the value of one of the names that a site needs.
 ///
 /// # Errors
@@ -138,8 +177,8 @@ pub async fn published(
 ) -> Result<PublishedSite, ServiceError> {
     let who = names.identity(Some(id));
     let engine = resolver.engine();
-    let used = RefCell::new(BTreeSet::from([site.name.clone()]));
-    let step = |known: NameSource<'_>| keys(&engine, &site.host, site.port, &mut noting(&used, known));
+    let mut used = BTreeSet::from([site.name.clone()]);
+    let step = |known: NameSource<'_>| keys(&engine, &site.host, site.port, &mut noting(&mut used, known));
     let keys = resolver.settle(&who, deadline, step).await;
     let query = TargetQuery {
         name: &site.host,
@@ -155,7 +194,7 @@ pub async fn published(
         .settle(&who, deadline, |known| search(&engine, &query, known))
         .await;
     let mut expires_in = Some(i64::MAX);
-    for name in used.into_inner() {
+    for name in used {
         // They are remembered: nobody is asked again.
         let answer = value_of(names, id, &name).await?;
         if answer.value().is_some() {
@@ -170,10 +209,9 @@ pub async fn published(
 }
 
 /// Notes the names that decide, as they are asked for.
-fn noting<'a>(used: &'a RefCell<BTreeSet<NameId>>, known: NameSource<'a>) -> impl FnMut(&NameId, &Name) -> Found + 'a {
+fn noting<'a>(used: &'a mut BTreeSet<NameId>, known: NameSource<'a>) -> impl FnMut(&NameId, &Name) -> Found + 'a {
     |name, apex| {
         let found = known(name, apex);
-        let mut used = used.borrow_mut();
         used.insert(name.clone());
         if let Found::Needs(names) = &found {
             used.extend(names.iter().cloned());
@@ -210,4 +248,45 @@ pub async fn judged(
         authenticated: judge(records, &chain, &site.host, now),
         chain,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_say_which_sites_they_are_about() {
+        let about = |owners: &[&str]| {
+            let owners: Vec<Name> = owners.iter().map(|it| Name::from_ascii(it).unwrap()).collect();
+            let sites = sites(&owners, &Zones::default(), 3);
+            sites.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for (owner, site) in [
+            ("_443._tcp.example.bit.", Some("example.bit:443")),
+            ("_8443._tcp.www.Example.bit.", Some("www.example.bit:8443")),
+            ("*._tcp.example.bit.", Some("example.bit:443")),
+            ("*.example.bit.", Some("example.bit:443")),
+            ("_0._tcp.example.bit.", None),
+            ("_65536._tcp.example.bit.", None),
+            ("_4a3._tcp.example.bit.", None),
+            ("_._tcp.example.bit.", None),
+            ("_443._udp.example.bit.", None),
+            ("_443._tcp.*.example.bit.", None),
+            ("_443._tcp.bit.", None),
+            ("_443._tcp.example.com.", None),
+            ("example.bit.", None),
+            ("*.bit.", None),
+            (".", None),
+        ] {
+            assert_eq!(about(&[owner]).first().map(String::as_str), site, "{owner}");
+        }
+        let many = [
+            "_1._tcp.a.bit.",
+            "_1._tcp.a.bit.",
+            "_2._tcp.a.bit.",
+            "*.a.bit.",
+            "_3._tcp.a.bit.",
+        ];
+        assert_eq!(about(&many), ["a.bit:1", "a.bit:2", "a.bit:443"]);
+    }
 }

@@ -217,11 +217,94 @@ impl fmt::Display for ServerAddr {
     }
 }
 
+/// Where a peer of Namecoin's peer-to-peer network listens: `HOST` or `HOST:PORT`, on the network's own port where none is
+/// said. IPv6 addresses stand in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerAddr {
+    /// Who.
+    pub host: Host,
+    /// Which port, not 0; `None` for the network's own.
+    pub port: Option<u16>,
+}
+
+/// Why a text is no address of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected HOST or HOST:PORT, with an IPv6 address in brackets")]
+pub struct PeerAddrError;
+
+impl PeerAddr {
+    /// Returns how it is dialed, where the network's own port is this one.
+    pub fn target(&self, port: u16) -> ServerAddr {
+        ServerAddr {
+            host: self.host.clone(),
+            port: self.port.unwrap_or(port),
+            transport: Transport::Tcp,
+        }
+    }
+}
+
+impl FromStr for PeerAddr {
+    type Err = PeerAddrError;
+
+    fn from_str(word: &str) -> Result<Self, PeerAddrError> {
+        if let Ok(host) = word.parse() {
+            return Ok(Self { host, port: None });
+        }
+        let (host, port) = word.rsplit_once(':').ok_or(PeerAddrError)?;
+        // An IPv6 address without brackets can't be told from its port.
+        let host = (!host.contains(':') || host.starts_with('['))
+            .then(|| host.parse().ok())
+            .flatten();
+        let port = port.parse().ok().filter(|number| *number != 0 && is_number(port));
+        match (host, port) {
+            (Some(host), Some(port)) => Ok(Self { host, port: Some(port) }),
+            _ => Err(PeerAddrError),
+        }
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => self.host.fmt(f),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn peers_are_named_with_or_without_a_port() {
+        for text in [
+            "nmc.example",
+            "nmc.example:8334",
+            "192.0.2.1",
+            "192.0.2.1:1",
+            "[2001:db8::1]",
+            "[2001:db8::1]:65535",
+        ] {
+            assert_eq!(text.parse::<PeerAddr>().unwrap().to_string(), text);
+        }
+        let peer: PeerAddr = "Nmc.Example".parse().unwrap();
+        assert_eq!(peer.target(8334).to_string(), "nmc.example:8334:t");
+        for text in [
+            "",
+            ":1",
+            "nmc.example:",
+            "nmc.example:0",
+            "nmc.example:65536",
+            "nmc.example:+1",
+            "a:b:1",
+            "nmc.example:1:t",
+        ] {
+            assert_eq!(text.parse::<PeerAddr>(), Err(PeerAddrError), "{text}");
+        }
+    }
 
     #[test]
     fn addresses_parse_and_show_back() {

@@ -24,10 +24,11 @@ pub(crate) mod socks_login;
 pub mod tls;
 pub mod tor_standing;
 
-pub use address::{Host, ServerAddr, Transport};
+pub use address::{Host, PeerAddr, ServerAddr, Transport};
 pub use connection::{Answers, Connection, ConnectionError, ConnectionLimits, Purpose};
 pub use dial_error::DialError;
 pub use dialer::Dialer;
+pub(crate) use discovery::is_public;
 #[cfg(feature = "embedded-tor")]
 pub use embedded_tor::{EmbeddedTor, EmbeddedTorSettings};
 pub use pins::{Fingerprint, Identity, Pin, Pins};

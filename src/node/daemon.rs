@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::connections::{Connections, Leases};
 use super::handle::{Handle, NodeSettings, reasons};
 use super::header_sync::{self, HeaderSyncDriver, SyncStage, SyncUpdate};
+use super::local_names::keep_names;
 use super::trouble_log::TroubleLog;
 use super::{Node, NodeError, ServerResult};
 use crate::backoff::Backoff;
@@ -44,6 +45,7 @@ where
         never = keep_synced(handle.clone()) => match never {},
         never = header_sync::keep_writing(&handle) => match never {},
         never = connections.run() => match never {},
+        never = keep_names(handle.clone()) => match never {},
         end = fronts(handle.clone()) => end,
     };
     // Nobody is served any more: there is time to wait for the disk.

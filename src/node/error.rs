@@ -12,6 +12,8 @@ use crate::chain::Height;
 use crate::chain::freshness::NotFresh;
 use crate::name::ProofError;
 use crate::name::lookup::{AttemptError, LinkFailure, LookupError};
+use crate::name::proof::Refusal;
+use crate::name_index::IndexError;
 use crate::net::{DialError, TorStanding};
 
 /// Why the node can't do what it is asked for.
@@ -100,6 +102,50 @@ pub enum NodeError {
     /// The lookup came to no outcome.
     #[error(transparent)]
     Lookup(#[from] LookupError),
+    /// The names that are kept can't be read or written.
+    #[error("{}: {error}", .path.display())]
+    Names {
+        /// Their file.
+        path: PathBuf,
+        /// Why.
+        error: IndexError,
+    },
+    /// Not all living names are here yet, and nobody else is to be asked.
+    #[error("all living names are being fetched: {done} of {total} blocks{}", .trouble.iter().fold(String::new(), |_, it| format!("; {it}")))]
+    NamesIncomplete {
+        /// Blocks that were read.
+        done: u64,
+        /// Blocks wanted.
+        total: u64,
+        /// Why it does not get on, where it does not.
+        trouble: Option<String>,
+    },
+    /// Blocks are known that were not read, so that the names of today are not.
+    #[error("the names that are kept are those of block {height}, the newest block is {tip}{}; try again later", .trouble.iter().fold(String::new(), |_, it| format!(" ({it})")))]
+    NamesBehind {
+        /// The highest block that was read.
+        height: Height,
+        /// Our tip.
+        tip: Height,
+        /// Why it does not get on, where it does not.
+        trouble: Option<String>,
+    },
+    /// The newest operation of a name breaks a rule, though it is in a block.
+    #[error("the name's newest operation, in block {height}, can't be believed: {refusal}")]
+    NameRefused {
+        /// Which rule.
+        refusal: Refusal,
+        /// The block.
+        height: Height,
+    },
+    /// No names are kept here.
+    #[error(
+        "no names are kept here, so that they can't be listed; that takes a daemon with --names local or local-or-servers"
+    )]
+    NoNamesKept,
+    /// Only servers could answer, and none is to be asked.
+    #[error("only servers could answer that, and this node asks none for names")]
+    NoServerIsAsked,
     /// A history could not be had or proved.
     #[error("no server gave a usable history: {}", joined(.reasons))]
     History {

@@ -72,6 +72,11 @@ pub enum Verdict {
     },
     /// Servers say that it never existed; nobody can prove that.
     PurportedlyAbsent,
+    /// No block that a living name can be in has it: it never existed, or has expired.
+    ProvedAbsent {
+        /// The lowest of these blocks.
+        from: Height,
+    },
     /// No server gave an answer that holds.
     Refused {
         /// Why, in a line.
@@ -203,6 +208,8 @@ pub enum ReachedWord {
     Anchor,
     /// Over as many as are looked at.
     Limit,
+    /// To the oldest one among the blocks that living names are in.
+    Window,
 }
 
 impl From<Reached> for ReachedWord {
@@ -211,6 +218,7 @@ impl From<Reached> for ReachedWord {
             Reached::Registration => Self::Registration,
             Reached::Anchor => Self::Anchor,
             Reached::Limit => Self::Limit,
+            Reached::Window => Self::Window,
         }
     }
 }
@@ -436,6 +444,7 @@ impl Explanation {
             Some(ReachedWord::Registration) => "The oldest one is the name's registration.",
             Some(ReachedWord::Anchor) => "The oldest one is not above the trust anchor.",
             Some(ReachedWord::Limit) => "Older ones lie deep enough.",
+            Some(ReachedWord::Window) => "Older ones lie below all blocks that living names are in.",
             None => "",
         };
         format!("{verified} {end}")
@@ -467,7 +476,8 @@ impl Explanation {
                     height,
                     at_anchor: false,
                 }),
-                Some(ReachedWord::Registration) | None => {}
+                // What living names are in was read whole.
+                Some(ReachedWord::Registration | ReachedWord::Window) | None => {}
             }
             if newest.block.height <= self.anchor_height {
                 caveats.push(Caveat::BelowAnchor {
@@ -493,6 +503,7 @@ fn verdict(outcome: Result<&Outcome, String>) -> Verdict {
         },
         Ok(Outcome::LongExpired { height }) => Verdict::PurportedlyExpired { height: *height },
         Ok(Outcome::NeverExisted) => Verdict::PurportedlyAbsent,
+        Ok(Outcome::ProvedAbsent { from }) => Verdict::ProvedAbsent { from: *from },
         Err(reason) => Verdict::Refused { reason },
     }
 }

@@ -37,6 +37,11 @@ impl Folder {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns where a file of the folder is.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

@@ -1,6 +1,7 @@
 //! What the fronts may ask of a running node.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 use super::clock::Clock;
 use super::connections::{Dial, Leases, Owner};
 use super::header_sync::{SyncStage, write_all};
+use super::local_names::LocalNames;
 use super::report::{ServerResult, ServerStanding, SyncReport, digest};
 use super::{Node, NodeError};
 use crate::chain::freshness::NotFresh;
@@ -98,6 +100,8 @@ pub struct NodeSettings {
 /// What the node's tasks share. Locked for moments only, never while a task waits.
 pub(super) struct State {
     pub(super) node: Node,
+    /// What peers did to the headers, until header sync takes it up.
+    pub(super) peer_news: PeerNews,
     pub(super) synchronized: bool,
     pub(super) progress: Progress,
     /// Since when header sync has no connection at all.
@@ -111,6 +115,15 @@ pub(super) struct State {
     /// What callers are told of them, and since when.
     told: PoolCounts,
     told_at: Moment,
+}
+
+/// What peers did to the headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PeerNews {
+    /// The lowest height at which the best chain is another one since.
+    pub(super) brought_from: Option<Height>,
+    /// How many of them have our tip and no more, where that is another number now.
+    pub(super) agreeing: Option<usize>,
 }
 
 /// Who has had no connection for so long is not just about to get one.
@@ -197,6 +210,10 @@ pub(super) fn reasons(servers: &[ServerResult]) -> String {
 pub(super) struct Shared {
     state: Mutex<State>,
     leases: Leases,
+    names: Option<LocalNames>,
+    folder: PathBuf,
+    /// Told when peers did something to the headers.
+    peers_told: Notify,
     clock: Clock,
     params: &'static Params,
     settings: NodeSettings,
@@ -228,13 +245,15 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 impl Handle {
     /// Makes the way to a node. `forgotten` is told of identities that were not used for long.
     pub(super) fn new(
-        node: Node,
+        mut node: Node,
         settings: &NodeSettings,
         leases: Leases,
         forgotten: impl Fn(BlindedId) + Send + Sync + 'static,
     ) -> Self {
         let (clock, params) = (node.clock(), node.tree().params());
+        let (names, folder) = (node.take_names(), node.folder().to_owned());
         let state = State {
+            peer_news: PeerNews::default(),
             synchronized: false,
             progress: Progress::default(),
             alone_since: Some(Moment::default()),
@@ -249,6 +268,9 @@ impl Handle {
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             leases,
+            names,
+            folder,
+            peers_told: Notify::new(),
             clock,
             params,
             settings: *settings,
@@ -386,6 +408,39 @@ impl Handle {
             servers: state.servers.clone(),
         })?;
         Ok(tree.tip())
+    }
+
+    /// Returns the names that are kept, if any are.
+    pub(super) fn local_names(&self) -> Option<&LocalNames> {
+        self.0.names.as_ref()
+    }
+
+    /// Returns the data folder.
+    pub(super) fn data_folder(&self) -> PathBuf {
+        self.0.folder.clone()
+    }
+
+    /// Takes down what peers did to the headers, and has header sync take it up.
+    pub(super) fn note_peers(&self, news: PeerNews) {
+        let known = &mut self.state().peer_news;
+        known.brought_from = [known.brought_from, news.brought_from].into_iter().flatten().min();
+        known.agreeing = news.agreeing.or(known.agreeing);
+        self.0.peers_told.notify_one();
+    }
+
+    /// Returns what changes whenever headers may have.
+    pub(super) fn header_changes(&self) -> watch::Receiver<(SyncStage, Progress)> {
+        self.0.sync.subscribe()
+    }
+
+    /// Says whether the headers were up to date since the start.
+    pub(super) fn is_synchronized(&self) -> bool {
+        self.state().synchronized
+    }
+
+    /// Waits until peers did something to the headers.
+    pub(super) async fn peers_told(&self) {
+        self.0.peers_told.notified().await;
     }
 
     /// Returns the way to the lookups' connections.

@@ -135,6 +135,10 @@ impl HeaderSyncDriver {
             let wake = others.into_iter().flatten().fold(wake, Moment::min);
             let told = tokio::select! {
                 told = inbox.recv() => told,
+                () = sync.node.peers_told() => {
+                    sync.hear_of_peers();
+                    continue;
+                }
                 () = sleep_until(sync.clock.instant(wake)) => None,
             };
             match told {
@@ -159,6 +163,17 @@ impl HeaderSyncDriver {
                 }
                 None => sync.step(HeaderSyncEvent::Tick),
             }
+        }
+    }
+
+    /// Takes up what peers did to the headers.
+    fn hear_of_peers(&mut self) {
+        let news = std::mem::take(&mut self.node.state().peer_news);
+        if let Some(from) = news.brought_from {
+            self.step(HeaderSyncEvent::BroughtByPeers { from });
+        }
+        if let Some(peers) = news.agreeing {
+            self.step(HeaderSyncEvent::AgreedByPeers { peers });
         }
     }
 

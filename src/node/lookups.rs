@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 
 use super::connections::LookupLeases;
 use super::explanation::{self, Explanation};
+use super::local_names::window_low;
 use super::lookup_link::{self, LinkEvent, LinkRequest};
 use super::{Handle, HistoryFailure, NodeError};
 use crate::chain::{HeaderTree, Height, Tip};
@@ -64,6 +65,8 @@ pub struct Proved {
     pub unproved: usize,
     /// The block of the newest operation; `None` where nothing was proved.
     pub block: Option<BlockHash>,
+    /// The lowest of the blocks by which it is so, where it was found in all that living names can be in, and nobody was asked.
+    pub read_from: Option<Height>,
 }
 
 impl Proved {
@@ -74,6 +77,16 @@ impl Proved {
             tip: tree.tip(),
             unproved: tree.unproved(),
             block: height.and_then(|height| tree.hash_at(height)),
+            read_from: None,
+        }
+    }
+
+    /// Makes one of what was found in all blocks up to a tip that living names can be in.
+    pub(super) fn local(outcome: Outcome, tip: Tip, tree: &HeaderTree) -> Self {
+        Self {
+            tip,
+            read_from: Some(window_low(tip.height, tree.params())),
+            ..Self::new(outcome, tree)
         }
     }
 }
@@ -96,6 +109,10 @@ impl Handle {
             Err(NodeError::Syncing { .. }) if self.settings().asks_beside_sync => true,
             ready => ready.map(|_| false)?,
         };
+        if !is_early && let Some(found) = self.find_locally(wanted).await? {
+            return Ok(found);
+        }
+        self.check_may_ask()?;
         let settings = self.lookup_settings(wanted);
         let leases = self.leases().begin(id, caller, wanted.quorum > 1);
         let early = if is_early {
@@ -123,6 +140,7 @@ impl Handle {
         wanted: &NameRequest,
     ) -> Result<Explanation, NodeError> {
         self.check_ready()?;
+        self.check_may_ask()?;
         let settings = self.lookup_settings(wanted);
         let leases = self.leases().begin(id, caller, wanted.quorum > 1);
         let mut ended = run(self, &leases, &wanted.name, settings, None).await?;
@@ -204,6 +222,10 @@ impl Handle {
         policy.allow_expired = wanted.allow_expired;
         let state = self.state();
         let tree = state.node.tree();
+        // It is so by all blocks up to that tip: another one may have an update.
+        if proved.read_from.is_some() && tree.tip().hash != proved.tip.hash {
+            return None;
+        }
         let outcome = match proved.outcome.proven() {
             None => proved.outcome.clone(),
             Some(status) => {
@@ -214,7 +236,10 @@ impl Handle {
                 policy::judge(status.name.clone(), tree.tip().height, tree.params(), &policy)
             }
         };
-        Some(Proved::new(outcome, tree))
+        Some(Proved {
+            read_from: proved.read_from,
+            ..Proved::new(outcome, tree)
+        })
     }
 
     /// Returns all operations of a name that can be proved, oldest first, our tip, and how many older operations were left
@@ -230,6 +255,7 @@ impl Handle {
         name: &NameId,
     ) -> Result<(Vec<ProvenEntry>, Tip, usize), NodeError> {
         self.check_ready()?;
+        self.check_may_ask()?;
         let leases = self.leases().begin(id, caller, false);
         let (entries, left_out) = history(self, &leases, name, self.settings().lookup).await?;
         Ok((entries, self.state().node.tree().tip(), left_out))

@@ -18,6 +18,7 @@ mod header_link;
 mod header_sync;
 mod known_servers;
 mod learned_servers;
+mod local_names;
 mod lookup_link;
 mod lookups;
 mod report;
@@ -43,6 +44,9 @@ pub use explanation::{
 pub use folder::{create_private, takes_nothing};
 pub use handle::{Handle, NodeSettings, Standing};
 pub use header_sync::SyncStage;
+pub use local_names::{
+    LivingName, MOST_BYTES, NamesConfig, NamesFilter, NamesMode, NamesScanned, NamesStatus, NamesWanted,
+};
 pub use lookup_link::LookupLinkError;
 pub use lookups::{NameRequest, Proved};
 pub use report::{ServerResult, ServerStanding, SyncReport, digest};

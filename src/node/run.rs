@@ -1,6 +1,6 @@
 //! The node itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -16,6 +16,7 @@ use super::disk::{self, Disk, SmallFile, Writing};
 use super::folder::Folder;
 use super::known_servers::{self, KnownServers};
 use super::learned_servers;
+use super::local_names::{LocalNames, NamesConfig, NamesMode};
 use super::report::{ServerResult, ServerStanding};
 use super::server_operators;
 use super::server_ways::ServerWays;
@@ -102,6 +103,7 @@ pub struct Node {
     clock: Clock,
     connection_limits: net::ConnectionLimits,
     connections: u64,
+    names: Option<LocalNames>,
     rng: StdRng,
 }
 
@@ -175,11 +177,35 @@ impl Node {
             clock: surroundings.clock,
             connection_limits: config.connection_limits,
             connections: 0,
+            names: None,
             rng,
         };
         node.regroup();
         node.join_learned();
         Ok((node, rebuilt))
+    }
+
+    /// Keeps all living names in the data folder, and has them looked up there.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Names`] when they can't be read.
+    pub fn keep_names(&mut self, config: NamesConfig) -> Result<(), NodeError> {
+        if config.mode != NamesMode::Servers {
+            let names = LocalNames::open(self.folder.path(), self.tree.params(), config)?;
+            self.names = Some(names);
+        }
+        Ok(())
+    }
+
+    /// Hands over the names that are kept, if any are.
+    pub(super) fn take_names(&mut self) -> Option<LocalNames> {
+        self.names.take()
+    }
+
+    /// Returns the data folder.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Has the learned servers used that were checked before.
@@ -322,6 +348,11 @@ impl Node {
             pin: self.pin(server),
             limits: self.connection_limits(),
         }
+    }
+
+    /// Lends the headers, for what peers bring.
+    pub(super) fn header_tree_mut(&mut self) -> &mut HeaderTree {
+        &mut self.tree
     }
 
     /// Lends what header sync changes: the headers, and what it knows of the servers.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::handle::waits_for;
 use super::header_sync::SyncStage;
+use super::local_names::NamesStatus;
 use super::report::ServerResult;
 use super::{Handle, Node};
 use crate::chain::sync::Progress;
@@ -54,6 +55,9 @@ pub struct Status {
     /// What the process is confined to; of a daemon alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
+    /// How the names stand that are kept, where any are; of a daemon alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<NamesStatus>,
     /// How many servers were learned of, where that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryStatus>,
@@ -188,6 +192,7 @@ impl Node {
                 .unwritten()
                 .map(|error| format!("nothing is written to the disk: {error}")),
             sandbox: None,
+            names: None,
             discovery: self.discovery().map(|it| DiscoveryStatus {
                 learned: it.learned().count(),
                 suggested: it.suggested().count(),
@@ -256,6 +261,7 @@ impl Handle {
         Status {
             synchronized: standing.synchronized && standing.not_fresh.is_none(),
             sandbox: self.sandbox(),
+            names: self.names_status(),
             trouble: standing.trouble,
             tor: standing.tor,
             ..status

@@ -31,11 +31,13 @@ pub(crate) enum CommandName {
     TlsPin,
     ConfigShow,
     Servers,
+    NameScan,
+    Dump,
 }
 
 impl CommandName {
     /// All of them.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::NameShow,
         Self::NameHistory,
         Self::Sync,
@@ -53,6 +55,8 @@ impl CommandName {
         Self::TlsPin,
         Self::ConfigShow,
         Self::Servers,
+        Self::NameScan,
+        Self::Dump,
     ];
 
     /// Returns the words of the command line that name the command.
@@ -75,6 +79,8 @@ impl CommandName {
             Self::TlsPin => &["tls", "pin"],
             Self::ConfigShow => &["config", "show"],
             Self::Servers => &["servers"],
+            Self::NameScan => &["name_scan"],
+            Self::Dump => &["dump"],
         }
     }
 }

@@ -19,7 +19,8 @@ use isonym::jsonrpc::client::{Client, ClientSettings, Dialect, Login};
 use isonym::jsonrpc::cookie::CookieReaders;
 use isonym::name::Encoding;
 use isonym::net::pool::MAX_OPENINGS_AN_HOUR;
-use isonym::net::{Proxy, ServerAddr};
+use isonym::net::{PeerAddr, Proxy, ServerAddr};
+use isonym::node::NamesMode;
 use isonym::socks::identity::IsolateBy;
 use isonym::tor::driver::ControlAddr;
 use isonym::tor::suffixes::SuffixPlugin;
@@ -180,6 +181,7 @@ const MAX_SECONDS: u64 = 365 * 24 * 60 * 60;
 
 numbers! {
     u8: "", 255, |number| u8::try_from(number).map_err(|_| Problem::NotAllowed), |number: &u8| *number;
+    u64: "", 1_000_000_000_000, |number| Ok(number), |number: &u64| *number;
     usize: "", 1_000_000, |number| usize::try_from(number).map_err(|_| Problem::NotAllowed), |number: &usize| *number;
     Duration: " of seconds", MAX_SECONDS, |seconds| Ok(Duration::from_secs(seconds)), Duration::as_secs;
 }
@@ -228,6 +230,7 @@ choices!(
     Encoding,
     Verification,
     Discover,
+    NamesMode,
     LogLevel,
     Dialect,
     CookieReaders,
@@ -263,6 +266,12 @@ pub(crate) enum Discover {
 impl Choice for Discover {
     fn words() -> Vec<(&'static str, Self)> {
         vec![("on", Self::On), ("off", Self::Off)]
+    }
+}
+
+impl Choice for NamesMode {
+    fn words() -> Vec<(&'static str, Self)> {
+        Self::ALL.map(|mode| (mode.as_str(), mode)).to_vec()
     }
 }
 
@@ -532,6 +541,24 @@ impl Item for ServerAddr {
 
     fn samples(_: Bounds) -> Vec<String> {
         texts(["electrumx.example:50002:s", "127.0.0.1:50001:t"])
+    }
+}
+
+impl Item for PeerAddr {
+    fn parse(text: &str, _: Bounds) -> Result<Self, Problem> {
+        parse_by_type(text)
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+
+    fn allowed(_: Bounds) -> String {
+        "HOST or HOST:PORT".to_owned()
+    }
+
+    fn samples(_: Bounds) -> Vec<String> {
+        texts(["namecoind.example", "127.0.0.1:8334"])
     }
 }
 

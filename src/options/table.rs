@@ -19,7 +19,8 @@ use isonym::jsonrpc::cookie::CookieReaders;
 use isonym::name::Encoding;
 use isonym::name::lookup::{LookupSettings, MAX_QUORUM};
 use isonym::naming;
-use isonym::net::{ServerAddr, pool, servers};
+use isonym::net::{PeerAddr, ServerAddr, pool, servers};
+use isonym::node::NamesMode;
 use isonym::rpc;
 use isonym::service::DaemonSettings;
 use isonym::socks::identity::IsolationFlags;
@@ -27,8 +28,8 @@ use isonym::tor::driver::ControlAddr;
 use isonym::tor::suffixes::SuffixPlugin;
 
 use super::declare::CommandName::{
-    AnchorCheck, AnchorExport, Daemon, Dns, NameHistory, NameShow, Prop279, Resolve, Rpc, Servers, Socks, Status, Sync,
-    TlsPin, TlsVerify, Tor,
+    AnchorCheck, AnchorExport, Daemon, Dns, Dump, NameHistory, NameScan, NameShow, Prop279, Resolve, Rpc, Servers,
+    Socks, Status, Sync, TlsPin, TlsVerify, Tor,
 };
 use super::declare::{CommandName, Declared, Many, Opt, Optional, Required, Section};
 use super::item::{
@@ -74,6 +75,8 @@ const LOGIN: &[CommandName] = &[
     TlsVerify,
     TlsPin,
     Servers,
+    NameScan,
+    Dump,
 ];
 
 /// Commands that look names up for streams.
@@ -222,6 +225,36 @@ options! {
     .used_by(SYNC)
     .section(Section::Every);
 
+    NAMES: Required<NamesMode> = Opt::new(
+        "names",
+        "WHERE",
+        "Where names are looked up: servers, local-or-servers or local",
+        |_| NamesMode::default(),
+    )
+    .more(
+        "local keeps all living names in the data folder, and asks nobody: some 300 MB are fetched from Namecoin's peers \
+         before the first answer. With local-or-servers, servers are asked until these are here.",
+    )
+    .used_by(SYNC)
+    .section(Section::Every);
+
+    PEER: Many<PeerAddr> = Opt::new("peer", "HOST[:PORT]", "Namecoin peer to fetch blocks from first", |_| Vec::new())
+        .default_words("the network's seeds")
+        .more("It is for names that are kept locally. Others are learned of from it, and from the network's seeds.")
+        .used_by(SYNC)
+        .section(Section::Every);
+
+    NAMES_RATE: Optional<u64> = Opt::new(
+        "names-rate",
+        "BYTES",
+        "Most bytes a second that blocks are fetched with",
+        |_| None,
+    )
+    .default_words("no limit")
+    .between(1_000, 1_000_000_000)
+    .used_by(SYNC)
+    .section(Section::Every);
+
     NAME_ENCODING: Required<Encoding> = Opt::new(
         "name-encoding",
         "ENCODING",
@@ -229,7 +262,7 @@ options! {
         |_| Encoding::default(),
     )
     .more("For the daemon: where a call does not say it.")
-    .used_by(&[NameShow, NameHistory, Daemon]);
+    .used_by(&[NameShow, NameHistory, NameScan, Dump, Daemon]);
 
     VALUE_ENCODING: Required<Encoding> = Opt::new(
         "value-encoding",
@@ -238,7 +271,7 @@ options! {
         |_| Encoding::default(),
     )
     .more("For the daemon: where a call does not say it.")
-    .used_by(&[NameShow, NameHistory, Daemon]);
+    .used_by(&[NameShow, NameHistory, NameScan, Dump, Daemon]);
 
     ISOLATION_ID: Optional<IsolationId> = Opt::new(
         "isolation-id",
@@ -465,7 +498,7 @@ options! {
         let suffixes = suffixes.iter().map(|suffix| suffix.0.as_str());
         Zones::new(suffixes, false).map(drop).map_err(|error| error.to_string())
     })
-    .used_by(&[Daemon, Dns, Resolve, TlsVerify, TlsPin])
+    .used_by(&[Daemon, Dns, Dump, Resolve, TlsVerify, TlsPin])
     .aliases(&[(Daemon, "suffix"), (Dns, "suffix")])
     .section(Section::Dns);
 
@@ -483,7 +516,7 @@ options! {
         dns::engine::Settings::default().nameservers
     })
     .default_words("this.x--nmc below each zone")
-    .used_by(&[Daemon, Dns, Resolve])
+    .used_by(&[Daemon, Dns, Dump, Resolve])
     .section(Section::Dns);
 
     DNS_HOSTMASTER: Optional<Mailbox> = Opt::new(
@@ -493,20 +526,20 @@ options! {
         |_| None,
     )
     .default_words("none")
-    .used_by(&[Daemon, Dns, Resolve])
+    .used_by(&[Daemon, Dns, Dump, Resolve])
     .section(Section::Dns);
 
     DNS_ADDRESS: Many<std::net::IpAddr> =
         Opt::new("dns-address", "IP", "Address of the zone's own name", |_| {
             dns::engine::Settings::default().vanity
         })
-        .used_by(&[Daemon, Dns, Resolve])
+        .used_by(&[Daemon, Dns, Dump, Resolve])
         .section(Section::Dns);
 
     DNS_SELF_IP: Required<Ipv4Addr> = Opt::new("dns-self-ip", "IPV4", "Address of this.x--nmc", |_| {
         dns::engine::Settings::default().self_ip
     })
-    .used_by(&[Daemon, Dns, Resolve])
+    .used_by(&[Daemon, Dns, Dump, Resolve])
     .section(Section::Dns);
 
     DNS_VERSION: Optional<String> = Opt::new("dns-version", "TEXT", "Answer to version.bind", |_| {
@@ -675,4 +708,6 @@ pub(crate) static RELATIONS: &[Relation] = &[
     Relation::Needs(&RPC_COOKIE, &RPC_URL),
     Relation::Needs(&RPC_STYLE, &RPC_URL),
     Relation::Needs(&DNSSEC, &DNS_LISTEN),
+    Relation::Needs(&PEER, &NAMES),
+    Relation::Needs(&NAMES_RATE, &NAMES),
 ];

@@ -21,6 +21,31 @@ Shows all operations of a name that can be proved, oldest first.
 
 Options: nameEncoding, valueEncoding (ascii, utf8 or hex), byHash (direct), streamID or isolation_id, explain.";
 
+pub(super) const NAME_SCAN: &str = "\
+name_scan ( \"start\" count options )
+
+Lists names that are kept here (--names local or local-or-servers), as name_show shows them, from start on: shorter names
+first, those of one length by their bytes. At most count of them, 500 unless it is said, 10000 at most.
+
+Options: nameEncoding, valueEncoding (ascii, utf8 or hex), minConf, maxConf (confirmations of the newest operation), prefix (in
+nameEncoding), regexp (searched in names that are UTF-8, byte by byte, with neither look-around nor references back).
+streamID or isolation_id is taken and means nothing here, since nobody is asked.
+
+Unlike Namecoin Core's, the list has living names alone: whatever has expired is not kept. Where name_show would not give a
+value, since renewal is overdue or the registration is too young, withheld says so (semi-expired, unconfirmed). A name
+whose newest operation can't be believed is in the list, so that the last name of a page is where the next one begins, but has
+value_error in place of value, txid, vout and address.";
+
+pub(super) const NAME_FILTER: &str = "\
+name_filter ( \"regexp\" maxage from nb \"stat\" options )
+
+Lists the names that are kept here and match a regular expression, as older versions of Namecoin Core do: those that were
+updated in the last maxage blocks (36000; 0: all), without the first ones that fit, as many as from says (0), and at most nb of
+them (0: all, which are 10000 at most). With the word stat they are counted: height of the newest block, and count.
+
+Options, which are ours: nameEncoding, valueEncoding, streamID or isolation_id. What is listed, and what regexp can be, is as with
+name_scan.";
+
 pub(super) const NAME_PROOF: &str = "\
 name_proof \"name\" ( options )
 

@@ -20,6 +20,7 @@ mod params;
 mod reply;
 mod request;
 mod result;
+mod scan;
 pub mod server;
 
 pub use args::{Defaults, NameArgs, isolation_forget, name_history, name_proof, name_show};
@@ -28,7 +29,8 @@ pub use json::Json;
 pub use methods::{Methods, RunningSettings};
 pub use reply::{CallResult, MAX_BATCH_REPLY, Reply, result as write_result};
 pub use request::{Body, Call, Envelope, MAX_BATCH, MAX_BODY, Member, Params, Request, Version};
-pub use result::{Encodings, EntryJson, NameJson, Style, absence, electrum_name, entry, explanation, name};
+pub use result::{Basis, Encodings, EntryJson, NameJson, Style, absence, electrum_name, entry, explanation, name};
+pub use scan::{ScanArgs, name_filter, name_scan};
 pub use server::{Callee, serve};
 
 use crate::chain::Network;

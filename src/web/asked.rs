@@ -5,7 +5,7 @@ use hickory_proto::rr::Name;
 use super::page::{self, Reply};
 use crate::dns::zones::Zones;
 use crate::name::NameId;
-use crate::naming::typed::{Meant, domain_name, host, meant_name, name_of_domain};
+use crate::naming::typed::{Meant, domain_name, host, meant_name};
 
 /// A name that is looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn read(typed: &str, zones: &Zones) -> Result<Asked, Mistyped> {
         return mistyped(reason, None);
     };
     Ok(Asked {
-        domain: own_domain(typed, zones),
+        domain: zones.own_domain(&name),
         name,
     })
 }
@@ -78,15 +78,6 @@ fn of_domain(name: &str, domain: &str) -> Result<Asked, Mistyped> {
         name,
         domain: Some(domain.to_lowercase()),
     })
-}
-
-/// Returns the domain that a name holds, in the first of the zones.
-fn own_domain(name: &str, zones: &Zones) -> Option<Name> {
-    let label = name.strip_prefix("d/")?;
-    let apex = zones.apexes().last()?;
-    let domain = domain_name(&format!("{label}.{apex}"))?;
-    let is_its_own = name_of_domain(&domain.to_ascii(), zones).as_deref() == Some(name);
-    is_its_own.then_some(domain)
 }
 
 #[cfg(test)]
@@ -113,6 +104,23 @@ mod tests {
             let asked = asked(typed).unwrap();
             assert_eq!(asked.name.as_bytes(), name.as_bytes(), "{typed}");
             assert_eq!(asked.domain.map(|it| it.to_ascii()).as_deref(), domain, "{typed}");
+        }
+    }
+
+    #[test]
+    fn of_several_suffixes_the_shortest_is_shown_and_the_one_that_was_typed() {
+        let zones = Zones::new(["bit.example.org", "coin", "bit"], false).unwrap();
+        for (typed, domain) in [
+            ("d/example", "example.coin."),
+            ("example.bit", "example.bit."),
+            ("www.example.bit.example.org", "www.example.bit.example.org."),
+        ] {
+            let domain_of = |asked: Asked| asked.domain.map(|it| it.to_ascii());
+            assert_eq!(
+                domain_of(read(typed, &zones).unwrap()).as_deref(),
+                Some(domain),
+                "{typed}"
+            );
         }
     }
 

@@ -6,7 +6,8 @@ use hickory_proto::rr::{Name, RecordType};
 use tokio::time::{Instant, timeout};
 
 use super::asked::Asked;
-use super::proof::{Found, Records};
+use super::proof::{Found, MAX_SITES, Records};
+use super::site::Judged;
 use crate::dns::engine::{self, Found as Domain};
 use crate::dns::listing::{Entry, at_and_below};
 use crate::dns::lookup_result::LookupResult;
@@ -16,14 +17,19 @@ use crate::dns::sign::Signers;
 use crate::dns::zone;
 use crate::isolation::IsolationId;
 use crate::name::{NameId, NameValue};
+use crate::naming::site::{Site, absence, judged, published, sites, value_of};
+use crate::net::Dialer;
 use crate::node::{Handle, NodeError};
-use crate::service::{Caller, CallerLimits, NameService, Question};
+use crate::service::{Caller, CallerLimits, NameService, Question, ServiceError};
 
 /// How long a lookup waits for headers that are being fetched. Its page says meanwhile how far they are.
 const WAIT_FOR_HEADERS: Duration = Duration::from_secs(60 * 60);
 
 /// How long the names are looked up whose values a value imports.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a site is checked: as long as its name may take, and the connection to it, and its handshake.
+const CHECK_TIME: Duration = Duration::from_secs(180);
 
 /// What all sessions together may have in work: some dozens of people, or one who is in a hurry.
 const LIMITS: CallerLimits = CallerLimits {
@@ -95,6 +101,43 @@ impl Finder {
         }
     }
 
+    /// Connects to a site and judges what it shows by what its name publishes, under an identity: the name is looked up on its
+    /// connections, and the connection to the site is nobody's else.
+    pub(super) async fn check(&self, identity: &IsolationId, site: &Site) -> Judged {
+        let judged = timeout(CHECK_TIME, self.judged(identity, site)).await;
+        judged.unwrap_or_else(|_| {
+            Judged::not_looked_up(format!("that was not done within {} seconds", CHECK_TIME.as_secs()))
+        })
+    }
+
+    async fn judged(&self, identity: &IsolationId, site: &Site) -> Judged {
+        let way_out = self.node.proxy();
+        let published = async {
+            let answer = value_of(&self.names, identity, &site.name).await?;
+            if let Some(absence) = absence(&answer, site) {
+                return Ok(Err(absence));
+            }
+            let deadline = Instant::now() + IMPORT_PATIENCE;
+            let (names, resolver) = (&self.names, &self.resolver);
+            let published = published(names, resolver, identity, site, &way_out, deadline).await?;
+            Ok::<_, ServiceError>(Ok(published))
+        };
+        let published = match published.await {
+            Ok(Ok(published)) => published,
+            Ok(Err(absence)) => return Judged::Unjudgeable(absence),
+            Err(error) => return Judged::not_looked_up(error.to_string()),
+        };
+        let dialer = match Dialer::new(way_out) {
+            Ok(dialer) => dialer,
+            Err(error) => return Judged::not_looked_up(error.to_string()),
+        };
+        let now = self.node.clock().now().wall;
+        match judged(&dialer, site, &published, now).await {
+            Ok(verdict) => Judged::of(&verdict.authenticated),
+            Err(unjudged) => Judged::not(&unjudged),
+        }
+    }
+
     /// Makes the records of a value, with what it imports from other names' under the same identity.
     async fn records(&self, identity: &IsolationId, domain: &Name, name: &NameId, value: NameValue) -> Option<Records> {
         let zones = &self.resolver.engine().zones;
@@ -123,8 +166,9 @@ impl Finder {
         match built {
             Ok(built) => {
                 let entries = at_and_below(zones, domain, &built).unwrap_or_default();
-                let keys = entries.iter().filter(|it| it.record.record_type() == RecordType::TLSA);
-                records.keys = keys.map(Entry::line).collect();
+                let keys = || entries.iter().filter(|it| it.record.record_type() == RecordType::TLSA);
+                records.keys = keys().map(Entry::line).collect();
+                records.sites = sites(keys().map(|it| &it.record.name), zones, MAX_SITES);
                 records.lines = entries.iter().map(Entry::line).collect();
                 records.problems = built.problems().iter().map(ToString::to_string).collect();
             }

@@ -1,6 +1,6 @@
 //! The page of a daemon: how names arrive by a browser, and how what was found out of them is shown with its proof.
 //!
-//! What is asked for is decided by [`request`], who asks by [`sessions`], what is shown by [`page`] and [`proof`]; nothing in them
+//! What is asked for is decided by [`request`], who asks by [`sessions`], what is shown by [`page`], [`proof`] and [`site`]; nothing in them
 //! touches the world. [`server`] carries it out.
 
 pub mod asked;
@@ -11,6 +11,7 @@ pub mod proof;
 pub mod request;
 pub mod server;
 pub mod sessions;
+pub mod site;
 
 #[cfg(test)]
 mod tests;

@@ -135,9 +135,22 @@ pub fn start(session: &str, standing: &Standing, earlier: &[Earlier]) -> Reply {
     Reply::page(200, frame("Isonym", Some(session), main))
 }
 
-/// The page of a lookup that goes on.
-pub fn waiting(session: &str, typed: &str, seconds: u64, standing: &Standing) -> Reply {
-    let mut main = Html::element("h2", [Html::text("Looking up "), shown(typed)]);
+/// What a page waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// A lookup.
+    Lookup,
+    /// A site that is being checked.
+    Check,
+}
+
+/// The page of a lookup, or of a check, that goes on.
+pub fn waiting(session: &str, awaited: Awaited, typed: &str, seconds: u64, standing: &Standing) -> Reply {
+    let (doing, title) = match awaited {
+        Awaited::Lookup => ("Looking up ", "Isonym: looking up"),
+        Awaited::Check => ("Checking ", "Isonym: checking"),
+    };
+    let mut main = Html::element("h2", [Html::text(doing), shown(typed)]);
     let so_far = Html::with(
         "p",
         &[("role", "status")],
@@ -159,7 +172,7 @@ pub fn waiting(session: &str, typed: &str, seconds: u64, standing: &Standing) ->
     main.push(state(standing));
     Reply {
         refresh: Some(LOAD_ANEW),
-        ..Reply::page(200, frame("Isonym: looking up", Some(session), main))
+        ..Reply::page(200, frame(title, Some(session), main))
     }
 }
 
@@ -257,6 +270,20 @@ pub(super) fn ready_form(session: &str, typed: &str, words: &str) -> Html {
     )
 }
 
+/// A button that has a site checked: the one at this place among those of a lookup. The form names no host, so that none but
+/// those of the lookup can be connected to by it.
+pub(super) fn check_form(session: &str, lookup: u64, place: usize, words: &str) -> Html {
+    let place = place.to_string();
+    let site = [("type", "hidden"), ("name", "site"), ("value", &*place)];
+    let button = Html::with("button", &[("type", "submit")], words);
+    let action = format!("{}/check", path(session, Some(lookup)));
+    Html::with(
+        "form",
+        &[("method", "post"), ("action", &action)],
+        [Html::open("input", &site), button],
+    )
+}
+
 /// The form for a name. What was typed stands in it where it is all plain: else it would come back as something else.
 fn form(session: &str, typed: &str) -> Html {
     let typed = if typed.chars().all(is_plain) { typed } else { "" };
@@ -335,6 +362,18 @@ fn progress(status: &Status) -> Html {
     .into()
 }
 
+/// The frame that says what an answer is worth. `sign` is beside the words for those who see it.
+pub(super) fn verdict(class: &'static str, sign: &'static str, heading: &'static str, content: Html) -> Html {
+    let sign = Html::with("span", &[("aria-hidden", "true")], Html::fixed(sign));
+    let heading = [sign, Html::text(" "), Html::text(heading)];
+    let attributes = [("id", "verdict")];
+    Html::with(
+        "section",
+        &[("class", &*format!("verdict {class}")), ("aria-labelledby", "verdict")],
+        [Html::with("h2", &attributes, heading), content],
+    )
+}
+
 /// A list of terms, each with what is said of it.
 pub(super) fn terms(rows: impl IntoIterator<Item = (&'static str, Html)>) -> Html {
     let rows = rows
@@ -390,4 +429,15 @@ fn state(standing: &Standing) -> Html {
         rows.extend(said.map(|said| (term, Html::text(&said))));
     }
     terms(rows)
+}
+
+/// Makes a sentence of a reason.
+pub(super) fn sentence(reason: &str) -> String {
+    let mut letters = reason.chars();
+    let first = letters
+        .next()
+        .map(|first| first.to_uppercase().to_string())
+        .unwrap_or_default();
+    let end = if reason.ends_with(['.', ':']) { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
 }

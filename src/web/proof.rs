@@ -4,9 +4,13 @@
 //! by its frame, not by colour alone.
 
 use super::html::{Html, is_plain};
-use super::page::{Reply, frame, ready_form, shown, shown_bytes, terms};
+use super::page::{Reply, check_form, frame, ready_form, sentence, shown, shown_bytes, terms, verdict};
+use crate::naming::site::Site;
 use crate::node::{AuxPowEvidence, Explanation, Operation, Said, ServerAccount, Term, Verdict, WorkEvidence};
 use crate::time::Timestamp;
+
+/// Most sites of a name that are offered to be checked.
+pub const MAX_SITES: usize = 8;
 
 /// What a lookup came to.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Records {
     pub lines: Vec<String>,
     /// Those of them that say which keys its sites show, for HTTPS.
     pub keys: Vec<String>,
+    /// The sites that these are about, as far as they can be checked: [`MAX_SITES`] at most.
+    pub sites: Vec<Site>,
     /// What of the value gives none, and why.
     pub problems: Vec<String>,
 }
@@ -64,8 +70,8 @@ pub fn came_to(found: &Found) -> &'static str {
     }
 }
 
-/// Shows what a lookup of what was typed came to.
-pub fn page(session: &str, typed: &str, found: &Found) -> Reply {
+/// Shows what the lookup with this number, of what was typed, came to.
+pub fn page(session: &str, number: u64, typed: &str, found: &Found) -> Reply {
     let (title, status) = match standing(found) {
         Standing::Proved => ("Isonym: proved", 200),
         Standing::Absent => ("Isonym: no value", 200),
@@ -74,7 +80,10 @@ pub fn page(session: &str, typed: &str, found: &Found) -> Reply {
     };
     let mut main = Html::element("h2", shown_bytes(&found.name));
     match &found.explained {
-        Ok(explanation) => main.push(explained(explanation, found.records.as_ref())),
+        Ok(explanation) => main.push(explained(
+            explanation,
+            found.records.as_ref().map(|it| records_of(session, number, it)),
+        )),
         Err(reason) => main.push(verdict(
             "failed",
             "\u{2717}",
@@ -99,7 +108,7 @@ struct Part {
     content: Html,
 }
 
-fn explained(it: &Explanation, records: Option<&Records>) -> Html {
+fn explained(it: &Explanation, records: Option<Html>) -> Html {
     let mut parts = Vec::new();
     let mut add = |id, heading, content| parts.push(Part { id, heading, content });
     if let Some(newest) = it.operations.first() {
@@ -110,7 +119,7 @@ fn explained(it: &Explanation, records: Option<&Records>) -> Html {
         };
         add("value", heading, value(&newest.value.0));
         if let Some(records) = records {
-            add("records", "DNS records", records_of(records));
+            add("records", "DNS records", records);
         }
         add("updates", "Updates, newest first", operations(it));
         add("block", "Place in its block", place(newest));
@@ -132,18 +141,6 @@ fn explained(it: &Explanation, records: Option<&Records>) -> Html {
         all.push(Html::with("section", &[("aria-labelledby", id)], [heading, content]));
     }
     all
-}
-
-/// The frame that says what an answer is worth. `sign` is beside the words for those who see it.
-fn verdict(class: &'static str, sign: &'static str, heading: &'static str, content: Html) -> Html {
-    let sign = Html::with("span", &[("aria-hidden", "true")], Html::fixed(sign));
-    let heading = [sign, Html::text(" "), Html::text(heading)];
-    let attributes = [("id", "verdict")];
-    Html::with(
-        "section",
-        &[("class", &*format!("verdict {class}")), ("aria-labelledby", "verdict")],
-        [Html::with("h2", &attributes, heading), content],
-    )
 }
 
 fn verdict_of(it: &Explanation) -> Html {
@@ -190,6 +187,14 @@ fn verdict_of(it: &Explanation) -> Html {
             "No value, servers say",
             "They say that it never existed. That can't be proved.".to_owned(),
         ),
+        Verdict::ProvedAbsent { from } => (
+            "absent",
+            "\u{2717}",
+            "No value",
+            format!(
+                "It never existed, or has expired: no block since block {from} has it, and all of them were read. That is proved."
+            ),
+        ),
         Verdict::Refused { reason } => (
             "refused",
             "\u{2717}",
@@ -217,7 +222,7 @@ fn value(bytes: &[u8]) -> Html {
     all
 }
 
-fn records_of(records: &Records) -> Html {
+fn records_of(session: &str, number: u64, records: &Records) -> Html {
     let mut all = Html::element(
         "p",
         [Html::text("At "), shown(&records.domain), Html::text(" and below it.")],
@@ -234,14 +239,31 @@ fn records_of(records: &Records) -> Html {
     if !records.keys.is_empty() {
         all.push(Html::element("h3", "Keys that its sites show (TLSA)"));
         all.push(list(&records.keys));
-        let note = "This page connects to no site: `isonym tls verify` judges one by these.";
-        all.push(Html::with("p", &[("class", "quiet")], note));
+        all.push(checks(session, number, &records.sites));
     }
     if !records.problems.is_empty() {
         all.push(Html::element("h3", "What gives none"));
         all.push(list(&records.problems));
     }
     all
+}
+
+/// Offers to check sites. None is connected to before that is asked for.
+fn checks(session: &str, number: u64, sites: &[Site]) -> Html {
+    if sites.is_empty() {
+        let note = "They are about no site that could be checked here: `isonym tls verify` judges one by these.";
+        return Html::with("p", &[("class", "quiet")], note);
+    }
+    let note = "A check connects to the site, by a connection of its own, and asks it for nothing. The site sees that somebody looks \
+         at its certificate. Nothing is connected to before you press a button.";
+    let buttons = sites.iter().enumerate().map(|(place, site)| {
+        let words = format!("Check the certificate of {site}");
+        check_form(session, number, place, &words)
+    });
+    [Html::with("p", &[("class", "quiet screen")], note)]
+        .into_iter()
+        .chain(buttons)
+        .collect()
 }
 
 fn operations(it: &Explanation) -> Html {
@@ -399,15 +421,4 @@ fn caveats(it: &Explanation) -> Html {
 
 fn code(text: &str) -> Html {
     Html::element("code", text)
-}
-
-/// Makes a sentence of a reason.
-fn sentence(reason: &str) -> String {
-    let mut letters = reason.chars();
-    let first = letters
-        .next()
-        .map(|first| first.to_uppercase().to_string())
-        .unwrap_or_default();
-    let end = if reason.ends_with(['.', ':']) { "" } else { "." };
-    format!("{first}{}{end}", letters.as_str())
 }

@@ -7,6 +7,10 @@
 /// Most bytes of a form: a name of most bytes, each written with three.
 pub const MAX_FORM: usize = 4 << 10;
 
+/// Most sites that are checked at once for a session. All sessions have so many each, so that none feels what another does, and
+/// together they have no more than there are sessions.
+pub const MAX_CHECKS: usize = 2;
+
 /// The name of our cookie.
 pub const COOKIE: &str = "isonym";
 
@@ -62,6 +66,8 @@ pub enum Part {
     Look,
     /// The lookup with this number.
     Found(u64),
+    /// A check of a site that the lookup with this number has.
+    Check(u64),
     /// Another identity.
     Renew,
 }
@@ -102,6 +108,12 @@ pub enum Refused {
     /// The session is over, or is that of another browser.
     #[error("this identity is over, or was another browser's: open the address that has the token for a new one")]
     NoSession,
+    /// The lookup has no such site.
+    #[error("this lookup has no such site")]
+    NoSite,
+    /// So many sites are being checked already.
+    #[error("{MAX_CHECKS} sites are being checked for this identity already: wait until one of them is done")]
+    Busy,
     /// The lookup is not there any more.
     #[error("this lookup is not there any more: the page keeps the newest ones alone")]
     NoLookup,
@@ -112,10 +124,11 @@ impl Refused {
     pub fn status(self) -> u16 {
         match self {
             Self::Host | Self::Origin | Self::Token | Self::NoToken | Self::NoSession => 403,
-            Self::NotFound | Self::NoLookup => 404,
+            Self::NotFound | Self::NoLookup | Self::NoSite => 404,
             Self::Method => 405,
             Self::TooSlow => 408,
             Self::TooLarge => 413,
+            Self::Busy => 429,
             Self::Form => 400,
         }
     }
@@ -135,7 +148,7 @@ impl<'a> Head<'a> {
             None => return Err(Refused::NotFound),
         };
         let verb = match route {
-            Route::Session(_, Part::Look | Part::Renew) => Verb::Post,
+            Route::Session(_, Part::Look | Part::Check(_) | Part::Renew) => Verb::Post,
             _ => Verb::Get,
         };
         if self.verb != verb {
@@ -161,7 +174,13 @@ impl Part {
             "" => Some(Self::Start),
             "look" => Some(Self::Look),
             "new" => Some(Self::Renew),
-            text => Some(Self::Found(text.strip_prefix("look/")?.parse().ok()?)),
+            text => {
+                let number = text.strip_prefix("look/")?;
+                match number.strip_suffix("/check") {
+                    Some(number) => Some(Self::Check(number.parse().ok()?)),
+                    None => Some(Self::Found(number.parse().ok()?)),
+                }
+            }
         }
     }
 }
@@ -189,6 +208,17 @@ pub fn typed(form: &[u8]) -> Result<String, Refused> {
     let mut fields = form_urlencoded::parse(form);
     let (_, value) = fields.find(|(field, _)| field == "name").ok_or(Refused::Form)?;
     Ok(value.trim().to_owned())
+}
+
+/// Reads which of a lookup's sites a form is about.
+///
+/// # Errors
+///
+/// [`Refused::Form`] where it does not say.
+pub fn chosen(form: &[u8]) -> Result<usize, Refused> {
+    let mut fields = form_urlencoded::parse(form);
+    let (_, value) = fields.find(|(field, _)| field == "site").ok_or(Refused::Form)?;
+    value.parse().map_err(|_| Refused::Form)
 }
 
 #[cfg(test)]
@@ -231,9 +261,18 @@ mod tests {
             ..POST
         };
         assert_eq!(renew.route(), Ok(Route::Session("1f", Part::Renew)));
+        let check = Head {
+            path: "/s/1f/look/12/check",
+            ..POST
+        };
+        assert_eq!(check.route(), Ok(Route::Session("1f", Part::Check(12))));
         for path in [
             "",
             "//",
+            "/s/1f/look//check",
+            "/s/1f/look/x/check",
+            "/s/1f/look/1/check/",
+            "/s/1f/check",
             "/s/",
             "/s/1f",
             "/s/1f/x",
@@ -249,11 +288,20 @@ mod tests {
 
     #[test]
     fn nothing_is_changed_by_other_pages_or_by_loading_a_page() {
-        let get = Head {
-            verb: Verb::Get,
-            ..POST
-        };
-        assert_eq!(get.route(), Err(Refused::Method));
+        for path in ["/s/1f/look", "/s/1f/look/1/check", "/s/1f/new"] {
+            let get = Head {
+                verb: Verb::Get,
+                path,
+                ..POST
+            };
+            assert_eq!(get.route(), Err(Refused::Method));
+            let of_others = Head {
+                origin: Some("http://evil.example"),
+                path,
+                ..POST
+            };
+            assert_eq!(of_others.route(), Err(Refused::Origin));
+        }
         assert_eq!(Head { path: "/", ..POST }.route(), Err(Refused::Method));
         let other = Head {
             verb: Verb::Other,
@@ -297,6 +345,17 @@ mod tests {
         assert_eq!(typed(b"name=").as_deref(), Ok(""));
         assert_eq!(typed(b""), Err(Refused::Form));
         assert_eq!(typed(b"nam=x"), Err(Refused::Form));
+        assert_eq!(chosen(b"site=3"), Ok(3));
+        for form in [
+            &b""[..],
+            b"site=",
+            b"site=-1",
+            b"site=x",
+            b"name=3",
+            b"site=99999999999999999999999",
+        ] {
+            assert_eq!(chosen(form), Err(Refused::Form));
+        }
     }
 
     proptest! {
@@ -310,6 +369,7 @@ mod tests {
         fn nothing_makes_it_fail(path in any::<String>(), query in any::<Option<String>>(), form in any::<Vec<u8>>()) {
             let _ = Head { path: &path, query: query.as_deref(), ..GET }.route();
             let _ = typed(&form);
+            let _ = chosen(&form);
             let _ = cookies(&path).count();
         }
     }

@@ -18,13 +18,15 @@ use tokio::time::{sleep, timeout};
 
 use super::asked::{Asked, Mistyped, read};
 use super::finder::Finder;
-use super::page::{self, Earlier, Reply, Standing, Way};
+use super::page::{self, Awaited, Earlier, Reply, Standing, Way};
 use super::proof::{self, Found};
-use super::request::{self, Head, MAX_FORM, Part, Refused, Route, Verb, path};
+use super::request::{self, Head, MAX_CHECKS, MAX_FORM, Part, Refused, Route, Verb, path};
 use super::sessions::{Draw, Secret, Session, Sessions};
+use super::site::{self, CheckedSite, Judged};
 use crate::dns::engine;
 use crate::dns::zones::Zones;
-use crate::http::{self, BodyError, Manners, Site};
+use crate::http::{self, BodyError, Manners};
+use crate::naming::site::Site;
 use crate::net::Proxy;
 use crate::node::Handle;
 use crate::service::NameService;
@@ -48,7 +50,10 @@ const WRONG_TOKEN_PAUSE: Duration = Duration::from_millis(250);
 /// How often it is looked for sessions that are over.
 const LOOK_FOR_LEFT: Duration = Duration::from_secs(60);
 
-/// A lookup of a session. When it is dropped nobody waits for it any more.
+/// What a task finds out, once it has.
+type Awaiting<T> = watch::Receiver<Option<Arc<T>>>;
+
+/// A lookup of a session, or a check of a site. When it is dropped nobody waits for it any more.
 #[derive(Debug)]
 struct Lookup {
     typed: String,
@@ -60,21 +65,56 @@ struct Lookup {
 enum State {
     Mistyped(Mistyped),
     Asked {
-        result: watch::Receiver<Option<Arc<Found>>>,
+        result: Awaiting<Found>,
+        _task: JoinSet<()>,
+    },
+    Checked {
+        site: CheckedSite,
+        result: Awaiting<Judged>,
         _task: JoinSet<()>,
     },
 }
 
 impl Lookup {
     fn came_to(&self) -> &'static str {
-        match &self.state {
-            State::Mistyped(_) => "not looked up",
-            State::Asked { result, .. } => result
-                .borrow()
-                .as_ref()
-                .map_or("not there yet", |found| proof::came_to(found)),
-        }
+        let words = match &self.state {
+            State::Mistyped(_) => Some("not looked up"),
+            State::Asked { result, .. } => result.borrow().as_deref().map(proof::came_to),
+            State::Checked { result, .. } => result.borrow().as_deref().map(Judged::came_to),
+        };
+        words.unwrap_or("not there yet")
     }
+
+    /// Says whether a site is being checked.
+    fn is_checking(&self) -> bool {
+        matches!(&self.state, State::Checked { result, .. } if result.borrow().is_none())
+    }
+
+    /// Returns the site at a place among those that were found.
+    fn site(&self, place: usize) -> Option<Site> {
+        let State::Asked { result, .. } = &self.state else {
+            return None;
+        };
+        let result = result.borrow();
+        result.as_ref()?.records.as_ref()?.sites.get(place).cloned()
+    }
+}
+
+/// Has something done until nobody wants it any more.
+fn begun<T: Send + Sync + 'static>(work: impl Future<Output = T> + Send + 'static) -> (Awaiting<T>, JoinSet<()>) {
+    let (found, result) = watch::channel(None);
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let result = work.await;
+        found.send_replace(Some(Arc::new(result)));
+    });
+    (result, task)
+}
+
+/// Waits a little for what is being found out.
+async fn soon<T>(mut result: Awaiting<T>) -> Option<Arc<T>> {
+    let found = timeout(PATIENCE, result.wait_for(Option::is_some)).await;
+    found.ok().and_then(Result::ok).and_then(|found| found.clone())
 }
 
 /// What all connections share.
@@ -176,6 +216,12 @@ impl Web {
                 })?;
                 Ok(Reply::see(path(session, Some(number))))
             }
+            Part::Check(number) => {
+                let form = http::read_body(body, MAX_FORM, FORM_TIMEOUT).await?;
+                let place = request::chosen(&form)?;
+                let check = self.session(session, &parts.headers, |it| self.check(it, number, place))??;
+                Ok(Reply::see(path(session, Some(check))))
+            }
             Part::Found(number) => self.found(session, number, &parts.headers).await,
             Part::Renew => {
                 let identity = self.sessions().end(session);
@@ -257,35 +303,65 @@ impl Web {
 
     fn ask(&self, session: &Session<Lookup>, asked: Asked) -> State {
         let (finder, identity) = (Arc::clone(&self.finder), session.identity().clone());
-        let (found, result) = watch::channel(None);
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let result = finder.find(&identity, asked).await;
-            found.send_replace(Some(Arc::new(result)));
-        });
+        let (result, task) = begun(async move { finder.find(&identity, asked).await });
         State::Asked { result, _task: task }
     }
 
-    async fn found(&self, session: &str, number: u64, headers: &HeaderMap) -> Result<Reply, Refused> {
-        let (typed, begun, mut result) = {
-            let found = self.session(session, headers, |it| {
-                let lookup = it.lookup(number)?;
-                Some(match &lookup.state {
-                    State::Mistyped(mistyped) => Err(mistyped.page(session, &lookup.typed)),
-                    State::Asked { result, .. } => Ok((lookup.typed.clone(), lookup.begun, result.clone())),
-                })
-            })?;
-            match found.ok_or(Refused::NoLookup)? {
-                Ok(asked) => asked,
-                Err(page) => return Ok(page),
-            }
+    /// Has a site of a lookup checked, unless so many are already.
+    fn check(&self, session: &mut Session<Lookup>, number: u64, place: usize) -> Result<u64, Refused> {
+        let lookup = session.lookup(number).ok_or(Refused::NoLookup)?;
+        let site = lookup.site(place).ok_or(Refused::NoSite)?;
+        if session.lookups().filter(|(_, it)| it.is_checking()).count() >= MAX_CHECKS {
+            return Err(Refused::Busy);
+        }
+        let typed = site.to_string();
+        let checked = CheckedSite {
+            site: typed.clone(),
+            lookup: number,
+            place,
         };
-        let found = timeout(PATIENCE, result.wait_for(Option::is_some)).await;
-        let found = found.ok().and_then(Result::ok).and_then(|found| found.clone());
-        Ok(match found {
-            Some(found) => proof::page(session, &typed, &found),
-            None => page::waiting(session, &typed, self.now().since(begun).as_secs(), &self.standing()),
-        })
+        let (finder, identity) = (Arc::clone(&self.finder), session.identity().clone());
+        let (result, task) = begun(async move { finder.check(&identity, &site).await });
+        let begun = self.now();
+        let state = State::Checked {
+            site: checked,
+            result,
+            _task: task,
+        };
+        Ok(session.add(Lookup { typed, begun, state }))
+    }
+
+    async fn found(&self, session: &str, number: u64, headers: &HeaderMap) -> Result<Reply, Refused> {
+        enum Shown {
+            Page(Reply),
+            Lookup(Awaiting<Found>),
+            Check(CheckedSite, Awaiting<Judged>),
+        }
+        let shown = self.session(session, headers, |it| {
+            let lookup = it.lookup(number)?;
+            let shown = match &lookup.state {
+                State::Mistyped(mistyped) => Shown::Page(mistyped.page(session, &lookup.typed)),
+                State::Asked { result, .. } => Shown::Lookup(result.clone()),
+                State::Checked { site, result, .. } => Shown::Check(site.clone(), result.clone()),
+            };
+            Some((shown, lookup.typed.clone(), lookup.begun))
+        })?;
+        let (shown, typed, begun) = shown.ok_or(Refused::NoLookup)?;
+        let (page, awaited) = match shown {
+            Shown::Page(page) => return Ok(page),
+            Shown::Lookup(result) => (
+                soon(result).await.map(|it| proof::page(session, number, &typed, &it)),
+                Awaited::Lookup,
+            ),
+            Shown::Check(site, result) => (
+                soon(result).await.map(|it| site::page(session, &site, &it)),
+                Awaited::Check,
+            ),
+        };
+        Ok(page.unwrap_or_else(|| {
+            let seconds = self.now().since(begun).as_secs();
+            page::waiting(session, awaited, &typed, seconds, &self.standing())
+        }))
     }
 }
 
@@ -299,7 +375,7 @@ impl From<BodyError> for Refused {
     }
 }
 
-impl Site for Web {
+impl http::Site for Web {
     async fn respond(&self, request: Request<Incoming>, local: Option<IpAddr>) -> Response<Full<Bytes>> {
         let local = local.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let reply = self.answer(request, local).await;

@@ -5,9 +5,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::html::{Html, is_plain};
-use super::page::{self, Earlier, Reply, Standing, Way};
+use super::page::{self, Awaited, Earlier, Reply, Standing, Way};
 use super::proof::{self, Found, Records};
 use super::request::Refused;
+use super::site::{self, CheckedSite, Judged, Reason};
+use crate::name::NameId;
+use crate::naming::site::Site;
 use crate::net::pool::PoolCounts;
 use crate::node::Explanation;
 
@@ -107,6 +110,11 @@ fn pages(text: &str) -> Vec<Reply> {
         domain: text.to_owned(),
         lines: vec![text.to_owned()],
         keys: vec![text.to_owned()],
+        sites: vec![Site {
+            host: text.to_owned(),
+            port: 443,
+            name: NameId::new(b"d/x").unwrap(),
+        }],
         problems: vec![text.to_owned()],
     };
     let mut pages = Vec::new();
@@ -117,7 +125,7 @@ fn pages(text: &str) -> Vec<Reply> {
                 explained: Ok(explanation(text, &verdict, &auxpow)),
                 records: Some(records()),
             };
-            pages.push(proof::page("1f", text, &found));
+            pages.push(proof::page("1f", 3, text, &found));
         }
     }
     let failed = Found {
@@ -130,17 +138,34 @@ fn pages(text: &str) -> Vec<Reply> {
         typed: text.to_owned(),
         came_to: "proved",
     };
+    let checked = CheckedSite {
+        site: text.to_owned(),
+        lookup: 3,
+        place: 0,
+    };
+    let reason = || Reason {
+        why: text.to_owned(),
+        help: "",
+    };
+    for judged in [
+        Judged::Authenticated(text.to_owned()),
+        Judged::Refused(reason()),
+        Judged::Unjudgeable(text.to_owned()),
+        Judged::Failed(reason()),
+    ] {
+        pages.push(site::page("1f", &checked, &judged));
+    }
     pages.extend([
-        proof::page("1f", text, &failed),
+        proof::page("1f", 3, text, &failed),
         page::start("1f", &standing(text), &[earlier]),
-        page::waiting("1f", text, 3, &standing(text)),
+        page::waiting("1f", Awaited::Check, text, 3, &standing(text)),
         page::mistyped("1f", text, text, Some(text)),
     ]);
     pages
 }
 
 fn shown(found: &Found) -> String {
-    proof::page("1f", "d/x", found).html.into_string()
+    proof::page("1f", 3, "d/x", found).html.into_string()
 }
 
 fn found(verdict: &Value) -> Found {

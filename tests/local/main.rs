@@ -22,6 +22,7 @@ mod faults;
 mod headers;
 mod https;
 mod isolation;
+mod living_names;
 mod name_proofs;
 mod operators;
 mod pool;

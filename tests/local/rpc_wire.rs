@@ -8,7 +8,9 @@ use isonym::jsonrpc::client::{Client, ClientError, ClientSettings, Dialect, Logi
 use isonym::jsonrpc::{Credentials, RpcError, code};
 use isonym::name::NameId;
 use isonym::rpc::server::Limits;
-use isonym::rpc::{Call, CallResult, Callee, Defaults, Guard, MAX_BODY, Style, name_show, serve, write_result};
+use isonym::rpc::{
+    Call, CallResult, Callee, Defaults, Guard, MAX_BODY, Style, name_filter, name_scan, name_show, serve, write_result,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,6 +59,13 @@ async fn scripted(call: Call) -> CallResult {
                 "electrum": args.style == Style::Electrum,
             }))
         }
+        "name_scan" => write_result(&name_scan(call.params, Defaults::default())?.wanted.most),
+        "name_filter" => write_result(&name_filter(call.params, Defaults::default())?.wanted.most),
+        "proved absent" => Err(RpcError::new(code::NAME, "none").with_data(json!({
+            "absence": "proved",
+            "source": "local",
+            "read_from": 5,
+        }))),
         "getblockcount" => write_result(&7),
         "wait" => std::future::pending().await,
         // More than any system keeps of what nobody reads.
@@ -531,4 +540,68 @@ async fn our_client_reads_what_others_answer() {
             .unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
+}
+
+#[tokio::test]
+async fn lists_of_names_are_refused_in_cores_words() {
+    let server = Server::start(Limits::default()).await;
+    for (params, code, message) in [
+        (r#"["",7,{"minConf":0}]"#, -8, "minConf must be >= 1"),
+        (r#"["",7,{"maxConf":-1}]"#, -8, "maxConf must not be negative"),
+        (
+            r#"["",10001]"#,
+            -8,
+            "count must not be above 10000: ask for the next names from the last one on",
+        ),
+        (
+            r#"["",7,{"minConf":"1"}]"#,
+            -3,
+            "JSON value of type string for field minConf is not of expected type number",
+        ),
+        (
+            r#"["",7,null]"#,
+            -3,
+            "JSON value of type null is not of expected type object",
+        ),
+        (r#"["\u00e9"]"#, -1000, "Name/value is invalid for encoding ascii"),
+    ] {
+        let (status, body) = server
+            .post(&format!(r#"{{"method":"name_scan","params":{params},"id":1}}"#))
+            .await;
+        let expected = format!(r#"{{"result":null,"error":{{"code":{code},"message":"{message}"}},"id":1}}"#);
+        assert_eq!((status, body.trim_end()), (500, &*expected), "{params}");
+    }
+    // What ncrpcclient sends.
+    let (status, body) = server
+        .post(r#"{"jsonrpc":"1.0","method":"name_scan","params":["d/",1000],"id":1}"#)
+        .await;
+    assert_eq!((status, &*body), (200, "{\"result\":1000,\"error\":null,\"id\":1}\n"));
+    let (status, body) = server
+        .post(r#"{"method":"name_filter","params":["^d/",0,0,0,"all"],"id":1}"#)
+        .await;
+    let message = "fifth argument must be the literal string 'stat'";
+    let expected = format!(r#"{{"result":null,"error":{{"code":-8,"message":"{message}"}},"id":1}}"#);
+    assert_eq!((status, body.trim_end()), (500, &*expected));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn errors_may_say_more_to_programs() {
+    let server = Server::start(Limits::default()).await;
+    let (status, body) = server.post(r#"{"method":"proved absent","id":1}"#).await;
+    let error = r#"{"code":-4,"message":"none","data":{"absence":"proved","source":"local","read_from":5}}"#;
+    let expected = format!("{{\"result\":null,\"error\":{error},\"id\":1}}\n");
+    assert_eq!((status, body), (500, expected));
+    let client = Client::new(ClientSettings {
+        url: format!("http://{}", server.address),
+        login: Login::Password(credentials()),
+        dialect: Dialect::Core,
+        timeout: Duration::from_secs(60),
+    });
+    let called = client.unwrap().call::<Value>("proved absent", &json!([])).await;
+    let Err(ClientError::Rpc(error)) = called else {
+        panic!("{called:?}")
+    };
+    assert!(error.code == code::NAME && error.data.unwrap()["read_from"] == 5);
+    server.stop().await;
 }

@@ -7,9 +7,11 @@ use std::io::{Write as _, stderr};
 use std::path::PathBuf;
 
 use isonym::time::Timestamp;
+use isonym_fixtures::certificates::{Algorithm, Holder, self_signed, site};
 use isonym_sim::{AddressKind, Fault, Release, World};
 use isonym_testkit::chromium::{Browser, is_there, network_log};
 use isonym_testkit::harness::{Daemon, honest};
+use isonym_testkit::https::{Site, Visit, entry};
 use isonym_testkit::page::{Session, header, page_of};
 use isonym_testkit::program::Program;
 use isonym_testkit::stage::Stage;
@@ -312,6 +314,63 @@ async fn a_page_that_waits_says_what_for() {
             true
         );
         look_at(&mut browser, "waiting");
+    };
+    tokio::task::spawn_blocking(script).await.unwrap();
+}
+
+/// Presses the button that has the site of the name that is shown checked, by the keyboard alone.
+fn check(browser: &mut Browser, title: &str) {
+    tab_to(browser, "form[action$=check] button");
+    browser.press("Enter");
+    browser.until(
+        "the site is checked",
+        &format!("document.title === {title:?} && document.readyState === 'complete'"),
+    );
+}
+
+#[tokio::test]
+async fn a_site_is_checked_when_its_button_is_pressed() {
+    if is_left_out() {
+        return;
+    }
+    let [leaf, other] = [(); 2].map(|()| self_signed(Algorithm::P256.key(), &site(&["site.bit"])));
+    let served = Site::start(&[&leaf]).await;
+    let value = |holder: &Holder| served.value(&[entry(3, 1, 1, &holder.spki())]);
+    let mut world = World::new(6, Timestamp(1_700_000_000));
+    let names = [(SITE, value(&leaf)), ("d/moved", value(&other))];
+    let names = names.map(|(name, value)| (name.to_owned(), value, AddressKind::P2pkh));
+    world.register_all(&names).unwrap();
+    world.mine(12);
+    let (stage, _) = honest(world, 2).await;
+    stage.proxy.route(&served.address.ip().to_string(), served.address);
+    let program = Program::new();
+    let daemon = Daemon::ready(&program, &stage, &[LISTEN]).await;
+    let (address, token) = page_of(&daemon);
+    let script = move || {
+        let mut browser = Browser::start();
+        browser.go(&format!("http://{address}/?token={token}"));
+        look_up(&mut browser, SITE);
+        look_at(&mut browser, "to-be-checked");
+        assert_eq!(served.visits(), []);
+        check(&mut browser, "Isonym: authenticated");
+        look_at(&mut browser, "authenticated");
+        assert_eq!(served.visits(), [Visit::Shook]);
+        // It is there when it is loaded anew, and nobody is connected to for that.
+        browser.call("Page.reload", &serde_json::json!({}));
+        browser.until("it is there", "!!document.querySelector('.proved')");
+        look_up(&mut browser, "d/moved");
+        assert_eq!(served.visits(), [Visit::Shook]);
+        check(&mut browser, "Isonym: not authenticated");
+        look_at(&mut browser, "not-authenticated");
+        let style = browser.evaluate("getComputedStyle(document.querySelector('.verdict')).borderTopStyle");
+        assert_eq!(style, "double");
+        tab_to(&mut browser, "main p a");
+        browser.press("Enter");
+        browser.until("the name is there", "document.title === 'Isonym: proved'");
+        assert_eq!(served.visits(), [Visit::Shook, Visit::Shook]);
+        let (_home, log) = browser.end();
+        let (addresses, _) = network_log(&log);
+        assert_eq!(addresses.into_iter().collect::<Vec<_>>(), [address.to_string()]);
     };
     tokio::task::spawn_blocking(script).await.unwrap();
 }

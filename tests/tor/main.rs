@@ -12,6 +12,7 @@
 mod arti;
 mod bootstrap;
 mod naming;
+mod sites;
 
 use std::collections::BTreeSet;
 

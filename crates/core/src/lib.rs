@@ -6,7 +6,7 @@
 //! the program runs. A module names only modules below it in this line:
 //!
 //! ```text
-//! electrum              how questions and proofs look on the wire
+//! electrum, p2p         how questions and proofs, headers and blocks look on the wire
 //! name                  what an answer must prove
 //! chain                 what a header must prove
 //! reputation            what is known of the servers
@@ -21,5 +21,6 @@ pub mod electrum;
 pub mod isolation;
 pub mod line;
 pub mod name;
+pub mod p2p;
 pub mod reputation;
 pub mod time;

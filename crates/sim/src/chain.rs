@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bitcoin::consensus::serialize;
+use bitcoin::consensus::{Decodable, serialize};
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, Script, Transaction, TxMerkleNode, Txid, VarInt};
 
@@ -35,6 +35,13 @@ impl SimBlock {
         }
     }
 
+    /// Takes a block that is serialized with its witness; `None` when the bytes are none, or have more behind it.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (full_header, transactions) = taken_apart(bytes)?;
+        let (header, auxpow) = full_header.split_first_chunk()?;
+        Some(Self::new(PureHeader::new(*header), auxpow, transactions))
+    }
+
     /// Returns the block as serialized.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.full_header.clone();
@@ -51,6 +58,16 @@ impl SimBlock {
             .map(|transaction| transaction.txid.to_byte_array())
             .collect()
     }
+}
+
+/// Takes a serialized block apart: header with AuxPoW, and transactions.
+pub(super) fn taken_apart(bytes: &[u8]) -> Option<(&[u8], Vec<Transaction>)> {
+    let (_, mut rest) = FullHeader::decode(bytes).ok()?;
+    let full_header = bytes.get(..bytes.len() - rest.len())?;
+    let count = VarInt::consensus_decode(&mut rest).ok()?.0;
+    let transactions = (0..count).map(|_| Transaction::consensus_decode_from_finite_reader(&mut rest).ok());
+    let transactions = transactions.collect::<Option<Vec<_>>>()?;
+    rest.is_empty().then_some((full_header, transactions))
 }
 
 /// A transaction in a block.
@@ -151,6 +168,17 @@ impl SimChain {
         };
         chain.push(genesis);
         chain
+    }
+
+    /// Takes a chain of serialized blocks, from its genesis block on: such as one that a full node made. `None` when one of
+    /// them is no block, or there are none; nothing else is checked.
+    pub fn decode<B: AsRef<[u8]>>(blocks: impl IntoIterator<Item = B>) -> Option<Self> {
+        let mut blocks = blocks.into_iter().map(|bytes| SimBlock::decode(bytes.as_ref()));
+        let mut chain = Self::new(blocks.next()??);
+        for block in blocks {
+            chain.push(block?);
+        }
+        Some(chain)
     }
 
     /// Appends a block; nothing is checked.
@@ -258,6 +286,11 @@ impl SimChain {
     /// Returns the block at a height.
     pub fn block(&self, height: Height) -> Option<&SimBlock> {
         self.blocks.get(height as usize).map(AsRef::as_ref)
+    }
+
+    /// Returns the block at a height, to be kept.
+    pub fn shared_block(&self, height: Height) -> Option<Arc<SimBlock>> {
+        self.blocks.get(height as usize).map(Arc::clone)
     }
 
     /// Returns the 80 bytes of the header at a height.

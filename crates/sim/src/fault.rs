@@ -131,7 +131,7 @@ fn with_forged_auxpow(chain: &SimChain, from: Height, flaw: Flaw) -> SimChain {
     chain
 }
 
-fn extended(chain: &SimChain, extra: Height, work: Work) -> SimChain {
+pub(super) fn extended(chain: &SimChain, extra: Height, work: Work) -> SimChain {
     let mut rng = StdRng::seed_from_u64(extra.into());
     let mut chain = chain.clone();
     for _ in 0..extra {

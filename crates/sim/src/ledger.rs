@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+use isonym_core::chain::Height;
 use isonym_core::isolation::ConnId;
 use isonym_core::time::Moment;
 
@@ -60,12 +61,12 @@ impl Traffic {
     }
 }
 
-/// One connection to a server.
+/// One connection to a server, or to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Its number, counted over all servers of the ledger.
     pub conn: ConnId,
-    /// The server's name.
+    /// The name of the server or peer.
     pub server: String,
     /// When it was opened.
     pub opened: Moment,
@@ -88,15 +89,18 @@ pub enum Cut {
     Stall,
 }
 
-/// One request line.
+/// One request line, or one message to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// When it came.
     pub at: Moment,
-    /// The methods in it: one, or those of a batch.
+    /// The methods in it: one, or those of a batch. Of a message, what it is called.
     pub methods: Vec<String>,
-    /// The line itself.
+    /// The line itself. Of a message, what is in it, in words.
     pub line: String,
+    /// The heights of the blocks that a message asks for (`getdata`), or of the block above which it asks for headers
+    /// (`getheaders`).
+    pub heights: Vec<Height>,
 }
 
 #[derive(Debug, Default)]
@@ -156,6 +160,18 @@ impl Ledger {
             at,
             methods: methods(line),
             line: String::from_utf8_lossy(line).into_owned(),
+            heights: Vec::new(),
+        };
+        self.with_connection(conn, |connection| connection.requests.push(request));
+    }
+
+    /// Writes down a message to a peer: what it is called, what is in it, which heights it asks for.
+    pub fn record_message(&self, conn: ConnId, command: &str, content: String, heights: Vec<Height>, at: Moment) {
+        let request = Request {
+            at,
+            methods: vec![command.to_owned()],
+            line: content,
+            heights,
         };
         self.with_connection(conn, |connection| connection.requests.push(request));
     }
@@ -224,6 +240,18 @@ impl Ledger {
         let entries = self.entries();
         let asked = |connection: &&Connection| connection.requests.iter().any(|request| request.line.contains(text));
         entries.connections.iter().filter(asked).cloned().collect()
+    }
+
+    /// Returns which heights were asked for over each connection in messages of this name, in order.
+    pub fn heights_asked(&self, command: &str) -> Vec<(ConnId, Vec<Height>)> {
+        let entries = self.entries();
+        let asked = entries.connections.iter().map(|connection| {
+            let requests = connection.requests.iter();
+            let requests = requests.filter(|request| request.methods.iter().any(|known| known == command));
+            let heights = requests.flat_map(|request| request.heights.iter().copied());
+            (connection.conn, heights.collect::<Vec<_>>())
+        });
+        asked.filter(|(_, heights)| !heights.is_empty()).collect()
     }
 
     /// Returns all request lines with this method, with their connection.

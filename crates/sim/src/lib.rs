@@ -5,15 +5,18 @@
 //! | --- | --- |
 //! | [`world`] | the whole: blocks are mined, names are registered, updated, transferred, lost, forked |
 //! | [`chain`] | the blocks and what an index over them knows |
+//! | [`blocks`] | the blocks as a full node has them, those of left branches too |
 //! | [`parent`] | parent blocks: AuxPoW of all kinds, and with each flaw |
 //! | [`miner`] | transactions become a block with work |
 //! | [`wallet`] | keys, addresses and signatures that hold the names |
+//! | [`window`] | a chain of mainnet's size in a file |
 //! | [`server`] | an Electrum server as a function from request lines to replies |
 //! | [`fault`] | what it may do wrong |
 //! | [`skeleton`] | how it cheats with headers of 80 bytes |
 //! | [`release`] | which ElectrumX it passes for |
 //! | [`cost`] | what it lets a client use, and when it cuts it off |
 //! | [`link`] | how long a circuit takes |
+//! | [`peer`] | a full node as the peer-to-peer network has it, on 127.0.0.1 too |
 //! | [`ledger`] | who saw what |
 //! | [`tape`] | every byte that went through a proxy, in order |
 //! | [`network`] | a whole network in one call |
@@ -24,6 +27,7 @@
 //! `playground` share it.
 
 mod arguments;
+pub mod blocks;
 mod carry;
 pub mod chain;
 mod conversation;
@@ -37,6 +41,7 @@ mod methods;
 pub mod miner;
 pub mod network;
 pub mod parent;
+pub mod peer;
 pub mod proxy;
 mod relay;
 pub mod release;
@@ -44,8 +49,10 @@ pub mod server;
 pub mod skeleton;
 pub mod tape;
 pub mod wallet;
+pub mod window;
 pub mod world;
 
+pub use blocks::{BlockIndex, Blocks};
 pub use chain::SimChain;
 pub use conversation::Desk;
 
@@ -68,10 +75,12 @@ pub use ledger::Ledger;
 pub use miner::Work;
 pub use network::{SimNetwork, SimNetworkError};
 pub use parent::{AuxPowKind, Flaw};
+pub use peer::{Peer, PeerDesk, PeerFault, PeerHost, PeerSession};
 pub use proxy::Proxy;
 pub use release::Release;
 pub use server::{Server, Session};
 pub use skeleton::Skeleton;
 pub use tape::Tape;
 pub use wallet::AddressKind;
+pub use window::WindowFile;
 pub use world::{World, WorldError};

@@ -3,7 +3,9 @@
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{Hash, sha256d};
 use bitcoin::script::{Builder, ScriptBuf};
-use bitcoin::{Amount, OutPoint, Sequence, Target, Transaction, TxIn, TxOut, Witness, transaction};
+use bitcoin::{
+    Amount, BlockHash, CompactTarget, OutPoint, Sequence, Target, Transaction, TxIn, TxOut, Witness, transaction,
+};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -48,6 +50,17 @@ impl Work {
     }
 }
 
+/// What a block is mined upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Below {
+    /// The height of the block below.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// The compact target of the new block.
+    pub bits: CompactTarget,
+}
+
 /// Mines the block on top of `chain` with `transactions` (inputs before their spenders), paying the subsidy to
 /// `payee`.
 pub fn mine(
@@ -58,14 +71,31 @@ pub fn mine(
     transactions: Vec<Transaction>,
     work: Work,
 ) -> SimBlock {
-    let height = chain.height().saturating_add(1);
+    let below = Below {
+        height: chain.height(),
+        hash: chain.tip_hash(),
+        bits: chain.header(0).map(|genesis| genesis.bits()).unwrap_or_default(),
+    };
+    mine_upon(rng, below, time, payee, transactions, work)
+}
+
+/// Mines a block as [`mine`] does, upon one of which no more need be there than this.
+pub fn mine_upon(
+    rng: &mut StdRng,
+    below: Below,
+    time: u32,
+    payee: ScriptBuf,
+    transactions: Vec<Transaction>,
+    work: Work,
+) -> SimBlock {
+    let height = below.height.saturating_add(1);
     let mut all = vec![coinbase(rng, height, payee, &transactions)];
     all.extend(transactions);
     let leaves: Vec<Node> = all
         .iter()
         .map(|transaction| transaction.compute_txid().to_byte_array())
         .collect();
-    let bits = chain.header(0).map(|genesis| genesis.bits()).unwrap_or_default();
+    let bits = below.bits;
     let target = Target::from_compact(bits);
     let version = match work {
         Work::AuxPow(_) | Work::Flawed(..) => BASE_VERSION | PureHeader::AUXPOW_FLAG.cast_unsigned(),
@@ -73,7 +103,7 @@ pub fn mine(
     };
     let mut header = parent::header_bytes(
         version,
-        &chain.tip_hash().to_byte_array(),
+        &below.hash.to_byte_array(),
         &merkle::root(&leaves),
         time,
         bits.to_consensus(),

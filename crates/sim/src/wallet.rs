@@ -66,6 +66,8 @@ pub struct Spent<'a> {
 pub struct Wallet {
     seed: u64,
     secp: Secp256k1<All>,
+    /// The first share of the first keys, see [`Self::with_keys`].
+    prepared: Vec<(SecretKey, PublicKey)>,
 }
 
 impl Wallet {
@@ -74,10 +76,31 @@ impl Wallet {
         Self {
             seed,
             secp: Secp256k1::new(),
+            prepared: Vec::new(),
         }
     }
 
+    /// Derives so many keys at once, for whoever uses each of them often.
+    #[must_use]
+    pub fn with_keys(mut self, count: u32) -> Self {
+        self.prepared = (0..count)
+            .map(|key| (self.derived(key, 0), self.public(key, 0)))
+            .collect();
+        self
+    }
+
+    fn prepared(&self, key: u32, share: u8) -> Option<&(SecretKey, PublicKey)> {
+        self.prepared.get(key as usize).filter(|_| share == 0)
+    }
+
     fn secret(&self, key: u32, share: u8) -> SecretKey {
+        match self.prepared(key, share) {
+            Some((secret, _)) => *secret,
+            None => self.derived(key, share),
+        }
+    }
+
+    fn derived(&self, key: u32, share: u8) -> SecretKey {
         let mut attempt = 0_u8;
         loop {
             let mut bytes = b"isonym simulated key".to_vec();
@@ -93,7 +116,10 @@ impl Wallet {
     }
 
     fn public(&self, key: u32, share: u8) -> PublicKey {
-        PublicKey::new(self.secret(key, share).public_key(&self.secp))
+        match self.prepared(key, share) {
+            Some((_, public)) => *public,
+            None => PublicKey::new(self.derived(key, share).public_key(&self.secp)),
+        }
     }
 
     /// Returns the 2-of-3 script of a key number.
@@ -109,7 +135,7 @@ impl Wallet {
     }
 
     fn p2wpkh(&self, key: u32) -> ScriptBuf {
-        let public = CompressedPublicKey(self.secret(key, 0).public_key(&self.secp));
+        let public = CompressedPublicKey(self.public(key, 0).inner);
         ScriptBuf::new_p2wpkh(&public.wpubkey_hash())
     }
 

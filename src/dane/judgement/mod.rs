@@ -12,7 +12,7 @@ use hickory_proto::rr::rdata::TLSA;
 use rustls_pki_types::{CertificateDer, Der, ServerName, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error as PathError, KeyUsage, anchor_from_trusted_cert};
 
-use super::association::{Association, Matching, Selector, Unusable, Usage};
+use super::association::{Association, Matching, Selector, Unusable, Usage, strongest};
 use super::chain::{Certificate, Chain, MAX_CERTIFICATES};
 use crate::time::Timestamp;
 
@@ -69,6 +69,11 @@ pub enum Refusal {
         "its certificate is another than the name publishes: it may have been renewed without the name, or somebody is in between"
     )]
     Other,
+    /// The site's certificate fits a digest that does not count beside a stronger one that it does not fit.
+    #[error(
+        "its certificate fits the weaker digest that the name publishes and not the stronger one beside it, which alone counts"
+    )]
+    Weaker,
     /// The name publishes an authority, but this one does not certify the site.
     #[error("the authority that the name publishes does not certify it: {0}")]
     Path(Flaw),
@@ -136,8 +141,8 @@ impl From<PathError> for Flaw {
     }
 }
 
-/// Judges a chain by the records of the host that shows it. Where several records fit, one about an authority is preferred:
-/// a keyless pin can be made of that.
+/// Judges a chain by the records of the host that shows it, of which the strongest digests count ([`strongest`]). Where several
+/// records fit, one about an authority is preferred: a keyless pin can be made of that.
 ///
 /// # Errors
 ///
@@ -154,6 +159,7 @@ pub fn judge(records: &[TLSA], chain: &Chain, host: &str, now: Timestamp) -> Res
     if usable.is_empty() {
         return Err(unusable.map_or(Refusal::NoRecord, Refusal::NoneUsable));
     }
+    let (usable, weaker) = strongest(usable);
     let mut worst = None;
     let mut tries = MAX_AUTHORITIES;
     for association in usable.iter().filter(|it| it.usage == Usage::Authority) {
@@ -180,6 +186,7 @@ pub fn judge(records: &[TLSA], chain: &Chain, host: &str, now: Timestamp) -> Res
             association,
             by: Proof::Leaf,
         }),
+        None if weaker.iter().any(|it| it.usage == Usage::Leaf && it.fits(chain.leaf())) => Err(Refusal::Weaker),
         None => Err(worst.map_or(Refusal::Other, Refusal::Path)),
     }
 }

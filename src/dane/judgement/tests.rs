@@ -46,6 +46,53 @@ fn a_leaf_is_known_by_all_that_can_be_said_of_it() {
     }
 }
 
+/// Source: RFC 7671, section 9.
+#[test]
+fn beside_a_stronger_digest_a_weaker_one_does_not_count() {
+    let [leaf, other] = [(); 2].map(|()| self_signed(Algorithm::P256.key(), &site(&[HOST])));
+    let shown = chain(&[&leaf]);
+    let (own, others) = (leaf.spki(), other.spki());
+    // Beside what counts for others: digests of another selector or usage, and what is whole.
+    for (records, expected) in [
+        (vec![tlsa(3, 1, 1, &own), tlsa(3, 1, 2, &own)], Ok("3 1 2")),
+        (vec![tlsa(3, 1, 1, &own), tlsa(3, 1, 2, &others)], Err(Refusal::Weaker)),
+        (vec![tlsa(3, 1, 2, &others), tlsa(3, 1, 1, &own)], Err(Refusal::Weaker)),
+        (
+            vec![tlsa(3, 1, 1, &others), tlsa(3, 1, 2, &others)],
+            Err(Refusal::Other),
+        ),
+        (vec![tlsa(3, 1, 2, &others), tlsa(3, 1, 2, &own)], Ok("3 1 2")),
+        (vec![tlsa(3, 1, 1, &others), tlsa(3, 1, 1, &own)], Ok("3 1 1")),
+        (vec![tlsa(3, 1, 1, &own), tlsa(3, 0, 2, &others)], Ok("3 1 1")),
+        (vec![tlsa(3, 1, 1, &own), tlsa(2, 1, 2, &others)], Ok("3 1 1")),
+        (vec![tlsa(3, 1, 0, &own), tlsa(3, 1, 2, &others)], Ok("3 1 0")),
+        (vec![tlsa(3, 1, 1, &own), tlsa(3, 1, 0, &others)], Ok("3 1 1")),
+    ] {
+        assert_eq!(judged(&records, &shown), expected.map(str::to_owned), "{records:?}");
+    }
+    // A stronger one that can't be used takes nothing away.
+    for unusable in [
+        TLSA::new(3.into(), 1.into(), 2.into(), vec![7; 63]),
+        TLSA::new(3.into(), 1.into(), 3.into(), vec![7; 64]),
+        TLSA::new(1.into(), 1.into(), 2.into(), vec![7; 64]),
+    ] {
+        let records = [unusable, tlsa(3, 1, 1, &own)];
+        assert_eq!(judged(&records, &shown).as_deref(), Ok("3 1 1"), "{records:?}");
+    }
+}
+
+#[test]
+fn so_it_is_with_authorities() {
+    let [signer, other] = [Signer::new(Algorithm::P256), Signer::new(Algorithm::P256)];
+    let shown = chain(&[&signer.site(&[HOST]), &signer.holder]);
+    let (own, others) = (signer.holder.spki(), other.holder.spki());
+    let both = |strong: &[u8]| [tlsa(2, 1, 1, &own), tlsa(2, 1, 2, strong)];
+    assert_eq!(judged(&both(&own), &shown).as_deref(), Ok("2 1 2"));
+    assert_eq!(judged(&both(&others), &shown), Err(Refusal::Other));
+    let whole = [tlsa(2, 1, 0, &own), tlsa(2, 1, 2, &others)];
+    assert_eq!(judged(&whole, &shown).as_deref(), Ok("2 1 0"));
+}
+
 /// Source: RFC 7671, section 5.1.
 #[test]
 fn names_and_times_of_a_leaf_do_not_count() {

@@ -5,7 +5,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use std::net::IpAddr;
 
-use super::{Answering, Reply};
+use super::{Answering, Reply, Settings};
 use crate::dns::zones::Place;
 
 /// Below this label of each zone are the server's own names: it can't be a Namecoin domain, and is ncdns's.
@@ -84,32 +84,56 @@ impl Answering<'_> {
     }
 
     fn soa_data(&self) -> RData {
-        let server = self.nameservers().into_iter().next().unwrap_or_default();
-        RData::SOA(SOA::new(
-            server,
-            self.settings.hostmaster.clone(),
-            1,
-            REFRESH,
-            REFRESH,
-            EXPIRE,
-            NEGATIVE_TTL,
-        ))
+        soa_data(self.settings, &self.apex, 1)
     }
 
     fn nameservers(&self) -> Vec<Name> {
-        if self.settings.nameservers.is_empty() {
-            // Under an apex so long that its own server has no name, the apex itself is named.
-            vec![self.own_name().unwrap_or_else(|| self.apex.clone())]
-        } else {
-            self.settings.nameservers.clone()
-        }
+        nameservers(self.settings, &self.apex)
     }
+}
 
-    /// Returns the name that stands for this server.
-    fn own_name(&self) -> Option<Name> {
-        self.apex
-            .prepend_label(META)
-            .and_then(|meta| meta.prepend_label("this"))
-            .ok()
+/// Returns the records of a zone itself, as a zone file begins with them.
+pub fn apex_records(settings: &Settings, apex: &Name, serial: u32) -> Vec<Record> {
+    let own = |data| Record::from_rdata(apex.clone(), APEX_TTL, data);
+    let mut records = vec![own(soa_data(settings, apex, serial))];
+    let servers = nameservers(settings, apex).into_iter();
+    records.extend(servers.map(|name| own(RData::NS(NS(name)))));
+    records.extend(settings.vanity.iter().map(|address| {
+        own(match address {
+            IpAddr::V4(address) => RData::A(A(*address)),
+            IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
+        })
+    }));
+    if let Some(name) = own_name(apex).filter(|_| settings.nameservers.is_empty()) {
+        records.push(Record::from_rdata(name, APEX_TTL, RData::A(A(settings.self_ip))));
     }
+    records
+}
+
+fn soa_data(settings: &Settings, apex: &Name, serial: u32) -> RData {
+    let server = nameservers(settings, apex).into_iter().next().unwrap_or_default();
+    RData::SOA(SOA::new(
+        server,
+        settings.hostmaster.clone(),
+        serial,
+        REFRESH,
+        REFRESH,
+        EXPIRE,
+        NEGATIVE_TTL,
+    ))
+}
+
+fn nameservers(settings: &Settings, apex: &Name) -> Vec<Name> {
+    if settings.nameservers.is_empty() {
+        // Under an apex so long that its own server has no name, the apex itself is named.
+        vec![own_name(apex).unwrap_or_else(|| apex.clone())]
+    } else {
+        settings.nameservers.clone()
+    }
+}
+
+/// Returns the name that stands for this server.
+fn own_name(apex: &Name) -> Option<Name> {
+    let meta = apex.prepend_label(META);
+    meta.and_then(|meta| meta.prepend_label("this")).ok()
 }

@@ -20,6 +20,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{CNAME, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
+pub use apex::apex_records;
 pub use reply::{Denial, ExtendedError, Reply};
 pub use walk::services;
 

@@ -96,6 +96,7 @@ fn value_of(value: &NameValue, at: CacheTime) -> Answer {
         outcome: Outcome::Found(status),
         tip,
         unproved: 0,
+        read_from: None,
         block: None,
     }))
 }

@@ -221,13 +221,28 @@ enum Form {
 struct ReplyFields<'a> {
     #[serde(borrow)]
     result: Option<&'a RawValue>,
-    error: Option<ErrorFields>,
+    #[serde(borrow)]
+    error: Option<ErrorFields<'a>>,
 }
 
 #[derive(Deserialize)]
-struct ErrorFields {
+struct ErrorFields<'a> {
     code: i32,
     message: String,
+    /// Whatever it is, the error counts without it.
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+impl From<ErrorFields<'_>> for RpcError {
+    fn from(fields: ErrorFields<'_>) -> Self {
+        let data = fields.data.and_then(|data| serde_json::from_str(data.get()).ok());
+        Self {
+            code: fields.code,
+            message: fields.message,
+            data,
+        }
+    }
 }
 
 /// Calls methods of one server. Clones share connections.
@@ -327,8 +342,8 @@ impl Client {
                 },
             });
         };
-        if let Some(ErrorFields { code, message }) = reply.error {
-            return Err(RpcError { code, message }.into());
+        if let Some(error) = reply.error {
+            return Err(RpcError::from(error).into());
         }
         let result = reply.result.map_or("null", RawValue::get);
         serde_json::from_str(result).map_err(|_| ClientError::Malformed {

@@ -463,7 +463,8 @@ pub(crate) fn address_of(peer: &Peer) -> Option<ServerAddr> {
     is_public(&host).then_some(ServerAddr { host, port, transport })
 }
 
-fn is_public(host: &Host) -> bool {
+/// Says whether a host can be on the Internet, so that it may be dialed on somebody's word.
+pub(crate) fn is_public(host: &Host) -> bool {
     match host {
         Host::Name(name) => name
             .rsplit_once('.')

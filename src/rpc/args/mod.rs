@@ -276,6 +276,56 @@ impl Options {
     }
 }
 
+/// The members of an options object of what lists names. Numbers are read where Core reads them.
+#[derive(Default)]
+pub(super) struct ScanOptions {
+    name_encoding: Option<String>,
+    value_encoding: Option<String>,
+    pub(super) min_conf: Option<Json>,
+    pub(super) max_conf: Option<Json>,
+    pub(super) prefix: Option<String>,
+    pub(super) regexp: Option<String>,
+}
+
+impl ScanOptions {
+    /// Reads them; `is_scan` has those of `name_scan` that pick names. The isolation ID is checked, and means nothing else.
+    pub(super) fn read(members: Vec<(String, Json)>, mut ids: Ids, is_scan: bool) -> Result<Self, RpcError> {
+        let mut options = Self::default();
+        for (key, value) in members {
+            match key.as_str() {
+                "streamID" | "stream_id" | "isolationID" | ISOLATION_ID => ids.add(&key, value)?,
+                "nameEncoding" => once(&mut options.name_encoding, &key, string(&key, value)?)?,
+                "valueEncoding" => once(&mut options.value_encoding, &key, string(&key, value)?)?,
+                "minConf" if is_scan => once(&mut options.min_conf, &key, number(&key, value)?)?,
+                "maxConf" if is_scan => once(&mut options.max_conf, &key, number(&key, value)?)?,
+                "prefix" if is_scan => once(&mut options.prefix, &key, string(&key, value)?)?,
+                "regexp" if is_scan => once(&mut options.regexp, &key, string(&key, value)?)?,
+                _ => return Err(RpcError::new(code::PARAMETER, format!("Unknown option {key}"))),
+            }
+        }
+        ids.into_id()?;
+        Ok(options)
+    }
+
+    /// Returns how names and values are written. As in Core, an unknown word means the default.
+    pub(super) fn encodings(&self, defaults: Defaults) -> Encodings {
+        let encoding =
+            |word: &Option<String>, default| word.as_ref().and_then(|word| word.parse().ok()).unwrap_or(default);
+        Encodings {
+            name: encoding(&self.name_encoding, defaults.encodings.name),
+            value: encoding(&self.value_encoding, defaults.encodings.value),
+        }
+    }
+}
+
+fn number(field: &str, value: Json) -> Result<Option<Json>, RpcError> {
+    match value {
+        Json::Null => Ok(None),
+        Json::Number(_) => Ok(Some(value)),
+        other => Err(RpcError::field_type(field, other.type_word(), "number")),
+    }
+}
+
 fn once<T>(place: &mut Option<T>, key: &str, value: Option<T>) -> Result<(), RpcError> {
     if place.is_some() && value.is_some() {
         return Err(RpcError::new(
@@ -338,7 +388,7 @@ fn boolean(field: &str, value: Json) -> Result<Option<bool>, RpcError> {
 
 /// The isolation ID, by whatever names it is given.
 #[derive(Default)]
-struct Ids(Option<String>);
+pub(super) struct Ids(Option<String>);
 
 impl Ids {
     fn add(&mut self, field: &str, value: Json) -> Result<(), RpcError> {
@@ -372,7 +422,7 @@ impl Ids {
 }
 
 /// Takes our own name of the isolation ID out of named parameters.
-fn take_isolation_id(params: Params) -> Result<(Params, Ids), RpcError> {
+pub(super) fn take_isolation_id(params: Params) -> Result<(Params, Ids), RpcError> {
     let mut ids = Ids::default();
     let Params::Named(members) = params else {
         return Ok((params, ids));

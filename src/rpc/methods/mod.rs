@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bitcoin::BlockHash;
 use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::task::yield_now;
 
 use super::args::{self, Defaults, NameArgs};
 use super::blocks;
@@ -16,7 +18,8 @@ use super::network;
 use super::params::{Wanted, check, integer, positional};
 use super::reply::{CallResult, result as write};
 use super::request::{Call, Params};
-use super::result::{self, Style};
+use super::result::{self, Basis, Encodings, Style};
+use super::scan::{self, ScanArgs};
 use crate::chain::{self, Height, PureHeader};
 use crate::jsonrpc::{ClientError, RpcError, code};
 use crate::name::Outcome;
@@ -24,7 +27,7 @@ use crate::name::encoding::quoted;
 use crate::name::lookup::LookupError;
 use crate::net::ServerAddr;
 use crate::net::address::AddressError;
-use crate::node::{self, Handle, NodeError, Proved, Standing};
+use crate::node::{self, Handle, LivingName, NodeError, Proved, Standing};
 use crate::service::{Answer, Caller, Daemon, NameService, ServiceError};
 
 /// Carries a call out that asks servers.
@@ -64,7 +67,7 @@ const fn asks(name: &'static str, help: &'static str, handler: Asking) -> Method
 }
 
 /// All methods, by name.
-const METHODS: [Method; 29] = [
+const METHODS: [Method; 31] = [
     asks("anchor_check", help::ANCHOR_CHECK, |methods, params| {
         Box::pin(methods.anchor_check(params))
     }),
@@ -106,6 +109,9 @@ const METHODS: [Method; 29] = [
         isolation_info(standing)
     }),
     report("listwallets", help::LISTWALLETS, |_, _| write(&[(); 0])),
+    asks("name_filter", help::NAME_FILTER, |methods, params| {
+        Box::pin(async move { methods.name_scan(scan::name_filter(params, methods.defaults)?).await })
+    }),
     asks("name_history", help::NAME_HISTORY, |methods, params| {
         Box::pin(async move {
             methods
@@ -121,6 +127,9 @@ const METHODS: [Method; 29] = [
             let explained = methods.names.explain(&args.question).await;
             write(&explained.map_err(|error| service_error(&error, args.style))?)
         })
+    }),
+    asks("name_scan", help::NAME_SCAN, |methods, params| {
+        Box::pin(async move { methods.name_scan(scan::name_scan(params, methods.defaults)?).await })
     }),
     asks("name_show", help::NAME_SHOW, |methods, params| {
         Box::pin(async move { methods.name_show(args::name_show(params, methods.defaults)?).await })
@@ -286,6 +295,55 @@ impl Methods {
         write(&entries.collect::<Vec<_>>())
     }
 
+    /// Lists or counts names that are kept here.
+    async fn name_scan(&self, args: ScanArgs) -> CallResult {
+        let ScanArgs {
+            wanted,
+            encodings,
+            is_bounded,
+        } = args;
+        let refused = |error: &NodeError| node_error(error, Style::Core);
+        let are_counted = wanted.are_counted;
+        let scanned = self.node.scan_names(wanted).await.map_err(|error| refused(&error))?;
+        if are_counted {
+            return write(&json!({ "blocks": scanned.tip.height, "count": scanned.count }));
+        }
+        if scanned.count > scan::MOST_NAMES && !is_bounded {
+            return Err(scan::too_many());
+        }
+        let basis = Basis {
+            tip: scanned.tip,
+            unproved: scanned.unproved,
+            read_from: Some(scanned.read_from),
+        };
+        if scanned.is_cut {
+            return Err(scan::too_long());
+        }
+        self.names_list(&scanned.names, &basis, encodings).await
+    }
+
+    /// Writes names one after the other: what they are made of is many times as large.
+    async fn names_list(&self, names: &[LivingName], basis: &Basis, encodings: Encodings) -> CallResult {
+        let mut list = String::from("[");
+        for (number, living) in names.iter().enumerate() {
+            if number % scan::AT_A_TIME == 0 {
+                // Others are served by the same thread.
+                yield_now().await;
+            }
+            let name = result::living_name(living, basis, self.node.params(), encodings);
+            let name = name.map_err(|error| node_error(&error, Style::Core))??;
+            if number > 0 {
+                list.push(',');
+            }
+            list.push_str(name.get());
+            if list.len() > scan::MOST_BYTES {
+                return Err(scan::too_long());
+            }
+        }
+        list.push(']');
+        RawValue::from_string(list).map_err(|error| RpcError::new(code::INTERNAL, error.to_string()))
+    }
+
     fn block_hash(&self, params: Params) -> CallResult {
         let [height] = take(params, [Wanted::required("height", "number")], help::GETBLOCKHASH)?;
         let tip = self.node.standing().tip.height;
@@ -383,18 +441,20 @@ fn number(value: &Json, name: &str) -> Result<Option<Height>, RpcError> {
 /// Writes what a lookup came to.
 fn name_show_result(args: &NameArgs, proved: &Proved, params: &chain::Params) -> CallResult {
     let name = &args.question.name;
-    let Proved {
-        outcome, tip, unproved, ..
-    } = proved;
-    let unproved = *unproved;
-    match (outcome, args.style) {
-        (Outcome::Found(status), Style::Core) => write(&result::name(status, tip, unproved, params, args.encodings)),
+    let Proved { outcome, tip, .. } = proved;
+    let basis = Basis::from(proved);
+    let error = match (outcome, args.style) {
+        (Outcome::Found(status), Style::Core) => return write(&result::name(status, &basis, params, args.encodings)),
         (Outcome::Found(status), Style::Electrum) => {
-            write(&result::electrum_name(status, tip, unproved, params, args.encodings)?)
+            return write(&result::electrum_name(status, &basis, params, args.encodings)?);
         }
-        _ if args.explain => Err(RpcError::new(code::NAME, result::explanation(outcome, name))),
-        _ => Err(result::absence(outcome, name, tip, args.style)),
-    }
+        _ if args.explain => RpcError::new(code::NAME, result::explanation(outcome, name)),
+        _ => result::absence(outcome, name, tip, args.style),
+    };
+    Err(match result::absence_data(proved) {
+        Some(data) => error.with_data(data),
+        None => error,
+    })
 }
 
 /// Chooses the code of an error of a lookup.
@@ -434,7 +494,13 @@ fn node_error(error: &NodeError, style: Style) -> RpcError {
         NodeError::Dial(_) | NodeError::NoServer { .. } | NodeError::Lookup(LookupError::Unreachable { .. }) => {
             (code::NOT_CONNECTED, error.to_string())
         }
+        NodeError::NamesIncomplete { .. } => (code::WARMUP, error.to_string()),
+        NodeError::NamesBehind { .. } => (code::INITIAL_DOWNLOAD, error.to_string()),
         NodeError::Stopped
+        | NodeError::NoNamesKept
+        | NodeError::NoServerIsAsked
+        | NodeError::NameRefused { .. }
+        | NodeError::Names { .. }
         | NodeError::Lookup(_)
         | NodeError::History { .. }
         | NodeError::Folder { .. }

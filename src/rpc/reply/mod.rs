@@ -169,7 +169,11 @@ fn object(envelope: &Envelope, result: &CallResult) -> String {
             // A string's `Display` as JSON value escapes it.
             let message = serde_json::Value::String(error.message.clone());
             // Writing to a string does not fail.
-            let _ = write!(text, r#""error":{{"code":{},"message":{message}}}"#, error.code);
+            let _ = write!(text, r#""error":{{"code":{},"message":{message}"#, error.code);
+            if let Some(data) = &error.data {
+                let _ = write!(text, r#","data":{data}"#);
+            }
+            text.push('}');
         }
     }
     if let Some(id) = &envelope.id {

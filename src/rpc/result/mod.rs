@@ -2,14 +2,16 @@
 
 use bitcoin::{BlockHash, Txid};
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::reply::hash_text;
+use super::reply::{CallResult, hash_text, result as write};
 use crate::chain::{Height, Params, Tip};
 use crate::jsonrpc::{RpcError, code};
 use crate::name::encoding::quoted;
 use crate::name::policy::{NameStatus, expires_in};
 use crate::name::proof::{ProvenEntry, Reached};
 use crate::name::{Encoding, NameId, Outcome};
+use crate::node::{LivingName, NodeError, Proved};
 
 /// The time that a block should take, in seconds: expiry times are estimated by it.
 const BLOCK_SPACING: i64 = 600;
@@ -65,6 +67,24 @@ pub struct NameJson {
     electrum: Option<ElectrumJson>,
     confirmations: Height,
     verified: VerifiedJson,
+    /// Why a lookup of the name would not give its value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withheld: Option<&'static str>,
+}
+
+/// A name whose newest operation can't be believed: it is somebody's, and nobody can say what its value is.
+#[derive(Clone, Serialize)]
+struct RefusedJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_error: Option<String>,
+    name_encoding: &'static str,
+    value_error: String,
+    value_encoding: &'static str,
+    height: Height,
+    expires_in: i64,
+    expired: bool,
 }
 
 /// What Electrum-NMC adds. Source: Electrum-NMC `commands.py`, `name_show`.
@@ -78,6 +98,30 @@ struct ElectrumJson {
     ismine: Option<bool>,
 }
 
+/// What an answer stands on beside the name's own operations.
+#[derive(Clone, Copy, Debug)]
+pub struct Basis {
+    /// The block that ages count from.
+    pub tip: Tip,
+    /// How many headers were taken on the strength of a sample.
+    pub unproved: usize,
+    /// The lowest of the blocks by which it is so, where nobody was asked.
+    pub read_from: Option<Height>,
+}
+
+impl From<&Proved> for Basis {
+    fn from(proved: &Proved) -> Self {
+        Self {
+            tip: proved.tip,
+            unproved: proved.unproved,
+            read_from: proved.read_from,
+        }
+    }
+}
+
+/// The word for answers that no server has a part in.
+const LOCAL: &str = "local";
+
 #[derive(Clone, Copy, Serialize)]
 struct VerifiedJson {
     /// `full` where each header above the anchor showed its proof of work, `sampled` where a sample of them did.
@@ -88,6 +132,10 @@ struct VerifiedJson {
     tip_height: Height,
     #[serde(serialize_with = "hash_text")]
     tip_hash: BlockHash,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_from: Option<Height>,
 }
 
 /// Writes one operation; its age counts from `tip`.
@@ -111,26 +159,77 @@ pub fn entry(entry: &ProvenEntry, tip: &Tip, params: &Params, encodings: Encodin
     }
 }
 
-/// Writes a proven name in Core's style. `unproved` is how many headers were taken on the strength of a sample.
-pub fn name(status: &NameStatus, tip: &Tip, unproved: usize, params: &Params, encodings: Encodings) -> NameJson {
+/// Writes a proven name in Core's style.
+pub fn name(status: &NameStatus, basis: &Basis, params: &Params, encodings: Encodings) -> NameJson {
+    let Basis {
+        tip,
+        unproved,
+        read_from,
+    } = basis;
     let proven = &status.name;
     NameJson {
         entry: entry(proven.entry(), tip, params, encodings),
         electrum: None,
         confirmations: status.confirmations,
         verified: VerifiedJson {
-            headers: if unproved == 0 { "full" } else { "sampled" },
+            headers: if *unproved == 0 { "full" } else { "sampled" },
             links: proven.links(),
             reached: match proven.reached() {
                 Reached::Registration => "registration",
                 Reached::Anchor => "anchor",
                 Reached::Limit => "limit",
+                Reached::Window => "window",
             },
             oldest_height: proven.oldest_height(),
             tip_height: tip.height,
             tip_hash: tip.hash,
+            source: read_from.map(|_| LOCAL),
+            read_from: *read_from,
         },
+        withheld: None,
     }
+}
+
+/// Writes a name of those that are kept, as JSON on one line. What a lookup would not give says why.
+///
+/// # Errors
+///
+/// The node's, where the name is not even known to be one; an internal one for types that JSON can't express.
+pub(super) fn living_name(
+    living: &LivingName,
+    basis: &Basis,
+    params: &Params,
+    encodings: Encodings,
+) -> Result<CallResult, NodeError> {
+    let outcome = match &living.outcome {
+        Ok(outcome) => outcome,
+        Err(error @ NodeError::NameRefused { height, .. }) => {
+            let (name, name_error) = text(living.name.as_bytes(), encodings.name);
+            let left = expires_in(*height, basis.tip.height, params);
+            return Ok(write(&RefusedJson {
+                name,
+                name_error,
+                name_encoding: encodings.name.as_str(),
+                value_error: error.to_string(),
+                value_encoding: encodings.value.as_str(),
+                height: *height,
+                expires_in: left,
+                expired: left <= 0,
+            }));
+        }
+        Err(error) => return Err(error.clone()),
+    };
+    let withheld = match outcome {
+        Outcome::SemiExpired(_) => Some("semi-expired"),
+        Outcome::Unconfirmed { .. } => Some("unconfirmed"),
+        _ => None,
+    };
+    // Names that are kept have an operation.
+    let json = outcome.proven().map(|status| NameJson {
+        withheld,
+        ..name(status, basis, params, encodings)
+    });
+    Ok(write(&json))
 }
 
 /// Writes a proven name in Electrum's style, in which the whole call fails when an encoding can't express it.
@@ -140,17 +239,16 @@ pub fn name(status: &NameStatus, tip: &Tip, unproved: usize, params: &Params, en
 /// Code 1 for that.
 pub fn electrum_name(
     status: &NameStatus,
-    tip: &Tip,
-    unproved: usize,
+    basis: &Basis,
     params: &Params,
     encodings: Encodings,
 ) -> Result<NameJson, RpcError> {
-    let mut json = name(status, tip, unproved, params, encodings);
+    let mut json = name(status, basis, params, encodings);
     if let Some(error) = json.entry.name_error.or(json.entry.value_error) {
         return Err(RpcError::new(code::ELECTRUM, error));
     }
     (json.entry.name_error, json.entry.value_error) = (None, None);
-    let tip_time = i64::try_from(tip.time.0).unwrap_or(i64::MAX);
+    let tip_time = i64::try_from(basis.tip.time.0).unwrap_or(i64::MAX);
     let time_in = |blocks: i64| tip_time.saturating_add(blocks.saturating_mul(BLOCK_SPACING));
     json.electrum = Some(ElectrumJson {
         expires_time: time_in(status.expires_in),
@@ -191,6 +289,9 @@ pub fn explanation(outcome: &Outcome, name: &NameId) -> String {
             format!("name purportedly expired: {name} (last updated at height {height}, long before all headers kept)")
         }
         Outcome::NeverExisted => format!("name purportedly never existed: {name}"),
+        Outcome::ProvedAbsent { from } => {
+            format!("name never existed or has expired: {name} (proved: no block since height {from} has it)")
+        }
     }
 }
 
@@ -204,6 +305,12 @@ pub fn absence(outcome: &Outcome, name: &NameId, tip: &Tip, style: Style) -> Rpc
     let at = format!("latest update height {height}, latest verified height {}", tip.height);
     let message = match (outcome, style) {
         (Outcome::NeverExisted, Style::Core) => format!("name never existed: {quoted}"),
+        (Outcome::ProvedAbsent { from }, Style::Core) => {
+            format!("name never existed or has expired: {quoted} (proved: no block since height {from} has it)")
+        }
+        (Outcome::ProvedAbsent { from }, Style::Electrum) => {
+            format!("Name never existed or has expired (proved: no block since height {from} has it)")
+        }
         (Outcome::NeverExisted, Style::Electrum) => "Name purportedly never existed".to_owned(),
         (Outcome::Expired(_) | Outcome::LongExpired { .. }, Style::Core) => format!("name expired: {quoted}"),
         (Outcome::Expired(_) | Outcome::LongExpired { .. }, Style::Electrum) => {
@@ -225,6 +332,20 @@ pub fn absence(outcome: &Outcome, name: &NameId, tip: &Tip, style: Style) -> Rpc
         (Outcome::Found(_), _) => format!("name found: {quoted}"),
     };
     RpcError::new(code::NAME, message)
+}
+
+/// Says to programs what a proof of absence stands on.
+pub(super) fn absence_data(proved: &Proved) -> Option<Value> {
+    let Outcome::ProvedAbsent { from } = proved.outcome else {
+        return None;
+    };
+    Some(json!({
+        "absence": "proved",
+        "source": LOCAL,
+        "read_from": from,
+        "tip_height": proved.tip.height,
+        "tip_hash": proved.tip.hash.to_string(),
+    }))
 }
 
 #[cfg(test)]

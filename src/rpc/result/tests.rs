@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::chain::{Anchor, HeaderTree, Network};
-use crate::name::proof::ProvenName;
+use crate::name::proof::{ProvenName, Refusal};
 use crate::time::Timestamp;
 
 fn tip() -> Tip {
@@ -11,6 +11,14 @@ fn tip() -> Tip {
     tip.height = 120;
     tip.time = Timestamp(1_000_000);
     tip
+}
+
+fn basis() -> Basis {
+    Basis {
+        tip: tip(),
+        unproved: 0,
+        read_from: None,
+    }
 }
 
 fn status() -> NameStatus {
@@ -30,7 +38,7 @@ fn shown(json: &NameJson) -> String {
 
 #[test]
 fn cores_fields_in_cores_order() {
-    let json = name(&status(), &tip(), 0, Network::Regtest.params(), Encodings::default());
+    let json = name(&status(), &basis(), Network::Regtest.params(), Encodings::default());
     let zeros = "0".repeat(64);
     let expected = format!(
         r#"{{"name":"d/x","name_encoding":"ascii","value":"","value_encoding":"ascii","txid":"{zeros}","vout":0,"address":"<nonstandard>","height":100,"expires_in":10,"expired":false"#
@@ -40,7 +48,7 @@ fn cores_fields_in_cores_order() {
 
 #[test]
 fn electrums_fields_follow() {
-    let json = electrum_name(&status(), &tip(), 0, Network::Regtest.params(), Encodings::default()).unwrap();
+    let json = electrum_name(&status(), &basis(), Network::Regtest.params(), Encodings::default()).unwrap();
     let expected = r#","expires_in":10,"expired":false,"expires_time":1006000,"semi_expires_in":6,"semi_expires_time":1003600,"semi_expired":false,"ismine":null"#;
     assert!(shown(&json).ends_with(expected), "{}", shown(&json));
 }
@@ -98,4 +106,56 @@ fn absence_in_both_styles() {
             assert_eq!((error.code, error.message.as_str()), (-4, message));
         }
     }
+}
+
+#[test]
+fn what_was_found_here_says_so() {
+    let of = |read_from| {
+        let basis = Basis { read_from, ..basis() };
+        let json = name(&status(), &basis, Network::Regtest.params(), Encodings::default());
+        serde_json::to_string(&json).unwrap()
+    };
+    let zeros = format!(r#""tip_hash":"{}""#, tip().hash);
+    assert!(of(None).ends_with(&format!("{zeros}}}}}")), "{}", of(None));
+    let local = format!(r#"{zeros},"source":"local","read_from":91}}}}"#);
+    assert!(of(Some(91)).ends_with(&local), "{}", of(Some(91)));
+}
+
+#[test]
+fn names_that_are_kept() {
+    let living = |outcome| LivingName {
+        name: NameId::new(b"d/x").unwrap(),
+        outcome,
+    };
+    let json = |outcome, encodings| {
+        let living = living(outcome);
+        let written = living_name(&living, &basis(), Network::Regtest.params(), encodings);
+        written.map(|json| json.unwrap().get().to_owned())
+    };
+    let plain = json(Ok(Outcome::Found(status())), Encodings::default()).unwrap();
+    let shown = name(&status(), &basis(), Network::Regtest.params(), Encodings::default());
+    assert_eq!(plain, serde_json::to_string(&shown).unwrap());
+    let body = plain.strip_suffix('}').unwrap();
+    let semi_expired = json(Ok(Outcome::SemiExpired(status())), Encodings::default()).unwrap();
+    assert_eq!(semi_expired, format!(r#"{body},"withheld":"semi-expired"}}"#));
+    let unconfirmed = Outcome::Unconfirmed {
+        status: status(),
+        got: 1,
+        expected: 12,
+    };
+    let unconfirmed = json(Ok(unconfirmed), Encodings::default()).unwrap();
+    assert_eq!(unconfirmed, format!(r#"{body},"withheld":"unconfirmed"}}"#));
+    let refused = || NodeError::NameRefused {
+        refusal: Refusal::Script,
+        height: 100,
+    };
+    assert_eq!(
+        json(Err(refused()), Encodings::default()).unwrap(),
+        format!(
+            r#"{{"name":"d/x","name_encoding":"ascii","value_error":"{}","value_encoding":"ascii","height":100,"expires_in":16,"expired":false}}"#,
+            refused()
+        )
+    );
+    // Where not even the name is known, nothing of the list is.
+    assert!(json(Err(NodeError::Stopped), Encodings::default()).is_err());
 }

@@ -42,6 +42,7 @@ fn proved(outcome: Outcome) -> Answer {
         outcome,
         tip,
         unproved: 0,
+        read_from: None,
         block: None,
     }))
 }

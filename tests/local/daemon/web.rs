@@ -1,7 +1,9 @@
 //! The daemon's page on the wire: who may see it, what it shows, and that its sessions have nothing to do with each other.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
 
 use isonym::time::Timestamp;
 use isonym_sim::{AddressKind, Fault, Release, World};
@@ -212,6 +214,136 @@ async fn what_is_too_much_is_refused_and_the_silent_keep_nobody_out() {
     }
     assert_eq!(old.get(&old.path).await.status, 403);
     assert_eq!(session.get(&session.path).await.status, 200);
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
+/// Sends bytes, says that these were all once something comes back, and returns all that does.
+async fn all_of(address: SocketAddr, bytes: String) -> String {
+    let sent = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        // Who is refused early may be cut off while the rest is sent, or behind the reply.
+        let _ = stream.write_all(bytes.as_bytes());
+        let mut first = [0; 1024];
+        let length = stream.read(&mut first).unwrap_or_default();
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut reply = first[..length].to_vec();
+        let _ = stream.read_to_end(&mut reply);
+        String::from_utf8(reply).unwrap()
+    });
+    sent.await.unwrap()
+}
+
+/// What a web site has a browser send, it may have chosen to look like further requests.
+#[tokio::test]
+async fn what_is_in_a_body_is_no_request() {
+    let (stage, _) = honest(world(), 1).await;
+    let program = Program::new();
+    let daemon = Daemon::start(&program, &stage, &[LISTEN]).await;
+    let (page, token) = page_of(&daemon);
+    let session = Session::begin(&daemon).await;
+    let own = format!("Host: {page}\r\nCookie: {}\r\n", session.cookie);
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let inner = format!("GET {} HTTP/1.1\r\n{own}\r\n", session.path);
+    let enters = format!("GET /?token={token} HTTP/1.1\r\nHost: {page}\r\n\r\n");
+    let look = format!("POST {}look HTTP/1.1\r\n{own}", session.path);
+    let renew = format!("POST {}new HTTP/1.1\r\n{own}", session.path);
+    let length = format!("Content-Length: {}\r\n", inner.len());
+    let chunk = format!("{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len());
+    for (request, status) in [
+        // Refused before the body is read.
+        (
+            format!(
+                "POST / HTTP/1.1\r\nHost: {page}\r\nContent-Length: {}\r\n\r\n{enters}",
+                enters.len()
+            ),
+            "405",
+        ),
+        (format!("{look}{length}\r\n{inner}"), "403"),
+        (
+            format!("{look}{form}Origin: http://evil.example\r\n{length}\r\n{inner}"),
+            "403",
+        ),
+        (
+            format!("{look}Origin: http://{page}\r\nContent-Type: text/plain\r\n{length}\r\n{inner}"),
+            "400",
+        ),
+        (format!("{renew}Origin: null\r\n{form}{length}\r\n{inner}"), "403"),
+        (format!("{look}Transfer-Encoding: chunked\r\n\r\n{chunk}"), "403"),
+        (
+            format!("GET {} HTTP/1.1\r\n{own}{length}\r\n{inner}", session.path),
+            "200",
+        ),
+        // Where it ends is said twice, or so that two might understand it otherwise.
+        (format!("{look}{length}Content-Length: 0\r\n\r\n{inner}"), "400"),
+        (
+            format!("{look}Content-Length: 0, {}\r\n\r\n{inner}", inner.len()),
+            "400",
+        ),
+        (format!("{look}Content-Length: +{}\r\n\r\n{inner}", inner.len()), "400"),
+        (format!("{look}Transfer-Encoding: xchunked\r\n\r\n{chunk}"), "400"),
+        (
+            format!("{look}Transfer-Encoding: chunked, identity\r\n\r\n{chunk}"),
+            "400",
+        ),
+        (format!("{look}Content-Length : 0\r\n\r\n{inner}"), "400"),
+        (format!("{look}X: a\r\n Content-Length: 0\r\n\r\n{inner}"), "400"),
+    ] {
+        let replies = all_of(page, request.clone()).await;
+        let count = replies.matches("HTTP/1.1 ").count();
+        assert!(
+            count == 1 && replies.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}\n-----\n{replies}"
+        );
+        assert!(!replies.contains("set-cookie"), "{replies}");
+    }
+    assert_eq!(session.get(&session.path).await.status, 200);
+    daemon.stop(Stop::Terminate, &stage.ledger).await;
+}
+
+/// They have no session, or are no browser's; who has one is served meanwhile.
+#[tokio::test]
+async fn strangers_take_no_room_by_headers_and_bodies_without_end() {
+    let (stage, _) = honest(world(), 1).await;
+    let program = Program::new();
+    let daemon = Daemon::ready(&program, &stage, &[LISTEN]).await;
+    let (page, _) = page_of(&daemon);
+    let session = Session::begin(&daemon).await;
+    let many = "X: y\r\n".repeat(3000);
+    let cookies = format!("Cookie: {}\r\n", "isonym=0; ".repeat(1500));
+    for (headers, status) in [(&many, 431), (&cookies, 403)] {
+        let told = send(
+            page,
+            format!(
+                "GET {} HTTP/1.1\r\nHost: {page}\r\nConnection: close\r\n{headers}\r\n",
+                session.path
+            ),
+        );
+        let told = told.await;
+        assert!([0, status].contains(&told.status), "{told:?}");
+    }
+    // What is sent slowly is not waited for, unless it is a form of a session's own.
+    let foreign = Session {
+        cookie: "isonym=0".to_owned(),
+        ..session.clone()
+    };
+    let slow: Vec<_> = [&foreign; 64]
+        .into_iter()
+        .map(|session| {
+            let mut stream = std::net::TcpStream::connect(page).unwrap();
+            let head = format!(
+                "POST {}look HTTP/1.1\r\nHost: {page}\r\nCookie: {}\r\nOrigin: http://{page}\r\nContent-Type: \
+                 application/x-www-form-urlencoded\r\nContent-Length: 4000\r\n\r\nname=",
+                session.path, session.cookie
+            );
+            let _ = stream.write_all(head.as_bytes());
+            stream
+        })
+        .collect();
+    assert_eq!(session.get(&session.path).await.status, 200);
+    let found = session.found(NAME).await;
+    assert_eq!(found.status, 200, "{found:?}");
+    drop(slow);
     daemon.stop(Stop::Terminate, &stage.ledger).await;
 }
 

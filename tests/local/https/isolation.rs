@@ -14,20 +14,27 @@ use isonym_testkit::stage::Stage;
 use super::{HOST, NAME, certified};
 
 /// How many blocks lie above the registration: enough for it to count. Names expire after 30 on this network.
-const SETTLED: u32 = 12;
+pub const SETTLED: u32 = 12;
 
-async fn stage(site: &Site, signer: &Signer, settled: u32) -> Stage {
+pub async fn stage(site: &Site, signer: &Signer, settled: u32) -> Stage {
     let value = site.value(&[entry(2, 1, 0, &signer.holder.spki())]);
+    stage_of(site, &value, settled, true).await
+}
+
+/// Makes a stage on which the name has this value, and the proxy leads to the site, if that is there.
+pub async fn stage_of(site: &Site, value: &str, settled: u32, is_there: bool) -> Stage {
     let mut world = World::new(1, Timestamp(1_700_000_000));
-    world.register(NAME, &value, AddressKind::P2wpkh).unwrap();
+    world.register(NAME, value, AddressKind::P2wpkh).unwrap();
     world.mine(settled);
     let (stage, _) = honest(world, 2).await;
-    stage.proxy.route(&site.address.ip().to_string(), site.address);
+    if is_there {
+        stage.proxy.route(&site.address.ip().to_string(), site.address);
+    }
     stage
 }
 
 /// Asserts that so many streams went to the site, each with credentials that no other stream has.
-async fn assert_apart(stage: &Stage, site: &Site, streams: usize) {
+pub async fn assert_apart(stage: &Stage, site: &Site, streams: usize) {
     let proxied = stage.ledger.proxied();
     let is_sites = |target: &Target| *target == Target::Address(site.address.ip().to_string());
     let all: Vec<_> = proxied

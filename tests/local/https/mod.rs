@@ -1,6 +1,7 @@
 //! `isonym tls`: sites that are who their names say, and others; what can be pinned of them; and which way it all goes.
 
 mod isolation;
+mod page;
 mod pin;
 mod verify;
 

@@ -204,7 +204,9 @@ fn every_name_of_cores_chain_gets_cores_answer() {
             }
             Outcome::SemiExpired(status) => ("semi-expired", status),
             Outcome::Unconfirmed { status, .. } => ("unconfirmed", status),
-            Outcome::LongExpired { .. } | Outcome::NeverExisted => panic!("{what} exists"),
+            Outcome::LongExpired { .. } | Outcome::NeverExisted | Outcome::ProvedAbsent { .. } => {
+                panic!("{what} exists")
+            }
         };
         let (why, status) = held_back;
         assert_same(status.name.entry(), status.expires_in, &core["result"]);

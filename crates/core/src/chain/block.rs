@@ -21,7 +21,7 @@ pub const MAX_BLOCK_SIZE: usize = 4_000_000;
 /// Bytes of a transaction without witness that might be an inner node of the merkle tree.
 const NODE_SIZE: usize = 64;
 
-/// What the output begins with that commits to the witnesses: OP_RETURN, a push of 36 bytes, the mark.
+/// What the output begins with that commits to the witnesses: `OP_RETURN`, a push of 36 bytes, the mark.
 const COMMITMENT_MARK: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
 
 /// Bytes of that output's script at least.
@@ -148,17 +148,15 @@ impl Block {
         let Some(coinbase) = self.transactions.first() else {
             return Err(BlockError::Coinbase);
         };
-        let commitments = coinbase.output.iter().filter_map(|output| {
+        let mut commitments = coinbase.output.iter().filter_map(|output| {
             let script = output.script_pubkey.as_bytes();
             let (head, _) = script.split_at_checked(COMMITMENT_LEN)?;
             head.strip_prefix(&COMMITMENT_MARK)
         });
-        let Some(committed) = commitments.last() else {
+        let Some(committed) = commitments.next_back() else {
             let has_witness = |tx: &Transaction| tx.input.iter().any(|input| !input.witness.is_empty());
-            return match self.transactions.iter().any(has_witness) {
-                true => Err(BlockError::UnexpectedWitness),
-                false => Ok(()),
-            };
+            let is_clean = !self.transactions.iter().any(has_witness);
+            return is_clean.then_some(()).ok_or(BlockError::UnexpectedWitness);
         };
         let reserved = coinbase.input.first().and_then(|input| {
             let witness = &input.witness;

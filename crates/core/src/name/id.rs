@@ -9,7 +9,7 @@ use super::script;
 /// The bytes that identify a name, such as `d/example`: 0 to 255 of them, any.
 ///
 /// `Debug` hides them: what is looked up must not reach a log by accident.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameId(Box<[u8]>);
 
 impl NameId {

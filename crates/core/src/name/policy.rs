@@ -76,8 +76,14 @@ pub enum Outcome {
         /// Height of that operation, by the server's word.
         height: Height,
     },
-    /// Servers know no operation of it. Purported: absence can't be proved on Namecoin today.
+    /// Servers know no operation of it. Purported: they can't prove that there is none.
     NeverExisted,
+    /// No block that a living name can be in has an operation of it. Proved, by all of these blocks: it never existed, or has
+    /// expired.
+    ProvedAbsent {
+        /// The lowest of these blocks.
+        from: Height,
+    },
 }
 
 impl Outcome {
@@ -88,7 +94,7 @@ impl Outcome {
             | Self::Expired(status)
             | Self::SemiExpired(status)
             | Self::Unconfirmed { status, .. } => Some(status),
-            Self::LongExpired { .. } | Self::NeverExisted => None,
+            Self::LongExpired { .. } | Self::NeverExisted | Self::ProvedAbsent { .. } => None,
         }
     }
 
@@ -96,7 +102,7 @@ impl Outcome {
     pub fn height(&self) -> Option<Height> {
         match self {
             Self::LongExpired { height } => Some(*height),
-            Self::NeverExisted => None,
+            Self::NeverExisted | Self::ProvedAbsent { .. } => None,
             _ => self.proven().map(|status| status.name.height()),
         }
     }
@@ -164,6 +170,7 @@ mod tests {
             Outcome::Unconfirmed { .. } => "unconfirmed",
             Outcome::LongExpired { .. } => "long expired",
             Outcome::NeverExisted => "never existed",
+            Outcome::ProvedAbsent { .. } => "proved absent",
         }
     }
 

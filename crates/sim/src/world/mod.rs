@@ -30,7 +30,7 @@ pub const FIRST_UPDATE_DEPTH: Height = 12;
 pub const NAME_VERSION: i32 = 0x7100;
 
 /// Blocks until a coinbase may be spent.
-const COINBASE_MATURITY: Height = 100;
+pub(super) const COINBASE_MATURITY: Height = 100;
 
 /// The key number of the miner, who also pays for the names.
 const MINER: Owner = Owner {

@@ -1,6 +1,5 @@
 //! The daemon in this process, and a proxy with a tape between it and a real server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use isonym::chain::{Anchor, Network};
@@ -8,8 +7,8 @@ use isonym::isolation::IsolationId;
 use isonym::name::lookup::LookupSettings;
 use isonym::name::{Encoding, NameId, Outcome};
 use isonym::net::{self, ConnectionLimits, pool};
-use isonym::node::{Node, NodeConfig, Proved};
-use isonym::rpc::{self, Encodings};
+use isonym::node::{Node, NodeConfig};
+use isonym::rpc::{self, Basis, Encodings};
 use isonym::service::{CacheSettings, Daemon, DaemonSettings, Question, run_daemon};
 use isonym_sim::proxy::Mode;
 use isonym_sim::tape::{Side, Stream};
@@ -145,22 +144,20 @@ pub async fn ask(daemon: &Daemon, name: &[u8], id: &str) -> Expected {
     };
     let answer = daemon.names.name_show(&question).await.unwrap();
     let proved = answer.into_proved().unwrap();
-    let Proved {
-        outcome, tip, unproved, ..
-    } = Arc::unwrap_or_clone(proved);
-    match outcome {
+    let basis = Basis::from(&*proved);
+    match &proved.outcome {
         Outcome::Found(status) => {
             let hex = Encodings {
                 name: Encoding::Hex,
                 value: Encoding::Hex,
             };
-            let shown = rpc::name(&status, &tip, unproved, daemon.node.params(), hex);
+            let shown = rpc::name(status, &basis, daemon.node.params(), hex);
             Expected::Found(core_fields(&serde_json::to_value(shown).unwrap()))
         }
         Outcome::Expired(_) | Outcome::LongExpired { .. } => Expected::Absent("expired"),
         Outcome::SemiExpired(_) => Expected::Absent("semi-expired"),
         Outcome::Unconfirmed { .. } => Expected::Absent("unconfirmed"),
-        Outcome::NeverExisted => Expected::Absent("never existed"),
+        Outcome::NeverExisted | Outcome::ProvedAbsent { .. } => Expected::Absent("never existed"),
     }
 }
 

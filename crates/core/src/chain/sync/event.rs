@@ -157,6 +157,16 @@ pub enum HeaderSyncEvent {
         /// Why.
         error: LinkError,
     },
+    /// Others than servers brought headers, which are in the tree by now: peers of the peer-to-peer network.
+    BroughtByPeers {
+        /// The lowest height at which the best chain is another one since.
+        from: Height,
+    },
+    /// So many peers of the peer-to-peer network have our tip, and nothing above it.
+    AgreedByPeers {
+        /// How many.
+        peers: usize,
+    },
     /// A moment asked for by [`HeaderSyncEffect::WakeAt`] is reached.
     Tick,
 }

@@ -26,6 +26,8 @@
 //! | [`WronglyCut`](HeaderSyncEvent::WronglyCut) | the chunk is given free, and the connection asked for full headers from now on |
 //! | [`Refused`](HeaderSyncEvent::Refused), or no answer in time | what was asked for is given free; where others are set aside and it was of the skeleton, the connection and the skeleton end; rate-limited: it ends, and its server is left alone for a while; the second time in a row it ends |
 //! | [`Closed`](HeaderSyncEvent::Closed) | before it was connected: as `DialFailed`; what it was asked for is given free, what it delivered and nobody used is dropped; its server is left for good where the error is permanent |
+//! | [`BroughtByPeers`](HeaderSyncEvent::BroughtByPeers) | what the best chain is now is written; chunks that were planned on the old tip are dropped |
+//! | [`AgreedByPeers`](HeaderSyncEvent::AgreedByPeers) | they count as so many servers on our tip |
 //! | [`Tick`](HeaderSyncEvent::Tick) | nothing |
 //!
 //! # What follows from the state

@@ -9,7 +9,8 @@
 //!
 //! Who claims more than we know holds a sync up as long as it brings headers, and [`HeaderSyncLimits::stall_grace`]
 //! more. While others may still be dialed, two servers on our tip end it at once, and one alone after
-//! [`HeaderSyncLimits::second_server_grace`].
+//! [`HeaderSyncLimits::second_server_grace`]. A peer of the peer-to-peer network that has our tip and no more is as good as
+//! such a server.
 
 use super::peers::{AGREEING_SERVERS, PeerPhase, PeerTable};
 use super::{HeaderSyncEffect, HeaderSyncLimits, backfill};
@@ -33,6 +34,8 @@ pub(super) struct Verdict {
     first_settled: Option<Moment>,
     /// When the sync was last brought on.
     last_progress: Moment,
+    /// How many peers have our tip, and no more.
+    agreeing_peers: usize,
 }
 
 impl Verdict {
@@ -42,6 +45,7 @@ impl Verdict {
             stage: Stage::Running,
             first_settled: None,
             last_progress: Moment::default(),
+            agreeing_peers: 0,
         }
     }
 
@@ -53,6 +57,20 @@ impl Verdict {
     /// Notes that a connection is settled.
     pub(super) fn on_settled(&mut self, now: Moment) {
         self.first_settled.get_or_insert(now);
+    }
+
+    /// Notes how many peers have our tip, and no more.
+    pub(super) fn on_agreed_by_peers(&mut self, peers: usize, now: Moment) {
+        if peers > 0 {
+            self.on_settled(now);
+        }
+        self.agreeing_peers = peers;
+    }
+
+    /// Notes that the best chain has another tip: nobody said so far to have that one.
+    pub(super) fn on_new_tip(&mut self) {
+        self.agreeing_peers = 0;
+        self.on_news();
     }
 
     /// Notes that there is something new, so that the end is to be told once more.
@@ -68,7 +86,7 @@ impl Verdict {
         reputation: &SyncReputation,
         now: Now,
     ) -> bool {
-        if !backfill::is_ready(tree) || !peers.any_in(PeerPhase::Settled) {
+        if !backfill::is_ready(tree) || !(peers.any_in(PeerPhase::Settled) || self.agreeing_peers > 0) {
             return false;
         }
         let limits = self.limits;
@@ -82,7 +100,7 @@ impl Verdict {
             return true;
         }
         let tip = tree.tip();
-        let agreeing = peers.agreeing_servers(tip.hash);
+        let agreeing = peers.agreeing_servers(tip.hash).saturating_add(self.agreeing_peers);
         // Where all that are connected lag behind us, or are on a branch as heavy as ours, none will ever agree.
         tree.check_fresh(now.wall).is_ok()
             && (agreeing >= AGREEING_SERVERS.min(limits.connections) || (waited && agreeing > 0) || (waited && stalled))
@@ -210,6 +228,34 @@ mod tests {
         assert_eq!(scene.tell(40), None);
         assert!(scene.wakes_at(41));
         assert_eq!(scene.tell(41), Some(HeaderSyncEffect::Synced));
+    }
+
+    #[test]
+    fn peers_on_our_tip_are_as_good_as_servers() {
+        let (mut scene, chain) = scene(3);
+        scene.verdict.on_agreed_by_peers(1, Moment(1000));
+        assert_eq!(scene.tell(1), None);
+        assert!(scene.wakes_at(6), "one alone is waited for as a server is");
+        scene.verdict.on_agreed_by_peers(2, Moment(2000));
+        assert_eq!(scene.tell(2), Some(HeaderSyncEffect::Synced));
+        // With a server beside it.
+        let (mut scene, _) = self::scene(3);
+        scene.verdict.on_agreed_by_peers(1, Moment(1000));
+        scene.connect(0, chain.tip(), PeerPhase::Settled, 1);
+        assert_eq!(scene.tell(1), Some(HeaderSyncEffect::Synced));
+        // The tip is another one, or they left.
+        let (mut scene, _) = self::scene(3);
+        scene.verdict.on_agreed_by_peers(2, Moment(1000));
+        scene.verdict.on_new_tip();
+        assert_eq!(scene.tell(9), None);
+        let (mut scene, _) = self::scene(3);
+        scene.verdict.on_agreed_by_peers(2, Moment(1000));
+        scene.verdict.on_agreed_by_peers(0, Moment(2000));
+        assert_eq!(scene.tell(9), None);
+        // Without any server at all.
+        let (mut scene, _) = self::scene(0);
+        scene.verdict.on_agreed_by_peers(1, Moment(1000));
+        assert_eq!(scene.tell(1), Some(HeaderSyncEffect::Synced));
     }
 
     #[test]

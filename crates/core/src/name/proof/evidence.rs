@@ -48,6 +48,8 @@ pub enum Reached {
     Anchor,
     /// Over as many links as the limits ask for.
     Limit,
+    /// To the oldest operation among the blocks that living names are in: the one before it lies below them.
+    Window,
 }
 
 /// A name operation that is in a block of our chain. Only this folder makes one.

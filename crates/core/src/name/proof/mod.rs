@@ -14,11 +14,13 @@
 
 mod error;
 mod evidence;
+mod held;
 mod step;
 mod walk;
 
 pub use error::ProofError;
 pub use evidence::{NameProof, ProofLink, ProvenEntry, ProvenName, ProvenStep, Reached};
+pub use held::{BlockOperation, HeldName, Refusal, block_operations};
 pub use step::{MAX_TX_SIZE, NAME_TX_VERSION, is_in_replaced_block, is_operation_of, verify_entry};
 pub use walk::{ProofLimits, links_needed, trace, verify};
 

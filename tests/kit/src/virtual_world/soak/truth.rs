@@ -246,6 +246,7 @@ mod tests {
         Proved {
             outcome,
             tip,
+            read_from: None,
             unproved: 0,
             block: height.and_then(|height| tree.hash_at(height)),
         }

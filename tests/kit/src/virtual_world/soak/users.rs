@@ -58,6 +58,7 @@ fn word_for(outcome: &Outcome) -> &'static str {
         Outcome::SemiExpired(_) => "semi-expired",
         Outcome::Unconfirmed { .. } => "unconfirmed",
         Outcome::NeverExisted => "never existed",
+        Outcome::ProvedAbsent { .. } => "proved absent",
     }
 }
 

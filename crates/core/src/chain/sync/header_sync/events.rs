@@ -6,6 +6,7 @@ use crate::chain::sync::background::BackgroundProofs;
 use crate::chain::sync::cost::Reply;
 use crate::chain::sync::follow::{Chunk, FollowTip};
 use crate::chain::sync::headers::pure_headers;
+use crate::chain::sync::outcome::Outcome;
 use crate::chain::sync::peers::{InFlight, Job, PeerPhase};
 use crate::chain::sync::{
     ClaimedTip, CloseReason, HeaderSyncEffect, HeaderSyncEvent, LinkErrorKind, RequestId, ServerFault, ServerState,
@@ -69,6 +70,14 @@ impl Step<'_> {
                     ServerState::Closed(CloseReason::Link(error))
                 };
                 self.forget(conn, state);
+            }
+            HeaderSyncEvent::BroughtByPeers { from } => {
+                self.sync.follow.chunks.clear();
+                self.carry_out(vec![Outcome::Progressed, Outcome::BestChanged { from }]);
+            }
+            HeaderSyncEvent::AgreedByPeers { peers } => {
+                let now = self.now.steady;
+                self.sync.verdict.on_agreed_by_peers(peers, now);
             }
             HeaderSyncEvent::Tick => {}
         }

@@ -184,7 +184,7 @@ impl Step<'_> {
                 }
             }
             Outcome::BestChanged { from } => {
-                sync.verdict.on_news();
+                sync.verdict.on_new_tip();
                 self.effects.push(HeaderSyncEffect::StoreForward { from });
             }
             Outcome::Store(effect) => self.effects.push(effect),
@@ -192,7 +192,7 @@ impl Step<'_> {
             Outcome::SkeletonAdopted { helpers } => {
                 // What was planned above the old tip is worthless.
                 sync.follow.chunks.clear();
-                sync.verdict.on_news();
+                sync.verdict.on_new_tip();
                 sync.verdict.on_progress(now);
                 for conn in helpers {
                     sync.peers.enter(conn, PeerPhase::Waiting);
