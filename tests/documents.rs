@@ -18,13 +18,7 @@ fn root() -> &'static Path {
 /// Returns all files below a folder that end so.
 fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let found = entries.flat_map(|path| {
-        if path.is_dir() {
-            files(&path, end)
-        } else {
-            vec![path]
-        }
-    });
+    let found = entries.flat_map(|path| if path.is_dir() { files(&path, end) } else { vec![path] });
     found.filter(|path| path.to_string_lossy().ends_with(end)).collect()
 }
 
@@ -96,9 +90,8 @@ fn each_document_is_found_from_the_first() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy();
         // Pages for who changes the program are found from the one for them.
-        let is_linked = path.is_dir()
-            || linked.iter().any(|link| *link == format!("docs/{name}"))
-            || contributing.contains(&*name);
+        let is_linked =
+            path.is_dir() || linked.iter().any(|link| *link == format!("docs/{name}")) || contributing.contains(&*name);
         assert!(is_linked, "{name} is not in README.md");
     }
 }
@@ -124,7 +117,10 @@ fn messages_that_are_explained_are_those_that_are_given() {
     for message in messages {
         let words = message.split('…');
         for words in words.map(str::trim).filter(|words| !words.is_empty()) {
-            assert!(sources.contains(words.trim_start_matches(": ")), "`{message}`: no source says {words}");
+            assert!(
+                sources.contains(words.trim_start_matches(": ")),
+                "`{message}`: no source says {words}"
+            );
         }
     }
 }
