@@ -36,7 +36,7 @@ run_tests() { # [cargo options]: by cargo-nextest where it is there, else by Car
 }
 
 test_unit() { # [ARGS]
-    run_tests --workspace --exclude isonym-fuzz --lib --bins --test architecture --test corpora --test dependencies "$@"
+    run_tests --workspace --exclude isonym-fuzz --lib --bins --test architecture --test corpora --test dependencies --test documents "$@"
 }
 
 # Documentation tests are Cargo's own affair, and so are those on a private Tor network, which they share as long as they
