@@ -28,24 +28,23 @@ fn proxy(address: &str) -> Proxy {
     Proxy::Socks5(vec![address.parse().unwrap()])
 }
 
-fn ports<const N: usize>(ports: [u16; N]) -> Option<BTreeSet<u16>> {
-    Some(ports.into())
-}
-
 #[test]
 fn a_daemon_reaches_the_ports_of_its_proxy_and_of_tor_alone() {
     let daemon = |way_out: &Proxy, arguments: &[&str]| needs(CommandName::Daemon, Some(way_out), arguments);
     let behind = daemon(&proxy("127.0.0.1:9050"), &[]);
-    assert_eq!(behind.connect, ports([9050, 9051, 9151]));
+    assert_eq!(behind.connect, Some(BTreeSet::from([9050, 9051, 9151])));
     assert!(!behind.datagrams);
     assert_eq!(behind.write, Path::new("/data/mainnet"));
     let front = ["--socks-listen=127.0.0.1:9052", "--socks-tor=127.0.0.1:9150"];
     assert_eq!(
         daemon(&proxy("127.0.0.1:1"), &front).connect,
-        ports([1, 9051, 9150, 9151])
+        Some(BTreeSet::from([1, 9051, 9150, 9151]))
     );
     let controller = ["--tor-control=127.0.0.1:2"];
-    assert_eq!(daemon(&proxy("127.0.0.1:1"), &controller).connect, ports([1, 2]));
+    assert_eq!(
+        daemon(&proxy("127.0.0.1:1"), &controller).connect,
+        Some(BTreeSet::from([1, 2]))
+    );
     // Tor says where it listens once it runs.
     let told = ["--tor-control-file=/tor/port"];
     assert_eq!(daemon(&proxy("127.0.0.1:1"), &told).connect, None);
@@ -58,7 +57,7 @@ fn a_daemon_reaches_the_ports_of_its_proxy_and_of_tor_alone() {
 fn a_front_reaches_the_server_that_it_asks_alone() {
     let dns = |arguments: &[&str]| needs(CommandName::Dns, None, arguments);
     let by_address = dns(&["--rpc-url=http://127.0.0.1:3", "--rpc-cookie=/core/.cookie"]);
-    assert_eq!(by_address.connect, ports([3, 9051, 9151]));
+    assert_eq!(by_address.connect, Some(BTreeSet::from([3, 9051, 9151])));
     assert!(!by_address.datagrams);
     assert!(by_address.read.unwrap().contains(Path::new("/core")));
     assert!(dns(&["--rpc-url=http://localhost:3", "--rpc-cookie=/core/.cookie"]).datagrams);
