@@ -169,6 +169,7 @@ const EDGE: &[(&str, &str)] = &[
         "prop279/plugin_driver/mod.rs",
         "reads, writes, has lookups made in tasks",
     ),
+    ("rpc/methods/mod.rs", "lets others go on while it writes a long list"),
     ("rpc/server.rs", "listens for callers"),
     ("service/mod.rs", "has lookups made in tasks, draws identities"),
     ("service/result_cache/mod.rs", "joins tasks that wait for one result"),

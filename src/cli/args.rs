@@ -406,8 +406,8 @@ pub(crate) struct ScanArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
-    /// How: as a zone file, or as JSON, each name on a line
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DumpFormat::Zone)]
+    /// A zone file (zone), or each name on a line of its own (json)
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DumpFormat::Zone, hide_possible_values = true)]
     pub(crate) format: DumpFormat,
 }
 

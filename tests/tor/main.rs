@@ -11,6 +11,7 @@
 
 mod arti;
 mod bootstrap;
+mod living_names;
 mod naming;
 mod sites;
 

@@ -152,7 +152,7 @@ fn names_that_are_kept() {
     assert_eq!(
         json(Err(refused()), Encodings::default()).unwrap(),
         format!(
-            r#"{{"name":"d/x","name_encoding":"ascii","value_error":"{}","value_encoding":"ascii","height":100,"expires_in":16,"expired":false}}"#,
+            r#"{{"name":"d/x","name_encoding":"ascii","value_error":"{}","value_encoding":"ascii","height":100,"expires_in":10,"expired":false}}"#,
             refused()
         )
     );
