@@ -406,7 +406,7 @@ pub(crate) struct ScanArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
-    /// A zone file (zone), or each name on a line of its own (json)
+    /// zone, or json: a name on each line
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DumpFormat::Zone, hide_possible_values = true)]
     pub(crate) format: DumpFormat,
 }

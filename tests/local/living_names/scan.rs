@@ -69,8 +69,21 @@ async fn lists_have_what_core_has() {
     let all = daemon.call("name_scan", json!(["", 500, hex])).await.unwrap();
     let listed: Vec<Value> = all.as_array().unwrap().iter().cloned().map(as_core).collect();
     assert_eq!(listed, core);
-    let text = serde_json::to_string(&listed[0]).unwrap();
-    assert_eq!(text, serde_json::to_string(&core[0]).unwrap(), "in the same order");
+    // The order of Core's; the recorded answers have lost it.
+    let order: Vec<&String> = listed[0].as_object().unwrap().keys().collect();
+    let expected = [
+        "name",
+        "name_encoding",
+        "value",
+        "value_encoding",
+        "txid",
+        "vout",
+        "address",
+        "height",
+        "expires_in",
+        "expired",
+    ];
+    assert_eq!(order, expected);
     // Page by page, each from the last name of the one before.
     let mut paged: Vec<Value> = Vec::new();
     loop {
@@ -198,6 +211,10 @@ async fn the_zone_has_the_records_that_resolve_prints() {
         let Some(label) = std::str::from_utf8(&name).ok().and_then(|name| name.strip_prefix("d/")) else {
             continue;
         };
+        // No argument can hold that.
+        if label.contains('\0') {
+            continue;
+        }
         let mut command = program.on_regtest();
         command.args(["resolve", &format!("{label}.bit")]);
         let resolved = end_of(command).await;
