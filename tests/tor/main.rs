@@ -13,7 +13,6 @@ mod arti;
 mod bootstrap;
 mod living_names;
 mod naming;
-mod sites;
 
 use std::collections::BTreeSet;
 
