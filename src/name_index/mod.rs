@@ -5,7 +5,7 @@
 //!
 //! | table | key | row |
 //! |---|---|---|
-//! | `names` | length of the name, name | its newest operation ([`HeldName`]) |
+//! | `names` | length of the name, name | its newest operation ([`HeldName`](crate::name::proof::HeldName)) |
 //! | `updated` | height, length of the name, name | nothing: an operation of the name is in this block |
 //! | `undo` | height, number | what a block changed, with the row that stood there before |
 //! | `blocks` | height | the block's hash, of the newest blocks |

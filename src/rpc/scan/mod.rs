@@ -66,7 +66,7 @@ pub(super) fn too_long() -> RpcError {
 ///
 /// # Errors
 ///
-/// Core's; -8 for a count above [`MOST_NAMES`], and for unknown options.
+/// Core's; -8 for a count above `MOST_NAMES`, and for unknown options.
 pub fn name_scan(params: Params, defaults: Defaults) -> Result<ScanArgs, RpcError> {
     let (params, ids) = take_isolation_id(params)?;
     let wanted = [
@@ -125,7 +125,7 @@ pub fn name_scan(params: Params, defaults: Defaults) -> Result<ScanArgs, RpcErro
 ///
 /// # Errors
 ///
-/// Core's; -8 for more names than [`MOST_NAMES`], and for unknown options.
+/// Core's; -8 for more names than `MOST_NAMES`, and for unknown options.
 pub fn name_filter(params: Params, defaults: Defaults) -> Result<ScanArgs, RpcError> {
     let (params, ids) = take_isolation_id(params)?;
     let wanted = [

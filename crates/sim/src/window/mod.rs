@@ -4,7 +4,7 @@
 //! | file | |
 //! | --- | --- |
 //! | [`generator`] | makes the blocks one after the other |
-//! | [`file`] | the edge: writes them to a file, and reads single ones back |
+//! | [`mod@file`] | the edge: writes them to a file, and reads single ones back |
 //!
 //! Work and difficulty are regtest's, and so are the rules but for one: names live for 36,000 blocks, see [`params`].
 //!
