@@ -39,6 +39,17 @@ targets!(
     tor_control,
 );
 
+/// The fuzzer's bytes, taken one after the other.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+}
+
 /// Makes an input of the fuzzer's bytes; `None` where they are too few.
 fn input<'a, T: Arbitrary<'a>>(bytes: &'a [u8]) -> Option<T> {
     if bytes.len() < T::size_hint(0).0 {

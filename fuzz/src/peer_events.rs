@@ -1,6 +1,7 @@
 //! Any events in any order, with headers and blocks good and bad: blocks are handed on in order, what waits stays bounded, and
 //! nothing is said that a node would hang up at.
 
+use crate::Bytes;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -47,16 +48,6 @@ fn mined(mut chain: Vec<Block>, count: usize, salt: u8) -> Vec<Block> {
         chain.push(block);
     }
     chain
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Bytes<'_> {
-    fn next(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
 }
 
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! Any events in any order, with headers good and bad: the header sync machine stays bounded and its work never falls.
 
+use crate::Bytes;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -75,16 +76,6 @@ fn mined(mut chain: Vec<[u8; 80]>, count: u8, salt: u8, version: u32) -> Vec<[u8
 
 fn hash(header: &[u8; 80]) -> BlockHash {
     BlockHash::from_raw_hash(sha256d::Hash::hash(header))
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Bytes<'_> {
-    fn next(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
 }
 
 #[derive(Default)]

@@ -41,13 +41,8 @@ const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs
 /// Most peers that are learned of.
 const MAX_LEARNED: usize = 1_000;
 
-/// What the index was told to do.
-enum Job {
-    /// Read blocks, up to this height.
-    Read(JoinHandle<Result<(), IndexError>>),
-    /// Take blocks back, or forget all of them.
-    Back(JoinHandle<Result<(), IndexError>>),
-}
+/// What the index was told to do: to read blocks, to take them back, or to forget all of them.
+type Job = JoinHandle<Result<(), IndexError>>;
 
 /// Keeps all living names up to date for ever, where they are kept.
 pub(in crate::node) async fn keep_names(node: Handle) -> Infallible {
@@ -94,7 +89,7 @@ pub(in crate::node) async fn keep_names(node: Handle) -> Infallible {
 
 /// Waits for the end of what the index does, if it does anything.
 async fn ended(job: &mut Option<Job>) -> Result<(), IndexError> {
-    let Some(Job::Read(task) | Job::Back(task)) = job else {
+    let Some(task) = job else {
         return std::future::pending().await;
     };
     let ended = task.await;
@@ -257,16 +252,16 @@ impl Driver {
                 self.reading = false;
                 self.queue.clear();
                 let index = Arc::clone(&self.names.index);
-                self.job = Some(Job::Back(spawn_blocking(move || match index.take_back(to) {
+                self.job = Some(spawn_blocking(move || match index.take_back(to) {
                     Err(IndexError::TooDeep { .. }) => index.clear(),
                     ended => ended,
-                })));
+                }));
             }
             NextStep::Forget => {
                 self.reading = false;
                 self.queue.clear();
                 let index = Arc::clone(&self.names.index);
-                self.job = Some(Job::Back(spawn_blocking(move || index.clear())));
+                self.job = Some(spawn_blocking(move || index.clear()));
             }
         }
     }
@@ -325,9 +320,7 @@ impl Driver {
             self.since_lasting = 0;
         }
         let index = Arc::clone(&self.names.index);
-        self.job = Some(Job::Read(spawn_blocking(move || {
-            index.read(&blocks, target, is_lasting)
-        })));
+        self.job = Some(spawn_blocking(move || index.read(&blocks, target, is_lasting)));
     }
 
     fn job_ended(&mut self, ended: Result<(), IndexError>) {
